@@ -1,0 +1,1 @@
+//! Accept loops with deadlines, caps and drain.

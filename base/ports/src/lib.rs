@@ -1,0 +1,1 @@
+//! Clock, randomness, disk, network and supervised tasks as parameters.

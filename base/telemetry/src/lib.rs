@@ -1,0 +1,1 @@
+//! Structured logs, metrics in the OpenMetrics text form, health and redaction.

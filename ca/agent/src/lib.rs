@@ -1,0 +1,1 @@
+//! Workload attestation, SVID cache and rotation, the SPIFFE Workload API.

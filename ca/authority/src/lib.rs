@@ -1,0 +1,1 @@
+//! The workload CA: keys, entries, attestation, issuance.

@@ -1,0 +1,1 @@
+//! SPIFFE identity values and the one pure verifier.

@@ -1,0 +1,1 @@
+//! The running data plane: workers, TLS, pools, authorize, forward, trail.

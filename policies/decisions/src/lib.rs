@@ -1,0 +1,1 @@
+//! The decision ledger: framed records, sequences, queries.

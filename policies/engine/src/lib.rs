@@ -1,0 +1,1 @@
+//! Access requests in, decisions and records out: Cedar, folded into plans.

@@ -1,0 +1,1 @@
+//! Builders for tests over the shipped binary.
