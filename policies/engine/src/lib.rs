@@ -1,1 +1,50 @@
 //! Access requests in, decisions and records out: Cedar, folded into plans.
+//!
+//! The proxy, the authority's gate and our own APIs ask [`Engine::decide`]; the policy store makes [`Snapshot`]s;
+//! the ledger stores [`Record`]s; the command line prints [`explain::Explanation`]s.
+//! This crate opens no socket, reads no file, knows no wire format and asks no clock.
+//! Five types to know: [`AccessRequest`], [`Snapshot`], [`Engine`], [`Decision`], [`DecisionRecord`].
+
+mod action;
+mod decision;
+mod decision_id;
+mod diagnostic;
+mod engine;
+mod entities;
+pub mod explain;
+mod facts;
+mod lane;
+mod owned_facts;
+mod principal;
+mod reason;
+mod record;
+mod request;
+mod resource;
+mod schema;
+mod snapshot;
+mod suggest;
+mod uid;
+
+pub use action::{Action, AdminAction, UnknownAction};
+pub use decision::{Audit, Decision, Effect, ErrorClass, Evaluated, Mode, PolicyError, Would, observe};
+pub use decision_id::{DecisionId, DecisionIdError};
+pub use diagnostic::{Diagnostic, Severity};
+pub use engine::Engine;
+pub use entities::{EntitySet, MethodEntity, RouteEntity, ServiceEntity, WorkloadEntity};
+pub use facts::{ConnectionFacts, Facts, Protocol, RequestView};
+pub use lane::{AuditUnavailable, Lane, Receipt};
+pub use owned_facts::{FactsJsonError, OwnedFacts, OwnedRequest};
+pub use principal::{Principal, PrincipalKind, Role};
+pub use reason::{Reason, ReasonClass, UnknownReason};
+pub use record::{
+    ActivationRecord, AdministrationRecord, AuthorityRecord, Credential, CredentialKind, DecisionRecord,
+    Phase, ReadRecord, Record, Trace,
+};
+pub use request::{AccessRequest, AdminContext, ChangeContext, IssueContext};
+pub use resource::{Resource, ResourceKind};
+pub use schema::{Declared, SchemaText};
+pub use snapshot::{Numbers, PolicySource, Snapshot, SnapshotInput, Versions};
+pub use suggest::suggest;
+
+/// How many path segments policies see by name; the rest are only counted.
+pub const SEGMENTS: usize = 12;

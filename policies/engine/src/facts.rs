@@ -1,0 +1,175 @@
+//! The facts of one call, as views: the proxy implements [`Facts`] over its canonical call, the ledger and
+//! the command line over [`crate::OwnedFacts`]. The engine never parses request bytes again (MO10) and
+//! reads only what the policies of a plan need.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+/// Everything policies and records may learn about one call besides who, what and which.
+pub trait Facts: Send + Sync + fmt::Debug {
+    /// The connection the call came over.
+    fn connection(&self) -> &ConnectionFacts;
+
+    /// The HTTP request; `None` for TCP and for actions that have none.
+    fn request(&self) -> Option<RequestView<'_>>;
+
+    /// gRPC service and method as they stand in the path.
+    fn rpc(&self) -> Option<(&str, &str)>;
+
+    /// Calls `each` with every line of that header (lower-case name), OWS trimmed, never joined or split (MO7).
+    fn header(&self, name: &str, each: &mut dyn FnMut(&str));
+
+    /// A capture of the matched route.
+    fn param(&self, _name: &str) -> Option<&str> {
+        None
+    }
+}
+
+/// What is known of the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionFacts {
+    /// The peer proved an X.509-SVID on this connection.
+    pub mtls: bool,
+    /// 13, 12, or 0 for none.
+    pub tls: u8,
+    /// Transport peer, or PROXY protocol where trusted; never `x-forwarded-for`.
+    pub source_ip: IpAddr,
+    /// Server name asked for.
+    pub sni: Option<Arc<str>>,
+    /// Name of the listener.
+    pub listener: Arc<str>,
+    /// Protocol of the call.
+    pub protocol: Protocol,
+}
+
+/// Protocol of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    H1,
+    /// HTTP/2.
+    H2,
+    /// HTTP/3.
+    H3,
+    /// gRPC, over any HTTP version.
+    Grpc,
+    /// Bytes.
+    Tcp,
+}
+
+impl Protocol {
+    /// Every protocol.
+    pub const ALL: &'static [Protocol] =
+        &[Protocol::H1, Protocol::H2, Protocol::H3, Protocol::Grpc, Protocol::Tcp];
+
+    /// The id in the schema.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Protocol::H1 => "h1",
+            Protocol::H2 => "h2",
+            Protocol::H3 => "h3",
+            Protocol::Grpc => "grpc",
+            Protocol::Tcp => "tcp",
+        }
+    }
+
+    /// The protocol of that id.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Protocol> {
+        Protocol::ALL.iter().copied().find(|protocol| protocol.as_str() == word)
+    }
+}
+
+/// The canonical request, borrowed. Segments and query sets are derived from it lazily.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestView<'a> {
+    /// Exact method token.
+    pub method: &'a str,
+    /// Canonical authority.
+    pub host: &'a str,
+    /// Canonical path without query.
+    pub path: &'a str,
+    /// Query without `?`, verbatim.
+    pub query: Option<&'a str>,
+    /// `content-type` without parameters.
+    pub media_type: Option<&'a str>,
+    /// Declared length of the body.
+    pub length: Option<u64>,
+}
+
+impl<'a> RequestView<'a> {
+    /// Decoded segments of the canonical path, in order. `/` has none; `/a/` has `a` and an empty one.
+    pub fn segments(self) -> impl Iterator<Item = String> + use<'a> {
+        let rest = self.path.strip_prefix('/').unwrap_or(self.path);
+        let skip_all = usize::from(rest.is_empty());
+        rest.split('/').skip(skip_all).map(|segment| decode(segment, false))
+    }
+
+    /// Decoded name and value pairs of the query, in order; `+` is a space.
+    pub fn query_pairs(self) -> impl Iterator<Item = (String, String)> + use<'a> {
+        let pairs = self.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        pairs.map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name, true), decode(value, true))
+        })
+    }
+}
+
+/// Percent-decodes; what is not UTF-8 after decoding becomes U+FFFD, what is not an escape stays as it is.
+fn decode(text: &str, plus_is_space: bool) -> String {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        rest = tail;
+        match (*first, tail) {
+            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => {
+                    out.push(high << 4 | low);
+                    rest = after;
+                }
+                _ => out.push(b'%'),
+            },
+            (b'+', _) if plus_is_space => out.push(b' '),
+            (byte, _) => out.push(byte),
+        }
+    }
+    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+}
+
+fn hex(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view<'a>(path: &'a str, query: Option<&'a str>) -> RequestView<'a> {
+        RequestView { method: "GET", host: "h", path, query, media_type: None, length: None }
+    }
+
+    #[test]
+    fn segments_are_decoded_and_counted() {
+        let segments = |path| view(path, None).segments().collect::<Vec<_>>();
+        assert_eq!(segments("/"), Vec::<String>::new());
+        assert_eq!(segments("/shop.Orders/Refund"), ["shop.Orders", "Refund"]);
+        assert_eq!(segments("/a/"), ["a", ""]);
+        assert_eq!(segments("/a%20b/%C3%A9/%zz/%4"), ["a b", "é", "%zz", "%4"]);
+    }
+
+    #[test]
+    fn query_pairs_keep_order_and_repeats() {
+        let pairs = |query| view("/", Some(query)).query_pairs().collect::<Vec<_>>();
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(
+            pairs("a=1&b&a=x+y%2B&&=z"),
+            [pair("a", "1"), pair("b", ""), pair("a", "x y+"), pair("", "z")]
+        );
+        assert_eq!(view("/", None).query_pairs().count(), 0);
+    }
+}

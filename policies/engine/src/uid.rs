@@ -1,0 +1,63 @@
+//! Reading entity uids as people and records write them, and hashing of values that key plans.
+//! Does not check names against a schema.
+
+use std::{
+    hash::{BuildHasher, Hash, RandomState},
+    sync::LazyLock,
+};
+
+/// Seeded per process, so that callers cannot aim at one slot of a plan cache.
+static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+pub(crate) fn hash_of<T: Hash>(value: &T) -> u64 {
+    SEED.hash_one(value)
+}
+
+/// Splits `Type::"id"`; `\"` and `\\` are the only escapes.
+pub(crate) fn parse_uid(text: &str) -> Option<(String, String)> {
+    let (entity_type, rest) = text.split_once("::\"")?;
+    let quoted = rest.strip_suffix('"')?;
+    let mut id = String::with_capacity(quoted.len());
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => return None,
+            '\\' => match chars.next()? {
+                c @ ('"' | '\\') => id.push(c),
+                _ => return None,
+            },
+            c => id.push(c),
+        }
+    }
+    (!entity_type.is_empty()).then(|| (entity_type.to_owned(), id))
+}
+
+/// Writes `Type::"id"` so that [`parse_uid`] and Cedar read it back.
+pub(crate) fn format_uid(entity_type: &str, id: &str) -> String {
+    let mut text = String::with_capacity(entity_type.len() + id.len() + 4);
+    text.push_str(entity_type);
+    text.push_str("::\"");
+    for c in id.chars() {
+        if matches!(c, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text.push('"');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uid_is_split_and_unescaped() {
+        assert_eq!(parse_uid("A::B::\"x\""), Some(("A::B".into(), "x".into())));
+        assert_eq!(parse_uid(r#"A::"x\"y\\""#), Some(("A".into(), "x\"y\\".into())));
+        assert_eq!(parse_uid(&format_uid("A", "x\"\\y'é")), Some(("A".into(), "x\"\\y'é".into())));
+        for bad in ["", "A", "A::x", "A::\"x", "::\"x\"", r#"A::"x"y""#, r#"A::"\n""#] {
+            assert_eq!(parse_uid(bad), None, "{bad}");
+        }
+    }
+}
