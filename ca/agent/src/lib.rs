@@ -1,1 +1,27 @@
-//! Workload attestation, SVID cache and rotation, the SPIFFE Workload API.
+//! The agent: attests the processes of this host, keeps an SVID for each registration entry that they may use, and
+//! serves them over the SPIFFE Workload API.
+//!
+//! Five types carry it: [`Agent`] (the SVID cache and its renewal), [`Upstream`] (its way to the authority),
+//! [`Caller`] (the pinned process at the other end of a Unix connection), [`Keeper`] (one own SVID kept fresh) and
+//! [`WorkloadClient`] (the other side of the same API).
+//!
+//! Never here: signing, policy text, sockets that listen (`portcullis` accepts and inserts the [`Caller`]), private
+//! keys of a CA. A workload's key is made on this node and leaves it only to the attested workload.
+
+mod agent;
+pub mod attest;
+mod cache;
+pub mod client;
+mod generated;
+mod issue;
+pub mod rotate;
+mod service;
+mod state;
+mod upstream;
+
+pub use agent::{Agent, AgentStatus};
+pub use attest::Caller;
+pub use client::{ClientError, WorkloadClient, X509Context};
+pub use rotate::Keeper;
+pub use service::workload_api;
+pub use upstream::{AgentEntry, SignedChain, Upstream, UpstreamError};

@@ -1,0 +1,166 @@
+//! The running agent: one task that follows the authority, has SVIDs signed and renewed, and publishes the state.
+//!
+//! `portcullis` starts it; `service` reads what it publishes. The task is the only writer. When it ends, streams end as
+//! Unavailable, so that workloads keep what they hold (DF-06).
+
+use std::{sync::Arc, time::Duration};
+
+use base_ports::{
+    Clock, Rng, UnixTime,
+    task::{TaskHandle, Tasks},
+};
+use ca_identity::X509Svid;
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::watch;
+
+use crate::{
+    cache::Cache,
+    issue::{IssueError, issue},
+    state::State,
+    upstream::{AgentEntry, Upstream, UpstreamError},
+};
+
+/// Signings that are under way at once.
+const PARALLEL: usize = 16;
+
+/// How long one signing may take.
+const SIGN_LIMIT: Duration = Duration::from_secs(30);
+
+/// The longest sleep of the task, so that a jump of the wall clock is seen.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The SVIDs of this host's workloads, kept fresh. Ends with the [`Tasks`] it was started on.
+#[derive(Debug)]
+pub struct Agent {
+    states: watch::Receiver<Arc<State>>,
+    clock: Arc<dyn Clock>,
+    task: TaskHandle,
+}
+
+/// What the agent says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AgentStatus {
+    /// Entries of this agent.
+    pub entries: usize,
+    /// Entries that have an SVID.
+    pub held: usize,
+    /// A failure of an entry without SVID, or of one whose renewal fails; the oldest entry's.
+    pub problem: Option<String>,
+}
+
+impl Agent {
+    /// Starts to follow `upstream`.
+    pub fn start(upstream: Arc<dyn Upstream>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>, tasks: &Tasks) -> Arc<Self> {
+        Self::start_with(upstream, clock, rng, tasks, TICK)
+    }
+
+    pub(crate) fn start_with(
+        upstream: Arc<dyn Upstream>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        tasks: &Tasks,
+        tick: Duration,
+    ) -> Arc<Self> {
+        let mut changed = upstream.changed();
+        changed.mark_unchanged();
+        let mut cache = Cache::new(upstream.entries(), upstream.bundle());
+        let (publish, states) = watch::channel(Arc::new(cache.state()));
+        let work = Work { upstream, changed, cache, publish, clock: Arc::clone(&clock), rng, tick };
+        Arc::new(Self { states, clock, task: tasks.spawn("agent", work.run()) })
+    }
+
+    /// How many entries there are and how they fare.
+    pub fn status(&self) -> AgentStatus {
+        let state = Arc::clone(&self.states.borrow());
+        let served = state.served();
+        AgentStatus {
+            entries: served.len(),
+            held: served.iter().filter(|served| served.resource.is_some()).count(),
+            problem: served.iter().find_map(|served| served.problem.as_deref().map(str::to_owned)),
+        }
+    }
+
+    /// Ends the agent; every stream ends as Unavailable.
+    pub fn stop(&self) {
+        self.task.abort();
+    }
+
+    pub(crate) fn states(&self) -> watch::Receiver<Arc<State>> {
+        self.states.clone()
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
+    }
+}
+
+struct Work {
+    upstream: Arc<dyn Upstream>,
+    changed: watch::Receiver<u64>,
+    cache: Cache,
+    publish: watch::Sender<Arc<State>>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    tick: Duration,
+}
+
+type Signing = FuturesUnordered<BoxFuture<'static, (Arc<AgentEntry>, Result<X509Svid, IssueError>)>>;
+
+impl Work {
+    async fn run(mut self) {
+        let mut signing = Signing::new();
+        let mut followed = true;
+        loop {
+            let now = self.clock.now();
+            self.cache.expire(now);
+            if let Some(state) = self.cache.changed_state() {
+                self.publish.send_replace(Arc::new(state));
+            }
+            let room = PARALLEL.saturating_sub(signing.len());
+            signing.extend(self.cache.take_due(now, room).into_iter().map(|entry| self.sign(entry)));
+            let idle = if signing.len() < PARALLEL { self.cache.idle(now, self.tick) } else { self.tick };
+
+            // Every arm is cancellation safe: a watch, a set of futures that stays, a sleep.
+            tokio::select! {
+                biased;
+                change = self.changed.changed(), if followed => {
+                    followed = change.is_ok();
+                    self.cache.reconcile(self.upstream.entries(), self.upstream.bundle());
+                }
+                Some(answer) = signing.next(), if !signing.is_empty() => {
+                    self.take(answer);
+                    while let Some(Some(answer)) = signing.next().now_or_never() {
+                        self.take(answer);
+                    }
+                }
+                () = tokio::time::sleep(idle) => {}
+            }
+        }
+    }
+
+    fn take(&mut self, (entry, answer): (Arc<AgentEntry>, Result<X509Svid, IssueError>)) {
+        self.cache.signed(&entry, answer, self.clock.now(), self.rng.u64());
+    }
+
+    fn sign(
+        &self,
+        entry: Arc<AgentEntry>,
+    ) -> BoxFuture<'static, (Arc<AgentEntry>, Result<X509Svid, IssueError>)> {
+        let (upstream, clock) = (Arc::clone(&self.upstream), Arc::clone(&self.clock));
+        Box::pin(async move {
+            let send = |csr| in_time(upstream.sign(&entry.id, csr));
+            let now = || -> UnixTime { clock.now().wall };
+            let answer = issue(&entry.spiffe_id, &entry.dns_names, send, now).await;
+            (entry, answer)
+        })
+    }
+}
+
+/// An authority that never answers counts as unavailable.
+async fn in_time<T>(answer: BoxFuture<'static, Result<T, UpstreamError>>) -> Result<T, UpstreamError> {
+    let late = |_| Err(UpstreamError::Unavailable { reason: "it did not answer in time".to_owned() });
+    tokio::time::timeout(SIGN_LIMIT, answer).await.unwrap_or_else(late)
+}
+
+#[cfg(test)]
+mod tests;

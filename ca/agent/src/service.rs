@@ -1,0 +1,129 @@
+//! The SPIFFE Workload API as a gRPC service: who may ask, what each stream carries, when it ends.
+//!
+//! `portcullis` serves [`workload_api`] on a Unix socket and inserts the [`Caller`] of the connection as a request
+//! extension. Refused: calls without the security header (WE-02), callers that cannot be attested, callers without a
+//! matching entry, more streams than the limits. The JWT half answers Unimplemented until JWT-SVIDs are issued.
+
+mod limits;
+mod watcher;
+
+use std::sync::Arc;
+
+use futures_util::stream::BoxStream;
+use tonic::{
+    Request, Response, Status,
+    service::{Routes, interceptor::InterceptedService},
+};
+
+use crate::{
+    agent::Agent,
+    attest::Caller,
+    generated::{
+        DESCRIPTORS,
+        messages::{
+            JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
+            ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
+        },
+        server::spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer},
+    },
+    state::State,
+};
+
+use limits::Streams;
+use watcher::Watcher;
+
+/// The header that a browser or a confused proxy cannot send by accident (WE-02), and its one value.
+const HEADER: &str = "workload.spiffe.io";
+const HEADER_VALUE: &[u8] = b"true";
+
+/// Requests of this API are small.
+const REQUEST_BYTES: usize = 64 * 1024;
+
+/// The service with server reflection (WE-06). Each request must carry a [`Caller`] as extension.
+pub fn workload_api(agent: Arc<Agent>) -> Routes {
+    let service = SpiffeWorkloadApiServer::new(WorkloadApi { agent, streams: Streams::default() })
+        .max_decoding_message_size(REQUEST_BYTES);
+    let routes = Routes::new(InterceptedService::new(service, require_header));
+    with_reflection(routes)
+}
+
+fn require_header(request: Request<()>) -> Result<Request<()>, Status> {
+    let mut values = request.metadata().get_all(HEADER).into_iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) if value.as_bytes() == HEADER_VALUE => Ok(request),
+        _ => Err(Status::invalid_argument("security header missing from request: `workload.spiffe.io: true`")),
+    }
+}
+
+fn with_reflection(routes: Routes) -> Routes {
+    let configure = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    match (configure().build_v1(), configure().build_v1alpha()) {
+        (Ok(newer), Ok(older)) => routes.add_service(newer).add_service(older),
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "server reflection is off: the shipped descriptors cannot be read");
+            routes
+        }
+    }
+}
+
+#[derive(Debug)]
+struct WorkloadApi {
+    agent: Arc<Agent>,
+    streams: Streams,
+}
+
+impl WorkloadApi {
+    fn watch<M: Clone + PartialEq + Send + 'static>(
+        &self,
+        caller: Option<&Caller>,
+        render: watcher::Render<M>,
+    ) -> Result<Response<BoxStream<'static, Result<M, Status>>>, Status> {
+        let caller = caller.ok_or_else(|| Status::internal("the connection carries no caller"))?;
+        let permit = self.streams.admit(caller.uid())?;
+        let watcher = Watcher::new(Arc::clone(&self.agent), caller.clone(), render, permit);
+        Ok(Response::new(watcher.into_stream()))
+    }
+}
+
+#[tonic::async_trait]
+impl SpiffeWorkloadApi for WorkloadApi {
+    type FetchX509SVIDStream = BoxStream<'static, Result<X509svidResponse, Status>>;
+    type FetchX509BundlesStream = BoxStream<'static, Result<X509BundlesResponse, Status>>;
+    type FetchJWTBundlesStream = BoxStream<'static, Result<JwtBundlesResponse, Status>>;
+
+    async fn fetch_x509svid(
+        &self,
+        request: Request<X509svidRequest>,
+    ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
+        self.watch(request.extensions().get(), State::x509)
+    }
+
+    async fn fetch_x509_bundles(
+        &self,
+        request: Request<X509BundlesRequest>,
+    ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
+        self.watch(request.extensions().get(), State::bundles)
+    }
+
+    async fn fetch_jwtsvid(&self, _: Request<JwtsvidRequest>) -> Result<Response<JwtsvidResponse>, Status> {
+        Err(no_jwt())
+    }
+
+    async fn fetch_jwt_bundles(
+        &self,
+        _: Request<JwtBundlesRequest>,
+    ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
+        Err(no_jwt())
+    }
+
+    async fn validate_jwtsvid(
+        &self,
+        _: Request<ValidateJwtsvidRequest>,
+    ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
+        Err(no_jwt())
+    }
+}
+
+fn no_jwt() -> Status {
+    Status::unimplemented("the JWT profile is not served")
+}

@@ -1,0 +1,140 @@
+//! One stream: the complete state at once, then again whenever it changes for this caller.
+//!
+//! Pulled by the connection, so a slow reader holds one message and gets the newest state next, never a backlog
+//! (AG-05). The caller is attested for every state (WL-03); losing the entitlement ends the stream as PermissionDenied,
+//! having nothing valid ends it as Unavailable (WA-08, DF-06).
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use base_ports::UnixTime;
+use ca_identity::Selector;
+use futures_util::stream::{BoxStream, StreamExt as _, try_unfold};
+use tokio::{sync::watch, time::Sleep};
+use tonic::Status;
+
+use super::limits::StreamPermit;
+use crate::{
+    agent::Agent,
+    attest::{AttestError, Caller},
+    state::{State, View},
+};
+
+/// What a caller with these selectors sees of a state.
+pub(crate) type Render<M> = fn(&State, &[Selector], UnixTime) -> View<M>;
+
+/// How long a caller waits for the first answer of the authority about an entry.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One open stream.
+#[derive(Debug)]
+pub(crate) struct Watcher<M> {
+    agent: Arc<Agent>,
+    states: watch::Receiver<Arc<State>>,
+    caller: Caller,
+    render: Render<M>,
+    last: Option<M>,
+    _permit: StreamPermit,
+}
+
+impl<M: Clone + PartialEq + Send + 'static> Watcher<M> {
+    pub(crate) fn new(agent: Arc<Agent>, caller: Caller, render: Render<M>, permit: StreamPermit) -> Self {
+        Self { states: agent.states(), agent, caller, render, last: None, _permit: permit }
+    }
+
+    pub(crate) fn into_stream(self) -> BoxStream<'static, Result<M, Status>> {
+        try_unfold(self, |mut watcher| async move {
+            let message = watcher.next().await?;
+            Ok(Some((message, watcher)))
+        })
+        .boxed()
+    }
+
+    /// The next message that differs from the last one.
+    async fn next(&mut self) -> Result<M, Status> {
+        let mut patience: Option<Pin<Box<Sleep>>> = None;
+        loop {
+            let message = match self.view().await? {
+                View::Complete(message) => Some(message),
+                View::Pending(Some(message)) if self.last.is_some() => Some(message),
+                View::Pending(message) => {
+                    let wait = patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
+                    if wait.is_elapsed() { Some(message.ok_or_else(no_answer)?) } else { None }
+                }
+                View::Denied => return Err(self.denied()),
+                View::Unavailable(reason) => return Err(Status::unavailable(reason)),
+                View::TooLarge { entries } => return Err(self.too_large(entries)),
+            };
+            if message.is_some() {
+                patience = None;
+            }
+            if let Some(message) = message.filter(|message| self.last.as_ref() != Some(message)) {
+                self.last = Some(message.clone());
+                return Ok(message);
+            }
+            self.changed(patience.as_mut()).await?;
+        }
+    }
+
+    /// The newest state, as the caller that is there now may see it.
+    async fn view(&mut self) -> Result<View<M>, Status> {
+        if self.states.has_changed().is_err() {
+            return Err(stopping());
+        }
+        let state = Arc::clone(&self.states.borrow_and_update());
+        let selectors = self.attest().await?;
+        Ok((self.render)(&state, &selectors, self.agent.clock().now().wall))
+    }
+
+    /// Waits for the next state, or for the end of the patience.
+    async fn changed(&mut self, patience: Option<&mut Pin<Box<Sleep>>>) -> Result<(), Status> {
+        let changed = self.states.changed();
+        let answer = match patience {
+            None => changed.await,
+            Some(wait) => tokio::select! {
+                answer = changed => answer,
+                () = wait => Ok(()),
+            },
+        };
+        answer.map_err(|_closed| stopping())
+    }
+
+    async fn attest(&self) -> Result<Vec<Selector>, Status> {
+        let caller = self.caller.clone();
+        let answer = tokio::task::spawn_blocking(move || caller.selectors()).await;
+        match answer {
+            Ok(Ok(selectors)) => Ok(selectors),
+            Ok(Err(error)) => Err(self.unattested(&error)),
+            Err(error) => {
+                tracing::error!(%error, "attestation failed");
+                Err(Status::unavailable("attestation failed"))
+            }
+        }
+    }
+
+    fn unattested(&self, error: &AttestError) -> Status {
+        tracing::warn!(uid = self.caller.uid(), pid = self.caller.pid(), %error, "caller not attested");
+        if error.is_transient() {
+            Status::unavailable(error.to_string())
+        } else {
+            Status::permission_denied(error.to_string())
+        }
+    }
+
+    fn denied(&self) -> Status {
+        tracing::info!(uid = self.caller.uid(), pid = self.caller.pid(), "no entry matches the caller");
+        Status::permission_denied("no identity issued")
+    }
+
+    fn too_large(&self, entries: usize) -> Status {
+        tracing::error!(uid = self.caller.uid(), pid = self.caller.pid(), entries, "too many identities for one answer");
+        Status::resource_exhausted("more identities than one answer can hold")
+    }
+}
+
+fn no_answer() -> Status {
+    Status::unavailable("the authority has not answered yet")
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the agent is stopping")
+}

@@ -1,0 +1,182 @@
+//! The published state of the agent and what one caller may see of it.
+//!
+//! Made by `cache`, read by `service`. The bytes of an SVID and of a bundle are built once and shared by all streams
+//! (AG-05). Nothing expired is ever put into an answer, whatever the state still holds.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
+
+use base_ports::UnixTime;
+use ca_identity::{Bundle, Selector, X509Svid};
+use prost::{Message as _, bytes::Bytes};
+
+use crate::{
+    generated::messages::{X509BundlesResponse, X509svid, X509svidResponse},
+    upstream::AgentEntry,
+};
+
+/// The most identities of one workload, and the most bytes of one answer: what clients accept.
+const IDENTITIES: usize = 64;
+const ANSWER_BYTES: usize = 4 * 1024 * 1024;
+const HINT_BYTES: usize = 1024;
+
+/// Everything that callers can be served, in the order in which they see it.
+#[derive(Debug)]
+pub(crate) struct State {
+    served: Vec<Arc<Served>>,
+    domain: String,
+    bundle: Bytes,
+}
+
+/// One entry and what is ready for it. Neither SVID nor problem means that the first answer is still to come.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) entry: Arc<AgentEntry>,
+    pub(crate) resource: Option<Arc<Resource>>,
+    pub(crate) problem: Option<Arc<str>>,
+}
+
+/// The bytes of one SVID.
+#[derive(Debug)]
+pub(crate) struct Resource {
+    spiffe_id: String,
+    chain: Bytes,
+    key: Bytes,
+    not_after: UnixTime,
+}
+
+/// What a caller is told.
+#[derive(Debug, PartialEq)]
+pub(crate) enum View<M> {
+    /// The complete state.
+    Complete(M),
+    /// Some of it, or nothing, until the authority has answered for the rest.
+    Pending(Option<M>),
+    /// No entry matches. Says nothing of what exists (WA6).
+    Denied,
+    /// Entries match, but nothing valid is at hand.
+    Unavailable(String),
+    /// More than clients accept.
+    TooLarge { entries: usize },
+}
+
+impl State {
+    pub(crate) fn new(served: Vec<Arc<Served>>, bundle: &Bundle) -> Self {
+        Self {
+            served,
+            domain: bundle.trust_domain.id().to_string(),
+            bundle: bundle.to_der().into(),
+        }
+    }
+
+    pub(crate) fn served(&self) -> &[Arc<Served>] {
+        &self.served
+    }
+
+    /// The identities of a caller, with keys.
+    pub(crate) fn x509(&self, selectors: &[Selector], now: UnixTime) -> View<X509svidResponse> {
+        let matching = self.matching(selectors);
+        if matching.is_empty() {
+            return View::Denied;
+        }
+        if matching.len() > IDENTITIES {
+            return View::TooLarge { entries: matching.len() };
+        }
+        if self.bundle.is_empty() {
+            return View::Unavailable("the trust domain has no roots".to_owned());
+        }
+        let answer = X509svidResponse { svids: self.messages(&matching, now), ..Default::default() };
+        if answer.encoded_len() > ANSWER_BYTES {
+            return View::TooLarge { entries: matching.len() };
+        }
+        let pending = matching.iter().any(|served| served.is_pending());
+        match (pending, answer.svids.is_empty()) {
+            (true, empty) => View::Pending((!empty).then_some(answer)),
+            (false, false) => View::Complete(answer),
+            (false, true) => View::Unavailable(first_problem(&matching)),
+        }
+    }
+
+    /// The bundles that a caller may verify with: those of its own domain, for callers that have an identity (DF-12).
+    pub(crate) fn bundles(&self, selectors: &[Selector], _now: UnixTime) -> View<X509BundlesResponse> {
+        if self.matching(selectors).is_empty() {
+            return View::Denied;
+        }
+        let bundles = BTreeMap::from([(self.domain.clone(), self.bundle.clone())]);
+        View::Complete(X509BundlesResponse { bundles, ..Default::default() })
+    }
+
+    fn matching(&self, selectors: &[Selector]) -> Vec<&Served> {
+        let facts: HashSet<&Selector> = selectors.iter().collect();
+        let matches = |entry: &AgentEntry| {
+            !entry.selectors.is_empty() && entry.selectors.iter().all(|selector| facts.contains(selector))
+        };
+        self.served.iter().map(Arc::as_ref).filter(|served| matches(&served.entry)).collect()
+    }
+
+    /// A hint belongs to the oldest entry that has it; the others lose it (WA-07).
+    fn messages(&self, matching: &[&Served], now: UnixTime) -> Vec<X509svid> {
+        let mut hints = HashSet::new();
+        let mut messages = Vec::with_capacity(matching.len());
+        for served in matching {
+            let hint = served.entry.hint.as_str();
+            let unique = hint.is_empty() || (hint.len() <= HINT_BYTES && hints.insert(hint));
+            if !unique {
+                tracing::warn!(entry = served.entry.id, "hint is too long or already used by an older entry; left out");
+            }
+            if let Some(resource) = served.resource.as_ref().filter(|resource| resource.not_after > now) {
+                let hint = if unique { hint } else { "" };
+                messages.push(resource.message(self.bundle.clone(), hint.to_owned()));
+            }
+        }
+        messages
+    }
+}
+
+impl Served {
+    /// What identities are ordered by (WA-12).
+    pub(crate) fn order(&self) -> (UnixTime, &str) {
+        (self.entry.created_at, &self.entry.id)
+    }
+
+    fn is_pending(&self) -> bool {
+        self.resource.is_none() && self.problem.is_none()
+    }
+}
+
+impl Resource {
+    pub(crate) fn of(svid: &Arc<X509Svid>) -> Self {
+        Self {
+            spiffe_id: svid.id.to_string(),
+            chain: svid.chain.iter().flat_map(|certificate| certificate.iter().copied()).collect(),
+            key: Bytes::from_owner(KeyOf(Arc::clone(svid))),
+            not_after: svid.not_after,
+        }
+    }
+
+    fn message(&self, bundle: Bytes, hint: String) -> X509svid {
+        X509svid {
+            spiffe_id: self.spiffe_id.clone(),
+            x509_svid: self.chain.clone(),
+            x509_svid_key: self.key.clone(),
+            bundle,
+            hint,
+        }
+    }
+}
+
+/// Lends the key's own zeroized memory, so that no further copy of it is kept.
+struct KeyOf(Arc<X509Svid>);
+
+impl AsRef<[u8]> for KeyOf {
+    fn as_ref(&self) -> &[u8] {
+        self.0.key.pkcs8()
+    }
+}
+
+fn first_problem(matching: &[&Served]) -> String {
+    let problem = matching.iter().find_map(|served| served.problem.as_deref());
+    format!("no valid SVID is at hand: {}", problem.unwrap_or("the last one expired"))
+}
