@@ -1,1 +1,47 @@
 //! SPIFFE identity values and the one pure verifier.
+//!
+//! Who a caller is, as values: after [`SpiffeId::parse`] nobody looks at strings, after [`verify_svid`]
+//! nobody reads the certificate again. The five types to know: [`SpiffeId`], [`X509Svid`], [`Bundle`],
+//! [`IdentitySnapshot`] and [`VerifiedPeer`]. Authority, agent, enforcer and command line all call this crate.
+//!
+//! What is absent: no sockets, no files, no async, no clock of its own (time is a parameter). rustls appears in
+//! the module [`tls`] only, and a private key has neither `Debug` of its bytes nor a serializer.
+#![deny(clippy::arithmetic_side_effects)]
+
+mod algorithm;
+mod bundle;
+mod certificate;
+pub mod csr;
+mod der;
+pub mod inspect;
+mod jwks;
+mod key;
+mod key_id;
+mod name;
+pub mod pem;
+mod refusal;
+mod revocation;
+mod selector;
+mod snapshot;
+mod spiffe_id;
+mod svid;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod tls;
+mod trust_domain;
+mod verify_x509;
+
+pub use bundle::{Anchor, Bundle, BundleError, BundleMap};
+pub use jwks::JwksError;
+pub use key::{KeyError, PrivateKey};
+pub use key_id::{KeyId, Serial, spki_sha256};
+pub use name::IdError;
+pub use refusal::{Refusal, RefusalClass};
+pub use revocation::RevocationSet;
+pub use rustls_pki_types::CertificateDer;
+pub use selector::{Selector, SelectorError};
+pub use snapshot::IdentitySnapshot;
+pub use spiffe_id::SpiffeId;
+pub use svid::{SvidError, X509Svid};
+pub use trust_domain::TrustDomain;
+pub use verify_x509::{PathLink, Usage, VerifiedPeer, verify_svid};

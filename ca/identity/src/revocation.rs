@@ -1,0 +1,61 @@
+//! The deny set: what no longer authenticates although it still verifies (RV-03, VS-10).
+
+use std::collections::HashSet;
+
+use crate::key_id::{KeyId, Serial};
+use crate::refusal::Refusal;
+use crate::{SpiffeId, VerifiedPeer};
+
+/// Certificates, issuer keys and identities that are refused. Carried by every snapshot from the first day (S14).
+#[derive(Debug, Clone, Default)]
+pub struct RevocationSet {
+    certificates: HashSet<(KeyId, Serial)>,
+    issuers: HashSet<KeyId>,
+    ids: HashSet<SpiffeId>,
+}
+
+impl RevocationSet {
+    /// Denies one certificate, named by the key that issued it and its serial number.
+    pub fn revoke_certificate(&mut self, issuer: KeyId, serial: Serial) {
+        self.certificates.insert((issuer, serial));
+    }
+
+    /// Denies everything that a key issued.
+    pub fn revoke_issuer(&mut self, issuer: KeyId) {
+        self.issuers.insert(issuer);
+    }
+
+    /// Denies an identity, whatever certificate it shows.
+    pub fn revoke_id(&mut self, id: SpiffeId) {
+        self.ids.insert(id);
+    }
+
+    /// True when nothing is denied.
+    pub fn is_empty(&self) -> bool {
+        self.certificates.is_empty() && self.issuers.is_empty() && self.ids.is_empty()
+    }
+
+    /// True when the key is denied as an issuer.
+    pub fn has_issuer(&self, issuer: &KeyId) -> bool {
+        self.issuers.contains(issuer)
+    }
+
+    /// Re-judges a verified peer, such as the one of an open connection: a look-up, no cryptography (S14).
+    ///
+    /// # Errors
+    /// Names what is denied.
+    pub fn check(&self, peer: &VerifiedPeer) -> Result<(), Refusal> {
+        if self.ids.contains(&peer.id) {
+            return Err(Refusal::RevokedId);
+        }
+        for link in &peer.path {
+            if self.issuers.contains(&link.issuer) {
+                return Err(Refusal::RevokedIssuer);
+            }
+            if self.certificates.contains(&(link.issuer, link.serial.clone())) {
+                return Err(Refusal::RevokedCertificate);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,18 @@
+//! The one room of `ca` where rustls types appear (BN-04): verifiers, certificate resolver and configurations.
+//!
+//! Enforcer, authority and agent take their TLS configurations from here. All of them read one published
+//! [`Trust`], so a renewal or a revocation changes new handshakes at once and touches no open connection (TL-05).
+//! TLS 1.3 only, hybrid key exchange first; tickets, stored sessions and early data are off, because resumption
+//! would skip the verifier (TL-02, HV-17, RG-01).
+
+mod cache;
+mod config;
+mod trust;
+mod verifier;
+
+pub use config::{ClientAuth, client_config, install_provider, server_config};
+pub use trust::{PublishError, Trust};
+pub use verifier::{Expected, peer, refusal_in, refusal_of};
+
+#[cfg(test)]
+mod tests;

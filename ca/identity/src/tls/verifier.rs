@@ -1,0 +1,226 @@
+//! rustls asks, `verify_svid` answers: the verifiers of both sides, the resolver, and the way back from an error.
+//!
+//! Names of hosts play no role here: a mesh peer is who its SPIFFE ID says. DNS names may stand in the SAN for
+//! stock clients (S21), but nothing is concluded from them.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::client::ResolvesClientCert;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerIncompatible,
+    SignatureScheme,
+};
+
+use super::Trust;
+use super::cache::Key;
+use crate::{Refusal, SpiffeId, TrustDomain, Usage, VerifiedPeer, verify_svid};
+
+/// Whom a client accepts as its server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// Any of these identities.
+    Ids(Vec<SpiffeId>),
+    /// Any identity of this trust domain.
+    TrustDomain(TrustDomain),
+}
+
+impl Expected {
+    /// True when `id` is expected.
+    pub fn accepts(&self, id: &SpiffeId) -> bool {
+        match self {
+            Self::Ids(ids) => ids.contains(id),
+            Self::TrustDomain(domain) => id.is_member_of(domain),
+        }
+    }
+}
+
+/// Who is at the other end, after the handshake; `None` when the peer showed no certificate.
+///
+/// # Errors
+/// When the chain does not verify under the snapshot of this moment, which may be newer than the handshake's.
+pub fn peer(
+    trust: &Trust,
+    certs: Option<&[CertificateDer<'_>]>,
+    usage: Usage,
+) -> Result<Option<VerifiedPeer>, Refusal> {
+    match certs {
+        None | Some([]) => Ok(None),
+        Some(chain) => judge(trust, chain, usage).map(|peer| Some(VerifiedPeer::clone(&peer))),
+    }
+}
+
+/// `verify_svid` through the verify-once cache.
+fn judge(trust: &Trust, chain: &[CertificateDer<'_>], usage: Usage) -> Result<Arc<VerifiedPeer>, Refusal> {
+    let (snapshot, now) = (trust.snapshot(), trust.now());
+    let key = Key::of(chain, usage);
+    if let Some(peer) = trust.accepted.get(&key, snapshot.generation, now) {
+        return Ok(peer);
+    }
+    let peer = Arc::new(verify_svid(chain, &snapshot, usage, now)?);
+    trust.accepted.keep(key, Arc::clone(&peer));
+    Ok(peer)
+}
+
+fn joined<'a>(leaf: &CertificateDer<'a>, rest: &[CertificateDer<'a>]) -> Vec<CertificateDer<'a>> {
+    std::iter::once(leaf).chain(rest).cloned().collect()
+}
+
+/// The refusal behind a failed handshake, if ours was the side that refused.
+pub fn refusal_of(error: &Error) -> Option<Refusal> {
+    match error {
+        Error::NoCertificatesPresented
+        | Error::PeerIncompatible(PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon) => {
+            Some(Refusal::NoCertificate)
+        }
+        Error::InvalidCertificate(CertificateError::Expired) => Some(Refusal::Expired),
+        Error::InvalidCertificate(CertificateError::NotValidYet) => Some(Refusal::NotYetValid),
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(Refusal::NoPath),
+        Error::InvalidCertificate(CertificateError::Revoked) => Some(Refusal::RevokedCertificate),
+        Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) => {
+            cause.downcast_ref::<Refusal>().cloned()
+        }
+        _ => None,
+    }
+}
+
+/// As [`refusal_of`], for the error of an asynchronous handshake.
+pub fn refusal_in(error: &io::Error) -> Option<Refusal> {
+    refusal_of(error.get_ref()?.downcast_ref()?)
+}
+
+/// Where TLS has a word for it the peer gets the right alert; anything else is `certificate_unknown`, without detail.
+fn rejection(refusal: Refusal) -> Error {
+    Error::InvalidCertificate(match refusal {
+        Refusal::Expired => CertificateError::Expired,
+        Refusal::NotYetValid => CertificateError::NotValidYet,
+        Refusal::NoPath => CertificateError::UnknownIssuer,
+        Refusal::RevokedCertificate => CertificateError::Revoked,
+        other => CertificateError::Other(OtherError(Arc::new(other))),
+    })
+}
+
+/// Judges clients.
+#[derive(Debug)]
+pub(super) struct ClientVerifier {
+    pub(super) trust: Arc<Trust>,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+    pub(super) mandatory: bool,
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    /// TLS-02: no names of authorities, which would show the topology.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        judge(&self.trust, &joined(leaf, intermediates), Usage::Client).map_err(rejection)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, leaf, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Judges servers.
+#[derive(Debug)]
+pub(super) struct ServerVerifier {
+    pub(super) trust: Arc<Trust>,
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
+    pub(super) expected: Expected,
+}
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let peer = judge(&self.trust, &joined(leaf, intermediates), Usage::Server).map_err(rejection)?;
+        if self.expected.accepts(&peer.id) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(rejection(Refusal::UnexpectedId))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::PeerIncompatible(PeerIncompatible::Tls12NotOffered))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, leaf, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// Shows the own SVID of the snapshot of this moment, on both sides.
+#[derive(Debug)]
+pub(super) struct OwnSvid(pub(super) Arc<Trust>);
+
+impl ResolvesServerCert for OwnSvid {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.own()
+    }
+}
+
+impl ResolvesClientCert for OwnSvid {
+    fn resolve(&self, _roots: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.own()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.0.own().is_some()
+    }
+}
