@@ -1,1 +1,72 @@
-fn main() {}
+//! The architecture as a test: directions, owners, sources and requirement ids.
+//!
+//! Each rule is a function from a read workspace to the sentences that say what breaks it, and has a made-up workspace
+//! beside it that breaks it, so that every rule is shown to be able to fail. Reads `cargo metadata` and the sources;
+//! builds nothing.
+
+mod graph;
+mod ids;
+mod layers;
+mod owners;
+mod sources;
+mod workspace;
+
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use workspace::Workspace;
+
+/// A rule says, in one sentence for each, what breaks it.
+type Rule = fn(&Workspace) -> Vec<String>;
+
+const RULES: &[(&str, Rule)] = &[
+    ("a_crate_depends_only_on_lower_layers", layers::directions),
+    ("the_never_edges_of_the_design_do_not_exist", layers::never_edges),
+    ("a_named_package_has_only_its_owners", owners::owners),
+    ("one_tls_stack_one_provider_no_git_source", graph::forbidden),
+    ("core_packages_exist_in_one_version", graph::duplicates),
+    ("the_binary_stays_within_its_crate_budget", graph::budget),
+    ("every_crate_takes_the_lints_of_the_workspace", sources::lints),
+    ("every_source_file_says_what_it_is_for", sources::module_docs),
+    ("no_source_file_is_longer_than_450_lines", sources::lengths),
+    ("rustls_stays_in_one_module_of_ca_identity", sources::rustls_room),
+    ("ids_marked_done_have_a_test", ids::done_without_test),
+];
+
+fn main() {
+    let arguments = Arguments::from_args();
+    let workspace = Arc::new(Workspace::read());
+    let mut trials: Vec<Trial> =
+        RULES.iter().map(|(name, rule)| holds(name, *rule, Arc::clone(&workspace))).collect();
+    trials.extend(layers::broken().into_iter().chain(owners::broken()).chain(graph::broken()));
+    trials.extend(sources::broken().into_iter().chain(ids::broken()));
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// A trial of one rule over the real workspace.
+fn holds(name: &str, rule: Rule, workspace: Arc<Result<Workspace, Failed>>) -> Trial {
+    Trial::test(name, move || {
+        let found = rule(workspace.as_ref().as_ref().map_err(Clone::clone)?);
+        if found.is_empty() { Ok(()) } else { Err(Failed::from(found.join("\n"))) }
+    })
+}
+
+/// A trial that a rule speaks up about a made-up workspace, naming each of `words`.
+fn breaks(
+    name: &'static str,
+    rule: impl FnOnce() -> Vec<String> + Send + 'static,
+    words: &'static [&'static str],
+) -> Trial {
+    Trial::test(name, move || {
+        let found = rule();
+        let silent = words.iter().find(|word| !found.iter().any(|sentence| sentence.contains(**word)));
+        match silent {
+            Some(word) => Err(Failed::from(format!("nothing was said about `{word}`, only: {found:?}"))),
+            None if found.len() != words.len() => {
+                Err(Failed::from(format!("more was said than expected: {found:?}")))
+            }
+            None => Ok(()),
+        }
+    })
+}
