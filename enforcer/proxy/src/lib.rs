@@ -1,1 +1,16 @@
-//! The running data plane: workers, TLS, pools, authorize, forward, trail.
+//! The running data plane: TLS in, one judgement per call, the judged call out.
+//!
+//! `portcullis` gives it listeners, a [`ViewHandle`] (policies and routes), a published identity
+//! (`ca_identity::tls::Trust`) and a record lane per worker; it forwards what `authorize` permitted and nothing else.
+//! It holds no CA key, reads no file, parses no policy and no configuration, and no worker shares a lock with another.
+//! Five types to know: [`Proxy`], [`ProxyConfig`], [`Ports`], [`View`], [`ViewHandle`].
+
+mod config;
+mod error;
+mod proxy;
+mod view;
+
+pub use config::{Lanes, ListenerSpec, Ports, ProxyConfig, Reveal};
+pub use error::ProxyError;
+pub use proxy::Proxy;
+pub use view::{View, ViewHandle};

@@ -1,0 +1,99 @@
+//! What the data plane is started with: settings as values, and the ports through which it reaches the rest.
+//!
+//! Built by `portcullis` from the configuration file. No text is parsed here but the word of `reveal_decision_id`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use base_net::{Caps, Timers};
+use base_ports::{Clock, Rng};
+use base_telemetry::Metrics;
+use ca_identity::tls::{ClientAuth, Trust};
+use policies_engine::{Lane, Mode};
+
+use crate::{ProxyError, ViewHandle};
+
+/// Settings of the data plane of one process.
+#[derive(Debug, Clone)]
+pub struct ProxyConfig {
+    /// Number of workers, each one thread with its own sockets, pools and engine; at least 1.
+    pub workers: usize,
+    /// The listeners.
+    pub listeners: Vec<ListenerSpec>,
+    /// Whether denials are carried out, where neither listener nor route says otherwise.
+    pub mode: Mode,
+    /// Which answers carry `portcullis-decision-id`.
+    pub reveal_decision_id: Reveal,
+}
+
+/// One listener: TLS 1.3, HTTP/1.1 and HTTP/2.
+#[derive(Debug, Clone)]
+pub struct ListenerSpec {
+    /// Its name, in records and metrics.
+    pub name: Arc<str>,
+    /// Where it listens. Port 0 takes a free one, the same for every worker.
+    pub binds: Vec<SocketAddr>,
+    /// What it asks of its clients.
+    pub client_auth: ClientAuth,
+    /// Overrides the mode of the process.
+    pub mode: Option<Mode>,
+    /// Host names it may serve; any when empty (S21). `*.example.org` stands for names below.
+    pub hosts: Vec<String>,
+    /// Deadlines of its connections.
+    pub timers: Timers,
+    /// Connection limits.
+    pub caps: Caps,
+}
+
+/// Which answers carry `portcullis-decision-id` (SQ1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reveal {
+    /// Refusals.
+    #[default]
+    Denied,
+    /// Every answer.
+    Always,
+    /// None.
+    Never,
+}
+
+impl FromStr for Reveal {
+    type Err = ProxyError;
+
+    fn from_str(word: &str) -> Result<Self, ProxyError> {
+        match word {
+            "denied" => Ok(Self::Denied),
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            other => Err(ProxyError::Reveal { word: other.to_owned() }),
+        }
+    }
+}
+
+/// Makes the record lane of one worker.
+pub type Lanes = Arc<dyn Fn(u16) -> Box<dyn Lane> + Send + Sync>;
+
+/// What the data plane needs from the rest of the process.
+#[derive(Clone)]
+pub struct Ports {
+    /// Policies and routes in force.
+    pub view: Arc<ViewHandle>,
+    /// Own SVID, bundles and deny set.
+    pub trust: Arc<Trust>,
+    /// A lane per worker; called once for each, on its thread.
+    pub lane: Lanes,
+    /// Where metrics are counted.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness for balancing.
+    pub rng: Arc<dyn Rng>,
+}
+
+impl fmt::Debug for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ports").field("view", &self.view).field("trust", &self.trust).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,35 @@
+//! Why the data plane could not be started. What goes wrong later is a `Fault` of one call.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A start that failed; nothing listens any more.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// A socket could not be bound.
+    #[error("cannot listen on `{address}` for `{listener}`")]
+    Bind {
+        /// Name of the listener.
+        listener: Arc<str>,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A worker thread or its runtime could not be made.
+    #[error("cannot start worker {worker}")]
+    Worker {
+        /// Its number.
+        worker: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A setting that has no meaning.
+    #[error("`{word}` is none of denied, always, never")]
+    Reveal {
+        /// What was written.
+        word: String,
+    },
+}
