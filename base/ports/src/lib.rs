@@ -1,1 +1,15 @@
-//! Clock, randomness, disk, network and supervised tasks as parameters.
+//! Clock, randomness, disk and supervised tasks as parameters.
+//!
+//! Cores take these as values, so rotation, expiry, recovery and balance are deterministic in tests.
+//! This crate knows no word of identity, policy or traffic. Five types to know: [`Clock`], [`Rng`], [`Disk`],
+//! [`Tasks`], [`UnixTime`].
+
+pub mod clock;
+pub mod disk;
+pub mod rng;
+pub mod task;
+
+pub use clock::{Clock, ManualClock, Mono, Now, SystemClock, UnixTime};
+pub use disk::{Disk, DiskFile, MemoryDisk, SystemDisk};
+pub use rng::{Rng, SeededRng, SystemRng};
+pub use task::{TaskHandle, Tasks};
