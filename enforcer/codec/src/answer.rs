@@ -1,0 +1,181 @@
+//! An upstream's answer in one form: read by the proxy, printed for the downstream hop from its parts.
+//!
+//! Hop-by-hop and reserved fields are gone before a value of this type exists (HR-08).
+
+use bytes::BytesMut;
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use http::{HeaderMap, Response, StatusCode};
+
+use crate::fields::{FieldIter, Fields, put_extra};
+use crate::h1::{Framing, ResponseHead, Version, content_length};
+use crate::headers::{Extra, is_hop_by_hop, is_reserved};
+use crate::{BodyLength, NotCanonical};
+
+/// What kind of request an answer belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// HEAD: the answer has no body, whatever it declares.
+    Head,
+    /// Any other method.
+    Other,
+}
+
+impl Asked {
+    /// By method.
+    pub fn by(method: &http::Method) -> Self {
+        if *method == http::Method::HEAD { Self::Head } else { Self::Other }
+    }
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub struct Answer {
+    status: u16,
+    declared: Option<u64>,
+    body: BodyLength,
+    fields: Fields,
+}
+
+/// The HTTP/1 connection on which an answer is printed.
+#[derive(Debug, Clone, Copy)]
+pub struct Downstream {
+    /// Version of the request.
+    pub version: Version,
+    /// The connection should serve another request.
+    pub keep_alive: bool,
+}
+
+/// How the printed answer goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// In this form the body must be written.
+    pub framing: Framing,
+    /// After the body the connection must be closed.
+    pub close: bool,
+}
+
+impl Answer {
+    /// From the head of an HTTP/1 upstream.
+    pub fn from_h1(head: ResponseHead) -> Self {
+        let body = match head.framing() {
+            Framing::Empty => BodyLength::None,
+            Framing::Length(length) => BodyLength::Known(length),
+            Framing::Chunked | Framing::UntilClose => BodyLength::Streamed,
+        };
+        Self {
+            status: head.status(),
+            declared: head.length,
+            body,
+            fields: Fields::Wire { head: head.head, table: head.table },
+        }
+    }
+
+    /// From the parts of an HTTP/2 answer; `end_of_stream` when no DATA frame follows.
+    ///
+    /// # Errors
+    /// HR-01 when content-length is malformed, repeated, or promises a body that does not come.
+    pub fn from_h2(
+        parts: http::response::Parts,
+        end_of_stream: bool,
+        asked: Asked,
+    ) -> Result<Self, NotCanonical> {
+        const LENGTH: NotCanonical = NotCanonical::keeping("HR-01", 502, "content-length is malformed");
+        let http::response::Parts { status, mut headers, .. } = parts;
+        let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+        let declared = match (lengths.next(), lengths.next()) {
+            (None, _) => None,
+            (Some(value), None) => Some(content_length(value.as_bytes()).ok_or(LENGTH)?),
+            (Some(_), Some(_)) => return Err(LENGTH),
+        };
+        let bodiless = asked == Asked::Head || matches!(status.as_u16(), 100..200 | 204 | 304);
+        let body = match (bodiless, end_of_stream, declared) {
+            (true, _, _) => BodyLength::None,
+            (false, true, Some(length)) if length > 0 => {
+                return Err(NotCanonical::keeping(
+                    "HR-05",
+                    502,
+                    "the stream ended before its content-length",
+                ));
+            }
+            (false, _, Some(length)) => BodyLength::Known(length),
+            (false, true, None) => BodyLength::Known(0),
+            (false, false, None) => BodyLength::Streamed,
+        };
+        strip(&mut headers);
+        Ok(Self { status: status.as_u16(), declared, body, fields: Fields::Map(headers) })
+    }
+
+    /// The status.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The length of the body that follows.
+    pub fn body(&self) -> BodyLength {
+        self.body
+    }
+
+    /// The end-to-end fields, without framing.
+    pub fn headers(&self) -> FieldIter<'_> {
+        self.fields.iter()
+    }
+
+    /// The values of one field, by its lower-case name.
+    pub fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.headers().filter(move |(n, _)| *n == name).map(|(_, value)| value)
+    }
+
+    /// Appends the HTTP/1.1 head for the caller and says how its body must be written.
+    pub fn write_h1(&self, down: Downstream, out: &mut BytesMut, extra: &[Extra<'_>]) -> Sent {
+        let framing = match (self.body, down.version) {
+            (BodyLength::None, _) => Framing::Empty,
+            (BodyLength::Known(length), _) => Framing::Length(length),
+            (BodyLength::Streamed, Version::Http11) => Framing::Chunked,
+            (BodyLength::Streamed, Version::Http10) => Framing::UntilClose,
+        };
+        let close = !down.keep_alive || down.version == Version::Http10 || framing == Framing::UntilClose;
+        crate::h1::put_status(out, self.status);
+        self.fields.write_h1(out);
+        put_extra(out, extra);
+        // An answer to HEAD and a 304 keep the length they declare; 1xx and 204 never carry one.
+        let declared = self.declared.filter(|_| self.status >= 200 && self.status != 204);
+        let shown = match (framing, declared) {
+            (Framing::Empty, Some(length)) => Framing::Length(length),
+            (framing, _) => framing,
+        };
+        crate::h1::put_framing(out, shown, close && self.status >= 200);
+        Sent { framing, close }
+    }
+
+    /// The HTTP/2 head for the caller.
+    pub fn to_h2(&self, extra: &[Extra<'_>]) -> Response<()> {
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        *response.version_mut() = http::Version::HTTP_2;
+        let mut map = self.fields.to_map(extra);
+        let length = match self.body {
+            BodyLength::Known(length) => Some(length),
+            BodyLength::None => self.declared.filter(|_| self.status >= 200 && self.status != 204),
+            BodyLength::Streamed => None,
+        };
+        if let Some(length) = length {
+            map.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        *response.headers_mut() = map;
+        response
+    }
+}
+
+fn strip(headers: &mut HeaderMap) {
+    let gone: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            let name = name.as_str().as_bytes();
+            name == b"content-length" || is_hop_by_hop(name) || is_reserved(name)
+        })
+        .cloned()
+        .collect();
+    for name in gone {
+        headers.remove(name);
+    }
+}

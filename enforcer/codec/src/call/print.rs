@@ -1,0 +1,92 @@
+//! The judged call is printed for the next hop: HTTP/1 bytes or an HTTP/2 request, from its parts only (CC-09).
+
+use bytes::{BufMut, BytesMut};
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TE};
+use http::uri::{PathAndQuery, Scheme as UriScheme, Uri};
+use http::{Request, Version};
+
+use super::{BodyLength, Call, CallProtocol, Scheme};
+use crate::fields::{put_extra, put_length};
+use crate::headers::Extra;
+use crate::{NotCanonical, grpc};
+
+impl Call {
+    /// Appends the HTTP/1.1 head for the upstream. A body of unknown length is announced as chunked.
+    pub fn write_h1(&self, out: &mut BytesMut, extra: &[Extra<'_>]) {
+        out.reserve(512);
+        out.put_slice(self.method().as_bytes());
+        out.put_slice(b" ");
+        out.put_slice(if self.path().is_empty() { self.authority() } else { self.path() }.as_bytes());
+        if let Some(query) = self.query() {
+            out.put_slice(b"?");
+            out.put_slice(query.as_bytes());
+        }
+        out.put_slice(b" HTTP/1.1\r\nhost: ");
+        out.put_slice(self.authority().as_bytes());
+        out.put_slice(b"\r\n");
+        self.0.fields.write_h1(out);
+        match self.body() {
+            BodyLength::None => {}
+            BodyLength::Known(length) => put_length(out, length),
+            BodyLength::Streamed => out.put_slice(b"transfer-encoding: chunked\r\n"),
+        }
+        put_extra(out, extra);
+        out.put_slice(b"\r\n");
+    }
+
+    /// The HTTP/2 request for the upstream; `timeout` replaces a longer `grpc-timeout`, never lengthens it.
+    ///
+    /// # Errors
+    /// When a part cannot stand in an HTTP/2 request.
+    pub fn to_h2_request(
+        &self,
+        timeout: Option<std::time::Duration>,
+        extra: &[Extra<'_>],
+    ) -> Result<Request<()>, NotCanonical> {
+        let mut request = Request::new(());
+        *request.method_mut() = self.0.method.clone();
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = self.h2_uri()?;
+        let mut map = self.0.fields.to_map(extra);
+        if let BodyLength::Known(length) = self.body() {
+            map.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        if self.accepts_trailers() {
+            map.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if self.protocol() == CallProtocol::Grpc {
+            let left = match (self.grpc_timeout(), timeout) {
+                (Some(own), Some(limit)) => Some(own.min(limit)),
+                (own, limit) => own.or(limit),
+            };
+            if let Some(left) = left
+                && let Ok(value) = HeaderValue::from_str(grpc::print_timeout(left).as_str())
+            {
+                map.insert(HeaderName::from_static("grpc-timeout"), value);
+            }
+        }
+        *request.headers_mut() = map;
+        Ok(request)
+    }
+
+    fn h2_uri(&self) -> Result<Uri, NotCanonical> {
+        const ODD: NotCanonical = NotCanonical::keeping("CC-09", 400, "the call has no http/2 form");
+        let mut parts = http::uri::Parts::default();
+        parts.authority = Some(self.authority().parse().map_err(|_odd: http::uri::InvalidUri| ODD)?);
+        if !self.path().is_empty() {
+            parts.scheme = Some(match self.scheme() {
+                Scheme::Http => UriScheme::HTTP,
+                Scheme::Https => UriScheme::HTTPS,
+            });
+            let target = match (self.query(), self.0.uri.path_and_query()) {
+                (_, Some(target)) if self.protocol() != CallProtocol::H1 => target.clone(),
+                (None, _) => PathAndQuery::try_from(self.path()).map_err(|_odd| ODD)?,
+                (Some(query), _) => {
+                    PathAndQuery::try_from(format!("{}?{query}", self.path())).map_err(|_odd| ODD)?
+                }
+            };
+            parts.path_and_query = Some(target);
+        }
+        Uri::from_parts(parts).map_err(|_odd| ODD)
+    }
+}

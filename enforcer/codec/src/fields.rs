@@ -1,0 +1,167 @@
+//! End-to-end header fields in either form: an offset table over one HTTP/1 head, or an HTTP/2 header map.
+//!
+//! Read by [`Call`](crate::Call) and [`Answer`](crate::Answer). Names are lower-case, values trimmed;
+//! hop-by-hop, framing and reserved fields were taken out before a value of this type was made.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::headers::{Extra, is_value};
+
+/// A range of a head buffer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) start: u32,
+    pub(crate) len: u32,
+}
+
+impl Span {
+    /// From offsets below 4 GiB, which the head limits guarantee.
+    pub(crate) fn new(start: usize, len: usize) -> Self {
+        Self { start: u32::try_from(start).unwrap_or(u32::MAX), len: u32::try_from(len).unwrap_or(0) }
+    }
+
+    /// The bytes of the range; empty when it lies outside.
+    pub(crate) fn of(self, buffer: &[u8]) -> &[u8] {
+        let start = self.start as usize;
+        buffer.get(start..start.saturating_add(self.len as usize)).unwrap_or_default()
+    }
+}
+
+/// One field line of a head.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Field {
+    pub(crate) name: Span,
+    pub(crate) value: Span,
+}
+
+/// The end-to-end fields of a message.
+#[derive(Debug)]
+pub(crate) enum Fields {
+    Wire { head: Bytes, table: Vec<Field> },
+    Map(HeaderMap),
+}
+
+impl Fields {
+    /// All fields in order; repeated names are repeated.
+    pub(crate) fn iter(&self) -> FieldIter<'_> {
+        FieldIter(match self {
+            Self::Wire { head, table } => Inner::Wire { head, table: table.iter() },
+            Self::Map(map) => Inner::Map(map.iter()),
+        })
+    }
+
+    /// Prints `name: value` lines. Cookie crumbs of HTTP/2 become one line (RFC 9113 8.2.3).
+    pub(crate) fn write_h1(&self, out: &mut BytesMut) {
+        match self {
+            Self::Wire { head, table } => {
+                for field in table {
+                    put_field(out, field.name.of(head), field.value.of(head));
+                }
+            }
+            Self::Map(map) => {
+                for (name, value) in map {
+                    if name != http::header::COOKIE {
+                        put_field(out, name.as_str().as_bytes(), value.as_bytes());
+                    }
+                }
+                let mut crumbs = map.get_all(http::header::COOKIE).iter();
+                if let Some(first) = crumbs.next() {
+                    out.put_slice(b"cookie: ");
+                    out.put_slice(first.as_bytes());
+                    for crumb in crumbs {
+                        out.put_slice(b"; ");
+                        out.put_slice(crumb.as_bytes());
+                    }
+                    out.put_slice(b"\r\n");
+                }
+            }
+        }
+    }
+
+    /// A header map for HTTP/2, with the proxy's own fields in place of equal names.
+    pub(crate) fn to_map(&self, extra: &[Extra<'_>]) -> HeaderMap {
+        let mut map = match self {
+            Self::Map(map) => map.clone(),
+            Self::Wire { head, table } => {
+                let mut map = HeaderMap::with_capacity(table.len().saturating_add(extra.len()));
+                for field in table {
+                    let name = HeaderName::from_bytes(field.name.of(head));
+                    let value = HeaderValue::from_maybe_shared(slice(head, field.value));
+                    if let (Ok(name), Ok(value)) = (name, value) {
+                        map.append(name, value);
+                    }
+                }
+                map
+            }
+        };
+        for (name, value) in extra {
+            if let (Ok(name), Ok(value)) =
+                (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value))
+            {
+                map.insert(name, value);
+            }
+        }
+        map
+    }
+}
+
+/// Names (lower-case) and values of a message, in order.
+#[derive(Debug)]
+pub struct FieldIter<'a>(Inner<'a>);
+
+#[derive(Debug)]
+enum Inner<'a> {
+    Wire { head: &'a Bytes, table: std::slice::Iter<'a, Field> },
+    Map(http::header::Iter<'a, HeaderValue>),
+}
+
+impl<'a> Iterator for FieldIter<'a> {
+    type Item = (&'a str, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.0 {
+            Inner::Wire { head, table } => {
+                let field = table.next()?;
+                Some((str::from_utf8(field.name.of(head)).unwrap_or_default(), field.value.of(head)))
+            }
+            Inner::Map(map) => map.next().map(|(name, value)| (name.as_str(), value.as_bytes())),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match &self.0 {
+            Inner::Wire { table, .. } => table.size_hint(),
+            Inner::Map(map) => map.size_hint(),
+        }
+    }
+}
+
+/// One field line.
+pub(crate) fn put_field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+    out.put_slice(name);
+    out.put_slice(b": ");
+    out.put_slice(value);
+    out.put_slice(b"\r\n");
+}
+
+/// The proxy's own fields. A value with a control byte is left out: no line can be injected.
+pub(crate) fn put_extra(out: &mut BytesMut, extra: &[Extra<'_>]) {
+    for (name, value) in extra {
+        if is_value(value) {
+            put_field(out, name.as_bytes(), value);
+        }
+    }
+}
+
+/// `content-length: N`.
+pub(crate) fn put_length(out: &mut BytesMut, length: u64) {
+    out.put_slice(b"content-length: ");
+    out.put_slice(itoa::Buffer::new().format(length).as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+fn slice(head: &Bytes, span: Span) -> Bytes {
+    let bytes = span.of(head);
+    if bytes.is_empty() { Bytes::new() } else { head.slice_ref(bytes) }
+}

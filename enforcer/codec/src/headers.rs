@@ -1,0 +1,193 @@
+//! What a header name means to a proxy: hop-by-hop, reserved, framing, single-valued, or simply passed on.
+//!
+//! Called for each field by the parsers and by the HTTP/2 mapping; names are lower-case here.
+
+use http::HeaderMap;
+
+/// A header that the proxy adds: a lower-case name and a value without control bytes.
+pub type Extra<'a> = (&'a str, &'a [u8]);
+
+/// True for names that only the proxy may set towards the next hop (HV-11).
+pub fn is_reserved(name: &[u8]) -> bool {
+    match name.first() {
+        Some(b'p') => name.starts_with(b"portcullis-"),
+        Some(b'x') => {
+            name.starts_with(b"x-forwarded-") || name.starts_with(b"x-envoy-") || name == b"x-real-ip"
+        }
+        Some(b'f') => name == b"forwarded",
+        _ => false,
+    }
+}
+
+/// True for fields that concern one connection only (RFC 9110 7.6.1).
+pub fn is_hop_by_hop(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"connection"
+            | b"keep-alive"
+            | b"proxy-connection"
+            | b"te"
+            | b"trailer"
+            | b"transfer-encoding"
+            | b"upgrade"
+    )
+}
+
+/// True for fields that must not stand in a trailer section (H1-18).
+pub fn is_forbidden_trailer(name: &[u8]) -> bool {
+    is_reserved(name)
+        || is_hop_by_hop(name)
+        || is_guarded(name)
+        || matches!(
+            name,
+            b"content-type"
+                | b"content-encoding"
+                | b"content-range"
+                | b"proxy-authorization"
+                | b"proxy-authenticate"
+                | b"www-authenticate"
+                | b"set-cookie"
+                | b"expect"
+                | b"max-forwards"
+                | b"cache-control"
+                | b"age"
+                | b"range"
+        )
+        || name.first() == Some(&b':')
+}
+
+/// Removes from an HTTP/2 trailer section what must not be passed on (RPC-03: all else is unchanged).
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    let bad: Vec<_> =
+        trailers.keys().filter(|name| is_forbidden_trailer(name.as_str().as_bytes())).cloned().collect();
+    for name in bad {
+        trailers.remove(name);
+    }
+}
+
+/// True for bytes that may stand in a field value on any wire.
+pub fn is_value(value: &[u8]) -> bool {
+    !value.iter().any(|&b| (b < 0x20 && b != b'\t') || b == 0x7f)
+}
+
+/// Fields that neither `Connection` nor an `_` twin may touch: framing, routing, credentials.
+pub(crate) fn is_guarded(name: &[u8]) -> bool {
+    matches!(name, b"host" | b"content-length" | b"transfer-encoding" | b"authorization" | b"cookie")
+}
+
+/// What a parser does with a request field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Judged and passed on.
+    Plain,
+    /// Judged and passed on; a second one is refused (CC-10). The number is a bit of a set.
+    Single(u16),
+    ContentType,
+    GrpcTimeout,
+    WebSocketKey,
+    WebSocketVersion,
+    Host,
+    ContentLength,
+    TransferEncoding,
+    Connection,
+    Te,
+    Upgrade,
+    Expect,
+    /// Never judged, never passed on.
+    Dropped,
+}
+
+impl Class {
+    /// The class of a lower-case request field name.
+    pub(crate) fn of(name: &[u8]) -> Self {
+        match name {
+            b"host" => Self::Host,
+            b"accept" | b"user-agent" | b"cookie" | b"accept-encoding" | b"accept-language" => Self::Plain,
+            b"content-length" => Self::ContentLength,
+            b"content-type" => Self::ContentType,
+            b"connection" => Self::Connection,
+            b"transfer-encoding" => Self::TransferEncoding,
+            b"te" => Self::Te,
+            b"upgrade" => Self::Upgrade,
+            b"expect" => Self::Expect,
+            b"authorization" => Self::Single(1),
+            b"proxy-authorization" => Self::Single(2),
+            b"origin" => Self::Single(4),
+            b"grpc-timeout" => Self::GrpcTimeout,
+            b"sec-websocket-key" => Self::WebSocketKey,
+            b"sec-websocket-version" => Self::WebSocketVersion,
+            b"keep-alive"
+            | b"proxy-connection"
+            | b"trailer"
+            | b"http2-settings"
+            | b"x-http-method-override"
+            | b"x-http-method"
+            | b"x-method-override" => Self::Dropped,
+            _ if is_reserved(name) => Self::Dropped,
+            _ => Self::Plain,
+        }
+    }
+}
+
+/// What an underscore in a name leads to (H1-27, H1-28).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Twin {
+    /// The hyphen form is reserved, framing or a credential.
+    Guarded,
+    /// The hyphen form is an ordinary name.
+    Plain,
+}
+
+/// Judges a name that contains `_` by its hyphen twin.
+pub(crate) fn twin(name: &[u8]) -> Twin {
+    let hyphen = hyphenated(name);
+    if is_reserved(&hyphen) || is_guarded(&hyphen) || is_hop_by_hop(&hyphen) {
+        Twin::Guarded
+    } else {
+        Twin::Plain
+    }
+}
+
+/// The name with every `_` as `-`.
+pub(crate) fn hyphenated(name: &[u8]) -> Vec<u8> {
+    name.iter().map(|&b| if b == b'_' { b'-' } else { b }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hr_08_reserved_names_are_known_by_prefix() {
+        for name in ["portcullis-peer", "x-forwarded-for", "x-forwarded-client-cert", "x-envoy-original-path"]
+        {
+            assert!(is_reserved(name.as_bytes()), "{name}");
+            assert_eq!(Class::of(name.as_bytes()), Class::Dropped, "{name}");
+        }
+        for name in ["portcullis", "x-forwardedfor", "forwarded-for", "x-real-ipx", "x-request-id"] {
+            assert!(!is_reserved(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn trailers_keep_grpc_fields_and_lose_framing() {
+        let mut trailers = HeaderMap::new();
+        for (name, value) in
+            [("grpc-status", "0"), ("grpc-message", "ok"), ("content-length", "3"), ("portcullis-peer", "x")]
+        {
+            trailers.insert(name, http::HeaderValue::from_static(value));
+        }
+        strip_trailers(&mut trailers);
+        let mut names: Vec<_> = trailers.keys().map(|n| n.as_str().to_owned()).collect();
+        names.sort();
+        assert_eq!(names, ["grpc-message", "grpc-status"]);
+    }
+
+    #[test]
+    fn underscores_are_judged_by_their_hyphen_twin() {
+        assert_eq!(twin(b"x_forwarded_for"), Twin::Guarded);
+        assert_eq!(twin(b"content_length"), Twin::Guarded);
+        assert_eq!(twin(b"portcullis_peer"), Twin::Guarded);
+        assert_eq!(twin(b"my_header"), Twin::Plain);
+    }
+}
