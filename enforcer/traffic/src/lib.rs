@@ -1,1 +1,17 @@
-//! Pure traffic decisions: routes, balancers, timeouts as functions of state, input and now.
+//! Pure traffic decisions: routes, balancers and timeouts as functions of state, input and now.
+//!
+//! `portcullis` turns the configuration into specs and builds [`Routes`]; the proxy asks it for the [`Target`]
+//! of a [`Call`](enforcer_codec::Call) before the decision, and a [`Balancer`](balance::Balancer) for an
+//! endpoint after it. No sockets, no timers, no clock, no policy: a configuration with two readings is a
+//! [`RouteError`], never an order.
+
+pub mod balance;
+mod error;
+mod routes;
+mod spec;
+mod timeouts;
+
+pub use error::RouteError;
+pub use routes::{Found, Route, Routes, Target, TargetKind, method_id, rpc_service_id};
+pub use spec::{BalancerKind, EndpointSpec, GrpcMatch, RouteSpec, ServiceSpec, UpstreamProtocol};
+pub use timeouts::Timeouts;

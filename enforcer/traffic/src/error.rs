@@ -1,0 +1,91 @@
+//! Why a set of routes cannot be built; shown to the operator beside the last good one.
+
+/// A configuration of routes that has no meaning, or two.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    /// Two services or two routes have one name.
+    #[error("{kind} `{name}` is defined twice")]
+    Duplicate {
+        /// `service` or `route`.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A route names a service that is not defined.
+    #[error("route `{route}` names the unknown service `{service}`")]
+    UnknownService {
+        /// The route.
+        route: String,
+        /// The service.
+        service: String,
+    },
+    /// A host is neither a name nor `*.suffix`.
+    #[error("route `{route}`: `{host}` is neither a host name without port nor `*.suffix`")]
+    Host {
+        /// The route.
+        route: String,
+        /// The host.
+        host: String,
+    },
+    /// A path prefix is not canonical.
+    #[error("route `{route}`: path prefix `{prefix}` is not canonical: {cause}")]
+    Prefix {
+        /// The route.
+        route: String,
+        /// The prefix.
+        prefix: String,
+        /// The rule or the canonical form.
+        cause: String,
+    },
+    /// A gRPC match is malformed, or stands beside a path prefix.
+    #[error("route `{route}`: {cause}")]
+    Grpc {
+        /// The route.
+        route: String,
+        /// What is wrong.
+        cause: &'static str,
+    },
+    /// A method is not `pkg.Service/Method`.
+    #[error("service `{service}`: `{method}` is not `pkg.Service/Method`")]
+    Method {
+        /// The service.
+        service: String,
+        /// The method.
+        method: String,
+    },
+    /// Two services offer one interface under one id (MO3).
+    #[error("services `{first}` and `{second}` both offer `{rpc}`: set a different `rpc_scope` in each")]
+    AmbiguousRpc {
+        /// The id of the RPC service.
+        rpc: String,
+        /// One service.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// Two routes of equal rank can match the same call (RT-02).
+    #[error("routes `{first}` and `{second}` match the same calls with equal rank")]
+    EqualRank {
+        /// One route.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A route has no endpoint that takes calls, or too many targets exist.
+    #[error("route `{route}` has no endpoint with a weight above 0")]
+    NoEndpoint {
+        /// The route.
+        route: String,
+    },
+    /// A route for gRPC leads to an HTTP/1 endpoint (RPC-03).
+    #[error("route `{route}` is for grpc, but endpoint `{endpoint}` speaks http/1")]
+    GrpcOverHttp1 {
+        /// The route.
+        route: String,
+        /// The endpoint.
+        endpoint: String,
+    },
+    /// More targets than an index can hold.
+    #[error("the routes have more than 4 294 967 295 targets")]
+    TooMany,
+}

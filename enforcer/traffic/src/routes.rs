@@ -1,0 +1,140 @@
+//! The compiled routes of one snapshot: from a canonical call to its target, or to nothing.
+//!
+//! Built once per snapshot by `portcullis`; read by every worker of the proxy before the decision. Rank is
+//! host, then path, then further matchers (RT-02); equal rank is refused when the routes are built.
+
+mod build;
+mod host;
+mod registry;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use enforcer_codec::{Call, CallProtocol, Upgrade};
+
+use crate::{BalancerKind, EndpointSpec, RouteError, RouteSpec, ServiceSpec, Timeouts};
+use host::Hosts;
+pub use registry::{method_id, rpc_service_id};
+
+/// All routes of a snapshot.
+#[derive(Debug, Default)]
+pub struct Routes {
+    routes: Vec<Arc<Route>>,
+    targets: Vec<Target>,
+    /// For listeners that some route names: their routes and the general ones.
+    listeners: HashMap<Box<str>, Hosts>,
+    /// For every other listener.
+    general: Hosts,
+    /// Per route: the registered methods, `pkg.Service/Method`, as indices of `targets`.
+    methods: Vec<HashMap<Box<str>, u32>>,
+}
+
+/// A route in force.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Its place in [`Routes::routes`].
+    pub index: u32,
+    /// Unique name.
+    pub name: Arc<str>,
+    /// The service that owns it.
+    pub service: Arc<str>,
+    /// The namespace of that service.
+    pub namespace: Arc<str>,
+    /// Where calls go.
+    pub endpoints: Vec<EndpointSpec>,
+    /// How an endpoint is chosen.
+    pub balancer: BalancerKind,
+    /// Clocks of a call.
+    pub timeouts: Timeouts,
+    /// Observe (true) or enforce (false), when the route says so.
+    pub observe: Option<bool>,
+}
+
+/// What a call is for: the resource of its decision, and the way on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The matched route.
+    pub route: Arc<Route>,
+    /// The resource.
+    pub kind: TargetKind,
+    /// Dense number of this target in its snapshot, for tables beside the routes.
+    pub index: u32,
+}
+
+/// The resource of a target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetKind {
+    /// The route itself, for HTTP calls.
+    Route,
+    /// A registered RPC method, by the id of its entity (`shop.Orders/Get` or `scope:shop.Orders/Get`).
+    Method(Arc<str>),
+}
+
+/// The answer of the router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// The call has a resource.
+    Target(&'a Target),
+    /// No route matches: 404.
+    UnknownRoute,
+    /// The gRPC method is not registered: UNIMPLEMENTED.
+    UnknownMethod,
+}
+
+impl Routes {
+    /// Compiles the routes.
+    ///
+    /// # Errors
+    /// The first thing that has no meaning or two.
+    pub fn build(services: &[ServiceSpec], routes: &[RouteSpec]) -> Result<Self, RouteError> {
+        build::build(services, routes)
+    }
+
+    /// The target of a call that came in on `listener`.
+    pub fn find(&self, call: &Call, listener: &str) -> Found<'_> {
+        if call.upgrade() == Some(Upgrade::Connect) {
+            // No route of this milestone opens tunnels (LT-11).
+            return Found::UnknownRoute;
+        }
+        let hosts = match self.listeners.get(listener) {
+            Some(hosts) => hosts,
+            None => &self.general,
+        };
+        let grpc = call.protocol() == CallProtocol::Grpc;
+        let Some(route) = hosts.find(call.host(), call.path(), grpc) else {
+            return if grpc { Found::UnknownMethod } else { Found::UnknownRoute };
+        };
+        let target = if grpc { self.method(route, call) } else { self.route_target(route) };
+        match target {
+            Some(target) => Found::Target(target),
+            None if grpc => Found::UnknownMethod,
+            None => Found::UnknownRoute,
+        }
+    }
+
+    /// All targets, in the order of their index.
+    pub fn targets(&self) -> &[Target] {
+        &self.targets
+    }
+
+    /// All routes, in the order of their index.
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
+    /// The routes stand first among the targets, in their own order.
+    fn route_target(&self, route: u32) -> Option<&Target> {
+        self.targets.get(route as usize)
+    }
+
+    fn method(&self, route: u32, call: &Call) -> Option<&Target> {
+        // A path that is not exactly two names has no method (RPC-01).
+        call.grpc()?;
+        let name = call.path().strip_prefix('/')?;
+        let index = self.methods.get(route as usize)?.get(name)?;
+        self.targets.get(*index as usize)
+    }
+}

@@ -1,0 +1,89 @@
+//! Routes and services as the configuration means them; `portcullis` fills these, [`Routes`](crate::Routes) checks them.
+
+use std::net::SocketAddr;
+
+use crate::Timeouts;
+
+/// A service: the owner of routes and RPC methods (SETTLED S20).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ServiceSpec {
+    /// Unique name.
+    pub name: String,
+    /// Namespace of the service.
+    pub namespace: String,
+    /// Prefix of the ids of its RPC services, needed when two services offer one interface (MO3).
+    pub rpc_scope: Option<String>,
+    /// RPC methods, `pkg.Service/Method`.
+    pub methods: Vec<String>,
+}
+
+/// A route: which calls it takes and where they go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RouteSpec {
+    /// Unique name.
+    pub name: String,
+    /// The service whose route this is.
+    pub service: String,
+    /// Only calls of this listener; none = of all.
+    pub listener: Option<String>,
+    /// Exact hosts or `*.suffix`, without port; empty = any host.
+    pub hosts: Vec<String>,
+    /// Segment-wise prefix of the path; none = any path.
+    pub path_prefix: Option<String>,
+    /// Only gRPC calls of this service or method; excludes `path_prefix`.
+    pub grpc: Option<GrpcMatch>,
+    /// Where calls go.
+    pub endpoints: Vec<EndpointSpec>,
+    /// How an endpoint is chosen.
+    pub balancer: BalancerKind,
+    /// Clocks of a call.
+    pub timeouts: Timeouts,
+    /// `Some(true)` = observe, `Some(false)` = enforce, none = as the listener says.
+    pub observe: Option<bool>,
+}
+
+/// A match of gRPC calls by their exact names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrpcMatch {
+    /// `pkg.Service`.
+    pub service: String,
+    /// One method of it; none = all registered ones.
+    pub method: Option<String>,
+}
+
+/// One address of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndpointSpec {
+    /// What it speaks.
+    pub protocol: UpstreamProtocol,
+    /// Where it is.
+    pub addr: SocketAddr,
+    /// Share of the calls, relative to the other endpoints of the route; 0 takes none.
+    pub weight: u32,
+}
+
+impl EndpointSpec {
+    /// An endpoint of weight 1.
+    pub fn new(protocol: UpstreamProtocol, addr: SocketAddr) -> Self {
+        Self { protocol, addr, weight: 1 }
+    }
+}
+
+/// What an endpoint speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1. Refused for gRPC (RPC-03).
+    Http1,
+    /// HTTP/2 by prior knowledge.
+    H2c,
+}
+
+/// How an endpoint is chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BalancerKind {
+    /// The less loaded of two random ones (LB-01).
+    #[default]
+    P2c,
+    /// By turns, weighted (LB-04).
+    RoundRobin,
+}
