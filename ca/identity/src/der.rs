@@ -74,7 +74,10 @@ pub(crate) fn check_one(bytes: &[u8]) -> Result<(), Fault> {
     if !rest.is_empty() {
         return Err(Fault::Trailing);
     }
-    let mut open = vec![outer.content];
+    let mut open = Vec::new();
+    if outer.tag & CONSTRUCTED != 0 {
+        open.push(outer.content);
+    }
     while let Some(level) = open.last_mut() {
         if level.is_empty() {
             open.pop();
@@ -129,6 +132,7 @@ mod tests {
     #[test]
     fn vs_01_a_byte_too_many_or_too_few_is_refused() {
         assert_eq!(check_one(&[SEQUENCE, 2, INTEGER, 0]), Ok(()));
+        assert_eq!(check_one(&[BIT_STRING, 2, 1, 6]), Ok(()));
         assert_eq!(check_one(&[SEQUENCE, 2, INTEGER, 0, 0]), Err(Fault::Trailing));
         assert_eq!(check_one(&[SEQUENCE, 3, INTEGER, 0]), Err(Fault::Malformed));
         assert_eq!(check_one(&[SEQUENCE, 1, INTEGER]), Err(Fault::Malformed));

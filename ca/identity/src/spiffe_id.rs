@@ -44,6 +44,8 @@ impl SpiffeId {
     /// # Errors
     /// Names the rule that the path breaks.
     pub fn new(domain: &TrustDomain, path: &str) -> Result<Self, IdError> {
+        // Before joining: a path without its slash would lengthen the name of the trust domain.
+        check_path(path)?;
         Self::parse(&format!("{SCHEME}{domain}{path}"))
     }
 

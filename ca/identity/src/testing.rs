@@ -1,7 +1,11 @@
 //! Test authorities, SVIDs and hostile leaves, for tests of this crate, of others, and of the shipped binary.
 //!
 //! Feature `testing` only. Everything here panics on failure, and nothing here is fit for production.
-#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "test support: a failure ends the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::arithmetic_side_effects,
+    reason = "test support: a failure ends the test"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -172,7 +172,7 @@ fn bundle_of<'a>(
 
 /// VS-08: now, or the leaf's notBefore when that is a little ahead. Never earlier than now.
 fn evaluation_time(leaf: &Certificate<'_>, now: UnixTime) -> Result<UnixTime, Refusal> {
-    if leaf.not_before() > now + NOT_BEFORE_TOLERANCE {
+    if leaf.not_before().saturating_since(now) > NOT_BEFORE_TOLERANCE {
         return Err(Refusal::NotYetValid);
     }
     let time = now.max(leaf.not_before());

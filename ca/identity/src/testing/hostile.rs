@@ -138,7 +138,7 @@ pub(super) fn mint(ca: &TestCa, kind: BadLeaf) -> (Vec<CertificateDer<'static>>,
     let key = PrivateKey::generate_p256().expect("key");
     let chain = match kind {
         BadLeaf::Rsa1024 => {
-            let public = Rsa1024;
+            let public = Rsa1024::new();
             let leaf = ca.leaf_params(&public, |_| {}).signed_by(&public, ca.issuer()).expect("leaf");
             vec![leaf.into(), ca.signing().clone()]
         }
@@ -293,32 +293,22 @@ fn too_long(ca: &TestCa, key: &PrivateKey) -> Vec<CertificateDer<'static>> {
 }
 
 /// The public half of an RSA key of 1024 bits: too small to sign with, large enough to write into a certificate.
-struct Rsa1024;
+struct Rsa1024(Vec<u8>);
+
+impl Rsa1024 {
+    /// SEQUENCE { INTEGER of 1024 bits, INTEGER 65537 }
+    fn new() -> Self {
+        let (head, tail) = ([0x30, 0x81, 0x89, 0x02, 0x81, 0x81, 0x00], [0x02, 0x03, 0x01, 0x00, 0x01]);
+        Self([head.as_slice(), [0xa5; 128].as_slice(), tail.as_slice()].concat())
+    }
+}
 
 impl PublicKeyData for Rsa1024 {
     fn der_bytes(&self) -> &[u8] {
-        &RSA_1024
+        &self.0
     }
 
     fn algorithm(&self) -> &'static SignatureAlgorithm {
         &rcgen::PKCS_RSA_SHA256
     }
 }
-
-/// SEQUENCE { INTEGER of 1024 bits, INTEGER 65537 }
-static RSA_1024: [u8; 140] = {
-    let mut der = [0xa5_u8; 140];
-    let head = [0x30, 0x81, 0x89, 0x02, 0x81, 0x81, 0x00];
-    let mut at = 0;
-    while at < head.len() {
-        der[at] = head[at];
-        at += 1;
-    }
-    let tail = [0x02, 0x03, 0x01, 0x00, 0x01];
-    at = 0;
-    while at < tail.len() {
-        der[135 + at] = tail[at];
-        at += 1;
-    }
-    der
-};
