@@ -1,29 +1,137 @@
-//! Decides, for one worker. Owns the worker's plan cache; shares nothing but the snapshot.
+//! Decides, for one worker. Owns the worker's plan cache and shares nothing but the snapshot; a changed snapshot means
+//! a new engine, so nothing is ever invalidated (EN1).
 
-use crate::{AccessRequest, Decision, Reason, Snapshot};
-use std::sync::Arc;
+use crate::{
+    AccessRequest, Action, Decision, Principal, PrincipalKind, Reason, Resource, Snapshot,
+    plan::{Plan, contained},
+};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasherDefault, Hash, Hasher},
+    sync::Arc,
+};
+
+/// Plans a worker keeps; beyond that requests are planned each time (EN7).
+const PLANS: usize = 65_536;
 
 /// One worker's way to decide.
 #[derive(Debug)]
 pub struct Engine {
     snapshot: Arc<Snapshot>,
+    plans: HashMap<u64, Vec<Known>, BuildHasherDefault<Mix>>,
+    count: usize,
+}
+
+/// A plan with its key; several share a place only when their hashes collide.
+#[derive(Debug)]
+struct Known {
+    who: Who,
+    action: Action,
+    resource: Resource,
+    plan: Plan,
+}
+
+/// Whose plan it is (EN5).
+#[derive(Debug)]
+enum Who {
+    One(Principal),
+    /// Everybody of that kind and trust domain whom neither entities nor policies name.
+    All(PrincipalKind, Box<str>),
 }
 
 impl Engine {
     /// An engine over that snapshot, with no plans yet.
     #[must_use]
     pub fn new(snapshot: Arc<Snapshot>) -> Engine {
-        Engine { snapshot }
+        Engine { snapshot, plans: HashMap::default(), count: 0 }
     }
 
-    /// The verdict of the snapshot. Never panics on any input; never allocates when the plan is constant and known.
-    pub fn decide(&mut self, _request: &AccessRequest<'_>) -> Decision {
-        Decision::refusal(Reason::NoPolicy)
+    /// The verdict of the snapshot. Never panics on any input; allocates nothing when the plan is constant and known.
+    pub fn decide(&mut self, request: &AccessRequest<'_>) -> Decision {
+        let place = place(request, request.principal.hash64());
+        if let Some(plan) =
+            self.find(place, request, |who| matches!(who, Who::One(one) if one == request.principal))
+        {
+            return match plan {
+                Plan::Constant(decision) => decision.clone(),
+                open @ Plan::Open(_) => contained(|| open.judge(&self.snapshot, request)),
+            };
+        }
+        contained(|| self.decide_anew(request, place))
     }
 
     /// What judges.
     #[must_use]
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
+    }
+
+    /// Number of plans held.
+    #[must_use]
+    pub fn plan_count(&self) -> usize {
+        self.count
+    }
+
+    /// For principals without a plan of their own: the plan of their kind, or a new one.
+    fn decide_anew(&mut self, request: &AccessRequest<'_>, place: u64) -> Result<Decision, Reason> {
+        let snapshot = Arc::clone(&self.snapshot);
+        let is_distinct = snapshot.is_distinct(request.principal);
+        let kind = request.principal.kind();
+        let domain = request.principal.trust_domain().unwrap_or_default();
+        let (who, place) = if is_distinct {
+            (Who::One(request.principal.clone()), place)
+        } else {
+            let shared = |who: &Who| matches!(who, Who::All(k, d) if *k == kind && **d == *domain);
+            let place = self::place(request, crate::uid::hash_of(&(kind, domain)));
+            if let Some(plan) = self.find(place, request, shared) {
+                return plan.judge(&snapshot, request);
+            }
+            (Who::All(kind, domain.into()), place)
+        };
+        let cast = snapshot.cast(request)?;
+        let plan = Plan::build(&snapshot, request, &cast, is_distinct)?;
+        let decision = plan.judge(&snapshot, request);
+        if self.count < PLANS {
+            let known = Known { who, action: request.action, resource: request.resource.clone(), plan };
+            self.plans.entry(place).or_default().push(known);
+            self.count += 1;
+        }
+        decision
+    }
+
+    fn find(&self, place: u64, request: &AccessRequest<'_>, is_who: impl Fn(&Who) -> bool) -> Option<&Plan> {
+        let known = self.plans.get(&place)?.iter().find(|known| {
+            known.action == request.action && known.resource == *request.resource && is_who(&known.who)
+        });
+        known.map(|known| &known.plan)
+    }
+}
+
+fn place(request: &AccessRequest<'_>, who: u64) -> u64 {
+    let mut mix = Mix(who);
+    request.resource.hash(&mut mix);
+    request.action.hash(&mut mix);
+    mix.finish()
+}
+
+/// Mixes numbers that are hashes already; the seed is in them.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn write_isize(&mut self, value: isize) {
+        self.write_u64(value.unsigned_abs() as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
     }
 }

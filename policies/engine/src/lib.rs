@@ -6,6 +6,11 @@
 //! Five types to know: [`AccessRequest`], [`Snapshot`], [`Engine`], [`Decision`], [`DecisionRecord`].
 
 mod action;
+mod baseline;
+mod cases;
+mod cast;
+mod compile;
+mod context;
 mod decision;
 mod decision_id;
 mod diagnostic;
@@ -15,17 +20,25 @@ pub mod explain;
 mod facts;
 mod lane;
 mod owned_facts;
+mod plan;
 mod principal;
 mod reason;
 mod record;
 mod request;
 mod resource;
+mod rule;
 mod schema;
+mod scope;
 mod snapshot;
+mod stock;
 mod suggest;
+mod tally;
 mod uid;
+mod walk;
 
 pub use action::{Action, AdminAction, UnknownAction};
+pub use baseline::{baseline, baseline_cases};
+pub use cases::{CaseError, CaseOutcome, run_cases};
 pub use decision::{Audit, Decision, Effect, ErrorClass, Evaluated, Mode, PolicyError, Would, observe};
 pub use decision_id::{DecisionId, DecisionIdError};
 pub use diagnostic::{Diagnostic, Severity};
@@ -43,8 +56,11 @@ pub use record::{
 pub use request::{AccessRequest, AdminContext, ChangeContext, IssueContext};
 pub use resource::{Resource, ResourceKind};
 pub use schema::{Declared, SchemaText};
-pub use snapshot::{Numbers, PolicySource, Snapshot, SnapshotInput, Versions};
+pub use snapshot::{Numbers, PolicyInfo, PolicySource, Snapshot, SnapshotInput, Versions};
 pub use suggest::suggest;
 
 /// How many path segments policies see by name; the rest are only counted.
 pub const SEGMENTS: usize = 12;
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,6 @@
 //! The schema: part 1 is ours and closed, part 2 is replaced by the site. Both texts are embedded.
 //! Also the names a site makes visible to policies, which facts and records need.
 
-use cedar_policy::{Schema, SchemaFragment};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Both parts of the schema, as text.

@@ -1,8 +1,16 @@
 //! One immutable value of policies, schema, entities and numbers that judge together (MO9, SE5).
 //! Built by the policy store, shared by all workers; everything derived from it dies with it (EN1).
 
-use crate::{Diagnostic, EntitySet, schema::Declared, schema::SchemaText};
-use std::sync::Arc;
+use crate::{
+    AccessRequest, Decision, Diagnostic, Effect, EntitySet, Resource, compile::Environments, rule::Rule,
+    schema::Declared, schema::SchemaText, scope::ScopeIndex,
+};
+use cedar_policy::{Entities, EntityUid, Schema};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    sync::Arc,
+};
 
 /// The numbers of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -69,9 +77,45 @@ pub struct SnapshotInput {
 }
 
 /// A checked, numbered set of rules.
-#[derive(Debug)]
-pub struct Snapshot {
-    versions: Arc<Versions>,
+pub struct Snapshot(Parts);
+
+/// What a snapshot is made of, inside this crate.
+#[derive(Clone)]
+pub(crate) struct Parts {
+    pub(crate) versions: Arc<Versions>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) by_id: HashMap<Arc<str>, usize>,
+    pub(crate) index: ScopeIndex,
+    pub(crate) schema: Schema,
+    /// All entities, the actions of the schema among them.
+    pub(crate) entities: Entities,
+    pub(crate) environments: Environments,
+    /// Entities that policies name.
+    pub(crate) named: HashSet<EntityUid>,
+    /// Ids of methods that change nothing.
+    pub(crate) read_only: HashSet<String>,
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// A policy as listings show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyInfo {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Permit or forbid.
+    pub effect: Effect,
+    /// Its file.
+    pub file: Arc<str>,
+    /// Line of the effect keyword.
+    pub line: usize,
+    /// `@owner`.
+    pub owner: Option<String>,
+    /// `@advice`.
+    pub advice: Option<String>,
+    /// `@mode("shadow")`.
+    pub is_shadow: bool,
+    /// Shipped with the product.
+    pub is_baseline: bool,
 }
 
 impl Snapshot {
@@ -79,31 +123,91 @@ impl Snapshot {
     ///
     /// # Errors
     /// All findings, when at least one blocks.
-    pub fn compile(_input: SnapshotInput) -> Result<Snapshot, Vec<Diagnostic>> {
-        Err(Vec::new())
+    pub fn compile(input: SnapshotInput) -> Result<Snapshot, Vec<Diagnostic>> {
+        crate::compile::compile(input)
+    }
+
+    pub(crate) fn assemble(parts: Parts) -> Snapshot {
+        Snapshot(parts)
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    /// The verdict on one request, without any cache. Workers use [`crate::Engine::decide`], which answers the same.
+    #[must_use]
+    pub fn decide(&self, request: &AccessRequest<'_>) -> Decision {
+        crate::plan::decide(self, request)
     }
 
     /// Findings that did not block.
     #[must_use]
     pub fn warnings(&self) -> &[Diagnostic] {
-        &[]
+        &self.0.warnings
     }
 
     /// What judged, for the record.
     #[must_use]
     pub fn versions(&self) -> &Arc<Versions> {
-        &self.versions
+        &self.0.versions
     }
 
     /// Whether that policy is shipped with the product.
     #[must_use]
-    pub fn is_baseline(&self, _id: &str) -> bool {
-        false
+    pub fn is_baseline(&self, id: &str) -> bool {
+        self.rule(id).is_some_and(|rule| rule.is_baseline)
     }
 
     /// Number of policies, the baseline included.
     #[must_use]
     pub fn policy_count(&self) -> usize {
-        0
+        self.0.rules.len()
+    }
+
+    /// The policy of that id.
+    #[must_use]
+    pub fn policy(&self, id: &str) -> Option<PolicyInfo> {
+        self.rule(id).map(PolicyInfo::of)
+    }
+
+    /// Every policy, file by file.
+    pub fn policies(&self) -> impl Iterator<Item = PolicyInfo> + '_ {
+        self.0.rules.iter().map(PolicyInfo::of)
+    }
+
+    /// Whether the entities have that resource, or it needs none.
+    #[must_use]
+    pub fn knows(&self, resource: &Resource) -> bool {
+        self.resource(resource).is_ok()
+    }
+
+    pub(crate) fn rule(&self, id: &str) -> Option<&Rule> {
+        self.0.rules.get(*self.0.by_id.get(id)?)
+    }
+}
+
+impl PolicyInfo {
+    fn of(rule: &Rule) -> PolicyInfo {
+        PolicyInfo {
+            id: Arc::clone(&rule.id),
+            effect: rule.effect,
+            file: Arc::clone(&rule.place.file),
+            line: rule.place.line,
+            owner: rule.notes.owner.clone(),
+            advice: rule.notes.advice.clone(),
+            is_shadow: rule.notes.is_shadow,
+            is_baseline: rule.is_baseline,
+        }
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("numbers", &self.0.versions.numbers)
+            .field("policies", &self.0.rules.len())
+            .field("entities", &self.0.entities.len())
+            .finish()
     }
 }

@@ -1,6 +1,7 @@
 //! Reading entity uids as people and records write them, and hashing of values that key plans.
 //! Does not check names against a schema.
 
+use cedar_policy::{EntityId, EntityTypeName, EntityUid};
 use std::{
     hash::{BuildHasher, Hash, RandomState},
     sync::LazyLock,
@@ -11,6 +12,20 @@ static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 pub(crate) fn hash_of<T: Hash>(value: &T) -> u64 {
     SEED.hash_one(value)
+}
+
+/// A Cedar type of the shipped schema.
+#[expect(
+    clippy::expect_used,
+    reason = "INVARIANT: only names written in this crate come here; a test parses each kind"
+)]
+pub(crate) fn type_name(name: &'static str) -> EntityTypeName {
+    name.parse().expect("a type name of the shipped schema")
+}
+
+/// A Cedar uid of a type of the shipped schema.
+pub(crate) fn cedar_uid(name: &'static str, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(type_name(name), EntityId::new(id))
 }
 
 /// Splits `Type::"id"`; `\"` and `\\` are the only escapes.

@@ -1,0 +1,186 @@
+//! Who and what of a request as Cedar sees them: the entity of the snapshot where there is one, else what the id
+//! alone yields (MO6, S37). A route, method or service without an entity is refused as `entity_missing`.
+
+use crate::{
+    AccessRequest, Principal, PrincipalKind, Reason, Resource, ResourceKind, Snapshot,
+    principal::spiffe_parts,
+    scope::{Lineage, Triple},
+    uid::cedar_uid,
+};
+use cedar_policy::{Entities, Entity, EntityUid, RestrictedExpression};
+use std::collections::{HashMap, HashSet};
+
+/// A request's three uids with their ancestors, and the entities the snapshot does not have.
+#[derive(Debug)]
+pub(crate) struct Cast {
+    pub(crate) triple: Triple,
+    pub(crate) overlay: Vec<Entity>,
+}
+
+/// Everything stock Cedar needs besides policies and context.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    pub(crate) principal: EntityUid,
+    pub(crate) action: EntityUid,
+    pub(crate) resource: EntityUid,
+    pub(crate) entities: Entities,
+}
+
+/// A lineage, and the entity where the snapshot has none.
+type Found = (Lineage, Option<Entity>);
+
+impl Snapshot {
+    /// The cast of a request, or why no policy can be asked about it.
+    pub(crate) fn cast(&self, request: &AccessRequest<'_>) -> Result<Cast, Reason> {
+        let (resource, resource_entity) = self.resource(request.resource)?;
+        let environment = (request.principal.kind(), request.action, request.resource.kind());
+        if !self.parts().environments.contains(&environment) {
+            return Err(Reason::NoPermit);
+        }
+        let (principal, principal_entity) = self.principal(request.principal)?;
+        let action = self.lineage(cedar_uid(request.action.entity_type(), request.action.as_str()));
+        let overlay = principal_entity.into_iter().chain(resource_entity).collect();
+        Ok(Cast { triple: Triple { principal, action, resource }, overlay })
+    }
+
+    /// Whether plans of this principal are its own, or shared with all that only its kind and trust domain tell apart.
+    pub(crate) fn is_distinct(&self, principal: &Principal) -> bool {
+        match principal.kind() {
+            PrincipalKind::Anonymous | PrincipalKind::LocalUser => true,
+            PrincipalKind::Workload | PrincipalKind::User | PrincipalKind::Agent => {
+                let uid = cedar_uid(principal.entity_type(), principal.id());
+                self.parts().named.contains(&uid) || self.parts().entities.get(&uid).is_some()
+            }
+        }
+    }
+
+    /// The entities that evaluating a policy over `cast` can touch: the cast, the entities policies name, and all
+    /// that these are in.
+    pub(crate) fn stage<'a>(
+        &self,
+        cast: &Cast,
+        literals: impl IntoIterator<Item = &'a EntityUid>,
+    ) -> Result<Stage, Reason> {
+        let Triple { principal, action, resource } = &cast.triple;
+        let known = &self.parts().entities;
+        let mut wanted: HashSet<&EntityUid> =
+            [principal, action, resource].into_iter().flat_map(Lineage::all).collect();
+        for uid in literals {
+            wanted.insert(uid);
+            wanted.extend(known.ancestors(uid).into_iter().flatten());
+        }
+        let found = wanted.into_iter().filter_map(|uid| known.get(uid));
+        let mut entities: HashMap<EntityUid, Entity> =
+            found.map(|entity| (entity.uid(), entity.clone())).collect();
+        entities.extend(cast.overlay.iter().map(|entity| (entity.uid(), entity.clone())));
+        let entities = Entities::from_entities(entities.into_values(), None).map_err(|cause| {
+            tracing::error!(%cause, "entities of one request do not fit together");
+            Reason::EntityMissing
+        })?;
+        let uid = |lineage: &Lineage| lineage.uid.clone();
+        Ok(Stage { principal: uid(principal), action: uid(action), resource: uid(resource), entities })
+    }
+
+    fn principal(&self, principal: &Principal) -> Result<Found, Reason> {
+        let uid = cedar_uid(principal.entity_type(), principal.id());
+        if principal.roles().is_empty() && self.parts().entities.get(&uid).is_some() {
+            return Ok((self.lineage(uid), None));
+        }
+        match principal.kind() {
+            PrincipalKind::Workload => derived_workload(uid, principal.id()),
+            PrincipalKind::Anonymous => Ok((Lineage::new(uid, []), None)),
+            PrincipalKind::Agent => {
+                let (_, path) = spiffe_parts(principal.id()).ok_or(Reason::EntityMissing)?;
+                derived(uid, vec![text("path", path)], Vec::new())
+            }
+            PrincipalKind::LocalUser => {
+                let number = principal.id().parse().ok().ok_or(Reason::EntityMissing)?;
+                let mut attributes = vec![("uid".to_owned(), RestrictedExpression::new_long(number))];
+                attributes.extend(principal.name().map(|name| text("name", name)));
+                let roles = principal.roles().iter().map(|role| cedar_uid("Portcullis::Role", role.as_str()));
+                derived(uid, attributes, roles.collect())
+            }
+            PrincipalKind::User => {
+                let (issuer, subject) = principal.id().split_once('/').ok_or(Reason::EntityMissing)?;
+                derived(uid, vec![text("issuer", issuer), text("subject", subject)], Vec::new())
+            }
+        }
+    }
+
+    pub(crate) fn resource(&self, resource: &Resource) -> Result<Found, Reason> {
+        let kind = resource.kind();
+        if kind == ResourceKind::Unknown {
+            return Err(Reason::EntityMissing);
+        }
+        let uid = cedar_uid(kind.as_str(), resource.id());
+        if self.parts().entities.get(&uid).is_some() {
+            return Ok((self.lineage(uid), None));
+        }
+        match kind {
+            ResourceKind::Route | ResourceKind::Method | ResourceKind::Service | ResourceKind::Unknown => {
+                Err(Reason::EntityMissing)
+            }
+            ResourceKind::Workload => derived_workload(uid, resource.id()),
+            ResourceKind::PolicyScope => {
+                let up: Vec<_> =
+                    scopes_above(resource.id()).map(|scope| cedar_uid(kind.as_str(), scope)).collect();
+                derived(uid, Vec::new(), up)
+            }
+            ResourceKind::System
+            | ResourceKind::Namespace
+            | ResourceKind::TrustDomain
+            | ResourceKind::Enforcer => Ok((Lineage::new(uid, []), None)),
+        }
+    }
+
+    fn lineage(&self, uid: EntityUid) -> Lineage {
+        let ancestors: Vec<EntityUid> =
+            self.parts().entities.ancestors(&uid).into_iter().flatten().cloned().collect();
+        Lineage::new(uid, ancestors)
+    }
+}
+
+fn derived_workload(uid: EntityUid, id: &str) -> Result<Found, Reason> {
+    let (domain, path) = spiffe_parts(id).ok_or(Reason::EntityMissing)?;
+    let attributes = vec![text("trust_domain", domain), text("path", path)];
+    derived(uid, attributes, vec![cedar_uid("TrustDomain", domain)])
+}
+
+fn derived(
+    uid: EntityUid,
+    attributes: Vec<(String, RestrictedExpression)>,
+    parents: Vec<EntityUid>,
+) -> Result<Found, Reason> {
+    let lineage = Lineage::new(uid.clone(), parents.iter().cloned());
+    let entity = Entity::new_with_tags(uid, attributes, parents, []).map_err(|cause| {
+        tracing::error!(%cause, "an entity could not be derived from its id");
+        Reason::EntityMissing
+    })?;
+    Ok((lineage, Some(entity)))
+}
+
+/// `/shop/eu` is in `/shop`, which is in `/`.
+fn scopes_above(scope: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(scope), |scope| match scope.rsplit_once('/') {
+        Some(("", "")) | None => None,
+        Some(("", _)) => Some("/"),
+        Some((above, _)) => Some(above),
+    })
+    .skip(1)
+}
+
+fn text(name: &str, value: &str) -> (String, RestrictedExpression) {
+    (name.to_owned(), RestrictedExpression::new_string(value.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_scope_is_in_all_above_it() {
+        assert_eq!(scopes_above("/").count(), 0);
+        assert_eq!(scopes_above("/shop").collect::<Vec<_>>(), ["/"]);
+        assert_eq!(scopes_above("/shop/eu").collect::<Vec<_>>(), ["/shop", "/"]);
+    }
+}

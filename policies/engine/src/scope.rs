@@ -1,0 +1,155 @@
+//! Scopes of policies: who a rule can be about at all, decided without looking at any fact.
+//! Slicing by scope is exact, because a scope never errors (EN3).
+
+use cedar_policy::{
+    ActionConstraint, EntityTypeName, EntityUid, Policy, PrincipalConstraint, ResourceConstraint,
+};
+use std::collections::{HashMap, HashSet};
+
+/// What a scope says about principal or resource.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Term {
+    Any,
+    Eq(EntityUid),
+    In(EntityUid),
+    Is(EntityTypeName),
+    IsIn(EntityTypeName, EntityUid),
+}
+
+/// The three parts of a scope.
+#[derive(Debug, Clone)]
+pub(crate) struct Scope {
+    pub(crate) principal: Term,
+    pub(crate) action: ActionConstraint,
+    pub(crate) resource: Term,
+}
+
+impl Scope {
+    pub(crate) fn of(policy: &Policy) -> Scope {
+        let principal = match policy.principal_constraint() {
+            PrincipalConstraint::Any => Term::Any,
+            PrincipalConstraint::In(uid) => Term::In(uid),
+            PrincipalConstraint::Eq(uid) => Term::Eq(uid),
+            PrincipalConstraint::Is(kind) => Term::Is(kind),
+            PrincipalConstraint::IsIn(kind, uid) => Term::IsIn(kind, uid),
+        };
+        let resource = match policy.resource_constraint() {
+            ResourceConstraint::Any => Term::Any,
+            ResourceConstraint::In(uid) => Term::In(uid),
+            ResourceConstraint::Eq(uid) => Term::Eq(uid),
+            ResourceConstraint::Is(kind) => Term::Is(kind),
+            ResourceConstraint::IsIn(kind, uid) => Term::IsIn(kind, uid),
+        };
+        Scope { principal, action: policy.action_constraint(), resource }
+    }
+
+    /// How much it narrows; orders near misses.
+    pub(crate) fn specificity(&self) -> u32 {
+        let action = match &self.action {
+            ActionConstraint::Any => 0,
+            ActionConstraint::In(_) => 1,
+            ActionConstraint::Eq(_) => 3,
+        };
+        self.principal.specificity() + action + self.resource.specificity()
+    }
+}
+
+impl Term {
+    fn specificity(&self) -> u32 {
+        match self {
+            Term::Any => 0,
+            Term::Is(_) => 1,
+            Term::In(_) | Term::IsIn(..) => 2,
+            Term::Eq(_) => 3,
+        }
+    }
+}
+
+/// An entity with everything it is in, itself included.
+#[derive(Debug, Clone)]
+pub(crate) struct Lineage {
+    pub(crate) uid: EntityUid,
+    up: HashSet<EntityUid>,
+}
+
+impl Lineage {
+    pub(crate) fn new(uid: EntityUid, ancestors: impl IntoIterator<Item = EntityUid>) -> Lineage {
+        let mut up: HashSet<EntityUid> = ancestors.into_iter().collect();
+        up.insert(uid.clone());
+        Lineage { uid, up }
+    }
+
+    /// The entity itself and its ancestors.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &EntityUid> {
+        self.up.iter()
+    }
+
+    pub(crate) fn is_in(&self, uid: &EntityUid) -> bool {
+        self.up.contains(uid)
+    }
+
+    pub(crate) fn matches(&self, term: &Term) -> bool {
+        match term {
+            Term::Any => true,
+            Term::Eq(uid) => self.uid == *uid,
+            Term::In(uid) => self.is_in(uid),
+            Term::Is(kind) => self.uid.type_name() == kind,
+            Term::IsIn(kind, uid) => self.uid.type_name() == kind && self.is_in(uid),
+        }
+    }
+
+    pub(crate) fn matches_action(&self, constraint: &ActionConstraint) -> bool {
+        match constraint {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(uid) => self.uid == *uid,
+            ActionConstraint::In(uids) => uids.iter().any(|uid| self.is_in(uid)),
+        }
+    }
+
+    /// Every term that matches this entity.
+    fn terms(&self) -> impl Iterator<Item = Term> + '_ {
+        let kind = self.uid.type_name();
+        let of_groups =
+            self.up.iter().flat_map(|uid| [Term::In(uid.clone()), Term::IsIn(kind.clone(), uid.clone())]);
+        [Term::Any, Term::Eq(self.uid.clone()), Term::Is(kind.clone())].into_iter().chain(of_groups)
+    }
+}
+
+/// Who is called by whom, as far as scopes tell.
+#[derive(Debug, Clone)]
+pub(crate) struct Triple {
+    pub(crate) principal: Lineage,
+    pub(crate) action: Lineage,
+    pub(crate) resource: Lineage,
+}
+
+impl Triple {
+    pub(crate) fn matches(&self, scope: &Scope) -> bool {
+        self.principal.matches(&scope.principal)
+            && self.resource.matches(&scope.resource)
+            && self.action.matches_action(&scope.action)
+    }
+}
+
+/// From the principal and resource terms to the rules that carry them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ScopeIndex {
+    rules: HashMap<Term, HashMap<Term, Vec<usize>>>,
+}
+
+impl ScopeIndex {
+    pub(crate) fn insert(&mut self, scope: &Scope, rule: usize) {
+        let by_resource = self.rules.entry(scope.principal.clone()).or_default();
+        by_resource.entry(scope.resource.clone()).or_default().push(rule);
+    }
+
+    /// Rules whose principal and resource scopes match, in order; the action is for the caller to check.
+    pub(crate) fn find(&self, principal: &Lineage, resource: &Lineage) -> Vec<usize> {
+        let resource_terms: Vec<Term> = resource.terms().collect();
+        let by_resource = principal.terms().filter_map(|term| self.rules.get(&term));
+        let found = by_resource.flat_map(|rules| resource_terms.iter().filter_map(|term| rules.get(term)));
+        let mut found: Vec<usize> = found.flatten().copied().collect();
+        found.sort_unstable();
+        found
+    }
+}

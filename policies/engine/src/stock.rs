@@ -1,0 +1,65 @@
+//! Stock Cedar over the whole set, with SE1 applied: no index, no plan, no cache. The judge of explanations (EX6), of
+//! cases (TE2) and of the engine's own property tests.
+
+use crate::{
+    AccessRequest, Decision, Evaluated, Reason, Snapshot, cast::Stage, context, plan::class_of, tally::Tally,
+    walk::Reads,
+};
+use cedar_policy::{AuthorizationError, Authorizer, Context, PolicyId, PolicySet, Request};
+use std::sync::Arc;
+
+/// What stock Cedar says, and how it words its errors.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) decision: Decision,
+    /// Policy id and message, sorted.
+    pub(crate) messages: Vec<(Arc<str>, String)>,
+}
+
+/// Judges `request` with every policy that is in force.
+pub(crate) fn judge(snapshot: &Snapshot, request: &AccessRequest<'_>) -> Result<Answer, Reason> {
+    let cast = snapshot.cast(request)?;
+    let rules = &snapshot.parts().rules;
+    let stage = snapshot.stage(&cast, rules.iter().flat_map(|rule| &rule.literals))?;
+    let context = context::build(request, Reads::ALL, &snapshot.versions().declared)?;
+    judge_on(snapshot, request, &stage, context)
+}
+
+/// The same on entities and a context of the caller's choice.
+pub(crate) fn judge_on(
+    snapshot: &Snapshot,
+    request: &AccessRequest<'_>,
+    stage: &Stage,
+    context: Context,
+) -> Result<Answer, Reason> {
+    let parts = snapshot.parts();
+    let in_force = parts.rules.iter().filter(|rule| !rule.notes.is_shadow && !rule.is_expired(request.now));
+    let policies = PolicySet::from_policies(in_force.map(|rule| rule.policy.clone())).map_err(|cause| {
+        tracing::error!(%cause, "policies of a snapshot do not fit together");
+        Reason::EngineFault
+    })?;
+    let response = Authorizer::new().is_authorized(&question(stage, context)?, &policies, &stage.entities);
+    let rule = |id: &PolicyId| {
+        let at = *parts.by_id.get(AsRef::<str>::as_ref(id))?;
+        Some((at, parts.rules.get(at)?))
+    };
+    let mut tally = Tally::default();
+    let mut messages = Vec::new();
+    response.diagnostics().reason().filter_map(rule).for_each(|(at, rule)| tally.satisfied(at, rule));
+    for AuthorizationError::PolicyEvaluationError(error) in response.diagnostics().errors() {
+        if let Some((at, rule)) = rule(error.policy_id()) {
+            tally.failed(at, rule, class_of(error.inner()));
+            messages.push((Arc::clone(&rule.id), error.inner().to_string()));
+        }
+    }
+    messages.sort_unstable();
+    Ok(Answer { decision: tally.decision(snapshot, request, Evaluated::Fallback), messages })
+}
+
+pub(crate) fn question(stage: &Stage, context: Context) -> Result<Request, Reason> {
+    let uids = (stage.principal.clone(), stage.action.clone(), stage.resource.clone());
+    Request::new(uids.0, uids.1, uids.2, context, None).map_err(|cause| {
+        tracing::debug!(%cause, "Cedar refused a request");
+        Reason::ContextInvalid
+    })
+}
