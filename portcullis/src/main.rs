@@ -1,2 +1,18 @@
-//! The portcullis binary.
-fn main() {}
+//! The portcullis binary: configuration, assembly of roles, command line.
+//!
+//! `cli` names every command; `run` assembles the roles that the configuration names (`assemble`) and serves the API
+//! (`admin`). Logic worth a unit test of its own lives in the crates below; here it is read, wired and printed.
+
+mod admin;
+mod assemble;
+mod cli;
+mod client;
+mod config;
+mod demo;
+mod messages;
+mod output;
+mod serve;
+
+fn main() -> std::process::ExitCode {
+    cli::main().into()
+}

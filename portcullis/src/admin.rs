@@ -1,0 +1,195 @@
+//! The API of the running process: health and metrics for anyone on loopback, everything else for whom Cedar allows.
+//!
+//! `router` is for callers who are known (local socket, SVID); `public` is for loopback without credentials. Every
+//! call of `router` below `/v1` passes `authorize`, is recorded, and only then reaches its handler.
+
+mod authorities;
+mod decisions;
+mod docs;
+mod health;
+mod policies;
+mod problem;
+mod status;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use base_ports::Clock;
+use base_telemetry::{Health, Metrics};
+use ca_authority::Authority;
+use ca_authority::service::{self, Caller};
+use ca_identity::TrustDomain;
+use policies_decisions::Ledger;
+use policies_engine::{AdminAction, OwnedFacts, Phase, Principal, Resource, Role};
+use policies_store::PolicyStore;
+
+use crate::assemble::judge::{Judge, Question};
+use problem::Problem;
+pub(crate) use status::Facts as StatusFacts;
+
+/// What the handlers answer from.
+pub(crate) struct Api {
+    pub(crate) trust_domain: TrustDomain,
+    /// Owner of the data directory: an operator on the local socket, like uid 0 (SETTLED S15).
+    pub(crate) owner: u32,
+    pub(crate) judge: Arc<Judge>,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) authority: Option<Arc<Authority>>,
+    pub(crate) store: Option<Arc<PolicyStore>>,
+    pub(crate) health: Health,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) status: status::Facts,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Everything, for callers who are known.
+pub(crate) fn router(api: &Arc<Api>) -> Router {
+    let mut v1 = Router::new()
+        .route("/v1/status", get(status::status))
+        .route("/v1/policies", get(policies::list))
+        .route("/v1/policies:can", post(policies::can))
+        .route("/v1/decisions/{id}/explain", get(decisions::explain))
+        .route("/v1/decisions/{id}/suggest", get(decisions::suggest))
+        .with_state(Arc::clone(api))
+        .merge(policies_decisions::router(Arc::clone(&api.ledger)));
+    if let Some(authority) = &api.authority {
+        v1 = v1
+            .merge(
+                Router::new()
+                    .route("/v1/authorities", get(authorities::list))
+                    .route("/v1/agents:token", post(authorities::token))
+                    .with_state(Arc::clone(api)),
+            )
+            .merge(service::entries(Arc::clone(authority)))
+            .merge(service::enrolment(Arc::clone(authority)));
+    }
+    v1.fallback(missing)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(api), authorize))
+        .merge(open(api))
+}
+
+/// Health, metrics and docs, for anyone on loopback.
+pub(crate) fn public(api: &Arc<Api>) -> Router {
+    open(api).fallback(unauthenticated).layer(middleware::from_fn(expected_host))
+}
+
+fn open(api: &Arc<Api>) -> Router {
+    Router::new()
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/version", get(health::version))
+        .with_state(Arc::clone(api))
+        .merge(docs::router())
+}
+
+/// Decides by Cedar whether the caller may make this call, and puts the decision on record.
+async fn authorize(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<Caller>().cloned().unwrap_or(Caller::Anonymous);
+    let Some((action, resource)) = asked(&api, request.method(), request.uri().path()) else {
+        return next.run(request).await;
+    };
+    let principal = principal(&api, &caller);
+    let verdict = api.judge.decide(&Question {
+        principal,
+        action,
+        resource,
+        context: None,
+        phase: Phase::Admin,
+        facts: Some(facts(&caller)),
+    });
+    let (allow, id) = (verdict.allow, verdict.id.to_string());
+    if verdict.recorded().await.is_err() {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the decision could not be recorded").decision(&id).into_response();
+    }
+    if allow {
+        return next.run(request).await;
+    }
+    let known = !matches!(caller, Caller::Anonymous);
+    let status = if known { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
+    Problem::new(status, "not permitted")
+        .detail(format!("{} needs {}", caller_name(&caller), action.as_str()))
+        .decision(&id)
+        .into_response()
+}
+
+/// Who is asking, for Cedar.
+fn principal(api: &Api, caller: &Caller) -> Principal {
+    match caller {
+        Caller::Local { uid } => {
+            let roles: &[Role] = if *uid == 0 || *uid == api.owner { &[Role::Operator, Role::Auditor, Role::Author, Role::Viewer] } else { &[] };
+            Principal::local_user(*uid, None, roles)
+        }
+        Caller::Svid(id) if id.path().starts_with("/portcullis/agent/") => Principal::agent(id.as_str()),
+        Caller::Svid(id) => Principal::workload(id.as_str()),
+        Caller::Anonymous => Principal::anonymous(),
+    }
+}
+
+fn caller_name(caller: &Caller) -> String {
+    match caller {
+        Caller::Local { uid } => format!("local user {uid}"),
+        Caller::Svid(id) => id.to_string(),
+        Caller::Anonymous => "an unauthenticated caller".to_owned(),
+    }
+}
+
+fn facts(caller: &Caller) -> OwnedFacts {
+    let listener = match caller {
+        Caller::Local { .. } => "admin.sock",
+        Caller::Svid(_) | Caller::Anonymous => "ca",
+    };
+    OwnedFacts::local(listener)
+}
+
+/// What a call asks for. `None` for paths that do not exist, which answer 404 to everybody.
+fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resource)> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let domain = || Resource::trust_domain(api.trust_domain.as_str());
+    let noun = path.strip_prefix("/v1/")?;
+    let noun = noun.split(['/', ':']).next().unwrap_or(noun);
+    Some(match noun {
+        "status" => (AdminAction::SystemRead, Resource::system()),
+        "authorities" => (AdminAction::CaRead, Resource::system()),
+        "agents" if path == "/v1/agents:attest" => (AdminAction::AgentAttest, Resource::system()),
+        "agents" => (AdminAction::AgentManage, Resource::system()),
+        "svids" => (AdminAction::AgentSync, Resource::system()),
+        "entries" if reads => (AdminAction::EntryRead, domain()),
+        "entries" => (AdminAction::EntryWrite, domain()),
+        "decisions" => (AdminAction::DecisionsRead, domain()),
+        "policies" if path == "/v1/policies:can" => (AdminAction::Decide, Resource::system()),
+        "policies" => (AdminAction::PolicyRead, Resource::policy_scope("/")),
+        _ => return None,
+    })
+}
+
+async fn missing(request: Request) -> Response {
+    Problem::new(StatusCode::NOT_FOUND, "no such path").detail(request.uri().path()).into_response()
+}
+
+async fn wrong_method(request: Request) -> Response {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed").detail(format!("{} {}", request.method(), request.uri().path())).into_response()
+}
+
+async fn unauthenticated() -> Response {
+    Problem::new(StatusCode::UNAUTHORIZED, "authentication required")
+        .detail("this listener serves health, metrics and docs only; the API is on the local socket, and on [ca] listen for SVIDs")
+        .into_response()
+}
+
+/// Refuses requests that a browser was tricked into sending (AD2): only loopback names are ours.
+async fn expected_host(request: Request<Body>, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    let name = host.map(|host| host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name));
+    match name {
+        Some("localhost" | "127.0.0.1" | "[::1]") => next.run(request).await,
+        _ => Problem::new(StatusCode::MISDIRECTED_REQUEST, "unexpected Host").detail("use localhost or a loopback address").into_response(),
+    }
+}

@@ -1,0 +1,59 @@
+//! `GET /v1/authorities` and `POST /v1/agents:token`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::problem::Problem;
+
+/// Root and signing keys.
+#[utoipa::path(get, path = "/v1/authorities", responses((status = 200, description = "keys with state and expiry")))]
+pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<Value> {
+    let keys = api.authority.as_ref().map(|authority| authority.keys()).unwrap_or_default();
+    let items: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            json!({
+                "kind": key.kind.to_string(), "state": key.state.to_string(), "key_id": key.key_id.to_string(),
+                "not_before": key.not_before.to_string(), "not_after": key.not_after.to_string(),
+            })
+        })
+        .collect();
+    Json(json!({ "apiVersion": "portcullis/v1", "kind": "AuthorityList", "items": items }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenRequest {
+    ttl: Option<String>,
+}
+
+/// A join token, good for one agent, once.
+#[utoipa::path(post, path = "/v1/agents:token", responses((status = 201, description = "the token; it is shown only here")))]
+pub(super) async fn token(State(api): State<Arc<Api>>, body: Bytes) -> Response {
+    let request: TokenRequest = match serde_json::from_slice(if body.is_empty() { b"{}" } else { &body }) {
+        Ok(request) => request,
+        Err(error) => return Problem::new(StatusCode::BAD_REQUEST, "malformed body").detail(error.to_string()).into_response(),
+    };
+    let ttl = match crate::config::duration(request.ttl.as_deref().unwrap_or("10m")) {
+        Ok(ttl) => ttl,
+        Err(fault) => return Problem::new(StatusCode::BAD_REQUEST, "malformed ttl").detail(fault).into_response(),
+    };
+    let Some(authority) = &api.authority else {
+        return Problem::new(StatusCode::NOT_FOUND, "no authority runs here").into_response();
+    };
+    match authority.create_join_token(ttl).await {
+        Ok(token) => {
+            let body = json!({ "apiVersion": "portcullis/v1", "kind": "JoinToken", "token": token.token, "expires": token.expires.to_string() });
+            (StatusCode::CREATED, Json(body)).into_response()
+        }
+        Err(error) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "no token").detail(error.to_string()).into_response(),
+    }
+}

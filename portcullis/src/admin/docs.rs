@@ -1,0 +1,44 @@
+//! The OpenAPI document and a page to read it with: no network, nothing from elsewhere.
+
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::middleware;
+use axum::response::Response;
+use utoipa::OpenApi;
+use utoipa_swagger_ui::SwaggerUi;
+
+/// The document of our own handlers.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Portcullis", description = "Identity, policies and decisions of a running gateway."),
+    paths(
+        super::health::live, super::health::ready, super::health::metrics, super::health::version,
+        super::status::status, super::policies::list, super::policies::can,
+        super::decisions::explain, super::decisions::suggest,
+        super::authorities::list, super::authorities::token,
+    )
+)]
+struct Document;
+
+/// The whole document, routers of the crates below included.
+pub(crate) fn document() -> utoipa::openapi::OpenApi {
+    let mut document = Document::openapi();
+    document.merge(policies_decisions::openapi());
+    document.merge(ca_authority::service::openapi());
+    document
+}
+
+pub(super) fn router() -> Router {
+    Router::new()
+        .merge(SwaggerUi::new("/docs").url("/openapi.json", document()))
+        .layer(middleware::map_response(with_policy))
+}
+
+/// The page may load only what this process serves.
+async fn with_policy(mut response: Response) -> Response {
+    response.headers_mut().insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"),
+    );
+    response
+}

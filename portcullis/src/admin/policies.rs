@@ -1,0 +1,81 @@
+//! `GET /v1/policies` and `POST /v1/policies:can`: what is in force, and what it would say.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::body::Bytes;
+use policies_engine::explain::{RequestForExplain, TextOptions, explain};
+use policies_engine::{Action, Effect, OwnedFacts, Principal, Resource};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::problem::Problem;
+
+/// The policies in force, shipped ones included.
+#[utoipa::path(get, path = "/v1/policies", responses((status = 200, description = "policies in force")))]
+pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<Value> {
+    let snapshot = api.judge.snapshot();
+    let items: Vec<_> = snapshot
+        .iter()
+        .flat_map(|snapshot| snapshot.policies())
+        .map(|policy| {
+            json!({
+                "id": &*policy.policy, "effect": match policy.effect { Effect::Allow => "permit", Effect::Deny => "forbid" },
+                "file": &*policy.file, "line": policy.line, "owner": policy.owner,
+                "system": snapshot.as_ref().is_some_and(|snapshot| snapshot.is_baseline(&policy.policy)),
+            })
+        })
+        .collect();
+    Json(json!({ "apiVersion": "portcullis/v1", "kind": "PolicyList", "items": items }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CanRequest {
+    principal: String,
+    action: String,
+    resource: String,
+    context: Option<Value>,
+}
+
+/// Whether a call would be allowed now, with the explanation. Nothing is forwarded.
+#[utoipa::path(post, path = "/v1/policies:can", responses((status = 200, description = "the verdict and why")))]
+pub(super) async fn can(State(api): State<Arc<Api>>, body: Bytes) -> Response {
+    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "malformed question").detail(detail).into_response();
+    let asked: CanRequest = match serde_json::from_slice(&body) {
+        Ok(asked) => asked,
+        Err(error) => return bad(error.to_string()),
+    };
+    let Some(principal) = Principal::parse(&asked.principal) else {
+        return bad(format!("`{}` is no principal; write Workload::\"spiffe://..\", a SPIFFE ID, or anonymous", asked.principal));
+    };
+    let action = match Action::parse(&asked.action) {
+        Ok(action) => action,
+        Err(error) => return bad(error.to_string()),
+    };
+    let Some(resource) = Resource::parse(&asked.resource) else {
+        return bad(format!("`{}` is no resource; write Method::\"shop.Orders/Get\", Route::\"..\" or Service::\"..\"", asked.resource));
+    };
+    let facts = match &asked.context {
+        None => OwnedFacts::assumed(action, &resource),
+        Some(context) => match OwnedFacts::from_json(context) {
+            Ok(facts) => facts,
+            Err(error) => return bad(format!("context: {error}")),
+        },
+    };
+    let Some(snapshot) = api.judge.snapshot() else {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no policy is in force").into_response();
+    };
+    let question = RequestForExplain { principal, action, resource, facts, now: api.clock.now().wall, extra: None, recorded: None };
+    let explained = explain(&snapshot, &question);
+    let mut document = explained.to_json(&snapshot, None);
+    if let Some(members) = document.as_object_mut() {
+        members.insert("effect".to_owned(), json!(explained.effect.as_str()));
+        members.insert("text".to_owned(), json!(explained.to_text(&question, &snapshot, &TextOptions::default())));
+    }
+    Json(document).into_response()
+}

@@ -1,0 +1,401 @@
+//! From a configuration to running roles: what is made, in which order, and how it ends.
+//!
+//! The only place that knows all crates. It owns no logic: it hands values and channels from one to the next.
+//! Order matters and is the order of `start`: state, ledger, policies, authority, own identity, agent, proxy, API.
+
+pub(crate) mod entities;
+mod identity;
+pub(crate) mod judge;
+mod listeners;
+pub(crate) mod signals;
+mod view;
+
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base_net::Drain;
+use base_ports::{Clock, Disk, Rng, SystemClock, SystemDisk, SystemRng, Tasks};
+use base_store::{Embedded, Store};
+use base_telemetry::{Health, Metrics};
+use ca_authority::{Authority, NewEntry};
+use ca_identity::tls::Trust;
+use ca_identity::{Bundle, BundleMap, IdentitySnapshot, SpiffeId, X509Svid};
+use parking_lot::Mutex;
+use policies_decisions::{Ledger, LedgerConfig};
+use policies_store::{PolicyStore, StoreConfig};
+use tokio::sync::watch;
+
+use crate::admin::{Api, StatusFacts};
+use crate::config::{Ca, Config, Enforcer};
+use crate::messages::Message;
+use judge::Judge;
+
+/// Lane of the control runtime in the ledger; workers use 0, 1, 2, ..
+const CONTROL_LANE: u16 = u16::MAX;
+/// How long the start may wait for the first own identity and the listeners.
+const START: Duration = Duration::from_secs(20);
+/// How often rotation thresholds are looked at.
+const SWEEP: Duration = Duration::from_secs(60);
+
+/// Roles that run. Dropping it ends them at once; `drain` ends them well.
+pub(crate) struct Running {
+    tasks: Tasks,
+    drain: Drain,
+    proxy: Option<enforcer_proxy::Proxy>,
+    ledger: Arc<Ledger>,
+    listeners: Vec<(String, SocketAddr)>,
+    admin: Option<SocketAddr>,
+    health: Health,
+}
+
+impl Running {
+    /// Where a listener of the data plane is bound.
+    pub(crate) fn listener(&self, name: &str) -> Option<SocketAddr> {
+        self.listeners.iter().find(|(known, _)| known == name).map(|(_, addr)| *addr)
+    }
+
+    /// Where health, metrics and docs are served.
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Unready at once, then after `delay` no new connections, then up to `timeout` for running calls, then the
+    /// records that are still on their way.
+    pub(crate) async fn drain(self, delay: Duration, timeout: Duration) {
+        self.health.condition("serving").set(false, "draining");
+        base_net::notify::stopping();
+        tokio::time::sleep(delay).await;
+        if let Some(proxy) = self.proxy {
+            proxy.drain(timeout).await;
+        }
+        self.drain.start();
+        self.drain.finished(Duration::from_secs(2).min(timeout)).await;
+        drop(self.tasks);
+        self.ledger.close().await;
+    }
+}
+
+/// Logs to stderr: for people on a terminal, JSON otherwise.
+pub(crate) fn logs(filter: &str, json: bool) {
+    use std::io::IsTerminal;
+    let format = if json || !std::io::stderr().is_terminal() { base_telemetry::logs::Format::Json } else { base_telemetry::logs::Format::Human };
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| filter.to_owned());
+    base_telemetry::logs::init(format, &filter);
+}
+
+/// Starts the roles of `config` and returns when they serve.
+///
+/// # Errors
+/// What could not start, with the next command to run. Nothing is left running then.
+pub(crate) async fn start(config: Config) -> Result<Running, Message> {
+    ca_identity::tls::install_provider();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let rng: Arc<dyn Rng> = Arc::new(SystemRng);
+    let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
+    let (tasks, health, metrics) = (Tasks::new("control"), Health::new(), Arc::new(Metrics::new()));
+    let (drain, draining) = Drain::new();
+    let conditions = Conditions::new(&health, &config);
+
+    // State and ledger.
+    let store = open_store(&config, &disk, &clock)?;
+    let ledger = open_ledger(&config, &disk, &clock, &rng)?;
+    conditions.ledger.set(true, "writable");
+
+    // Policies: the shipped ones are in force even without [policies].
+    let policies = open_policies(&config, &store, &clock).await?;
+    let snapshots = policies.subscribe();
+    let judge = Judge::new(snapshots.clone(), ledger.lane(CONTROL_LANE), Arc::clone(&clock));
+
+    // Authority and what belongs to it.
+    let gate = identity::CedarGate::closed();
+    let authority = match &config.ca {
+        None => None,
+        Some(ca) => {
+            let ports = ca_authority::Ports {
+                store: Arc::clone(&store),
+                disk: Arc::clone(&disk),
+                clock: Arc::clone(&clock),
+                rng: Arc::clone(&rng),
+                gate: Arc::clone(&gate) as Arc<dyn ca_authority::IssuanceGate>,
+                events: Arc::new(identity::LedgerEvents { ledger: Arc::clone(&ledger), clock: Arc::clone(&clock) }),
+            };
+            Some(open_authority(&config, ca, ports).await?)
+        }
+    };
+    gate.open(Arc::clone(&judge));
+    if let Some(authority) = &authority {
+        follow_entries(&config, authority, &policies, &tasks);
+        sweep(Arc::clone(authority), &tasks);
+    }
+    policies.start(&tasks);
+
+    let api_listeners = Arc::new(Mutex::new(Vec::new()));
+    let mut running = Running { tasks, drain, proxy: None, ledger: Arc::clone(&ledger), listeners: Vec::new(), admin: None, health: health.clone() };
+
+    // Agent and own identity.
+    let mut trust = None;
+    if let Some(authority) = &authority {
+        let own = config.enforcer.as_ref().map(|enforcer| enforcer.id.clone()).unwrap_or_else(|| built_in(authority, "ca"));
+        let names = config.enforcer.as_ref().map(|enforcer| enforcer.dns_names.clone()).unwrap_or_default();
+        trust = Some(keep_identity(authority, &own, &names, &clock, &rng, &running.tasks, conditions.identity.clone()).await?);
+        if let Some(agent) = &config.agent {
+            let changed = changes(authority, &running.tasks);
+            let upstream = identity::InProcess::new(Arc::clone(authority), built_in(authority, "agent/local"), changed);
+            let service = ca_agent::Agent::start(upstream, Arc::clone(&clock), Arc::clone(&rng), &running.tasks);
+            listeners::workload_api(agent, service, &running.tasks, &draining)?;
+        }
+    }
+
+    // The API, before the proxy: who waits for readiness can ask.
+    let api = Arc::new(Api {
+        trust_domain: config.trust_domain.clone(),
+        owner: owner(&config.data_dir),
+        judge,
+        ledger: Arc::clone(&ledger),
+        authority: authority.clone(),
+        store: Some(Arc::clone(&policies)),
+        health: health.clone(),
+        metrics: Arc::clone(&metrics),
+        status: StatusFacts {
+            mode: config.enforcer.as_ref().map_or("none", |enforcer| if enforcer.observe { "observe" } else { "enforce" }),
+            trust: trust.clone(),
+            listeners: Arc::clone(&api_listeners),
+            workload_socket: config.agent.as_ref().map(|agent| format!("unix://{}", agent.socket.display())),
+        },
+        clock: Arc::clone(&clock),
+    });
+    listeners::local_api(&config.admin_socket(), &api, &running.tasks, &draining)?;
+    for addr in &config.admin.listen {
+        running.admin = Some(listeners::public_api(*addr, &api, &running.tasks, &draining)?);
+    }
+    if let (Some(Ca { listen: Some(addr), .. }), Some(trust)) = (&config.ca, &trust) {
+        listeners::remote_api(*addr, trust, &api, &running.tasks, &draining)?;
+    }
+
+    // The data plane.
+    if let (Some(enforcer), Some(trust)) = (&config.enforcer, &trust) {
+        let proxy = start_proxy(&config, enforcer, trust, &ledger, &metrics, &clock, &rng, snapshots, &running.tasks, &conditions)?;
+        running.listeners = proxy.addresses();
+        *api_listeners.lock() = running.listeners.clone();
+        running.proxy = Some(proxy);
+        conditions.listeners.set(true, format!("{} bound", running.listeners.len()));
+    }
+    health.condition("serving").set(true, "");
+    base_net::notify::ready();
+    tracing::info!(event = "started", trust_domain = config.trust_domain.as_str(), "portcullis runs");
+    Ok(running)
+}
+
+/// What readiness waits for; a role that is not configured is no condition.
+struct Conditions {
+    identity: base_telemetry::Condition,
+    policy: base_telemetry::Condition,
+    listeners: base_telemetry::Condition,
+    ledger: base_telemetry::Condition,
+}
+
+impl Conditions {
+    fn new(health: &Health, config: &Config) -> Self {
+        let idle = |runs: bool, name: &'static str| {
+            let condition = health.condition(name);
+            if !runs {
+                condition.set(true, "not configured");
+            }
+            condition
+        };
+        Self {
+            identity: idle(config.ca.is_some(), "identity"),
+            policy: idle(config.enforcer.is_some(), "policy"),
+            listeners: idle(config.enforcer.is_some(), "listeners"),
+            ledger: health.condition("ledger"),
+        }
+    }
+}
+
+fn open_store(config: &Config, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, Message> {
+    let fault = |error: &dyn std::fmt::Display| {
+        Message::error("PC6001", format!("state directory `{}`: {error}", config.data_dir.display())).next("portcullis check")
+    };
+    disk.create_dir_all(&config.data_dir).map_err(|error| fault(&error))?;
+    let store = Embedded::open(&config.data_dir.join("state"), Arc::clone(disk), Arc::clone(clock)).map_err(|error| fault(&error))?;
+    Ok(store)
+}
+
+fn open_ledger(config: &Config, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, rng: &Arc<dyn Rng>) -> Result<Arc<Ledger>, Message> {
+    let enforcer = match &config.enforcer {
+        Some(enforcer) => enforcer.id.as_str().to_owned(),
+        None => format!("spiffe://{}/portcullis/ca", config.trust_domain.as_str()),
+    };
+    let settings = LedgerConfig {
+        dir: config.data_dir.join("ledger"),
+        enforcer_id: enforcer,
+        instance: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        trust_domain: config.trust_domain.as_str().to_owned(),
+        commit_interval: config.decisions.commit_interval,
+        ..LedgerConfig::default()
+    };
+    Ledger::open(settings, Arc::clone(disk), Arc::clone(clock), Arc::clone(rng))
+        .map_err(|error| Message::error("PC6001", format!("decision ledger: {error}")).next("portcullis check"))
+}
+
+async fn open_policies(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Result<Arc<PolicyStore>, Message> {
+    let settings = StoreConfig { dir: config.policies.as_ref().map(|policies| policies.dir.clone()), store: Arc::clone(store), clock: Arc::clone(clock) };
+    let policies = PolicyStore::open(settings)
+        .await
+        .map_err(|error| Message::error("PC6001", format!("policy store: {error}")).next("portcullis check"))?;
+    policies.set_entities(entities::of(config, &[]), entities::digest(config.enforcer.as_ref())).await;
+    Ok(policies)
+}
+
+async fn open_authority(config: &Config, ca: &Ca, ports: ca_authority::Ports) -> Result<Arc<Authority>, Message> {
+    let settings = ca_authority::Config {
+        svid_ttl: ca.svid_ttl,
+        ..ca_authority::Config::new(config.trust_domain.clone(), config.data_dir.join("keys"), config.data_dir.join("seal.key"))
+    };
+    let fault = |error: &dyn std::fmt::Display| Message::error("PC1010", format!("certificate authority: {error}")).next("portcullis check");
+    let authority = Authority::open(settings, ports).await.map_err(|error| fault(&error))?;
+    let entries = ca
+        .entries
+        .iter()
+        .map(|entry| NewEntry {
+            spiffe_id: entry.spiffe_id.clone(),
+            parent_id: entry.parent.clone(),
+            selectors: entry.selectors.clone(),
+            x509_ttl: entry.x509_ttl,
+            dns_names: entry.dns_names.clone(),
+            hint: entry.hint.clone(),
+            namespace: entry.namespace.clone(),
+            ..NewEntry::default_for(entry.spiffe_id.clone())
+        })
+        .collect();
+    authority.apply_entries(entries).await.map_err(|error| fault(&error))?;
+    Ok(authority)
+}
+
+fn built_in(authority: &Authority, name: &str) -> SpiffeId {
+    authority.built_in(name)
+}
+
+/// Workloads with a namespace or labels become entities, as entries come and go.
+fn follow_entries(config: &Config, authority: &Arc<Authority>, policies: &Arc<PolicyStore>, tasks: &Tasks) {
+    let (config, authority, policies) = (config.clone(), Arc::clone(authority), Arc::clone(policies));
+    let mut changed = authority.watch_entries();
+    changed.mark_changed();
+    tasks.spawn("entities", async move {
+        while changed.changed().await.is_ok() {
+            let entries = authority.entries();
+            policies.set_entities(entities::of(&config, &entries), entities::digest(config.enforcer.as_ref())).await;
+        }
+    });
+}
+
+fn sweep(authority: Arc<Authority>, tasks: &Tasks) {
+    tasks.spawn("rotation", async move {
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            if let Err(error) = authority.sweep_rotation().await {
+                tracing::error!(event = "rotation_failed", error = %error, "rotation of the signing CA failed");
+            }
+        }
+    });
+}
+
+/// One number that moves when entries or bundle do.
+fn changes(authority: &Arc<Authority>, tasks: &Tasks) -> watch::Receiver<u64> {
+    let (publish, changed) = watch::channel(0u64);
+    let (mut entries, mut bundle) = (authority.watch_entries(), authority.watch_bundle());
+    tasks.spawn("changes", async move {
+        loop {
+            let alive = tokio::select! {
+                moved = entries.changed() => moved.is_ok(),
+                moved = bundle.changed() => moved.is_ok(),
+            };
+            if !alive {
+                return;
+            }
+            publish.send_modify(|number| *number = number.wrapping_add(1));
+        }
+    });
+    changed
+}
+
+/// Keeps the own SVID and the bundle in one published snapshot; returns once the first SVID is held.
+async fn keep_identity(
+    authority: &Arc<Authority>,
+    id: &SpiffeId,
+    dns_names: &[String],
+    clock: &Arc<dyn Clock>,
+    rng: &Arc<dyn Rng>,
+    tasks: &Tasks,
+    condition: base_telemetry::Condition,
+) -> Result<Arc<Trust>, Message> {
+    let trust = Trust::new(Arc::clone(clock));
+    let sign = identity::sign_own(authority, id, dns_names);
+    let keeper = ca_agent::Keeper::start(id.clone(), dns_names.to_vec(), sign, |_| {}, Arc::clone(clock), Arc::clone(rng), tasks);
+    let (mut own, mut bundle) = (keeper.watch(), authority.watch_bundle());
+    let first = async { own.wait_for(Option::is_some).await.is_ok() };
+    if !tokio::time::timeout(START, first).await.unwrap_or(false) {
+        return Err(Message::error("PC1001", format!("`{id}` got no SVID within {} s", START.as_secs())).next("portcullis run --log-json"));
+    }
+    let publish = {
+        let trust = Arc::clone(&trust);
+        move |own: Option<Arc<X509Svid>>, bundle: &Bundle| {
+            match &own {
+                Some(own) => condition.set(true, format!("{} until {}", own.id, own.not_after)),
+                None => condition.set(false, "own SVID expired"),
+            }
+            let bundles = BundleMap::of([bundle.clone()]);
+            trust.publish(IdentitySnapshot { own, bundles, ..IdentitySnapshot::default() });
+        }
+    };
+    publish(own.borrow_and_update().clone(), &bundle.borrow_and_update());
+    tasks.spawn("identity", async move {
+        let _keeper = keeper;
+        loop {
+            let alive = tokio::select! {
+                moved = own.changed() => moved.is_ok(),
+                moved = bundle.changed() => moved.is_ok(),
+            };
+            if !alive {
+                return;
+            }
+            publish(own.borrow_and_update().clone(), &bundle.borrow_and_update());
+        }
+    });
+    Ok(trust)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the one place where the data plane gets all its ports")]
+fn start_proxy(
+    config: &Config,
+    enforcer: &Enforcer,
+    trust: &Arc<Trust>,
+    ledger: &Arc<Ledger>,
+    metrics: &Arc<Metrics>,
+    clock: &Arc<dyn Clock>,
+    rng: &Arc<dyn Rng>,
+    snapshots: watch::Receiver<Option<Arc<policies_engine::Snapshot>>>,
+    tasks: &Tasks,
+    conditions: &Conditions,
+) -> Result<enforcer_proxy::Proxy, Message> {
+    let views = view::publish(enforcer, snapshots, tasks, conditions.policy.clone())?;
+    let lanes = Arc::clone(ledger);
+    let ports = enforcer_proxy::Ports {
+        view: views,
+        trust: Arc::clone(trust),
+        lane: Arc::new(move |worker| lanes.lane(worker)),
+        metrics: Arc::clone(metrics),
+        clock: Arc::clone(clock),
+        rng: Arc::clone(rng),
+    };
+    enforcer_proxy::Proxy::start(view::settings(config, enforcer), ports)
+        .map_err(|error| Message::error("PC4001", format!("data plane: {error}")).next("portcullis config validate"))
+}
+
+/// Who owns the data directory; root when it cannot be told.
+fn owner(dir: &Path) -> u32 {
+    std::fs::metadata(dir).map_or(0, |about| about.uid())
+}

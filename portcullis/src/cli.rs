@@ -1,0 +1,243 @@
+//! The command tree. One file per noun; this one reads the line, finds the running process and maps the outcome.
+
+mod authority;
+mod check;
+mod config;
+mod decisions;
+mod init;
+mod policy;
+mod run;
+mod status;
+mod svid;
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::client::{Client, Fault};
+use crate::messages::Message;
+use crate::output::{self, Answer, Exit, Format};
+
+/// Zero-trust identity and policy enforcement gateway.
+#[derive(Debug, Parser)]
+#[command(
+    name = "portcullis",
+    disable_version_flag = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  portcullis demo                     see an explained denial in ten seconds\n  portcullis init my-gateway          write a configuration for your own service\n  portcullis run -c portcullis.toml   run the roles it names\n  portcullis explain --last-deny      why the last call was refused"
+)]
+struct Line {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Configuration file [default: ./portcullis.toml, then /etc/portcullis/portcullis.toml]
+    #[arg(short = 'c', long = "config", global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Admin socket of the running process, as unix:///PATH [default: from the configuration]
+    #[arg(long, global = true, value_name = "URL", env = "PORTCULLIS_SERVER")]
+    server: Option<String>,
+    /// Form of the answer
+    #[arg(short = 'o', long = "output", global = true, value_enum, default_value = "table")]
+    output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the whole product on this machine and watch one call being refused and explained
+    #[command(after_help = "Example:\n  portcullis demo --once -o json")]
+    Demo(crate::demo::Options),
+    /// Write a configuration, a first policy and its test
+    #[command(after_help = "Example:\n  portcullis init my-gateway")]
+    Init(init::Options),
+    /// Run the roles that the configuration names
+    #[command(after_help = "Example:\n  portcullis run -c portcullis.toml")]
+    Run(run::Options),
+    /// Look for problems and name the next command
+    #[command(after_help = "Example:\n  portcullis check --fail-on warning")]
+    Check(check::Options),
+    /// What runs, with versions and expiries
+    #[command(after_help = "Example:\n  portcullis status -o json")]
+    Status,
+    /// Wait until the running process is ready
+    #[command(after_help = "Example:\n  portcullis wait --timeout 60s")]
+    Wait(status::WaitOptions),
+    /// Fetch, write and inspect X.509-SVIDs from any SPIFFE Workload API
+    #[command(subcommand)]
+    Svid(svid::Command),
+    /// Registration entries: which workload gets which identity
+    #[command(subcommand)]
+    Entry(authority::EntryCommand),
+    /// The certificate authority
+    #[command(subcommand)]
+    Ca(authority::CaCommand),
+    /// Agents of other hosts
+    #[command(subcommand)]
+    Agent(authority::AgentCommand),
+    /// Policies: check them, test them, have one suggested
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Ask whether a call would be allowed: exit 0 allow, 2 deny
+    #[command(after_help = "Example:\n  portcullis can 'Workload::\"spiffe://example.org/web\"' 'Action::\"grpc\"' 'Method::\"shop.Orders/Get\"'")]
+    Can(policy::CanOptions),
+    /// The decision ledger
+    #[command(subcommand)]
+    Decisions(decisions::Command),
+    /// Why a call was allowed or refused
+    #[command(after_help = "Examples:\n  portcullis explain --last-deny\n  portcullis explain 01JD8Z…7Q")]
+    Explain(decisions::ExplainOptions),
+    /// The configuration file
+    #[command(subcommand)]
+    Config(config::Command),
+    /// Completions for a shell
+    #[command(after_help = "Example:\n  portcullis completion bash > /etc/bash_completion.d/portcullis")]
+    Completion { shell: clap_complete::Shell },
+    /// What this binary is
+    #[command(after_help = "Example:\n  portcullis version -o json")]
+    Version,
+    /// What a message code means
+    #[command(name = "code", after_help = "Example:\n  portcullis code PC0103")]
+    Code { code: String },
+    /// The sample services of the demo
+    #[command(hide = true)]
+    Sample(crate::demo::SampleOptions),
+}
+
+/// Reads the command line and runs the command.
+pub(crate) fn main() -> Exit {
+    let line = match Line::try_parse() {
+        Ok(line) => line,
+        Err(error) => {
+            // clap prints help to stdout and errors to stderr by itself; its own code 2 means something else here.
+            drop(error.print());
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done };
+        }
+    };
+    let global = line.global;
+    match line.command {
+        Command::Demo(options) => crate::demo::run(options, &global),
+        Command::Init(options) => init::run(&options, &global),
+        Command::Run(options) => run::run(&options, &global),
+        Command::Check(options) => check::run(&options, &global),
+        Command::Status => status::run(&global),
+        Command::Wait(options) => status::wait(&options, &global),
+        Command::Svid(command) => svid::run(command, &global),
+        Command::Entry(command) => authority::entry(command, &global),
+        Command::Ca(command) => authority::ca(command, &global),
+        Command::Agent(command) => authority::agent(command, &global),
+        Command::Policy(command) => policy::run(command, &global),
+        Command::Can(options) => policy::can(&options, &global),
+        Command::Decisions(command) => decisions::run(command, &global),
+        Command::Explain(options) => decisions::explain(&options, &global),
+        Command::Config(command) => config::run(command, &global),
+        Command::Completion { shell } => completion(shell),
+        Command::Version => version(&global),
+        Command::Code { code } => about_code(&code, &global),
+        Command::Sample(options) => crate::demo::sample(&options),
+    }
+}
+
+impl Global {
+    pub(crate) fn format(&self) -> Format {
+        self.output
+    }
+
+    /// The configuration file in force for this command.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        crate::config::locate(self.config.as_deref())
+    }
+
+    /// The configuration, or the exit code after its faults were printed.
+    pub(crate) fn load(&self) -> Result<crate::config::Loaded, Exit> {
+        crate::config::load(&self.config_path()).map_err(|faults| output::report(&faults, self.output))
+    }
+
+    /// The running process: `--server`, else the socket of the configuration.
+    pub(crate) fn client(&self) -> Result<Client, Exit> {
+        match &self.server {
+            Some(server) => match server.strip_prefix("unix://").map(Path::new).filter(|path| path.is_absolute()) {
+                Some(path) => Ok(Client::new(path)),
+                None => {
+                    let fault = Message::error("PC0104", format!("`{server}` is not unix:///PATH"));
+                    output::report(&[fault], self.output);
+                    Err(Exit::Usage)
+                }
+            },
+            None => Ok(Client::new(self.load()?.config.admin_socket())),
+        }
+    }
+
+    /// Runs one question to the running process and prints its answer.
+    pub(crate) fn ask<F, W>(&self, question: F) -> Exit
+    where
+        F: FnOnce(Client) -> W,
+        W: Future<Output = Result<(Answer, Exit), Fault>>,
+    {
+        let client = match self.client() {
+            Ok(client) => client,
+            Err(exit) => return exit,
+        };
+        match block_on(question(client)) {
+            Ok((answer, exit)) => {
+                answer.print(self.output);
+                exit
+            }
+            Err(fault) => self.fail(&fault),
+        }
+    }
+
+    /// Prints `fault` and gives its exit code.
+    pub(crate) fn fail(&self, fault: &Fault) -> Exit {
+        output::report(std::slice::from_ref(&fault.message), self.output);
+        fault.exit
+    }
+}
+
+/// Runs a client command's future on a runtime of its own.
+pub(crate) fn block_on<W: Future>(work: W) -> W::Output {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(error) => {
+            output::talk(&format!("error[PC9001]: no runtime: {error}"));
+            std::process::exit(i32::from(Exit::Failed as u8))
+        }
+    }
+}
+
+fn completion(shell: clap_complete::Shell) -> Exit {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Line::command(), "portcullis", &mut script);
+    output::data(String::from_utf8_lossy(&script).trim_end());
+    Exit::Done
+}
+
+fn version(global: &Global) -> Exit {
+    let version = env!("CARGO_PKG_VERSION");
+    let about = serde_json::json!({ "version": version, "cedar": "4.14.1", "target": std::env::consts::ARCH });
+    Answer::object("Version", about, format!("portcullis {version} (cedar 4.14.1)")).print(global.output);
+    Exit::Done
+}
+
+fn about_code(code: &str, global: &Global) -> Exit {
+    match crate::messages::find(code) {
+        Some(found) => {
+            let json = serde_json::json!({ "code": found.code, "title": found.title, "text": found.text });
+            Answer::object("Code", json, format!("{}: {}\n  {}", found.code, found.title, found.text)).print(global.output);
+            Exit::Done
+        }
+        None => {
+            let known = crate::messages::CODES.iter().map(|code| code.code);
+            let near = crate::messages::nearest(&code.to_uppercase(), known);
+            let mut fault = Message::error("PC0104", format!("`{code}` is no message code"));
+            fault.label = near.map(|near| format!("did you mean `{near}`?"));
+            output::report(&[fault], global.output);
+            Exit::Usage
+        }
+    }
+}

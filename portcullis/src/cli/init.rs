@@ -1,0 +1,82 @@
+//! `portcullis init`: the files of a first gateway. Asks nothing, overwrites nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::Global;
+use crate::messages::Message;
+use crate::output::{self, Answer, Exit};
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// Directory to write into; made when absent
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// Trust domain of the new installation
+    #[arg(long, default_value = "example.org")]
+    trust_domain: String,
+}
+
+const CONFIG: &str = include_str!("init/portcullis.toml");
+const POLICY: &str = include_str!("init/orders.cedar");
+const CASES: &str = include_str!("init/orders_test.json");
+
+pub(crate) fn run(options: &Options, global: &Global) -> Exit {
+    if let Err(error) = ca_identity::TrustDomain::parse(&options.trust_domain) {
+        let fault = Message::error("PC0104", format!("--trust-domain: {error}"));
+        output::report(&[fault], global.format());
+        return Exit::Usage;
+    }
+    match write(&options.dir, &options.trust_domain) {
+        Ok(files) => {
+            let file = options.dir.join("portcullis.toml").display().to_string();
+            let text = format!(
+                "wrote {}\nnext: set the address of your service in {file} (enforcer.route.to), then\n  portcullis run -c {file}\nundo: delete these files",
+                files.join(", ")
+            );
+            Answer::object("Init", json!({ "files": files }), text).print(global.format());
+            Exit::Done
+        }
+        Err(fault) => {
+            output::report(&[fault], global.format());
+            Exit::Failed
+        }
+    }
+}
+
+/// Writes the files and names them.
+///
+/// # Errors
+/// A file that exists already, before anything is written; or what the disk said.
+pub(crate) fn write(dir: &Path, trust_domain: &str) -> Result<Vec<String>, Message> {
+    let schema = serde_json::to_string_pretty(&crate::config::json_schema()).unwrap_or_default();
+    let files = [
+        ("portcullis.toml", CONFIG.to_owned()),
+        ("portcullis.schema.json", schema),
+        ("policies/orders.cedar", POLICY.to_owned()),
+        ("policies/orders_test.json", CASES.to_owned()),
+    ];
+    for (name, _) in &files {
+        let path = dir.join(name);
+        if path.exists() {
+            return Err(Message::error("PC0150", format!("`{}` exists already; nothing was written", path.display()))
+                .next("portcullis init ANOTHER_DIRECTORY"));
+        }
+    }
+    let failed = |path: &Path, error: &std::io::Error| {
+        Message::error("PC0107", format!("`{}` cannot be written: {error}", path.display()))
+    };
+    let mut written = Vec::new();
+    for (name, text) in &files {
+        let path = dir.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
+        }
+        fs::write(&path, text.replace("example.org", trust_domain)).map_err(|error| failed(&path, &error))?;
+        written.push(path.display().to_string());
+    }
+    Ok(written)
+}

@@ -1,0 +1,120 @@
+//! `portcullis status` and `portcullis wait`: what the running process says of itself.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{Global, block_on};
+use crate::messages::Message;
+use crate::output::{self, Answer, Exit};
+
+#[derive(Debug, Args)]
+pub(crate) struct WaitOptions {
+    /// Conditions to wait for [default: all]
+    #[arg(long = "for", value_delimiter = ',', value_name = "CONDITION")]
+    conditions: Vec<String>,
+    /// Give up after this long
+    #[arg(long, default_value = "60s", value_parser = super::run::parse_duration)]
+    timeout: Duration,
+}
+
+pub(crate) fn run(global: &Global) -> Exit {
+    global.ask(|client| async move {
+        let status = client.get("/v1/status").await?;
+        let text = text(&status);
+        Ok((Answer::object("Status", status, text), Exit::Done))
+    })
+}
+
+pub(crate) fn wait(options: &WaitOptions, global: &Global) -> Exit {
+    let client = match global.client() {
+        Ok(client) => client,
+        Err(exit) => return exit,
+    };
+    let mut blocker = "no running process".to_owned();
+    let ready = async {
+        loop {
+            match client.get("/v1/status").await {
+                Ok(status) => match blocked(&status, &options.conditions) {
+                    None => return,
+                    Some(name) if name != blocker => {
+                        output::talk(&format!("waiting for {name}"));
+                        blocker = name;
+                    }
+                    Some(_) => {}
+                },
+                Err(fault) => tracing::debug!(error = %fault.message, "not yet"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    match block_on(async { tokio::time::timeout(options.timeout, ready).await }) {
+        Ok(()) => {
+            Answer::object("Wait", json!({ "ready": true }), "ready".to_owned()).print(global.format());
+            Exit::Done
+        }
+        Err(_elapsed) => {
+            let text = format!("not ready after {}: {blocker}", crate::config::print_duration(options.timeout));
+            output::report(&[Message::error("PC0142", text).next("portcullis check")], global.format());
+            Exit::Temporary
+        }
+    }
+}
+
+/// The first condition that is not met, with its detail.
+fn blocked(status: &Value, wanted: &[String]) -> Option<String> {
+    let conditions = status.get("conditions").and_then(Value::as_array)?;
+    let of = |condition: &Value, name: &str| condition.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    conditions
+        .iter()
+        .filter(|condition| wanted.is_empty() || wanted.contains(&of(condition, "name")))
+        .find(|condition| condition.get("ok").and_then(Value::as_bool) != Some(true))
+        .map(|condition| format!("{}: {}", of(condition, "name"), of(condition, "detail")))
+}
+
+fn text(status: &Value) -> String {
+    let mut lines = Vec::new();
+    for (label, pointer) in [
+        ("version", "/version"),
+        ("trust domain", "/trust_domain"),
+        ("policies", "/policies/version"),
+        ("snapshot", "/policies/snapshot"),
+        ("mode", "/mode"),
+        ("own svid", "/identity/id"),
+        ("expires", "/identity/not_after"),
+    ] {
+        if let Some(value) = status.pointer(pointer).filter(|value| !value.is_null()) {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            lines.push(format!("{label:<13} {value}"));
+        }
+    }
+    for listener in status.get("listeners").and_then(Value::as_array).into_iter().flatten() {
+        let of = |name: &str| listener.get(name).and_then(Value::as_str).unwrap_or_default();
+        lines.push(format!("{:<13} {} {}", "listener", of("name"), of("address")));
+    }
+    for condition in status.get("conditions").and_then(Value::as_array).into_iter().flatten() {
+        let of = |name: &str| condition.get(name).and_then(Value::as_str).unwrap_or_default();
+        let tick = if condition.get("ok").and_then(Value::as_bool) == Some(true) { "ok" } else { "NOT READY" };
+        lines.push(format!("{:<13} {tick} {}", of("name"), of("detail")).trim_end().to_owned());
+    }
+    for found in status.pointer("/policies/diagnostics").and_then(Value::as_array).into_iter().flatten() {
+        lines.push(format!("policies      last edit refused: {}", found.get("message").and_then(Value::as_str).unwrap_or_default()));
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_unmet_condition_is_named() {
+        let status = json!({ "conditions": [
+            { "name": "identity", "ok": true, "detail": "" },
+            { "name": "policy", "ok": false, "detail": "orders.cedar:3" },
+        ]});
+        assert_eq!(blocked(&status, &[]), Some("policy: orders.cedar:3".to_owned()));
+        assert_eq!(blocked(&status, &["identity".to_owned()]), None);
+    }
+}

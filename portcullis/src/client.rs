@@ -1,0 +1,163 @@
+//! How commands reach a running portcullis: HTTP over its admin socket, where the kernel says who is asking.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base_ports::Tasks;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use crate::messages::Message;
+use crate::output::Exit;
+
+/// How long one answer may take, except a stream.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What went wrong, and the exit code it means.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) exit: Exit,
+    pub(crate) message: Message,
+}
+
+/// The admin socket of a running process.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    pub(crate) fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into() }
+    }
+
+    /// The socket this client talks to.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Value, Fault> {
+        self.call(Method::GET, path, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Fault> {
+        self.call(Method::POST, path, Some(body)).await
+    }
+
+    /// Deletes `path`, whatever its revision.
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value, Fault> {
+        self.call(Method::DELETE, path, None).await
+    }
+
+    /// Reads a stream of server-sent events; `each` gets the data of one and says whether to go on.
+    pub(crate) async fn events(&self, path: &str, mut each: impl FnMut(&str) -> bool) -> Result<(), Fault> {
+        let (mut body, _connection) = self.send(Method::GET, path, None).await?;
+        let mut buffer = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.unavailable(&error))?;
+            let Ok(chunk) = frame.into_data() else { continue };
+            buffer.extend_from_slice(&chunk);
+            while let Some(end) = memchr_line(&buffer) {
+                let line: Vec<u8> = buffer.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line);
+                if let Some(data) = line.trim_end().strip_prefix("data:") {
+                    if !each(data.trim_start()) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Fault> {
+        let whole = async {
+            let (answer, _connection) = self.send(method, path, body).await?;
+            let bytes = answer.collect().await.map_err(|error| self.unavailable(&error))?.to_bytes();
+            Ok(serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())))
+        };
+        match tokio::time::timeout(TIMEOUT, whole).await {
+            Ok(answer) => answer,
+            Err(_elapsed) => Err(Fault {
+                exit: Exit::Temporary,
+                message: Message::error("PC0142", format!("no answer from `{}` within {} s", self.socket.display(), TIMEOUT.as_secs())),
+            }),
+        }
+    }
+
+    /// The body of a good answer, and the task that must live as long as somebody reads it.
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(Incoming, Tasks), Fault> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unavailable(&error))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.unavailable(&error))?;
+        let tasks = Tasks::new("admin client");
+        tasks.spawn("connection", async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(error = %error, "admin connection ended");
+            }
+        });
+        let bytes = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(bytes)).map_err(|error| self.unavailable(&error))?;
+        let answer = sender.send_request(request).await.map_err(|error| self.unavailable(&error))?;
+        if answer.status().is_success() {
+            return Ok((answer.into_body(), tasks));
+        }
+        let status = answer.status();
+        let bytes = answer.into_body().collect().await.map_err(|error| self.unavailable(&error))?.to_bytes();
+        Err(refused(status, &bytes))
+    }
+
+    fn unavailable(&self, error: &dyn std::error::Error) -> Fault {
+        Fault {
+            exit: Exit::Unavailable,
+            message: Message::error("PC0140", format!("no running portcullis at `{}`: {error}", self.socket.display()))
+                .help("start one, or name its configuration or socket with -c FILE or --server unix:///PATH")
+                .next("portcullis run"),
+        }
+    }
+}
+
+/// Turns problem JSON into a message.
+fn refused(status: StatusCode, body: &[u8]) -> Fault {
+    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |name: &str| problem.get(name).and_then(Value::as_str).map(str::to_owned);
+    let title = text("title").unwrap_or_else(|| status.to_string());
+    let detail = text("detail").map(|detail| format!("{title}: {detail}")).unwrap_or(title);
+    let mut message = Message::error("PC0141", detail);
+    message.help = text("hint").or_else(|| text("help"));
+    message.next = text("next");
+    let exit = match status.as_u16() {
+        400 | 404 | 405 | 409 | 410 | 412 | 413 | 415 | 422 | 428 => Exit::Invalid,
+        401 | 403 => Exit::NotPermitted,
+        429 | 503 | 504 => Exit::Temporary,
+        _ => Exit::Failed,
+    };
+    Fault { exit, message }
+}
+
+fn memchr_line(buffer: &[u8]) -> Option<usize> {
+    buffer.iter().position(|byte| *byte == b'\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_becomes_a_message_and_an_exit_code() {
+        let fault = refused(StatusCode::FORBIDDEN, br#"{"title":"not permitted","detail":"needs operator"}"#);
+        assert_eq!(fault.exit, Exit::NotPermitted);
+        assert_eq!(fault.message.text, "not permitted: needs operator");
+        assert_eq!(refused(StatusCode::BAD_GATEWAY, b"oops").exit, Exit::Failed);
+    }
+}

@@ -1,0 +1,113 @@
+//! The configuration: one TOML file, read once, checked whole, turned into settings without options left open.
+//! `keys` says what exists, `read` checks text against it, this file gives the result its meaning and checks what
+//! only shows across sections. Nothing outside this room looks at TOML or at environment variables.
+
+mod keys;
+mod meant;
+mod read;
+mod schema;
+mod value;
+mod view;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+pub(crate) use meant::{Admin, Agent, Ca, Config, Decisions, Enforcer, Entry, Listener, Policies, Route, Service};
+pub(crate) use schema::{explain, json_schema, paths as key_paths};
+pub(crate) use value::{Address, duration, print_duration};
+pub(crate) use view::view;
+
+use crate::messages::{Message, Severity};
+
+/// Largest configuration file that is read, bytes.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// A configuration that may run, and what should be said about it.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    pub(crate) table: read::Table,
+    pub(crate) warnings: Vec<Message>,
+}
+
+/// The file to use: the flag, else `PORTCULLIS_CONFIG`, else `./portcullis.toml`, else `/etc/portcullis/portcullis.toml`.
+pub(crate) fn locate(flag: Option<&Path>) -> PathBuf {
+    if let Some(path) = flag {
+        return path.to_owned();
+    }
+    if let Some(path) = std::env::var_os("PORTCULLIS_CONFIG") {
+        return PathBuf::from(path);
+    }
+    let here = PathBuf::from("portcullis.toml");
+    let system = PathBuf::from("/etc/portcullis/portcullis.toml");
+    if !here.exists() && system.exists() { system } else { here }
+}
+
+/// Reads and checks the file at `path`.
+///
+/// # Errors
+/// All faults of the file, in file order.
+pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<Message>> {
+    let text = read_file(path).map_err(|fault| vec![fault])?;
+    let environment: BTreeMap<_, _> = std::env::vars()
+        .filter(|(name, _)| name.starts_with("PORTCULLIS_"))
+        .collect();
+    parse(path, &text, &environment)
+}
+
+/// Checks `text` as the file at `path`, whose directory relative paths start from.
+pub(crate) fn parse(
+    path: &Path,
+    text: &str,
+    environment: &BTreeMap<String, String>,
+) -> Result<Loaded, Vec<Message>> {
+    let file = path.display().to_string();
+    let (table, mut messages) = read::read(&file, text, environment);
+    let config = if has_error(&messages) {
+        None
+    } else {
+        meant::mean(path, &file, text, &table, &mut messages)
+    };
+    sort(&mut messages);
+    match config {
+        Some(config) if !has_error(&messages) => Ok(Loaded { config, table, warnings: messages }),
+        _ => Err(messages),
+    }
+}
+
+fn has_error(messages: &[Message]) -> bool {
+    messages.iter().any(|message| message.severity == Severity::Error)
+}
+
+/// File order; what has no place comes last.
+fn sort(messages: &mut [Message]) {
+    messages.sort_by_key(|message| {
+        message.place.as_ref().map_or((usize::MAX, 0), |place| (place.line, place.column))
+    });
+}
+
+fn read_file(path: &Path) -> Result<String, Message> {
+    let shown = path.display();
+    let fault = |text: String| {
+        Message::error("PC0107", text).next("portcullis init".to_owned())
+    };
+    let about = fs::metadata(path).map_err(|error| fault(format!("configuration `{shown}` cannot be read: {error}")))?;
+    if about.len() > MAX_BYTES {
+        return Err(fault(format!("configuration `{shown}` has {} bytes; at most {MAX_BYTES} are read", about.len())));
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        if about.permissions().mode() & 0o002 != 0 {
+            return Err(Message::error("PC0108", format!("configuration `{shown}` can be written by everybody"))
+                .help("whoever can change this file can change who may call whom")
+                .next(format!("chmod o-w {shown}")));
+        }
+    }
+    let bytes = fs::read(path).map_err(|error| fault(format!("configuration `{shown}` cannot be read: {error}")))?;
+    String::from_utf8(bytes).map_err(|error| fault(format!("configuration `{shown}` is not UTF-8: {error}")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,335 @@
+//! From text to a checked tree: every key known, every value of its kind, all faults at once with their places.
+//! Only this file looks at TOML; `meant` turns the tree into typed settings.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ca_identity::{Selector, SpiffeId, TrustDomain};
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{self, Kind};
+use super::value::{self, Address};
+use crate::messages::{Message, Place, nearest};
+
+/// A value of the kind its key demands.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    Text(String),
+    Integer(i64),
+    Duration(Duration),
+    Size(u64),
+    Path(PathBuf),
+    TrustDomain(TrustDomain),
+    SpiffeId(SpiffeId),
+    Selector(Selector),
+    Address(Address),
+    List(Vec<Value>),
+    Table(Table),
+    Tables(Vec<Table>),
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Default,
+    Environment(String),
+    File { line: usize },
+}
+
+/// One table of the file, with defaults filled in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Table {
+    pub(crate) path: String,
+    pub(crate) span: Range<usize>,
+    pub(crate) entries: BTreeMap<&'static str, (Value, Range<usize>, Origin)>,
+}
+
+/// Reads `text`; `environment` gives the `PORTCULLIS_*` variables.
+pub(crate) fn read(
+    file: &str,
+    text: &str,
+    environment: &BTreeMap<String, String>,
+) -> (Table, Vec<Message>) {
+    let mut reader = Reader { file, text, environment, faults: Vec::new() };
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let place = Place::of(file, text, error.span().unwrap_or(0..0));
+        reader.faults.push(
+            Message::error("PC0101", format!("not valid TOML: {}", error.message())).at(place),
+        );
+    }
+    let table = if errors.is_empty() {
+        reader.table("", tree.get_ref(), 0..0)
+    } else {
+        Table::default()
+    };
+    reader.unknown_variables();
+    (table, reader.faults)
+}
+
+struct Reader<'a> {
+    file: &'a str,
+    text: &'a str,
+    environment: &'a BTreeMap<String, String>,
+    faults: Vec<Message>,
+}
+
+impl Reader<'_> {
+    fn table(&mut self, path: &str, written: &DeTable<'_>, span: Range<usize>) -> Table {
+        let mut table = Table { path: path.to_owned(), span: span.clone(), entries: BTreeMap::new() };
+        for (name, written) in written {
+            let below = join(path, name.get_ref());
+            match keys::children(path).find(|(known, _)| *known == name.get_ref().as_ref()) {
+                None => self.unknown(path, name.get_ref(), name.span()),
+                Some((known, key)) => {
+                    if let Some(value) = self.value(&below, key.kind, written.get_ref(), written.span()) {
+                        let line = self.place(written.span()).line;
+                        table.entries.insert(known, (value, written.span(), Origin::File { line }));
+                    }
+                }
+            }
+        }
+        self.fill(path, written, span, &mut table);
+        table
+    }
+
+    /// Environment over file, defaults below both, and what is required and absent.
+    fn fill(&mut self, path: &str, written: &DeTable<'_>, span: Range<usize>, table: &mut Table) {
+        for (name, key) in keys::children(path) {
+            let in_tables = keys::KEYS.iter().any(|known| known.kind == Kind::Tables && key.path.starts_with(known.path) && key.path != known.path);
+            let variable = variable(key.path);
+            if key.kind.is_scalar() && !in_tables && key.path != "version" {
+                if let Some(text) = self.environment.get(&variable) {
+                    match from_text(&key.kind, text) {
+                        Ok(value) => {
+                            table.entries.insert(name, (value, 0..0, Origin::Environment(variable)));
+                        }
+                        Err(fault) => self.faults.push(
+                            Message::error("PC0104", format!("environment variable {variable}: {fault}"))
+                                .help(format!("{} is {}", key.path, key.kind.wanted())),
+                        ),
+                    }
+                }
+            }
+            if table.entries.contains_key(name) || written.contains_key(name) {
+                continue;
+            }
+            if let Some(Ok(value)) = key.default.map(|text| from_text(&key.kind, text)) {
+                table.entries.insert(name, (value, 0..0, Origin::Default));
+            } else if key.required {
+                let place = self.place(span.clone());
+                let section = section(path);
+                self.faults.push(
+                    Message::error("PC0102", format!("`{name}` is missing in {section}"))
+                        .at(place)
+                        .help(format!("{}; example: {name} = {}", key.text, key.example))
+                        .next(format!("portcullis config explain {}", key.path)),
+                );
+            }
+        }
+    }
+
+    fn value(&mut self, path: &str, kind: Kind, written: &DeValue<'_>, span: Range<usize>) -> Option<Value> {
+        let value = match (kind, written) {
+            (Kind::Table, DeValue::Table(table)) => return Some(Value::Table(self.table(path, table, span))),
+            (Kind::Tables, DeValue::Array(items)) => {
+                let mut tables = Vec::new();
+                for item in items.iter() {
+                    match item.get_ref() {
+                        DeValue::Table(table) => tables.push(self.table(path, table, item.span())),
+                        other => self.wrong(path, kind, other, item.span()),
+                    }
+                }
+                return Some(Value::Tables(tables));
+            }
+            (Kind::List(of), DeValue::Array(items)) => {
+                let values: Vec<_> =
+                    items.iter().filter_map(|item| self.value(path, *of, item.get_ref(), item.span())).collect();
+                return Some(Value::List(values));
+            }
+            (Kind::Integer { min, max }, DeValue::Integer(number)) => {
+                let digits: String = number.as_str().chars().filter(|c| *c != '_').collect();
+                i64::from_str_radix(&digits, number.radix())
+                    .ok()
+                    .filter(|number| (min..=max).contains(number))
+                    .map(Value::Integer)
+                    .ok_or_else(|| format!("{digits} is not {}", kind.wanted()))
+            }
+            (Kind::Integer { .. } | Kind::Table | Kind::Tables, other) => {
+                self.wrong(path, kind, other, span);
+                return None;
+            }
+            (_, DeValue::String(text)) => from_text(&kind, text),
+            (Kind::Duration | Kind::Size, DeValue::Integer(number)) => {
+                let unit = if kind == Kind::Duration { "s" } else { "MiB" };
+                Err(format!("{0} has no unit; write \"{0}{unit}\"", number.as_str()))
+            }
+            (_, other) => {
+                self.wrong(path, kind, other, span);
+                return None;
+            }
+        };
+        match value {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                let place = self.place(span);
+                self.faults.push(
+                    Message::error("PC0104", format!("`{path}`: {fault}"))
+                        .at(place)
+                        .next(format!("portcullis config explain {path}")),
+                );
+                None
+            }
+        }
+    }
+
+    fn wrong(&mut self, path: &str, kind: Kind, written: &DeValue<'_>, span: Range<usize>) {
+        let place = self.place(span);
+        self.faults.push(
+            Message::error("PC0104", format!("`{path}` is {}, not {}", kind.wanted(), written.type_str()))
+                .at(place)
+                .next(format!("portcullis config explain {path}")),
+        );
+    }
+
+    fn unknown(&mut self, path: &str, name: &str, span: Range<usize>) {
+        let place = self.place(span);
+        if path.is_empty() && name == "join" {
+            self.faults.push(
+                Message::error("PC0132", "[join] is not available yet: all roles run in one process")
+                    .at(place)
+                    .help("delete the section; roles over several hosts come with a later release"),
+            );
+            return;
+        }
+        let names: Vec<_> = keys::children(path).map(|(name, _)| name).collect();
+        let mut message = Message::error("PC0103", format!("unknown key `{name}` in {}", section(path)))
+            .at(place)
+            .help(format!("keys are {}", names.join(", ")));
+        if let Some(near) = nearest(name, names.iter().copied()) {
+            message = message.label(format!("did you mean `{near}`?"));
+        }
+        if !path.is_empty() {
+            message = message.next(format!("portcullis config explain {path}"));
+        }
+        self.faults.push(message);
+    }
+
+    fn unknown_variables(&mut self) {
+        for name in self.environment.keys() {
+            let known = keys::KEYS.iter().any(|key| variable(key.path) == *name);
+            if !known && !matches!(name.as_str(), "PORTCULLIS_SERVER" | "PORTCULLIS_CONFIG" | "PORTCULLIS_BIN" | "PORTCULLIS_TEST_SCALE") {
+                self.faults.push(Message::warning("PC0110", format!("environment variable `{name}` names no key and is ignored")));
+            }
+        }
+    }
+
+    fn place(&self, span: Range<usize>) -> Place {
+        Place::of(self.file, self.text, span)
+    }
+}
+
+/// Reads one value of `kind` from text: a string of the file, a default, or an environment variable.
+fn from_text(kind: &Kind, text: &str) -> Result<Value, String> {
+    Ok(match kind {
+        Kind::Text => Value::Text(text.to_owned()),
+        Kind::Path => Value::Path(PathBuf::from(text)),
+        Kind::Duration => Value::Duration(value::duration(text)?),
+        Kind::Size => Value::Size(value::size(text)?),
+        Kind::Address(schemes) => Value::Address(Address::parse(text, schemes)?),
+        Kind::TrustDomain => Value::TrustDomain(TrustDomain::parse(text).map_err(|error| error.to_string())?),
+        Kind::SpiffeId => Value::SpiffeId(SpiffeId::parse(text).map_err(|error| error.to_string())?),
+        Kind::Selector => Value::Selector(Selector::parse(text).map_err(|error| error.to_string())?),
+        Kind::Choice(words) => match words.contains(&text) {
+            true => Value::Text(text.to_owned()),
+            false => {
+                let near = nearest(text, words.iter().copied());
+                let hint = near.map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                return Err(format!("`{text}` is not {}{hint}", kind.wanted()));
+            }
+        },
+        Kind::Integer { min, max } => match text.parse::<i64>() {
+            Ok(number) if (*min..=*max).contains(&number) => Value::Integer(number),
+            _ => return Err(format!("`{text}` is not {}", kind.wanted())),
+        },
+        Kind::List(of) => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Value::List(items.map(|item| from_text(of, item)).collect::<Result<_, _>>()?)
+        }
+        Kind::Table | Kind::Tables => return Err("a table cannot be written as one text".to_owned()),
+    })
+}
+
+/// `PORTCULLIS_ADMIN__LISTEN` for `admin.listen`.
+pub(crate) fn variable(path: &str) -> String {
+    format!("PORTCULLIS_{}", path.to_uppercase().replace('.', "__"))
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+fn section(path: &str) -> String {
+    match keys::find(path).map(|key| key.kind) {
+        None => "the file".to_owned(),
+        Some(Kind::Tables) => format!("[[{path}]]"),
+        Some(_) => format!("[{path}]"),
+    }
+}
+
+macro_rules! accessor {
+    ($name:ident, $variant:ident, $type:ty) => {
+        pub(crate) fn $name(&self, name: &str) -> Option<&$type> {
+            match self.entries.get(name) {
+                Some((Value::$variant(value), _, _)) => Some(value),
+                _ => None,
+            }
+        }
+    };
+}
+
+impl Table {
+    accessor!(text, Text, String);
+    accessor!(integer, Integer, i64);
+    accessor!(duration, Duration, Duration);
+    accessor!(path, Path, PathBuf);
+    accessor!(trust_domain, TrustDomain, TrustDomain);
+    accessor!(spiffe_id, SpiffeId, SpiffeId);
+    accessor!(address, Address, Address);
+    accessor!(table, Table, Table);
+
+    /// The tables of an array of tables; none when absent.
+    pub(crate) fn tables(&self, name: &str) -> &[Table] {
+        match self.entries.get(name) {
+            Some((Value::Tables(tables), _, _)) => tables,
+            _ => &[],
+        }
+    }
+
+    /// The items of a list; none when absent.
+    pub(crate) fn list(&self, name: &str) -> &[Value] {
+        match self.entries.get(name) {
+            Some((Value::List(items), _, _)) => items,
+            _ => &[],
+        }
+    }
+
+    /// The texts of a list of texts.
+    pub(crate) fn texts(&self, name: &str) -> Vec<String> {
+        let text = |value: &Value| match value {
+            Value::Text(text) => Some(text.clone()),
+            _ => None,
+        };
+        self.list(name).iter().filter_map(text).collect()
+    }
+
+    /// Where `name` was written, else where the table begins.
+    pub(crate) fn span_of(&self, name: &str) -> Range<usize> {
+        match self.entries.get(name) {
+            Some((_, span, Origin::File { .. })) => span.clone(),
+            _ => self.span.clone(),
+        }
+    }
+}

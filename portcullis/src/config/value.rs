@@ -1,0 +1,146 @@
+//! Values as people write them: durations, sizes, addresses. Parsed once, here; nothing later looks at the text.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// An address written as a URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// `tcp://`, `http://`, `https://`, `h2c://` with an IP address and a port.
+    Socket { scheme: &'static str, addr: SocketAddr },
+    /// `unix:///absolute/path`.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Reads `text` with one of `schemes`; the error says what is wrong and what would be right.
+    pub(crate) fn parse(text: &str, schemes: &[&'static str]) -> Result<Self, String> {
+        let wanted = || schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(" or ");
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Err(format!("`{text}` has no scheme; write {}{text}", schemes.first().map_or("", |s| s).to_owned() + "://"));
+        };
+        let Some(scheme) = schemes.iter().find(|known| **known == scheme) else {
+            return Err(format!("scheme `{scheme}` does not fit here; use {}", wanted()));
+        };
+        if *scheme == "unix" {
+            let path = PathBuf::from(rest);
+            return if path.is_absolute() || rest.starts_with("./") {
+                Ok(Self::Unix(path))
+            } else {
+                Err(format!("`{rest}` is not an absolute path; write unix:///path/to/socket"))
+            };
+        }
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let rest = rest.replacen("localhost:", "127.0.0.1:", 1);
+        let addr = rest.parse::<SocketAddr>().map_err(|error| {
+            format!("`{rest}` is not IP:port ({error}); names are not resolved here")
+        })?;
+        Ok(Self::Socket { scheme, addr })
+    }
+
+    /// The socket address, for schemes that have one.
+    pub(crate) fn socket(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Socket { addr, .. } => Some(*addr),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket { scheme, addr } => write!(f, "{scheme}://{addr}"),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// Reads `250ms`, `30s`, `5m`, `24h`, `7d`. A bare number is an error that proposes the unit.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
+    let number: u64 = number
+        .parse()
+        .map_err(|error| format!("`{text}` is not a duration ({error}); write \"30s\""))?;
+    let seconds = |each: u64| number.checked_mul(each).map(Duration::from_secs);
+    let value = match unit {
+        "ms" => Some(Duration::from_millis(number)),
+        "s" => seconds(1),
+        "m" | "min" => seconds(60),
+        "h" => seconds(3_600),
+        "d" => seconds(86_400),
+        "" => return Err(format!("`{text}` has no unit; write \"{text}s\" for seconds")),
+        other => return Err(format!("`{other}` is no unit of time; use ms, s, m, h or d")),
+    };
+    value.ok_or_else(|| format!("`{text}` is too long"))
+}
+
+/// Prints a duration as [`duration`] reads it.
+pub(crate) fn print_duration(value: Duration) -> String {
+    let millis = value.as_millis();
+    match millis {
+        0 => "0s".to_owned(),
+        _ if millis % 1_000 != 0 => format!("{millis}ms"),
+        _ if millis % 86_400_000 == 0 => format!("{}d", millis / 86_400_000),
+        _ if millis % 3_600_000 == 0 => format!("{}h", millis / 3_600_000),
+        _ if millis % 60_000 == 0 => format!("{}m", millis / 60_000),
+        _ => format!("{}s", millis / 1_000),
+    }
+}
+
+/// Reads `64KiB`, `10GiB`, `512B`.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
+    let number: u64 =
+        number.parse().map_err(|error| format!("`{text}` is not a size ({error}); write \"64KiB\""))?;
+    let each: u64 = match unit {
+        "B" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        "" => return Err(format!("`{text}` has no unit; write \"{text}MiB\"")),
+        other => return Err(format!("`{other}` is no unit of size; use B, KiB, MiB, GiB or TiB")),
+    };
+    number.checked_mul(each).ok_or_else(|| format!("`{text}` is too large"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit_and_print_back() {
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("7d"), Ok(Duration::from_secs(604_800)));
+        assert!(duration("30").unwrap_err().contains("\"30s\""));
+        assert!(duration("3 weeks").unwrap_err().contains("unit of time"));
+        assert!(duration("99999999999999999999s").is_err());
+        for text in ["250ms", "30s", "5m", "24h", "7d"] {
+            let value = duration(text).unwrap();
+            assert_eq!(duration(&print_duration(value)), Ok(value));
+        }
+    }
+
+    #[test]
+    fn addresses_are_urls() {
+        let tcp: &[&str] = &["tcp"];
+        assert!(Address::parse("tcp://127.0.0.1:1", tcp).is_ok());
+        assert!(Address::parse("127.0.0.1:1", tcp).unwrap_err().contains("tcp://127.0.0.1:1"));
+        assert!(Address::parse("udp://127.0.0.1:1", tcp).unwrap_err().contains("use tcp://"));
+        assert!(Address::parse("tcp://example.org:1", tcp).unwrap_err().contains("not resolved"));
+        assert!(Address::parse("unix://a", &["unix"]).unwrap_err().contains("absolute"));
+        assert!(Address::parse("http://localhost:80/", &["http"]).is_ok());
+    }
+
+    #[test]
+    fn sizes_need_a_unit() {
+        assert_eq!(size("64KiB"), Ok(65_536));
+        assert!(size("10").unwrap_err().contains("MiB"));
+        assert!(size("10GB").is_err());
+    }
+}
