@@ -1,99 +1,132 @@
-//! The accept loop every listener uses (AL-01, AL-02): it ends on drain and on nothing else.
+//! The accept loop every listener of every role uses (AL-01). No error of the kernel ends it (AL-02); a drain does.
 
-use std::io;
-use std::net::IpAddr;
-use std::time::Duration;
+use crate::{ConnectionPermit, DrainWatch, Gate, Listener, Peer, Stream, backoff::Backoff};
+use std::{io, time::Duration};
 
-use rustix::io::Errno;
+/// A connection within the caps, not yet trusted in any way.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The bytes.
+    pub stream: Stream,
+    /// Who connected.
+    pub peer: Peer,
+    /// Keep it as long as the connection: dropping it counts the connection out.
+    pub permit: ConnectionPermit,
+}
 
-use crate::caps::Gate;
-use crate::{Accepted, Caps, DrainWatch, Listener, Peer};
-
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// Accepts until the drain starts; `on` gets each connection and must not block. A connection above the caps is
-/// closed at once.
-pub async fn accept_loop<F>(listener: Listener, caps: Caps, mut drain: DrainWatch, mut on: F)
+/// Accepts until the drain starts, and hands each connection to `on`, which must not block: it starts a task.
+///
+/// `caps` is a [`Caps`](crate::Caps), or a [`Gate`] when several loops share one. What is above the caps is closed
+/// without a byte. When descriptors run out the connection idle for longest is asked to close, and the loop waits
+/// 5 ms, doubling to 1 s. At the drain, connections that the kernel has completed already are still handed on.
+pub async fn accept_loop<F>(listener: Listener, caps: impl Into<Gate>, mut drain: DrainWatch, mut on: F)
 where
     F: FnMut(Accepted),
 {
-    let gate = Gate::new(caps);
-    let mut pause = FIRST_PAUSE;
+    let gate = caps.into();
+    let watch = drain.clone();
+    let mut backoff = Backoff::new();
     loop {
         let accepted = tokio::select! {
             biased;
-            () = drain.started() => return,
+            () = drain.started() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
-                pause = FIRST_PAUSE;
-                match gate.enter(source(&peer)) {
-                    Some(permit) => on(Accepted { stream, peer, permit }),
-                    None => {
-                        tracing::debug!(event = "connection_refused", cause = "cap", "connection above a cap")
-                    }
+                if !backoff.is_fresh() {
+                    tracing::info!(event = "listener.recovered", listener = %listener.bound(), "accepting again");
+                    backoff.succeed();
+                }
+                admit(&gate, &watch, stream, peer, &mut on);
+            }
+            Err(cause) => {
+                gate.count_fault();
+                if let Fault::Lasting = Fault::of(&cause) {
+                    pause(&listener, &gate, &mut drain, &mut backoff, &cause).await;
                 }
             }
-            Err(error) if wants_pause(&error) => {
-                tracing::warn!(event = "accept_paused", error = %error, "no room for another connection");
-                tokio::time::sleep(pause).await;
-                pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
-            }
-            Err(error) => tracing::debug!(event = "accept_failed", error = %error, "one connection was lost"),
+        }
+    }
+    hand_on_the_rest(&listener, &gate, &watch, &mut on).await;
+}
+
+fn admit(gate: &Gate, drain: &DrainWatch, stream: Stream, peer: Peer, on: &mut impl FnMut(Accepted)) {
+    match gate.admit(&peer, drain.hold()) {
+        Ok(permit) => on(Accepted { stream, peer, permit }),
+        Err(refused) => {
+            tracing::debug!(event = "connection.shed", %peer, ?refused, "connection refused at accept")
         }
     }
 }
 
-fn source(peer: &Peer) -> Option<IpAddr> {
-    match peer {
-        Peer::Tcp(addr) => Some(addr.ip()),
-        Peer::Unix { .. } => None,
+async fn pause(
+    listener: &Listener,
+    gate: &Gate,
+    drain: &mut DrainWatch,
+    backoff: &mut Backoff,
+    cause: &io::Error,
+) {
+    let has_evicted = gate.evict_idle();
+    if backoff.is_fresh() {
+        let listener = listener.bound();
+        tracing::warn!(event = "listener.exhausted", %listener, %cause, has_evicted, "cannot accept, waiting");
+    }
+    let wait = backoff.fail();
+    tokio::select! {
+        () = drain.started() => {}
+        () = tokio::time::sleep(wait) => {}
     }
 }
 
-/// Whether trying again at once would only spin: descriptors or memory have run out.
-fn wants_pause(error: &io::Error) -> bool {
-    let gone = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-    gone.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+/// Completed handshakes in the backlog would be reset when the socket closes; their clients did nothing wrong.
+async fn hand_on_the_rest(
+    listener: &Listener,
+    gate: &Gate,
+    drain: &DrainWatch,
+    on: &mut impl FnMut(Accepted),
+) {
+    const MOST: usize = 1024;
+    const PATIENCE: Duration = Duration::from_millis(1);
+    for _ in 0..MOST {
+        match tokio::time::timeout(PATIENCE, listener.accept()).await {
+            Ok(Ok((stream, peer))) => admit(gate, drain, stream, peer, on),
+            Ok(Err(cause)) if matches!(Fault::of(&cause), Fault::Passing) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}
+
+/// What an error of `accept` is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// That one connection, gone already (`accept(2)` says to treat network errors so); go on at once.
+    Passing,
+    /// The process or the host; trying again at once would spin.
+    Lasting,
+}
+
+impl Fault {
+    fn of(error: &io::Error) -> Fault {
+        use rustix::io::Errno;
+        const PASSING: [Errno; 12] = [
+            Errno::CONNABORTED,
+            Errno::CONNRESET,
+            Errno::INTR,
+            Errno::AGAIN,
+            Errno::PROTO,
+            Errno::NETDOWN,
+            Errno::NOPROTOOPT,
+            Errno::HOSTDOWN,
+            Errno::NONET,
+            Errno::HOSTUNREACH,
+            Errno::OPNOTSUPP,
+            Errno::NETUNREACH,
+        ];
+        let passing = PASSING.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+        if passing { Fault::Passing } else { Fault::Lasting }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Bind, Drain};
-    use tokio::io::AsyncReadExt;
-    use tokio::net::TcpStream;
-
-    #[test]
-    fn al_02_only_exhaustion_pauses_the_loop() {
-        for errno in [Errno::MFILE, Errno::NFILE] {
-            assert!(wants_pause(&io::Error::from_raw_os_error(errno.raw_os_error())));
-        }
-        for errno in [Errno::CONNABORTED, Errno::INTR] {
-            assert!(!wants_pause(&io::Error::from_raw_os_error(errno.raw_os_error())));
-        }
-    }
-
-    #[tokio::test]
-    async fn connections_above_the_cap_are_closed_and_a_drain_ends_the_loop() {
-        let listener = Listener::bind(&Bind::Tcp(([127, 0, 0, 1], 0).into()), false).unwrap();
-        let addr = listener.local_addr().unwrap();
-        let (drain, watch) = Drain::new();
-        let mut kept = Vec::new();
-        let caps = Caps { connections: 1, per_source: 1 };
-        let run = accept_loop(listener, caps, watch, |accepted| kept.push(accepted));
-        let clients = async {
-            let mut first = TcpStream::connect(addr).await.unwrap();
-            let mut second = TcpStream::connect(addr).await.unwrap();
-            assert_eq!(second.read(&mut [0; 1]).await.unwrap(), 0, "closed above the cap");
-            let waits = tokio::time::timeout(Duration::from_millis(20), first.read_u8()).await;
-            assert!(waits.is_err(), "the first stays open");
-            drain.start();
-        };
-        tokio::join!(run, clients);
-        assert_eq!(kept.len(), 1);
-        assert!(TcpStream::connect(addr).await.is_err(), "the socket is closed");
-    }
-}
+mod tests;

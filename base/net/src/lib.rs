@@ -1,20 +1,24 @@
-//! Accept loops with deadlines, caps and drain, for every listener of every role.
+//! Accept loops with deadlines, caps and drain: the way every byte from outside enters the process (AL-01).
 //!
-//! This crate knows no protocol above TCP and Unix sockets. Five types to know: [`Listener`], [`Accepted`],
-//! [`Caps`], [`Timers`], [`Drain`].
+//! The proxy, the admin and enrolment APIs and the agent's socket bind a [`Listener`] and run [`accept_loop`] on it.
+//! Knows nothing above TCP and Unix stream sockets: no TLS, no HTTP, no identity. Never ends on an accept error.
+//! Five types to know: [`Listener`], [`Accepted`], [`Gate`], [`Drain`], [`Timers`].
 
 mod accept;
-mod caps;
+mod backoff;
+mod bind;
 pub mod deadline;
 mod drain;
+mod gate;
 mod listener;
 pub mod notify;
 mod stream;
-mod timers;
+mod unix;
 
-pub use accept::accept_loop;
-pub use caps::{Caps, ConnectionPermit};
+pub use accept::{Accepted, accept_loop};
+pub use bind::{Bind, UNIX_MODE};
+pub use deadline::{DeadlineExceeded, Timers};
 pub use drain::{Drain, DrainWatch};
-pub use listener::{Bind, Listener};
-pub use stream::{Accepted, Peer, Stream};
-pub use timers::Timers;
+pub use gate::{Caps, ConnectionPermit, Gate, Refusals, Refused};
+pub use listener::Listener;
+pub use stream::{Peer, Stream};

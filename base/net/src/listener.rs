@@ -1,182 +1,102 @@
-//! Listening sockets: TCP with one socket per worker, Unix with the mode and owner checks of LT-13.
+//! A bound socket that listens, with the socket options every listener of ours has (LT-01, LT-13).
 
-use std::fs;
-use std::io;
-use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use crate::{
+    Bind, Peer, Stream,
+    unix::{self, SocketFile},
+};
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use std::{io, net::SocketAddr, time::Duration};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::stream::{Peer, Stream};
+/// Connections the kernel holds for us before we accept them.
+pub(crate) const BACKLOG: i32 = 4096;
 
-/// Connections the kernel holds before we accept them.
-const BACKLOG: i32 = 4_096;
-
-/// Where to listen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Bind {
-    /// TCP; port 0 lets the kernel choose.
-    Tcp(SocketAddr),
-    /// A Unix stream socket.
-    Unix {
-        /// Its path.
-        path: PathBuf,
-        /// Mode of the socket file.
-        mode: u32,
-    },
+/// A bound socket that listens. Must be made inside the tokio runtime that will accept on it.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Kind,
+    bind: Bind,
 }
 
-/// A bound socket, to be accepted from on the runtime it was bound on.
 #[derive(Debug)]
-pub struct Listener(Inner);
-
-#[derive(Debug)]
-enum Inner {
+enum Kind {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, path: PathBuf },
+    Unix { listener: UnixListener, _file: SocketFile },
 }
 
 impl Listener {
-    /// Binds. `reuse_port` lets several workers have a socket of their own on one port.
+    /// Binds and listens. With `reuse_port` several listeners, one per worker, share a TCP address.
+    ///
+    /// A stale Unix socket file is removed; the caller holds the lock of its state directory, so that no second
+    /// instance does the same at that moment. The file goes when the listener is dropped.
     ///
     /// # Errors
-    /// What the operating system says; for Unix sockets also a path that is in use, is no socket, or lies in a
-    /// directory that everybody can write.
-    pub fn bind(bind: &Bind, reuse_port: bool) -> io::Result<Self> {
+    /// The address is in use, not ours, not permitted; an abstract or over-long Unix path, a directory that
+    /// everybody may write, a file there that is no socket.
+    pub fn bind(bind: &Bind, reuse_port: bool) -> io::Result<Listener> {
         match bind {
-            Bind::Tcp(addr) => tcp(*addr, reuse_port).map(|listener| Self(Inner::Tcp(listener))),
+            Bind::Tcp(address) => {
+                let listener = tcp(*address, reuse_port)?;
+                let bind = Bind::Tcp(listener.local_addr()?);
+                Ok(Listener { socket: Kind::Tcp(listener), bind })
+            }
             Bind::Unix { path, mode } => {
-                let listener = unix(path, *mode)?;
-                Ok(Self(Inner::Unix { listener, path: path.clone() }))
+                let (listener, file) = unix::listen(path, *mode)?;
+                Ok(Listener { socket: Kind::Unix { listener, _file: file }, bind: bind.clone() })
             }
         }
     }
 
-    /// The address that was bound; `None` for a Unix socket.
+    /// Where it listens, with the port it was given.
+    #[must_use]
+    pub fn bound(&self) -> &Bind {
+        &self.bind
+    }
+
+    /// The TCP address it listens on, with the port it was given.
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        match &self.0 {
-            Inner::Tcp(listener) => listener.local_addr().ok(),
-            Inner::Unix { .. } => None,
+        match self.bind {
+            Bind::Tcp(address) => Some(address),
+            Bind::Unix { .. } => None,
         }
     }
 
-    /// The next connection. Safe to cancel.
+    /// The next connection, with the options of ours set. Cancel-safe.
     ///
     /// # Errors
-    /// What the operating system says; see [`crate::accept_loop`] for which of them matter.
+    /// Whatever the kernel says; [`accept_loop`](crate::accept_loop) knows what each means.
     pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
-        match &self.0 {
-            Inner::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
+        match &self.socket {
+            Kind::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Stream::Tcp(stream), Peer::Tcp(peer)))
+                let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+                Ok((Stream::Tcp(stream), Peer::Tcp(address)))
             }
-            Inner::Unix { listener, .. } => {
+            Kind::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
-                let peer = stream.peer_cred()?;
-                Ok((Stream::Unix(stream), Peer::Unix { uid: peer.uid(), gid: peer.gid(), pid: peer.pid() }))
+                let credentials = stream.peer_cred()?;
+                let peer =
+                    Peer::Unix { uid: credentials.uid(), gid: credentials.gid(), pid: credentials.pid() };
+                Ok((Stream::Unix(stream), peer))
             }
         }
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Inner::Unix { path, .. } = &self.0 {
-            // Gone already is as good; anything else shows at the next bind.
-            drop(fs::remove_file(path));
-        }
-    }
-}
-
-fn tcp(addr: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+/// Keepalive is set on the listening socket: Linux hands it down to what is accepted, which saves a call each.
+fn tcp(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(10))
         .with_retries(3);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&addr.into())?;
+    socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
-}
-
-fn unix(path: &Path, mode: u32) -> io::Result<UnixListener> {
-    let refused = |text: String| io::Error::new(io::ErrorKind::PermissionDenied, text);
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        let about = fs::metadata(parent)?;
-        let (open, sticky) = (about.mode() & 0o002 != 0, about.mode() & 0o1000 != 0);
-        if open && !sticky {
-            return Err(refused(format!("directory `{}` can be written by everybody", parent.display())));
-        }
-    }
-    match fs::symlink_metadata(path) {
-        Ok(about) if !about.file_type().is_socket() => {
-            return Err(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "the path is taken by something that is no socket",
-            ));
-        }
-        Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-            return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves this socket"));
-        }
-        Ok(_stale) => fs::remove_file(path)?,
-        Err(_absent) => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    Ok(listener)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn two_workers_share_a_port() {
-        let first = Listener::bind(&Bind::Tcp(([127, 0, 0, 1], 0).into()), true).unwrap();
-        let addr = first.local_addr().unwrap();
-        Listener::bind(&Bind::Tcp(addr), true).unwrap();
-        assert!(Listener::bind(&Bind::Tcp(addr), false).is_err());
-    }
-
-    #[tokio::test]
-    async fn lt_13_a_unix_socket_has_its_mode_and_replaces_only_a_stale_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.sock");
-        let bind = Bind::Unix { path: path.clone(), mode: 0o600 };
-        let listener = Listener::bind(&bind, false).unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(Listener::bind(&bind, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        drop(listener);
-        assert!(!path.exists());
-        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        assert!(path.exists(), "stale");
-        drop(Listener::bind(&bind, false).unwrap());
-        fs::write(&path, "not a socket").unwrap();
-        assert_eq!(Listener::bind(&bind, false).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        assert_eq!(Listener::bind(&bind, false).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
-    }
-
-    #[tokio::test]
-    async fn a_unix_peer_is_told_by_the_kernel() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.sock");
-        let listener = Listener::bind(&Bind::Unix { path: path.clone(), mode: 0o600 }, false).unwrap();
-        let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
-        let (_, peer) = listener.accept().await.unwrap();
-        let own = i32::try_from(std::process::id()).unwrap();
-        assert!(matches!(peer, Peer::Unix { pid: Some(pid), .. } if pid == own));
-    }
 }
