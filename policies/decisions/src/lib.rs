@@ -1,1 +1,47 @@
 //! The decision ledger: framed records, sequences, queries.
+//!
+//! Workers push decisions into lanes of their own; one thread encodes and writes them, another syncs. Readers scan
+//! the same files. Nothing is lost silently: what a lane or the disk had no room for, and what a crash may have
+//! taken, stands in the ledger as a gap. This crate knows no Cedar and no HTTP but its own query service; it never
+//! stores bodies, tokens or keys.
+//!
+//! Five types to know: [`Ledger`], [`LedgerConfig`], [`StoredRecord`], [`Query`], [`IdPattern`].
+
+mod bell;
+mod cbor;
+mod cursor;
+mod error;
+mod frame;
+mod keeper;
+mod lane;
+mod leaf;
+mod ledger;
+mod loss;
+mod numbers;
+mod pattern;
+mod query;
+mod ranges;
+mod recover;
+mod retain;
+mod scan;
+mod shelf;
+mod state;
+mod tail;
+mod writer;
+
+pub use cbor::CborError;
+pub use cursor::CursorError;
+pub use error::LedgerError;
+pub use frame::BadFrame;
+pub use lane::{Pending, Waits};
+pub use leaf::{
+    Body, DecisionBody, Entity, Gap, GapCause, Kind, LeafError, StoredCredential, StoredRecord,
+    StoredVersions, Stream, Truncated, Would, json_text,
+};
+pub use ledger::{Ledger, LedgerConfig, Stats};
+pub use pattern::{IdPattern, PatternError};
+pub use query::{LIMITS, Order, Query, QueryError};
+pub use retain::Keep;
+pub use scan::{Damage, GetError, Page};
+pub use state::StateError;
+pub use tail::{Tail, TailItem};

@@ -1,0 +1,77 @@
+//! What can go wrong with a ledger as a whole.
+
+use std::{io, path::PathBuf};
+
+use crate::{frame::BadFrame, leaf::LeafError, state::StateError};
+
+/// Why the ledger cannot be opened, written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The disk refused.
+    #[error("{doing} `{path}`")]
+    Disk {
+        /// What was tried.
+        doing: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A frame is bad although good ones follow: no torn tail, but damage. Nothing was changed.
+    #[error("`{path}` is damaged at byte {offset}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong there.
+        source: BadFrame,
+    },
+    /// A frame holds no record this build can read.
+    #[error("`{path}` holds an unreadable record at byte {offset}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong there.
+        source: LeafError,
+    },
+    /// The file is of a newer format.
+    #[error("`{path}` was written by a newer version of this program")]
+    Newer {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is none of ours.
+    #[error("`{path}` is not a write-ahead file of the ledger")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The state file is damaged.
+    #[error("`{path}` is damaged")]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: StateError,
+    },
+    /// A thread could not be started.
+    #[error("start a thread of the ledger")]
+    Thread(#[source] io::Error),
+}
+
+impl LedgerError {
+    /// Whether the files themselves are at fault, rather than the disk or the system.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Unreadable { .. } | Self::State { .. })
+    }
+}
+
+/// Puts file and action beside what the system said.
+pub(crate) fn disk(doing: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> LedgerError {
+    let path = path.to_owned();
+    move |source| LedgerError::Disk { doing, path, source }
+}

@@ -1,0 +1,362 @@
+//! The keeper thread: everything that waits for the disk to be sure.
+//!
+//! It syncs the files the writer appends to (group commit, LS3), reserves numbers for lanes (SQ3), keeps the state
+//! file and drops files past retention. It works on handles of its own, so that the writer goes on appending while a
+//! sync is under way. A file whose sync failed is never trusted again: what waited for it is refused and the writer
+//! moves to a new file.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::SyncSender,
+    },
+    time::Duration,
+};
+
+use base_ports::{Clock, Disk, DiskFile, Mono};
+use parking_lot::Mutex;
+use policies_engine::{AdministrationRecord, AuditUnavailable, Record};
+
+use crate::{
+    bell::Bell,
+    lane::{Done, Shared},
+    numbers::{MAX_RESERVATION, RESERVATION},
+    retain::Keep,
+    shelf::{Shelf, WalFile},
+    state::State,
+    writer::WriterDesk,
+};
+
+/// How long the keeper sleeps when nothing is to be synced.
+const REST: Duration = Duration::from_secs(5);
+
+/// What others leave for the keeper.
+#[derive(Debug)]
+pub(crate) struct KeeperDesk {
+    pub(crate) bell: Arc<Bell>,
+    tray: Mutex<Tray>,
+    /// The current file failed to sync.
+    must_rotate: AtomicBool,
+    syncs: AtomicU64,
+    sync_failures: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Tray {
+    opened: Vec<PathBuf>,
+    closed: Vec<Closed>,
+    lanes: Vec<(Arc<Shared>, Option<SyncSender<()>>)>,
+    is_dirty: bool,
+    durable: Vec<Done>,
+    settled: bool,
+    stop: bool,
+}
+
+impl Tray {
+    /// Whether something is to be synced, and whether something cannot wait for the commit interval.
+    fn pressing(&self) -> (bool, bool) {
+        let is_urgent = !self.durable.is_empty()
+            || !self.opened.is_empty()
+            || !self.closed.is_empty()
+            || !self.lanes.is_empty()
+            || self.settled
+            || self.stop;
+        (self.is_dirty, is_urgent)
+    }
+}
+
+/// A file the writer is done with, and the numbers that stand in it or before.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) file: WalFile,
+    pub(crate) stored: BTreeMap<u16, u64>,
+}
+
+impl KeeperDesk {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            bell: Arc::default(),
+            tray: Mutex::default(),
+            must_rotate: AtomicBool::new(false),
+            syncs: AtomicU64::new(0),
+            sync_failures: AtomicU64::new(0),
+        })
+    }
+
+    /// The writer goes on in a new file; what it leaves behind is full.
+    pub(crate) fn rotated(&self, closed: Option<Closed>, opened: PathBuf) {
+        let mut tray = self.tray.lock();
+        tray.closed.extend(closed);
+        tray.opened.push(opened);
+        drop(tray);
+        self.bell.ring();
+    }
+
+    /// Something was written; `durable` wait until it is synced.
+    pub(crate) fn written(&self, durable: Vec<Done>) {
+        let mut tray = self.tray.lock();
+        let is_news = !tray.is_dirty || !durable.is_empty();
+        tray.is_dirty = true;
+        tray.durable.extend(durable);
+        drop(tray);
+        if is_news {
+            self.bell.ring();
+        }
+    }
+
+    /// A lane wants numbers; `ready` hears when it has the first.
+    pub(crate) fn register(&self, lane: Arc<Shared>, ready: Option<SyncSender<()>>) {
+        self.tray.lock().lanes.push((lane, ready));
+        self.bell.ring();
+    }
+
+    /// Earlier boots are declared and synced: forget them.
+    pub(crate) fn settle(&self) {
+        self.tray.lock().settled = true;
+        self.bell.ring();
+    }
+
+    /// Sync what there is and end.
+    pub(crate) fn stop(&self) {
+        self.tray.lock().stop = true;
+        self.bell.ring();
+    }
+
+    /// Whether the current file must not be written any more; asking takes the answer.
+    pub(crate) fn must_rotate(&self) -> bool {
+        self.must_rotate.load(Ordering::Relaxed) && self.must_rotate.swap(false, Ordering::Relaxed)
+    }
+
+    pub(crate) fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn sync_failures(&self) -> u64 {
+        self.sync_failures.load(Ordering::Relaxed)
+    }
+}
+
+/// The keeper's own things.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) desk: Arc<KeeperDesk>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) wal: PathBuf,
+    pub(crate) state_path: PathBuf,
+    pub(crate) state: State,
+    pub(crate) boot: [u8; 8],
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) keep: Keep,
+    pub(crate) commit_interval: Duration,
+    /// Where what retention removed is put on record.
+    pub(crate) writer: Arc<WriterDesk>,
+    pub(crate) lanes: Vec<KeptLane>,
+    pub(crate) files: Vec<Box<dyn DiskFile>>,
+}
+
+/// A lane as the keeper sees it.
+#[derive(Debug)]
+pub(crate) struct KeptLane {
+    shared: Arc<Shared>,
+    window: u64,
+    reserved: u64,
+    since: Mono,
+    ready: Option<SyncSender<()>>,
+}
+
+impl KeptLane {
+    fn new(shared: Arc<Shared>, ready: Option<SyncSender<()>>) -> Self {
+        Self { shared, window: RESERVATION, reserved: 0, since: Mono::from_nanos(0), ready }
+    }
+
+    /// Whether half of its numbers are used.
+    fn is_short(&self) -> bool {
+        self.reserved.saturating_sub(self.shared.reserved.used()) <= self.window / 2
+    }
+}
+
+impl Keeper {
+    /// Reserves the first numbers of the ledger's own lane, before anything is written.
+    pub(crate) fn begin(&mut self, own: Arc<Shared>) -> io::Result<()> {
+        self.lanes.push(KeptLane::new(own, None));
+        self.reserve();
+        self.try_save()
+    }
+
+    /// Runs until the desk says stop.
+    pub(crate) fn run(&mut self) {
+        self.desk.bell.attach();
+        loop {
+            let tray = std::mem::take(&mut *self.desk.tray.lock());
+            let (has_opened, has_closed) = (!tray.opened.is_empty(), !tray.closed.is_empty());
+            for path in tray.opened {
+                self.open(&path);
+            }
+            if tray.is_dirty || has_opened {
+                self.sync(tray.durable);
+            }
+            let is_settled = tray.settled && !self.files.is_empty();
+            if has_closed {
+                // All are synced by now, and only the last is still written to.
+                let done = self.files.len().saturating_sub(1);
+                self.files.drain(..done);
+            }
+            for closed in tray.closed {
+                self.close(closed);
+            }
+            if is_settled {
+                self.state.boots.retain(|boot, _| *boot == self.boot);
+            }
+            let lanes = tray.lanes.into_iter();
+            self.lanes.extend(lanes.map(|(shared, ready)| KeptLane::new(shared, ready)));
+            if self.reserve() || has_closed || is_settled {
+                self.save();
+            }
+            if has_closed {
+                self.retire();
+            }
+            if tray.stop {
+                return;
+            }
+            self.rest();
+        }
+    }
+
+    /// Waits for work. Group commit happens here: what was written waits for the interval, unless somebody waits for
+    /// the sync.
+    fn rest(&self) {
+        loop {
+            let (is_dirty, is_urgent) = self.desk.tray.lock().pressing();
+            if is_urgent {
+                return;
+            }
+            if is_dirty {
+                return self.desk.bell.nap(self.commit_interval);
+            }
+            self.desk.bell.nap(REST);
+            if self.lanes.iter().any(KeptLane::is_short) {
+                return;
+            }
+        }
+    }
+
+    fn open(&mut self, path: &Path) {
+        let opened = self.disk.open_append(path).and_then(|file| {
+            self.disk.sync_dir(&self.wal)?;
+            Ok(file)
+        });
+        match opened {
+            Ok(file) => self.files.push(file),
+            Err(error) => self.distrust(&error),
+        }
+    }
+
+    fn sync(&mut self, durable: Vec<Done>) {
+        let synced = self.files.iter_mut().try_for_each(|file| file.sync_data());
+        let outcome = match synced {
+            Ok(()) if !self.files.is_empty() => {
+                self.desk.syncs.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Ok(()) => Err(AuditUnavailable("no file is open".to_owned())),
+            Err(error) => {
+                self.distrust(&error);
+                Err(AuditUnavailable(format!("sync failed: {error}")))
+            }
+        };
+        for done in durable {
+            // Whoever waited may have given up; then nobody is left to be told.
+            drop(done.send(outcome.clone()));
+        }
+    }
+
+    fn distrust(&mut self, error: &io::Error) {
+        tracing::error!(event = "ledger_sync_failed", %error, "the ledger's file is not trusted any more");
+        self.desk.sync_failures.fetch_add(1, Ordering::Relaxed);
+        self.files.clear();
+        self.desk.must_rotate.store(true, Ordering::Relaxed);
+    }
+
+    fn close(&mut self, closed: Closed) {
+        let file = closed.file;
+        self.state.through = file.end();
+        self.state.files.insert(file.first, (file.count, file.span));
+        let lanes = self.state.boots.entry(self.boot).or_default();
+        for (lane, stored) in closed.stored {
+            lanes.entry(lane).or_default().stored = stored;
+        }
+    }
+
+    /// Gives numbers to lanes that have used up half of theirs. A lane that came back within a second gets twice as
+    /// many as before, up to a bound, so that reservations never limit it.
+    fn reserve(&mut self) -> bool {
+        let now = self.clock.now().mono;
+        let mut any = false;
+        for lane in &mut self.lanes {
+            if !lane.is_short() {
+                continue;
+            }
+            if lane.reserved > 0 {
+                let is_busy = now.saturating_since(lane.since) < Duration::from_secs(1);
+                lane.window = if is_busy { (lane.window * 2).min(MAX_RESERVATION) } else { RESERVATION };
+            }
+            lane.since = now;
+            lane.reserved = lane.reserved.max(lane.shared.reserved.used() + lane.window);
+            any = true;
+        }
+        any
+    }
+
+    fn save(&mut self) {
+        if let Err(error) = self.try_save() {
+            tracing::error!(event = "ledger_state_failed", %error, "cannot reserve decision numbers");
+            for lane in &mut self.lanes {
+                lane.reserved = lane.shared.reserved.bound();
+            }
+        }
+    }
+
+    /// Writes the state file; only then may lanes use what it reserves.
+    fn try_save(&mut self) -> io::Result<()> {
+        let lanes = self.state.boots.entry(self.boot).or_default();
+        for lane in &self.lanes {
+            lanes.entry(lane.shared.number).or_default().reserved = lane.reserved;
+        }
+        self.disk.write_atomic(&self.state_path, &self.state.encode(), 0o600)?;
+        for lane in &mut self.lanes {
+            lane.shared.reserved.raise(lane.reserved);
+            if let Some(ready) = lane.ready.take() {
+                // A lane whose maker has stopped waiting just goes on.
+                ready.try_send(()).unwrap_or_default();
+            }
+        }
+        Ok(())
+    }
+
+    fn retire(&mut self) {
+        let files = self.shelf.files();
+        for file in self.keep.past(&files, self.clock.now().wall) {
+            if let Err(error) = self.disk.remove(&file.path) {
+                tracing::warn!(event = "ledger_retention_failed", %error, file = %file.path.display(), "kept");
+                return;
+            }
+            self.shelf.remove(file.first);
+            self.state.files.remove(&file.first);
+            self.writer.own(Record::Administration(AdministrationRecord {
+                operation: "retention".to_owned(),
+                principal: None,
+                details: vec![
+                    ("first".to_owned(), file.first.to_string()),
+                    ("last".to_owned(), file.end().saturating_sub(1).to_string()),
+                    ("bytes".to_owned(), file.len.to_string()),
+                ],
+                time: self.clock.now(),
+            }));
+        }
+    }
+}

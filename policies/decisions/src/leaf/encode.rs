@@ -1,0 +1,487 @@
+//! From the values of the engine to a leaf. Runs on the writer thread only (LS2).
+//!
+//! Inner maps have text keys in the order of RFC 8949 4.2.1: shorter first, then by bytes. What may never be
+//! recorded (RE5) is refused here once more, whatever a schema declares.
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use policies_engine::{
+    ActivationRecord, AdministrationRecord, Audit, AuthorityRecord, ConnectionFacts, Credential, DecisionId,
+    DecisionRecord, Effect, Facts, Mode, PolicyError, Principal, ReadRecord, Record, RequestView, Versions,
+    Would,
+};
+
+use super::{
+    Kind, MAX_LEAF, Stream, VERSION,
+    body::{Body, Gap},
+    caps::{Caps, Limits},
+    key,
+};
+use crate::cbor::{IntMap, TextMap, Writer};
+use base_ports::Now;
+
+/// Headers that carry credentials: never recorded (RE5).
+const SECRET_HEADERS: [&str; 5] =
+    ["authorization", "cookie", "set-cookie", "proxy-authorization", "x-api-key"];
+
+/// Members that every record has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head<'a> {
+    pub(crate) id: DecisionId,
+    pub(crate) stream: &'a Stream,
+    pub(crate) seq: u64,
+    pub(crate) lost: u64,
+}
+
+/// Appends the leaf of a record.
+pub(crate) fn record(out: &mut Vec<u8>, head: Head<'_>, record: &Record) {
+    match record {
+        Record::Decision(record) => decision(out, head, record),
+        Record::Activation(record) => activation(out, head, record),
+        Record::Authority(record) => authority(out, head, record),
+        Record::Read(record) => read(out, head, record),
+        Record::Administration(record) => administration(out, head, record),
+    }
+}
+
+/// Appends the leaf of a decision; one that is over 32 KiB is written with tighter caps.
+pub(crate) fn decision(out: &mut Vec<u8>, head: Head<'_>, record: &DecisionRecord) {
+    let start = out.len();
+    decision_within(out, head, record, Limits::NORMAL);
+    if out.len() - start > MAX_LEAF {
+        out.truncate(start);
+        decision_within(out, head, record, Limits::TIGHT);
+    }
+}
+
+/// Appends the leaf of a record of the ledger itself: gap, heartbeat, stream and recovery records.
+pub(crate) fn own(out: &mut Vec<u8>, head: Head<'_>, time: Now, body: &Body) {
+    let kind = match body {
+        Body::Gap(_) => Kind::GAP,
+        Body::Heartbeat { .. } => Kind::HEARTBEAT,
+        Body::StreamOpen { .. } => Kind::STREAM_OPEN,
+        Body::StreamClose { .. } => Kind::STREAM_CLOSE,
+        _ => Kind::RECOVERY,
+    };
+    other(out, head, kind, time, None, None, |map, _| match body {
+        Body::Gap(gap) => gap_members(map, gap),
+        Body::Heartbeat { lanes, lost } => {
+            map.key("lost").uint(*lost);
+            map.key("lanes")
+                .int_map(|map| lanes.iter().for_each(|(lane, seq)| map.key(u64::from(*lane)).uint(*seq)));
+        }
+        Body::StreamOpen { build } => map.key("build").text(build),
+        Body::StreamClose { lanes } => {
+            map.key("lanes")
+                .int_map(|map| lanes.iter().for_each(|(lane, seq)| map.key(u64::from(*lane)).uint(*seq)));
+        }
+        Body::Recovery { boot, lanes } => {
+            map.key("boot").bytes(boot);
+            let mut writer = map.key("lanes");
+            writer.array(lanes.len());
+            for (lane, stored, reserved) in lanes {
+                writer.text_map(|map| {
+                    map.key("lane").uint(u64::from(*lane));
+                    map.key("stored").uint(*stored);
+                    map.key("reserved").uint(*reserved);
+                });
+            }
+        }
+        _ => (),
+    });
+}
+
+fn decision_within(out: &mut Vec<u8>, head: Head<'_>, record: &DecisionRecord, limits: Limits) {
+    let mut caps = Caps::new(limits);
+    let caps = &mut caps;
+    Writer::new(out).int_map(|map| {
+        opening(map, Kind::DECISION, head, record.time);
+        map.key(key::EFFECT).uint(effect(record.effect));
+        map.key(key::REASON).text(record.reason.as_str());
+        map.key(key::MODE).uint(match record.mode {
+            Mode::Enforce => 0,
+            Mode::Observe => 1,
+        });
+        map.key(key::PHASE).text(record.phase.as_str());
+        if let Some(would) = &record.would {
+            map.key(key::WOULD).text_map(|map| would_members(map, would, caps));
+        }
+        principal(map, &record.principal, caps);
+        if let Some(credential) = &record.credential {
+            map.key(key::CREDENTIAL).text_map(|map| credential_members(map, credential, caps));
+        }
+        map.key(key::ACTION).text(record.action.as_str());
+        let resource = &record.resource;
+        entity(map, key::RESOURCE, resource.entity_type(), caps.name("resource.id", resource.id()));
+        if let Some(service) = resource.service() {
+            map.key(key::SERVICE).text(caps.name("service", service));
+        }
+        if let Some(namespace) = resource.namespace() {
+            let namespace = caps.name("namespaces.callee", namespace);
+            map.key(key::NAMESPACES).text_map(|map| map.key("callee").text(namespace));
+        }
+        texts(&mut map.key(key::DETERMINING), "determining", &record.determining, caps);
+        if !record.errors.is_empty() {
+            errors(&mut map.key(key::ERRORS), "errors", &record.errors, caps);
+        }
+        if let Some(versions) = &record.versions {
+            map.key(key::VERSIONS).text_map(|map| versions_members(map, versions));
+        }
+        map.key(key::ENGINE).text_map(|map| {
+            map.key("mode").text(record.evaluated.as_str());
+            map.key("stale").bool(record.stale);
+            map.key("reasons").text("all");
+            map.key("decide_ns").uint(u64::from(record.decide_ns));
+        });
+        if let Some(facts) = record.facts.as_deref() {
+            facts_members(map, facts, record.versions.as_deref(), caps);
+        }
+        if let Some(trace) = &record.trace {
+            map.key(key::TRACE).text_map(|map| {
+                map.key("span_id").bytes(&trace.span_id);
+                map.key("trace_id").bytes(&trace.trace_id);
+            });
+        }
+        map.key(key::AUDIT).uint(match record.audit {
+            Audit::BestEffort => 0,
+            Audit::Required => 1,
+            Audit::Durable => 2,
+        });
+        let detail = record.detail.as_deref().map(|detail| caps.value("detail", detail));
+        closing(map, head, caps);
+        if let Some(detail) = detail {
+            map.key(key::DETAIL).text(detail);
+        }
+    });
+}
+
+fn activation(out: &mut Vec<u8>, head: Head<'_>, record: &ActivationRecord) {
+    let versions = Some(&*record.versions);
+    other(out, head, Kind::ACTIVATION, record.time, record.principal.as_ref(), versions, |map, caps| {
+        if let Some(detail) = &record.detail {
+            map.key("detail").text(caps.value("body.detail", detail));
+        }
+        map.key("outcome").text(caps.value("body.outcome", &record.outcome));
+    });
+}
+
+fn authority(out: &mut Vec<u8>, head: Head<'_>, record: &AuthorityRecord) {
+    other(out, head, Kind::AUTHORITY, record.time, record.principal.as_ref(), None, |map, caps| {
+        map.key("event").text(caps.value("body.event", &record.event));
+        details(map, &record.details, caps);
+        if let Some(subject) = &record.subject {
+            map.key("subject").text(caps.name("body.subject", subject));
+        }
+    });
+}
+
+fn read(out: &mut Vec<u8>, head: Head<'_>, record: &ReadRecord) {
+    other(out, head, Kind::READ, record.time, Some(&record.principal), None, |map, caps| {
+        map.key("count").uint(record.count);
+        map.key("query").text(caps.value("body.query", &record.query));
+    });
+}
+
+fn administration(out: &mut Vec<u8>, head: Head<'_>, record: &AdministrationRecord) {
+    other(out, head, Kind::ADMINISTRATION, record.time, record.principal.as_ref(), None, |map, caps| {
+        details(map, &record.details, caps);
+        map.key("operation").text(caps.value("body.operation", &record.operation));
+    });
+}
+
+/// A record that is no decision: head, principal, versions, body.
+fn other(
+    out: &mut Vec<u8>,
+    head: Head<'_>,
+    kind: Kind,
+    time: Now,
+    who: Option<&Principal>,
+    versions: Option<&Versions>,
+    body: impl FnOnce(&mut TextMap<'_>, &mut Caps),
+) {
+    let mut caps = Caps::new(Limits::NORMAL);
+    Writer::new(out).int_map(|map| {
+        opening(map, kind, head, time);
+        match who {
+            Some(who) => principal(map, who, &mut caps),
+            None => entity(map, key::PRINCIPAL, "Workload", &head.stream.enforcer),
+        }
+        if let Some(versions) = versions {
+            map.key(key::VERSIONS).text_map(|map| versions_members(map, versions));
+        }
+        // The body is written last, yet `truncated` stands before it and must know what the body cut.
+        let mut members = Vec::new();
+        Writer::new(&mut members).text_map(|map| body(map, &mut caps));
+        closing(map, head, &caps);
+        map.key(key::BODY).raw(&members);
+    });
+}
+
+fn opening(map: &mut IntMap<'_>, kind: Kind, head: Head<'_>, time: Now) {
+    map.key(key::V).uint(VERSION);
+    map.key(key::KIND).uint(kind.0);
+    map.key(key::ID).bytes(head.id.as_bytes());
+    map.key(key::STREAM).text_map(|map| {
+        map.key("seq").uint(head.seq);
+        map.key("boot").bytes(&head.stream.boot);
+        map.key("lane").uint(u64::from(head.stream.lane));
+        map.key("enforcer").text(&head.stream.enforcer);
+        map.key("instance").text(&head.stream.instance);
+    });
+    map.key(key::TIME).int(time.wall.as_nanos());
+    map.key(key::MONO).uint(time.mono.as_nanos());
+}
+
+fn closing(map: &mut IntMap<'_>, head: Head<'_>, caps: &Caps) {
+    if head.lost > 0 {
+        map.key(key::LOST).uint(head.lost);
+    }
+    if !caps.cut().is_empty() {
+        let mut writer = map.key(key::TRUNCATED);
+        writer.array(caps.cut().len());
+        for cut in caps.cut() {
+            writer.text_map(|map| {
+                map.key("field").text(&cut.field);
+                map.key("length").uint(cut.length);
+                map.key("sha256").bytes(&cut.sha256);
+            });
+        }
+    }
+}
+
+fn effect(effect: Effect) -> u64 {
+    match effect {
+        Effect::Deny => 0,
+        Effect::Allow => 1,
+    }
+}
+
+fn principal(map: &mut IntMap<'_>, principal: &Principal, caps: &mut Caps) {
+    entity(map, key::PRINCIPAL, principal.entity_type(), caps.name("principal.id", principal.id()));
+}
+
+fn entity(map: &mut IntMap<'_>, at: u64, kind: &str, id: &str) {
+    map.key(at).text_map(|map| {
+        map.key("id").text(id);
+        map.key("type").text(kind);
+    });
+}
+
+fn would_members(map: &mut TextMap<'_>, would: &Would, caps: &mut Caps) {
+    map.key("effect").uint(effect(would.effect));
+    if !would.errors.is_empty() {
+        errors(&mut map.key("errors"), "would.errors", &would.errors, caps);
+    }
+    map.key("reason").text(would.reason.as_str());
+    if let Some(version) = would.version {
+        map.key("version").uint(version);
+    }
+    texts(&mut map.key("determining"), "would.determining", &would.determining, caps);
+}
+
+fn credential_members(map: &mut TextMap<'_>, credential: &Credential, caps: &mut Caps) {
+    map.key("kind").text(credential.kind.as_str());
+    if let Some(issuer) = &credential.issuer {
+        map.key("issuer").text(caps.value("credential.issuer", issuer));
+    }
+    if let Some(serial) = &credential.serial {
+        map.key("serial").text(caps.value("credential.serial", serial));
+    }
+    if let Some(not_after) = credential.not_after {
+        map.key("not_after").int(not_after.as_nanos());
+    }
+    if let Some(fingerprint) = &credential.fingerprint {
+        map.key("fingerprint").bytes(fingerprint);
+    }
+}
+
+fn versions_members(map: &mut TextMap<'_>, versions: &Versions) {
+    map.key("epoch").uint(versions.numbers.epoch);
+    map.key("engine").text(&versions.engine);
+    map.key("routes").bytes(&versions.routes);
+    map.key("schema").bytes(&versions.schema);
+    map.key("entities").bytes(&versions.entities);
+    map.key("manifest").bytes(&versions.manifest);
+    map.key("policies").uint(versions.numbers.policies);
+    map.key("snapshot").uint(versions.numbers.snapshot);
+}
+
+fn facts_members(map: &mut IntMap<'_>, facts: &dyn Facts, versions: Option<&Versions>, caps: &mut Caps) {
+    map.key(key::CONNECTION).text_map(|map| connection_members(map, facts.connection(), caps));
+    if let Some(request) = facts.request() {
+        map.key(key::REQUEST).text_map(|map| request_members(map, facts, request, versions, caps));
+    }
+    if let Some((service, method)) = facts.rpc() {
+        map.key(key::RPC).text_map(|map| {
+            map.key("method").text(caps.value("rpc.method", method));
+            map.key("service").text(caps.value("rpc.service", service));
+        });
+    }
+}
+
+fn connection_members(map: &mut TextMap<'_>, connection: &ConnectionFacts, caps: &mut Caps) {
+    if let Some(sni) = &connection.sni {
+        map.key("sni").text(caps.value("connection.sni", sni));
+    }
+    map.key("tls").uint(u64::from(connection.tls));
+    map.key("mtls").bool(connection.mtls);
+    map.key("listener").text(caps.value("connection.listener", &connection.listener));
+    map.key("protocol").text(connection.protocol.as_str());
+    match connection.source_ip {
+        IpAddr::V4(address) => map.key("source_ip").bytes(&address.octets()),
+        IpAddr::V6(address) => map.key("source_ip").bytes(&address.octets()),
+    }
+}
+
+fn request_members(
+    map: &mut TextMap<'_>,
+    facts: &dyn Facts,
+    request: RequestView<'_>,
+    versions: Option<&Versions>,
+    caps: &mut Caps,
+) {
+    let declared = versions.map(|versions| &*versions.declared);
+    let mut query: Vec<(String, Vec<String>)> = Vec::new();
+    let mut query_names: Vec<String> = Vec::new();
+    for (name, value) in request.query_pairs() {
+        if declared.is_some_and(|declared| declared.query.contains(name.as_str())) {
+            match query.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, values)) => values.push(value),
+                None => query.push((name.clone(), vec![value])),
+            }
+        }
+        query_names.push(name);
+    }
+    query_names.sort_unstable();
+    query_names.dedup();
+    let headers = declared.map(|declared| lines(facts, &declared.headers)).unwrap_or_default();
+    let params: Vec<(&str, &str)> = declared
+        .iter()
+        .flat_map(|declared| &declared.params)
+        .filter_map(|name| facts.param(name).map(|value| (&**name, value)))
+        .collect();
+
+    map.key("host").text(caps.value("request.host", request.host));
+    map.key("path").text(caps.path("request.path", request.path));
+    if !query.is_empty() {
+        map.key("query").text_map(|map| text_sets(map, "request.query", &mut query, caps));
+    }
+    if let Some(length) = request.length {
+        map.key("length").uint(length);
+    }
+    map.key("method").text(caps.value("request.method", request.method));
+    if !params.is_empty() {
+        map.key("params").text_map(|map| pairs(map, "request.params", params, caps));
+    }
+    if !headers.is_empty() {
+        let mut headers = headers;
+        map.key("headers").text_map(|map| text_sets(map, "request.headers", &mut headers, caps));
+    }
+    if let Some(media_type) = request.media_type {
+        map.key("media_type").text(caps.value("request.media_type", media_type));
+    }
+    if !query_names.is_empty() {
+        texts(&mut map.key("query_names"), "request.query_names", &query_names, caps);
+    }
+}
+
+/// The lines of every declared header that is present and no secret.
+fn lines<'a>(facts: &dyn Facts, names: impl IntoIterator<Item = &'a Arc<str>>) -> Vec<(String, Vec<String>)> {
+    let mut headers = Vec::new();
+    for name in names {
+        if SECRET_HEADERS.iter().any(|secret| name.eq_ignore_ascii_case(secret)) {
+            continue;
+        }
+        let mut values = Vec::new();
+        facts.header(name, &mut |line| values.push(line.to_owned()));
+        if !values.is_empty() {
+            headers.push((name.to_string(), values));
+        }
+    }
+    headers
+}
+
+fn gap_members(map: &mut TextMap<'_>, gap: &Gap) {
+    if let Some(to) = gap.to {
+        map.key("to").int(to.as_nanos());
+    }
+    map.key("boot").bytes(&gap.boot);
+    if let Some(from) = gap.from {
+        map.key("from").int(from.as_nanos());
+    }
+    map.key("lane").uint(u64::from(gap.lane));
+    if let Some((_, last)) = gap.range {
+        map.key("last").uint(last);
+    }
+    map.key("cause").text(gap.cause.as_str());
+    if gap.exact {
+        map.key("count").uint(gap.count);
+    }
+    map.key("exact").bool(gap.exact);
+    if let Some((first, _)) = gap.range {
+        map.key("first").uint(first);
+    }
+    if !gap.exact {
+        map.key("at_most").uint(gap.count);
+    }
+    counts(map, "effects", &gap.effects);
+    counts(map, "reasons", &gap.reasons);
+}
+
+fn counts(map: &mut TextMap<'_>, name: &str, counts: &BTreeMap<String, u64>) {
+    if counts.is_empty() {
+        return;
+    }
+    let mut sorted: Vec<_> = counts.iter().collect();
+    sorted.sort_unstable_by_key(|(word, _)| (word.len(), word.as_str()));
+    map.key(name).text_map(|map| sorted.iter().for_each(|(word, count)| map.key(word).uint(**count)));
+}
+
+/// `details` of authority and administration records: pairs in their given order.
+fn details(map: &mut TextMap<'_>, details: &[(String, String)], caps: &mut Caps) {
+    if details.is_empty() {
+        return;
+    }
+    let kept = caps.entries("body.details", details.len());
+    let mut writer = map.key("details");
+    writer.array(kept);
+    for (name, value) in details.iter().take(kept) {
+        writer.array(2);
+        writer.text(caps.value("body.details", name));
+        writer.text(caps.value("body.details", value));
+    }
+}
+
+fn texts<T: AsRef<str>>(writer: &mut Writer<'_>, field: &str, members: &[T], caps: &mut Caps) {
+    let kept = caps.set(field, members);
+    writer.array(kept.len());
+    kept.iter().for_each(|member| writer.text(caps.value(field, member.as_ref())));
+}
+
+fn errors(writer: &mut Writer<'_>, field: &str, errors: &[PolicyError], caps: &mut Caps) {
+    let kept = caps.entries(field, errors.len());
+    writer.array(kept);
+    for error in errors.iter().take(kept) {
+        writer.text_map(|map| {
+            map.key("class").text(error.class.as_str());
+            map.key("policy").text(caps.value(field, &error.policy));
+        });
+    }
+}
+
+/// Name and values of declared headers or query members.
+fn text_sets(map: &mut TextMap<'_>, field: &str, sets: &mut [(String, Vec<String>)], caps: &mut Caps) {
+    sets.sort_unstable_by(|(a, _), (b, _)| (a.len(), a).cmp(&(b.len(), b)));
+    let kept = caps.entries(field, sets.len());
+    for (name, values) in sets.iter().take(kept) {
+        texts(&mut map.key(name), &format!("{field}.{name}"), values, caps);
+    }
+}
+
+fn pairs(map: &mut TextMap<'_>, field: &str, mut pairs: Vec<(&str, &str)>, caps: &mut Caps) {
+    pairs.sort_unstable_by_key(|(name, _)| (name.len(), *name));
+    let kept = caps.entries(field, pairs.len());
+    for (name, value) in pairs.into_iter().take(kept) {
+        map.key(name).text(caps.value(&format!("{field}.{name}"), value));
+    }
+}

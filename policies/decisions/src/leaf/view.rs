@@ -1,0 +1,177 @@
+//! One pass over a leaf that finds the members queries ask for, without copying and without decoding the rest.
+
+use policies_engine::DecisionId;
+
+use super::{Kind, LeafError, VERSION, key};
+use crate::cbor::{CborError, Reader};
+
+/// The members of a leaf that filters read. Absent members are empty.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct View<'a> {
+    pub(crate) kind: u64,
+    pub(crate) id: &'a [u8],
+    pub(crate) time: i64,
+    pub(crate) effect: Option<u64>,
+    pub(crate) reason: Option<&'a str>,
+    stream: &'a [u8],
+    would: &'a [u8],
+    principal: &'a [u8],
+    pub(crate) action: Option<&'a str>,
+    resource: &'a [u8],
+    pub(crate) service: Option<&'a str>,
+    determining: &'a [u8],
+    versions: &'a [u8],
+    request: &'a [u8],
+    trace: &'a [u8],
+    body: &'a [u8],
+}
+
+/// Lane and number of a record, for completeness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) boot: [u8; 8],
+    pub(crate) lane: u16,
+    pub(crate) seq: u64,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn of(leaf: &'a [u8]) -> Result<Self, LeafError> {
+        let mut view = Self::default();
+        let mut version = None;
+        let mut reader = Reader::new(leaf);
+        reader.int_map(|at, value| {
+            match at {
+                key::V => version = Some(value.uint()?),
+                // Another version may have another shape: look no further.
+                _ if version != Some(VERSION) => {
+                    value.skip()?;
+                }
+                key::KIND => view.kind = value.uint()?,
+                key::ID => view.id = value.bytes()?,
+                key::STREAM => view.stream = value.skip()?,
+                key::TIME => view.time = value.int()?,
+                key::EFFECT => view.effect = Some(value.uint()?),
+                key::REASON => view.reason = Some(value.text()?),
+                key::WOULD => view.would = value.skip()?,
+                key::PRINCIPAL => view.principal = value.skip()?,
+                key::ACTION => view.action = Some(value.text()?),
+                key::RESOURCE => view.resource = value.skip()?,
+                key::SERVICE => view.service = Some(value.text()?),
+                key::DETERMINING => view.determining = value.skip()?,
+                key::VERSIONS => view.versions = value.skip()?,
+                key::REQUEST => view.request = value.skip()?,
+                key::TRACE => view.trace = value.skip()?,
+                key::BODY => view.body = value.skip()?,
+                _ => {
+                    value.skip()?;
+                }
+            }
+            Ok(())
+        })?;
+        reader.end()?;
+        match version {
+            Some(VERSION) => Ok(view),
+            Some(other) => Err(LeafError::Version(other)),
+            None => Err(LeafError::Missing("v")),
+        }
+    }
+
+    /// The id alone, without a look at the rest. `None` for what is no leaf of this version.
+    pub(crate) fn peek_id(leaf: &[u8]) -> Option<DecisionId> {
+        let mut id = None;
+        let walk = Reader::new(leaf).int_map(|at, value| match at {
+            key::V if value.uint()? == VERSION => Ok(()),
+            key::KIND => value.skip().map(|_| ()),
+            key::ID => {
+                id = Some(DecisionId::from_bytes(value.byte_array()?));
+                Err(CborError::Trailing)
+            }
+            _ => Err(CborError::Range),
+        });
+        // The walk ends with the id, which is how it is told from one that found none.
+        id.filter(|_| walk == Err(CborError::Trailing))
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        Kind(self.kind)
+    }
+
+    pub(crate) fn place(&self) -> Result<Place, LeafError> {
+        let mut place = Place { boot: [0; 8], lane: 0, seq: 0 };
+        Reader::new(self.stream).text_map(|name, value| {
+            match name {
+                "seq" => place.seq = value.uint()?,
+                "boot" => place.boot = value.byte_array()?,
+                "lane" => place.lane = u16::try_from(value.uint()?).or(Err(CborError::Range))?,
+                _ => {
+                    value.skip()?;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(place)
+    }
+
+    pub(crate) fn enforcer(&self) -> Option<&'a str> {
+        text_member(self.stream, "enforcer")
+    }
+
+    pub(crate) fn principal(&self) -> Option<&'a str> {
+        text_member(self.principal, "id")
+    }
+
+    pub(crate) fn resource(&self) -> Option<&'a str> {
+        text_member(self.resource, "id")
+    }
+
+    pub(crate) fn path(&self) -> Option<&'a str> {
+        text_member(self.request, "path")
+    }
+
+    pub(crate) fn would_effect(&self) -> Option<u64> {
+        member(self.would, "effect").and_then(|mut value| value.uint().ok())
+    }
+
+    pub(crate) fn policies_version(&self) -> Option<u64> {
+        member(self.versions, "policies").and_then(|mut value| value.uint().ok())
+    }
+
+    pub(crate) fn trace_id(&self) -> Option<&'a [u8]> {
+        member(self.trace, "trace_id").and_then(|mut value| value.bytes().ok())
+    }
+
+    /// Whether that policy is among the determining ones, of the verdict or of the would-be verdict.
+    pub(crate) fn is_determined_by(&self, policy: &str) -> bool {
+        let would = member(self.would, "determining");
+        [Some(Reader::new(self.determining)), would].into_iter().flatten().any(|mut list| {
+            let mut found = false;
+            let read = list.array(|item| {
+                found |= item.text()? == policy;
+                Ok(())
+            });
+            read.is_ok() && found
+        })
+    }
+
+    /// What a record that is no decision says.
+    pub(crate) fn body(&self) -> &'a [u8] {
+        self.body
+    }
+}
+
+fn text_member<'a>(map: &'a [u8], name: &str) -> Option<&'a str> {
+    member(map, name).and_then(|mut value| value.text().ok())
+}
+
+/// The value of one member of an encoded map; `None` also for what is no map.
+fn member<'a>(map: &'a [u8], name: &str) -> Option<Reader<'a>> {
+    let mut found = None;
+    let read = Reader::new(map).text_map(|key, value| {
+        let bytes = value.skip()?;
+        if key == name {
+            found = Some(Reader::new(bytes));
+        }
+        Ok(())
+    });
+    read.ok().and(found)
+}

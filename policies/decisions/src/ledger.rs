@@ -1,0 +1,388 @@
+//! The ledger: what `portcullis` opens once, hands lanes out of, and asks.
+
+use std::{
+    collections::BTreeSet,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{RecvTimeoutError, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use aws_lc_rs::digest;
+use base_ports::{Clock, Disk, Rng};
+use parking_lot::Mutex;
+use policies_engine::{AuditUnavailable, DecisionId, Lane, Record};
+use tokio::sync::broadcast;
+
+use crate::{
+    cursor::CursorKey,
+    error::{LedgerError, disk},
+    keeper::{Keeper, KeeperDesk},
+    lane::{self, LaneWriter, Pending, RING, Shared, Waits},
+    leaf::{Body, Stream},
+    recover::{Recovered, recover},
+    retain::Keep,
+    shelf::Shelf,
+    writer::{Fresh, OWN_LANE, Setup, Writer, WriterDesk},
+};
+
+/// Lane of everything that is no worker: admin calls, issuance, activations.
+pub(crate) const CONTROL_LANE: u16 = u16::MAX - 1;
+
+/// First number for lanes whose wished number is taken.
+const SPARE_LANES: u16 = 1 << 15;
+
+/// Batches a tail may lag before it reads from disk again.
+const FRESH: usize = 256;
+
+/// How long a new lane waits for its first reservation.
+const FIRST_NUMBERS: Duration = Duration::from_secs(5);
+
+/// How long a control record may take to reach the disk.
+const CONTROL_WAIT: Duration = Duration::from_secs(5);
+
+/// What a ledger is opened with.
+#[derive(Debug, Clone)]
+pub struct LedgerConfig {
+    /// Its directory, `data_dir/ledger`.
+    pub dir: PathBuf,
+    /// Last part of the log origin, `main`.
+    pub name: String,
+    /// SPIFFE id of this enforcer.
+    pub enforcer_id: String,
+    /// Configured name of this process, for people.
+    pub instance: String,
+    /// Trust domain, first part of the log origin.
+    pub trust_domain: String,
+    /// Product and version, for `stream_open`.
+    pub build: String,
+    /// How long written records may wait for a sync.
+    pub commit_interval: Duration,
+    /// How long records are kept.
+    pub keep: Keep,
+    /// How long calls wait for their record.
+    pub waits: Waits,
+    /// Records a lane holds.
+    pub ring: usize,
+    /// Size at which a file is closed, bytes.
+    pub file_size: u64,
+}
+
+impl LedgerConfig {
+    /// With the defaults of the specification: synced every 50 ms, 30 days or 10 GiB kept, files of 32 MiB.
+    #[must_use]
+    pub fn new(dir: impl Into<PathBuf>, trust_domain: &str, enforcer_id: &str, instance: &str) -> Self {
+        Self {
+            dir: dir.into(),
+            name: "main".to_owned(),
+            enforcer_id: enforcer_id.to_owned(),
+            instance: instance.to_owned(),
+            trust_domain: trust_domain.to_owned(),
+            build: concat!("portcullis ", env!("CARGO_PKG_VERSION")).to_owned(),
+            commit_interval: Duration::from_millis(50),
+            keep: Keep::default(),
+            waits: Waits::default(),
+            ring: RING,
+            file_size: 32 << 20,
+        }
+    }
+}
+
+/// The ledger of this process. Cheap to clone; the last clone closes it.
+#[derive(Debug, Clone)]
+pub struct Ledger(Arc<Inner>);
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    config: LedgerConfig,
+    origin: String,
+    boot: [u8; 8],
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) cursors: CursorKey,
+    pub(crate) fresh: broadcast::Sender<Fresh>,
+    writer: Arc<WriterDesk>,
+    keeper: Arc<KeeperDesk>,
+    lanes: Mutex<BTreeSet<u16>>,
+    control: Mutex<LaneWriter>,
+    threads: Mutex<Option<[JoinHandle<()>; 2]>>,
+}
+
+impl Ledger {
+    /// Opens the ledger in its directory, cuts off a torn tail, and declares what an unclean end left out. The first
+    /// records of the new boot are on disk when this returns.
+    ///
+    /// # Errors
+    /// When the disk refuses, or the files are damaged in a way that no crash explains.
+    pub fn open(
+        config: LedgerConfig,
+        disk_port: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        rng: &dyn Rng,
+    ) -> Result<Self, LedgerError> {
+        let (wal, state_path) = (config.dir.join("wal"), config.dir.join("state"));
+        disk_port.create_dir_all(&wal).map_err(disk("create", &wal))?;
+        let cursors = CursorKey::load(&config.dir.join("cursor.key"), disk_port.as_ref(), rng)?;
+        let Recovered { files, next, state, crashed } = recover(&wal, &state_path, disk_port.as_ref())?;
+
+        let mut boot = [0; 8];
+        rng.fill(&mut boot);
+        let stream = Stream {
+            enforcer: config.enforcer_id.clone(),
+            instance: config.instance.clone(),
+            boot,
+            lane: OWN_LANE,
+            seq: 0,
+        };
+        let own = Shared::new(OWN_LANE, stream_tag(&stream));
+        let shelf = Arc::new(Shelf::new(files));
+        let (fresh, _) = broadcast::channel(FRESH);
+        let (writer_desk, keeper_desk) = (WriterDesk::new(), KeeperDesk::new());
+
+        let mut keeper = Keeper {
+            desk: Arc::clone(&keeper_desk),
+            disk: Arc::clone(&disk_port),
+            clock: Arc::clone(&clock),
+            wal: wal.clone(),
+            state_path: state_path.clone(),
+            state,
+            boot,
+            shelf: Arc::clone(&shelf),
+            keep: config.keep,
+            writer: Arc::clone(&writer_desk),
+            commit_interval: config.commit_interval,
+            lanes: Vec::new(),
+            files: Vec::new(),
+        };
+        keeper.begin(Arc::clone(&own)).map_err(disk("write", &state_path))?;
+
+        let mut writer = Writer::new(Setup {
+            desk: Arc::clone(&writer_desk),
+            keeper: Arc::clone(&keeper_desk),
+            disk: Arc::clone(&disk_port),
+            clock: Arc::clone(&clock),
+            wal: wal.clone(),
+            shelf: Arc::clone(&shelf),
+            fresh: fresh.clone(),
+            stream: stream.clone(),
+            file_size: config.file_size,
+            own,
+            next_index: next,
+        });
+        for crashed in crashed {
+            writer.say(Body::Recovery { boot: crashed.boot, lanes: crashed.lanes });
+            crashed.gaps.into_iter().for_each(|gap| writer.say(Body::Gap(gap)));
+        }
+        writer.say(Body::StreamOpen { build: config.build.clone() });
+        writer.begin().map_err(disk("write", &wal))?;
+        keeper_desk.settle();
+
+        let waits = config.waits;
+        let shared = Shared::new(CONTROL_LANE, stream_tag(&Stream { lane: CONTROL_LANE, ..stream }));
+        let (control, reader) = lane::lane(&shared, config.ring, waits, &writer_desk.bell, &keeper_desk.bell);
+        writer_desk.register(reader);
+        let keeper = thread("ledger-keeper", move || keeper.run())?;
+        let writer = thread("ledger-writer", move || writer.run())?;
+        let ledger = Self(Arc::new(Inner {
+            origin: format!("{}/decisions/{}", config.trust_domain, config.name),
+            config,
+            boot,
+            disk: disk_port,
+            clock,
+            shelf,
+            cursors,
+            fresh,
+            writer: writer_desk,
+            keeper: keeper_desk,
+            lanes: Mutex::new(BTreeSet::from([OWN_LANE, CONTROL_LANE])),
+            control: Mutex::new(control),
+            threads: Mutex::new(Some([writer, keeper])),
+        }));
+        ledger.0.reserve(shared);
+        Ok(ledger)
+    }
+
+    /// The lane of worker `n`, for that worker alone. A number that is in use already is replaced by a free one, so
+    /// that two lanes never share a stream. Waits a few milliseconds for the first numbers to be reserved.
+    #[must_use]
+    pub fn lane(&self, n: u16) -> Box<dyn Lane> {
+        let inner = &self.0;
+        let number = {
+            let mut lanes = inner.lanes.lock();
+            let number = if lanes.contains(&n) {
+                (SPARE_LANES..).find(|free| !lanes.contains(free)).unwrap_or(n)
+            } else {
+                n
+            };
+            lanes.insert(number);
+            number
+        };
+        let shared = Shared::new(number, stream_tag(&inner.stream(number)));
+        let config = &inner.config;
+        let (writer, reader) =
+            lane::lane(&shared, config.ring, config.waits, &inner.writer.bell, &inner.keeper.bell);
+        inner.writer.register(reader);
+        inner.reserve(shared);
+        Box::new(writer)
+    }
+
+    /// Puts a record of any kind on the control lane. The id is valid at once; the future resolves when the record is
+    /// synced.
+    ///
+    /// # Errors
+    /// When the lane has no room: the disk does not keep up or refuses.
+    pub fn append(&self, record: Record) -> Result<(DecisionId, Pending), AuditUnavailable> {
+        let appended = self.0.control.lock().append(record, CONTROL_WAIT);
+        appended.ok_or_else(|| AuditUnavailable("the control lane is full".to_owned()))
+    }
+
+    /// Origin of the log: `example.org/decisions/main`.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.0.origin
+    }
+
+    /// Boot id of this process in its records.
+    #[must_use]
+    pub fn boot(&self) -> [u8; 8] {
+        self.0.boot
+    }
+
+    /// Counters and sizes.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let counts = &self.0.writer.counts;
+        let read = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+        Stats {
+            records: read(&counts.records),
+            writes: read(&counts.writes),
+            bytes: read(&counts.bytes),
+            lost: read(&counts.lost),
+            write_failures: read(&counts.write_failures),
+            syncs: self.0.keeper.syncs(),
+            sync_failures: self.0.keeper.sync_failures(),
+            first_index: self.0.shelf.first_index(),
+            next_index: self.0.shelf.next_index(),
+            stored_bytes: self.0.shelf.bytes(),
+        }
+    }
+
+    /// Writes what is in the lanes, closes the streams, syncs, and ends the threads. Lanes that go on pushing after
+    /// this lose their records. Called by the last drop as well.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// Counters since the start, and sizes now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    /// Records written.
+    pub records: u64,
+    /// Writes that carried them.
+    pub writes: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Records lost, all of them in gap records.
+    pub lost: u64,
+    /// Writes that failed.
+    pub write_failures: u64,
+    /// Syncs.
+    pub syncs: u64,
+    /// Syncs that failed.
+    pub sync_failures: u64,
+    /// Index of the oldest record kept.
+    pub first_index: u64,
+    /// Index of the next record.
+    pub next_index: u64,
+    /// Bytes of all files.
+    pub stored_bytes: u64,
+}
+
+impl Stats {
+    /// Whether the last word of the disk was yes: nothing failed so far.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.write_failures == 0 && self.sync_failures == 0
+    }
+}
+
+impl Inner {
+    fn stream(&self, lane: u16) -> Stream {
+        Stream {
+            enforcer: self.config.enforcer_id.clone(),
+            instance: self.config.instance.clone(),
+            boot: self.boot,
+            lane,
+            seq: 0,
+        }
+    }
+
+    /// Waits until the lane has numbers. One that gets none in time loses its records, exactly, until it has.
+    fn reserve(&self, shared: Arc<Shared>) {
+        let (ready, wait) = sync_channel(1);
+        let number = shared.number;
+        self.keeper.register(shared, Some(ready));
+        if let Err(RecvTimeoutError::Timeout) = wait.recv_timeout(FIRST_NUMBERS) {
+            tracing::error!(
+                event = "ledger_no_numbers",
+                lane = number,
+                "the disk is too slow to reserve numbers"
+            );
+        }
+    }
+
+    fn close(&self) {
+        let Some([writer, keeper]) = self.threads.lock().take() else { return };
+        self.writer.stop();
+        let mut failed = writer.join().is_err();
+        self.keeper.stop();
+        failed |= keeper.join().is_err();
+        // Without tails there is nobody to tell.
+        self.fresh.send(Fresh::End).unwrap_or_default();
+        if failed {
+            tracing::error!(event = "ledger_thread_failed", "a thread of the ledger did not end in order");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// First 40 bits of a hash that names a stream in every id (SQ1). A zero byte ends the enforcer, which has none.
+pub(crate) fn stream_tag(stream: &Stream) -> u64 {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(b"portcullis-stream/1\0");
+    context.update(stream.enforcer.as_bytes());
+    context.update(&[0]);
+    context.update(&stream.boot);
+    context.update(&stream.lane.to_be_bytes());
+    let digest = context.finish();
+    digest.as_ref().iter().take(5).fold(0, |tag, byte| tag << 8 | u64::from(*byte))
+}
+
+/// Starts a thread that survives panics of its work: the work is resumed with the state it has.
+fn thread(name: &str, mut work: impl FnMut() + Send + 'static) -> Result<JoinHandle<()>, LedgerError> {
+    let run = move || {
+        while catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
+            tracing::error!(event = "ledger_thread_panicked", "a thread of the ledger panicked and goes on");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let started: io::Result<_> = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+    started.map_err(LedgerError::Thread)
+}

@@ -1,0 +1,145 @@
+//! The part of a question that looks at one record.
+
+use policies_engine::{Effect, Reason};
+
+use super::{QueryError, kind, nearest};
+use crate::{
+    cursor::unhex,
+    leaf::{Kind, View},
+};
+
+/// All conditions hold together; an absent one holds always.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Filter {
+    effect: Option<u64>,
+    would: Option<u64>,
+    principal: Option<Text>,
+    service: Option<Text>,
+    action: Option<Text>,
+    resource: Option<Text>,
+    policy: Option<String>,
+    reason: Option<&'static str>,
+    version: Option<(u64, u64)>,
+    enforcer: Option<Text>,
+    kind: Option<Kind>,
+    path: Option<String>,
+    trace: Option<Vec<u8>>,
+}
+
+/// How a text is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Text {
+    Exact(String),
+    Prefix(String),
+}
+
+impl Text {
+    fn matches(&self, value: Option<&str>) -> bool {
+        match self {
+            Self::Exact(text) => value == Some(text),
+            Self::Prefix(text) => value.is_some_and(|value| value.starts_with(text)),
+        }
+    }
+
+    /// Exact, unless written with `prefix:`.
+    fn read(value: &str) -> Self {
+        match value.strip_prefix("prefix:") {
+            Some(prefix) => Self::Prefix(prefix.to_owned()),
+            None => Self::Exact(value.to_owned()),
+        }
+    }
+}
+
+impl Filter {
+    pub(super) fn read<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<Self, QueryError> {
+        Ok(Self {
+            effect: get("effect").map(|value| effect("effect", value)).transpose()?,
+            would: get("would").map(|value| effect("would", value)).transpose()?,
+            principal: get("principal").map(Text::read),
+            service: get("service").map(Text::read),
+            action: get("action").map(Text::read),
+            resource: get("resource").map(|value| Text::Prefix(value.to_owned())),
+            policy: get("policy").map(str::to_owned),
+            reason: get("reason").map(reason).transpose()?,
+            version: get("version").map(version).transpose()?,
+            enforcer: get("enforcer").map(Text::read),
+            kind: get("kind").map(kind).transpose()?,
+            path: get("path~").map(str::to_owned),
+            trace: get("trace").map(trace).transpose()?,
+        })
+    }
+
+    /// Whether the record is asked for. The cheap conditions come first.
+    pub(crate) fn matches(&self, view: &View<'_>) -> bool {
+        let text = |wanted: &Option<Text>, value: Option<&str>| {
+            wanted.as_ref().is_none_or(|text| text.matches(value))
+        };
+        self.kind.is_none_or(|kind| view.kind() == kind)
+            && self.effect.is_none_or(|effect| view.effect == Some(effect))
+            && self.reason.is_none_or(|reason| view.reason == Some(reason))
+            && text(&self.action, view.action)
+            && text(&self.service, view.service)
+            && (self.principal.is_none() || text(&self.principal, view.principal()))
+            && (self.resource.is_none() || text(&self.resource, view.resource()))
+            && (self.enforcer.is_none() || text(&self.enforcer, view.enforcer()))
+            && self.would.is_none_or(|effect| view.would_effect() == Some(effect))
+            && self
+                .version
+                .is_none_or(|(from, to)| view.policies_version().is_some_and(|v| (from..=to).contains(&v)))
+            && self.policy.as_ref().is_none_or(|policy| view.is_determined_by(policy))
+            && self.path.as_ref().is_none_or(|part| view.path().is_some_and(|path| path.contains(part)))
+            && self.trace.as_ref().is_none_or(|trace| view.trace_id() == Some(trace))
+    }
+}
+
+fn effect(name: &'static str, value: &str) -> Result<u64, QueryError> {
+    match value {
+        word if word == Effect::Deny.as_str() => Ok(0),
+        word if word == Effect::Allow.as_str() => Ok(1),
+        _ => Err(QueryError::Value {
+            name,
+            value: value.to_owned(),
+            expected: "`allow` or `deny`",
+            suggestion: nearest(value, ["allow", "deny"]),
+        }),
+    }
+}
+
+fn reason(value: &str) -> Result<&'static str, QueryError> {
+    value.parse::<Reason>().map(Reason::as_str).or_else(|_unknown| {
+        Err(QueryError::Value {
+            name: "reason",
+            value: value.to_owned(),
+            expected: "see the list of reasons",
+            suggestion: nearest(value, Reason::ALL.iter().map(|reason| reason.as_str())),
+        })
+    })
+}
+
+/// `41`, `38-41`, `38-`, `-41`; a leading `v` is left out of account.
+fn version(value: &str) -> Result<(u64, u64), QueryError> {
+    let number = |text: &str, open: u64| {
+        if text.is_empty() { Some(open) } else { text.strip_prefix('v').unwrap_or(text).parse().ok() }
+    };
+    let range = match value.split_once('-') {
+        Some((from, to)) if !(from.is_empty() && to.is_empty()) => number(from, 0).zip(number(to, u64::MAX)),
+        Some(_) => None,
+        None if value.is_empty() => None,
+        None => number(value, 0).map(|version| (version, version)),
+    };
+    range.filter(|(from, to)| from <= to).ok_or_else(|| QueryError::Value {
+        name: "version",
+        value: value.to_owned(),
+        expected: "a policies version or a range, such as 41 or 38-41",
+        suggestion: None,
+    })
+}
+
+fn trace(value: &str) -> Result<Vec<u8>, QueryError> {
+    unhex(value).filter(|bytes| bytes.len() == 16).ok_or_else(|| QueryError::Value {
+        name: "trace",
+        value: value.to_owned(),
+        expected: "a trace id has 32 hex digits",
+        suggestion: None,
+    })
+}

@@ -1,0 +1,227 @@
+//! Opening: what stands in the files, what a crash left out, where to go on (SQ3, chapter 14).
+//!
+//! A torn tail is cut off. A bad frame with good ones after it is damage: the ledger does not open and changes
+//! nothing. Only files that were not closed and synced are read in full.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+};
+
+use base_ports::Disk;
+
+use crate::{
+    error::{LedgerError, disk},
+    frame::{BadFrame, Frames, Magic, magic},
+    leaf::{Gap, GapCause, Kind, LeafError, View, gap_of},
+    numbers::MAX_RESERVATION,
+    ranges::Ranges,
+    shelf::{Span, WalFile, first_of},
+    state::{LaneState, State},
+};
+
+/// What recovery found.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// All files, oldest first; the next record goes into a new one.
+    pub(crate) files: Vec<WalFile>,
+    /// Index of the next record.
+    pub(crate) next: u64,
+    /// Closed files and boots that are still unsettled.
+    pub(crate) state: State,
+    /// Boots that ended without a close, with what to declare.
+    pub(crate) crashed: Vec<Crashed>,
+}
+
+/// A boot that ended without a close.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Crashed {
+    pub(crate) boot: [u8; 8],
+    /// Lane, last stored number, reserved bound.
+    pub(crate) lanes: Vec<(u16, u64, u64)>,
+    pub(crate) gaps: Vec<Gap>,
+}
+
+/// Reads state and files of a ledger.
+pub(crate) fn recover(wal: &Path, state_path: &Path, disk_port: &dyn Disk) -> Result<Recovered, LedgerError> {
+    let mut names: Vec<(u64, PathBuf)> = disk_port
+        .list(wal)
+        .map_err(disk("list", wal))?
+        .into_iter()
+        .filter_map(|path| first_of(&path).map(|first| (first, path)))
+        .collect();
+    names.sort_unstable();
+
+    let state = match disk_port.read(state_path) {
+        Ok(bytes) => Some(
+            State::decode(&bytes)
+                .map_err(|source| LedgerError::State { path: state_path.to_owned(), source })?,
+        ),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(disk("read", state_path)(error)),
+    };
+    let is_rebuilt = state.is_none();
+    let mut state = state.unwrap_or_default();
+
+    let mut streams = Streams::default();
+    let mut files = Vec::new();
+    for (first, path) in names {
+        let known = state.files.get(&first).filter(|_| first < state.through);
+        let file = match known {
+            Some(&(count, span)) => {
+                let len = disk_port.len(&path).map_err(disk("look at", &path))?;
+                WalFile { path, first, count, len, span }
+            }
+            None => scan(path, first, disk_port, &mut streams)?,
+        };
+        if file.count > 0 {
+            files.push(file);
+        } else {
+            // Its name must be free for the next record.
+            disk_port.remove(&file.path).map_err(disk("remove", &file.path))?;
+        }
+    }
+    let next = files.last().map_or(0, WalFile::end);
+    if is_rebuilt {
+        state.boots = streams.boots();
+    }
+    let crashed = state
+        .boots
+        .iter()
+        .filter(|(boot, _)| !streams.closed.contains(*boot))
+        .map(|(boot, lanes)| streams.crashed(*boot, lanes))
+        .collect();
+    state.files = files.iter().map(|file| (file.first, (file.count, file.span))).collect();
+    state.through = next;
+    Ok(Recovered { files, next, state, crashed })
+}
+
+/// Reads one file in full, cuts off a torn tail, and notes what the streams in it hold.
+fn scan(
+    path: PathBuf,
+    first: u64,
+    disk_port: &dyn Disk,
+    streams: &mut Streams,
+) -> Result<WalFile, LedgerError> {
+    let bytes = disk_port.read(&path).map_err(disk("read", &path))?;
+    match magic(&bytes) {
+        Magic::Known => (),
+        // The crash came while the file was made: nothing was ever in it.
+        Magic::Cut => return Ok(WalFile { path, first, count: 0, len: 0, span: Span::EMPTY }),
+        Magic::Version => return Err(LedgerError::Newer { path }),
+        Magic::Foreign => return Err(LedgerError::Foreign { path }),
+    }
+    let mut frames = Frames::of_file(&bytes);
+    let (mut count, mut span) = (0, Span::EMPTY);
+    loop {
+        let offset = frames.offset();
+        match frames.next() {
+            None => break,
+            Some(Ok(leaf)) => {
+                let time = streams.note(leaf).map_err(|source| LedgerError::Unreadable {
+                    path: path.clone(),
+                    offset: offset as u64,
+                    source,
+                })?;
+                span.add(time);
+                count += 1;
+            }
+            Some(Err(source)) if frames.any_later() => {
+                return Err(LedgerError::Damaged { path, offset: offset as u64, source });
+            }
+            Some(Err(bad)) => {
+                torn(&path, offset, bytes.len(), bad);
+                break;
+            }
+        }
+    }
+    settle(&path, frames.offset() as u64, disk_port)?;
+    Ok(WalFile { path, first, count, len: frames.offset() as u64, span })
+}
+
+fn torn(path: &Path, offset: usize, len: usize, bad: BadFrame) {
+    let lost = len.saturating_sub(offset);
+    tracing::warn!(event = "ledger_torn_tail", file = %path.display(), offset, lost, %bad, "cut off a torn tail");
+}
+
+/// Cuts the file to what is good and makes that durable: it counts as closed from now on.
+fn settle(path: &Path, len: u64, disk_port: &dyn Disk) -> Result<(), LedgerError> {
+    let mut file = disk_port.open_append(path).map_err(disk("open", path))?;
+    if file.len().map_err(disk("look at", path))? > len {
+        file.truncate(len).map_err(disk("cut", path))?;
+    }
+    file.sync_data().map_err(disk("sync", path))
+}
+
+/// What the scanned files hold, per boot and lane.
+#[derive(Debug, Default)]
+struct Streams {
+    covered: BTreeMap<([u8; 8], u16), Ranges>,
+    stored: BTreeMap<([u8; 8], u16), u64>,
+    closed: BTreeSet<[u8; 8]>,
+}
+
+impl Streams {
+    /// Notes one record and returns its time.
+    fn note(&mut self, leaf: &[u8]) -> Result<i64, LeafError> {
+        let view = View::of(leaf)?;
+        let place = view.place()?;
+        let lane = (place.boot, place.lane);
+        self.covered.entry(lane).or_default().insert(place.seq, place.seq);
+        let stored = self.stored.entry(lane).or_default();
+        *stored = place.seq.max(*stored);
+        match view.kind() {
+            Kind::GAP => {
+                let gap = gap_of(view.body())?;
+                if let Some((first, last)) = gap.range {
+                    self.covered.entry((gap.boot, gap.lane)).or_default().insert(first, last);
+                }
+            }
+            Kind::STREAM_CLOSE => {
+                self.closed.insert(place.boot);
+            }
+            _ => (),
+        }
+        Ok(view.time)
+    }
+
+    /// Boots and lanes, for a ledger whose state file is gone: no lane is ever further ahead than this.
+    fn boots(&self) -> BTreeMap<[u8; 8], BTreeMap<u16, LaneState>> {
+        let mut boots: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+        for (&(boot, lane), &stored) in &self.stored {
+            let state = LaneState { stored: 0, reserved: stored + MAX_RESERVATION };
+            boots.entry(boot).or_default().insert(lane, state);
+        }
+        boots
+    }
+
+    /// What to declare about a boot that did not close.
+    fn crashed(&self, boot: [u8; 8], lanes: &BTreeMap<u16, LaneState>) -> Crashed {
+        let mut crashed = Crashed { boot, lanes: Vec::new(), gaps: Vec::new() };
+        for (&lane, state) in lanes {
+            let stored = self.stored.get(&(boot, lane)).copied().unwrap_or_default().max(state.stored);
+            crashed.lanes.push((lane, stored, state.reserved));
+            let missing = match self.covered.get(&(boot, lane)) {
+                Some(covered) => covered.missing(state.stored + 1, state.reserved),
+                None => Ranges::default().missing(state.stored + 1, state.reserved),
+            };
+            for (first, last) in missing {
+                // What lies before a stored number was used and is lost; what lies behind may never have been used.
+                crashed.gaps.push(Gap {
+                    boot,
+                    lane,
+                    range: Some((first, last)),
+                    exact: last < stored,
+                    count: last - first + 1,
+                    cause: GapCause::Crash,
+                    from: None,
+                    to: None,
+                    effects: BTreeMap::new(),
+                    reasons: BTreeMap::new(),
+                });
+            }
+        }
+        crashed
+    }
+}

@@ -1,0 +1,335 @@
+//! Answers by scan: files by time, frames by filter, nothing decoded that is not given out.
+//!
+//! Rows are ordered by (time, index). Memory holds one file and one page, whatever the range. A listing that runs
+//! over its budget answers what is certain, says so, and gives a cursor (QY3).
+
+use std::{cmp::Reverse, collections::BinaryHeap, io, path::PathBuf, sync::Arc, time::Duration};
+
+use base_ports::{Clock, Disk};
+use bytes::Bytes;
+use policies_engine::DecisionId;
+
+use crate::{
+    cursor::Place,
+    error::{LedgerError, disk},
+    frame::{Frames, Magic, magic},
+    leaf::{StoredRecord, View},
+    ledger::Ledger,
+    pattern::IdPattern,
+    query::{Order, Query},
+    shelf::{Shelf, Span, WalFile},
+};
+
+/// How long one query may take.
+const BUDGET: Duration = Duration::from_secs(10);
+
+/// Most candidates of an ambiguous abbreviation that are listed.
+const CANDIDATES: usize = 16;
+
+/// One page of a listing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page {
+    /// The rows, in order.
+    pub rows: Vec<StoredRecord>,
+    /// Where the next page begins; `None` at the end.
+    pub next_cursor: Option<String>,
+    /// The budget ran out before the page was full.
+    pub is_partial: bool,
+    /// What could not be read; never left out silently.
+    pub damaged: Vec<Damage>,
+}
+
+/// A range that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    /// The file.
+    pub file: PathBuf,
+    /// First index that is missing from the answer.
+    pub first: u64,
+    /// Last index that is missing from the answer.
+    pub last: u64,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// Why an id leads to no record.
+#[derive(Debug, thiserror::Error)]
+pub enum GetError {
+    /// There is no such record.
+    #[error("no decision `{0}`")]
+    NotFound(IdPattern),
+    /// It is older than what is kept.
+    #[error("decision `{id}` was removed by retention; the oldest record kept has index {first_index}")]
+    Retired {
+        /// What was asked for.
+        id: IdPattern,
+        /// Index of the oldest record.
+        first_index: u64,
+    },
+    /// The abbreviation fits several.
+    #[error("`{id}` fits {} decisions: {}", candidates.len(), list(candidates))]
+    Ambiguous {
+        /// What was asked for.
+        id: IdPattern,
+        /// Some that fit.
+        candidates: Vec<DecisionId>,
+    },
+    /// The files cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+fn list(ids: &[DecisionId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl Ledger {
+    /// Answers a listing. Reads files: call it from a thread that may block.
+    ///
+    /// # Errors
+    /// When a file cannot be read at all; damage inside a file is part of the answer.
+    pub fn query(&self, query: &Query) -> Result<Page, LedgerError> {
+        let inner = self.inner();
+        let mut listing = Listing::new(query);
+        let partial = listing.run(&inner.shelf, inner.disk.as_ref(), inner.clock.as_ref())?;
+        let now = inner.clock.now().wall;
+        let (rows, next) = listing.finish(partial);
+        Ok(Page {
+            rows: rows.records,
+            next_cursor: next.map(|after| inner.cursors.seal(&query.cursor(after, now), &query.canonical)),
+            is_partial: partial.is_some(),
+            damaged: rows.damaged,
+        })
+    }
+
+    /// Finds one record by its id or an abbreviation of it. Reads files: call it from a thread that may block.
+    ///
+    /// # Errors
+    /// When there is none, or several fit.
+    pub fn get(&self, id: &IdPattern) -> Result<StoredRecord, GetError> {
+        let inner = self.inner();
+        let times = id.times();
+        let span = Span { from: *times.start(), to: *times.end() };
+        let files = inner.shelf.files();
+        let mut found: Vec<(u64, Bytes)> = Vec::new();
+        for file in files.iter().rev().filter(|file| file.span.touches(span)) {
+            let Some(bytes) = read(file, &inner.shelf, inner.disk.as_ref())? else { continue };
+            for (at, leaf) in leaves(&bytes).enumerate() {
+                if View::peek_id(leaf).is_some_and(|found| id.matches(found)) {
+                    found.push((file.first + at as u64, Bytes::copy_from_slice(leaf)));
+                }
+            }
+            if found.len() > CANDIDATES || (id.is_full() && !found.is_empty()) {
+                break;
+            }
+        }
+        match found.as_slice() {
+            [] => {
+                let first = files.first().filter(|file| file.first > 0 && span.to < file.span.from);
+                Err(match first {
+                    Some(file) => GetError::Retired { id: id.clone(), first_index: file.first },
+                    None => GetError::NotFound(id.clone()),
+                })
+            }
+            [(index, leaf)] => StoredRecord::decode(*index, leaf.clone())
+                .map_err(|source| unreadable(&files, *index, source).into()),
+            several => {
+                let ids = several.iter().filter_map(|(_, leaf)| View::peek_id(leaf));
+                Err(GetError::Ambiguous { id: id.clone(), candidates: ids.take(CANDIDATES).collect() })
+            }
+        }
+    }
+}
+
+fn unreadable(files: &[Arc<WalFile>], index: u64, source: crate::leaf::LeafError) -> LedgerError {
+    let file = files.iter().rev().find(|file| file.first <= index);
+    LedgerError::Unreadable {
+        path: file.map(|file| file.path.clone()).unwrap_or_default(),
+        offset: 0,
+        source,
+    }
+}
+
+/// A listing under way.
+struct Listing<'a> {
+    query: &'a Query,
+    /// The best rows so far, the worst of them on top; one more than the page holds.
+    best: BinaryHeap<Reverse<Row>>,
+    damaged: Vec<Damage>,
+}
+
+/// A row by its rank: rows with a larger rank come first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Row {
+    rank: Place,
+    leaf: Bytes,
+}
+
+/// Rows that are certain.
+struct Rows {
+    records: Vec<StoredRecord>,
+    damaged: Vec<Damage>,
+}
+
+impl<'a> Listing<'a> {
+    fn new(query: &'a Query) -> Self {
+        Self { query, best: BinaryHeap::new(), damaged: Vec::new() }
+    }
+
+    /// Complementing both numbers turns the order round, and back.
+    fn rank(&self, (time, index): Place) -> Place {
+        match self.query.order {
+            Order::Newest => (time, index),
+            Order::Oldest => (!time, !index),
+        }
+    }
+
+    /// The best rank any row of the file can have.
+    fn best_rank(&self, file: &WalFile) -> Place {
+        match self.query.order {
+            Order::Newest => self.rank((file.span.to, u64::MAX)),
+            Order::Oldest => self.rank((file.span.from, 0)),
+        }
+    }
+
+    /// Reads files, those with the best rows first, until no other can hold a better row than the page has. Returns
+    /// the rank from which on nothing is certain, when the budget ran out.
+    fn run(
+        &mut self,
+        shelf: &Shelf,
+        disk_port: &dyn Disk,
+        clock: &dyn Clock,
+    ) -> Result<Option<Place>, LedgerError> {
+        let wanted = Span { from: self.query.since.as_nanos(), to: self.query.until.as_nanos() };
+        let after = self.query.after.map(|place| self.rank(place));
+        let mut files = shelf.files();
+        files.retain(|file| file.count > 0 && file.span.touches(wanted));
+        files.sort_by_key(|file| Reverse(self.best_rank(file)));
+        let start = clock.now().mono;
+        for (at, file) in files.iter().enumerate() {
+            let best = self.best_rank(file);
+            if self.worst().is_some_and(|worst| worst > best) {
+                return Ok(None);
+            }
+            let has_progress = after.is_none_or(|after| best < after);
+            if at > 0 && has_progress && clock.now().mono.saturating_since(start) > BUDGET {
+                return Ok(Some(best));
+            }
+            self.read(file, wanted, after, shelf, disk_port)?;
+        }
+        Ok(None)
+    }
+
+    /// The rank a row must beat, once there are enough.
+    fn worst(&self) -> Option<Place> {
+        let Reverse(worst) = self.best.peek()?;
+        (self.best.len() > self.query.limit).then_some(worst.rank)
+    }
+
+    fn read(
+        &mut self,
+        file: &WalFile,
+        wanted: Span,
+        after: Option<Place>,
+        shelf: &Shelf,
+        disk_port: &dyn Disk,
+    ) -> Result<(), LedgerError> {
+        let Some(bytes) = read(file, shelf, disk_port)? else { return Ok(()) };
+        let mut seen = 0;
+        for leaf in leaves(&bytes) {
+            let index = file.first + seen;
+            seen += 1;
+            let view = match View::of(leaf) {
+                Ok(view) => view,
+                Err(error) => {
+                    self.damage(file, index, index, error.to_string());
+                    continue;
+                }
+            };
+            if view.time < wanted.from || view.time > wanted.to {
+                continue;
+            }
+            let rank = self.rank((view.time, index));
+            let is_late =
+                after.is_some_and(|after| rank >= after) || self.worst().is_some_and(|worst| rank <= worst);
+            if is_late || !self.query.filter.matches(&view) {
+                continue;
+            }
+            self.best.push(Reverse(Row { rank, leaf: Bytes::copy_from_slice(leaf) }));
+            if self.best.len() > self.query.limit + 1 {
+                self.best.pop();
+            }
+        }
+        if seen < file.count {
+            self.damage(file, file.first + seen, file.end() - 1, "frames are damaged".to_owned());
+        }
+        Ok(())
+    }
+
+    fn damage(&mut self, file: &WalFile, first: u64, last: u64, problem: String) {
+        self.damaged.push(Damage { file: file.path.clone(), first, last, problem });
+    }
+
+    /// The page, and the place its cursor stands at.
+    fn finish(mut self, partial: Option<Place>) -> (Rows, Option<Place>) {
+        let order = Listing::new(self.query);
+        let mut rows: Vec<Row> = std::mem::take(&mut self.best).into_iter().map(|Reverse(row)| row).collect();
+        rows.sort_unstable_by(|a, b| b.rank.cmp(&a.rank));
+        if let Some(limit) = partial {
+            rows.retain(|row| row.rank > limit);
+        }
+        let has_more = rows.len() > self.query.limit;
+        rows.truncate(self.query.limit);
+        let last = rows.last().map(|row| order.rank(row.rank));
+        let next = match partial {
+            _ if has_more => last,
+            // Rows of the next file rank at most so high, thus below one index more.
+            Some(limit) => Some(order.rank(above(limit))),
+            None => None,
+        };
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            let (_, index) = order.rank(row.rank);
+            match StoredRecord::decode(index, row.leaf) {
+                Ok(record) => records.push(record),
+                Err(error) => self.damaged.push(Damage {
+                    file: PathBuf::new(),
+                    first: index,
+                    last: index,
+                    problem: error.to_string(),
+                }),
+            }
+        }
+        (Rows { records, damaged: self.damaged }, next)
+    }
+}
+
+/// The smallest rank above a given one.
+fn above((time, index): Place) -> Place {
+    index.checked_add(1).map_or((time.saturating_add(1), 0), |index| (time, index))
+}
+
+/// The bytes of a file as far as they are published; `None` when retention has taken it meanwhile.
+pub(crate) fn read(
+    file: &WalFile,
+    shelf: &Shelf,
+    disk_port: &dyn Disk,
+) -> Result<Option<Vec<u8>>, LedgerError> {
+    let mut bytes = match disk_port.read(&file.path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && shelf.first_index() > file.first => {
+            return Ok(None);
+        }
+        Err(error) => return Err(disk("read", &file.path)(error)),
+    };
+    bytes.truncate(usize::try_from(file.len).unwrap_or(usize::MAX));
+    if magic(&bytes) == Magic::Known { Ok(Some(bytes)) } else { Ok(Some(Vec::new())) }
+}
+
+/// The leaves of a file up to the first bad frame.
+pub(crate) fn leaves(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    Frames::of_file(bytes).map_while(Result::ok)
+}
+
+#[cfg(test)]
+mod tests;

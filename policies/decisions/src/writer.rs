@@ -1,0 +1,426 @@
+//! The writer thread: drains the lanes, encodes, writes once per drain, tells who waits (LS2, S33).
+//!
+//! It alone appends to the current file and it alone takes numbers of the ledger's own lane, on which gaps,
+//! heartbeats and stream records stand. What it cannot write becomes an exact gap and is written as such later.
+
+mod batch;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use base_ports::{Clock, Disk, DiskFile, Mono, Now};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use policies_engine::{AuditUnavailable, Record};
+use tokio::sync::broadcast;
+
+use crate::{
+    bell::Bell,
+    frame::MAGIC,
+    keeper::{Closed, KeeperDesk},
+    lane::{LaneReader, Shared},
+    leaf::{Body, GapCause, Stream},
+    loss::Gaps,
+    numbers::Numbers,
+    shelf::{Shelf, WalFile},
+};
+use batch::Batch;
+
+/// Lane of gaps, heartbeats and stream records.
+pub(crate) const OWN_LANE: u16 = u16::MAX;
+
+/// How often an active lane is drained.
+const NAP: Duration = Duration::from_millis(1);
+
+/// Empty drains before the writer goes to sleep.
+const RESTLESS: u32 = 32;
+
+/// Longest sleep; lanes and callers wake it.
+const SLEEP: Duration = Duration::from_secs(1);
+
+const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// After a failed write: first and longest pause before the next try.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Drains after the stop, for lanes that go on pushing.
+const LAST_ROUNDS: u32 = 64;
+
+/// Records taken from one lane per drain, so that no lane starves another.
+const SHARE: usize = 1_024;
+
+/// What others leave for the writer, and what it tells about itself.
+#[derive(Debug)]
+pub(crate) struct WriterDesk {
+    pub(crate) bell: Arc<Bell>,
+    tray: Mutex<Tray>,
+    has_mail: AtomicBool,
+    pub(crate) counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Tray {
+    lanes: Vec<LaneReader>,
+    own: Vec<Own>,
+    stop: bool,
+}
+
+/// A record of the ledger's own lane that waits to be written.
+#[derive(Debug, Clone)]
+pub(crate) enum Own {
+    Body(Body),
+    Record(Box<Record>),
+}
+
+/// Counters that only grow.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) records: AtomicU64,
+    pub(crate) writes: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) write_failures: AtomicU64,
+    pub(crate) lost: AtomicU64,
+}
+
+impl WriterDesk {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            bell: Arc::default(),
+            tray: Mutex::default(),
+            has_mail: AtomicBool::new(false),
+            counts: Counts::default(),
+        })
+    }
+
+    /// A lane to be drained from now on.
+    pub(crate) fn register(&self, lane: LaneReader) {
+        self.leave(|tray| tray.lanes.push(lane));
+    }
+
+    /// A record of the ledger itself.
+    pub(crate) fn own(&self, record: Record) {
+        self.leave(|tray| tray.own.push(Own::Record(Box::new(record))));
+    }
+
+    /// Drain everything, close the streams and end.
+    pub(crate) fn stop(&self) {
+        self.leave(|tray| tray.stop = true);
+    }
+
+    fn leave(&self, change: impl FnOnce(&mut Tray)) {
+        change(&mut self.tray.lock());
+        self.has_mail.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+}
+
+/// What tails receive.
+#[derive(Debug, Clone)]
+pub(crate) enum Fresh {
+    /// Frames, just written.
+    Frames { first: u64, frames: Bytes },
+    /// Nothing follows.
+    End,
+}
+
+/// The writer's own things.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    desk: Arc<WriterDesk>,
+    keeper: Arc<KeeperDesk>,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    wal: PathBuf,
+    shelf: Arc<Shelf>,
+    fresh: broadcast::Sender<Fresh>,
+    stream: Stream,
+    file_size: u64,
+    lanes: Vec<LaneReader>,
+    /// Last number written per lane of this boot.
+    stored: BTreeMap<u16, u64>,
+    numbers: Numbers,
+    own: Vec<Own>,
+    own_tag: u64,
+    gaps: Gaps,
+    batch: Batch,
+    file: Option<(WalFile, Box<dyn DiskFile>)>,
+    next_index: u64,
+    heartbeat: Mono,
+    pause: Option<Duration>,
+}
+
+/// What a writer is made from.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) desk: Arc<WriterDesk>,
+    pub(crate) keeper: Arc<KeeperDesk>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) wal: PathBuf,
+    pub(crate) shelf: Arc<Shelf>,
+    pub(crate) fresh: broadcast::Sender<Fresh>,
+    /// Enforcer, instance and boot of every record.
+    pub(crate) stream: Stream,
+    pub(crate) file_size: u64,
+    pub(crate) own: Arc<Shared>,
+    pub(crate) next_index: u64,
+}
+
+impl Writer {
+    pub(crate) fn new(setup: Setup) -> Self {
+        let heartbeat = setup.clock.now().mono;
+        Self {
+            numbers: Numbers::new(Arc::clone(&setup.own.reserved), Arc::clone(&setup.keeper.bell)),
+            own_tag: setup.own.tag,
+            desk: setup.desk,
+            keeper: setup.keeper,
+            disk: setup.disk,
+            clock: setup.clock,
+            wal: setup.wal,
+            shelf: setup.shelf,
+            fresh: setup.fresh,
+            stream: setup.stream,
+            file_size: setup.file_size,
+            lanes: Vec::new(),
+            stored: BTreeMap::new(),
+            own: Vec::new(),
+            gaps: Gaps::default(),
+            batch: Batch::default(),
+            file: None,
+            next_index: setup.next_index,
+            heartbeat,
+            pause: None,
+        }
+    }
+
+    /// Puts a record of the ledger itself in line.
+    pub(crate) fn say(&mut self, body: Body) {
+        self.own.push(Own::Body(body));
+    }
+
+    /// Writes the first records of the boot.
+    pub(crate) fn begin(&mut self) -> io::Result<()> {
+        self.drain().map(|_| ())
+    }
+
+    /// Runs until the desk says stop.
+    pub(crate) fn run(&mut self) {
+        self.desk.bell.attach();
+        // After a panic: what was taken from the rings and not written is lost, exactly.
+        self.abandon(GapCause::Refused, "the writer failed");
+        let (mut idle, mut last_rounds) = (0, 0);
+        loop {
+            let stop = self.take_mail();
+            last_rounds += u32::from(stop);
+            match self.drain() {
+                Ok(taken) if stop && (taken == 0 || last_rounds > LAST_ROUNDS) => return self.close(),
+                Ok(0) => {
+                    idle += 1;
+                    if idle < RESTLESS {
+                        self.desk.bell.nap(NAP);
+                    } else {
+                        self.desk.bell.sleep(NAP, SLEEP);
+                    }
+                }
+                Ok(_) => {
+                    idle = 0;
+                    self.desk.bell.awake();
+                    if !stop {
+                        self.desk.bell.nap(NAP);
+                    }
+                }
+                Err(_) if stop => return self.close(),
+                Err(_) => {
+                    let pause = self.pause.map_or(PAUSES.0, |pause| (pause * 2).min(PAUSES.1));
+                    self.pause = Some(pause);
+                    std::thread::sleep(pause);
+                }
+            }
+        }
+    }
+
+    fn take_mail(&mut self) -> bool {
+        if !self.desk.has_mail.swap(false, Ordering::Acquire) {
+            return false;
+        }
+        let mut tray = self.desk.tray.lock();
+        self.lanes.append(&mut tray.lanes);
+        self.own.append(&mut tray.own);
+        if tray.stop {
+            // Seen again in the next round, until all is drained.
+            self.desk.has_mail.store(true, Ordering::Relaxed);
+        }
+        tray.stop
+    }
+
+    /// One drain: all lanes, one write. Returns how many records were taken.
+    fn drain(&mut self) -> io::Result<usize> {
+        let now = self.clock.now();
+        if now.mono.saturating_since(self.heartbeat) >= HEARTBEAT {
+            self.heartbeat = now.mono;
+            let lost = self.desk.counts.lost.load(Ordering::Relaxed);
+            self.own.push(Own::Body(Body::Heartbeat { lanes: self.stored.clone(), lost }));
+        }
+        let mut taken = 0;
+        for lane in &mut self.lanes {
+            let count = lane.ring.slots().min(SHARE);
+            if count == 0 {
+                if let Some(loss) = lane.shared.take_loss() {
+                    self.desk.counts.lost.fetch_add(loss.count(), Ordering::Relaxed);
+                    self.gaps.add(loss.to_gap(self.stream.boot, lane.shared.number, GapCause::QueueFull));
+                }
+                continue;
+            }
+            taken += count;
+            self.stream.lane = lane.shared.number;
+            let slots = lane.ring.read_chunk(count);
+            // INVARIANT: as many slots are there, and this is the only consumer.
+            for slot in slots.into_iter().flatten() {
+                if let Some(loss) = &slot.loss {
+                    self.desk.counts.lost.fetch_add(loss.count(), Ordering::Relaxed);
+                    self.gaps.add(loss.to_gap(self.stream.boot, lane.shared.number, GapCause::QueueFull));
+                }
+                if let Some(gap) = self.batch.take(slot, &self.stream) {
+                    self.desk.counts.lost.fetch_add(1, Ordering::Relaxed);
+                    self.gaps.add(gap);
+                }
+            }
+        }
+        self.write_own(now);
+        self.commit().map(|()| taken)
+    }
+
+    /// Appends gaps and records of the ledger itself, as far as their lane has numbers.
+    fn write_own(&mut self, now: Now) {
+        self.stream.lane = OWN_LANE;
+        let first = self.numbers.next();
+        let gaps = self.gaps.iter().map(|gap| Own::Body(Body::Gap(gap.clone())));
+        let (mut gap_count, mut own_count) = (0, 0);
+        for (at, record) in gaps.chain(self.own.iter().cloned()).enumerate() {
+            let Some(seq) = self.numbers.take() else { break };
+            if !self.batch.own(&record, seq, self.own_tag, &self.stream, now) {
+                // Too large for a frame: the number goes to the next one.
+                self.numbers.rewind(seq);
+            }
+            match at < self.gaps.len() {
+                true => gap_count += 1,
+                false => own_count += 1,
+            }
+        }
+        self.batch.note_own(first, gap_count, own_count);
+    }
+
+    /// Writes the batch with one append and tells everybody.
+    fn commit(&mut self) -> io::Result<()> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.append() {
+            self.desk.counts.write_failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(event = "ledger_write_failed", %error, records = self.batch.count(), "decisions are lost");
+            self.abandon(GapCause::SpoolFull, &format!("the ledger cannot write: {error}"));
+            return Err(error);
+        }
+        self.pause = None;
+        let counts = &self.desk.counts;
+        counts.records.fetch_add(self.batch.count(), Ordering::Relaxed);
+        counts.writes.fetch_add(1, Ordering::Relaxed);
+        counts.bytes.fetch_add(self.batch.bytes().len() as u64, Ordering::Relaxed);
+        if let Some((file, _)) = &mut self.file {
+            file.len += self.batch.bytes().len() as u64;
+            file.count += self.batch.count();
+            file.span.join(self.batch.span());
+            self.shelf.publish(file);
+        }
+        if self.fresh.receiver_count() > 0 {
+            let fresh =
+                Fresh::Frames { first: self.next_index, frames: Bytes::copy_from_slice(self.batch.bytes()) };
+            // The last receiver may have gone meanwhile.
+            drop(self.fresh.send(fresh));
+        }
+        self.next_index += self.batch.count();
+        let (gaps, own) = self.batch.own_counts();
+        self.gaps.written(gaps);
+        self.own.drain(..own.min(self.own.len()));
+        self.stored.extend(self.batch.stored());
+        let durable = self.batch.finish();
+        self.keeper.written(durable);
+        Ok(())
+    }
+
+    fn append(&mut self) -> io::Result<()> {
+        let room = self.file_size;
+        let is_full = self
+            .file
+            .as_ref()
+            .is_some_and(|(file, _)| file.count > 0 && file.len + self.batch.bytes().len() as u64 > room);
+        if is_full || self.file.is_none() || self.keeper.must_rotate() {
+            self.rotate()?;
+        }
+        let Some((file, handle)) = &mut self.file else { return Err(io::Error::other("no file is open")) };
+        // What a failed append left behind goes first; until that works nothing is appended.
+        if handle.len()? != file.len {
+            handle.truncate(file.len)?;
+        }
+        handle.append(self.batch.bytes())
+    }
+
+    /// Opens the file for the next record and hands the full one to the keeper.
+    fn rotate(&mut self) -> io::Result<()> {
+        let mut file = WalFile::new(&self.wal, self.next_index);
+        let mut handle = self.disk.open_append(&file.path)?;
+        // A first try may have left something behind.
+        handle.truncate(0)?;
+        handle.append(&MAGIC)?;
+        file.len = MAGIC.len() as u64;
+        self.shelf.publish(&file);
+        let closed = self.file.take().map(|(file, _)| Closed { file, stored: self.settled() });
+        self.keeper.rotated(closed, file.path.clone());
+        self.file = Some((file, handle));
+        Ok(())
+    }
+
+    /// Per lane, the number up to which all is on record.
+    fn settled(&self) -> BTreeMap<u16, u64> {
+        let boot = self.stream.boot;
+        let settled = |(&lane, &stored): (&u16, &u64)| {
+            let open = self.gaps.first_of(boot, lane).map_or(u64::MAX, |first| first - 1);
+            (lane, stored.min(open))
+        };
+        self.stored.iter().map(settled).collect()
+    }
+
+    /// Gives the batch up: its records become exact gaps, its callers are refused, its own numbers are put back.
+    fn abandon(&mut self, cause: GapCause, why: &str) {
+        if let Some(first) = self.batch.own_first() {
+            self.numbers.rewind(first);
+        }
+        let (gaps, callers) = self.batch.abandon(self.stream.boot, cause);
+        self.desk.counts.lost.fetch_add(gaps.len() as u64, Ordering::Relaxed);
+        gaps.into_iter().for_each(|gap| self.gaps.add(gap));
+        for done in callers {
+            // Whoever waited may have given up; then nobody is left to be told.
+            drop(done.send(Err(AuditUnavailable(why.to_owned()))));
+        }
+    }
+
+    /// The last write: what is left, and that nothing follows.
+    fn close(&mut self) {
+        // The closing record comes after what is still in line.
+        let last = self.numbers.next() + (self.gaps.len() + self.own.len()) as u64;
+        self.stored.insert(OWN_LANE, last);
+        self.own.push(Own::Body(Body::StreamClose { lanes: self.stored.clone() }));
+        self.write_own(self.clock.now());
+        if let Err(error) = self.commit() {
+            tracing::error!(event = "ledger_close_failed", %error, "the ledger ends without a closing record");
+        }
+    }
+}
