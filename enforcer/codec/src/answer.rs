@@ -122,7 +122,7 @@ impl Answer {
 
     /// The values of one field, by its lower-case name.
     pub fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
-        self.headers().filter(move |(n, _)| *n == name).map(|(_, value)| value)
+        self.headers().named(name)
     }
 
     /// Appends the HTTP/1.1 head for the caller and says how its body must be written.

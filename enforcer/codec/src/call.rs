@@ -209,7 +209,7 @@ impl Call {
 
     /// The values of one field, by its lower-case name.
     pub fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
-        self.headers().filter(move |(n, _)| *n == name).map(|(_, value)| value)
+        self.headers().named(name)
     }
 
     /// The values of a field that a policy or a route reads, as text.

@@ -4,6 +4,8 @@
 
 mod authority;
 mod path;
+#[cfg(test)]
+mod tests;
 
 pub use authority::authority;
 pub use path::{Path, path};

@@ -116,17 +116,34 @@ enum Inner<'a> {
     Map(http::header::Iter<'a, HeaderValue>),
 }
 
+impl<'a> FieldIter<'a> {
+    /// The values of one name.
+    pub(crate) fn named(mut self, wanted: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
+        std::iter::from_fn(move || {
+            loop {
+                let (name, value) = self.next_raw()?;
+                if name == wanted.as_bytes() {
+                    return Some(value);
+                }
+            }
+        })
+    }
+
+    fn next_raw(&mut self) -> Option<(&'a [u8], &'a [u8])> {
+        match &mut self.0 {
+            Inner::Wire { head, table } => {
+                table.next().map(|field| (field.name.of(head), field.value.of(head)))
+            }
+            Inner::Map(map) => map.next().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())),
+        }
+    }
+}
+
 impl<'a> Iterator for FieldIter<'a> {
     type Item = (&'a str, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        match &mut self.0 {
-            Inner::Wire { head, table } => {
-                let field = table.next()?;
-                Some((str::from_utf8(field.name.of(head)).unwrap_or_default(), field.value.of(head)))
-            }
-            Inner::Map(map) => map.next().map(|(name, value)| (name.as_str(), value.as_bytes())),
-        }
+        self.next_raw().map(|(name, value)| (str::from_utf8(name).unwrap_or_default(), value))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -20,8 +20,7 @@ pub(super) fn build(
 ) -> Result<Inner, NotCanonical> {
     let http::request::Parts { method, uri, mut headers, .. } = parts;
     if method == Method::TRACE {
-        return Err(NotCanonical::bad("H1-05", "trace is not served"))
-            .map_err(|e| NotCanonical { status: 405, ..e });
+        return Err(NotCanonical::keeping("H1-05", 405, "trace is not served"));
     }
     if method.as_str().len() > h1::MAX_METHOD {
         return Err(NotCanonical::bad("H1-05", "the method is too long"));
@@ -165,7 +164,8 @@ fn path(
         }
         return Ok((Text::Static(""), Some(Upgrade::Connect)));
     }
-    if uri.scheme().is_none() {
+    // Without `:authority` the library drops a `:scheme` that it has checked.
+    if uri.scheme().is_none() && uri.authority().is_some() {
         return Err(NotCanonical::bad("HX-02", "`:scheme` is missing"));
     }
     let target = uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);

@@ -128,8 +128,10 @@ impl StartLine {
         const FORM: NotCanonical =
             NotCanonical::bad("H1-03", "the request line is not `method target HTTP/1.x`");
         let text = buffer.get(line.start..line.end).unwrap_or_default();
-        if text.contains(&b'\r') {
-            return Err(NotCanonical::bad("H1-01", "a bare cr"));
+        match memchr::memchr2(b'\r', b'\t', text).and_then(|at| text.get(at)) {
+            None => {}
+            Some(b'\r') => return Err(NotCanonical::bad("H1-01", "a bare cr")),
+            Some(_) => return Err(FORM),
         }
         let mut parts = text.split(|&byte| byte == b' ');
         let (Some(method), Some(target), version) = (parts.next(), parts.next(), parts.next()) else {
