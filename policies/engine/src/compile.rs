@@ -3,13 +3,13 @@
 
 mod entities;
 mod notes;
-mod policies;
-mod schema;
+pub(crate) mod policies;
+pub(crate) mod schema;
 mod text;
 
 use crate::{
     Action, AdminAction, Diagnostic, PrincipalKind, ResourceKind, Severity, Snapshot, SnapshotInput,
-    Versions, scope::ScopeIndex, snapshot::Parts, uid::cedar_uid,
+    Versions, schema::Declared, scope::ScopeIndex, snapshot::Parts, uid::cedar_uid,
 };
 use aws_lc_rs::digest::{Context, SHA256};
 use cedar_policy::Schema;
@@ -29,24 +29,30 @@ pub(crate) fn compile(input: SnapshotInput) -> Result<Snapshot, Vec<Diagnostic>>
     let broken = |cause: String| vec![Diagnostic::about("PC2011", &Arc::from("policies"), cause)];
     let thread = thread::Builder::new().name("policy-compile".to_owned()).stack_size(STACK_BYTES);
     let handle = thread.spawn(move || checked(input));
-    let result = match handle.map(thread::JoinHandle::join) {
+    match handle.map(thread::JoinHandle::join) {
         Ok(Ok(result)) => result,
         Ok(Err(_)) => Err(broken("the policy compiler failed on this input".to_owned())),
         Err(cause) => Err(broken(format!("no thread for the policy compiler: {cause}"))),
-    };
-    result.map_err(|mut found| {
-        found.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
-        found
-    })
+    }
 }
 
 fn checked(input: SnapshotInput) -> Result<Snapshot, Vec<Diagnostic>> {
-    let (schema, declared) = schema::build(&input.schema).map_err(|found| vec![found])?;
+    let (schema, declared) = schema::build(&input.schema).map_err(|found| vec![*found])?;
+    with_schema(schema, declared, input)
+}
+
+/// The rest of compilation, over a schema that is built already.
+pub(crate) fn with_schema(
+    schema: Schema,
+    declared: Declared,
+    input: SnapshotInput,
+) -> Result<Snapshot, Vec<Diagnostic>> {
     let mut found = Vec::new();
     let rules = policies::rules(&input.policies, &schema, &mut found);
     let entities = entities::build(&input.entities, &schema, &mut found);
     let (Some(entities), false) = (entities, found.iter().any(|finding| finding.severity == Severity::Error))
     else {
+        found.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         return Err(found);
     };
     let mut index = ScopeIndex::default();

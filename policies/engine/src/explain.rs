@@ -1,9 +1,20 @@
 //! Why a decision came out as it did, recomputed by stock Cedar from the record's own facts (EX1 to EX7).
 
-use crate::{Action, AdminContext, Effect, ErrorClass, OwnedFacts, Principal, Reason, Resource, Snapshot};
+mod expression;
+mod json;
+mod parts;
+mod terms;
+mod text;
+
+use crate::{
+    AccessRequest, Action, AdminContext, Decision, Effect, ErrorClass, OwnedFacts, Principal, PrincipalKind,
+    Reason, Resource, Snapshot,
+    rule::Rule,
+    stock::{self, Answer},
+};
 use base_ports::UnixTime;
-use serde_json::Value;
-use std::sync::Arc;
+use parts::Bench;
+use std::{cmp::Reverse, sync::Arc};
 
 /// The question behind a decision, owned.
 #[derive(Debug, Clone)]
@@ -76,6 +87,8 @@ pub struct Part {
     pub policy: String,
     /// What the request has, as Cedar; empty for a condition.
     pub request: String,
+    /// What the text shows of it: the policy's term where it matched, else the request's value.
+    pub shown: String,
 }
 
 /// What came of one part.
@@ -110,34 +123,106 @@ pub struct TextOptions {
     pub is_observed: bool,
 }
 
-/// Explains what `snapshot` says to that request.
+/// Permits that are taken apart, and those that are kept.
+const CANDIDATES: usize = 200;
+const KEPT: usize = 3;
+
+/// Explains what `snapshot` says to that request: the verdict again, by stock Cedar over the whole set, and for a
+/// default deny the permits that came nearest (EX3).
 #[must_use]
-pub fn explain(_snapshot: &Snapshot, _request: &RequestForExplain) -> Explanation {
+pub fn explain(snapshot: &Snapshot, request: &RequestForExplain) -> Explanation {
+    let access = AccessRequest {
+        principal: &request.principal,
+        action: request.action,
+        resource: &request.resource,
+        facts: &request.facts,
+        now: request.now,
+        extra: request.extra.as_ref(),
+    };
+    let answer = stock::judge(snapshot, &access).unwrap_or_else(Answer::refusal);
+    let decision = &answer.decision;
+    let recorded = request.recorded.filter(|recorded| !is_recomputable(decision, request, recorded.1));
+    let (effect, reason) = recorded.unwrap_or((decision.effect, decision.reason));
+    let is_policy_verdict = recorded.is_none();
+    let place = |id: &Arc<str>| snapshot.rule(id).map(PolicyPlace::of);
+    let message =
+        |id: &Arc<str>| answer.messages.iter().find(|(of, _)| of == id).map(|(_, text)| text.clone());
+    let errors = decision.errors.iter().filter(|_| is_policy_verdict);
     Explanation {
-        effect: Effect::Deny,
-        reason: Reason::NoPolicy,
-        is_same: None,
-        determining: Vec::new(),
-        errors: Vec::new(),
-        nearest: Vec::new(),
+        effect,
+        reason,
+        is_same: request
+            .recorded
+            .filter(|_| is_policy_verdict)
+            .map(|(_, recorded)| recorded == decision.reason),
+        determining: decision.determining.iter().filter(|_| is_policy_verdict).filter_map(place).collect(),
+        errors: errors
+            .filter_map(|e| Some((place(&e.policy)?, e.class, message(&e.policy).unwrap_or_default())))
+            .collect(),
+        nearest: if reason == Reason::NoPermit {
+            nearest(snapshot, &access, &request.facts)
+        } else {
+            Vec::new()
+        },
     }
 }
 
-impl Explanation {
-    /// The layout of EX1, ready to print.
-    #[must_use]
-    pub fn to_text(
-        &self,
-        _request: &RequestForExplain,
-        _snapshot: &Snapshot,
-        _options: &TextOptions,
-    ) -> String {
-        String::new()
-    }
+/// Whether policies alone gave the recorded reason, and the record holds all they read: it has neither the roles of a
+/// local user nor what issuance and publishing add to the context.
+fn is_recomputable(decision: &Decision, request: &RequestForExplain, recorded: Reason) -> bool {
+    let is_of_policies = matches!(
+        recorded,
+        Reason::Permit | Reason::NoPermit | Reason::Forbid | Reason::ForbidError | Reason::EntityMissing
+    );
+    let lacks_roles =
+        request.principal.kind() == PrincipalKind::LocalUser && request.principal.roles().is_empty();
+    let lacks_context = decision.reason == Reason::ContextIncomplete && request.extra.is_none();
+    is_of_policies && (recorded == decision.reason || !(lacks_roles || lacks_context))
+}
 
-    /// The document of EX7.
-    #[must_use]
-    pub fn to_json(&self, _snapshot: &Snapshot, _decision: Option<&str>) -> Value {
-        Value::Null
+/// The permits that differ in the fewest parts, best first.
+fn nearest(snapshot: &Snapshot, access: &AccessRequest<'_>, facts: &OwnedFacts) -> Vec<Nearest> {
+    let Ok(cast) = snapshot.cast(access) else { return Vec::new() };
+    let facts = facts.to_json();
+    let bench = Bench { snapshot, request: access, cast: &cast, facts: &facts };
+    let permits = snapshot.parts().rules.iter().filter(|rule| rule.is_permit());
+    let near = permits.filter(|rule| cast.triple.distance(&rule.scope) <= 1).take(CANDIDATES);
+    let mut ranked: Vec<(Rank, Nearest)> = near
+        .map(|rule| {
+            let parts = bench.parts(rule);
+            let rank = (rank(&parts), Reverse(rule.scope.specificity()), Arc::clone(&rule.id));
+            (rank, Nearest { place: PolicyPlace::of(rule), parts })
+        })
+        .collect();
+    ranked.sort_by(|a, b| a.0.cmp(&b.0));
+    ranked.truncate(KEPT);
+    ranked.into_iter().map(|(_, nearest)| nearest).collect()
+}
+
+type Rank = ((usize, usize), Reverse<u32>, Arc<str>);
+
+/// Number of failed parts, then resource before action before condition before principal.
+fn rank(parts: &[Part]) -> (usize, usize) {
+    const ORDER: [&str; 4] = ["resource", "action", "condition", "principal"];
+    let order = |part: &Part| ORDER.iter().position(|name| *name == part.name).unwrap_or(ORDER.len());
+    let count = parts::failures(parts).count();
+    (count, parts::failures(parts).map(order).max().unwrap_or_default())
+}
+
+impl Answer {
+    fn refusal(reason: Reason) -> Answer {
+        Answer { decision: Decision::refusal(reason), messages: Vec::new() }
+    }
+}
+
+impl PolicyPlace {
+    fn of(rule: &Rule) -> PolicyPlace {
+        PolicyPlace {
+            policy: Arc::clone(&rule.id),
+            effect: rule.effect,
+            file: Arc::clone(&rule.place.file),
+            line: rule.place.line,
+            owner: rule.notes.owner.clone(),
+        }
     }
 }

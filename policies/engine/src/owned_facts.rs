@@ -18,6 +18,8 @@ pub use json::FactsJsonError;
 pub struct OwnedFacts {
     connection: ConnectionFacts,
     request: Option<OwnedRequest>,
+    /// The query of the request spelled out again.
+    raw_query: Option<String>,
     rpc: Option<(String, String)>,
 }
 
@@ -42,15 +44,13 @@ pub struct OwnedRequest {
     pub media_type: Option<String>,
     /// Declared length of the body.
     pub length: Option<u64>,
-    /// The query spelled out again; kept in step by [`OwnedFacts::with_request`].
-    raw_query: Option<String>,
 }
 
 impl OwnedFacts {
     /// Facts of a connection, without a request.
     #[must_use]
     pub fn new(connection: ConnectionFacts) -> OwnedFacts {
-        OwnedFacts { connection, request: None, rpc: None }
+        OwnedFacts { connection, request: None, raw_query: None, rpc: None }
     }
 
     /// Facts of a peer on the local socket or of this process itself.
@@ -107,7 +107,7 @@ impl OwnedFacts {
     pub fn copy(facts: &dyn Facts, declared: &Declared) -> OwnedFacts {
         let request = facts.request().map(|view| copy_request(facts, view, declared));
         let rpc = facts.rpc().map(|(service, method)| (service.to_owned(), method.to_owned()));
-        let copied = OwnedFacts { connection: facts.connection().clone(), request: None, rpc };
+        let copied = OwnedFacts { rpc, ..OwnedFacts::new(facts.connection().clone()) };
         match request {
             Some(request) => copied.with_request(request),
             None => copied,
@@ -118,7 +118,7 @@ impl OwnedFacts {
     #[must_use]
     pub fn with_request(mut self, mut request: OwnedRequest) -> OwnedFacts {
         request.query_names.extend(request.query.keys().cloned());
-        request.raw_query = spell_query(&request);
+        self.raw_query = spell_query(&request);
         self.request = Some(request);
         self
     }
@@ -154,7 +154,7 @@ impl Facts for OwnedFacts {
             method: &request.method,
             host: &request.host,
             path: &request.path,
-            query: request.raw_query.as_deref(),
+            query: self.raw_query.as_deref(),
             media_type: request.media_type.as_deref(),
             length: request.length,
         })

@@ -124,10 +124,11 @@ pub(crate) struct Triple {
 }
 
 impl Triple {
-    pub(crate) fn matches(&self, scope: &Scope) -> bool {
-        self.principal.matches(&scope.principal)
-            && self.resource.matches(&scope.resource)
-            && self.action.matches_action(&scope.action)
+    /// How many of the three parts of a scope do not match.
+    pub(crate) fn distance(&self, scope: &Scope) -> usize {
+        usize::from(!self.principal.matches(&scope.principal))
+            + usize::from(!self.action.matches_action(&scope.action))
+            + usize::from(!self.resource.matches(&scope.resource))
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
 };
 use cedar_policy::{Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
 };
 
@@ -162,7 +162,9 @@ fn validate(
             draft_of(error.policy_id()).map(|draft| moved("PC2002", draft.source, &draft.chunk, error)),
         );
     }
-    for warning in result.validation_warnings() {
+    // What is wrong already needs no second word.
+    let wrong: HashSet<&PolicyId> = result.validation_errors().map(|error| error.policy_id()).collect();
+    for warning in result.validation_warnings().filter(|warning| !wrong.contains(warning.policy_id())) {
         let draft = draft_of(warning.policy_id());
         found.extend(draft.map(|draft| moved("PC2003", draft.source, &draft.chunk, warning).warning()));
     }
@@ -176,9 +178,12 @@ fn moved(
     error: &(impl miette::Diagnostic + ?Sized),
 ) -> Diagnostic {
     let label = error.labels().and_then(|mut labels| labels.next());
+    // A mark on the whole policy is shown at its effect.
     let (start, length) = match &label {
-        Some(label) => (chunk.range.start + label.offset(), label.len()),
-        None => (chunk.effect_at, "permit".len()),
+        Some(label) if label.offset() > 0 || label.len() < chunk.range.len().saturating_sub(1) => {
+            (chunk.range.start + label.offset(), label.len())
+        }
+        _ => (chunk.effect_at, "permit".len()),
     };
     let text = error.to_string();
     let mut found = Diagnostic::at(code, &source.file, &source.text, start, length, without_policy(&text));

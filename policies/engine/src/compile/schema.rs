@@ -6,10 +6,12 @@ use cedar_policy::{CedarSchemaError, Schema, SchemaFragment};
 use serde_json::Value;
 use std::{collections::BTreeSet, sync::Arc};
 
+type Checked<T> = Result<T, Box<Diagnostic>>;
+
 const CAP_BYTES: usize = 256 << 10;
 const CREDENTIALS: [&str; 5] = ["authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"];
 
-pub(crate) fn build(text: &SchemaText) -> Result<(Schema, Declared), Diagnostic> {
+pub(crate) fn build(text: &SchemaText) -> Checked<(Schema, Declared)> {
     let core_file: Arc<str> = "portcullis.cedarschema".into();
     let core = fragment(&core_file, &text.core)?;
     let site = fragment(&text.site_file, &text.site)?;
@@ -20,7 +22,7 @@ pub(crate) fn build(text: &SchemaText) -> Result<(Schema, Declared), Diagnostic>
     if let Some(name) = redefined(&core_json, &site_json) {
         let found =
             file.at_name("PC2005", &name, format!("`{name}` belongs to part 1 of the schema and is closed"));
-        return Err(found.help("choose another name, or a namespace of your own"));
+        return Err(found.help("choose another name, or a namespace of your own").into());
     }
     let declared = Declared {
         headers: file.names(&site_json, "SiteHeaders", Shape::TextSet)?,
@@ -31,38 +33,31 @@ pub(crate) fn build(text: &SchemaText) -> Result<(Schema, Declared), Diagnostic>
         if CREDENTIALS.contains(&&**name) {
             let found =
                 file.at_name("PC2006", name, format!("`{name}` carries credentials and cannot be declared"));
-            return Err(
-                found.help("policies and records never see credentials; judge the verified identity instead")
-            );
+            let help = "policies and records never see credentials; judge the verified identity instead";
+            return Err(found.help(help).into());
         }
         if name.chars().any(char::is_uppercase) {
-            return Err(file.at_name(
-                "PC2009",
-                name,
-                format!("header `{name}` must be written in lower case"),
-            ));
+            let message = format!("header `{name}` must be written in lower case");
+            return Err(file.at_name("PC2009", name, message).into());
         }
     }
     let schema = Schema::from_schema_fragments([core, site])
         .map_err(|e| at(&text.site_file, &text.site, "PC2009", &e))?;
     if !schema.is_complete() {
-        return Err(Diagnostic::about("PC2009", &text.site_file, "the schema leaves names `external`"));
+        return Err(Diagnostic::about("PC2009", &text.site_file, "the schema leaves names `external`").into());
     }
     Ok((schema, declared))
 }
 
-fn fragment(file: &Arc<str>, text: &str) -> Result<SchemaFragment, Diagnostic> {
+fn fragment(file: &Arc<str>, text: &str) -> Checked<SchemaFragment> {
     if text.len() > CAP_BYTES {
-        return Err(Diagnostic::about(
-            "PC2010",
-            file,
-            format!("{} bytes of schema; at most {CAP_BYTES}", text.len()),
-        ));
+        let message = format!("{} bytes of schema; at most {CAP_BYTES}", text.len());
+        return Err(Diagnostic::about("PC2010", file, message).into());
     }
     match SchemaFragment::from_cedarschema_str(text) {
         Ok((fragment, _warnings)) => Ok(fragment),
-        Err(CedarSchemaError::Parse(e)) => Err(at(file, text, "PC2009", &e)),
-        Err(e) => Err(at(file, text, "PC2009", &e)),
+        Err(CedarSchemaError::Parse(e)) => Err(at(file, text, "PC2009", &e).into()),
+        Err(e) => Err(at(file, text, "PC2009", &e).into()),
     }
 }
 
@@ -114,7 +109,7 @@ struct SiteFile<'a> {
 
 impl SiteFile<'_> {
     /// Attribute names of a record type; each must be optional and of that shape.
-    fn names(&self, site: &Value, kind: &str, shape: Shape) -> Result<BTreeSet<Arc<str>>, Diagnostic> {
+    fn names(&self, site: &Value, kind: &str, shape: Shape) -> Checked<BTreeSet<Arc<str>>> {
         let declared =
             site.pointer("/").and_then(|root| root.pointer("/commonTypes")).and_then(|types| types.get(kind));
         let Some(attributes) =
@@ -122,9 +117,8 @@ impl SiteFile<'_> {
         else {
             let help =
                 "the site part defines SiteHeaders, SiteQuery, SiteParams and SiteClaims, each a record";
-            return Err(self
-                .at_name("PC2009", kind, format!("type `{kind}` is missing or no record"))
-                .help(help));
+            let found = self.at_name("PC2009", kind, format!("type `{kind}` is missing or no record"));
+            return Err(found.help(help).into());
         };
         for (name, attribute) in attributes {
             let element = if shape == Shape::TextSet { attribute.get("element") } else { Some(attribute) };
@@ -134,7 +128,9 @@ impl SiteFile<'_> {
                 let wanted = if shape == Shape::TextSet { "Set<String>" } else { "String" };
                 let found =
                     self.at_name("PC2009", name, format!("`{name}` of `{kind}` is not an optional {wanted}"));
-                return Err(found.help(format!("write `\"{name}\"?: {wanted}`; not every request has it")));
+                return Err(found
+                    .help(format!("write `\"{name}\"?: {wanted}`; not every request has it"))
+                    .into());
             }
         }
         Ok(attributes.keys().map(|name| name.as_str().into()).collect())

@@ -156,14 +156,13 @@ mod tests {
     fn a_file_is_cut_at_the_end_of_each_policy() {
         let text = "// one; \n@id(\"a;\\\"b\") // x;\n@permit\npermit(principal, action, resource);\n\n forbid ( [{}] ) ; // end";
         let found = chunks(text);
+        let piece = |at: usize| text.get(found[at].range.clone()).unwrap();
         assert_eq!(found.len(), 2);
-        assert!(
-            text[found[0].range.clone()].starts_with("@id") && text[found[0].range.clone()].ends_with(");")
-        );
-        assert!(text[found[0].effect_at..].starts_with("permit(principal"));
+        assert!(piece(0).starts_with("@id") && piece(0).ends_with(");"));
+        assert!(text.get(found[0].effect_at..).unwrap().starts_with("permit(principal"));
         let names: Vec<_> = found[0].annotations.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["id", "permit"]);
-        assert_eq!(&text[found[1].range.clone()], "forbid ( [{}] ) ;");
+        assert_eq!(piece(1), "forbid ( [{}] ) ;");
         assert_eq!(found[1].depth, 3);
     }
 

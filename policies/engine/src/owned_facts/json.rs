@@ -133,7 +133,6 @@ impl<'a> Object<'a> {
             params: self.params()?,
             media_type: self.optional_text("media_type")?.map(str::to_owned),
             length: self.number("length")?,
-            ..OwnedRequest::default()
         })
     }
 

@@ -1,0 +1,216 @@
+//! Takes one policy apart: which of its parts hold for the request (EX2). A conjunct that only constrains principal,
+//! action or resource counts for that variable; every other one is a `condition`, judged by stock Cedar on its own.
+
+use super::{
+    Part, PartResult, expression,
+    terms::{VarTerm, cedar, conjuncts, words},
+};
+use crate::{
+    AccessRequest, Snapshot,
+    cast::{Cast, Stage},
+    context,
+    rule::Rule,
+    scope::Lineage,
+    stock,
+    walk::Reads,
+};
+use cedar_policy::{AuthorizationError, Authorizer, Policy, PolicySet};
+use serde_json::{Map, Value, json};
+
+/// Everything needed to judge parts.
+pub(crate) struct Bench<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) request: &'a AccessRequest<'a>,
+    pub(crate) cast: &'a Cast,
+    /// Facts as a document, to show the values that conditions compare.
+    pub(crate) facts: &'a Map<String, Value>,
+}
+
+impl Bench<'_> {
+    /// The parts of `rule` in order: three variables, then conditions, then what keeps it out of force.
+    pub(crate) fn parts(&self, rule: &Rule) -> Vec<Part> {
+        let json = rule.policy.to_json().unwrap_or_default();
+        let conditions = json.get("conditions").and_then(Value::as_array);
+        let mut of_variables: Vec<(String, VarTerm)> = Vec::new();
+        let mut others: Vec<Value> = Vec::new();
+        for condition in conditions.into_iter().flatten() {
+            let Some(body) = condition.get("body") else { continue };
+            if condition.get("kind").and_then(Value::as_str) == Some("unless") {
+                others.push(json!({ "!": { "arg": body } }));
+                continue;
+            }
+            for conjunct in conjuncts(body) {
+                match VarTerm::of_conjunct(conjunct) {
+                    Some((variable, term)) => of_variables.push((variable.to_owned(), term)),
+                    None => others.push(conjunct.clone()),
+                }
+            }
+        }
+        let triple = &self.cast.triple;
+        let scope = [
+            ("principal", VarTerm::of_scope(&rule.scope.principal), &triple.principal),
+            ("action", VarTerm::of_action(&rule.scope.action), &triple.action),
+            ("resource", VarTerm::of_scope(&rule.scope.resource), &triple.resource),
+        ];
+        let mut parts: Vec<Part> = Vec::new();
+        for (name, term, lineage) in scope {
+            let further = of_variables.iter().filter(|(variable, _)| variable == name).map(|(_, term)| term);
+            parts.push(variable(name, std::iter::once(&term).chain(further), lineage));
+        }
+        parts.extend(self.conditions(&others, rule));
+        parts.extend(not_in_force(rule, self.request));
+        parts
+    }
+
+    fn conditions(&self, conjuncts: &[Value], rule: &Rule) -> Vec<Part> {
+        let stage = self.snapshot.stage(self.cast, &rule.literals);
+        let mut is_reached = true;
+        let judge = |conjunct: &Value| {
+            let judged = match &stage {
+                Ok(stage) => self.condition(conjunct, stage),
+                Err(reason) => PartResult::Error(reason.sentence().to_owned()),
+            };
+            let result = match judged {
+                PartResult::Error(_) if !is_reached => PartResult::NotReached,
+                other => other,
+            };
+            is_reached &= matches!(result, PartResult::Matched);
+            let text = expression::to_text(conjunct);
+            Part { name: "condition", result, shown: text.clone(), policy: text, request: String::new() }
+        };
+        conjuncts.iter().map(judge).collect()
+    }
+
+    /// Asks stock Cedar whether this conjunct alone holds.
+    fn condition(&self, conjunct: &Value, stage: &Stage) -> PartResult {
+        let fault = |cause: &dyn std::fmt::Display| PartResult::Error(cause.to_string());
+        let policy = match Policy::from_json(None, probe(conjunct)) {
+            Ok(policy) => policy,
+            Err(cause) => return fault(&cause),
+        };
+        let policies = match PolicySet::from_policies([policy]) {
+            Ok(policies) => policies,
+            Err(cause) => return fault(&cause),
+        };
+        let declared = &self.snapshot.versions().declared;
+        let question = context::build(self.request, Reads::ALL, declared)
+            .and_then(|context| stock::question(stage, context));
+        let question = match question {
+            Ok(question) => question,
+            Err(reason) => return PartResult::Error(reason.sentence().to_owned()),
+        };
+        let answer = Authorizer::new().is_authorized(&question, &policies, &stage.entities);
+        if let Some(AuthorizationError::PolicyEvaluationError(error)) = answer.diagnostics().errors().next() {
+            return fault(error.inner());
+        }
+        match answer.decision() {
+            cedar_policy::Decision::Allow => PartResult::Matched,
+            cedar_policy::Decision::Deny => PartResult::Failed(self.values(conjunct)),
+        }
+    }
+
+    /// `connection.mtls is false`: the facts that a failed conjunct reads.
+    fn values(&self, conjunct: &Value) -> String {
+        let mut paths = Vec::new();
+        context_paths(conjunct, &mut paths);
+        paths.sort();
+        paths.dedup();
+        let shown = paths.iter().map(|path| {
+            let value = path.iter().try_fold(None, |at: Option<&Value>, name| {
+                let members = at.map_or(Some(self.facts), Value::as_object)?;
+                members.get(name).map(Some)
+            });
+            let value = value.flatten().map_or_else(|| "absent".to_owned(), Value::to_string);
+            format!("{} is {value}", path.join("."))
+        });
+        let text = shown.collect::<Vec<_>>().join(", ");
+        if text.is_empty() { "does not hold".to_owned() } else { text }
+    }
+}
+
+/// One variable against everything a policy says about it: the first term that fails, else the narrowest.
+fn variable<'a>(name: &'static str, terms: impl Iterator<Item = &'a VarTerm>, lineage: &Lineage) -> Part {
+    let terms: Vec<&VarTerm> = terms.filter(|term| **term != VarTerm::Any).collect();
+    let is_action = name == "action";
+    let request = cedar(&lineage.uid);
+    if let Some(failed) = terms.iter().find(|term| !term.matches(lineage)) {
+        return Part {
+            name,
+            result: PartResult::Failed(format!("policy names {}", failed.names(&lineage.uid))),
+            policy: failed.to_cedar(),
+            request,
+            shown: words(&lineage.uid, is_action),
+        };
+    }
+    let term = terms.last().copied().unwrap_or(&VarTerm::Any);
+    Part {
+        name,
+        result: PartResult::Matched,
+        policy: term.to_cedar(),
+        request,
+        shown: term.to_words(is_action),
+    }
+}
+
+/// EX3: shadow and expired permits take part and say so.
+fn not_in_force(rule: &Rule, request: &AccessRequest<'_>) -> Vec<Part> {
+    let part = |policy: String, why: String| Part {
+        name: "condition",
+        result: PartResult::Failed(why),
+        shown: policy.clone(),
+        policy,
+        request: String::new(),
+    };
+    let mut parts = Vec::new();
+    if let Some(expires) = rule.notes.expires.filter(|_| rule.is_expired(request.now)) {
+        let time = expires.to_string();
+        let day = time.split('T').next().unwrap_or_default();
+        parts.push(part(format!("@expires(\"{time}\")"), format!("expired {day}")));
+    }
+    if rule.notes.is_shadow {
+        parts.push(part("@mode(\"shadow\")".to_owned(), "a shadow policy, not in force".to_owned()));
+    }
+    parts
+}
+
+/// A permit with nothing but that condition.
+fn probe(conjunct: &Value) -> Value {
+    json!({
+        "effect": "permit",
+        "principal": { "op": "All" }, "action": { "op": "All" }, "resource": { "op": "All" },
+        "conditions": [{ "kind": "when", "body": conjunct }],
+    })
+}
+
+/// Paths below `context` that an expression reads, longest only.
+fn context_paths(node: &Value, paths: &mut Vec<Vec<String>>) {
+    if let Some(path) = context_path(node) {
+        paths.push(path);
+        return;
+    }
+    match node {
+        Value::Object(members) => members.values().for_each(|value| context_paths(value, paths)),
+        Value::Array(items) => items.iter().for_each(|item| context_paths(item, paths)),
+        _ => {}
+    }
+}
+
+fn context_path(node: &Value) -> Option<Vec<String>> {
+    let access = node.get(".").or_else(|| node.get("has"))?;
+    let left = access.get("left")?;
+    let mut path = match left.get("Var").and_then(Value::as_str) {
+        Some("context") => Vec::new(),
+        _ => context_path(left)?,
+    };
+    match access.get("attr")? {
+        Value::String(name) => path.push(name.clone()),
+        Value::Array(names) => path.extend(names.iter().filter_map(Value::as_str).map(str::to_owned)),
+        _ => return None,
+    }
+    Some(path)
+}
+
+/// The parts that keep the policy from applying.
+pub(crate) fn failures(parts: &[Part]) -> impl Iterator<Item = &Part> {
+    parts.iter().filter(|part| matches!(part.result, PartResult::Failed(_) | PartResult::Error(_)))
+}
