@@ -21,6 +21,11 @@ impl Span {
         Self { start: u32::try_from(start).unwrap_or(u32::MAX), len: u32::try_from(len).unwrap_or(0) }
     }
 
+    /// Where the range ends.
+    pub(crate) const fn end(self) -> u32 {
+        self.start.saturating_add(self.len)
+    }
+
     /// The bytes of the range; empty when it lies outside.
     pub(crate) fn of(self, buffer: &[u8]) -> &[u8] {
         let start = self.start as usize;
@@ -33,6 +38,15 @@ impl Span {
 pub(crate) struct Field {
     pub(crate) name: Span,
     pub(crate) value: Span,
+}
+
+impl Field {
+    /// True when name and value stand in the head with exactly `: ` between them.
+    fn is_printed_form(self, head: &[u8]) -> bool {
+        let colon = self.name.end();
+        let gap = Span { start: colon, len: self.value.start.saturating_sub(colon) };
+        gap.of(head) == b": "
+    }
 }
 
 /// The end-to-end fields of a message.
@@ -54,11 +68,7 @@ impl Fields {
     /// Prints `name: value` lines. Cookie crumbs of HTTP/2 become one line (RFC 9113 8.2.3).
     pub(crate) fn write_h1(&self, out: &mut BytesMut) {
         match self {
-            Self::Wire { head, table } => {
-                for field in table {
-                    put_field(out, field.name.of(head), field.value.of(head));
-                }
-            }
+            Self::Wire { head, table } => write_table(out, head, table),
             Self::Map(map) => {
                 for (name, value) in map {
                     if name != http::header::COOKIE {
@@ -151,6 +161,28 @@ impl<'a> Iterator for FieldIter<'a> {
             Inner::Wire { table, .. } => table.size_hint(),
             Inner::Map(map) => map.size_hint(),
         }
+    }
+}
+
+/// Prints the lines of a table. Neighbours that already stand in the head in the printed form, byte by byte,
+/// are copied in one piece; every other line is put together from its parts.
+fn write_table(out: &mut BytesMut, head: &Bytes, table: &[Field]) {
+    let mut fields = table.iter().peekable();
+    while let Some(first) = fields.next() {
+        if !first.is_printed_form(head) {
+            put_field(out, first.name.of(head), first.value.of(head));
+            continue;
+        }
+        let mut last = first;
+        // A name right after the CRLF of the last value: nothing was trimmed or left out in between.
+        while let Some(next) = fields.next_if(|next| {
+            next.name.start == last.value.end().saturating_add(2) && next.is_printed_form(head)
+        }) {
+            last = next;
+        }
+        let run = last.value.end().saturating_sub(first.name.start);
+        out.put_slice(Span { start: first.name.start, len: run }.of(head));
+        out.put_slice(b"\r\n");
     }
 }
 

@@ -98,31 +98,31 @@ pub(crate) enum Class {
 }
 
 impl Class {
-    /// The class of a lower-case request field name.
+    /// The class of a lower-case request field name. The length decides first, so most names cost one
+    /// comparison.
     pub(crate) fn of(name: &[u8]) -> Self {
-        match name {
-            b"host" => Self::Host,
-            b"accept" | b"user-agent" | b"cookie" | b"accept-encoding" | b"accept-language" => Self::Plain,
-            b"content-length" => Self::ContentLength,
-            b"content-type" => Self::ContentType,
-            b"connection" => Self::Connection,
-            b"transfer-encoding" => Self::TransferEncoding,
-            b"te" => Self::Te,
-            b"upgrade" => Self::Upgrade,
-            b"expect" => Self::Expect,
-            b"authorization" => Self::Single(1),
-            b"proxy-authorization" => Self::Single(2),
-            b"origin" => Self::Single(4),
-            b"grpc-timeout" => Self::GrpcTimeout,
-            b"sec-websocket-key" => Self::WebSocketKey,
-            b"sec-websocket-version" => Self::WebSocketVersion,
-            b"keep-alive"
-            | b"proxy-connection"
-            | b"trailer"
-            | b"http2-settings"
-            | b"x-http-method-override"
-            | b"x-http-method"
-            | b"x-method-override" => Self::Dropped,
+        match name.len() {
+            2 if name == b"te" => Self::Te,
+            4 if name == b"host" => Self::Host,
+            6 if name == b"expect" => Self::Expect,
+            6 if name == b"origin" => Self::Single(4),
+            7 if name == b"upgrade" => Self::Upgrade,
+            7 if name == b"trailer" => Self::Dropped,
+            10 if name == b"connection" => Self::Connection,
+            10 if name == b"keep-alive" => Self::Dropped,
+            12 if name == b"content-type" => Self::ContentType,
+            12 if name == b"grpc-timeout" => Self::GrpcTimeout,
+            13 if name == b"authorization" => Self::Single(1),
+            13 if name == b"x-http-method" => Self::Dropped,
+            14 if name == b"content-length" => Self::ContentLength,
+            14 if name == b"http2-settings" => Self::Dropped,
+            16 if name == b"proxy-connection" => Self::Dropped,
+            17 if name == b"transfer-encoding" => Self::TransferEncoding,
+            17 if name == b"sec-websocket-key" => Self::WebSocketKey,
+            17 if name == b"x-method-override" => Self::Dropped,
+            19 if name == b"proxy-authorization" => Self::Single(2),
+            21 if name == b"sec-websocket-version" => Self::WebSocketVersion,
+            22 if name == b"x-http-method-override" => Self::Dropped,
             _ if is_reserved(name) => Self::Dropped,
             _ => Self::Plain,
         }

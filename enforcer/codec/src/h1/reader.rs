@@ -146,14 +146,31 @@ fn name_flaw(line: &[u8]) -> NotCanonical {
 }
 
 /// The lower-case form of a token byte (RFC 9110 5.6.2); 0 for every other byte.
-pub(crate) const fn lower_token(byte: u8) -> u8 {
-    match byte {
-        b'A'..=b'Z' => byte | 0x20,
-        b'a'..=b'z' | b'0'..=b'9' => byte,
-        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|'
-        | b'~' => byte,
-        _ => 0,
+pub(crate) fn lower_token(byte: u8) -> u8 {
+    TOKENS.get(usize::from(byte)).copied().unwrap_or(0)
+}
+
+static TOKENS: [u8; 256] = tokens();
+
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "INVARIANT: at < 256, at build time"
+)]
+const fn tokens() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut at = 0;
+    while at < table.len() {
+        let byte = at as u8;
+        table[at] = match byte {
+            b'A'..=b'Z' => byte | 0x20,
+            b'a'..=b'z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' => byte,
+            b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~' => byte,
+            _ => 0,
+        };
+        at += 1;
     }
+    table
 }
 
 /// The first control byte other than HTAB, eight bytes at a time.

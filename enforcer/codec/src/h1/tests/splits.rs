@@ -96,7 +96,11 @@ proptest! {
         path in "(/[a-zA-Z0-9._~!$&'()*+,:@=-]{1,6}){1,4}/?",
         query in proptest::option::of("[a-z0-9=&%?/:]{0,12}"),
         host in "[a-z]{1,5}([.][a-z]{1,5}){0,2}(:8443)?",
-        fields in proptest::collection::vec(("x-[a-z]{1,6}", "[!-~]([ -~]{0,10}[!-~])?"), 0..6),
+        fields in proptest::collection::vec(
+            ("x-[a-z]{1,6}", "[!-~]([ -~]{0,10}[!-~])?|", prop_oneof![3 => Just((" ", "")), 1 => Just((" \t", " ")),
+             1 => Just(("", "")), 1 => Just(("\t", "\t")), 1 => Just((" ", " "))], any::<bool>()),
+            0..6,
+        ),
         length in proptest::option::of(any::<u32>()),
     ) {
         prop_assume!(!matches!(method.as_str(), "TRACE" | "CONNECT"));
@@ -107,8 +111,13 @@ proptest! {
             text.push_str(query);
         }
         text.push_str(&format!(" HTTP/1.1\r\nHost: {host}\r\n"));
-        for (name, value) in &fields {
-            text.push_str(&format!("{}: \t{value} \r\n", name.to_uppercase()));
+        let mut expected = text.clone();
+        for (name, value, (before, after), dropped) in &fields {
+            text.push_str(&format!("{}:{before}{value}{after}\r\n", name.to_uppercase()));
+            if *dropped {
+                text.push_str("Portcullis-Peer: forged\r\n");
+            }
+            expected.push_str(&format!("{name}: {value}\r\n"));
         }
         match length {
             Some(length) => text.push_str(&format!("Content-Length: {length}\r\n\r\n")),
@@ -119,6 +128,11 @@ proptest! {
         prop_assert_eq!((call.path(), call.query()), (path.as_str(), query.as_deref()));
         let mut printed = BytesMut::new();
         call.write_h1(&mut printed, &[]);
+        expected.push_str(&match length {
+            Some(length) => format!("content-length: {length}\r\n\r\n"),
+            None => "transfer-encoding: chunked\r\n\r\n".to_owned(),
+        });
+        prop_assert_eq!(String::from_utf8_lossy(&printed), expected.replacen("Host", "host", 1));
         let (again, _, rest) = request(&printed).unwrap();
         prop_assert_eq!(show(&call), show(&again));
         prop_assert!(rest.is_empty());
