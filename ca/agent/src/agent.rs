@@ -50,7 +50,12 @@ pub struct AgentStatus {
 
 impl Agent {
     /// Starts to follow `upstream`.
-    pub fn start(upstream: Arc<dyn Upstream>, clock: Arc<dyn Clock>, rng: Arc<dyn Rng>, tasks: &Tasks) -> Arc<Self> {
+    pub fn start(
+        upstream: Arc<dyn Upstream>,
+        clock: Arc<dyn Clock>,
+        rng: Arc<dyn Rng>,
+        tasks: &Tasks,
+    ) -> Arc<Self> {
         Self::start_with(upstream, clock, rng, tasks, TICK)
     }
 
@@ -63,7 +68,7 @@ impl Agent {
     ) -> Arc<Self> {
         let mut changed = upstream.changed();
         changed.mark_unchanged();
-        let mut cache = Cache::new(upstream.entries(), upstream.bundle());
+        let cache = Cache::new(upstream.entries(), upstream.bundle());
         let (publish, states) = watch::channel(Arc::new(cache.state()));
         let work = Work { upstream, changed, cache, publish, clock: Arc::clone(&clock), rng, tick };
         Arc::new(Self { states, clock, task: tasks.spawn("agent", work.run()) })

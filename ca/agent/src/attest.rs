@@ -97,11 +97,7 @@ impl Caller {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn own() -> Caller {
-        let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-        Caller::pin(uid, gid, Some(std::process::id().cast_signed()))
-    }
+    use crate::testing::own_caller as own;
 
     fn has(selectors: &[Selector], text: &str) -> bool {
         selectors.contains(&Selector::parse(text).unwrap())

@@ -53,7 +53,8 @@ enum Step {
 
 impl Cache {
     pub(crate) fn new(entries: Vec<AgentEntry>, bundle: Arc<Bundle>) -> Self {
-        let mut cache = Self { items: BTreeMap::new(), bundle, latest: UnixTime::from_nanos(i64::MIN), dirty: true };
+        let mut cache =
+            Self { items: BTreeMap::new(), bundle, latest: UnixTime::from_nanos(i64::MIN), dirty: true };
         cache.take_entries(entries);
         cache
     }
@@ -79,7 +80,8 @@ impl Cache {
     /// Entries whose signing is to begin now, at most `room` of them: those without SVID first, then the oldest.
     pub(crate) fn take_due(&mut self, now: Now, room: usize) -> Vec<Arc<AgentEntry>> {
         let wall = self.judge(now.wall);
-        let mut due: Vec<&mut Item> = self.items.values_mut().filter(|item| item.step.left(now, wall).is_zero()).collect();
+        let mut due: Vec<&mut Item> =
+            self.items.values_mut().filter(|item| item.step.left(now, wall).is_zero()).collect();
         due.sort_by_key(|item| item.held.as_ref().map(|held| held.svid.not_after));
         let start = |item: &mut Item| {
             item.step = Step::Signing;
@@ -89,7 +91,13 @@ impl Cache {
     }
 
     /// The answer to a signing that [`Cache::take_due`] began.
-    pub(crate) fn signed(&mut self, entry: &Arc<AgentEntry>, answer: Result<X509Svid, IssueError>, now: Now, jitter: u64) {
+    pub(crate) fn signed(
+        &mut self,
+        entry: &Arc<AgentEntry>,
+        answer: Result<X509Svid, IssueError>,
+        now: Now,
+        jitter: u64,
+    ) {
         let wall = self.judge(now.wall);
         let Some(item) = self.items.get_mut(&entry.id) else { return };
         if item.step != Step::Signing || !item.asked_for(entry) {

@@ -4,7 +4,7 @@
 //! parse; a message replaces everything that came before it (WA-03, WA-04).
 
 mod address;
-mod der;
+pub(crate) mod der;
 
 use std::{collections::HashSet, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -199,7 +199,8 @@ impl TryFrom<X509svidResponse> for X509Context {
         for message in answer.svids {
             add_bundle(&mut bundles, &message.spiffe_id, &message.bundle)?;
             // The first of equal hints counts, the others have none (WA-07).
-            let hint = (!message.hint.is_empty() && hints.insert(message.hint.clone())).then(|| message.hint.clone());
+            let hint = (!message.hint.is_empty() && hints.insert(message.hint.clone()))
+                .then(|| message.hint.clone());
             svids.push(svid_of(&message)?.with_hint(hint));
         }
         for (id, bundle) in &answer.federated_bundles {

@@ -4,6 +4,11 @@
 //! Made with protox 0.9 and tonic-prost-build 0.14 (`bytes(".")`, `btree_map(".")`, `build_transport(false)`, no
 //! `Debug` for messages that carry keys or tokens). CONTRIBUTING.md tells how to make it again.
 
+use std::fmt;
+
+#[cfg(test)]
+mod golden;
+
 #[rustfmt::skip]
 #[allow(missing_docs, unreachable_pub, dead_code, clippy::all, clippy::allow_attributes_without_reason, reason = "generated")]
 pub(crate) mod messages;
@@ -19,19 +24,23 @@ pub(crate) mod server;
 /// The same service as a file descriptor set, for server reflection (WE-06).
 pub(crate) const DESCRIPTORS: &[u8] = include_bytes!("generated/workload.binpb");
 
-use std::fmt;
-
 /// Says whose it is; never the key.
 impl fmt::Debug for messages::X509svid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("X509svid").field("spiffe_id", &self.spiffe_id).field("hint", &self.hint).finish_non_exhaustive()
+        f.debug_struct("X509svid")
+            .field("spiffe_id", &self.spiffe_id)
+            .field("hint", &self.hint)
+            .finish_non_exhaustive()
     }
 }
 
 /// Says whose it is; never the token.
 impl fmt::Debug for messages::Jwtsvid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Jwtsvid").field("spiffe_id", &self.spiffe_id).field("hint", &self.hint).finish_non_exhaustive()
+        f.debug_struct("Jwtsvid")
+            .field("spiffe_id", &self.spiffe_id)
+            .field("hint", &self.hint)
+            .finish_non_exhaustive()
     }
 }
 

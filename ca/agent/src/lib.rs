@@ -17,6 +17,8 @@ mod issue;
 pub mod rotate;
 mod service;
 mod state;
+#[cfg(test)]
+mod testing;
 mod upstream;
 
 pub use agent::{Agent, AgentStatus};

@@ -22,7 +22,8 @@ use crate::{
         DESCRIPTORS,
         messages::{
             JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
-            ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
+            ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest,
+            X509svidResponse,
         },
         server::spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer},
     },
@@ -51,12 +52,15 @@ fn require_header(request: Request<()>) -> Result<Request<()>, Status> {
     let mut values = request.metadata().get_all(HEADER).into_iter();
     match (values.next(), values.next()) {
         (Some(value), None) if value.as_bytes() == HEADER_VALUE => Ok(request),
-        _ => Err(Status::invalid_argument("security header missing from request: `workload.spiffe.io: true`")),
+        _ => {
+            Err(Status::invalid_argument("security header missing from request: `workload.spiffe.io: true`"))
+        }
     }
 }
 
 fn with_reflection(routes: Routes) -> Routes {
-    let configure = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    let configure =
+        || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
     match (configure().build_v1(), configure().build_v1alpha()) {
         (Ok(newer), Ok(older)) => routes.add_service(newer).add_service(older),
         (Err(error), _) | (_, Err(error)) => {
@@ -73,7 +77,7 @@ struct WorkloadApi {
 }
 
 impl WorkloadApi {
-    fn watch<M: Clone + PartialEq + Send + 'static>(
+    fn watch<M: Clone + PartialEq + Send + Sync + 'static>(
         &self,
         caller: Option<&Caller>,
         render: watcher::Render<M>,
@@ -127,3 +131,6 @@ impl SpiffeWorkloadApi for WorkloadApi {
 fn no_jwt() -> Status {
     Status::unimplemented("the JWT profile is not served")
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,11 +64,7 @@ pub(crate) enum View<M> {
 
 impl State {
     pub(crate) fn new(served: Vec<Arc<Served>>, bundle: &Bundle) -> Self {
-        Self {
-            served,
-            domain: bundle.trust_domain.id().to_string(),
-            bundle: bundle.to_der().into(),
-        }
+        Self { served, domain: bundle.trust_domain.id().to_string(), bundle: bundle.to_der().into() }
     }
 
     pub(crate) fn served(&self) -> &[Arc<Served>] {
@@ -124,7 +120,10 @@ impl State {
             let hint = served.entry.hint.as_str();
             let unique = hint.is_empty() || (hint.len() <= HINT_BYTES && hints.insert(hint));
             if !unique {
-                tracing::warn!(entry = served.entry.id, "hint is too long or already used by an older entry; left out");
+                tracing::warn!(
+                    entry = served.entry.id,
+                    "hint is too long or already used by an older entry; left out"
+                );
             }
             if let Some(resource) = served.resource.as_ref().filter(|resource| resource.not_after > now) {
                 let hint = if unique { hint } else { "" };

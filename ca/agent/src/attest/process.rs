@@ -4,7 +4,7 @@
 //! the number by then. With the start time it is checked before and after each reading (WL-01). Called by `attest`;
 //! refuses what it cannot read completely.
 
-use std::{fs::File, io, io::Read as _, os::fd::OwnedFd, os::unix::ffi::OsStrExt as _};
+use std::{fs::File, io, io::Read as _, os::fd::OwnedFd};
 
 use rustix::{
     fs::{AtFlags, Mode, OFlags},
@@ -102,8 +102,8 @@ impl Process {
         if self.start()? != self.started {
             return Err(changed("start time"));
         }
-        let (effective, groups) =
-            parse_status(&self.read("status")?).ok_or(ProcessError::Malformed { pid: self.pid, file: "status" })?;
+        let (effective, groups) = parse_status(&self.read("status")?)
+            .ok_or(ProcessError::Malformed { pid: self.pid, file: "status" })?;
         if effective != uid {
             return Err(changed("user"));
         }
@@ -119,7 +119,8 @@ impl Process {
         let Ok(path) = std::str::from_utf8(link.as_bytes()) else { return Ok(None) };
         let shown = std::path::Path::new(path);
         let same = shown.is_absolute()
-            && rustix::fs::stat(shown).is_ok_and(|file| (file.st_dev, file.st_ino) == (running.st_dev, running.st_ino));
+            && rustix::fs::stat(shown)
+                .is_ok_and(|file| (file.st_dev, file.st_ino) == (running.st_dev, running.st_ino));
         Ok(same.then(|| path.to_owned()))
     }
 
@@ -136,9 +137,10 @@ impl Process {
         let descriptor = rustix::fs::openat(&self.directory, file, flags, Mode::empty())
             .map_err(|errno| failure(self.pid, file, errno))?;
         let mut bytes = Vec::new();
-        File::from(descriptor).take(FILE_LIMIT).read_to_end(&mut bytes).map_err(|error| {
-            failure(self.pid, file, Errno::from_io_error(&error).unwrap_or(Errno::IO))
-        })?;
+        File::from(descriptor)
+            .take(FILE_LIMIT)
+            .read_to_end(&mut bytes)
+            .map_err(|error| failure(self.pid, file, Errno::from_io_error(&error).unwrap_or(Errno::IO)))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
@@ -171,7 +173,8 @@ fn parse_stat(text: &str) -> Option<(char, u64)> {
 
 /// Effective user id and supplementary groups.
 fn parse_status(text: &str) -> Option<(u32, Vec<u32>)> {
-    let numbers = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::split_ascii_whitespace);
+    let numbers =
+        |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::split_ascii_whitespace);
     let effective = numbers("Uid:")?.nth(1)?.parse().ok()?;
     let groups = numbers("Groups:")?.map(|number| number.parse().ok()).collect::<Option<_>>()?;
     Some((effective, groups))
@@ -181,7 +184,8 @@ fn parse_status(text: &str) -> Option<(u32, Vec<u32>)> {
 mod tests {
     use super::*;
 
-    const STAT: &str = "7 (a) b) (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 1000 2000 18446744073709551615";
+    const STAT: &str =
+        "7 (a) b) (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 1000 2000 18446744073709551615";
 
     #[test]
     fn wl_01_a_program_name_with_parentheses_does_not_shift_the_start_time() {

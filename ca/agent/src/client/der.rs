@@ -80,7 +80,9 @@ mod tests {
         match length {
             0..=0x7f => bytes.push(u8::try_from(length).unwrap()),
             0x80..=0xff => bytes.extend([0x81, u8::try_from(length).unwrap()]),
-            _ => bytes.extend([0x82, u8::try_from(length >> 8).unwrap(), u8::try_from(length & 0xff).unwrap()]),
+            _ => {
+                bytes.extend([0x82, u8::try_from(length >> 8).unwrap(), u8::try_from(length & 0xff).unwrap()])
+            }
         }
         bytes.extend(content);
         bytes
@@ -95,7 +97,9 @@ mod tests {
         assert_eq!(split(&[0x30]), Err(DerError::Truncated { at: 0 }));
         assert_eq!(split(&[0x30, 2, 1]), Err(DerError::Truncated { at: 0 }));
         assert_eq!(split(&[0x30, 0x82, 1]), Err(DerError::Truncated { at: 0 }));
-        for odd in [&[0x30, 0x80][..], &[0x30, 0x81, 0x7f], &[0x30, 0x82, 0, 0x80], &[0x30, 0x85, 1, 0, 0, 0, 0]] {
+        for odd in
+            [&[0x30, 0x80][..], &[0x30, 0x81, 0x7f], &[0x30, 0x82, 0, 0x80], &[0x30, 0x85, 1, 0, 0, 0, 0]]
+        {
             assert_eq!(split(odd), Err(DerError::Length { at: 0 }));
         }
         assert_eq!(split(&[0x30, 0x84, 0xff, 0xff, 0xff, 0xff]), Err(DerError::Truncated { at: 0 }));

@@ -20,7 +20,8 @@ use crate::{
 };
 
 /// How an own CSR gets signed.
-pub type SignOwn = Arc<dyn Fn(Vec<u8>) -> BoxFuture<'static, Result<SignedChain, UpstreamError>> + Send + Sync>;
+pub type SignOwn =
+    Arc<dyn Fn(Vec<u8>) -> BoxFuture<'static, Result<SignedChain, UpstreamError>> + Send + Sync>;
 
 /// The longest sleep, so that a jump of the wall clock is seen.
 const TICK: Duration = Duration::from_secs(1);
@@ -85,7 +86,14 @@ impl Work {
     async fn run(mut self) {
         let mut failures = 0_u32;
         loop {
-            let wait = match issue(&self.id, &self.dns_names, |csr| (self.sign)(csr), || self.clock.now().wall).await {
+            let wait = match issue(
+                &self.id,
+                &self.dns_names,
+                |csr| (self.sign)(csr),
+                || self.clock.now().wall,
+            )
+            .await
+            {
                 Ok(svid) => {
                     failures = 0;
                     self.accept(Arc::new(svid))
@@ -121,7 +129,7 @@ impl Work {
     }
 
     /// Sleeps in short steps, withdrawing the SVID in the step in which it expires.
-    async fn wait(&self, wait: Wait) {
+    async fn wait(&mut self, wait: Wait) {
         let begun = self.clock.now();
         loop {
             let now = self.clock.now();

@@ -64,7 +64,8 @@ mod tests {
     #[test]
     fn threat_wa5_all_users_together_are_bounded() {
         let streams = Streams::default();
-        let held: Vec<_> = (0..IN_ALL).filter_map(|n| streams.admit(u32::try_from(n / 50).unwrap()).ok()).collect();
+        let held: Vec<_> =
+            (0..IN_ALL).filter_map(|n| streams.admit(u32::try_from(n / 50).unwrap()).ok()).collect();
         assert_eq!(held.len(), IN_ALL);
         assert_eq!(streams.admit(9_999).unwrap_err().code(), tonic::Code::ResourceExhausted);
     }

@@ -33,12 +33,21 @@ pub(crate) struct Watcher<M> {
     caller: Caller,
     render: Render<M>,
     last: Option<M>,
+    patience: Duration,
     _permit: StreamPermit,
 }
 
-impl<M: Clone + PartialEq + Send + 'static> Watcher<M> {
+impl<M: Clone + PartialEq + Send + Sync + 'static> Watcher<M> {
     pub(crate) fn new(agent: Arc<Agent>, caller: Caller, render: Render<M>, permit: StreamPermit) -> Self {
-        Self { states: agent.states(), agent, caller, render, last: None, _permit: permit }
+        Self {
+            states: agent.states(),
+            agent,
+            caller,
+            render,
+            last: None,
+            patience: PATIENCE,
+            _permit: permit,
+        }
     }
 
     pub(crate) fn into_stream(self) -> BoxStream<'static, Result<M, Status>> {
@@ -57,7 +66,7 @@ impl<M: Clone + PartialEq + Send + 'static> Watcher<M> {
                 View::Complete(message) => Some(message),
                 View::Pending(Some(message)) if self.last.is_some() => Some(message),
                 View::Pending(message) => {
-                    let wait = patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
+                    let wait = patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
                     if wait.is_elapsed() { Some(message.ok_or_else(no_answer)?) } else { None }
                 }
                 View::Denied => return Err(self.denied()),
@@ -126,7 +135,12 @@ impl<M: Clone + PartialEq + Send + 'static> Watcher<M> {
     }
 
     fn too_large(&self, entries: usize) -> Status {
-        tracing::error!(uid = self.caller.uid(), pid = self.caller.pid(), entries, "too many identities for one answer");
+        tracing::error!(
+            uid = self.caller.uid(),
+            pid = self.caller.pid(),
+            entries,
+            "too many identities for one answer"
+        );
         Status::resource_exhausted("more identities than one answer can hold")
     }
 }
@@ -137,4 +151,32 @@ fn no_answer() -> Status {
 
 fn stopping() -> Status {
     Status::unavailable("the agent is stopping")
+}
+
+#[cfg(test)]
+mod tests {
+    use base_ports::task::Tasks;
+
+    use super::*;
+    use crate::{
+        service::limits::Streams,
+        testing::{FakeAuthority, entry, own_caller},
+    };
+
+    #[tokio::test]
+    async fn an_authority_that_never_answers_is_told_as_unavailable_after_a_while() {
+        let authority = FakeAuthority::start(vec![entry("a", "/a", 1)]);
+        authority.keep_silent();
+        let tasks = Tasks::new("test");
+        let permit = Streams::default().admit(0).unwrap();
+        let mut watcher = Watcher::new(authority.agent(&tasks), own_caller(), State::x509, permit);
+        watcher.patience = Duration::from_millis(50);
+
+        let status = watcher.next().await.unwrap_err();
+
+        assert_eq!(
+            (status.code(), status.message()),
+            (tonic::Code::Unavailable, "the authority has not answered yet")
+        );
+    }
 }

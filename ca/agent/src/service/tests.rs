@@ -1,0 +1,449 @@
+//! The Workload API over a real Unix socket, as a workload sees it.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use base_ports::task::Tasks;
+use ca_identity::Selector;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use prost::Message as _;
+use tokio::net::{UnixListener, UnixStream};
+use tonic::{
+    Code, Status, Streaming,
+    metadata::MetadataMap,
+    transport::{Channel, Endpoint},
+};
+
+use super::*;
+use crate::{
+    client::{WorkloadClient, X509Context, der},
+    generated::client::spiffe_workload_api_client::SpiffeWorkloadApiClient,
+    state::View,
+    testing::{FakeAuthority, entry, noon, own_caller, own_selector},
+    upstream::AgentEntry,
+};
+
+/// A served agent in a directory of its own.
+struct Host {
+    authority: Arc<FakeAuthority>,
+    agent: Arc<Agent>,
+    path: PathBuf,
+    _tasks: Tasks,
+    _directory: tempfile::TempDir,
+}
+
+impl Host {
+    async fn start(entries: Vec<AgentEntry>) -> Self {
+        Self::over(FakeAuthority::start(entries)).await
+    }
+
+    async fn over(authority: Arc<FakeAuthority>) -> Self {
+        let tasks = Tasks::new("test");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("workload.sock");
+        let agent = authority.agent(&tasks);
+        let listener = UnixListener::bind(&path).unwrap();
+        tasks.spawn("serve", serve(listener, workload_api(Arc::clone(&agent))));
+        Self { authority, agent, path, _tasks: tasks, _directory: directory }
+    }
+
+    fn address(&self) -> String {
+        format!("unix://{}", self.path.display())
+    }
+
+    async fn client(&self) -> WorkloadClient {
+        WorkloadClient::connect(&self.address()).await.unwrap()
+    }
+
+    /// Without anything that our client adds.
+    async fn raw(&self) -> SpiffeWorkloadApiClient<Channel> {
+        SpiffeWorkloadApiClient::new(self.channel().await)
+    }
+
+    async fn channel(&self) -> Channel {
+        let path = self.path.clone();
+        let connect = tower::service_fn(move |_| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        Endpoint::from_static("http://localhost").connect_with_connector(connect).await.unwrap()
+    }
+
+    async fn x509(&self) -> Streaming<X509svidResponse> {
+        self.raw().await.fetch_x509svid(with_header(X509svidRequest {})).await.unwrap().into_inner()
+    }
+
+    async fn bundles(&self) -> Streaming<X509BundlesResponse> {
+        self.raw().await.fetch_x509_bundles(with_header(X509BundlesRequest {})).await.unwrap().into_inner()
+    }
+}
+
+async fn serve(listener: UnixListener, routes: Routes) {
+    let tasks = Tasks::new("connections");
+    while let Ok((stream, _)) = listener.accept().await {
+        let peer = stream.peer_cred().unwrap();
+        let caller = Caller::pin(peer.uid(), peer.gid(), peer.pid());
+        let routes = routes.clone();
+        let service = tower::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(caller.clone());
+            tower::ServiceExt::oneshot(routes.clone(), request)
+        });
+        tasks.spawn("connection", async move {
+            let server = auto::Builder::new(TokioExecutor::new()).http2_only();
+            let served =
+                server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).await;
+            drop(served);
+        });
+    }
+}
+
+fn with_header<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("workload.spiffe.io", "true".parse().unwrap());
+    request
+}
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), what).await.expect("it did not happen in time")
+}
+
+async fn next<M>(stream: &mut Streaming<M>) -> Result<M, Status> {
+    soon(stream.message()).await.map(|message| message.expect("the stream ended without status"))
+}
+
+fn ids(context: &X509Context) -> Vec<String> {
+    context.svids.iter().map(|svid| svid.id.path().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn we_02_the_security_header_must_be_there_once_and_exactly() {
+    let host = Host::start(vec![entry("a", "/a", 1)]).await;
+    let with = |values: &[&'static str]| {
+        let mut request = Request::new(X509svidRequest {});
+        for value in values {
+            let value = http::HeaderValue::from_static(value);
+            let mut headers = std::mem::take(request.metadata_mut()).into_headers();
+            headers.append("workload.spiffe.io", value);
+            *request.metadata_mut() = MetadataMap::from_headers(headers);
+        }
+        request
+    };
+    for values in
+        [&[][..], &["True"], &[" true"], &["true "], &["false"], &[""], &["true", "true"], &["true", "x"]]
+    {
+        let answer = host.raw().await.fetch_x509svid(with(values)).await;
+        assert_eq!(answer.unwrap_err().code(), Code::InvalidArgument, "{values:?}");
+    }
+    assert!(host.raw().await.fetch_x509svid(with(&["true"])).await.is_ok());
+}
+
+#[tokio::test]
+async fn threat_wa1_no_call_of_the_service_works_without_the_header() {
+    let host = Host::start(vec![entry("a", "/a", 1)]).await;
+    let mut raw = host.raw().await;
+    let codes = [
+        raw.fetch_x509_bundles(X509BundlesRequest {}).await.unwrap_err().code(),
+        raw.fetch_jwtsvid(JwtsvidRequest::default()).await.unwrap_err().code(),
+        raw.fetch_jwt_bundles(JwtBundlesRequest {}).await.unwrap_err().code(),
+        raw.validate_jwtsvid(ValidateJwtsvidRequest::default()).await.unwrap_err().code(),
+    ];
+    assert_eq!(codes, [Code::InvalidArgument; 4]);
+}
+
+#[tokio::test]
+async fn wa_01_the_jwt_profile_is_switched_off_as_unimplemented() {
+    let host = Host::start(vec![entry("a", "/a", 1)]).await;
+    let mut raw = host.raw().await;
+    let codes = [
+        raw.fetch_jwtsvid(with_header(JwtsvidRequest::default())).await.unwrap_err().code(),
+        raw.fetch_jwt_bundles(with_header(JwtBundlesRequest {})).await.unwrap_err().code(),
+        raw.validate_jwtsvid(with_header(ValidateJwtsvidRequest::default())).await.unwrap_err().code(),
+    ];
+    assert_eq!(codes, [Code::Unimplemented; 3]);
+}
+
+#[tokio::test]
+async fn we_05_an_unknown_call_is_unimplemented() {
+    let host = Host::start(vec![entry("a", "/a", 1)]).await;
+    for path in ["/SpiffeWorkloadAPI/FetchWITSVID", "/SpiffeWorkloadAPI/", "/Other/Call"] {
+        let mut grpc = tonic::client::Grpc::new(host.channel().await);
+        grpc.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<X509svidRequest, X509svidResponse>::default();
+        let path = http::uri::PathAndQuery::from_static(path);
+        let answer = grpc.unary(with_header(X509svidRequest {}), path, codec).await;
+        assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
+    }
+}
+
+#[tokio::test]
+async fn threat_wa6_a_caller_without_entry_is_denied_and_told_nothing() {
+    let nobody = AgentEntry {
+        selectors: vec![Selector::parse("unix:path:/no/such").unwrap()],
+        ..entry("a", "/secret", 1)
+    };
+    let both =
+        AgentEntry { selectors: vec![own_selector(), nobody.selectors[0].clone()], ..entry("b", "/b", 1) };
+    let open = AgentEntry { selectors: Vec::new(), ..entry("c", "/c", 1) };
+    let host = Host::start(vec![nobody, both, open]).await;
+
+    let svids = next(&mut host.x509().await).await.unwrap_err();
+    let bundles = next(&mut host.bundles().await).await.unwrap_err();
+
+    for status in [svids, bundles] {
+        assert_eq!((status.code(), status.message()), (Code::PermissionDenied, "no identity issued"));
+        assert!(status.details().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn wa_06_two_identities_come_complete_in_a_stable_order() {
+    let host = Host::start(vec![entry("b", "/young", 1), entry("a", "/old", 9)]).await;
+
+    let context = soon(host.client().await.fetch_x509()).await.unwrap();
+
+    assert_eq!(ids(&context), ["/old", "/young"]);
+    assert_ne!(context.svids[0].key.pkcs8(), context.svids[1].key.pkcs8());
+    let bundle = context.bundles.get(&ca_identity::TrustDomain::parse("example.org").unwrap()).unwrap();
+    assert_eq!(bundle.anchors().len(), 1);
+}
+
+#[tokio::test]
+async fn wa_07_the_oldest_entry_keeps_a_hint_that_two_have() {
+    let hinted = |id: &str, path: &str, age| AgentEntry { hint: "db".to_owned(), ..entry(id, path, age) };
+    let long = AgentEntry { hint: "x".repeat(1_025), ..entry("l", "/long", 1) };
+    let host = Host::start(vec![hinted("a", "/young", 2), hinted("b", "/old", 3), long]).await;
+
+    let message = next(&mut host.x509().await).await.unwrap();
+
+    let hints: Vec<&str> = message.svids.iter().map(|svid| svid.hint.as_str()).collect();
+    assert_eq!(hints, ["db", "", ""]);
+}
+
+#[tokio::test]
+async fn wa_02_a_renewal_pushes_the_new_svid() {
+    let host = Host::start(vec![entry("a", "/a", 1)]).await;
+    let mut updates = host.client().await.watch_x509();
+    let first = soon(updates.next()).await.unwrap();
+
+    host.authority.advance(2_000);
+
+    let second = soon(updates.next()).await.unwrap();
+    assert_ne!(first.svids[0].serial, second.svids[0].serial);
+    assert_ne!(first.svids[0].key.pkcs8(), second.svids[0].key.pkcs8());
+    assert!(second.svids[0].not_after > first.svids[0].not_after);
+}
+
+#[tokio::test]
+async fn ag_02_a_new_entry_is_pushed_and_nothing_else_is() {
+    let host = Host::start(vec![entry("a", "/a", 2)]).await;
+    let mut updates = host.client().await.watch_x509();
+    assert_eq!(ids(&soon(updates.next()).await.unwrap()), ["/a"]);
+
+    let foreign =
+        AgentEntry { selectors: vec![Selector::parse("unix:path:/no").unwrap()], ..entry("f", "/f", 1) };
+    host.authority.set_entries(vec![entry("a", "/a", 2), foreign]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    host.authority.set_entries(vec![entry("a", "/a", 2), entry("b", "/b", 1)]);
+
+    assert_eq!(ids(&soon(updates.next()).await.unwrap()), ["/a", "/b"]);
+}
+
+#[tokio::test]
+async fn wa_08_a_deleted_entry_closes_the_streams_as_denied() {
+    let host = Host::start(vec![entry("a", "/a", 1)]).await;
+    let (mut svids, mut bundles) = (host.x509().await, host.bundles().await);
+    next(&mut svids).await.unwrap();
+    next(&mut bundles).await.unwrap();
+
+    host.authority.set_entries(Vec::new());
+
+    assert_eq!(next(&mut svids).await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(next(&mut bundles).await.unwrap_err().code(), Code::PermissionDenied);
+}
+
+#[tokio::test]
+async fn wa_09_a_new_root_is_pushed_to_both_streams() {
+    let host = Host::start(vec![entry("a", "/a", 1)]).await;
+    let (mut svids, mut bundles) = (host.x509().await, host.bundles().await);
+    let before = next(&mut svids).await.unwrap().svids[0].bundle.clone();
+    assert_eq!(next(&mut bundles).await.unwrap().bundles["spiffe://example.org"], before);
+
+    host.authority.add_root();
+
+    let after = next(&mut svids).await.unwrap().svids[0].bundle.clone();
+    assert!(after.len() > before.len() && after.starts_with(&before));
+    assert_eq!(next(&mut bundles).await.unwrap().bundles["spiffe://example.org"], after);
+}
+
+#[tokio::test]
+async fn ag_04_an_expired_svid_ends_the_stream_as_unavailable_and_comes_back() {
+    let host = Host::start(vec![entry("a", "/a", 1)]).await;
+    let mut stream = host.x509().await;
+    next(&mut stream).await.unwrap();
+
+    host.authority.fail(Some("it is down"));
+    host.authority.advance(3_601);
+
+    let status = next(&mut stream).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    let status = next(&mut host.x509().await).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+
+    host.authority.fail(None);
+    host.authority.advance(200);
+    let mut updates = host.client().await.watch_x509();
+    let back = async {
+        loop {
+            if let Ok(context) = updates.next().await {
+                return context;
+            }
+        }
+    };
+    assert_eq!(ids(&soon(back).await), ["/a"]);
+}
+
+#[tokio::test]
+async fn rg_25_a_caller_that_comes_before_its_svid_waits_for_it() {
+    let authority = FakeAuthority::start(vec![entry("a", "/a", 1)]);
+    authority.fail(Some("starting"));
+    let host = Host::over(authority).await;
+    let mut status = next(&mut host.x509().await).await.unwrap_err();
+    for _ in 0..50 {
+        status = next(&mut host.x509().await).await.unwrap_err();
+        if status.message().contains("starting") {
+            break;
+        }
+    }
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("starting"), "{}", status.message());
+
+    host.authority.fail(None);
+    host.authority.advance(1);
+    let context = async {
+        loop {
+            if let Ok(context) = host.client().await.fetch_x509().await {
+                return context;
+            }
+        }
+    };
+    assert_eq!(ids(&soon(context).await), ["/a"]);
+}
+
+#[tokio::test]
+async fn a_domain_without_roots_serves_no_svid() {
+    let host = Host::start(vec![entry("a", "/a", 1)]).await;
+    let mut stream = host.x509().await;
+    next(&mut stream).await.unwrap();
+    host.authority.lose_roots();
+    assert_eq!(next(&mut stream).await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn df_06_a_stopping_agent_ends_streams_as_unavailable() {
+    let host = Host::start(vec![entry("a", "/a", 1)]).await;
+    let mut stream = host.x509().await;
+    next(&mut stream).await.unwrap();
+
+    host.agent.stop();
+
+    assert_eq!(next(&mut stream).await.unwrap_err().code(), Code::Unavailable);
+    assert_eq!(next(&mut host.x509().await).await.unwrap_err().code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn ag_05_a_slow_reader_gets_the_newest_state_and_no_backlog() {
+    let host = Host::start(vec![entry("a", "/a", 1)]).await;
+    let mut watcher = {
+        let caller = own_caller();
+        let permit = Streams::default().admit(caller.uid()).unwrap();
+        Watcher::new(Arc::clone(&host.agent), caller, State::x509, permit).into_stream()
+    };
+    let mut read = async || soon(futures_util::StreamExt::next(&mut watcher)).await.unwrap().unwrap();
+    read().await;
+
+    for n in 0..20 {
+        host.authority.add_root();
+        let roots = n + 2;
+        let seen = async {
+            let mut states = host.agent.states();
+            while roots_of(&states.borrow_and_update()) < roots {
+                states.changed().await.unwrap();
+            }
+        };
+        soon(seen).await;
+    }
+
+    let newest = der::split(&read().await.svids[0].bundle).unwrap();
+    assert_eq!(newest.len(), 21, "the states between were skipped");
+}
+
+fn roots_of(state: &State) -> usize {
+    match state.bundles(&[own_selector()], noon()) {
+        View::Complete(answer) => der::split(&answer.bundles["spiffe://example.org"]).unwrap().len(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn threat_wa5_streams_of_one_user_are_limited() {
+    let host = Host::start(vec![entry("a", "/a", 1)]).await;
+    let raw = host.raw().await;
+    let mut open = Vec::new();
+    let refused = loop {
+        match raw.clone().fetch_x509_bundles(with_header(X509BundlesRequest {})).await {
+            Ok(stream) => open.push(stream),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((open.len(), refused.code()), (100, Code::ResourceExhausted));
+
+    drop(open);
+    let again = async {
+        while raw.clone().fetch_x509_bundles(with_header(X509BundlesRequest {})).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(again).await;
+}
+
+#[tokio::test]
+async fn more_identities_than_a_client_takes_are_refused_with_a_reason() {
+    let host = Host::start((0..65).map(|n| entry(&format!("e{n}"), &format!("/e{n}"), 1)).collect()).await;
+    assert_eq!(next(&mut host.x509().await).await.unwrap_err().code(), Code::ResourceExhausted);
+}
+
+#[tokio::test]
+async fn we_06_reflection_names_the_service() {
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let host = Host::start(Vec::new()).await;
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut reflection = ServerReflectionClient::new(host.channel().await);
+    let asked = reflection.server_reflection_info(tokio_stream_of(request)).await.unwrap();
+    let answer = next(&mut asked.into_inner()).await.unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!("{answer:?}")
+    };
+    assert!(list.service.iter().any(|service| service.name == "SpiffeWorkloadAPI"), "{list:?}");
+}
+
+fn tokio_stream_of<T: Send + 'static>(message: T) -> impl futures_util::Stream<Item = T> + Send + 'static {
+    futures_util::stream::iter([message])
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_long_is_refused() {
+    let host = Host::start(vec![entry("a", "/a", 1)]).await;
+    let long = JwtsvidRequest { audience: vec!["x".repeat(REQUEST_BYTES)], spiffe_id: String::new() };
+    assert!(long.encoded_len() > REQUEST_BYTES);
+    let status = host.raw().await.fetch_jwtsvid(with_header(long)).await.unwrap_err();
+    assert_eq!(status.code(), Code::OutOfRange);
+}

@@ -1,0 +1,238 @@
+//! A made-up authority for the tests of this crate: signs what it is told to, can be told to fail, counts.
+
+use std::{sync::Arc, time::Duration};
+
+use base_ports::{Clock, ManualClock, SeededRng, UnixTime, task::Tasks};
+use ca_identity::{Bundle, CertificateDer, Selector, SpiffeId, TrustDomain, csr};
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use rcgen::{
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SanType, SignatureAlgorithm,
+};
+use tokio::sync::watch;
+
+use crate::{
+    agent::Agent,
+    attest::Caller,
+    upstream::{AgentEntry, SignedChain, Upstream, UpstreamError},
+};
+
+/// 2026-11-25 12:00:00 UTC.
+pub(crate) fn noon() -> UnixTime {
+    UnixTime::from_secs(1_795_608_000)
+}
+
+pub(crate) fn own_selector() -> Selector {
+    Selector::parse(&format!("unix:uid:{}", rustix::process::getuid().as_raw())).unwrap()
+}
+
+/// The process that runs the test, as a caller.
+pub(crate) fn own_caller() -> Caller {
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    Caller::pin(uid, gid, Some(std::process::id().cast_signed()))
+}
+
+/// An entry for the process that runs the test.
+pub(crate) fn entry(id: &str, path: &str, age: i64) -> AgentEntry {
+    AgentEntry {
+        id: id.to_owned(),
+        spiffe_id: SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap(),
+        selectors: vec![own_selector()],
+        dns_names: Vec::new(),
+        hint: String::new(),
+        created_at: noon() - Duration::from_secs(u64::try_from(age).unwrap()),
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct FakeAuthority {
+    clock: Arc<ManualClock>,
+    issuer: Issuer<'static, KeyPair>,
+    state: Mutex<FakeState>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct FakeState {
+    entries: Vec<AgentEntry>,
+    bundle: Arc<Bundle>,
+    ttl: Duration,
+    /// Sign for this identity, whatever the entry says.
+    other_id: Option<SpiffeId>,
+    failure: Option<String>,
+    silent: bool,
+    signed: usize,
+}
+
+impl FakeAuthority {
+    pub(crate) fn start(entries: Vec<AgentEntry>) -> Arc<Self> {
+        let (root, issuer) = root();
+        let bundle = bundle_of(vec![root]);
+        let state = FakeState {
+            entries,
+            bundle,
+            ttl: Duration::from_secs(3_600),
+            other_id: None,
+            failure: None,
+            silent: false,
+            signed: 0,
+        };
+        Arc::new(Self {
+            clock: Arc::new(ManualClock::new(noon())),
+            issuer,
+            state: Mutex::new(state),
+            changed: watch::Sender::new(0),
+        })
+    }
+
+    /// An agent that follows it and looks at its clock every 10 ms.
+    pub(crate) fn agent(self: &Arc<Self>, tasks: &Tasks) -> Arc<Agent> {
+        let upstream = Arc::clone(self) as Arc<dyn Upstream>;
+        Agent::start_with(
+            upstream,
+            self.clock(),
+            Arc::new(SeededRng::new(1)),
+            tasks,
+            Duration::from_millis(10),
+        )
+    }
+
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock) as Arc<dyn Clock>
+    }
+
+    pub(crate) fn advance(&self, seconds: u64) {
+        self.clock.advance(Duration::from_secs(seconds));
+    }
+
+    pub(crate) fn set_entries(&self, entries: Vec<AgentEntry>) {
+        self.state.lock().entries = entries;
+        self.tell();
+    }
+
+    pub(crate) fn add_root(&self) {
+        let mut state = self.state.lock();
+        let mut roots: Vec<CertificateDer<'static>> = state.bundle.certificates().cloned().collect();
+        roots.push(root().0);
+        state.bundle = bundle_of(roots);
+        drop(state);
+        self.tell();
+    }
+
+    pub(crate) fn lose_roots(&self) {
+        self.state.lock().bundle = bundle_of(Vec::new());
+        self.tell();
+    }
+
+    pub(crate) fn fail(&self, reason: Option<&str>) {
+        self.state.lock().failure = reason.map(str::to_owned);
+    }
+
+    pub(crate) fn keep_silent(&self) {
+        self.state.lock().silent = true;
+    }
+
+    pub(crate) fn sign_as(&self, path: &str) {
+        self.state.lock().other_id = Some(SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap());
+    }
+
+    pub(crate) fn set_ttl(&self, seconds: u64) {
+        self.state.lock().ttl = Duration::from_secs(seconds);
+    }
+
+    pub(crate) fn signed(&self) -> usize {
+        self.state.lock().signed
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|number| *number += 1);
+    }
+
+    /// Signs for an identity, as the authority would after all its checks.
+    pub(crate) fn sign_for(&self, id: &SpiffeId, request: &[u8]) -> Result<SignedChain, UpstreamError> {
+        let key = csr::parse(request).unwrap();
+        let mut state = self.state.lock();
+        if let Some(reason) = &state.failure {
+            return Err(UpstreamError::Unavailable { reason: reason.clone() });
+        }
+        state.signed += 1;
+        let id = state.other_id.as_ref().unwrap_or(id);
+        let now = self.clock.now().wall;
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.subject_alt_names = vec![SanType::URI(id.as_str().try_into().unwrap())];
+        params.serial_number = Some(vec![1, u8::try_from(state.signed % 256).unwrap()].into());
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.use_authority_key_identifier_extension = true;
+        params.not_before = date(now - Duration::from_secs(60));
+        params.not_after = date(now + state.ttl);
+        let subject = P256(key.spki().to_vec());
+        let leaf = params.signed_by(&subject, &self.issuer).unwrap();
+        Ok(SignedChain { chain: vec![leaf.into()] })
+    }
+}
+
+impl Upstream for FakeAuthority {
+    fn entries(&self) -> Vec<AgentEntry> {
+        self.state.lock().entries.clone()
+    }
+
+    fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn bundle(&self) -> Arc<Bundle> {
+        Arc::clone(&self.state.lock().bundle)
+    }
+
+    fn sign(&self, entry_id: &str, csr: Vec<u8>) -> BoxFuture<'static, Result<SignedChain, UpstreamError>> {
+        if self.state.lock().silent {
+            return Box::pin(std::future::pending());
+        }
+        let entry = self.entries().into_iter().find(|entry| entry.id == entry_id);
+        let answer = match entry {
+            Some(entry) => self.sign_for(&entry.spiffe_id, &csr),
+            None => Err(UpstreamError::Refused { reason: format!("no entry `{entry_id}`") }),
+        };
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+/// A P-256 SubjectPublicKeyInfo; the point is its last 65 bytes.
+struct P256(Vec<u8>);
+
+impl PublicKeyData for P256 {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.last_chunk::<65>().unwrap()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &rcgen::PKCS_ECDSA_P256_SHA256
+    }
+}
+
+fn root() -> (CertificateDer<'static>, Issuer<'static, KeyPair>) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.subject_alt_names = vec![SanType::URI("spiffe://example.org".try_into().unwrap())];
+    params.not_before = date(noon() - Duration::from_secs(86_400));
+    params.not_after = date(noon() + Duration::from_secs(86_400 * 365));
+    params.serial_number = Some(vec![1].into());
+    let root = params.self_signed(&key).unwrap();
+    (root.into(), Issuer::new(params, key))
+}
+
+fn bundle_of(roots: Vec<CertificateDer<'static>>) -> Arc<Bundle> {
+    let sequence = u64::try_from(roots.len()).unwrap();
+    Arc::new(Bundle::new(TrustDomain::parse("example.org").unwrap(), roots, sequence).unwrap())
+}
+
+fn date(time: UnixTime) -> time::OffsetDateTime {
+    time::OffsetDateTime::from_unix_timestamp(time.as_secs()).unwrap()
+}
