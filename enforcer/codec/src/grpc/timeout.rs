@@ -83,13 +83,14 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn rpc_04_a_printed_timeout_is_never_longer(nanos in any::<u64>()) {
-            let timeout = Duration::from_nanos(nanos);
-            let text = print_timeout(timeout);
-            let back = parse_timeout(text.as_str().as_bytes()).unwrap();
-            prop_assert!(back <= timeout);
-            prop_assert!(timeout - back <= timeout / 1_000_000 + Duration::from_nanos(0), "{}", text.as_str());
+            #[test]
+            fn rpc_04_a_printed_timeout_is_never_longer(nanos in any::<u64>()) {
+                let timeout = Duration::from_nanos(nanos);
+                let text = print_timeout(timeout);
+                let back = parse_timeout(text.as_str().as_bytes()).unwrap();
+                prop_assert!(back <= timeout);
+    // A coarser unit is taken at eight digits, and drops at most three of them.
+                prop_assert!(timeout - back <= timeout / 99_999, "{}", text.as_str());
+            }
         }
-    }
 }

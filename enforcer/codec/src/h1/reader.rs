@@ -54,11 +54,13 @@ impl Reader {
         let feed = from.saturating_add(offset);
         self.at = feed.saturating_add(1);
         let text = buffer.get(start..feed).unwrap_or_default();
-        match text.split_last() {
-            _ if text.len() > limit.saturating_add(1) => Err(Flaw::TooLong),
-            Some((b'\r', text)) if text.len() > limit => Err(Flaw::TooLong),
-            Some((b'\r', _)) => Ok(Some(Line { start, end: feed.saturating_sub(1) })),
-            _ => Err(Flaw::Refused(NotCanonical::bad("H1-01", "a line ends in a bare lf"))),
+        let line = text.strip_suffix(b"\r");
+        if line.unwrap_or(text).len() > limit {
+            return Err(Flaw::TooLong);
+        }
+        match line {
+            Some(line) => Ok(Some(Line { start, end: start.saturating_add(line.len()) })),
+            None => Err(Flaw::Refused(NotCanonical::bad("H1-01", "a line ends in a bare lf"))),
         }
     }
 

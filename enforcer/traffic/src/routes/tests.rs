@@ -256,9 +256,15 @@ fn mo3_common_interfaces_are_always_scoped() {
 fn mo4_a_wildcard_route_registers_no_method() {
     let routes = build(&[route("all")]).unwrap();
     assert_eq!(find_rpc(&routes, "/shop.Orders/Get"), "all shop.Orders/Get");
-    for path in
-        ["/shop.Orders/Refund", "/shop.Orders/get", "/shop.Orders/Get/", "/shop.Orders", "/", "/a/b/c"]
-    {
+    for path in [
+        "/shop.Orders/Refund",
+        "/shop.Orders/get",
+        "/shop.Orders/Get/",
+        "/shop.Orders/Get?x",
+        "/shop.Orders",
+        "/",
+        "/a/b/c",
+    ] {
         assert_eq!(find_rpc(&routes, path), "unknown method", "{path}");
     }
     assert_eq!(find(&routes, "h", "/shop.Orders/Refund"), "all");

@@ -152,6 +152,19 @@ fn an_answer_to_head_keeps_its_declared_length() {
 }
 
 #[test]
+fn an_answer_that_can_have_no_body_declares_none() {
+    let head = "HTTP/1.1 204 No Content\r\ncontent-length: 5\r\n\r\n";
+    let answer = Answer::from_h1(parse(head, Asked::Other).unwrap().0);
+    let (text, sent) = print(&answer, Version::Http11);
+    assert!(!text.contains("content-length"), "{text}");
+    assert_eq!(sent, Sent { framing: Framing::Empty, close: false });
+    assert!(answer.to_h2(&[]).headers().is_empty());
+    let answer =
+        Answer::from_h1(parse("HTTP/1.1 304 Not\r\ncontent-length: 5\r\n\r\n", Asked::Other).unwrap().0);
+    assert!(print(&answer, Version::Http11).0.contains("content-length: 5\r\n"));
+}
+
+#[test]
 fn an_http_2_answer_is_printed_for_http_1() {
     let response = http::Response::builder()
         .status(404)

@@ -308,6 +308,7 @@ fn h1_25_websocket_upgrades_are_complete_and_have_no_body() {
     closes(get(&WEBSOCKET.replace("dGhl", "dGh")), "H1-25");
     closes(get("connection: upgrade\r\nupgrade: websocket\r\n"), "H1-25");
     closes("CONNECT h:1 HTTP/1.1\r\nHost: h:1\r\nContent-Length: 3\r\n\r\n", "H1-25");
+    assert!(request(get(&format!("{WEBSOCKET}content-length: 0\r\n"))).is_ok());
 }
 
 #[test]

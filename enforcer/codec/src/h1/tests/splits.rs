@@ -190,9 +190,27 @@ proptest! {
 }
 
 #[test]
-fn a_head_that_drips_in_costs_linear_time() {
-    // 60 KiB in single bytes: quadratic rescanning would read 1.8 * 10^9 bytes and not end in a test's time.
-    let lines: String = (0..4).map(|n| format!("x{n}: {}\r\n", "v".repeat(15_000))).collect();
-    let bytes = get(&lines);
-    assert_eq!(split(bytes.as_bytes(), 1), whole(bytes.as_bytes()));
+fn bytes_once_seen_are_not_searched_again() {
+    let mut parser = RequestParser::new(Limits::default());
+    let mut buffer = BytesMut::from(&b"GET / HTTP/1.1\r\nHost: h\r\nx: aaaa"[..]);
+    assert!(matches!(parser.parse(&mut buffer), Parse::Incomplete));
+    // A search from the start of the line would now end it here, in a bare LF (H1-01).
+    let last = buffer.len() - 1;
+    buffer[last] = b'\n';
+    buffer.extend_from_slice(b"aaaa\r\n\r\n");
+    assert!(matches!(parser.parse(&mut buffer), Parse::Refused(flaw) if flaw.rule == "H1-10"));
+}
+
+#[test]
+fn lines_at_their_limit_are_judged_alike_in_pieces() {
+    for extra in 0..5 {
+        for end in ["\r\n\r\n", "\n\r\n", "\r\n", ""] {
+            let value = "v".repeat(16 * 1024 - 1 + extra);
+            let bytes = format!("GET / HTTP/1.1\r\nHost: h\r\nx:{value}{end}");
+            assert_eq!(split(bytes.as_bytes(), 1), whole(bytes.as_bytes()), "{extra} {end:?}");
+            let target = "t".repeat(8 * 1024 + 40 + extra);
+            let bytes = format!("GET /{target}{end}");
+            assert_eq!(split(bytes.as_bytes(), 1), whole(bytes.as_bytes()), "{extra} {end:?}");
+        }
+    }
 }
