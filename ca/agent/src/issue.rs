@@ -3,12 +3,15 @@
 //! Called by `agent` for each entry and by `rotate` for an own identity. It refuses a chain that does not fit the key,
 //! names somebody else, or is not valid now; such an answer is a fault of the authority and is tried again later.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use base_ports::UnixTime;
 use ca_identity::{PrivateKey, SpiffeId, X509Svid, csr};
 
 use crate::upstream::{SignedChain, UpstreamError};
+
+/// How long the authority may take.
+const SIGN_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why there is no new SVID.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +40,14 @@ where
     F: Future<Output = Result<SignedChain, UpstreamError>>,
 {
     let (key, request) = make_request(dns_names)?;
-    let signed = sign(request).await?;
+    let signed =
+        tokio::time::timeout(SIGN_LIMIT, sign(request)).await.unwrap_or_else(|_late| Err(silent()))?;
     let svid = X509Svid::new(signed.chain, key).map_err(|error| IssueError::Chain(error.to_string()))?;
     check(svid, wanted, now())
+}
+
+fn silent() -> UpstreamError {
+    UpstreamError::Unavailable { reason: "it did not answer in time".to_owned() }
 }
 
 fn make_request(dns_names: &[String]) -> Result<(PrivateKey, Vec<u8>), IssueError> {

@@ -179,3 +179,51 @@ fn first_problem(matching: &[&Served]) -> String {
     let problem = matching.iter().find_map(|served| served.problem.as_deref());
     format!("no valid SVID is at hand: {}", problem.unwrap_or("the last one expired"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ca_identity::testing::{TestCa, now};
+
+    use super::*;
+    use crate::testing::{entry, own_selector};
+
+    fn state(ca: &TestCa, problem: Option<&str>) -> State {
+        let resource = Resource::of(&Arc::new(ca.svid("/a")));
+        let served = Served {
+            entry: Arc::new(entry("a", "/a", 1)),
+            resource: Some(Arc::new(resource)),
+            problem: problem.map(Arc::from),
+        };
+        State::new(vec![Arc::new(served)], &ca.bundle())
+    }
+
+    #[test]
+    fn ag_04_an_expired_svid_is_not_served_even_while_it_is_held() {
+        let ca = TestCa::new("example.org", now());
+        let state = state(&ca, Some("down"));
+        let hour = Duration::from_secs(3_600);
+
+        assert!(matches!(
+            state.x509(&[own_selector()], now() + hour - Duration::from_secs(1)),
+            View::Complete(_)
+        ));
+        let View::Unavailable(reason) = state.x509(&[own_selector()], now() + hour) else { panic!("served") };
+        assert_eq!(reason, "no valid SVID is at hand: down");
+    }
+
+    #[test]
+    fn ag_05_the_bytes_of_an_svid_are_shared_not_copied() {
+        let ca = TestCa::new("example.org", now());
+        let state = state(&ca, None);
+        let (View::Complete(first), View::Complete(second)) =
+            (state.x509(&[own_selector()], now()), state.x509(&[own_selector()], now()))
+        else {
+            panic!("not complete")
+        };
+        let shared =
+            |one: &X509svid| [one.x509_svid.as_ptr(), one.x509_svid_key.as_ptr(), one.bundle.as_ptr()];
+        assert_eq!(shared(&first.svids[0]), shared(&second.svids[0]));
+    }
+}

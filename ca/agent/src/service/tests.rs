@@ -1,110 +1,21 @@
 //! The Workload API over a real Unix socket, as a workload sees it.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+mod host;
 
-use base_ports::task::Tasks;
+use std::{sync::Arc, time::Duration};
+
 use ca_identity::Selector;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
 use prost::Message as _;
-use tokio::net::{UnixListener, UnixStream};
-use tonic::{
-    Code, Status, Streaming,
-    metadata::MetadataMap,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Status, Streaming, metadata::MetadataMap};
 
 use super::*;
 use crate::{
-    client::{WorkloadClient, X509Context, der},
-    generated::client::spiffe_workload_api_client::SpiffeWorkloadApiClient,
+    client::{X509Context, der},
     state::View,
     testing::{FakeAuthority, entry, noon, own_caller, own_selector},
     upstream::AgentEntry,
 };
-
-/// A served agent in a directory of its own.
-struct Host {
-    authority: Arc<FakeAuthority>,
-    agent: Arc<Agent>,
-    path: PathBuf,
-    _tasks: Tasks,
-    _directory: tempfile::TempDir,
-}
-
-impl Host {
-    async fn start(entries: Vec<AgentEntry>) -> Self {
-        Self::over(FakeAuthority::start(entries)).await
-    }
-
-    async fn over(authority: Arc<FakeAuthority>) -> Self {
-        let tasks = Tasks::new("test");
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("workload.sock");
-        let agent = authority.agent(&tasks);
-        let listener = UnixListener::bind(&path).unwrap();
-        tasks.spawn("serve", serve(listener, workload_api(Arc::clone(&agent))));
-        Self { authority, agent, path, _tasks: tasks, _directory: directory }
-    }
-
-    fn address(&self) -> String {
-        format!("unix://{}", self.path.display())
-    }
-
-    async fn client(&self) -> WorkloadClient {
-        WorkloadClient::connect(&self.address()).await.unwrap()
-    }
-
-    /// Without anything that our client adds.
-    async fn raw(&self) -> SpiffeWorkloadApiClient<Channel> {
-        SpiffeWorkloadApiClient::new(self.channel().await)
-    }
-
-    async fn channel(&self) -> Channel {
-        let path = self.path.clone();
-        let connect = tower::service_fn(move |_| {
-            let path = path.clone();
-            async move { UnixStream::connect(path).await.map(TokioIo::new) }
-        });
-        Endpoint::from_static("http://localhost").connect_with_connector(connect).await.unwrap()
-    }
-
-    async fn x509(&self) -> Streaming<X509svidResponse> {
-        self.raw().await.fetch_x509svid(with_header(X509svidRequest {})).await.unwrap().into_inner()
-    }
-
-    async fn bundles(&self) -> Streaming<X509BundlesResponse> {
-        self.raw().await.fetch_x509_bundles(with_header(X509BundlesRequest {})).await.unwrap().into_inner()
-    }
-}
-
-async fn serve(listener: UnixListener, routes: Routes) {
-    let tasks = Tasks::new("connections");
-    while let Ok((stream, _)) = listener.accept().await {
-        let peer = stream.peer_cred().unwrap();
-        let caller = Caller::pin(peer.uid(), peer.gid(), peer.pid());
-        let routes = routes.clone();
-        let service = tower::service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(caller.clone());
-            tower::ServiceExt::oneshot(routes.clone(), request)
-        });
-        tasks.spawn("connection", async move {
-            let server = auto::Builder::new(TokioExecutor::new()).http2_only();
-            let served =
-                server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).await;
-            drop(served);
-        });
-    }
-}
-
-fn with_header<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("workload.spiffe.io", "true".parse().unwrap());
-    request
-}
+use host::{Host, with_header};
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(10), what).await.expect("it did not happen in time")
