@@ -144,11 +144,11 @@ mod tests {
 
     #[test]
     fn ra3_a_cursor_opens_for_its_own_filters_only() {
-        let (key, now) = (key(1), UnixTime::from_secs(8));
+        let (key, other, now) = (key(1), key(2), UnixTime::from_secs(8));
         let text = key.seal(&CURSOR, "effect=deny");
         assert_eq!(key.open(&text, "effect=deny", now), Ok(CURSOR));
         assert_eq!(key.open(&text, "effect=allow", now), Err(CursorError::Foreign));
-        assert_eq!(super::tests::key(2).open(&text, "effect=deny", now), Err(CursorError::Foreign));
+        assert_eq!(other.open(&text, "effect=deny", now), Err(CursorError::Foreign));
     }
 
     #[test]

@@ -66,10 +66,6 @@ pub(crate) struct Slot {
 
 /// A decision lies in the ring itself; the rare other kinds are boxed.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "INVARIANT: nearly every entry is a decision, and a ring slot has one size"
-)]
 pub(crate) enum Entry {
     Decision(DecisionRecord),
     Other(Box<Record>),
@@ -182,16 +178,11 @@ impl Lane for LaneWriter {
             Audit::Required => pending(self.waits.required),
             Audit::Durable => pending(self.waits.durable),
         };
-        match self.push(Slot { seq, id, entry: Entry::Decision(record), loss: None, done }) {
-            Ok(()) => {
-                self.wake(audit);
-                (id, receipt)
-            }
-            Err(slot) => {
-                self.shared.lose(Some(seq), Outline::of(&slot.entry));
-                (id, refused(audit, "its queue is full"))
-            }
+        if !self.push(Slot { seq, id, entry: Entry::Decision(record), loss: None, done }) {
+            return (id, refused(audit, "its queue is full"));
         }
+        self.wake(audit);
+        (id, receipt)
     }
 }
 
@@ -205,23 +196,24 @@ impl LaneWriter {
         let id = DecisionId::new(millis(time_of(&record)), self.shared.tag, seq);
         let (done, receipt) = outcome(wait);
         let slot = Slot { seq, id, entry: Entry::Other(Box::new(record)), loss: None, done: Some(done) };
-        // INVARIANT: there was room, and this is the only producer.
-        self.push(slot).ok()?;
+        let is_pushed = self.push(slot);
         self.bell.ring();
-        Some((id, receipt))
+        is_pushed.then_some((id, receipt))
     }
 
-    fn push(&mut self, mut slot: Slot) -> Result<(), Slot> {
+    /// Whether the ring took it. What it does not take is lost, exactly.
+    fn push(&mut self, mut slot: Slot) -> bool {
         slot.loss = self.shared.take_loss();
         match self.ring.push(slot) {
             Ok(()) => {
                 self.free = self.free.saturating_sub(1);
                 self.pushed += 1;
-                Ok(())
+                true
             }
-            Err(PushError::Full(mut slot)) => {
-                self.shared.give_back(slot.loss.take());
-                Err(slot)
+            Err(PushError::Full(slot)) => {
+                self.shared.give_back(slot.loss);
+                self.shared.lose(Some(slot.seq), Outline::of(&slot.entry));
+                false
             }
         }
     }

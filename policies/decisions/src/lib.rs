@@ -24,9 +24,12 @@ mod ranges;
 mod recover;
 mod retain;
 mod scan;
+mod service;
 mod shelf;
 mod state;
 mod tail;
+#[cfg(test)]
+mod testing;
 mod writer;
 
 pub use cbor::CborError;
@@ -43,5 +46,6 @@ pub use pattern::{IdPattern, PatternError};
 pub use query::{LIMITS, Order, Query, QueryError};
 pub use retain::Keep;
 pub use scan::{Damage, GetError, Page};
+pub use service::{Api, router};
 pub use state::StateError;
 pub use tail::{Tail, TailItem};

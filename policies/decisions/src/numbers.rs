@@ -57,7 +57,7 @@ impl Numbers {
 
     /// Takes the next number, if one is reserved.
     pub(crate) fn take(&mut self) -> Option<u64> {
-        if self.next >= self.ask_at {
+        if self.next >= self.ask_at || self.next > self.bound {
             self.refresh();
         }
         if self.next > self.bound {
@@ -89,7 +89,7 @@ impl Numbers {
         if self.next >= self.ask_at || self.next > self.bound {
             self.keeper.ring();
             // Asked; look again after a few more.
-            self.ask_at = self.next + 64.min((self.bound.saturating_sub(used)).max(1));
+            self.ask_at = self.next + 64;
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     leaf::{StoredRecord, View},
     ledger::Ledger,
     pattern::IdPattern,
-    query::{Order, Query},
+    query::{Order, Query, QueryError},
     shelf::{Shelf, Span, WalFile},
 };
 
@@ -57,12 +57,12 @@ pub struct Damage {
 pub enum GetError {
     /// There is no such record.
     #[error("no decision `{0}`")]
-    NotFound(IdPattern),
+    NotFound(String),
     /// It is older than what is kept.
     #[error("decision `{id}` was removed by retention; the oldest record kept has index {first_index}")]
     Retired {
         /// What was asked for.
-        id: IdPattern,
+        id: String,
         /// Index of the oldest record.
         first_index: u64,
     },
@@ -70,7 +70,7 @@ pub enum GetError {
     #[error("`{id}` fits {} decisions: {}", candidates.len(), list(candidates))]
     Ambiguous {
         /// What was asked for.
-        id: IdPattern,
+        id: String,
         /// Some that fit.
         candidates: Vec<DecisionId>,
     },
@@ -102,6 +102,15 @@ impl Ledger {
         })
     }
 
+    /// The same question from where the page with that cursor ended.
+    ///
+    /// # Errors
+    /// When the cursor is of another ledger or of other filters, or too old.
+    pub fn resume(&self, query: Query, cursor: &str) -> Result<Query, QueryError> {
+        let inner = self.inner();
+        query.resume(cursor, &inner.cursors, inner.clock.now().wall)
+    }
+
     /// Finds one record by its id or an abbreviation of it. Reads files: call it from a thread that may block.
     ///
     /// # Errors
@@ -127,15 +136,15 @@ impl Ledger {
             [] => {
                 let first = files.first().filter(|file| file.first > 0 && span.to < file.span.from);
                 Err(match first {
-                    Some(file) => GetError::Retired { id: id.clone(), first_index: file.first },
-                    None => GetError::NotFound(id.clone()),
+                    Some(file) => GetError::Retired { id: id.to_string(), first_index: file.first },
+                    None => GetError::NotFound(id.to_string()),
                 })
             }
             [(index, leaf)] => StoredRecord::decode(*index, leaf.clone())
                 .map_err(|source| unreadable(&files, *index, source).into()),
             several => {
                 let ids = several.iter().filter_map(|(_, leaf)| View::peek_id(leaf));
-                Err(GetError::Ambiguous { id: id.clone(), candidates: ids.take(CANDIDATES).collect() })
+                Err(GetError::Ambiguous { id: id.to_string(), candidates: ids.take(CANDIDATES).collect() })
             }
         }
     }
@@ -274,7 +283,7 @@ impl<'a> Listing<'a> {
     fn finish(mut self, partial: Option<Place>) -> (Rows, Option<Place>) {
         let order = Listing::new(self.query);
         let mut rows: Vec<Row> = std::mem::take(&mut self.best).into_iter().map(|Reverse(row)| row).collect();
-        rows.sort_unstable_by(|a, b| b.rank.cmp(&a.rank));
+        rows.sort_unstable_by_key(|row| Reverse(row.rank));
         if let Some(limit) = partial {
             rows.retain(|row| row.rank > limit);
         }

@@ -24,6 +24,12 @@ impl Limits {
     pub(crate) const TIGHT: Limits = Limits { path: 256, value: 64, name: 512, members: 8 };
 }
 
+/// Cuts that are listed one by one; of the others only the number is kept, as field `*`.
+const LISTED: usize = 32;
+
+/// Longest field name that is noted; names of headers stand in it.
+const FIELD: usize = 64;
+
 /// Applies limits and remembers what was cut.
 #[derive(Debug)]
 pub(crate) struct Caps {
@@ -70,6 +76,15 @@ impl Caps {
         kept
     }
 
+    /// Whether a member may keep its name; one with a longer name is left out and noted.
+    pub(crate) fn has_fit_name(&mut self, field: &str, name: &str) -> bool {
+        let is_fit = name.len() <= self.limits.value;
+        if !is_fit {
+            self.note(field, name.len(), name.as_bytes());
+        }
+        is_fit
+    }
+
     /// How many entries of a map or list without texts of its own are kept; the rest is noted by count.
     pub(crate) fn entries(&mut self, field: &str, count: usize) -> usize {
         if count > self.limits.members {
@@ -83,14 +98,25 @@ impl Caps {
             return value;
         }
         self.note(field, value.len(), value.as_bytes());
-        // A cut never splits a character.
-        let end = (0..=limit).rev().find(|at| value.is_char_boundary(*at)).unwrap_or_default();
-        value.get(..end).unwrap_or_default()
+        within(value, limit)
     }
 
     fn note(&mut self, field: &str, length: usize, whole: &[u8]) {
+        if self.cut.len() == LISTED {
+            self.cut.push(Truncated { field: "*".to_owned(), length: 0, sha256: [0; 32] });
+        }
+        if let Some(others) = self.cut.get_mut(LISTED) {
+            others.length += 1;
+            return;
+        }
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(digest::digest(&digest::SHA256, whole).as_ref());
-        self.cut.push(Truncated { field: field.to_owned(), length: length as u64, sha256 });
+        self.cut.push(Truncated { field: within(field, FIELD).to_owned(), length: length as u64, sha256 });
     }
+}
+
+/// As much of a text as fits; a cut never splits a character.
+fn within(text: &str, limit: usize) -> &str {
+    let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+    text.get(..end).unwrap_or(text)
 }

@@ -474,6 +474,9 @@ fn text_sets(map: &mut TextMap<'_>, field: &str, sets: &mut [(String, Vec<String
     sets.sort_unstable_by(|(a, _), (b, _)| (a.len(), a).cmp(&(b.len(), b)));
     let kept = caps.entries(field, sets.len());
     for (name, values) in sets.iter().take(kept) {
+        if !caps.has_fit_name(field, name) {
+            continue;
+        }
         texts(&mut map.key(name), &format!("{field}.{name}"), values, caps);
     }
 }
@@ -482,6 +485,9 @@ fn pairs(map: &mut TextMap<'_>, field: &str, mut pairs: Vec<(&str, &str)>, caps:
     pairs.sort_unstable_by_key(|(name, _)| (name.len(), *name));
     let kept = caps.entries(field, pairs.len());
     for (name, value) in pairs.into_iter().take(kept) {
+        if !caps.has_fit_name(field, name) {
+            continue;
+        }
         map.key(name).text(caps.value(&format!("{field}.{name}"), value));
     }
 }

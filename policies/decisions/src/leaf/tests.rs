@@ -1,1 +1,581 @@
+//! Every member survives, equal records give equal bytes, and no bytes make the reader panic.
 
+use std::{collections::BTreeMap, sync::Arc};
+
+use base_ports::{Mono, Now};
+use policies_engine::{
+    Action, ActivationRecord, AdministrationRecord, Audit, AuthorityRecord, Credential, CredentialKind,
+    DecisionRecord, Declared, Effect, ErrorClass, Evaluated, Mode, OwnedRequest, Phase, PolicyError,
+    Principal, Protocol, ReadRecord, Reason, Record, Resource, Versions,
+};
+use proptest::prelude::*;
+
+use super::{encode::Head, *};
+use crate::{
+    cbor::Writer,
+    testing::{allow, example, versions},
+};
+
+fn stream() -> Stream {
+    Stream {
+        enforcer: "spiffe://example.org/gateway".to_owned(),
+        instance: "gw-1".to_owned(),
+        boot: [0x9f, 0x1c, 0x22, 0xab, 0x04, 0xd7, 0xe6, 0x11],
+        lane: 1,
+        seq: 48_211,
+    }
+}
+
+fn encoded_with(record: &Record, lost: u64) -> Vec<u8> {
+    let stream = stream();
+    let id = DecisionId::new(1_795_330_800_123, 0x1234, 48_211);
+    let mut out = Vec::new();
+    encode::record(&mut out, Head { id, stream: &stream, seq: stream.seq, lost }, record);
+    out
+}
+
+fn encoded(record: DecisionRecord) -> Vec<u8> {
+    encoded_with(&Record::Decision(Box::new(record)), 0)
+}
+
+fn decoded(leaf: Vec<u8>) -> StoredRecord {
+    StoredRecord::decode(864_201, leaf.into()).unwrap()
+}
+
+/// Compares with a file of `testdata/`; `BLESS=1` rewrites it.
+#[track_caller]
+fn assert_golden(name: &str, actual: &[u8]) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, actual).unwrap();
+    }
+    let expected = std::fs::read(&path).unwrap();
+    assert!(expected == actual, "{name} changed:\n{}", String::from_utf8_lossy(actual));
+}
+
+#[test]
+fn re9_the_golden_leaf_of_version_1_is_still_written_and_read() {
+    let leaf = encoded(example());
+    assert_golden("leaf-v1-decision.cbor", &leaf);
+    let shown = serde_json::to_string_pretty(&decoded(leaf).to_json("example.org/decisions/main")).unwrap();
+    assert_golden("leaf-v1-decision.json", format!("{shown}\n").as_bytes());
+}
+
+/// Names and values with everything that is awkward somewhere.
+fn texts() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-z]{0,8}",
+        "[ -~]{0,12}",
+        "\\PC{0,6}",
+        Just("line\nbreak \u{1b}[31m \u{202e} =1+1 <b>'".to_owned())
+    ]
+}
+
+fn errors() -> impl Strategy<Value = Vec<PolicyError>> {
+    let class = prop::sample::select(vec![ErrorClass::Overflow, ErrorClass::MissingTag, ErrorClass::Type]);
+    let error = (texts(), class).prop_map(|(policy, class)| PolicyError { policy: policy.into(), class });
+    prop::collection::vec(error, 0..3)
+}
+
+fn determining() -> impl Strategy<Value = Arc<[Arc<str>]>> {
+    prop::collection::vec(texts(), 0..4).prop_map(|ids| ids.into_iter().map(Arc::from).collect())
+}
+
+fn reasons() -> impl Strategy<Value = Reason> {
+    prop::sample::select(Reason::ALL)
+}
+
+fn effects() -> impl Strategy<Value = Effect> {
+    prop::sample::select(vec![Effect::Allow, Effect::Deny])
+}
+
+fn woulds() -> impl Strategy<Value = policies_engine::Would> {
+    (effects(), reasons(), determining(), errors(), any::<Option<u64>>()).prop_map(
+        |(effect, reason, determining, errors, version)| policies_engine::Would {
+            effect,
+            reason,
+            determining,
+            errors,
+            version,
+        },
+    )
+}
+
+fn credentials() -> impl Strategy<Value = Credential> {
+    let kind = prop::sample::select(vec![CredentialKind::X509, CredentialKind::Jwt, CredentialKind::Local]);
+    let text = || prop::option::of(texts());
+    (kind, text(), any::<Option<[u8; 32]>>(), text(), any::<Option<i64>>()).prop_map(
+        |(kind, serial, fingerprint, issuer, not_after)| Credential {
+            kind,
+            serial,
+            fingerprint,
+            issuer,
+            not_after: not_after.map(UnixTime::from_nanos),
+        },
+    )
+}
+
+fn sets() -> impl Strategy<Value = BTreeMap<String, Vec<String>>> {
+    prop::collection::btree_map("[a-z-]{1,9}", prop::collection::vec(texts(), 1..3), 0..3)
+}
+
+fn requests() -> impl Strategy<Value = OwnedRequest> {
+    let heads = (texts(), texts(), texts(), prop::option::of(texts()), any::<Option<u64>>());
+    let names = prop::collection::btree_set(texts(), 0..3);
+    (heads, sets(), names, sets(), prop::collection::btree_map("[a-z]{1,9}", texts(), 0..3)).prop_map(
+        |((method, host, path, media_type, length), query, query_names, headers, params)| OwnedRequest {
+            method,
+            host,
+            path,
+            query,
+            query_names,
+            headers,
+            params,
+            media_type,
+            length,
+            ..OwnedRequest::default()
+        },
+    )
+}
+
+fn facts() -> impl Strategy<Value = OwnedFacts> {
+    let connection =
+        (any::<bool>(), any::<u8>(), any::<std::net::IpAddr>(), prop::option::of(texts()), texts());
+    let protocol = prop::sample::select(Protocol::ALL);
+    let rpc = prop::option::of((texts(), texts()));
+    (connection, protocol, prop::option::of(requests()), rpc).prop_map(
+        |((mtls, tls, source_ip, sni, listener), protocol, request, rpc)| {
+            let facts = OwnedFacts::new(policies_engine::ConnectionFacts {
+                mtls,
+                tls,
+                source_ip,
+                sni: sni.map(Into::into),
+                listener: listener.into(),
+                protocol,
+            });
+            let facts = match request {
+                Some(request) => facts.with_request(request),
+                None => facts,
+            };
+            match rpc {
+                Some((service, method)) => facts.with_rpc(&service, &method),
+                None => facts,
+            }
+        },
+    )
+}
+
+/// Facts, and versions that declare every name in them.
+fn judged() -> impl Strategy<Value = (Option<OwnedFacts>, Versions)> {
+    prop::option::of(facts()).prop_map(|facts| {
+        let mut declared = Declared::default();
+        if let Some(request) = facts.as_ref().and_then(OwnedFacts::owned_request) {
+            let names =
+                |names: &mut dyn Iterator<Item = &String>| names.map(|name| name.as_str().into()).collect();
+            declared.headers = names(&mut request.headers.keys());
+            declared.query = names(&mut request.query.keys());
+            declared.params = names(&mut request.params.keys());
+        }
+        (facts, Versions { declared: Arc::new(declared), ..versions() })
+    })
+}
+
+fn records() -> impl Strategy<Value = DecisionRecord> {
+    let verdict =
+        (effects(), reasons(), prop::option::of(texts()), any::<bool>(), prop::option::of(woulds()));
+    let phase = prop::sample::select(vec![
+        Phase::Request,
+        Phase::Connect,
+        Phase::Rejudge,
+        Phase::Admin,
+        Phase::Issue,
+    ]);
+    let kinds = vec!["Workload", "User", "Anonymous", "Portcullis::Agent", "Portcullis::LocalUser"];
+    let who = (prop::sample::select(kinds), texts(), prop::option::of(credentials()));
+    let targets = vec!["Route", "Method", "Service", "Portcullis::System", "Unknown"];
+    let what = (
+        prop::sample::select(Action::CALLS),
+        prop::sample::select(targets),
+        texts(),
+        prop::option::of((texts(), prop::option::of(texts()))),
+    );
+    let evaluated = prop::sample::select(vec![Evaluated::Constant, Evaluated::Compiled, Evaluated::Fallback]);
+    let audit = prop::sample::select(vec![Audit::BestEffort, Audit::Required, Audit::Durable]);
+    let how = (determining(), errors(), evaluated, any::<bool>(), any::<u32>(), audit);
+    let trace = any::<Option<([u8; 16], [u8; 8])>>();
+    (verdict, phase, who, what, how, judged(), trace, any::<(i64, u64)>()).prop_map(
+        |(verdict, phase, who, what, how, (facts, versions), trace, (wall, mono))| DecisionRecord {
+            effect: verdict.0,
+            reason: verdict.1,
+            detail: verdict.2,
+            mode: if verdict.3 { Mode::Observe } else { Mode::Enforce },
+            phase,
+            would: verdict.4.map(Box::new),
+            principal: Principal::from_parts(who.0, &who.1).unwrap(),
+            credential: who.2.map(Arc::new),
+            action: what.0,
+            resource: match &what.3 {
+                None => Resource::from_parts(what.1, &what.2).unwrap(),
+                Some((service, namespace)) => {
+                    Resource::from_parts(what.1, &what.2).unwrap().within(service, namespace.as_deref())
+                }
+            },
+            determining: how.0,
+            errors: how.1,
+            versions: Some(Arc::new(versions)),
+            evaluated: how.2,
+            stale: how.3,
+            decide_ns: how.4,
+            facts: facts.map(Into::into),
+            trace: trace.map(|(trace_id, span_id)| Trace { trace_id, span_id }),
+            audit: how.5,
+            time: Now { wall: UnixTime::from_nanos(wall), mono: Mono::from_nanos(mono) },
+        },
+    )
+}
+
+fn plain(errors: &[PolicyError]) -> Vec<(String, String)> {
+    errors.iter().map(|error| (error.policy.to_string(), error.class.as_str().to_owned())).collect()
+}
+
+fn names(ids: &[Arc<str>]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}
+
+/// What must come back, written down from the record member by member.
+fn expected(record: &DecisionRecord) -> DecisionBody {
+    DecisionBody {
+        effect: record.effect,
+        reason: record.reason.to_string(),
+        detail: record.detail.clone(),
+        mode: record.mode,
+        phase: record.phase.as_str().to_owned(),
+        would: record.would.as_ref().map(|would| Would {
+            effect: would.effect,
+            reason: would.reason.to_string(),
+            determining: names(&would.determining),
+            errors: plain(&would.errors),
+            version: would.version,
+        }),
+        credential: record.credential.as_ref().map(|credential| StoredCredential {
+            kind: credential.kind.as_str().to_owned(),
+            serial: credential.serial.clone(),
+            fingerprint: credential.fingerprint,
+            issuer: credential.issuer.clone(),
+            not_after: credential.not_after,
+        }),
+        action: record.action.to_string(),
+        resource: Entity {
+            kind: record.resource.entity_type().to_owned(),
+            id: record.resource.id().to_owned(),
+        },
+        service: record.resource.service().map(str::to_owned),
+        namespace: record.resource.namespace().map(str::to_owned),
+        determining: names(&record.determining),
+        errors: plain(&record.errors),
+        evaluated: record.evaluated.as_str().to_owned(),
+        stale: record.stale,
+        decide_ns: record.decide_ns,
+        facts: record
+            .facts
+            .as_ref()
+            .map(|facts| OwnedFacts::copy(facts.as_ref(), &record.versions.as_ref().unwrap().declared)),
+        trace: record.trace,
+        audit: record.audit,
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_member_of_a_decision_round_trips(record in records(), lost in prop_oneof![Just(0_u64), any::<u64>()]) {
+        let leaf = encoded_with(&Record::Decision(Box::new(record.clone())), lost);
+        prop_assert_eq!(&leaf, &encoded_with(&Record::Decision(Box::new(record.clone())), lost));
+        let stored = decoded(leaf.clone());
+        prop_assert_eq!(stored.decision().unwrap(), &expected(&record));
+        prop_assert_eq!(&stored.leaf[..], &leaf[..]);
+        prop_assert_eq!(stored.kind, Kind::DECISION);
+        prop_assert_eq!(&stored.stream, &stream());
+        prop_assert_eq!(stored.id, DecisionId::new(1_795_330_800_123, 0x1234, 48_211));
+        prop_assert_eq!((stored.time, stored.mono), (record.time.wall, record.time.mono.as_nanos()));
+        prop_assert_eq!((stored.principal.kind.as_str(), stored.principal.id.as_str()),
+            (record.principal.entity_type(), record.principal.id()));
+        prop_assert_eq!(stored.lost, lost);
+        prop_assert_eq!(stored.versions.map(|v| (v.numbers, v.manifest, v.schema, v.entities, v.routes, v.engine)), {
+            let v = versions();
+            Some((v.numbers, v.manifest, v.schema, v.entities, v.routes, v.engine.to_string()))
+        });
+        prop_assert!(stored.truncated.is_empty() && stored.extra.is_empty());
+    }
+
+    #[test]
+    fn a_view_sees_what_decoding_sees(record in records()) {
+        let leaf = encoded(record.clone());
+        let view = View::of(&leaf).unwrap();
+        prop_assert_eq!(View::peek_id(&leaf), Some(decoded(leaf.clone()).id));
+        prop_assert_eq!(view.place().unwrap().seq, stream().seq);
+        prop_assert_eq!(view.principal(), Some(record.principal.id()));
+        prop_assert_eq!(view.resource(), Some(record.resource.id()));
+        prop_assert_eq!(view.service, record.resource.service());
+        prop_assert_eq!(view.time, record.time.wall.as_nanos());
+        prop_assert_eq!(view.policies_version(), Some(41));
+        prop_assert_eq!(view.would_effect().is_some(), record.would.is_some());
+        prop_assert_eq!(view.enforcer(), Some("spiffe://example.org/gateway"));
+        for policy in record.determining.iter() {
+            prop_assert!(view.is_determined_by(policy));
+        }
+        prop_assert!(!view.is_determined_by("no such policy"));
+    }
+
+    #[test]
+    fn random_bytes_never_panic_a_reader(bytes: Vec<u8>) {
+        prop_assert_eq!(View::of(&bytes).is_err() , true);
+        prop_assert!(View::peek_id(&bytes).is_none() || bytes.len() > 16);
+        prop_assert!(StoredRecord::decode(0, bytes.clone().into()).is_err());
+        prop_assert!(decode::gap(&bytes).is_err());
+    }
+
+    #[test]
+    fn a_damaged_leaf_never_panics_a_reader(at in any::<prop::sample::Index>(), byte: u8, cut in any::<prop::sample::Index>()) {
+        let mut leaf = encoded(example());
+        let at = at.index(leaf.len());
+        leaf[at] = byte;
+        let view = View::of(&leaf).is_ok();
+        if let Ok(record) = StoredRecord::decode(0, leaf.clone().into()) {
+            prop_assert!(view);
+            prop_assert!(!json_text(&record.to_json("o")).is_empty());
+        }
+        leaf.truncate(cut.index(leaf.len()));
+        prop_assert!(StoredRecord::decode(0, leaf.into()).is_err());
+    }
+
+    #[test]
+    fn dl4_hostile_text_is_escaped_on_the_way_out_and_reads_back(text in "\\PC{0,8}", mark in prop::sample::select(vec!['\u{1b}', '\n', '\u{7f}', '\u{85}', '\u{202e}', '\u{2066}', '\u{feff}', '\u{200b}'])) {
+        let path = format!("/{text}{mark}\"<b>&\\'=1+1");
+        let mut record = example();
+        let request = OwnedRequest { path: path.clone(), ..OwnedRequest::default() };
+        record.facts = Some(OwnedFacts::local("l").with_request(request).into());
+        let shown = json_text(&decoded(encoded(record)).to_json("o"));
+        prop_assert!(!shown.chars().any(|c| c.is_control() || c == mark), "{shown}");
+        let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        prop_assert_eq!(read.pointer("/request/path").unwrap(), &path);
+    }
+}
+
+#[test]
+fn other_kinds_round_trip() {
+    let time = example().time;
+    let details = vec![("serial".to_owned(), "5b".to_owned()), ("entry".to_owned(), "a\nb".to_owned())];
+    let who = Principal::local_user(1000, None, &[]);
+    let records = [
+        Record::Activation(ActivationRecord {
+            versions: Arc::new(versions()),
+            outcome: "refused".to_owned(),
+            principal: None,
+            detail: Some("PC2001".to_owned()),
+            time,
+        }),
+        Record::Authority(AuthorityRecord {
+            event: "issued".to_owned(),
+            principal: Some(who.clone()),
+            subject: Some("spiffe://example.org/web".to_owned()),
+            details: details.clone(),
+            time,
+        }),
+        Record::Read(ReadRecord { principal: who.clone(), query: "effect=deny".to_owned(), count: 7, time }),
+        Record::Administration(AdministrationRecord {
+            operation: "retention".to_owned(),
+            principal: None,
+            details: details.clone(),
+            time,
+        }),
+    ];
+    let bodies = records.iter().map(|record| decoded(encoded_with(record, 0))).collect::<Vec<_>>();
+    let itself = Entity { kind: "Workload".to_owned(), id: "spiffe://example.org/gateway".to_owned() };
+    let user = Entity { kind: "Portcullis::LocalUser".to_owned(), id: "1000".to_owned() };
+    let principals: Vec<_> = bodies.iter().map(|record| &record.principal).collect();
+    assert_eq!(principals, [&itself, &user, &user, &itself]);
+    assert_eq!(bodies[0].versions.as_ref().unwrap().numbers, versions().numbers);
+    let expected = [
+        Body::Activation { outcome: "refused".to_owned(), detail: Some("PC2001".to_owned()) },
+        Body::Authority {
+            event: "issued".to_owned(),
+            subject: Some("spiffe://example.org/web".to_owned()),
+            details: details.clone(),
+        },
+        Body::Read { query: "effect=deny".to_owned(), count: 7 },
+        Body::Administration { operation: "retention".to_owned(), details },
+    ];
+    assert_eq!(bodies.into_iter().map(|record| record.body).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn records_of_the_ledger_itself_round_trip() {
+    let gap = |range, exact| Gap {
+        boot: [7; 8],
+        lane: 3,
+        range,
+        exact,
+        count: 5,
+        cause: GapCause::QueueFull,
+        from: range.map(|_| UnixTime::from_secs(1)),
+        to: range.map(|_| UnixTime::from_secs(2)),
+        effects: [("allow".to_owned(), 4), ("deny".to_owned(), 1)].into(),
+        reasons: [("permit".to_owned(), 4), ("identity_untrusted".to_owned(), 1)].into(),
+    };
+    let bodies = [
+        Body::Gap(gap(Some((771, 775)), true)),
+        Body::Gap(gap(None, false)),
+        Body::Heartbeat { lanes: [(0, 9), (65_535, u64::MAX)].into(), lost: 4 },
+        Body::StreamOpen { build: "portcullis 0.1.0".to_owned() },
+        Body::StreamClose { lanes: [(1, 2)].into() },
+        Body::Recovery { boot: [1; 8], lanes: vec![(0, 17, 4_096), (65_534, 0, 4_096)] },
+    ];
+    for body in bodies {
+        let stream = stream();
+        let head = Head { id: DecisionId::new(1, 2, 3), stream: &stream, seq: 3, lost: 0 };
+        let mut leaf = Vec::new();
+        encode::own(&mut leaf, head, example().time, &body);
+        let record = decoded(leaf);
+        assert_eq!(record.body, body);
+        assert!(record.extra.is_empty());
+        assert!(record.to_json("o").get("body").is_some_and(serde_json::Value::is_object));
+    }
+}
+
+#[test]
+fn re9_unknown_members_are_kept_and_shown() {
+    let mut leaf = Vec::new();
+    Writer::new(&mut leaf).int_map(|map| {
+        // The golden members, with one more in the map itself and one in `stream`.
+        let known = encoded(allow());
+        let mut members = Vec::new();
+        crate::cbor::Reader::new(&known)
+            .int_map(|at, value| {
+                members.push((at, value.skip()?.to_vec()));
+                Ok(())
+            })
+            .unwrap();
+        for (at, value) in members {
+            if at == key::STREAM {
+                map.key(at).text_map(|map| {
+                    map.key("seq").uint(1);
+                    map.key("boot").bytes(&[0; 8]);
+                    map.key("lane").uint(2);
+                    map.key("shard").uint(9);
+                });
+            } else {
+                map.key(at).raw(&value);
+            }
+        }
+        map.key(99).text_map(|map| map.key("new").bytes(&[0xab]));
+    });
+    let record = decoded(leaf.clone());
+    assert_eq!(record.leaf, leaf);
+    let shown = record.to_json("o");
+    assert_eq!(shown["extra"], serde_json::json!({"stream.shard": 9, "99": {"new": "ab"}}));
+}
+
+#[test]
+fn a_leaf_of_another_version_is_refused_not_guessed() {
+    let mut leaf = encoded(allow());
+    assert_eq!(leaf[1..3], [0, 1], "v comes first");
+    leaf[2] = 2;
+    assert_eq!(StoredRecord::decode(0, leaf.clone().into()), Err(LeafError::Version(2)));
+    assert_eq!(View::of(&leaf).map(|view| view.time), Err(LeafError::Version(2)));
+    assert_eq!(View::peek_id(&leaf), None);
+    assert_eq!(StoredRecord::decode(0, vec![0xa0].into()), Err(LeafError::Missing("v")));
+    assert_eq!(StoredRecord::decode(0, vec![0xa1, 0, 1].into()), Err(LeafError::Missing("kind")));
+}
+
+#[test]
+fn re7_long_values_are_cut_between_characters_and_leave_their_hash() {
+    let path = format!("/{}", "é".repeat(700));
+    let mut record = example();
+    record.detail = Some("d".repeat(513));
+    record.determining = (0..65).map(|n| Arc::from(format!("p{n}"))).collect();
+    let request = OwnedRequest { path: path.clone(), ..OwnedRequest::default() };
+    record.facts = Some(OwnedFacts::local("l").with_request(request).into());
+    let stored = decoded(encoded(record));
+    let decision = stored.decision().unwrap();
+    assert_eq!(decision.detail.as_deref(), Some("d".repeat(512).as_str()));
+    assert_eq!(decision.determining.len(), 64);
+    assert_eq!(
+        decision.facts.as_ref().unwrap().owned_request().unwrap().path,
+        format!("/{}", "é".repeat(511))
+    );
+    let cut: Vec<_> = stored.truncated.iter().map(|cut| (cut.field.as_str(), cut.length)).collect();
+    assert_eq!(cut, [("determining", 65), ("request.path", 1_401), ("detail", 513)]);
+    let sha256 = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, path.as_bytes());
+    assert_eq!(stored.truncated[1].sha256, sha256.as_ref());
+}
+
+#[test]
+fn re7_no_record_is_larger_than_32_kib() {
+    let long = |n: usize| format!("{n:04}{}", "x".repeat(600));
+    let many = |n: usize| (0..n).map(long).collect::<Vec<_>>();
+    let sets: BTreeMap<String, Vec<String>> = (0..80).map(|n| (long(n), many(80))).collect();
+    let declared = Declared {
+        headers: sets.keys().map(|name| name.as_str().into()).collect(),
+        query: sets.keys().map(|name| name.as_str().into()).collect(),
+        params: sets.keys().map(|name| name.as_str().into()).collect(),
+    };
+    let request = OwnedRequest {
+        method: long(0),
+        host: long(1),
+        path: "/".repeat(9_000),
+        query: sets.clone(),
+        headers: sets.clone(),
+        params: sets.keys().map(|name| (name.clone(), long(2))).collect(),
+        media_type: Some(long(3)),
+        ..OwnedRequest::default()
+    };
+    let ids: Arc<[Arc<str>]> = many(80).into_iter().map(Arc::from).collect();
+    let errors: Vec<_> = ids
+        .iter()
+        .map(|policy| PolicyError { policy: Arc::clone(policy), class: ErrorClass::MissingAttribute })
+        .collect();
+    let mut record = example();
+    record.principal = Principal::workload(&"p".repeat(5_000));
+    record.resource = Resource::route(&"r".repeat(5_000)).within(&long(4), Some(&long(5)));
+    record.determining = Arc::clone(&ids);
+    record.errors = errors.clone();
+    record.would = Some(Box::new(policies_engine::Would {
+        effect: Effect::Deny,
+        reason: Reason::Forbid,
+        determining: ids,
+        errors,
+        version: None,
+    }));
+    record.versions = Some(Arc::new(Versions { declared: Arc::new(declared), ..versions() }));
+    record.facts = Some(OwnedFacts::local(&long(6)).with_request(request).into());
+    let leaf = encoded(record);
+    assert!(leaf.len() <= MAX_LEAF, "{} bytes", leaf.len());
+    let stored = decoded(leaf);
+    assert!(stored.truncated.iter().any(|cut| cut.field == "would.determining"));
+    assert_eq!(stored.truncated.last().map(|cut| cut.field.as_str()), Some("*"), "more was cut than is listed");
+}
+
+#[test]
+fn re5_secrets_are_never_recorded_even_when_declared() {
+    let secrets = ["authorization", "cookie", "set-cookie", "proxy-authorization", "x-api-key"];
+    let mut headers: BTreeMap<_, _> =
+        secrets.iter().map(|name| ((*name).to_owned(), vec!["s3cr3t".to_owned()])).collect();
+    headers.insert("x-tenant".to_owned(), vec!["blue".to_owned()]);
+    headers.insert("x-undeclared".to_owned(), vec!["s3cr3t".to_owned()]);
+    let declared = Declared {
+        headers: secrets.iter().chain(&["x-tenant"]).map(|name| Arc::from(*name)).collect(),
+        ..Declared::default()
+    };
+    let query = [("token".to_owned(), vec!["s3cr3t".to_owned()])].into();
+    let request = OwnedRequest { path: "/".to_owned(), query, headers, ..OwnedRequest::default() };
+    let mut record = example();
+    record.versions = Some(Arc::new(Versions { declared: Arc::new(declared), ..versions() }));
+    record.facts = Some(OwnedFacts::local("l").with_request(request).into());
+    let leaf = encoded(record);
+    assert!(!leaf.windows(6).any(|window| window == b"s3cr3t"));
+    let stored = decoded(leaf);
+    let request = stored.facts().unwrap().owned_request().unwrap();
+    assert_eq!(request.headers, [("x-tenant".to_owned(), vec!["blue".to_owned()])].into());
+    assert_eq!(request.query_names, ["token".to_owned()].into());
+    assert!(request.query.is_empty());
+}

@@ -106,14 +106,15 @@ fn effect(name: &'static str, value: &str) -> Result<u64, QueryError> {
 }
 
 fn reason(value: &str) -> Result<&'static str, QueryError> {
-    value.parse::<Reason>().map(Reason::as_str).or_else(|_unknown| {
-        Err(QueryError::Value {
+    match value.parse::<Reason>() {
+        Ok(reason) => Ok(reason.as_str()),
+        Err(_unknown) => Err(QueryError::Value {
             name: "reason",
             value: value.to_owned(),
             expected: "see the list of reasons",
             suggestion: nearest(value, Reason::ALL.iter().map(|reason| reason.as_str())),
-        })
-    })
+        }),
+    }
 }
 
 /// `41`, `38-41`, `38-`, `-41`; a leading `v` is left out of account.
