@@ -5,10 +5,25 @@
 //! It holds no CA key, reads no file, parses no policy and no configuration, and no worker shares a lock with another.
 //! Five types to know: [`Proxy`], [`ProxyConfig`], [`Ports`], [`View`], [`ViewHandle`].
 
+mod authorize;
+mod body;
+mod clocks;
 mod config;
 mod error;
+mod fault;
+mod forward;
+mod inbound;
+mod judge;
+mod listening;
+mod meter;
+mod pool;
 mod proxy;
+mod respond;
+mod secured;
+mod trail;
 mod view;
+mod wheel;
+mod worker;
 
 pub use config::{Lanes, ListenerSpec, Ports, ProxyConfig, Reveal};
 pub use error::ProxyError;

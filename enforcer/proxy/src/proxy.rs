@@ -2,15 +2,29 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+use base_net::{Drain, DrainWatch};
+use parking_lot::Mutex;
+use tokio::runtime::Builder;
+use tokio::sync::watch;
+
+use crate::worker::{Worker, bind};
 use crate::{Ports, ProxyConfig, ProxyError};
 
 /// The running data plane. Dropping it cuts every connection.
 #[derive(Debug)]
 pub struct Proxy {
     addresses: Vec<(Arc<str>, SocketAddr)>,
+    drain: Drain,
+    stop: watch::Sender<bool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
+
+/// What a worker reports once its sockets are bound.
+type Started = Result<Vec<Vec<SocketAddr>>, ProxyError>;
 
 impl Proxy {
     /// Binds every listener for every worker and starts the workers.
@@ -18,8 +32,41 @@ impl Proxy {
     /// # Errors
     /// When a socket cannot be bound or a thread cannot be started.
     pub fn start(config: ProxyConfig, ports: Ports) -> Result<Self, ProxyError> {
-        drop((config, ports));
-        Ok(Self { addresses: Vec::new() })
+        let config = Arc::new(config);
+        let (drain, watched) = Drain::new();
+        let (stop, stopped) = watch::channel(false);
+        let mut threads = Vec::new();
+        let mut bound: Option<Vec<Vec<SocketAddr>>> = None;
+        for number in 0..config.workers.max(1) {
+            let start = Start {
+                number,
+                config: Arc::clone(&config),
+                ports: ports.clone(),
+                addresses: bound.clone(),
+                drain: watched.clone(),
+                stop: stopped.clone(),
+            };
+            let (report, started) = mpsc::sync_channel(1);
+            let thread = std::thread::Builder::new()
+                .name(format!("proxy-{number}"))
+                .spawn(move || start.run(&report))
+                .map_err(|source| ProxyError::Worker { worker: number, source })?;
+            threads.push(thread);
+            // The first worker finds free ports; the others join it there.
+            match started.recv() {
+                Ok(addresses) => bound = Some(addresses?),
+                Err(gone) => {
+                    let source = std::io::Error::other(gone);
+                    return Err(ProxyError::Worker { worker: number, source });
+                }
+            }
+        }
+        let names = config.listeners.iter().map(|listener| &listener.name);
+        let addresses = names
+            .zip(bound.unwrap_or_default())
+            .flat_map(|(name, bound)| bound.into_iter().map(|address| (Arc::clone(name), address)))
+            .collect();
+        Ok(Self { addresses, drain, stop, threads: Mutex::new(threads) })
     }
 
     /// Names and real addresses of the listeners, in the order of the configuration.
@@ -30,6 +77,58 @@ impl Proxy {
 
     /// Stops accepting, lets running calls end within `timeout`, then cuts the rest.
     pub async fn drain(&self, timeout: Duration) {
-        let _ = timeout;
+        self.drain.start();
+        if !self.drain.finished(timeout).await {
+            tracing::warn!(event = "drain_cut", "connections were cut at the end of the drain");
+        }
+        self.stop.send_replace(true);
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            // The workers drop what is left and end; this waits for memory to be freed, not for peers.
+            if tokio::task::spawn_blocking(|| thread.join()).await.is_err() {
+                tracing::error!(event = "worker_lost", "a worker could not be joined");
+            }
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+/// Everything a worker thread starts with.
+struct Start {
+    number: usize,
+    config: Arc<ProxyConfig>,
+    ports: Ports,
+    addresses: Option<Vec<Vec<SocketAddr>>>,
+    drain: DrainWatch,
+    stop: watch::Receiver<bool>,
+}
+
+impl Start {
+    fn run(self, report: &mpsc::SyncSender<Started>) {
+        let Self { number, config, ports, addresses, drain, stop } = self;
+        let runtime = match Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(source) => {
+                report.send(Err(ProxyError::Worker { worker: number, source })).ok();
+                return;
+            }
+        };
+        runtime.block_on(async {
+            let bound = match bind(&config, addresses.as_deref()) {
+                Ok(bound) => bound,
+                Err(error) => {
+                    report.send(Err(error)).ok();
+                    return;
+                }
+            };
+            let real = bound.iter().map(|sockets| sockets.iter().map(|(_, real)| *real).collect()).collect();
+            let worker = Worker::new(u16::try_from(number).unwrap_or(u16::MAX), &config, &ports);
+            report.send(Ok(real)).ok();
+            worker.run(config, bound, drain, stop).await;
+        });
     }
 }

@@ -1,0 +1,171 @@
+//! The authorization point (PA-01 to PA-07): a call goes in, a `Permitted` call or a denial comes out, on record.
+//!
+//! Nothing else makes a `Permitted`, and everything that forwards asks for one, so an unchecked path does not compile.
+//! The record is accepted as strongly as its decision demands before anybody sees the outcome.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base_ports::Now;
+use ca_identity::Refusal;
+use enforcer_codec::{BodyLength, Call, CallProtocol, NotCanonical};
+use policies_engine::{
+    Action, ConnectionFacts, DecisionId, Facts, OwnedFacts, Phase, Reason, Receipt, RequestView,
+};
+
+use crate::inbound::Connection;
+use crate::judge::{InForce, Judged, Upstreams, action_of};
+use crate::meter::RouteMeter;
+use crate::secured::reason_of;
+
+/// Proof that `authorize` allowed exactly this call. Only this module builds one.
+#[derive(Debug)]
+pub(crate) struct Permitted<C> {
+    call: C,
+    in_force: Arc<InForce>,
+    route: usize,
+    decision: DecisionId,
+}
+
+/// A call that must not pass: why, and where that is on record.
+#[derive(Debug)]
+pub(crate) struct Denied {
+    pub(crate) reason: Reason,
+    pub(crate) decision: Option<DecisionId>,
+    /// The rule that a call without canonical form breaks; it names its own status.
+    pub(crate) flaw: Option<NotCanonical>,
+    /// Counters of its route, or of calls without one.
+    pub(crate) meter: Arc<RouteMeter>,
+}
+
+/// Judges a call by the view in force.
+///
+/// # Errors
+/// When it must not pass; the denial is on record then.
+pub(crate) async fn authorize(conn: &Connection, call: Call, now: Now) -> Result<Permitted<Call>, Denied> {
+    let grpc = call.protocol() == CallProtocol::Grpc;
+    let facts = Arc::new(CallFacts { call, connection: Arc::clone(conn.secured.facts(grpc)) });
+    let Judged { outcome, in_force, meter, decision, receipt } = conn.worker.judge.judge(conn, &facts, now);
+    let call = facts.call.clone();
+    let kept = kept(receipt).await;
+    match outcome {
+        Ok(route) if kept => Ok(Permitted { call, in_force, route, decision }),
+        Ok(_) => Err(unrecorded(conn, facts, meter, now)),
+        Err(reason) => Err(Denied { reason, decision: Some(decision), flaw: None, meter }),
+    }
+}
+
+/// Puts on record that a head made no call.
+pub(crate) async fn not_canonical(conn: &Connection, flaw: NotCanonical, now: Now) -> Denied {
+    let facts: Arc<dyn Facts> = Arc::new(OwnedFacts::new(ConnectionFacts::clone(conn.secured.facts(false))));
+    let why = (Reason::NotCanonical, Some(flaw.rule.to_owned()));
+    let (decision, receipt) =
+        conn.worker.judge.refuse(conn, Phase::Request, why, Action::HttpOther, facts, now);
+    kept(receipt).await;
+    let meter = Arc::clone(&conn.worker.nowhere);
+    Denied { reason: Reason::NotCanonical, decision: Some(decision), flaw: Some(flaw), meter }
+}
+
+/// Puts on record that a peer was refused in the handshake, before it could ask for anything.
+pub(crate) async fn not_secured(conn: &Connection, refusal: &Refusal, now: Now) {
+    let reason = match refusal {
+        Refusal::NoCertificate => Reason::NoIdentity,
+        other => reason_of(other.class()),
+    };
+    let facts: Arc<dyn Facts> = Arc::new(OwnedFacts::new(ConnectionFacts::clone(conn.secured.facts(false))));
+    let why = (reason, Some(refusal.code().to_owned()));
+    let (_, receipt) = conn.worker.judge.refuse(conn, Phase::Connect, why, Action::TcpConnect, facts, now);
+    kept(receipt).await;
+}
+
+/// Whether the record is kept as strongly as it must be.
+async fn kept(receipt: Receipt) -> bool {
+    match receipt {
+        Receipt::Taken | Receipt::Lost => true,
+        Receipt::Pending(accepted) => match accepted.await {
+            Ok(()) => true,
+            Err(cause) => {
+                tracing::warn!(event = "audit_unavailable", %cause, "a call was refused because it could not be recorded");
+                false
+            }
+        },
+    }
+}
+
+/// The permit cannot be recorded as it must be, so it is none.
+fn unrecorded(conn: &Connection, facts: Arc<CallFacts>, meter: Arc<RouteMeter>, now: Now) -> Denied {
+    let action = action_of(&facts.call);
+    let why = (Reason::AuditUnavailable, None);
+    // The receipt of a refusal holds nothing back: it is best effort by definition (LS1).
+    let (decision, _) = conn.worker.judge.refuse(conn, Phase::Request, why, action, facts, now);
+    Denied { reason: Reason::AuditUnavailable, decision: Some(decision), flaw: None, meter }
+}
+
+impl<C> Permitted<C> {
+    pub(crate) fn call(&self) -> &C {
+        &self.call
+    }
+
+    /// Where the call is on record.
+    pub(crate) fn decision(&self) -> DecisionId {
+        self.decision
+    }
+
+    /// Where it may go.
+    pub(crate) fn upstreams(&self) -> Option<&Upstreams> {
+        self.in_force.route(self.route)
+    }
+}
+
+/// A call and its connection as policies and records see them: views, no copies.
+pub(crate) struct CallFacts {
+    call: Call,
+    connection: Arc<ConnectionFacts>,
+}
+
+impl CallFacts {
+    pub(crate) fn call(&self) -> &Call {
+        &self.call
+    }
+}
+
+impl Facts for CallFacts {
+    fn connection(&self) -> &ConnectionFacts {
+        &self.connection
+    }
+
+    fn request(&self) -> Option<RequestView<'_>> {
+        let call = &self.call;
+        Some(RequestView {
+            method: call.method(),
+            host: call.authority(),
+            path: call.path(),
+            query: call.query(),
+            media_type: call.media_type(),
+            length: match call.body() {
+                BodyLength::None => Some(0),
+                BodyLength::Known(length) => Some(length),
+                BodyLength::Streamed => None,
+            },
+        })
+    }
+
+    fn rpc(&self) -> Option<(&str, &str)> {
+        self.call.grpc()
+    }
+
+    fn header(&self, name: &str, each: &mut dyn FnMut(&str)) {
+        // Values that are not text were refused where a policy reads them (CC-11); here they are left out.
+        for value in self.call.header(name) {
+            if let Ok(text) = str::from_utf8(value) {
+                each(text);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for CallFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallFacts").field("call", &self.call).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,89 @@
+//! Bodies on their way: an inlet they come from, an outlet they go to, and one loop that moves them.
+//!
+//! The same loop carries requests up and answers down, whatever HTTP version either side speaks. A side that cannot
+//! take more stops the other one: nothing is read ahead beyond one buffer (back-pressure).
+
+mod inlet;
+mod outlet;
+mod relay;
+
+pub(crate) use inlet::{H1Inlet, H2Inlet, Inlet, Piece};
+pub(crate) use outlet::{H1Outlet, H2Outlet, Outlet};
+pub(crate) use relay::{RelayError, relay};
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+/// One of two handles to a connection, so that it can be read and written by turns within one task.
+#[derive(Debug)]
+pub(crate) struct Half<'a, S>(pub(crate) &'a Mutex<&'a mut S>);
+
+impl<S> Clone for Half<'_, S> {
+    fn clone(&self) -> Self {
+        Self(self.0)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Half<'_, S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut **self.0.lock()).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Half<'_, S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut **self.0.lock()).poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut **self.0.lock()).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut **self.0.lock()).poll_shutdown(context)
+    }
+}
+
+/// A buffer that all connections of a worker read heads into; what arrived is copied out in its exact size, so an idle
+/// connection holds none and a head keeps no more memory alive than it has bytes (MM-02).
+#[derive(Debug)]
+pub(crate) struct Scratch(Mutex<Box<[u8]>>);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(vec![0; 16 * 1024].into()))
+    }
+
+    /// Reads what has arrived and appends it. 0 is the end.
+    pub(crate) fn poll_fill<S: AsyncRead + Unpin>(
+        &self,
+        io: &mut S,
+        buffer: &mut BytesMut,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut scratch = self.0.lock();
+        let mut read = ReadBuf::new(&mut scratch);
+        ready!(Pin::new(io).poll_read(context, &mut read))?;
+        buffer.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
+    }
+}
+
+/// Reads into the buffer itself, as bodies are. 0 is the end.
+pub(crate) fn poll_read_buf<S: AsyncRead + Unpin>(
+    io: &mut S,
+    buffer: &mut BytesMut,
+    context: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    // INVARIANT: `read_buf` keeps no state between polls, so it may be made anew for each.
+    pin!(io.read_buf(buffer)).poll(context)
+}

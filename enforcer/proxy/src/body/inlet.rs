@@ -1,0 +1,160 @@
+//! Where a body comes from.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use enforcer_codec::h1::{BodyDecoder, BodyEvent};
+use h2::RecvStream;
+use http::HeaderMap;
+use tokio::io::AsyncRead;
+
+use super::poll_read_buf;
+use crate::fault::Broken;
+
+const READ: usize = 16 * 1024;
+const BULK_READ: usize = 64 * 1024;
+
+/// The body of a message, as it arrives.
+#[derive(Debug)]
+pub(crate) enum Inlet<'a, R> {
+    /// There is none.
+    Empty,
+    H1(H1Inlet<'a, R>),
+    H2(H2Inlet),
+}
+
+/// A body on an HTTP/1 connection.
+#[derive(Debug)]
+pub(crate) struct H1Inlet<'a, R> {
+    io: R,
+    buffer: &'a mut BytesMut,
+    decoder: BodyDecoder,
+    /// The caller waits for `100 Continue` before it sends.
+    expects_continue: bool,
+    taken: usize,
+}
+
+/// A body on an HTTP/2 stream.
+#[derive(Debug)]
+pub(crate) struct H2Inlet {
+    stream: RecvStream,
+    data_is_over: bool,
+    is_over: bool,
+    taken: usize,
+}
+
+/// The next part of a body.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// Bytes, never none; `last` when nothing follows, trailers included.
+    Data { bytes: Bytes, last: bool },
+    /// Trailers; nothing follows.
+    Trailers(HeaderMap),
+    /// Nothing follows.
+    End,
+}
+
+impl<'a, R: AsyncRead + Unpin> H1Inlet<'a, R> {
+    pub(crate) fn new(io: R, buffer: &'a mut BytesMut, decoder: BodyDecoder, expects_continue: bool) -> Self {
+        Self { io, buffer, decoder, expects_continue, taken: 0 }
+    }
+
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
+        loop {
+            match self.decoder.decode(self.buffer)? {
+                Some(BodyEvent::Data(bytes)) => {
+                    self.taken = self.taken.saturating_add(bytes.len());
+                    return Poll::Ready(Ok(Piece::Data { bytes, last: self.decoder.is_done() }));
+                }
+                Some(BodyEvent::Trailers(trailers)) => return Poll::Ready(Ok(Piece::Trailers(trailers))),
+                Some(BodyEvent::End) => return Poll::Ready(Ok(Piece::End)),
+                None => {}
+            }
+            self.buffer.reserve(if self.taken > 8 * READ { BULK_READ } else { READ });
+            if ready!(poll_read_buf(&mut self.io, self.buffer, context))? == 0 {
+                self.decoder.finish()?;
+                return Poll::Ready(Ok(Piece::End));
+            }
+        }
+    }
+}
+
+impl H2Inlet {
+    pub(crate) fn new(stream: RecvStream) -> Self {
+        let is_over = stream.is_end_stream();
+        Self { stream, data_is_over: is_over, is_over, taken: 0 }
+    }
+
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
+        while !self.data_is_over {
+            match ready!(self.stream.poll_data(context)).transpose()? {
+                Some(bytes) => {
+                    self.is_over = self.stream.is_end_stream();
+                    if bytes.is_empty() {
+                        continue;
+                    }
+                    self.taken = self.taken.saturating_add(bytes.len());
+                    return Poll::Ready(Ok(Piece::Data { bytes, last: self.is_over }));
+                }
+                None => self.data_is_over = true,
+            }
+        }
+        if self.is_over {
+            return Poll::Ready(Ok(Piece::End));
+        }
+        let trailers = ready!(self.stream.poll_trailers(context))?;
+        self.is_over = true;
+        Poll::Ready(Ok(match trailers {
+            Some(mut trailers) => {
+                enforcer_codec::headers::strip_trailers(&mut trailers);
+                Piece::Trailers(trailers)
+            }
+            None => Piece::End,
+        }))
+    }
+}
+
+impl<R: AsyncRead + Unpin> Inlet<'_, R> {
+    /// The next part. Nothing is lost when the caller stops waiting.
+    pub(crate) fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
+        match self {
+            Self::Empty => Poll::Ready(Ok(Piece::End)),
+            Self::H1(inlet) => inlet.poll_piece(context),
+            Self::H2(inlet) => inlet.poll_piece(context),
+        }
+    }
+
+    /// The receiver took so many bytes: the sender may send as many again.
+    pub(crate) fn release(&mut self, bytes: usize) -> Result<(), Broken> {
+        match self {
+            Self::H2(inlet) => Ok(inlet.stream.flow_control().release_capacity(bytes)?),
+            Self::Empty | Self::H1(_) => Ok(()),
+        }
+    }
+
+    /// Nothing follows.
+    pub(crate) fn is_over(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::H1(inlet) => inlet.decoder.is_done(),
+            Self::H2(inlet) => inlet.is_over,
+        }
+    }
+
+    /// No byte of the body has been taken yet.
+    pub(crate) fn is_untouched(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::H1(inlet) => inlet.taken == 0,
+            Self::H2(inlet) => inlet.taken == 0,
+        }
+    }
+
+    /// The caller must be told to go on before it sends its body.
+    pub(crate) fn awaits_continue(&self) -> bool {
+        match self {
+            Self::H1(inlet) => inlet.expects_continue && inlet.buffer.is_empty() && inlet.taken == 0,
+            Self::Empty | Self::H2(_) => false,
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Where a message goes: its head first, then its body.
+//!
+//! On HTTP/1 small parts are gathered and leave with one write; on HTTP/2 a part leaves when the receiver has room.
+
+use std::future::poll_fn;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use enforcer_codec::h1::{self, Framing};
+use enforcer_codec::{Answer, BodyLength, Downstream, headers};
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use crate::fault::Broken;
+
+/// Up to here parts are gathered before they are written.
+const GATHER: usize = 16 * 1024;
+
+/// One direction of a call towards its receiver.
+#[derive(Debug)]
+pub(crate) enum Outlet<'a, W> {
+    H1(H1Outlet<'a, W>),
+    H2(H2Outlet),
+}
+
+/// A message on an HTTP/1 connection.
+#[derive(Debug)]
+pub(crate) struct H1Outlet<'a, W> {
+    io: W,
+    out: &'a mut BytesMut,
+    framing: Framing,
+    down: Option<Downstream>,
+    trailers: bool,
+    begun: bool,
+    closes: bool,
+}
+
+/// A message on an HTTP/2 stream.
+#[derive(Debug)]
+pub(crate) struct H2Outlet {
+    respond: Option<SendResponse<Bytes>>,
+    stream: Option<SendStream<Bytes>>,
+    grpc: bool,
+}
+
+impl<'a, W: AsyncWrite + Unpin> H1Outlet<'a, W> {
+    /// For the answer to a request that came in like `down`; `trailers` when its caller takes them.
+    pub(crate) fn answer(io: W, out: &'a mut BytesMut, down: Downstream, trailers: bool) -> Self {
+        Self { io, out, framing: Framing::Empty, down: Some(down), trailers, begun: false, closes: false }
+    }
+
+    /// For the rest of the body of a request whose head has been written.
+    pub(crate) fn request(io: W, out: &'a mut BytesMut, framing: Framing) -> Self {
+        Self { io, out, framing, down: None, trailers: true, begun: true, closes: false }
+    }
+
+    async fn data(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        let chunked = self.framing == Framing::Chunked;
+        if chunked {
+            h1::write_chunk_start(self.out, bytes.len());
+        }
+        if self.out.len().saturating_add(bytes.len()) <= GATHER {
+            self.out.extend_from_slice(bytes);
+        } else {
+            self.flush().await?;
+            self.io.write_all(bytes).await?;
+        }
+        if chunked {
+            h1::write_chunk_end(self.out);
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self, trailers: Option<&HeaderMap>) -> Result<(), Broken> {
+        if self.framing == Framing::Chunked {
+            h1::write_last_chunk(self.out, trailers.filter(|_| self.trailers));
+        }
+        self.flush().await
+    }
+
+    async fn flush(&mut self) -> Result<(), Broken> {
+        if !self.out.is_empty() {
+            self.io.write_all(self.out).await?;
+            self.out.clear();
+        }
+        Ok(self.io.flush().await?)
+    }
+}
+
+impl H2Outlet {
+    /// For the answer to a request; `grpc` when its caller speaks gRPC and must get a status in any case.
+    pub(crate) fn answer(respond: SendResponse<Bytes>, grpc: bool) -> Self {
+        Self { respond: Some(respond), stream: None, grpc }
+    }
+
+    /// For the body of a request whose head has been sent.
+    pub(crate) fn request(stream: SendStream<Bytes>) -> Self {
+        Self { respond: None, stream: Some(stream), grpc: false }
+    }
+
+    async fn data(&mut self, mut bytes: Bytes, last: bool) -> Result<(), Broken> {
+        // A gRPC body is never the end: a status follows, ours if need be.
+        let last = last && !self.grpc;
+        let Some(stream) = &mut self.stream else {
+            return Err(Broken::Ended);
+        };
+        stream.reserve_capacity(bytes.len());
+        loop {
+            let mut room = stream.capacity();
+            while room == 0 {
+                room = poll_fn(|context| stream.poll_capacity(context)).await.ok_or(Broken::Ended)??;
+            }
+            if room >= bytes.len() {
+                return Ok(stream.send_data(bytes, last)?);
+            }
+            stream.send_data(bytes.split_to(room), false)?;
+        }
+    }
+
+    fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), Broken> {
+        let Some(stream) = &mut self.stream else {
+            return Ok(());
+        };
+        match trailers {
+            Some(trailers) if !trailers.is_empty() => stream.send_trailers(trailers)?,
+            _ if self.grpc => stream.send_trailers(status(13, "the upstream ended without a status"))?,
+            _ => stream.send_data(Bytes::new(), true)?,
+        }
+        Ok(())
+    }
+
+    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Broken> {
+        let reset = match (&mut self.stream, &mut self.respond) {
+            (Some(stream), _) => ready!(stream.poll_reset(context)),
+            (None, Some(respond)) => ready!(respond.poll_reset(context)),
+            (None, None) => return Poll::Pending,
+        };
+        Poll::Ready(match reset {
+            Ok(reason) => Broken::H2(reason.into()),
+            Err(error) => Broken::H2(error),
+        })
+    }
+}
+
+impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
+    /// Starts an answer with the head that the upstream gave. `over` when no body follows.
+    pub(crate) fn begin(
+        &mut self,
+        answer: &Answer,
+        over: bool,
+        extra: &[headers::Extra<'_>],
+    ) -> Result<(), Broken> {
+        match self {
+            Self::H1(outlet) => {
+                if let Some(down) = outlet.down {
+                    let sent = answer.write_h1(down, outlet.out, extra);
+                    (outlet.framing, outlet.closes, outlet.begun) = (sent.framing, sent.close, true);
+                }
+                Ok(())
+            }
+            Self::H2(outlet) => {
+                let over = over || answer.body() == BodyLength::None;
+                outlet.send_head(answer.to_h2(extra), over)
+            }
+        }
+    }
+
+    /// Sends a whole answer of our own: head and a body that fits one buffer.
+    pub(crate) async fn send(
+        &mut self,
+        status: u16,
+        fields: &[headers::Extra<'_>],
+        body: &[u8],
+        close: bool,
+    ) -> Result<(), Broken> {
+        match self {
+            Self::H1(outlet) => {
+                let close = close || outlet.down.is_none_or(|down| !down.keep_alive);
+                h1::write_response_head(
+                    outlet.out,
+                    status,
+                    fields,
+                    Framing::Length(body.len() as u64),
+                    close,
+                );
+                outlet.out.extend_from_slice(body);
+                (outlet.begun, outlet.closes) = (true, close);
+                outlet.flush().await
+            }
+            Self::H2(outlet) => {
+                let mut head = Response::new(());
+                *head.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
+                for (name, value) in fields {
+                    let name = HeaderName::from_bytes(name.as_bytes());
+                    if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+                        head.headers_mut().insert(name, value);
+                    }
+                }
+                head.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+                outlet.grpc = false;
+                outlet.send_head(head, body.is_empty())?;
+                if body.is_empty() { Ok(()) } else { outlet.data(Bytes::copy_from_slice(body), true).await }
+            }
+        }
+    }
+
+    /// Sends a whole gRPC answer of our own.
+    pub(crate) fn send_trailers_only(&mut self, head: Response<()>) -> Result<(), Broken> {
+        match self {
+            Self::H1(_) => Err(Broken::Ended),
+            Self::H2(outlet) => outlet.send_head(head, true),
+        }
+    }
+
+    /// Tells the caller to send its body.
+    pub(crate) async fn proceed(&mut self) -> Result<(), Broken> {
+        match self {
+            Self::H1(outlet) => {
+                outlet.io.write_all(h1::CONTINUE).await?;
+                Ok(outlet.io.flush().await?)
+            }
+            Self::H2(_) => Ok(()),
+        }
+    }
+
+    /// Takes part of the body; returns once the receiver has room for it. After the last part call [`Self::flush`].
+    pub(crate) async fn data(&mut self, bytes: Bytes, last: bool) -> Result<(), Broken> {
+        match self {
+            Self::H1(outlet) if outlet.framing == Framing::Empty => Ok(()),
+            Self::H1(outlet) => outlet.data(&bytes).await,
+            Self::H2(outlet) => outlet.data(bytes, last).await,
+        }
+    }
+
+    /// Ends the message. `open` when the last part did not say that it was the last.
+    pub(crate) async fn finish(&mut self, trailers: Option<HeaderMap>, open: bool) -> Result<(), Broken> {
+        match self {
+            Self::H1(outlet) => outlet.finish(trailers.as_ref()).await,
+            Self::H2(outlet) if open || outlet.grpc => outlet.finish(trailers),
+            Self::H2(_) => Ok(()),
+        }
+    }
+
+    /// Writes what was gathered.
+    pub(crate) async fn flush(&mut self) -> Result<(), Broken> {
+        match self {
+            Self::H1(outlet) => outlet.flush().await,
+            Self::H2(_) => Ok(()),
+        }
+    }
+
+    /// Ready when the receiver has given the message up.
+    pub(crate) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Broken> {
+        match self {
+            Self::H1(_) => Poll::Pending,
+            Self::H2(outlet) => outlet.poll_gone(context),
+        }
+    }
+
+    /// Breaks an answer off whose head is out: gRPC gets a status, plain HTTP/2 a reset; HTTP/1 must be closed.
+    pub(crate) fn cut(&mut self, code: u8, message: &'static str) {
+        let Self::H2(outlet) = self else {
+            return;
+        };
+        if let Some(stream) = &mut outlet.stream {
+            let told = outlet.grpc && stream.send_trailers(status(code, message)).is_ok();
+            if !told {
+                stream.send_reset(Reason::INTERNAL_ERROR);
+            }
+        }
+    }
+
+    /// The head of the answer is out.
+    pub(crate) fn is_begun(&self) -> bool {
+        match self {
+            Self::H1(outlet) => outlet.begun,
+            Self::H2(outlet) => outlet.stream.is_some(),
+        }
+    }
+
+    /// The connection must be closed after this answer.
+    pub(crate) fn closes(&self) -> bool {
+        match self {
+            Self::H1(outlet) => outlet.closes || !outlet.begun,
+            Self::H2(_) => false,
+        }
+    }
+}
+
+impl H2Outlet {
+    fn send_head(&mut self, head: Response<()>, over: bool) -> Result<(), Broken> {
+        let mut respond = self.respond.take().ok_or(Broken::Ended)?;
+        self.stream = Some(respond.send_response(head, over)?);
+        self.grpc &= !over;
+        Ok(())
+    }
+}
+
+fn status(code: u8, message: &'static str) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(2);
+    trailers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(code)));
+    trailers.insert(HeaderName::from_static("grpc-message"), HeaderValue::from_static(message));
+    trailers
+}

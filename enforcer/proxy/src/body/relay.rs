@@ -1,0 +1,62 @@
+//! The one loop that moves a body.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{Inlet, Outlet, Piece};
+use crate::clocks::Clocks;
+use crate::fault::Broken;
+
+/// Which end broke.
+#[derive(Debug)]
+pub(crate) enum RelayError {
+    /// Where the body comes from.
+    From(Broken),
+    /// Where it goes to.
+    To(Broken),
+}
+
+/// Moves the whole body. What was gathered is written before each wait, so nothing is held back.
+pub(crate) async fn relay<R, W>(
+    from: &mut Inlet<'_, R>,
+    to: &mut Outlet<'_, W>,
+    clocks: &Clocks<'_>,
+) -> Result<(), RelayError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    loop {
+        let here = poll_fn(|context| Poll::Ready(from.poll_piece(context))).await;
+        let piece = match here {
+            Poll::Ready(piece) => piece,
+            Poll::Pending => {
+                to.flush().await.map_err(RelayError::To)?;
+                clocks.moved();
+                poll_fn(|context| {
+                    if let Poll::Ready(broken) = to.poll_gone(context) {
+                        return Poll::Ready(Err(RelayError::To(broken)));
+                    }
+                    from.poll_piece(context).map(Ok)
+                })
+                .await?
+            }
+        };
+        match piece.map_err(RelayError::From)? {
+            Piece::Data { bytes, last } => {
+                let length = bytes.len();
+                to.data(bytes, last).await.map_err(RelayError::To)?;
+                from.release(length).map_err(RelayError::From)?;
+                if last {
+                    return to.finish(None, false).await.map_err(RelayError::To);
+                }
+            }
+            Piece::Trailers(trailers) => {
+                return to.finish(Some(trailers), true).await.map_err(RelayError::To);
+            }
+            Piece::End => return to.finish(None, true).await.map_err(RelayError::To),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What goes wrong after the permit: whose fault it is, and whether trying once more is safe.
+//!
+//! A refusal is not a fault: see `Denied`. Faults become a status in exactly one place, `respond`.
+
+use std::io;
+use std::net::SocketAddr;
+
+use enforcer_codec::NotCanonical;
+use h2::Reason;
+
+/// Why a call that was permitted did not come to its answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fault {
+    /// Every endpoint of the route is out of use.
+    #[error("no endpoint can be used")]
+    NoEndpoint,
+    /// gRPC needs trailers, which the only endpoints cannot carry (RPC-03).
+    #[error("no endpoint of the route speaks http/2, which grpc needs")]
+    NoGrpc,
+    /// No connection to the endpoint.
+    #[error("connect to `{address}`")]
+    Connect { address: SocketAddr, source: io::Error },
+    /// The connection to the endpoint ended or broke before the answer was complete.
+    #[error("the connection to `{address}` broke")]
+    Upstream { address: SocketAddr, source: Broken },
+    /// The endpoint answers a gRPC call in another protocol.
+    #[error("a grpc call was answered {status} without grpc")]
+    NotGrpc { status: u16 },
+    /// The call cannot be told in the protocol of the endpoint.
+    #[error("the call cannot be told to the endpoint")]
+    Untold(#[source] NotCanonical),
+    /// The answer took too long, or the call as a whole did.
+    #[error("the deadline passed")]
+    Deadline,
+    /// The body of the request broke the rules of its framing.
+    #[error("the body of the request")]
+    Body(#[source] NotCanonical),
+    /// The caller is gone.
+    #[error("the caller is gone")]
+    Caller(#[source] Broken),
+}
+
+/// Whose fault it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Downstream,
+    Upstream,
+}
+
+/// What happened to a connection or a stream while a message was on its way.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Broken {
+    /// The socket failed.
+    #[error("socket")]
+    Io(#[from] io::Error),
+    /// The peer ended where it must not.
+    #[error("it ended early")]
+    Ended,
+    /// The bytes break the rules.
+    #[error("its bytes are malformed")]
+    Gate(#[from] NotCanonical),
+    /// HTTP/2 failed.
+    #[error("http/2")]
+    H2(#[from] h2::Error),
+}
+
+impl Fault {
+    pub(crate) fn side(&self) -> Side {
+        match self {
+            Self::Body(_) | Self::Caller(_) => Side::Downstream,
+            _ => Side::Upstream,
+        }
+    }
+
+    /// What the downloading side reports when the body of the request broke.
+    pub(crate) fn of_caller(broken: Broken) -> Self {
+        match broken {
+            Broken::Gate(flaw) => Self::Body(flaw),
+            other => Self::Caller(other),
+        }
+    }
+}
+
+impl Broken {
+    /// The endpoint says, or HTTP/2 guarantees, that it did nothing for this call (RY-02).
+    pub(crate) fn is_unprocessed(&self) -> bool {
+        match self {
+            Self::H2(error) => error.reason() == Some(Reason::REFUSED_STREAM) || error.is_go_away(),
+            _ => false,
+        }
+    }
+}

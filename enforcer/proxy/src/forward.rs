@@ -1,0 +1,200 @@
+//! From the permit to the answer: an endpoint is picked, the judged call is told to it, its answer goes to the caller.
+//!
+//! What the upstream receives is printed from the judged call and from facts of the connection, nothing else (CC-09,
+//! TL-11). Body up and answer down run in one task, so either side can hold the other back and both end together.
+
+mod http1;
+mod http2;
+
+use std::fmt::{self, Write as _};
+use std::pin::pin;
+use std::task::Poll;
+
+use enforcer_codec::headers::Extra;
+use enforcer_codec::{Call, CallProtocol};
+use enforcer_traffic::UpstreamProtocol;
+use policies_engine::DecisionId;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::Reveal;
+use crate::authorize::Permitted;
+use crate::body::{Inlet, Outlet, RelayError};
+use crate::clocks::Clocks;
+use crate::fault::Fault;
+use crate::inbound::Connection;
+use crate::pool::InFlight;
+
+/// A permitted call and the endpoint that gets it.
+#[derive(Debug)]
+pub(crate) struct Pick {
+    permitted: Permitted<Call>,
+    endpoint: InFlight,
+}
+
+/// Chooses an endpoint for a permitted call.
+///
+/// # Errors
+/// When none can be used.
+pub(crate) fn pick(permitted: Permitted<Call>) -> Result<Pick, Fault> {
+    let upstreams = permitted.upstreams().ok_or(Fault::NoEndpoint)?;
+    let grpc = permitted.call().protocol() == CallProtocol::Grpc;
+    let usable = |place: usize| {
+        let endpoint = upstreams.endpoints.get(place)?;
+        (!grpc || endpoint.protocol == UpstreamProtocol::H2c).then(|| endpoint.load())
+    };
+    let place = upstreams.balancer.lock().pick(usable);
+    let endpoint = place.and_then(|place| upstreams.endpoints.get(place));
+    let endpoint = endpoint.ok_or(if grpc { Fault::NoGrpc } else { Fault::NoEndpoint })?.enter();
+    Ok(Pick { permitted, endpoint })
+}
+
+/// The way of one call: who calls, what comes in, where the answer goes.
+pub(crate) struct Way<'a, 'b, R, W> {
+    pub(crate) conn: &'a Connection,
+    pub(crate) clocks: &'a Clocks<'a>,
+    pub(crate) body: &'a mut Inlet<'b, R>,
+    pub(crate) out: &'a mut Outlet<'b, W>,
+    /// Status of the answer, once it has one.
+    pub(crate) status: &'a mut u16,
+}
+
+/// Carries the call to its endpoint and the answer back.
+///
+/// # Errors
+/// When no complete answer came about. Whether its head is out already, the outlet knows.
+pub(crate) async fn forward<R, W>(pick: &Pick, way: Way<'_, '_, R, W>) -> Result<(), Fault>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    // The permit precedes every effect, the wish for a body among them (PA-03).
+    if way.body.awaits_continue() {
+        way.out.proceed().await.map_err(Fault::Caller)?;
+    }
+    let told = match pick.endpoint.protocol {
+        UpstreamProtocol::Http1 => http1::carry(pick, way).await,
+        UpstreamProtocol::H2c => http2::carry(pick, way).await,
+    };
+    let meter = &pick.endpoint.meter;
+    if told.is_ok() {
+        meter.answered.inc()
+    } else {
+        meter.failed.inc()
+    }
+    told
+}
+
+impl Pick {
+    fn call(&self) -> &Call {
+        self.permitted.call()
+    }
+}
+
+/// Moves the body up and the answer down until the answer is complete; true when the whole body went up too.
+///
+/// An upstream may answer before it has read everything, so a body that it does not take is no fault by itself.
+async fn both(
+    up: impl Future<Output = Result<(), RelayError>>,
+    down: impl Future<Output = Result<(), Fault>>,
+) -> Result<bool, Fault> {
+    let (mut up, mut down) = (pin!(up), pin!(down));
+    let mut sent = None;
+    std::future::poll_fn(|context| {
+        if sent.is_none()
+            && let Poll::Ready(ended) = up.as_mut().poll(context)
+        {
+            match ended {
+                Ok(()) => sent = Some(true),
+                Err(RelayError::To(_)) => sent = Some(false),
+                Err(RelayError::From(broken)) => return Poll::Ready(Err(Fault::of_caller(broken))),
+            }
+        }
+        down.as_mut().poll(context).map(|ended| ended.map(|()| sent.unwrap_or(false)))
+    })
+    .await
+}
+
+/// Waits for the upstream, unless the caller gives the call up first.
+async fn unless_gone<T, W: AsyncWrite + Unpin>(
+    out: &mut Outlet<'_, W>,
+    upstream: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    let mut upstream = pin!(upstream);
+    std::future::poll_fn(|context| {
+        if let Poll::Ready(gone) = out.poll_gone(context) {
+            return Poll::Ready(Err(Fault::Caller(gone)));
+        }
+        upstream.as_mut().poll(context)
+    })
+    .await
+}
+
+/// The fields that the proxy adds for the upstream, made from facts of the TLS connection (TL-11).
+struct Added {
+    decision: DecisionText,
+}
+
+impl Added {
+    fn of(pick: &Pick) -> Self {
+        Self { decision: DecisionText::of(pick.permitted.decision()) }
+    }
+
+    fn with<T>(&self, conn: &Connection, then: impl FnOnce(&[Extra<'_>]) -> T) -> T {
+        let decision: Extra<'_> = (DECISION_HEADER, self.decision.as_bytes());
+        let secured = &conn.secured;
+        if secured.peer_header.is_empty() {
+            return then(&[decision]);
+        }
+        then(&[
+            ("portcullis-peer", secured.peer_header.as_bytes()),
+            ("x-forwarded-client-cert", secured.cert_header.as_bytes()),
+            decision,
+        ])
+    }
+
+    /// The fields of the answer to the caller.
+    fn for_caller<T>(&self, conn: &Connection, then: impl FnOnce(&[Extra<'_>]) -> T) -> T {
+        match conn.worker.reveal {
+            Reveal::Always => then(&[(DECISION_HEADER, self.decision.as_bytes())]),
+            Reveal::Denied | Reveal::Never => then(&[]),
+        }
+    }
+}
+
+/// The header that names a decision.
+pub(crate) const DECISION_HEADER: &str = "portcullis-decision-id";
+
+/// A printed decision id, without an allocation of ours.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DecisionText {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl DecisionText {
+    pub(crate) fn of(id: DecisionId) -> Self {
+        let mut text = Self { bytes: [0; 32], length: 0 };
+        // INVARIANT: an id has 26 characters, so it fits; what does not fit is cut.
+        write!(text, "{id}").unwrap_or_default();
+        text
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for DecisionText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.iter_mut().skip(self.length);
+        for (slot, byte) in room.zip(text.bytes()) {
+            *slot = byte;
+            self.length = self.length.saturating_add(1);
+        }
+        Ok(())
+    }
+}

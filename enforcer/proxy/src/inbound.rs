@@ -1,0 +1,152 @@
+//! The inbound path: from an accepted socket to a recorded answer.
+//!
+//! Each step takes what the step before returned, so leaving one out does not compile: accepted, secured, call,
+//! permitted, picked, forwarded. Every way out is on record before the caller sees it, and one view serves a call from
+//! its decision to its end (PA-02).
+
+mod h1;
+mod h2;
+mod handshake;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use base_net::{Accepted, DrainWatch};
+use base_ports::Now;
+use enforcer_codec::{Call, NotCanonical};
+use policies_engine::ReasonClass;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::authorize::{Denied, authorize, not_canonical};
+use crate::body::{Inlet, Outlet};
+use crate::clocks::Clocks;
+use crate::fault::Fault;
+use crate::forward::{Way, forward, pick};
+use crate::listening::{H2, Listening};
+use crate::meter::Counted;
+use crate::respond::{Asker, Refusal};
+use crate::secured::Secured;
+use crate::trail::Trail;
+use crate::wheel::Timer;
+use crate::worker::Worker;
+
+/// A secured connection and what its calls need.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) listening: Arc<Listening>,
+    pub(crate) secured: Secured,
+    /// The identity was found to hold no longer.
+    lapsed: AtomicBool,
+}
+
+/// Serves one accepted connection to its end. `alive` tells a drain that it is there.
+pub(crate) async fn connection(
+    worker: Arc<Worker>,
+    listening: Arc<Listening>,
+    accepted: Accepted,
+    alive: DrainWatch,
+) {
+    let Accepted { stream, peer, permit } = accepted;
+    let counted = Counted::new(&listening.open);
+    if let Some((conn, tls)) = handshake::secure(worker, listening, stream, peer).await {
+        let is_h2 = tls.get_ref().1.alpn_protocol() == Some(H2);
+        if is_h2 { h2::run(&conn, tls).await } else { h1::run(&conn, tls).await }
+    }
+    drop((permit, counted, alive));
+}
+
+/// One call on its connection: where it comes from, and where its answer goes.
+pub(crate) struct Exchange<'a, 'b, R, W> {
+    pub(crate) conn: &'a Connection,
+    pub(crate) asker: Asker,
+    pub(crate) body: Inlet<'b, R>,
+    pub(crate) out: Outlet<'b, W>,
+    pub(crate) timer: &'a Timer<'a>,
+    pub(crate) now: Now,
+}
+
+impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
+    /// Serves the call; false when its answer broke off, so that nothing more may follow on an HTTP/1 connection.
+    pub(crate) async fn serve(&mut self, head: Result<Call, NotCanonical>) -> bool {
+        let mut trail = Trail::start(self.asker.protocol(), self.now);
+        let whole = match self.steps(head, &mut trail).await {
+            Ok(()) => true,
+            Err(stop) => self.refuse(&stop, &mut trail).await,
+        };
+        trail.end(self.conn);
+        whole
+    }
+
+    async fn steps(&mut self, head: Result<Call, NotCanonical>, trail: &mut Trail) -> Result<(), Stop> {
+        let conn = self.conn;
+        let call = match head {
+            Ok(call) => call, // what is judged is what the upstream receives
+            Err(flaw) => return Err(not_canonical(conn, flaw, self.now).await.into()),
+        };
+        let permitted = authorize(conn, call, self.now).await?; // decided and recorded as its strength demands
+        let (timeouts, budget) = trail.permitted(&permitted);
+        let clocks = Clocks::start(self.timer, &*conn.worker.clock, self.now.mono, timeouts, budget);
+        let pick = pick(permitted)?;
+        let way =
+            Way { conn, clocks: &clocks, body: &mut self.body, out: &mut self.out, status: trail.status() };
+        Ok(clocks.within(forward(&pick, way)).await?)
+    }
+
+    /// Tells the caller why there is no answer, or breaks off the one that began.
+    async fn refuse(&mut self, stop: &Stop, trail: &mut Trail) -> bool {
+        let refusal = match stop {
+            Stop::Denied(denied) => {
+                trail.denied(denied);
+                if denied.reason.class() == ReasonClass::Unauthenticated {
+                    self.conn.lapsed.store(true, Ordering::Relaxed);
+                }
+                Refusal::from(denied)
+            }
+            Stop::Fault(fault) => {
+                trail.fault(fault);
+                Refusal::of_fault(fault, trail.decision())
+            }
+        };
+        if self.out.is_begun() {
+            let (code, message) = refusal.cut();
+            self.out.cut(code, message);
+            return false;
+        }
+        *trail.status() = refusal.status;
+        // A body that nobody takes ends an HTTP/1 connection.
+        let close = !self.body.is_over();
+        refusal.tell(self.asker, self.conn.worker.reveal, close, &mut self.out).await.is_ok()
+    }
+}
+
+impl Connection {
+    /// The peer should be asked to go, whatever the time.
+    pub(crate) fn must_leave(&self) -> bool {
+        self.worker.is_draining() || self.lapsed.load(Ordering::Relaxed)
+    }
+
+    /// No new call should come over this connection.
+    pub(crate) fn is_retired(&self, now: Now) -> bool {
+        self.must_leave() || now.mono >= self.secured.retires
+    }
+}
+
+/// Why a call has no answer of its upstream.
+#[derive(Debug)]
+enum Stop {
+    Denied(Denied),
+    Fault(Fault),
+}
+
+impl From<Denied> for Stop {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}

@@ -1,0 +1,210 @@
+//! An HTTP/1 connection of a caller: one call after the other, each parsed when the answer before it is complete.
+//!
+//! While it waits for a call it holds no buffer. A slow head gets 408; anything after a refusal that closes is
+//! discarded, and the peer gets a moment to read the answer (H1-29 to H1-32).
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use base_net::Stream;
+use bytes::BytesMut;
+use enforcer_codec::h1::{BodyDecoder, Framing, Parse, RequestHead, RequestParser, Version};
+use enforcer_codec::{Call, CallProtocol, Downstream, NotCanonical};
+use parking_lot::Mutex;
+use tokio::io::{AsyncWriteExt, Empty};
+use tokio_rustls::server::TlsStream;
+
+use super::{Connection, Exchange};
+use crate::body::{H1Inlet, H1Outlet, Half, Inlet, Outlet};
+use crate::respond::{Asker, Refusal};
+use crate::wheel::Timer;
+
+type Tls = TlsStream<Stream>;
+
+const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
+const LINGER_BYTES: usize = 64 * 1024;
+
+/// What comes next on the connection.
+enum Next {
+    Head(RequestHead),
+    Refused(NotCanonical),
+    /// A head began and did not end in time, or none ever came.
+    Slow,
+    /// The peer has gone, or it has been still for long enough, or it is time to go.
+    Over,
+}
+
+/// How a call leaves its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Open,
+    /// Everything was read and said.
+    Done,
+    /// The peer may still be sending what nobody will read.
+    Unread,
+    /// The answer broke off; a clean end would hide that.
+    Broken,
+}
+
+/// Serves the connection to its end.
+pub(super) async fn run(conn: &Connection, mut tls: Tls) {
+    let timer = conn.worker.wheel.timer();
+    let mut buffer = BytesMut::new();
+    let mut parser = RequestParser::new(conn.listening.transport.limits);
+    let mut is_first = true;
+    let left = loop {
+        let left = match next(conn, &mut tls, &mut buffer, &mut parser, &timer, is_first).await {
+            Next::Head(head) => call(conn, &mut tls, &mut buffer, head, &timer).await,
+            Next::Refused(flaw) => refused(conn, &mut tls, flaw, &timer).await,
+            Next::Slow => slow(conn, &mut tls, &timer).await,
+            Next::Over => Left::Done,
+        };
+        if left != Left::Open {
+            break left;
+        }
+        is_first = false;
+        if buffer.is_empty() {
+            buffer = BytesMut::new();
+        }
+    };
+    close(conn, tls, left, &timer).await;
+}
+
+/// Waits for the next head.
+async fn next(
+    conn: &Connection,
+    tls: &mut Tls,
+    buffer: &mut BytesMut,
+    parser: &mut RequestParser,
+    timer: &Timer<'_>,
+    is_first: bool,
+) -> Next {
+    let timers = &conn.listening.timers;
+    let mut has_begun = false;
+    let now = conn.worker.clock.now();
+    let quiet = if is_first { timers.header } else { timers.idle };
+    timer.set((now.mono + quiet).min(conn.secured.retires));
+    loop {
+        if !buffer.is_empty() {
+            match parser.parse(buffer) {
+                Parse::Done(head) => return Next::Head(head),
+                Parse::Refused(flaw) => return Next::Refused(flaw),
+                Parse::Incomplete if !has_begun => {
+                    has_begun = true;
+                    timer.set((conn.worker.clock.now().mono + timers.header).min(conn.secured.ends));
+                }
+                Parse::Incomplete => {}
+            }
+        }
+        let read = poll_fn(|context| {
+            if let Poll::Ready(read) = conn.worker.scratch.poll_fill(tls, buffer, context) {
+                return Poll::Ready(Some(read));
+            }
+            let leaves = !has_begun && conn.worker.is_draining();
+            if leaves { Poll::Ready(None) } else { timer.poll(context).map(|()| None) }
+        });
+        match read.await {
+            Some(Ok(1..)) => {}
+            // A drain or the end of the certificate is no fault of the peer's.
+            None if has_begun || (is_first && !conn.is_retired(conn.worker.clock.now())) => {
+                return Next::Slow;
+            }
+            _ => return Next::Over,
+        }
+    }
+}
+
+async fn call(
+    conn: &Connection,
+    tls: &mut Tls,
+    buffer: &mut BytesMut,
+    head: RequestHead,
+    timer: &Timer<'_>,
+) -> Left {
+    let now = conn.worker.clock.now();
+    let wire = head.wire();
+    let limits = conn.listening.transport.limits;
+    let call = Call::from_h1(head, &conn.listening.transport);
+    let (asker, trailers) = match &call {
+        Ok(call) => (Asker::of(call), call.accepts_trailers()),
+        Err(_) => (Asker::unknown(CallProtocol::H1), false),
+    };
+    let both = Mutex::new(tls);
+    let body = match wire.framing {
+        Framing::Empty | Framing::Length(0) => Inlet::Empty,
+        framing => {
+            let decoder = BodyDecoder::request(framing, limits);
+            Inlet::H1(H1Inlet::new(Half(&both), buffer, decoder, wire.expects_continue))
+        }
+    };
+    let down = Downstream { version: wire.version, keep_alive: wire.keep_alive && !conn.is_retired(now) };
+    let mut gathered = BytesMut::new();
+    let out = Outlet::H1(H1Outlet::answer(Half(&both), &mut gathered, down, trailers));
+    let mut exchange = Exchange { conn, asker, body, out, timer, now };
+    let whole = exchange.serve(call).await;
+    match (whole, exchange.body.is_over()) {
+        (false, _) => Left::Broken,
+        (true, false) => Left::Unread,
+        (true, true) if exchange.out.closes() => Left::Done,
+        (true, true) => Left::Open,
+    }
+}
+
+/// Answers bytes that are no head. What follows them has no meaning any more.
+async fn refused(conn: &Connection, tls: &mut Tls, flaw: NotCanonical, timer: &Timer<'_>) -> Left {
+    let now = conn.worker.clock.now();
+    let both = Mutex::new(tls);
+    let mut gathered = BytesMut::new();
+    let out = answer_of_ours(Half(&both), &mut gathered);
+    let asker = Asker::unknown(CallProtocol::H1);
+    let mut exchange = Exchange { conn, asker, body: Inlet::<Empty>::Empty, out, timer, now };
+    if exchange.serve(Err(flaw)).await { Left::Unread } else { Left::Broken }
+}
+
+async fn slow(conn: &Connection, tls: &mut Tls, timer: &Timer<'_>) -> Left {
+    timer.set(conn.worker.clock.now().mono + LINGER);
+    let both = Mutex::new(tls);
+    let mut gathered = BytesMut::new();
+    let mut out = answer_of_ours(Half(&both), &mut gathered);
+    let asker = Asker::unknown(CallProtocol::H1);
+    let told = within(timer, Refusal::slow_head().tell(asker, conn.worker.reveal, true, &mut out)).await;
+    if told.is_some() { Left::Unread } else { Left::Broken }
+}
+
+fn answer_of_ours<'a>(io: Half<'a, Tls>, gathered: &'a mut BytesMut) -> Outlet<'a, Half<'a, Tls>> {
+    let down = Downstream { version: Version::Http11, keep_alive: false };
+    Outlet::H1(H1Outlet::answer(io, gathered, down, false))
+}
+
+/// Ends the connection so that the peer reads the last answer: closing a socket with unread bytes would reset it.
+async fn close(conn: &Connection, mut tls: Tls, left: Left, timer: &Timer<'_>) {
+    if left == Left::Broken {
+        return;
+    }
+    timer.set(conn.worker.clock.now().mono + LINGER);
+    within(timer, async {
+        if tls.shutdown().await.is_err() || left != Left::Unread {
+            return;
+        }
+        let mut dropped = 0;
+        let mut rest = BytesMut::new();
+        while dropped < LINGER_BYTES {
+            match poll_fn(|context| conn.worker.scratch.poll_fill(&mut tls, &mut rest, context)).await {
+                Ok(length @ 1..) => dropped = length.saturating_add(dropped),
+                _ => return,
+            }
+            rest.clear();
+        }
+    })
+    .await;
+}
+
+/// Runs until done or until the timer fires.
+async fn within<T>(timer: &Timer<'_>, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    poll_fn(|context| match work.as_mut().poll(context) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => timer.poll(context).map(|()| None),
+    })
+    .await
+}

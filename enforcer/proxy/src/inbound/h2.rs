@@ -1,0 +1,173 @@
+//! An HTTP/2 connection of a caller: its calls run side by side in the task of the connection.
+//!
+//! Answers that become ready in one turn leave with one write. The connection says goodbye in time (GOAWAY) before the
+//! certificate that opened it ends, and is cut when it does.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use base_net::Stream;
+use base_ports::Mono;
+use bytes::Bytes;
+use enforcer_codec::{Call, CallProtocol, grpc};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use h2::RecvStream;
+use h2::server::{Builder, Connection as Frames, SendResponse};
+use http::Request;
+use http::header::CONTENT_TYPE;
+use tokio::io::{Empty, Sink};
+use tokio_rustls::server::TlsStream;
+
+use super::{Connection, Exchange};
+use crate::body::{H2Inlet, H2Outlet, Inlet, Outlet};
+use crate::respond::Asker;
+use crate::wheel::Timer;
+
+type Tls = TlsStream<Stream>;
+
+const STREAMS: u32 = 256;
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const HEADER_LIST: u32 = 64 * 1024;
+/// After GOAWAY the running calls have until here, or until the connection ends.
+const GOODBYE: Duration = Duration::from_secs(30);
+
+/// What a turn of the connection brought.
+enum Turn {
+    Request(Request<RecvStream>, SendResponse<Bytes>),
+    /// Nothing more will come.
+    Over,
+    /// A deadline passed, or something else is to be looked at.
+    Look,
+}
+
+/// Serves the connection to its end.
+pub(super) async fn run(conn: &Connection, tls: Tls) {
+    let timer = conn.worker.wheel.timer();
+    let Some(mut frames) = greet(conn, tls, &timer).await else {
+        return;
+    };
+    let mut calls = FuturesUnordered::new();
+    let mut phase = Phase::Idle { since: conn.worker.clock.now().mono };
+    timer.set(phase.look(conn));
+    loop {
+        let turn = poll_fn(|context| {
+            // Calls first, so that their answers leave with the write that the connection does next.
+            let had_calls = !calls.is_empty();
+            while let Poll::Ready(Some(())) = calls.poll_next_unpin(context) {}
+            match frames.poll_accept(context) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    return Poll::Ready(Turn::Request(request, respond));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!(event = "connection_failed", %error, "http/2 of a caller failed");
+                    return Poll::Ready(Turn::Over);
+                }
+                Poll::Ready(None) => return Poll::Ready(Turn::Over),
+                Poll::Pending => {}
+            }
+            let is_new = (had_calls && calls.is_empty()) || (!phase.is_leaving() && conn.must_leave());
+            if is_new { Poll::Ready(Turn::Look) } else { timer.poll(context).map(|()| Turn::Look) }
+        })
+        .await;
+        match turn {
+            Turn::Over => return,
+            Turn::Request(request, respond) => {
+                phase.busy();
+                calls.push(call(conn, request, respond));
+            }
+            Turn::Look => {
+                let now = conn.worker.clock.now();
+                let is_over = now.mono >= phase.look(conn);
+                match phase {
+                    Phase::Leaving { .. } if is_over => return,
+                    Phase::Leaving { .. } => {}
+                    _ if is_over || conn.is_retired(now) => {
+                        frames.graceful_shutdown();
+                        phase = Phase::Leaving { since: now.mono };
+                    }
+                    _ if calls.is_empty() => phase.still(now.mono),
+                    _ => {}
+                }
+                timer.set(phase.look(conn));
+            }
+        }
+    }
+}
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Busy,
+    Idle {
+        since: Mono,
+    },
+    /// GOAWAY was sent.
+    Leaving {
+        since: Mono,
+    },
+}
+
+impl Phase {
+    fn busy(&mut self) {
+        if let Self::Idle { .. } = self {
+            *self = Self::Busy;
+        }
+    }
+
+    fn still(&mut self, now: Mono) {
+        if let Self::Busy = self {
+            *self = Self::Idle { since: now };
+        }
+    }
+
+    fn is_leaving(self) -> bool {
+        matches!(self, Self::Leaving { .. })
+    }
+
+    /// When the connection must be looked at.
+    fn look(self, conn: &Connection) -> Mono {
+        let secured = &conn.secured;
+        match self {
+            Self::Busy => secured.retires,
+            Self::Idle { since } => (since + conn.listening.timers.idle).min(secured.retires),
+            Self::Leaving { since } => (since + GOODBYE).min(secured.ends),
+        }
+    }
+}
+
+async fn greet(conn: &Connection, tls: Tls, timer: &Timer<'_>) -> Option<Frames<Tls, Bytes>> {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(STREAMS)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADER_LIST);
+    timer.set(conn.worker.clock.now().mono + conn.listening.timers.header);
+    let mut greeting = pin!(builder.handshake::<_, Bytes>(tls));
+    let greeted = poll_fn(|context| match greeting.as_mut().poll(context) {
+        Poll::Ready(greeted) => Poll::Ready(greeted.ok()),
+        Poll::Pending => timer.poll(context).map(|()| None),
+    });
+    greeted.await
+}
+
+async fn call(conn: &Connection, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    let timer = conn.worker.wheel.timer();
+    let now = conn.worker.clock.now();
+    let (parts, stream) = request.into_parts();
+    let inlet = H2Inlet::new(stream);
+    let body = Inlet::<Empty>::H2(inlet);
+    let is_grpc = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| grpc::is_grpc(kind.as_bytes()));
+    let protocol = if is_grpc { CallProtocol::Grpc } else { CallProtocol::H2 };
+    let call = Call::from_h2(parts, body.is_over(), &conn.listening.transport);
+    let asker = match &call {
+        Ok(call) => Asker::of(call),
+        Err(_) => Asker::unknown(protocol),
+    };
+    let out = Outlet::<Sink>::H2(H2Outlet::answer(respond, is_grpc));
+    let mut exchange = Exchange { conn, asker, body, out, timer: &timer, now };
+    exchange.serve(call).await;
+}

@@ -1,0 +1,286 @@
+//! The worker's judge: the view in force as this worker uses it, its engine, and its lane into the ledger.
+//!
+//! One lock that no other worker takes, held for the length of one decision and never across an await. The view is
+//! looked at once per call: one load of the generation, nothing else, unless it changed (WK-02).
+
+use std::fmt;
+use std::sync::Arc;
+
+use base_ports::Now;
+use enforcer_codec::{Call, Upgrade};
+use enforcer_traffic::balance::Balancer;
+use enforcer_traffic::{Found, Route, Target, TargetKind};
+use parking_lot::Mutex;
+use policies_engine::{
+    AccessRequest, Action, Decision, DecisionId, DecisionRecord, Engine, Facts, Lane, Mode, Phase, Reason,
+    Receipt, Resource, Snapshot, Versions, observe,
+};
+
+use crate::View;
+use crate::authorize::CallFacts;
+use crate::inbound::Connection;
+use crate::meter::RouteMeter;
+use crate::pool::Endpoint;
+use crate::worker::Worker;
+
+/// Decides and records, one call at a time.
+pub(crate) struct Judge(Mutex<Bench>);
+
+struct Bench {
+    lane: Box<dyn Lane>,
+    /// 0 before the first call.
+    generation: u64,
+    in_force: Arc<InForce>,
+    engine: Option<Engine>,
+}
+
+/// A view as one worker uses it: with a resource per target and connections per route. Shared by this worker's calls
+/// only, so that no two workers count references of the same value.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    view: Arc<View>,
+    versions: Option<Arc<Versions>>,
+    resources: Vec<Resource>,
+    routes: Vec<Upstreams>,
+    unknown: Resource,
+    nowhere: Arc<RouteMeter>,
+}
+
+/// Where the calls of a route go, as seen from one worker.
+#[derive(Debug)]
+pub(crate) struct Upstreams {
+    pub(crate) route: Arc<Route>,
+    pub(crate) meter: Arc<RouteMeter>,
+    pub(crate) endpoints: Vec<Arc<Endpoint>>,
+    pub(crate) balancer: Mutex<Balancer>,
+}
+
+/// A decision that is on its way into the ledger.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    /// The number of the route when the call may pass, or why not.
+    pub(crate) outcome: Result<usize, Reason>,
+    pub(crate) in_force: Arc<InForce>,
+    /// Counters of the route, or of calls without one.
+    pub(crate) meter: Arc<RouteMeter>,
+    pub(crate) decision: DecisionId,
+    pub(crate) receipt: Receipt,
+}
+
+/// What a call asks for.
+struct Question<'a> {
+    resource: &'a Resource,
+    /// The route, when there is one.
+    route: Option<usize>,
+    mode: Mode,
+    meter: &'a Arc<RouteMeter>,
+}
+
+impl Judge {
+    pub(crate) fn new(lane: Box<dyn Lane>, worker_view: Arc<View>, nowhere: Arc<RouteMeter>) -> Self {
+        let in_force = InForce {
+            view: worker_view,
+            versions: None,
+            resources: Vec::new(),
+            routes: Vec::new(),
+            unknown: Resource::unknown(),
+            nowhere,
+        };
+        Self(Mutex::new(Bench { lane, generation: 0, in_force: Arc::new(in_force), engine: None }))
+    }
+
+    /// The verdict on a call, put on record with the view that made it.
+    pub(crate) fn judge(&self, conn: &Connection, facts: &Arc<CallFacts>, now: Now) -> Judged {
+        let mut bench = self.0.lock();
+        bench.refresh(&conn.worker);
+        let Bench { lane, in_force, engine, .. } = &mut *bench;
+        let in_force = Arc::clone(in_force);
+        let call = facts.call();
+        let action = action_of(call);
+        let question = in_force.question(conn, call);
+        let decision = match in_force.refuses(conn, call, &question, now) {
+            Some(reason) => Decision::refusal(reason),
+            None => match engine {
+                Some(engine) => {
+                    let request = AccessRequest {
+                        principal: &conn.secured.principal,
+                        action,
+                        resource: question.resource,
+                        facts: facts.as_ref(),
+                        now: now.wall,
+                        extra: None,
+                    };
+                    soften(engine.decide(&request), question.mode, engine.snapshot())
+                }
+                None => Decision::refusal(Reason::NoPolicy),
+            },
+        };
+        let outcome = match (decision.is_allowed(), question.route) {
+            (true, Some(route)) => Ok(route),
+            (true, None) => Err(Reason::UnknownRoute),
+            (false, _) => Err(decision.reason),
+        };
+        question.meter.decision(&decision, question.mode);
+        let took = conn.worker.clock.now().mono.saturating_since(now.mono);
+        let resource = question.resource.clone();
+        let record = DecisionRecord {
+            mode: question.mode,
+            credential: conn.secured.credential.clone(),
+            versions: in_force.versions.clone(),
+            decide_ns: u32::try_from(took.as_nanos()).unwrap_or(u32::MAX),
+            facts: Some(Arc::clone(facts) as Arc<dyn Facts>),
+            ..DecisionRecord::new(decision, conn.secured.principal.clone(), action, resource, now)
+        };
+        let meter = Arc::clone(question.meter);
+        let (decision, receipt) = lane.record(record);
+        Judged { outcome, in_force, meter, decision, receipt }
+    }
+
+    /// Puts a refusal on record that no engine was asked for: bytes that make no call, or a record that was lost.
+    pub(crate) fn refuse(
+        &self,
+        conn: &Connection,
+        phase: Phase,
+        (reason, detail): (Reason, Option<String>),
+        action: Action,
+        facts: Arc<dyn Facts>,
+        now: Now,
+    ) -> (DecisionId, Receipt) {
+        let mut bench = self.0.lock();
+        bench.refresh(&conn.worker);
+        let decision = Decision::refusal(reason);
+        let mode = conn.listening.mode;
+        bench.in_force.nowhere.decision(&decision, mode);
+        let unknown = bench.in_force.unknown.clone();
+        let record = DecisionRecord {
+            mode,
+            detail,
+            phase,
+            credential: conn.secured.credential.clone(),
+            versions: bench.in_force.versions.clone(),
+            facts: Some(facts),
+            ..DecisionRecord::new(decision, conn.secured.principal.clone(), action, unknown, now)
+        };
+        bench.lane.record(record)
+    }
+}
+
+impl Bench {
+    fn refresh(&mut self, worker: &Worker) {
+        let generation = worker.view.generation();
+        if generation == self.generation {
+            return;
+        }
+        // INVARIANT: the generation is read before the view, so a publication in between is taken again next time.
+        let view = worker.view.current();
+        self.engine = view.policy.as_ref().map(|snapshot| Engine::new(Arc::clone(snapshot)));
+        self.in_force = Arc::new(InForce::of(view, worker));
+        self.generation = generation;
+    }
+}
+
+impl InForce {
+    fn of(view: Arc<View>, worker: &Worker) -> Self {
+        let resource = |target: &Target| {
+            let resource = match &target.kind {
+                TargetKind::Route => Resource::route(&target.route.name),
+                TargetKind::Method(id) => Resource::method(id),
+            };
+            let namespace = Some(&*target.route.namespace).filter(|namespace| !namespace.is_empty());
+            resource.within(&target.route.service, namespace)
+        };
+        let routes = view.routes.routes().iter().map(|route| Upstreams {
+            route: Arc::clone(route),
+            meter: worker.meters.route(&route.name, &route.service),
+            endpoints: route
+                .endpoints
+                .iter()
+                .map(|endpoint| worker.pools.endpoint(endpoint, &worker.meters))
+                .collect(),
+            balancer: Mutex::new(Balancer::new(route.balancer, &route.endpoints, worker.rng.u64())),
+        });
+        Self {
+            // A value of this worker's own, so that its reference count is too.
+            versions: view.policy.as_ref().map(|snapshot| Arc::new(Versions::clone(snapshot.versions()))),
+            resources: view.routes.targets().iter().map(resource).collect(),
+            routes: routes.collect(),
+            unknown: Resource::unknown(),
+            nowhere: Arc::clone(&worker.nowhere),
+            view,
+        }
+    }
+
+    /// The way of a permitted call.
+    pub(crate) fn route(&self, route: usize) -> Option<&Upstreams> {
+        self.routes.get(route)
+    }
+
+    fn question<'a>(&'a self, conn: &Connection, call: &Call) -> Question<'a> {
+        let nothing = || Question {
+            resource: &self.unknown,
+            route: None,
+            mode: conn.listening.mode,
+            meter: &self.nowhere,
+        };
+        // A tunnel needs a route that names it, and none can yet (LT-11).
+        if call.upgrade() == Some(Upgrade::Connect) {
+            return nothing();
+        }
+        let Found::Target(target) = self.view.routes.find(call, &conn.listening.name) else {
+            return nothing();
+        };
+        let route = target.route.index as usize;
+        let (Some(resource), Some(upstreams)) =
+            (self.resources.get(target.index as usize), self.routes.get(route))
+        else {
+            return nothing();
+        };
+        let mode = match target.route.observe {
+            Some(true) => Mode::Observe,
+            Some(false) => Mode::Enforce,
+            None => conn.listening.mode,
+        };
+        Question { resource, route: Some(route), mode, meter: &upstreams.meter }
+    }
+
+    /// What refuses a call before any policy is asked, in the order of RW1.
+    fn refuses(&self, conn: &Connection, call: &Call, question: &Question<'_>, now: Now) -> Option<Reason> {
+        if let Some(lapsed) = conn.secured.lapsed(&conn.worker.trust, now) {
+            return Some(lapsed);
+        }
+        if !conn.listening.serves(call.host()) {
+            return Some(Reason::AuthorityMismatch);
+        }
+        if self.view.policy.is_none() {
+            return Some(Reason::NoPolicy);
+        }
+        if question.route.is_none() {
+            let grpc = call.protocol() == enforcer_codec::CallProtocol::Grpc;
+            return Some(if grpc { Reason::UnknownMethod } else { Reason::UnknownRoute });
+        }
+        None
+    }
+}
+
+/// Observe mode turns what it may into an allow that carries its denial (SH4).
+fn soften(decision: Decision, mode: Mode, snapshot: &Snapshot) -> Decision {
+    match mode {
+        Mode::Enforce => decision,
+        Mode::Observe => observe(decision, snapshot),
+    }
+}
+
+/// The action of a call in the words of the schema.
+pub(crate) fn action_of(call: &Call) -> Action {
+    match call.protocol() {
+        enforcer_codec::CallProtocol::Grpc => Action::Grpc,
+        _ if call.upgrade() == Some(Upgrade::Connect) => Action::HttpConnect,
+        _ => Action::from_http_method(call.method()),
+    }
+}
+
+impl fmt::Debug for Judge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Judge").finish_non_exhaustive()
+    }
+}

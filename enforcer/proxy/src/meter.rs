@@ -1,0 +1,198 @@
+//! What is counted (MT-02). Handles are resolved once per route and status and kept (MT-01).
+//!
+//! Every worker has its own handles, and they outlive the views, so a reload neither resets nor multiplies a series.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base_telemetry::{Counter, Family, Gauge, Histogram, Metrics};
+use enforcer_codec::CallProtocol;
+use parking_lot::Mutex;
+use policies_engine::{Decision, Mode};
+
+/// The families, and one worker's handles per route.
+#[derive(Debug)]
+pub(crate) struct Meters {
+    requests: Family<Counter>,
+    durations: Family<Histogram>,
+    decisions: Family<Counter>,
+    connections: Family<Gauge>,
+    handshakes: Family<Counter>,
+    upstream_requests: Family<Counter>,
+    upstream_connections: Family<Gauge>,
+    routes: Mutex<HashMap<Arc<str>, Arc<RouteMeter>>>,
+    handshake_results: Mutex<HashMap<&'static str, Counter>>,
+}
+
+/// Counters of one route on one worker.
+#[derive(Debug)]
+pub(crate) struct RouteMeter {
+    route: Arc<str>,
+    service: Arc<str>,
+    requests: Family<Counter>,
+    decisions: Family<Counter>,
+    protocols: [ProtocolMeter; 3],
+    verdicts: Mutex<Vec<(Verdict, Counter)>>,
+}
+
+#[derive(Debug)]
+struct ProtocolMeter {
+    word: &'static str,
+    duration: Histogram,
+    codes: Mutex<Vec<(u16, Counter)>>,
+}
+
+/// The labels of a decision that are not fixed by its route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Verdict {
+    effect: &'static str,
+    would: &'static str,
+    reason: &'static str,
+    mode: &'static str,
+}
+
+/// Counters of one endpoint on one worker.
+#[derive(Debug)]
+pub(crate) struct EndpointMeter {
+    pub(crate) answered: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) connections: Gauge,
+}
+
+/// One more while it lives.
+#[derive(Debug)]
+pub(crate) struct Counted(Gauge);
+
+impl Meters {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        Self {
+            requests: metrics.counter(
+                "portcullis_requests",
+                "Calls by route and status of the answer.",
+                &["protocol", "route", "code"],
+            ),
+            durations: metrics.histogram(
+                "portcullis_request_duration_seconds",
+                "Time from the head of a call to the end of its answer.",
+                &["protocol", "route"],
+            ),
+            decisions: metrics.counter(
+                "portcullis_decisions",
+                "Decisions on calls.",
+                &["effect", "would", "reason", "mode", "service"],
+            ),
+            connections: metrics.gauge(
+                "portcullis_connections",
+                "Open connections of callers.",
+                &["listener", "state"],
+            ),
+            handshakes: metrics.counter("portcullis_handshakes", "TLS handshakes by result.", &["result"]),
+            upstream_requests: metrics.counter(
+                "portcullis_upstream_requests",
+                "Requests sent to endpoints, by what became of them.",
+                &["endpoint", "result"],
+            ),
+            upstream_connections: metrics.gauge(
+                "portcullis_upstream_connections",
+                "Open connections to endpoints.",
+                &["endpoint"],
+            ),
+            routes: Mutex::default(),
+            handshake_results: Mutex::default(),
+        }
+    }
+
+    /// The handles of a route; the empty name stands for calls without one.
+    pub(crate) fn route(&self, route: &Arc<str>, service: &Arc<str>) -> Arc<RouteMeter> {
+        let mut routes = self.routes.lock();
+        if let Some(meter) = routes.get(route).filter(|meter| meter.service == *service) {
+            return Arc::clone(meter);
+        }
+        let protocol = |word| ProtocolMeter {
+            word,
+            duration: self.durations.with(&[word, route]),
+            codes: Mutex::default(),
+        };
+        let meter = Arc::new(RouteMeter {
+            route: Arc::clone(route),
+            service: Arc::clone(service),
+            requests: self.requests.clone(),
+            decisions: self.decisions.clone(),
+            protocols: [protocol("h1"), protocol("h2"), protocol("grpc")],
+            verdicts: Mutex::default(),
+        });
+        routes.insert(Arc::clone(route), Arc::clone(&meter));
+        meter
+    }
+
+    pub(crate) fn endpoint(&self, name: &str) -> EndpointMeter {
+        EndpointMeter {
+            answered: self.upstream_requests.with(&[name, "answered"]),
+            failed: self.upstream_requests.with(&[name, "failed"]),
+            connections: self.upstream_connections.with(&[name]),
+        }
+    }
+
+    /// The gauge of open connections of a listener.
+    pub(crate) fn listener(&self, name: &str) -> Gauge {
+        self.connections.with(&[name, "open"])
+    }
+
+    /// Counts a handshake by its result: `ok`, `timeout`, `tls`, or the word of a refused certificate.
+    pub(crate) fn handshake(&self, result: &'static str) {
+        let mut results = self.handshake_results.lock();
+        results.entry(result).or_insert_with(|| self.handshakes.with(&[result])).inc();
+    }
+}
+
+impl RouteMeter {
+    /// Counts a finished call.
+    pub(crate) fn call(&self, protocol: CallProtocol, status: u16, took: Duration) {
+        let [h1, h2, grpc] = &self.protocols;
+        let meter = match protocol {
+            CallProtocol::H1 => h1,
+            CallProtocol::H2 => h2,
+            CallProtocol::Grpc => grpc,
+        };
+        meter.duration.observe(took);
+        let mut codes = meter.codes.lock();
+        if let Some((_, counter)) = codes.iter().find(|(code, _)| *code == status) {
+            return counter.inc();
+        }
+        let counter = self.requests.with(&[meter.word, &self.route, itoa::Buffer::new().format(status)]);
+        counter.inc();
+        codes.push((status, counter));
+    }
+
+    /// Counts a decision.
+    pub(crate) fn decision(&self, decision: &Decision, mode: Mode) {
+        let verdict = Verdict {
+            effect: decision.effect.as_str(),
+            would: decision.would.as_ref().map_or("", |would| would.effect.as_str()),
+            reason: decision.reason.as_str(),
+            mode: mode.as_str(),
+        };
+        let mut verdicts = self.verdicts.lock();
+        if let Some((_, counter)) = verdicts.iter().find(|(known, _)| *known == verdict) {
+            return counter.inc();
+        }
+        let Verdict { effect, would, reason, mode } = verdict;
+        let counter = self.decisions.with(&[effect, would, reason, mode, &self.service]);
+        counter.inc();
+        verdicts.push((verdict, counter));
+    }
+}
+
+impl Counted {
+    pub(crate) fn new(gauge: &Gauge) -> Self {
+        gauge.add(1);
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.add(-1);
+    }
+}

@@ -1,0 +1,150 @@
+//! Kept HTTP/1 connections of an endpoint.
+//!
+//! A connection comes back only after a complete answer that left nothing behind (PL-06, HR-06). Before it is lent
+//! again it is looked at without a system call: one that the endpoint closed meanwhile is dropped.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use base_ports::Mono;
+use bytes::BytesMut;
+use enforcer_codec::h1::{self, Parse, ResponseHead, ResponseParser};
+use enforcer_codec::{Asked, Limits};
+use parking_lot::Mutex;
+use tokio::io::AsyncRead;
+use tokio::net::TcpStream;
+
+use super::Endpoint;
+use super::dial::dial;
+use crate::fault::{Broken, Fault};
+use crate::meter::Counted;
+use crate::worker::Worker;
+
+/// Kept per endpoint and worker at most.
+const KEPT: usize = 512;
+/// An idle connection is not used for longer than this (PL-05).
+const IDLE: Duration = Duration::from_secs(55);
+
+/// The idle connections of one endpoint, the latest used last.
+#[derive(Debug, Default)]
+pub(super) struct Idle(Mutex<Vec<(Mono, H1Link)>>);
+
+/// One connection, lent to one call.
+#[derive(Debug)]
+pub(crate) struct H1Link {
+    pub(crate) stream: TcpStream,
+    pub(crate) buffer: BytesMut,
+    parser: ResponseParser,
+    /// It has served before, so the endpoint may have closed it without our knowledge.
+    pub(crate) is_used: bool,
+    _counted: Counted,
+}
+
+impl Idle {
+    fn take(&self, now: Mono) -> Option<H1Link> {
+        let mut idle = self.0.lock();
+        while let Some((since, link)) = idle.pop() {
+            if now.saturating_since(since) < IDLE && link.is_quiet() {
+                return Some(link);
+            }
+        }
+        None
+    }
+
+    pub(super) fn sweep(&self, now: Mono) {
+        self.0.lock().retain(|(since, link)| now.saturating_since(*since) < IDLE && link.is_quiet());
+    }
+}
+
+impl Endpoint {
+    /// A connection for one call: a kept one, or a new one when there is none or `fresh` is asked for.
+    pub(crate) async fn lend_h1(
+        &self,
+        worker: &Worker,
+        limit: Duration,
+        now: Mono,
+        fresh: bool,
+    ) -> Result<H1Link, Fault> {
+        if !fresh && let Some(link) = self.h1.take(now) {
+            return Ok(link);
+        }
+        let stream = dial(worker, self.address, limit)
+            .await
+            .map_err(|source| Fault::Connect { address: self.address, source })?;
+        Ok(H1Link {
+            stream,
+            buffer: BytesMut::new(),
+            parser: ResponseParser::new(Limits::default()),
+            is_used: false,
+            _counted: Counted::new(&self.meter.connections),
+        })
+    }
+
+    /// Takes a connection back after a complete answer.
+    pub(crate) fn keep_h1(&self, mut link: H1Link, now: Mono) {
+        if h1::leftover(&link.buffer).is_ok() {
+            link.buffer = BytesMut::new();
+            link.is_used = true;
+            let mut idle = self.h1.0.lock();
+            if idle.len() < KEPT {
+                idle.push((now, link));
+            }
+        }
+    }
+}
+
+impl H1Link {
+    /// Nothing arrived while nobody asked: neither bytes nor an end.
+    fn is_quiet(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        match self.stream.poll_read_ready(&mut context) {
+            Poll::Pending => true,
+            Poll::Ready(Err(_)) => false,
+            Poll::Ready(Ok(())) => {
+                let seen = self.stream.try_read(&mut [0; 1]);
+                matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+        }
+    }
+
+    /// The head of the answer to a request that has been written. Interim answers are dropped.
+    pub(crate) async fn head(&mut self, worker: &Worker, asked: Asked) -> Result<ResponseHead, Broken> {
+        let Self { stream, buffer, parser, .. } = self;
+        read_head(worker, stream, buffer, parser, asked).await
+    }
+
+    /// Halves for a body that goes up while the answer comes down.
+    pub(crate) fn split(
+        &mut self,
+    ) -> (tokio::net::tcp::ReadHalf<'_>, tokio::net::tcp::WriteHalf<'_>, &mut BytesMut, &mut ResponseParser)
+    {
+        let Self { stream, buffer, parser, .. } = self;
+        let (read, write) = stream.split();
+        (read, write, buffer, parser)
+    }
+}
+
+/// Reads until a final head is there.
+pub(crate) async fn read_head<R: AsyncRead + Unpin>(
+    worker: &Worker,
+    io: &mut R,
+    buffer: &mut BytesMut,
+    parser: &mut ResponseParser,
+    asked: Asked,
+) -> Result<ResponseHead, Broken> {
+    loop {
+        if !buffer.is_empty() {
+            match parser.parse(buffer, asked) {
+                Parse::Done(head) if head.is_interim() => continue,
+                Parse::Done(head) => return Ok(head),
+                Parse::Refused(flaw) => return Err(Broken::Gate(flaw)),
+                Parse::Incomplete => {}
+            }
+        }
+        if poll_fn(|context| worker.scratch.poll_fill(io, buffer, context)).await? == 0 {
+            return Err(Broken::Ended);
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Kept HTTP/2 connections of an endpoint: few connections, many streams (PL-03), dials coalesced (PL-04).
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use h2::client::{Builder, SendRequest};
+use parking_lot::Mutex;
+
+use super::Endpoint;
+use super::dial::dial;
+use crate::fault::{Broken, Fault};
+use crate::meter::Counted;
+use crate::worker::Worker;
+
+/// Above so many live streams another connection is opened.
+const BUSY: u32 = 32;
+/// Connections per endpoint and worker at most.
+const MOST: usize = 8;
+
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const HEADER_LIST: u32 = 64 * 1024;
+
+/// The connections of one endpoint, and the dial under way.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    open: Mutex<Vec<Arc<H2Link>>>,
+    dialing: Mutex<Option<Dial>>,
+}
+
+type Dial = Shared<BoxFuture<'static, Result<Arc<H2Link>, Arc<io::Error>>>>;
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct H2Link {
+    sender: SendRequest<Bytes>,
+    live: AtomicU32,
+    is_closed: AtomicBool,
+    _counted: Counted,
+}
+
+/// The right to one stream on a connection; counted while it lives.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    link: Arc<H2Link>,
+    pub(crate) sender: SendRequest<Bytes>,
+    /// The connection has served before.
+    pub(crate) is_used: bool,
+}
+
+impl Links {
+    fn least_busy(&self) -> Option<Arc<H2Link>> {
+        let open = self.open.lock();
+        open.iter().filter(|link| !link.is_closed()).min_by_key(|link| link.live()).map(Arc::clone)
+    }
+
+    fn len(&self) -> usize {
+        self.open.lock().len()
+    }
+
+    pub(super) fn sweep(&self) {
+        self.open.lock().retain(|link| !link.is_closed());
+    }
+}
+
+impl Endpoint {
+    /// A stream for one call.
+    pub(crate) async fn lend_h2(
+        self: &Arc<Self>,
+        worker: &Arc<Worker>,
+        limit: Duration,
+    ) -> Result<Stream, Fault> {
+        loop {
+            let best = self.h2.least_busy();
+            let wants_another = best.as_ref().is_none_or(|link| link.live() >= BUSY && self.h2.len() < MOST);
+            let link = match (best, wants_another) {
+                (Some(link), false) => link,
+                (best, _) => match (self.dial_h2(worker, limit).await, best) {
+                    (Ok(link), _) | (Err(_), Some(link)) => link,
+                    (Err(error), None) => {
+                        let source = io::Error::new(error.kind(), error);
+                        return Err(Fault::Connect { address: self.address, source });
+                    }
+                },
+            };
+            let is_used = link.live() > 0;
+            let mut stream = Stream::of(link, is_used);
+            // The endpoint may take fewer streams than we would give it; then this waits, else it does not.
+            match poll_fn(|context| stream.sender.poll_ready(context)).await {
+                Ok(()) => return Ok(stream),
+                Err(error) => {
+                    tracing::debug!(event = "upstream_connection_lost", endpoint = %self.address, %error, "");
+                    stream.link.close();
+                    self.h2.sweep();
+                }
+            }
+        }
+    }
+
+    /// Joins the dial under way, or starts one.
+    async fn dial_h2(
+        self: &Arc<Self>,
+        worker: &Arc<Worker>,
+        limit: Duration,
+    ) -> Result<Arc<H2Link>, Arc<io::Error>> {
+        let dial = {
+            let mut dialing = self.h2.dialing.lock();
+            match dialing.as_ref() {
+                Some(dial) => dial.clone(),
+                None => {
+                    let (endpoint, worker) = (Arc::clone(self), Arc::clone(worker));
+                    let connecting = async move {
+                        let connected = endpoint.connect_h2(&worker, limit).await;
+                        *endpoint.h2.dialing.lock() = None;
+                        connected.map_err(Arc::new)
+                    };
+                    dialing.insert(connecting.boxed().shared()).clone()
+                }
+            }
+        };
+        dial.await
+    }
+
+    async fn connect_h2(&self, worker: &Arc<Worker>, limit: Duration) -> io::Result<Arc<H2Link>> {
+        let socket = dial(worker, self.address, limit).await?;
+        let mut builder = Builder::new();
+        builder
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(HEADER_LIST)
+            .enable_push(false);
+        let (sender, connection) = builder.handshake::<_, Bytes>(socket).await.map_err(io::Error::other)?;
+        let link = Arc::new(H2Link {
+            sender,
+            live: AtomicU32::new(0),
+            is_closed: AtomicBool::new(false),
+            _counted: Counted::new(&self.meter.connections),
+        });
+        let (driven, address) = (Arc::downgrade(&link), self.address);
+        worker.tasks.spawn("upstream", async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(event = "upstream_connection_ended", endpoint = %address, %error, "");
+            }
+            if let Some(link) = driven.upgrade() {
+                link.close();
+            }
+        });
+        self.h2.open.lock().push(Arc::clone(&link));
+        Ok(link)
+    }
+}
+
+impl H2Link {
+    fn live(&self) -> u32 {
+        self.live.load(Ordering::Relaxed)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
+    fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Stream {
+    fn of(link: Arc<H2Link>, is_used: bool) -> Self {
+        link.live.fetch_add(1, Ordering::Relaxed);
+        Self { sender: link.sender.clone(), link, is_used }
+    }
+
+    /// The connection broke or is going away: no further call uses it.
+    pub(crate) fn give_up(&self, broken: &Broken) {
+        if matches!(broken, Broken::H2(error) if error.is_io() || error.is_go_away()) {
+            self.link.close();
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.link.live.fetch_sub(1, Ordering::Relaxed);
+    }
+}

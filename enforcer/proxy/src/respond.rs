@@ -1,0 +1,234 @@
+//! The one place where a denial or a fault becomes a status (PA-08, RPC-02, GC4).
+//!
+//! Callers learn status, class and decision id; never a policy name, a reason word or an upstream's address (RW2).
+
+use enforcer_codec::grpc::{self, Code, ErrorInfo};
+use enforcer_codec::headers::Extra;
+use enforcer_codec::{Call, CallProtocol};
+use policies_engine::{DecisionId, Reason, ReasonClass};
+use tokio::io::AsyncWrite;
+
+use crate::Reveal;
+use crate::authorize::Denied;
+use crate::body::Outlet;
+use crate::fault::{Broken, Fault};
+use crate::forward::{DECISION_HEADER, DecisionText};
+
+/// What a caller is told instead of an answer of the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The HTTP status, also for the metrics of a gRPC call.
+    pub(crate) status: u16,
+    code: Code,
+    class: &'static str,
+    title: &'static str,
+    decision: Option<DecisionId>,
+    /// No further byte of the connection may be read (HTTP/1).
+    close: bool,
+}
+
+/// How the caller of a refused call wants to hear of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker {
+    protocol: CallProtocol,
+    head_only: bool,
+}
+
+impl Asker {
+    /// The caller of a call.
+    pub(crate) fn of(call: &Call) -> Self {
+        Self { protocol: call.protocol(), head_only: call.method() == "HEAD" }
+    }
+
+    /// Somebody whose bytes made no call.
+    pub(crate) fn unknown(protocol: CallProtocol) -> Self {
+        Self { protocol, head_only: false }
+    }
+
+    pub(crate) fn protocol(self) -> CallProtocol {
+        self.protocol
+    }
+}
+
+impl From<&Denied> for Refusal {
+    fn from(denied: &Denied) -> Self {
+        let reason = denied.reason;
+        let (status, close) = match denied.flaw {
+            Some(flaw) => (flaw.status, flaw.close),
+            None => (reason.http_status(), false),
+        };
+        let code = match denied.flaw {
+            Some(_) => Code::from_own_http(status),
+            None => {
+                u8::try_from(reason.grpc_code()).ok().and_then(Code::from_number).unwrap_or(Code::Unavailable)
+            }
+        };
+        Self {
+            status,
+            code,
+            class: reason.class().as_str(),
+            title: title(reason),
+            decision: denied.decision,
+            // An identity that lapsed takes its connection with it.
+            close: close || reason.class() == ReasonClass::Unauthenticated,
+        }
+    }
+}
+
+impl Refusal {
+    /// For a call that was permitted and still came to nothing. A decision id is given where there was one.
+    pub(crate) fn of_fault(fault: &Fault, decision: Option<DecisionId>) -> Self {
+        let (status, code, title) = match fault {
+            Fault::NoEndpoint | Fault::NoGrpc | Fault::Connect { .. } => {
+                (503, Code::Unavailable, "The service cannot be reached")
+            }
+            Fault::Upstream { .. } => (502, Code::Unavailable, "The service gave no proper answer"),
+            Fault::NotGrpc { status } => {
+                (502, Code::from_upstream_http(*status), "The service did not answer in gRPC")
+            }
+            Fault::Untold(_) => (502, Code::Internal, "The call cannot be told to the service"),
+            Fault::Deadline => (504, Code::DeadlineExceeded, "The call took too long"),
+            Fault::Body(flaw) => (flaw.status, Code::from_own_http(flaw.status), "The body is malformed"),
+            Fault::Caller(_) => (499, Code::Cancelled, "The caller is gone"),
+        };
+        let class = match fault {
+            Fault::Body(_) => "malformed",
+            _ => "unavailable",
+        };
+        let close = matches!(fault, Fault::Body(_) | Fault::Caller(_));
+        Self { status, code, class, title, decision, close }
+    }
+
+    /// For a head that did not arrive in time (H1-32).
+    pub(crate) fn slow_head() -> Self {
+        Self {
+            status: 408,
+            code: Code::Unavailable,
+            class: "malformed",
+            title: "The request took too long to arrive",
+            decision: None,
+            close: true,
+        }
+    }
+
+    /// Code and text for an answer that must be broken off after its head.
+    pub(crate) fn cut(&self) -> (u8, &'static str) {
+        (self.code.number(), self.title)
+    }
+
+    /// Tells the caller. `close` adds a reason of the connection's own to end it.
+    pub(crate) async fn tell<W: AsyncWrite + Unpin>(
+        &self,
+        asker: Asker,
+        reveal: Reveal,
+        close: bool,
+        out: &mut Outlet<'_, W>,
+    ) -> Result<(), Broken> {
+        let decision = self.decision.filter(|_| reveal != Reveal::Never).map(DecisionText::of);
+        let id = decision.as_ref().map(DecisionText::as_str);
+        if asker.protocol == CallProtocol::Grpc && matches!(out, Outlet::H2(_)) {
+            return out.send_trailers_only(self.trailers(id));
+        }
+        let body = self.problem(id);
+        let mut fields: Vec<Extra<'_>> = vec![("content-type", b"application/problem+json")];
+        if let Some(id) = id {
+            fields.push((DECISION_HEADER, id.as_bytes()));
+        }
+        if self.status == 401 {
+            fields.push(("www-authenticate", b"SPIFFE"));
+        }
+        let body = if asker.head_only { &[][..] } else { body.as_bytes() };
+        out.send(self.status, &fields, body, close || self.close).await
+    }
+
+    fn trailers(&self, id: Option<&str>) -> http::Response<()> {
+        let reason = self.class.to_ascii_uppercase();
+        let metadata: Vec<(&str, &str)> = id.map(|id| ("decision_id", id)).into_iter().collect();
+        let info = ErrorInfo { reason: &reason, domain: "portcullis", metadata: &metadata };
+        let mut head = grpc::trailers_only(self.code, self.title, Some(&info));
+        if let Some(value) = id.and_then(|id| http::HeaderValue::from_str(id).ok()) {
+            head.headers_mut().insert(http::HeaderName::from_static(DECISION_HEADER), value);
+        }
+        head
+    }
+
+    /// RFC 9457. Every part is of our own fixed words, so nothing needs escaping.
+    fn problem(&self, id: Option<&str>) -> String {
+        let Self { status, class, title, .. } = self;
+        let decision = id.map(|id| format!(r#","decision_id":"{id}""#)).unwrap_or_default();
+        format!(
+            r#"{{"type":"urn:portcullis:problem:{class}","title":"{title}","status":{status},"reason":"{class}"{decision}}}"#
+        )
+    }
+}
+
+/// What people read; by class, never by reason, except where the caller could know anyway.
+fn title(reason: Reason) -> &'static str {
+    match reason.class() {
+        ReasonClass::Unauthenticated => "No valid identity was presented",
+        ReasonClass::Unavailable => "The call cannot be decided now",
+        ReasonClass::Malformed if reason == Reason::AuthorityMismatch => "This host is not served here",
+        ReasonClass::Malformed => "The request is malformed",
+        ReasonClass::NotFound => "Nothing is registered under this name",
+        _ => "The call is not permitted",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    fn denied(reason: Reason) -> Refusal {
+        Refusal::from(&Denied { reason, decision: None, flaw: None })
+    }
+
+    #[test]
+    fn pa_08_every_denial_has_its_status_and_code() {
+        let table = [
+            (Reason::NoPermit, 403, 7),
+            (Reason::Forbid, 403, 7),
+            (Reason::ForbidError, 403, 7),
+            (Reason::NoIdentity, 401, 16),
+            (Reason::IdentityExpired, 401, 16),
+            (Reason::NoPolicy, 503, 14),
+            (Reason::AuditUnavailable, 503, 14),
+            (Reason::AuthorityMismatch, 421, 14),
+            (Reason::UnknownRoute, 404, 12),
+            (Reason::UnknownMethod, 404, 12),
+        ];
+        for (reason, status, code) in table {
+            let refusal = denied(reason);
+            assert_eq!((refusal.status, refusal.code.number()), (status, code), "{reason}");
+        }
+    }
+
+    #[test]
+    fn to_02_a_deadline_is_504_and_never_unavailable() {
+        let refusal = Refusal::of_fault(&Fault::Deadline, None);
+        assert_eq!((refusal.status, refusal.code), (504, Code::DeadlineExceeded));
+    }
+
+    #[test]
+    fn pa_08_faults_of_the_upstream_are_502_and_503() {
+        let address = ([127, 0, 0, 1], 1).into();
+        let connect = Fault::Connect { address, source: io::ErrorKind::ConnectionRefused.into() };
+        let broke = Fault::Upstream { address, source: Broken::Ended };
+        for (fault, status) in [(connect, 503), (Fault::NoEndpoint, 503), (broke, 502)] {
+            let refusal = Refusal::of_fault(&fault, None);
+            assert_eq!((refusal.status, refusal.code), (status, Code::Unavailable));
+        }
+    }
+
+    #[test]
+    fn rw2_callers_learn_the_class_and_never_the_word() {
+        for reason in Reason::ALL {
+            let refusal = denied(*reason);
+            let text = refusal.problem(Some("01JD8Z6N4T0B7K3Q5XW2M9E47Q"));
+            let words = format!("{text}{:?}", refusal.trailers(None));
+            let is_class = refusal.class == reason.as_str();
+            assert!(is_class || !words.contains(&format!("\"{}\"", reason.as_str())), "{words}");
+            assert!(text.contains("\"decision_id\":\"01JD8Z6N4T0B7K3Q5XW2M9E47Q\""));
+        }
+    }
+}

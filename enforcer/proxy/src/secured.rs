@@ -1,0 +1,159 @@
+//! Who is at the other end of a connection: made once, after the handshake, and never read from certificates again.
+//!
+//! A connection lives no longer than the certificate that opened it (TL-04, CT-02). When the published trust changes,
+//! the identity is looked up in the deny set before the next call (S14).
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use base_ports::{Mono, Now};
+use ca_identity::tls::Trust;
+use ca_identity::{RefusalClass, VerifiedPeer};
+use policies_engine::{ConnectionFacts, Credential, CredentialKind, Principal, Protocol, Reason};
+
+use crate::listening::Listening;
+
+/// Before its end a connection takes no new calls, so that the running ones can finish (CT-06).
+const NOTICE: Duration = Duration::from_secs(60);
+
+/// The identity of a connection and what is bound to it.
+#[derive(Debug)]
+pub(crate) struct Secured {
+    pub(crate) principal: Principal,
+    pub(crate) credential: Option<Arc<Credential>>,
+    /// `portcullis-peer` for the upstream: the SPIFFE id.
+    pub(crate) peer_header: String,
+    /// `x-forwarded-client-cert` for the upstream, in Envoy's form.
+    pub(crate) cert_header: String,
+    /// From here on the connection asks its peer to go.
+    pub(crate) retires: Mono,
+    /// Here it ends.
+    pub(crate) ends: Mono,
+    facts: Arc<ConnectionFacts>,
+    grpc_facts: Arc<ConnectionFacts>,
+    peer: Option<VerifiedPeer>,
+    /// Trust generation under which the peer was found good last.
+    checked: AtomicU64,
+}
+
+/// What is known of a connection besides its peer.
+#[derive(Debug)]
+pub(crate) struct Bound<'a> {
+    pub(crate) source: SocketAddr,
+    pub(crate) sni: Option<&'a str>,
+    pub(crate) protocol: Protocol,
+    pub(crate) now: Now,
+    /// Random, so that connections opened together do not end together.
+    pub(crate) jitter: u64,
+}
+
+impl Secured {
+    pub(crate) fn new(
+        peer: Option<VerifiedPeer>,
+        bound: &Bound<'_>,
+        listening: &Listening,
+        trust: &Trust,
+    ) -> Self {
+        let Bound { source, sni, protocol, now, jitter } = *bound;
+        let snapshot = trust.snapshot();
+        let facts = ConnectionFacts {
+            mtls: peer.is_some(),
+            tls: 13,
+            source_ip: source.ip().to_canonical(),
+            sni: sni.map(Arc::from),
+            listener: Arc::clone(&listening.name),
+            protocol,
+        };
+        let grpc_facts = ConnectionFacts { protocol: Protocol::Grpc, ..facts.clone() };
+        // Up to a tenth earlier.
+        let tenth = listening.timers.max_age / 10;
+        let earlier = tenth
+            .checked_div(256)
+            .unwrap_or_default()
+            .saturating_mul(u32::try_from(jitter % 256).unwrap_or(0));
+        let age = listening.timers.max_age.saturating_sub(earlier);
+        let expires =
+            [peer.as_ref().map(|peer| peer.expires), snapshot.own.as_ref().map(|own| own.not_after)];
+        let life = expires
+            .into_iter()
+            .flatten()
+            .map(|expires| expires.saturating_since(now.wall))
+            .fold(age, Duration::min);
+        let notice = NOTICE.min(life / 4);
+        Self {
+            principal: match &peer {
+                Some(peer) => Principal::workload(peer.id.as_str()),
+                None => Principal::anonymous(),
+            },
+            credential: peer.as_ref().map(|peer| Arc::new(credential(peer))),
+            peer_header: peer.as_ref().map(|peer| peer.id.as_str().to_owned()).unwrap_or_default(),
+            cert_header: peer.as_ref().map(forwarded_cert).unwrap_or_default(),
+            retires: now.mono + life.saturating_sub(notice),
+            ends: now.mono + life,
+            facts: Arc::new(facts),
+            grpc_facts: Arc::new(grpc_facts),
+            checked: AtomicU64::new(peer.as_ref().map_or(snapshot.generation, |peer| peer.generation)),
+            peer,
+        }
+    }
+
+    /// The facts of the connection as policies see them for a call of that protocol.
+    pub(crate) fn facts(&self, grpc: bool) -> &Arc<ConnectionFacts> {
+        if grpc { &self.grpc_facts } else { &self.facts }
+    }
+
+    /// Why the identity no longer holds, if so.
+    pub(crate) fn lapsed(&self, trust: &Trust, now: Now) -> Option<Reason> {
+        let Some(peer) = &self.peer else {
+            return None;
+        };
+        if now.wall > peer.expires {
+            return Some(Reason::IdentityExpired);
+        }
+        let generation = trust.generation();
+        if self.checked.load(Ordering::Relaxed) == generation {
+            return None;
+        }
+        let snapshot = trust.snapshot();
+        if snapshot.revoked.check(peer).is_err() {
+            return Some(Reason::IdentityRevoked);
+        }
+        self.checked.store(snapshot.generation, Ordering::Relaxed);
+        None
+    }
+}
+
+/// The reason word for a refused certificate.
+pub(crate) fn reason_of(class: RefusalClass) -> Reason {
+    match class {
+        RefusalClass::Untrusted => Reason::IdentityUntrusted,
+        RefusalClass::Expired => Reason::IdentityExpired,
+        RefusalClass::Revoked => Reason::IdentityRevoked,
+    }
+}
+
+fn credential(peer: &VerifiedPeer) -> Credential {
+    Credential {
+        kind: CredentialKind::X509,
+        serial: Some(peer.serial.to_string()),
+        fingerprint: Some(peer.fingerprint),
+        issuer: Some(peer.issuer_key_id.to_string()),
+        not_after: Some(peer.expires),
+    }
+}
+
+/// `Hash=<SHA-256 of the leaf>;URI=<SPIFFE id>`, the form of Envoy's `x-forwarded-client-cert`.
+fn forwarded_cert(peer: &VerifiedPeer) -> String {
+    let mut text = String::with_capacity(80 + peer.id.as_str().len());
+    text.push_str("Hash=");
+    for byte in peer.fingerprint {
+        // INVARIANT: writing to a String does not fail.
+        write!(text, "{byte:02x}").unwrap_or_default();
+    }
+    text.push_str(";URI=");
+    text.push_str(peer.id.as_str());
+    text
+}

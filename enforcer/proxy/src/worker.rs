@@ -1,0 +1,147 @@
+//! One worker: a thread, its runtime, and everything its connections use without ever meeting another worker (WK-01).
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use base_net::{Bind, DrainWatch, Listener, accept_loop};
+use base_ports::{Clock, Rng, Tasks};
+use ca_identity::tls::Trust;
+use tokio::sync::watch;
+
+use crate::body::Scratch;
+use crate::inbound::connection;
+use crate::judge::Judge;
+use crate::listening::Listening;
+use crate::meter::{Meters, RouteMeter};
+use crate::pool::Pools;
+use crate::wheel::Wheel;
+use crate::{Ports, ProxyConfig, ProxyError, Reveal, ViewHandle};
+
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// What all connections of one worker share. The locks inside are this worker's alone.
+pub(crate) struct Worker {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) trust: Arc<Trust>,
+    pub(crate) view: Arc<ViewHandle>,
+    pub(crate) judge: Judge,
+    pub(crate) wheel: Wheel,
+    pub(crate) pools: Pools,
+    pub(crate) scratch: Scratch,
+    pub(crate) meters: Meters,
+    /// Counters of calls without a route.
+    pub(crate) nowhere: Arc<RouteMeter>,
+    pub(crate) reveal: Reveal,
+    pub(crate) tasks: Tasks,
+    is_draining: AtomicBool,
+}
+
+/// The bound sockets of a worker, in the order of the configuration.
+pub(crate) type Bound = Vec<Vec<(Listener, SocketAddr)>>;
+
+impl Worker {
+    pub(crate) fn new(number: u16, config: &ProxyConfig, ports: &Ports) -> Arc<Self> {
+        let meters = Meters::new(&ports.metrics);
+        let none: Arc<str> = "".into();
+        let nowhere = meters.route(&none, &none);
+        Arc::new(Self {
+            clock: Arc::clone(&ports.clock),
+            rng: Arc::clone(&ports.rng),
+            trust: Arc::clone(&ports.trust),
+            view: Arc::clone(&ports.view),
+            judge: Judge::new((ports.lane)(number), ports.view.current(), Arc::clone(&nowhere)),
+            wheel: Wheel::new(Arc::clone(&ports.clock)),
+            pools: Pools::default(),
+            scratch: Scratch::new(),
+            meters,
+            nowhere,
+            reveal: config.reveal_decision_id,
+            tasks: Tasks::new("proxy"),
+            is_draining: AtomicBool::new(false),
+        })
+    }
+
+    /// Serves until `stop`; a drain ends the accepting first.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        config: Arc<ProxyConfig>,
+        bound: Bound,
+        drain: DrainWatch,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let worker = Arc::clone(&self);
+        self.tasks.spawn("wheel", async move { worker.wheel.run().await });
+        self.tasks.spawn("sweep", sweep(Arc::clone(&self)));
+        self.tasks.spawn("drain", leave(Arc::clone(&self), drain.clone()));
+        for (spec, sockets) in config.listeners.iter().zip(bound) {
+            let open = self.meters.listener(&spec.name);
+            let listening = Arc::new(Listening::new(spec, config.mode, &self.trust, open));
+            for (socket, _) in sockets {
+                let (worker, listening, alive) = (Arc::clone(&self), Arc::clone(&listening), drain.clone());
+                let accepting = accept_loop(socket, spec.caps, drain.clone(), move |accepted| {
+                    let served =
+                        connection(Arc::clone(&worker), Arc::clone(&listening), accepted, alive.clone());
+                    worker.tasks.spawn("connection", served);
+                });
+                self.tasks.spawn("accept", accepting);
+            }
+        }
+        drop(drain);
+        // An error means that the owner is gone, which is an order to stop too.
+        stop.wait_for(|stop| *stop).await.ok();
+        self.tasks.drain(Duration::ZERO).await;
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is a valid SVID to show (TL-08).
+    pub(crate) fn holds_identity(&self) -> bool {
+        let snapshot = self.trust.snapshot();
+        snapshot.own.as_ref().is_some_and(|own| own.is_valid_at(self.trust.now()))
+    }
+}
+
+/// Binds every listener of the configuration; a port that another worker chose stands in `addresses` already.
+pub(crate) fn bind(config: &ProxyConfig, addresses: Option<&[Vec<SocketAddr>]>) -> Result<Bound, ProxyError> {
+    let mut bound = Vec::with_capacity(config.listeners.len());
+    for (nth, spec) in config.listeners.iter().enumerate() {
+        let binds = addresses.and_then(|known| known.get(nth)).unwrap_or(&spec.binds);
+        let mut sockets = Vec::with_capacity(binds.len());
+        for address in binds {
+            let fail =
+                |source| ProxyError::Bind { listener: Arc::clone(&spec.name), address: *address, source };
+            let socket = Listener::bind(&Bind::Tcp(*address), true).map_err(fail)?;
+            let real = socket.local_addr().unwrap_or(*address);
+            sockets.push((socket, real));
+        }
+        bound.push(sockets);
+    }
+    Ok(bound)
+}
+
+/// Tells every connection that a drain began.
+async fn leave(worker: Arc<Worker>, mut drain: DrainWatch) {
+    drain.started().await;
+    drop(drain);
+    worker.is_draining.store(true, Ordering::Relaxed);
+    worker.wheel.stir();
+}
+
+async fn sweep(worker: Arc<Worker>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        worker.pools.sweep(worker.clock.now().mono);
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("is_draining", &self.is_draining).finish_non_exhaustive()
+    }
+}
