@@ -178,4 +178,26 @@ mod tests {
 
         assert!(seen);
     }
+
+    #[test]
+    fn threat_wa4_a_path_whose_file_is_another_one_gives_no_path_selector() {
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().canonicalize().unwrap().join("web");
+        std::fs::copy("/usr/bin/sleep", &program).unwrap();
+        let mut child = std::process::Command::new(&program).arg("60").spawn().unwrap();
+        let caller = Caller::pin(own().uid(), own().gid(), Some(child.id().cast_signed()));
+        let text = format!("unix:path:{}", program.display());
+        assert!(has(&caller.selectors().unwrap(), &text));
+
+        // The kernel now shows the running file as `web (deleted)`; a file may be planted under that very name.
+        std::fs::remove_file(&program).unwrap();
+        std::fs::write(program.with_file_name("web (deleted)"), b"planted").unwrap();
+        let selectors = caller.selectors();
+        child.kill().unwrap();
+        child.wait().unwrap();
+
+        let found: Vec<String> = selectors.unwrap().iter().map(|found| found.as_str().to_owned()).collect();
+        assert!(!found.iter().any(|found| found.starts_with("unix:path:")), "{found:?}");
+        assert!(found.iter().any(|found| found.starts_with("unix:uid:")));
+    }
 }
