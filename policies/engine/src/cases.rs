@@ -83,7 +83,7 @@ impl Case<'_> {
     fn uid<T>(&self, name: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, String> {
         let text = self.document.pointer(&format!("/request/{name}")).and_then(Value::as_str);
         let text = text.ok_or_else(|| format!("request.{name} is missing"))?;
-        parse(text).ok_or_else(|| format!("`{text}` is not a {name} of the schema"))
+        parse(text).ok_or_else(|| format!("`{text}` is no {name} of the schema"))
     }
 
     fn now(&self, context: &Map<String, Value>) -> Result<UnixTime, String> {
@@ -162,9 +162,7 @@ impl Case<'_> {
     ) -> Result<(), String> {
         let Ok(cast) = snapshot.cast(request) else { return Ok(()) };
         let parts = snapshot.parts();
-        let stage = snapshot
-            .stage(&cast, parts.rules.iter().flat_map(|rule| &rule.literals))
-            .map_err(|e| e.to_string())?;
+        let stage = snapshot.stage(&cast).map_err(|e| e.to_string())?;
         let schema = Some((&parts.schema, &stage.action));
         let context =
             Context::from_json_value(context.clone(), schema).map_err(|e| format!("context: {e}"))?;

@@ -54,22 +54,13 @@ impl Snapshot {
         }
     }
 
-    /// The entities that evaluating a policy over `cast` can touch: the cast, the entities policies name, and all
-    /// that these are in.
-    pub(crate) fn stage<'a>(
-        &self,
-        cast: &Cast,
-        literals: impl IntoIterator<Item = &'a EntityUid>,
-    ) -> Result<Stage, Reason> {
+    /// The entities that evaluating a policy over `cast` can touch: the cast and all that it is in. Policies cannot look
+    /// into entities they name themselves, level 1 forbids it.
+    pub(crate) fn stage(&self, cast: &Cast) -> Result<Stage, Reason> {
         let Triple { principal, action, resource } = &cast.triple;
-        let known = &self.parts().entities;
-        let mut wanted: HashSet<&EntityUid> =
+        let wanted: HashSet<&EntityUid> =
             [principal, action, resource].into_iter().flat_map(Lineage::all).collect();
-        for uid in literals {
-            wanted.insert(uid);
-            wanted.extend(known.ancestors(uid).into_iter().flatten());
-        }
-        let found = wanted.into_iter().filter_map(|uid| known.get(uid));
+        let found = wanted.into_iter().filter_map(|uid| self.parts().entities.get(uid));
         let mut entities: HashMap<EntityUid, Entity> =
             found.map(|entity| (entity.uid(), entity.clone())).collect();
         entities.extend(cast.overlay.iter().map(|entity| (entity.uid(), entity.clone())));

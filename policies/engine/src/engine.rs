@@ -135,3 +135,61 @@ impl Hasher for Mix {
         self.0 ^ (self.0 >> 32)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Effect, OwnedFacts, tests};
+
+    const POLICIES: &str = r#"
+        @id("home") permit (principal in TrustDomain::"example.org", action in Action::"http:read", resource == Route::"home");
+    "#;
+
+    /// All plans in one place, as if every hash collided.
+    fn collide(engine: &mut Engine, request: &AccessRequest<'_>, is_shared: bool) {
+        let all: Vec<Known> = engine.plans.drain().flat_map(|(_, known)| known).collect();
+        let shared = crate::uid::hash_of(&(
+            request.principal.kind(),
+            request.principal.trust_domain().unwrap_or_default(),
+        ));
+        let here = if is_shared { shared } else { request.principal.hash64() };
+        engine.plans.insert(place(request, here), all);
+    }
+
+    #[test]
+    fn plans_whose_hashes_collide_are_told_apart() {
+        let workload = |id: &str| Principal::workload(&format!("spiffe://{id}"));
+        let callers = [
+            workload("example.org/web"),
+            workload("example.org/new"),
+            workload("other.org/new"),
+            Principal::anonymous(),
+        ];
+        let targets = [Resource::route("home"), Resource::route("admin")];
+        let actions = [Action::HttpGet, Action::HttpPost, Action::HttpHead];
+        let facts = OwnedFacts::local("public");
+        let snapshot = tests::shop_with(POLICIES);
+        for is_shared in [false, true] {
+            let mut engine = Engine::new(Arc::clone(&snapshot));
+            for principal in &callers {
+                for resource in &targets {
+                    for action in actions {
+                        let now = tests::noon();
+                        let request =
+                            AccessRequest { principal, action, resource, facts: &facts, now, extra: None };
+                        collide(&mut engine, &request, is_shared);
+                        assert_eq!(
+                            engine.decide(&request),
+                            snapshot.decide(&request),
+                            "{principal} {action} {resource}"
+                        );
+                        let is_allowed = principal.trust_domain() == Some("example.org")
+                            && action.is_read()
+                            && resource.id() == "home";
+                        assert_eq!(engine.decide(&request).effect == Effect::Allow, is_allowed);
+                    }
+                }
+            }
+        }
+    }
+}

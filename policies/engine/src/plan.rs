@@ -8,7 +8,7 @@ use crate::{
     tally::Tally,
     walk::Reads,
 };
-use cedar_policy::{Authorizer, EntityUid, EvaluationError, PolicySet};
+use cedar_policy::{Authorizer, EvaluationError, PolicySet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Plan of one triple.
@@ -24,7 +24,6 @@ pub(crate) struct Open {
     live: Candidates,
     /// Live and shadow policies together, where shadow policies apply.
     with_shadow: Option<Candidates>,
-    literals: Vec<EntityUid>,
     /// `None` in plans that principals share: each call brings its own.
     stage: Option<Stage>,
 }
@@ -88,10 +87,8 @@ impl Plan {
                 with_shadow.and_then(|shadow| would(snapshot, request, &shadow.fixed, &decision));
             return Ok(Plan::Constant(decision));
         }
-        let literals: Vec<EntityUid> =
-            all.iter().filter_map(rule).flat_map(|rule| rule.literals.iter().cloned()).collect();
-        let stage = if own { Some(snapshot.stage(cast, &literals)?) } else { None };
-        Ok(Plan::Open(Box::new(Open { live, with_shadow, literals, stage })))
+        let stage = if own { Some(snapshot.stage(cast)?) } else { None };
+        Ok(Plan::Open(Box::new(Open { live, with_shadow, stage })))
     }
 
     pub(crate) fn judge(&self, snapshot: &Snapshot, request: &AccessRequest<'_>) -> Result<Decision, Reason> {
@@ -106,9 +103,7 @@ impl Open {
     fn judge(&self, snapshot: &Snapshot, request: &AccessRequest<'_>) -> Result<Decision, Reason> {
         match &self.stage {
             Some(stage) => self.judge_on(stage, snapshot, request),
-            None => {
-                self.judge_on(&snapshot.stage(&snapshot.cast(request)?, &self.literals)?, snapshot, request)
-            }
+            None => self.judge_on(&snapshot.stage(&snapshot.cast(request)?)?, snapshot, request),
         }
     }
 

@@ -19,8 +19,7 @@ pub(crate) struct Answer {
 /// Judges `request` with every policy that is in force.
 pub(crate) fn judge(snapshot: &Snapshot, request: &AccessRequest<'_>) -> Result<Answer, Reason> {
     let cast = snapshot.cast(request)?;
-    let rules = &snapshot.parts().rules;
-    let stage = snapshot.stage(&cast, rules.iter().flat_map(|rule| &rule.literals))?;
+    let stage = snapshot.stage(&cast)?;
     let context = context::build(request, Reads::ALL, &snapshot.versions().declared)?;
     judge_on(snapshot, request, &stage, context)
 }

@@ -33,7 +33,7 @@ fn snapshot_of(policies: &[(&str, &str)], entities: EntitySet) -> Result<Snapsho
 }
 
 /// A snapshot of one file over the entities of [`shop`].
-fn shop_with(policies: &str) -> std::sync::Arc<Snapshot> {
+pub(crate) fn shop_with(policies: &str) -> std::sync::Arc<Snapshot> {
     let compiled = snapshot_of(&[("policies/orders.cedar", policies)], shop());
     compiled
         .unwrap_or_else(|found| {
@@ -87,7 +87,7 @@ fn web() -> Principal {
     Principal::workload("spiffe://example.org/web")
 }
 
-fn noon() -> UnixTime {
+pub(crate) fn noon() -> UnixTime {
     UnixTime::parse_rfc3339("2026-11-22T12:00:00Z").unwrap()
 }
 

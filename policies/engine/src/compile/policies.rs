@@ -11,7 +11,7 @@ use crate::{
     scope::Scope,
     walk::{Reads, wildcards},
 };
-use cedar_policy::{Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use cedar_policy::{Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, Validator};
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
@@ -158,9 +158,12 @@ fn validate(
         Validator::new(schema.clone()).validate_with_level(&set, ValidationMode::Strict, DEREFERENCES);
     let draft_of = |id: &PolicyId| drafts.get(*places.get(AsRef::<str>::as_ref(id))?);
     for error in result.validation_errors() {
-        found.extend(
-            draft_of(error.policy_id()).map(|draft| moved("PC2002", draft.source, &draft.chunk, error)),
-        );
+        let Some(draft) = draft_of(error.policy_id()) else { continue };
+        let mut finding = moved("PC2002", draft.source, &draft.chunk, error);
+        if let Some(meant) = meant(error, schema) {
+            finding.help = Some(format!("did you mean `{meant}`?"));
+        }
+        found.push(finding);
     }
     // What is wrong already needs no second word.
     let wrong: HashSet<&PolicyId> = result.validation_errors().map(|error| error.policy_id()).collect();
@@ -199,4 +202,22 @@ fn without_policy(message: &str) -> &str {
         Some((_, rest)) => rest,
         None => message,
     }
+}
+
+/// The action or type nearest to one that does not exist. Cedar's own guess depends on the order of a hash set.
+fn meant(error: &ValidationError, schema: &Schema) -> Option<String> {
+    let message = error.to_string();
+    let written = message.rsplit_once("unrecognized ")?.1.split_once('`')?.1.strip_suffix('`')?;
+    let known: Vec<String> = match error {
+        ValidationError::UnrecognizedActionId(_) => schema.actions().map(ToString::to_string).collect(),
+        ValidationError::UnrecognizedEntityType(_) => {
+            schema.entity_types().map(ToString::to_string).collect()
+        }
+        _ => return None,
+    };
+    known
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(written, &name), name))
+        .min()
+        .map(|(_, name)| name)
 }

@@ -57,13 +57,13 @@ impl Bench<'_> {
             let further = of_variables.iter().filter(|(variable, _)| variable == name).map(|(_, term)| term);
             parts.push(variable(name, std::iter::once(&term).chain(further), lineage));
         }
-        parts.extend(self.conditions(&others, rule));
+        parts.extend(self.conditions(&others));
         parts.extend(not_in_force(rule, self.request));
         parts
     }
 
-    fn conditions(&self, conjuncts: &[Value], rule: &Rule) -> Vec<Part> {
-        let stage = self.snapshot.stage(self.cast, &rule.literals);
+    fn conditions(&self, conjuncts: &[Value]) -> Vec<Part> {
+        let stage = self.snapshot.stage(self.cast);
         let mut is_reached = true;
         let judge = |conjunct: &Value| {
             let judged = match &stage {

@@ -78,12 +78,12 @@ fn type_errors_say_what_was_meant() {
     assert_refused(
         "@id(\"a\")\npermit (principal == Worklod::\"x\", action, resource);",
         "2:",
-        &["PC2002", "Worklod", "Workload"],
+        &["PC2002", "`Worklod`", "did you mean `Workload`?"],
     );
     assert_refused(
         "@id(\"a\")\npermit (principal, action == Action::\"http:GOT\", resource);",
         "2:",
-        &["PC2002", "http:GOT", "http:GET"],
+        &["PC2002", "did you mean `Action::\"http:GET\"`?"],
     );
     assert_refused(&of(grpc, "context.conection.mtls"), "3:8 PC2002", &["conection", "connection"]);
     assert_refused(&of(grpc, "context.connection.sni == \"x\""), "3:8 PC2002", &["sni", "has"]);
@@ -96,6 +96,11 @@ fn type_errors_say_what_was_meant() {
         &of(grpc, "context has jwt && context.jwt.user.email == \"x\""),
         "3:27 PC2002",
         &["email", "has"],
+    );
+    assert_refused(
+        &of(grpc, "Service::\"site\" in Namespace::\"front\""),
+        "3:8 PC2002 entity literals cannot be dereferenced",
+        &[],
     );
     // Cedar lets this pass as a warning: nothing can match it.
     let found = findings(&of("principal, action == Action::\"grpc\", resource is Route", "true"));
