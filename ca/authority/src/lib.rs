@@ -1,1 +1,36 @@
-//! The workload CA: keys, entries, attestation, issuance.
+//! The workload CA: keys, registration entries, attestation of agents, issuance of SVIDs.
+//!
+//! Everything that leaves as a certificate went through one pipeline (`issue`): evidence, entry, gate, template,
+//! signature, post-check, durable record, release; each stage is a type, so none can be left out. The five types to
+//! know: [`Authority`], [`EntryRecord`], [`Issued`], [`IssuanceGate`] and [`IdentityEvent`].
+//!
+//! What is absent: no policy text (a gate answers, BN-03), no traffic, no sockets (routers are handed out), no private
+//! key in the store or its journal (AU-02), and of a certificate request nothing but the public key (IS-02).
+
+mod agent;
+mod attest;
+mod authority;
+mod config;
+mod entry;
+mod error;
+mod issue;
+mod keys;
+mod lint;
+mod ports;
+mod rotate;
+mod row;
+pub mod service;
+mod template;
+
+pub use attest::{Evidence, JoinToken};
+pub use authority::{Applied, Authority, Requester};
+pub use config::Config;
+pub use entry::{EntryError, EntryFilter, EntryRecord, NewEntry};
+pub use error::{AuthorityError, Fault};
+pub use issue::{IssuanceRecord, Issued};
+pub use keys::{KeyInfo, KeyKind, KeyState};
+pub use lint::LintError;
+pub use ports::{
+    ClosedGate, Events, GateAnswer, IdentityEvent, IssuanceGate, IssueKind, IssueRequest, Ports,
+};
+pub use rotate::Rotation;

@@ -45,10 +45,35 @@ pub enum CsrError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubjectPublicKey {
     spki: Vec<u8>,
+    bits: Vec<u8>,
     key_id: KeyId,
+    algorithm: KeyAlgorithm,
+}
+
+/// Kinds of keys that are certified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyAlgorithm {
+    /// ECDSA over P-256, what agents make.
+    P256,
+    /// ECDSA over P-384.
+    P384,
+    /// Ed25519.
+    Ed25519,
+    /// RSA of 2048 to 4096 bits.
+    Rsa,
 }
 
 impl SubjectPublicKey {
+    /// Kind of the key.
+    pub fn algorithm(&self) -> KeyAlgorithm {
+        self.algorithm
+    }
+
+    /// Content of the SubjectPublicKeyInfo's BIT STRING.
+    pub fn bits(&self) -> &[u8] {
+        &self.bits
+    }
+
     /// DER of the SubjectPublicKeyInfo.
     pub fn spki(&self) -> &[u8] {
         &self.spki
@@ -103,20 +128,23 @@ pub fn parse(request: &[u8]) -> Result<SubjectPublicKey, CsrError> {
     }
     let spki = parsed.certification_request_info.subject_pki.raw;
     let key = AllowedKey::of_spki(spki).map_err(CsrError::Key)?;
-    check_subject_key(key.kind).map_err(CsrError::Key)?;
+    let algorithm = subject_algorithm(key.kind).map_err(CsrError::Key)?;
     check_signature_algorithm(signed.algorithm).map_err(CsrError::Possession)?;
     key.verify(&signed).map_err(CsrError::Possession)?;
-    Ok(SubjectPublicKey { spki: spki.to_vec(), key_id: KeyId::of_public_key(key.bits) })
+    let key_id = KeyId::of_public_key(key.bits);
+    Ok(SubjectPublicKey { spki: spki.to_vec(), bits: key.bits.to_vec(), key_id, algorithm })
 }
 
 /// Keys that we certify are fewer than keys that we verify (identity.md 3).
-fn check_subject_key(kind: KeyKind) -> Result<(), Refusal> {
+fn subject_algorithm(kind: KeyKind) -> Result<KeyAlgorithm, Refusal> {
     match kind {
-        KeyKind::P256 | KeyKind::P384 | KeyKind::Ed25519 => Ok(()),
+        KeyKind::P256 => Ok(KeyAlgorithm::P256),
+        KeyKind::P384 => Ok(KeyAlgorithm::P384),
+        KeyKind::Ed25519 => Ok(KeyAlgorithm::Ed25519),
         KeyKind::P521 => Err(Refusal::KeyAlgorithm),
         KeyKind::Rsa { bits, .. } if bits > 4096 => Err(Refusal::KeySize),
         KeyKind::Rsa { exponent, .. } if exponent < 65_537 || exponent % 2 == 0 => Err(Refusal::KeyAlgorithm),
-        KeyKind::Rsa { .. } => Ok(()),
+        KeyKind::Rsa { .. } => Ok(KeyAlgorithm::Rsa),
     }
 }
 

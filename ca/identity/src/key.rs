@@ -7,6 +7,8 @@ use rcgen::PublicKeyData;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use zeroize::Zeroizing;
 
+use crate::KeyId;
+
 /// Why bytes are not a usable private key, or no key could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -23,6 +25,7 @@ pub enum KeyError {
 pub struct PrivateKey {
     pkcs8: Arc<Zeroizing<Vec<u8>>>,
     spki: Arc<[u8]>,
+    key_id: KeyId,
 }
 
 impl PrivateKey {
@@ -48,6 +51,7 @@ impl PrivateKey {
         Self {
             pkcs8: Arc::new(Zeroizing::new(pair.serialized_der().to_vec())),
             spki: pair.subject_public_key_info().into(),
+            key_id: KeyId::of_public_key(pair.der_bytes()),
         }
     }
 
@@ -59,6 +63,11 @@ impl PrivateKey {
     /// DER of the SubjectPublicKeyInfo of the public half.
     pub fn public_spki(&self) -> &[u8] {
         &self.spki
+    }
+
+    /// Identifier of the public half.
+    pub fn key_id(&self) -> KeyId {
+        self.key_id
     }
 
     /// The pair in the form that the certificate builder signs with.

@@ -1,0 +1,302 @@
+//! The authority itself: opened once per process, asked by agents, administrators and the process's own roles.
+//!
+//! Writes to entries and keys go through one writer each; issuance runs in parallel. Everything that a caller is told
+//! has happened is durable before.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use base_ports::UnixTime;
+use base_store::Transaction;
+use ca_identity::{Bundle, SpiffeId};
+use parking_lot::RwLock;
+use tokio::sync::{Mutex, watch};
+
+use crate::agent;
+use crate::attest::{self, Evidence, JoinToken};
+use crate::config::Config;
+use crate::entry::EntryError;
+use crate::entry::{Index, is_dns_name};
+use crate::error::AuthorityError;
+use crate::issue::{Current, IssuanceRecord, Issued, Requested, Subject};
+use crate::keys::{KeyInfo, KeyTable, Vault};
+use crate::ports::{IdentityEvent, IssueKind, Ports};
+use crate::row;
+
+mod entries;
+mod open;
+mod sweep;
+
+pub use entries::Applied;
+
+/// The clock may stand this much before the last issue (identity.md 15).
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+
+/// Keys, entries, agents and issuance of one trust domain.
+pub struct Authority {
+    config: Config,
+    ports: Ports,
+    vault: Vault,
+    local_agent: SpiffeId,
+    /// The one writer of key slots.
+    table: Mutex<KeyTable>,
+    /// The one writer of entries.
+    writing: Mutex<()>,
+    current: ArcSwapOption<Current>,
+    keys: watch::Sender<Arc<[KeyInfo]>>,
+    bundle: watch::Sender<Arc<Bundle>>,
+    entries: RwLock<Index>,
+    entries_revision: watch::Sender<u64>,
+    last_issue_nanos: AtomicI64,
+    /// Where the next sweep goes on looking for expired issuance records.
+    pruned_to: Mutex<Option<Vec<u8>>>,
+}
+
+/// Who asks for a signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requester {
+    /// An agent, known by its verified SVID.
+    Agent(SpiffeId),
+    /// The agent inside this process.
+    Local,
+}
+
+impl Authority {
+    /// The bundle of the own trust domain.
+    pub fn bundle(&self) -> Arc<Bundle> {
+        Arc::clone(&self.bundle.borrow())
+    }
+
+    /// The bundle, and its changes.
+    pub fn watch_bundle(&self) -> watch::Receiver<Arc<Bundle>> {
+        self.bundle.subscribe()
+    }
+
+    /// All authority keys with their states.
+    pub fn keys(&self) -> Vec<KeyInfo> {
+        self.keys.borrow().to_vec()
+    }
+
+    /// SPIFFE ID of the agent inside this process (S23).
+    pub fn local_agent(&self) -> &SpiffeId {
+        &self.local_agent
+    }
+
+    /// Settings that it was opened with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Makes a join token. It is returned once and kept as a hash.
+    ///
+    /// # Errors
+    /// When the lifetime is out of range or the store fails.
+    pub async fn create_join_token(&self, ttl: Duration) -> Result<JoinToken, AuthorityError> {
+        let (token, transaction) = attest::new_token(ttl, self.now(), self.ports.rng.as_ref())?;
+        self.ports.store.commit(transaction).await?;
+        self.ports.events.event(IdentityEvent::JoinTokenCreated { expires: token.expires });
+        Ok(token)
+    }
+
+    /// Turns evidence into an agent with its first SVID. Exactly one redemption of a token succeeds.
+    ///
+    /// # Errors
+    /// When evidence, request, gate or store refuse; then nothing was consumed.
+    pub async fn attest(&self, evidence: Evidence, csr_der: &[u8]) -> Result<Issued, AuthorityError> {
+        let kind = evidence.kind();
+        let answer = self.try_attest(evidence, csr_der).await;
+        let event = match &answer {
+            Ok(issued) => IdentityEvent::Attested { agent: issued.id.clone(), attested_by: kind },
+            Err(fault) => IdentityEvent::AttestationRefused { attested_by: kind, reason: fault.to_string() },
+        };
+        self.ports.events.event(event);
+        answer
+    }
+
+    async fn try_attest(&self, evidence: Evidence, csr_der: &[u8]) -> Result<Issued, AuthorityError> {
+        let (store, rng) = (self.ports.store.as_ref(), self.ports.rng.as_ref());
+        let attested = attest::attest(evidence, &self.config.trust_domain, store, self.now(), rng)?;
+        let subject = Subject {
+            requester: attested.agent.clone(),
+            attested_by: attested.attested_by.to_owned(),
+            spiffe_id: attested.agent,
+            dns_names: Vec::new(),
+            ttl: None,
+            kind: IssueKind::Agent,
+            entry: None,
+        };
+        match self.issue(subject, csr_der, attested.consume).await {
+            // Another redemption of the same token was first.
+            Err(AuthorityError::Store(base_store::StoreError::Conflict { key }))
+                if attest::is_token_key(&key) =>
+            {
+                Err(AuthorityError::TokenRefused)
+            }
+            other => other,
+        }
+    }
+
+    /// Signs for an entry. The requester names the entry, never the SPIFFE ID (IS-03).
+    ///
+    /// # Errors
+    /// When the entry is not the requester's, or request, gate or store refuse.
+    pub async fn sign(
+        &self,
+        requester: Requester,
+        entry_id: &str,
+        csr_der: &[u8],
+    ) -> Result<Issued, AuthorityError> {
+        let (agent, attested_by) = self.known_agent(requester)?;
+        let entry = self.entry(entry_id).ok_or_else(|| AuthorityError::UnknownEntry(entry_id.to_owned()))?;
+        if !entry.belongs_to(&agent) {
+            return Err(AuthorityError::ForeignEntry { entry: entry_id.to_owned(), agent });
+        }
+        if entry.expires_at.is_some_and(|end| self.now() >= end) {
+            return Err(AuthorityError::EntryExpired(entry_id.to_owned()));
+        }
+        let subject = Subject {
+            requester: agent,
+            attested_by,
+            spiffe_id: entry.spiffe_id.clone(),
+            dns_names: entry.dns_names.clone(),
+            ttl: entry.x509_ttl,
+            kind: IssueKind::Workload,
+            entry: Some(entry),
+        };
+        self.issue(subject, csr_der, Transaction::new()).await
+    }
+
+    /// Signs for a role of this process: its agent, its gateway. No entry, but gate, post-check and record.
+    ///
+    /// # Errors
+    /// When the identity is foreign, or request, gate or store refuse.
+    pub async fn issue_own(
+        &self,
+        id: &SpiffeId,
+        dns_names: &[String],
+        csr_der: &[u8],
+    ) -> Result<Issued, AuthorityError> {
+        if !id.is_member_of(&self.config.trust_domain) || id.path().is_empty() {
+            return Err(AuthorityError::ForeignId(id.clone()));
+        }
+        if let Some(name) = dns_names.iter().find(|name| !is_dns_name(name)) {
+            return Err(EntryError::DnsName(name.clone()).into());
+        }
+        let subject = Subject {
+            requester: self.local_agent.clone(),
+            attested_by: "local".to_owned(),
+            spiffe_id: id.clone(),
+            dns_names: dns_names.to_vec(),
+            ttl: None,
+            kind: IssueKind::Own,
+            entry: None,
+        };
+        self.issue(subject, csr_der, Transaction::new()).await
+    }
+
+    /// Whether `id` attested here once; what a connection of an agent is checked against.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn is_agent(&self, id: &SpiffeId) -> Result<bool, AuthorityError> {
+        Ok(agent::find(self.ports.store.as_ref(), id)?.is_some())
+    }
+
+    /// The durable records of certificates that have not expired yet, in order of serial numbers.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn issued(&self, after: Option<&str>, limit: usize) -> Result<Vec<IssuanceRecord>, AuthorityError> {
+        let after = after.map(|serial| format!("{}{serial}", row::ISSUED));
+        let page =
+            self.ports.store.range(row::ISSUED.as_bytes(), after.as_ref().map(String::as_bytes), limit)?;
+        page.iter().map(|entry| IssuanceRecord::from_row(&entry.key, &entry.value)).collect()
+    }
+
+    fn known_agent(&self, requester: Requester) -> Result<(SpiffeId, String), AuthorityError> {
+        match requester {
+            Requester::Local => Ok((self.local_agent.clone(), "local".to_owned())),
+            Requester::Agent(id) => match agent::find(self.ports.store.as_ref(), &id)? {
+                Some(agent) => Ok((id, agent.attested_by)),
+                None => Err(AuthorityError::NotAnAgent(id)),
+            },
+        }
+    }
+
+    /// The pipeline, and what is told about it.
+    async fn issue(
+        &self,
+        subject: Subject,
+        csr_der: &[u8],
+        with: Transaction,
+    ) -> Result<Issued, AuthorityError> {
+        let (requester, spiffe_id) = (subject.requester.clone(), subject.spiffe_id.clone());
+        match self.stages(subject, csr_der, with).await {
+            Ok((issued, record)) => {
+                self.ports.events.event(IdentityEvent::Issued(record));
+                Ok(issued)
+            }
+            Err(fault) => {
+                self.tell_refusal(requester, spiffe_id, &fault);
+                Err(fault)
+            }
+        }
+    }
+
+    async fn stages(
+        &self,
+        subject: Subject,
+        csr_der: &[u8],
+        with: Transaction,
+    ) -> Result<(Issued, IssuanceRecord), AuthorityError> {
+        let now = self.signing_time()?;
+        let current = self.current.load_full().ok_or(AuthorityError::NoSigningKey)?;
+        let journaled = Requested::new(subject, csr_der, &current, &self.config, now)?
+            .pass(self.ports.gate.as_ref())?
+            .template(self.ports.rng.as_ref())?
+            .sign(&current)?
+            .check(&current, now)?
+            .journal(self.ports.store.as_ref(), current.issuer_key, with)
+            .await?;
+        Ok(journaled.release(Arc::clone(&current.bundle)))
+    }
+
+    fn tell_refusal(&self, requester: SpiffeId, spiffe_id: SpiffeId, fault: &AuthorityError) {
+        if matches!(fault, AuthorityError::Lint(_) | AuthorityError::Unverified(_)) {
+            let (code, detail) = ("post_check", format!("`{spiffe_id}`: {fault}"));
+            self.ports.events.event(IdentityEvent::Alarm { code, detail });
+        }
+        let decision_id = match fault {
+            AuthorityError::GateRefused { decision_id } => Some(decision_id.clone()),
+            _ => None,
+        };
+        let (spiffe_id, reason) = (Some(spiffe_id), fault.to_string());
+        self.ports.events.event(IdentityEvent::IssuanceRefused { requester, spiffe_id, reason, decision_id });
+    }
+
+    /// The time to sign at; refuses while the clock stands before the last issue.
+    fn signing_time(&self) -> Result<UnixTime, AuthorityError> {
+        let now = self.now();
+        let last = self.last_issue_nanos.fetch_max(now.as_nanos(), Ordering::Relaxed);
+        if now + CLOCK_TOLERANCE < UnixTime::from_nanos(last) {
+            return Err(AuthorityError::ClockBehind);
+        }
+        Ok(now)
+    }
+
+    fn now(&self) -> UnixTime {
+        self.ports.clock.now().wall
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authority").field("trust_domain", &self.config.trust_domain).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

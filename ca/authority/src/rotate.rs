@@ -1,0 +1,136 @@
+//! When signing CAs come and go: a pure plan over slots and time, carried out step by step by the authority (AU-06).
+//!
+//! A new signing CA under a published root needs no wait (AU-05). Every step is one transaction, so a crash between
+//! two steps is resumed by the next sweep. Roots are not rotated yet: a root near its end alarms.
+
+use std::time::Duration;
+
+use base_ports::UnixTime;
+use ca_identity::KeyId;
+
+use crate::keys::{KeyInfo, KeyKind, KeyState};
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// How long an old signing CA stays after its last leaf can have expired.
+const RETIRE_AFTER: Duration = DAY;
+
+/// What a sweep did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Rotation {
+    /// A new signing CA was made.
+    pub prepared: Option<KeyId>,
+    /// This signing CA signs from now on.
+    pub activated: Option<KeyId>,
+    /// These are gone.
+    pub retired: Vec<KeyId>,
+    /// Rows of expired certificates and tokens that were removed.
+    pub pruned: usize,
+}
+
+/// The next thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    Prepare,
+    Activate(KeyId),
+    Retire(KeyId),
+}
+
+/// The next step, or nothing. Ask again after each.
+pub(crate) fn next(slots: &[KeyInfo], now: UnixTime) -> Option<Step> {
+    let of = |state| slots.iter().find(move |slot| slot.kind == KeyKind::Signing && slot.state == state);
+    let prepared = of(KeyState::Prepared);
+    let active = of(KeyState::Active);
+    match (prepared, active) {
+        // A prepared CA that is itself at its end is no successor (RG-24): it is set aside and replaced.
+        (Some(waiting), _) if is_due(waiting, now, ACTIVATE) => return Some(Step::Retire(waiting.key_id)),
+        (Some(waiting), None) => return Some(Step::Activate(waiting.key_id)),
+        (Some(waiting), Some(active)) if is_due(active, now, ACTIVATE) => {
+            return Some(Step::Activate(waiting.key_id));
+        }
+        (None, None) => return Some(Step::Prepare),
+        (None, Some(active)) if is_due(active, now, PREPARE) => return Some(Step::Prepare),
+        _ => {}
+    }
+    let gone = |slot: &&KeyInfo| {
+        slot.kind == KeyKind::Signing && slot.state == KeyState::Old && now > slot.not_after + RETIRE_AFTER
+    };
+    slots.iter().find(gone).map(|slot| Step::Retire(slot.key_id))
+}
+
+/// A part of the life and an absolute limit, of which the shorter counts (identity.md 3).
+type Threshold = (u32, Duration);
+
+const PREPARE: Threshold = (2, Duration::from_secs(30 * 86_400));
+const ACTIVATE: Threshold = (6, Duration::from_secs(7 * 86_400));
+const ALARM: Threshold = (8, Duration::MAX);
+
+fn is_due(slot: &KeyInfo, now: UnixTime, (part, limit): Threshold) -> bool {
+    let life = slot.not_after.saturating_since(slot.not_before);
+    let threshold = life.checked_div(part).unwrap_or_default().min(limit);
+    slot.not_after.saturating_since(now) < threshold
+}
+
+/// Keys in use whose end is nearer than rotation should ever let it come.
+pub(crate) fn alarming(slots: &[KeyInfo], now: UnixTime) -> impl Iterator<Item = &KeyInfo> {
+    slots.iter().filter(move |slot| slot.state == KeyState::Active && is_due(slot, now, ALARM))
+}
+
+#[cfg(test)]
+mod tests {
+    use ca_identity::testing::{self, TestCa};
+
+    use super::*;
+
+    /// A signing CA that lives a week from `start`.
+    fn slot(state: KeyState, n: u8, start: UnixTime) -> KeyInfo {
+        let certificate = TestCa::new("example.org", testing::now()).signing().clone();
+        let mut slot = KeyInfo::of(KeyKind::Signing, state, certificate).unwrap();
+        slot.key_id = KeyId::from_bytes([n; 20]);
+        (slot.not_before, slot.not_after) = (start, start + DAY * 7);
+        slot
+    }
+
+    #[test]
+    fn au_06_a_signing_ca_is_prepared_at_half_life_and_activated_at_the_last_sixth() {
+        let start = testing::now();
+        let active = slot(KeyState::Active, 1, start);
+        let at = |hours: u32| start + Duration::from_secs(3600) * hours;
+        assert_eq!(next(std::slice::from_ref(&active), at(84)), None);
+        assert_eq!(next(std::slice::from_ref(&active), at(85)), Some(Step::Prepare));
+        let both = [active, slot(KeyState::Prepared, 2, at(85))];
+        assert_eq!(next(&both, at(140)), None);
+        assert_eq!(next(&both, at(141)), Some(Step::Activate(KeyId::from_bytes([2; 20]))));
+    }
+
+    #[test]
+    fn au_06_after_a_month_asleep_a_new_ca_is_made_and_activated_at_once() {
+        let start = testing::now();
+        let late = start + DAY * 30;
+        let active = slot(KeyState::Active, 1, start);
+        assert_eq!(next(std::slice::from_ref(&active), late), Some(Step::Prepare));
+        let both = [active.clone(), slot(KeyState::Prepared, 2, late)];
+        assert_eq!(next(&both, late), Some(Step::Activate(KeyId::from_bytes([2; 20]))));
+        assert_eq!(alarming(std::slice::from_ref(&active), late).count(), 1);
+        assert_eq!(alarming(&[active], start).count(), 0);
+        let old = [slot(KeyState::Old, 1, start), slot(KeyState::Active, 2, late)];
+        assert_eq!(next(&old, late), Some(Step::Retire(KeyId::from_bytes([1; 20]))));
+        assert_eq!(next(&old, start + DAY * 8), None);
+    }
+
+    #[test]
+    fn rg_24_a_nearly_expired_ca_is_never_activated() {
+        let start = testing::now();
+        let late = start + DAY * 30;
+        let both = [slot(KeyState::Active, 1, start), slot(KeyState::Prepared, 2, start)];
+        assert_eq!(next(&both, late), Some(Step::Retire(KeyId::from_bytes([2; 20]))));
+    }
+
+    #[test]
+    fn without_any_signing_ca_one_is_prepared_and_then_activated() {
+        let start = testing::now();
+        assert_eq!(next(&[], start), Some(Step::Prepare));
+        let prepared = [slot(KeyState::Prepared, 1, start)];
+        assert_eq!(next(&prepared, start), Some(Step::Activate(KeyId::from_bytes([1; 20]))));
+    }
+}

@@ -1,0 +1,48 @@
+//! Rows of the store: their keys, and JSON in and out. Every row type carries a version and refuses unknown fields.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::AuthorityError;
+
+/// Everything of this crate stands below this prefix (S17).
+pub(crate) const KEYS: &[u8] = b"ca/keys";
+/// The content of the bundle; the revision of this row is the bundle's sequence (AU-08).
+pub(crate) const BUNDLE: &[u8] = b"ca/bundle";
+/// Registration entries by id.
+pub(crate) const ENTRY: &str = "ca/entry/";
+/// Entry ids by what makes an entry unique (EN-02).
+pub(crate) const ENTRY_NAME: &str = "ca/entry-name/";
+/// Join tokens by SHA-256.
+pub(crate) const TOKEN: &str = "ca/token/";
+/// Attested agents by SPIFFE ID path.
+pub(crate) const AGENT: &str = "ca/agent";
+/// Issuance records by serial number, until their certificate has expired.
+pub(crate) const ISSUED: &str = "ca/issued/";
+
+/// The row as bytes.
+pub(crate) fn write<T: Serialize>(key: &[u8], row: &T) -> Result<Vec<u8>, AuthorityError> {
+    serde_json::to_vec(row).map_err(|source| unreadable(key, source))
+}
+
+/// The row of bytes.
+pub(crate) fn read<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, AuthorityError> {
+    serde_json::from_slice(bytes).map_err(|source| unreadable(key, source))
+}
+
+/// A row that says something impossible.
+pub(crate) fn unreadable(
+    key: &[u8],
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> AuthorityError {
+    AuthorityError::Row { key: String::from_utf8_lossy(key).into_owned(), source: source.into() }
+}
+
+/// Lower-case hexadecimal text.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}

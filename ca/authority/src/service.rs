@@ -1,0 +1,83 @@
+//! The authority over HTTP: routers without sockets, for `portcullis` to serve (S12).
+//!
+//! Who asks is a request extension [`Caller`] that the listener puts there from peer credentials or a verified SVID;
+//! without one the caller is anonymous. Whether a caller may administer entries is decided before a request comes
+//! here; whether an agent may have an entry signed is decided here.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use ca_identity::SpiffeId;
+use utoipa::OpenApi;
+
+use crate::Authority;
+
+mod attest;
+mod body;
+mod entries;
+mod issued;
+mod problem;
+mod sign;
+
+pub use problem::Problem;
+
+/// Who asks, as the listener knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Caller {
+    /// A local process on the Unix socket.
+    Local {
+        /// Its user.
+        uid: u32,
+    },
+    /// The holder of a verified SVID.
+    Svid(SpiffeId),
+    /// Nobody known.
+    #[default]
+    Anonymous,
+}
+
+/// Evidence or CSR with room to spare; an attestation is a few kilobytes.
+const ENROLMENT_BODY_LIMIT: usize = 64 * 1024;
+const ENTRY_BODY_LIMIT: usize = 1024 * 1024;
+
+/// `POST /v1/agents:attest` and `POST /v1/svids:sign` (S24), for agents of other hosts.
+pub fn enrolment(authority: Arc<Authority>) -> Router {
+    Router::new()
+        .route("/v1/agents:attest", post(attest::attest))
+        .route("/v1/svids:sign", post(sign::sign))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(ENROLMENT_BODY_LIMIT))
+        .with_state(authority)
+}
+
+/// `/v1/entries`, for administrators. Authorization stands in front of it.
+pub fn entries(authority: Arc<Authority>) -> Router {
+    Router::new()
+        .route("/v1/entries", get(entries::list).post(entries::create))
+        .route("/v1/entries/{id}", get(entries::get).put(entries::update).delete(entries::delete))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(ENTRY_BODY_LIMIT))
+        .with_state(authority)
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(
+    attest::attest,
+    sign::sign,
+    entries::list,
+    entries::create,
+    entries::get,
+    entries::update,
+    entries::delete
+))]
+struct Document;
+
+/// The part of the OpenAPI document that describes these routers.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+#[cfg(test)]
+mod tests;
