@@ -24,7 +24,7 @@ use policies_engine::{AdministrationRecord, AuditUnavailable, Record};
 use crate::{
     bell::Bell,
     lane::{Done, Shared},
-    numbers::{MAX_RESERVATION, RESERVATION},
+    numbers::MAX_RESERVATION,
     retain::Keep,
     shelf::{Shelf, WalFile},
     state::State,
@@ -171,12 +171,22 @@ pub(crate) struct KeptLane {
 
 impl KeptLane {
     fn new(shared: Arc<Shared>, ready: Option<SyncSender<()>>) -> Self {
-        Self { shared, window: RESERVATION, reserved: 0, since: Mono::from_nanos(0), ready }
+        let window = shared.reservation;
+        Self { shared, window, reserved: 0, since: Mono::from_nanos(0), ready }
     }
 
     /// Whether half of its numbers are used.
     fn is_short(&self) -> bool {
         self.reserved.saturating_sub(self.shared.reserved.used()) <= self.window / 2
+    }
+
+    /// Takes the next reservation. A lane that comes back within a second gets twice as many as before, up to a
+    /// bound, so that reservations never limit it.
+    fn extend(&mut self, now: Mono) {
+        let is_busy = self.reserved > 0 && now.saturating_since(self.since) < Duration::from_secs(1);
+        self.window = if is_busy { (self.window * 2).min(MAX_RESERVATION) } else { self.shared.reservation };
+        self.since = now;
+        self.reserved = self.reserved.max(self.shared.reserved.used() + self.window);
     }
 }
 
@@ -197,6 +207,12 @@ impl Keeper {
             for path in tray.opened {
                 self.open(&path);
             }
+            let lanes = tray.lanes.into_iter();
+            self.lanes.extend(lanes.map(|(shared, ready)| KeptLane::new(shared, ready)));
+            // Before the sync: a lane without numbers loses records.
+            if self.reserve() {
+                self.save();
+            }
             if tray.is_dirty || has_opened {
                 self.sync(tray.durable);
             }
@@ -212,9 +228,7 @@ impl Keeper {
             if is_settled {
                 self.state.boots.retain(|boot, _| *boot == self.boot);
             }
-            let lanes = tray.lanes.into_iter();
-            self.lanes.extend(lanes.map(|(shared, ready)| KeptLane::new(shared, ready)));
-            if self.reserve() || has_closed || is_settled {
+            if has_closed || is_settled {
                 self.save();
             }
             if has_closed {
@@ -292,21 +306,12 @@ impl Keeper {
         }
     }
 
-    /// Gives numbers to lanes that have used up half of theirs. A lane that came back within a second gets twice as
-    /// many as before, up to a bound, so that reservations never limit it.
+    /// Gives numbers to lanes that run short of them. Returns whether any did.
     fn reserve(&mut self) -> bool {
         let now = self.clock.now().mono;
         let mut any = false;
-        for lane in &mut self.lanes {
-            if !lane.is_short() {
-                continue;
-            }
-            if lane.reserved > 0 {
-                let is_busy = now.saturating_since(lane.since) < Duration::from_secs(1);
-                lane.window = if is_busy { (lane.window * 2).min(MAX_RESERVATION) } else { RESERVATION };
-            }
-            lane.since = now;
-            lane.reserved = lane.reserved.max(lane.shared.reserved.used() + lane.window);
+        for lane in self.lanes.iter_mut().filter(|lane| lane.is_short()) {
+            lane.extend(now);
             any = true;
         }
         any

@@ -77,14 +77,16 @@ pub(crate) struct Shared {
     pub(crate) number: u16,
     pub(crate) tag: u64,
     pub(crate) reserved: Arc<Reserved>,
+    /// How many numbers it reserves at a time while it is slow.
+    pub(crate) reservation: u64,
     is_losing: AtomicBool,
     loss: Mutex<Option<Box<Loss>>>,
 }
 
 impl Shared {
-    pub(crate) fn new(number: u16, tag: u64) -> Arc<Self> {
+    pub(crate) fn new(number: u16, tag: u64, reservation: u64) -> Arc<Self> {
         let (is_losing, loss) = (AtomicBool::new(false), Mutex::new(None));
-        Arc::new(Self { number, tag, reserved: Arc::default(), is_losing, loss })
+        Arc::new(Self { number, tag, reserved: Arc::default(), reservation, is_losing, loss })
     }
 
     /// Takes what was lost and is not on record yet. A lane that loses nothing pays one load.

@@ -26,6 +26,7 @@ use crate::{
     keeper::{Keeper, KeeperDesk},
     lane::{self, LaneWriter, Pending, RING, Shared, Waits},
     leaf::{Body, Stream},
+    numbers::{RESERVATION, WORKER_BLOCKS},
     recover::{Recovered, recover},
     retain::Keep,
     shelf::Shelf,
@@ -141,7 +142,7 @@ impl Ledger {
             lane: OWN_LANE,
             seq: 0,
         };
-        let own = Shared::new(OWN_LANE, stream_tag(&stream));
+        let own = Shared::new(OWN_LANE, stream_tag(&stream), RESERVATION);
         let shelf = Arc::new(Shelf::new(files));
         let (fresh, _) = broadcast::channel(FRESH);
         let (writer_desk, keeper_desk) = (WriterDesk::new(), KeeperDesk::new());
@@ -185,7 +186,8 @@ impl Ledger {
         keeper_desk.settle();
 
         let waits = config.waits;
-        let shared = Shared::new(CONTROL_LANE, stream_tag(&Stream { lane: CONTROL_LANE, ..stream }));
+        let tag = stream_tag(&Stream { lane: CONTROL_LANE, ..stream });
+        let shared = Shared::new(CONTROL_LANE, tag, RESERVATION);
         let (control, reader) = lane::lane(&shared, config.ring, waits, &writer_desk.bell, &keeper_desk.bell);
         writer_desk.register(reader);
         let keeper = thread("ledger-keeper", move || keeper.run())?;
@@ -224,7 +226,7 @@ impl Ledger {
             lanes.insert(number);
             number
         };
-        let shared = Shared::new(number, stream_tag(&inner.stream(number)));
+        let shared = Shared::new(number, stream_tag(&inner.stream(number)), RESERVATION * WORKER_BLOCKS);
         let config = &inner.config;
         let (writer, reader) =
             lane::lane(&shared, config.ring, config.waits, &inner.writer.bell, &inner.keeper.bell);
@@ -386,3 +388,8 @@ fn thread(name: &str, mut work: impl FnMut() + Send + 'static) -> Result<JoinHan
     let started: io::Result<_> = std::thread::Builder::new().name(name.to_owned()).spawn(run);
     started.map_err(LedgerError::Thread)
 }
+
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod tests;

@@ -10,8 +10,12 @@ use std::sync::{
 
 use crate::bell::Bell;
 
-/// Numbers reserved at a time while a lane is slow; a busy lane gets up to [`MAX_RESERVATION`].
+/// Numbers reserved at a time, and so the bound of what a crash may leave open.
 pub(crate) const RESERVATION: u64 = 4_096;
+
+/// Reservations of a worker's lane at a time: as many numbers as its ring holds records. One alone would be used up
+/// faster than a busy disk syncs, and a lane without numbers refuses calls.
+pub(crate) const WORKER_BLOCKS: u64 = 4;
 
 /// Largest reservation, for lanes that would use up smaller ones faster than a disk syncs.
 pub(crate) const MAX_RESERVATION: u64 = 65_536;
@@ -117,9 +121,10 @@ mod tests {
         let reserved = Arc::new(Reserved::default());
         reserved.raise(RESERVATION);
         let mut numbers = Numbers::new(Arc::clone(&reserved), Arc::default());
-        for _ in 0..=RESERVATION / 2 {
-            assert!(numbers.take().is_some());
-        }
+        let mut take = |count| (0..count).for_each(|_| assert!(numbers.take().is_some()));
+        take(RESERVATION / 2);
+        assert_eq!(reserved.used(), 0);
+        take(1);
         assert_eq!(reserved.used(), RESERVATION / 2);
     }
 

@@ -142,7 +142,7 @@ pub(crate) fn pattern(text: &str) -> IdPattern {
 
 /// Waits for something that another thread does.
 #[track_caller]
-pub(crate) fn eventually(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..5_000 {
         if is_so() {
             return;

@@ -230,10 +230,11 @@ impl Writer {
                         self.desk.bell.sleep(NAP, SLEEP);
                     }
                 }
-                Ok(_) => {
+                Ok(taken) => {
                     idle = 0;
                     self.desk.bell.awake();
-                    if !stop {
+                    // A full share says that more waits.
+                    if taken < SHARE && !stop {
                         self.desk.bell.nap(NAP);
                     }
                 }
@@ -351,6 +352,7 @@ impl Writer {
         self.gaps.written(gaps);
         self.own.drain(..own.min(self.own.len()));
         self.stored.extend(self.batch.stored());
+        self.stored.insert(OWN_LANE, self.numbers.next() - 1);
         let durable = self.batch.finish();
         self.keeper.written(durable);
         Ok(())

@@ -552,7 +552,11 @@ fn re7_no_record_is_larger_than_32_kib() {
     assert!(leaf.len() <= MAX_LEAF, "{} bytes", leaf.len());
     let stored = decoded(leaf);
     assert!(stored.truncated.iter().any(|cut| cut.field == "would.determining"));
-    assert_eq!(stored.truncated.last().map(|cut| cut.field.as_str()), Some("*"), "more was cut than is listed");
+    assert_eq!(
+        stored.truncated.last().map(|cut| cut.field.as_str()),
+        Some("*"),
+        "more was cut than is listed"
+    );
 }
 
 #[test]
