@@ -13,7 +13,7 @@ fn both_ways<M: Message + Default + PartialEq + std::fmt::Debug>(message: &M, go
 }
 
 #[test]
-fn identity_ig2_an_x509_svid_response_has_its_published_bytes() {
+fn ig2_an_x509_svid_response_has_its_published_bytes() {
     let svid = X509svid {
         spiffe_id: "spiffe://td/a".to_owned(),
         x509_svid: Bytes::from_static(&[1, 2]),
@@ -34,7 +34,7 @@ fn identity_ig2_an_x509_svid_response_has_its_published_bytes() {
 }
 
 #[test]
-fn identity_ig2_an_x509_bundles_response_has_bundles_at_two() {
+fn ig2_an_x509_bundles_response_has_bundles_at_two() {
     let response = X509BundlesResponse {
         crl: vec![Bytes::from_static(&[9])],
         bundles: BTreeMap::from([("spiffe://td".to_owned(), Bytes::from_static(&[1, 2]))]),
@@ -43,7 +43,7 @@ fn identity_ig2_an_x509_bundles_response_has_bundles_at_two() {
 }
 
 #[test]
-fn identity_ig2_the_jwt_messages_have_their_published_bytes() {
+fn ig2_the_jwt_messages_have_their_published_bytes() {
     let request =
         JwtsvidRequest { audience: vec!["a".to_owned(), "b".to_owned()], spiffe_id: "s".to_owned() };
     both_ways(&request, b"\x0a\x01a\x0a\x01b\x12\x01s");

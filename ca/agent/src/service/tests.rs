@@ -244,6 +244,19 @@ async fn rg_25_a_caller_that_comes_before_its_svid_waits_for_it() {
 }
 
 #[tokio::test]
+async fn wa_03_a_watching_client_connects_again_and_takes_the_new_state_for_all() {
+    let mut host = Host::start(vec![entry("a", "/a", 2), entry("b", "/b", 1)]).await;
+    let mut updates = host.client().await.watch_x509();
+    assert_eq!(ids(&soon(updates.next()).await.unwrap()), ["/a", "/b"]);
+
+    host.restart();
+    host.authority.set_entries(vec![entry("b", "/b", 1)]);
+
+    assert!(!soon(updates.next()).await.unwrap_err().is_denied());
+    assert_eq!(ids(&soon(updates.next()).await.unwrap()), ["/b"]);
+}
+
+#[tokio::test]
 async fn a_domain_without_roots_serves_no_svid() {
     let host = Host::start(vec![entry("a", "/a", 1)]).await;
     let mut stream = host.x509().await;

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use base_ports::task::Tasks;
+use base_ports::task::{TaskHandle, Tasks};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -30,7 +30,8 @@ pub(super) struct Host {
     pub(super) authority: Arc<FakeAuthority>,
     pub(super) agent: Arc<Agent>,
     path: PathBuf,
-    _tasks: Tasks,
+    serving: TaskHandle,
+    tasks: Tasks,
     _directory: tempfile::TempDir,
 }
 
@@ -45,8 +46,16 @@ impl Host {
         let path = directory.path().join("workload.sock");
         let agent = authority.agent(&tasks);
         let listener = UnixListener::bind(&path).unwrap();
-        tasks.spawn("serve", serve(listener, workload_api(Arc::clone(&agent))));
-        Self { authority, agent, path, _tasks: tasks, _directory: directory }
+        let serving = tasks.spawn("serve", serve(listener, workload_api(Arc::clone(&agent))));
+        Self { authority, agent, path, serving, tasks, _directory: directory }
+    }
+
+    /// Breaks every connection and listens anew, as a restarted agent does.
+    pub(super) fn restart(&mut self) {
+        self.serving.abort();
+        std::fs::remove_file(&self.path).unwrap();
+        let listener = UnixListener::bind(&self.path).unwrap();
+        self.serving = self.tasks.spawn("serve", serve(listener, workload_api(Arc::clone(&self.agent))));
     }
 
     fn address(&self) -> String {
