@@ -35,7 +35,7 @@ where
         match accepted {
             Ok((stream, peer)) => {
                 if !backoff.is_fresh() {
-                    tracing::info!(event = "listener.recovered", listener = %listener.bound(), "accepting again");
+                    tracing::info!(event = "listener_recovered", listener = %listener.bound(), "accepting again");
                     backoff.succeed();
                 }
                 admit(&gate, &watch, stream, peer, &mut on);
@@ -55,7 +55,7 @@ fn admit(gate: &Gate, drain: &DrainWatch, stream: Stream, peer: Peer, on: &mut i
     match gate.admit(&peer, drain.hold()) {
         Ok(permit) => on(Accepted { stream, peer, permit }),
         Err(refused) => {
-            tracing::debug!(event = "connection.shed", %peer, ?refused, "connection refused at accept")
+            tracing::debug!(event = "connection_shed", %peer, ?refused, "connection refused at accept")
         }
     }
 }
@@ -70,7 +70,7 @@ async fn pause(
     let has_evicted = gate.evict_idle();
     if backoff.is_fresh() {
         let listener = listener.bound();
-        tracing::warn!(event = "listener.exhausted", %listener, %cause, has_evicted, "cannot accept, waiting");
+        tracing::warn!(event = "listener_exhausted", %listener, %cause, has_evicted, "cannot accept, waiting");
     }
     let wait = backoff.fail();
     tokio::select! {

@@ -63,7 +63,7 @@ fn tell(message: &str) {
     if let Some(socket) = env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())
         && let Err(cause) = send(&socket, message)
     {
-        tracing::warn!(event = "notify.failed", socket = %socket.display(), %cause, "cannot tell the service manager");
+        tracing::warn!(event = "notify_failed", socket = %socket.display(), %cause, "cannot tell the service manager");
     }
 }
 

@@ -1,0 +1,73 @@
+//! Runs the `*_test.json` of a directory, in the shape of Cedar's `run-tests` (TE1). Starts and stores nothing.
+
+use crate::{check::compile, load::load};
+use policies_engine::{Diagnostic, EntitySet};
+use serde_json::Value;
+use std::{fs, path::Path, sync::Arc};
+
+/// What came of all cases of a directory.
+#[derive(Debug, Clone, Default)]
+pub struct CaseReport {
+    /// Why cases could not run: bad policies, files that hold no cases. Empty when all ran.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Every case that ran, file by file.
+    pub cases: Vec<CaseResult>,
+}
+
+/// What came of one case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseResult {
+    /// Its file.
+    pub file: String,
+    /// Its name.
+    pub name: String,
+    /// What was expected and what came; none when the case passed.
+    pub failure: Option<String>,
+}
+
+/// Runs every case of `dir` on the policies of `dir`, the shipped ones and `entities`. Blocks.
+#[must_use]
+pub fn run_cases(dir: &Path, entities: &EntitySet) -> CaseReport {
+    let mut report = CaseReport::default();
+    let (snapshot, files) = match compile(load(dir), entities) {
+        Ok(compiled) => compiled,
+        Err(diagnostics) => return CaseReport { diagnostics, ..report },
+    };
+    for (file, text) in files {
+        match policies_engine::run_cases(&snapshot, &text, &|name| entity_file(dir, name)) {
+            Ok(outcomes) => report.cases.extend(outcomes.into_iter().map(|outcome| CaseResult {
+                file: file.clone(),
+                name: outcome.name,
+                failure: outcome.failure,
+            })),
+            Err(cause) => {
+                let help = "a case file is a list of {name, request, entities, decision, reason, num_errors}";
+                let found = Diagnostic::about("PC2002", &Arc::from(file), cause.to_string());
+                report.diagnostics.push(found.help(help));
+            }
+        }
+    }
+    report
+}
+
+/// An entity file beside the case file, never outside its directory.
+fn entity_file(dir: &Path, name: &str) -> Result<Value, String> {
+    const BYTES: u64 = 64 << 20;
+    let fault = |cause: &dyn std::fmt::Display| format!("entities `{name}`: {cause}");
+    if Path::new(name).file_name().is_none_or(|last| last != name) {
+        return Err(fault(&"only files beside the case file can be named"));
+    }
+    let home = dir.canonicalize().map_err(|cause| fault(&cause))?;
+    let path = dir.join(name).canonicalize().map_err(|cause| fault(&cause))?;
+    if !path.starts_with(&home) {
+        return Err(fault(&"the file lies outside the directory"));
+    }
+    if fs::metadata(&path).map_err(|cause| fault(&cause))?.len() > BYTES {
+        return Err(fault(&format!("more than {BYTES} bytes")));
+    }
+    let text = fs::read_to_string(&path).map_err(|cause| fault(&cause))?;
+    serde_json::from_str(&text).map_err(|cause| fault(&cause))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,42 @@
+//! Checks a directory as `policy validate` does: starts nothing, stores nothing, numbers nothing.
+
+use crate::{
+    content::{Content, Hash},
+    load::{Loaded, load},
+};
+use policies_engine::{Diagnostic, EntitySet, Numbers, Snapshot};
+use std::{path::Path, sync::Arc};
+
+/// What a check found.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Every finding, warnings too.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Policies of the directory, when all of them are valid.
+    pub policies: usize,
+}
+
+/// Reads and compiles `dir` together with the shipped policies and `entities`. Blocks.
+#[must_use]
+pub fn check_dir(dir: &Path, entities: &EntitySet) -> Report {
+    match compile(load(dir), entities) {
+        Ok((snapshot, _)) => Report {
+            diagnostics: snapshot.warnings().to_vec(),
+            policies: snapshot.policies().filter(|policy| !policy.is_baseline).count(),
+        },
+        Err(diagnostics) => Report { diagnostics, policies: 0 },
+    }
+}
+
+/// The snapshot of what was loaded, and its cases.
+pub(crate) fn compile(
+    loaded: Loaded,
+    entities: &EntitySet,
+) -> Result<(Snapshot, Vec<(String, String)>), Vec<Diagnostic>> {
+    let content =
+        Content { rules: loaded.rules?, entities: Arc::new(entities.clone()), routes: Hash([0; 32]) };
+    Ok((Snapshot::compile(content.input(Numbers::default()))?, loaded.cases))
+}
+
+#[cfg(test)]
+mod tests;

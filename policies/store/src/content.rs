@@ -1,0 +1,238 @@
+//! Everything one snapshot is made of, as values and as content-addressed objects (ST1).
+
+use crate::{load::Rules, registry};
+use aws_lc_rs::digest::{Context, SHA256, digest};
+use policies_engine::{EntitySet, Numbers, PolicySource, SchemaText, SnapshotInput};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{fmt, sync::Arc};
+
+/// Rules, entities and routes that judge together (MO9).
+#[derive(Debug, Clone)]
+pub(crate) struct Content {
+    pub(crate) rules: Rules,
+    pub(crate) entities: Arc<EntitySet>,
+    pub(crate) routes: Hash,
+}
+
+/// SHA-256; hexadecimal in text.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Hash(pub(crate) [u8; 32]);
+
+/// What an object is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Kind {
+    /// A policy file; its id is its name.
+    Policy,
+    /// `core` or the file name of part 2.
+    Schema,
+    /// `registry` (configuration and registration) or `entities.json`.
+    Entities,
+}
+
+/// An object as a manifest names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reference {
+    pub(crate) kind: Kind,
+    pub(crate) id: String,
+    pub(crate) sha256: Hash,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) baseline: bool,
+}
+
+/// An object with its bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Object {
+    pub(crate) reference: Reference,
+    pub(crate) bytes: Vec<u8>,
+}
+
+const CORE: &str = "core";
+const REGISTRY: &str = "registry";
+const EXTRA: &str = "entities.json";
+
+impl Content {
+    /// For the compiler. Entities of the file come after those we were told.
+    pub(crate) fn input(&self, numbers: Numbers) -> SnapshotInput {
+        let mut entities = EntitySet::clone(&self.entities);
+        entities.extra = match (entities.extra.take(), self.rules.extra.clone()) {
+            (Some(Value::Array(mut told)), Some(Value::Array(written))) => {
+                told.extend(written);
+                Some(Value::Array(told))
+            }
+            (told, None) => told,
+            (_, written) => written,
+        };
+        SnapshotInput {
+            numbers,
+            schema: self.rules.schema.clone(),
+            policies: self.rules.policies.clone(),
+            entities,
+            routes_digest: self.routes.0,
+        }
+    }
+
+    /// For the archive: policies in their order, then schema, then entities.
+    pub(crate) fn objects(&self) -> Result<Vec<Object>, serde_json::Error> {
+        let policy = |source: &PolicySource| {
+            let mut object = Object::new(Kind::Policy, &source.file, source.text.as_bytes().to_vec());
+            object.reference.baseline = source.is_baseline;
+            object
+        };
+        let schema = &self.rules.schema;
+        let mut objects: Vec<Object> = self.rules.policies.iter().map(policy).collect();
+        objects.push(Object::new(Kind::Schema, CORE, schema.core.as_bytes().to_vec()));
+        objects.push(Object::new(Kind::Schema, &schema.site_file, schema.site.as_bytes().to_vec()));
+        objects.push(Object::new(Kind::Entities, REGISTRY, registry::to_json(&self.entities)?));
+        if let Some(extra) = &self.rules.extra {
+            objects.push(Object::new(Kind::Entities, EXTRA, serde_json::to_vec(extra)?));
+        }
+        Ok(objects)
+    }
+
+    /// From the archive.
+    pub(crate) fn from_objects(objects: Vec<Object>, routes: Hash) -> Result<Content, String> {
+        let mut rules = Rules { policies: Vec::new(), schema: SchemaText::default(), extra: None };
+        let mut entities = EntitySet::default();
+        for Object { reference, bytes } in objects {
+            match (reference.kind, reference.id.as_str()) {
+                (Kind::Policy, file) => {
+                    let text = text(bytes)?;
+                    let is_baseline = reference.baseline;
+                    rules.policies.push(PolicySource { is_baseline, ..PolicySource::new(file, text) });
+                }
+                (Kind::Schema, CORE) => rules.schema.core = text(bytes)?.into(),
+                (Kind::Schema, file) => {
+                    rules.schema.site = text(bytes)?.into();
+                    rules.schema.site_file = file.into();
+                }
+                (Kind::Entities, REGISTRY) => entities = registry::from_json(&bytes)?,
+                (Kind::Entities, EXTRA) => {
+                    rules.extra = Some(serde_json::from_slice(&bytes).map_err(|cause| cause.to_string())?);
+                }
+                (Kind::Entities, id) => return Err(format!("unknown entities `{id}`")),
+            }
+        }
+        Ok(Content { rules, entities: Arc::new(entities), routes })
+    }
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, String> {
+    String::from_utf8(bytes).map_err(|cause| cause.to_string())
+}
+
+impl Object {
+    fn new(kind: Kind, id: &str, bytes: Vec<u8>) -> Object {
+        let sha256 = Object::address(kind, id, &bytes);
+        Object { reference: Reference { kind, id: id.to_owned(), sha256, baseline: false }, bytes }
+    }
+
+    /// SHA-256 over a header that names format, kind, id and length, and the bytes.
+    pub(crate) fn address(kind: Kind, id: &str, bytes: &[u8]) -> Hash {
+        let kind = match kind {
+            Kind::Policy => "policy",
+            Kind::Schema => "schema",
+            Kind::Entities => "entities",
+        };
+        let mut context = Context::new(&SHA256);
+        context.update(format!("portcullis-object/1\n{kind}\n{id}\n{}\n", bytes.len()).as_bytes());
+        context.update(bytes);
+        Hash::finish(context.finish().as_ref())
+    }
+}
+
+impl Hash {
+    pub(crate) fn of(bytes: &[u8]) -> Hash {
+        Hash::finish(digest(&SHA256, bytes).as_ref())
+    }
+
+    fn finish(bytes: &[u8]) -> Hash {
+        // INVARIANT: SHA-256 yields 32 bytes, so the default is never taken.
+        Hash(bytes.try_into().unwrap_or_default())
+    }
+
+    fn parse(text: &str) -> Option<Hash> {
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
+        let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?));
+        Some(Hash(bytes.collect::<Option<Vec<u8>>>()?.try_into().ok()?))
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Hash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Hash, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Hash::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no SHA-256")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn st1_objects_read_back_as_the_content_they_were_made_of() {
+        let mut rules = Rules::shipped();
+        rules
+            .policies
+            .push(PolicySource::new("policies/a.cedar", "// é\npermit(principal, action, resource);"));
+        rules.schema = SchemaText::with_site("policies/site.cedarschema", "type SiteHeaders = {};");
+        rules.extra =
+            Some(serde_json::json!([{ "uid": { "type": "Group", "id": "g" }, "attrs": {}, "parents": [] }]));
+        let entities =
+            Arc::new(EntitySet { trust_domain: Some("example.org".to_owned()), ..EntitySet::default() });
+        let content = Content { rules, entities, routes: Hash([7; 32]) };
+        let back = Content::from_objects(content.objects().unwrap(), content.routes).unwrap();
+        assert_eq!(back.rules, content.rules);
+        assert_eq!((back.entities, back.routes), (content.entities, content.routes));
+    }
+
+    #[test]
+    fn st1_the_address_covers_kind_id_and_length() {
+        let addresses = [
+            Object::address(Kind::Policy, "a", b"x"),
+            Object::address(Kind::Schema, "a", b"x"),
+            Object::address(Kind::Policy, "b", b"x"),
+            Object::address(Kind::Policy, "a", b"xx"),
+            Object::address(Kind::Policy, "a\n1", b""),
+        ];
+        for (at, one) in addresses.iter().enumerate() {
+            assert!(!addresses[at + 1..].contains(one));
+        }
+        // sha256 of "portcullis-object/1\npolicy\na\n1\nx", computed with sha256sum.
+        assert_eq!(addresses[0].to_string(), GOLDEN);
+    }
+
+    const GOLDEN: &str = "3b310a598edf2acfb1a31fbb1d10ec4c78f860bf24308c881735ebdbbb4e3beb";
+
+    proptest! {
+        #[test]
+        fn a_hash_reads_back_from_its_text(bytes in any::<[u8; 32]>(), other in "[0-9a-g]{0,70}") {
+            prop_assert_eq!(Hash::parse(&Hash(bytes).to_string()), Some(Hash(bytes)));
+            if let Some(hash) = Hash::parse(&other) {
+                prop_assert_eq!(hash.to_string(), other);
+            }
+        }
+    }
+}

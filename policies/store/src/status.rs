@@ -1,0 +1,32 @@
+//! What is in force and what was refused, for `status`, `check` and metrics.
+
+use base_ports::UnixTime;
+use policies_engine::{Diagnostic, Numbers};
+
+/// The state of a policy store.
+#[derive(Debug, Clone, Default)]
+pub struct Status {
+    /// Numbers of the snapshot in force; none when there never was one.
+    pub numbers: Option<Numbers>,
+    /// Policies in force, shipped ones included.
+    pub policies: usize,
+    /// When that snapshot came into force in this process.
+    pub since: Option<UnixTime>,
+    /// Why the newest files are not in force; empty when they are.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Findings about what is in force.
+    pub warnings: Vec<Diagnostic>,
+    /// Counts since the start.
+    pub reloads: Reloads,
+}
+
+/// How often the files or entities were read and what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reloads {
+    /// A new snapshot came into force.
+    pub applied: u64,
+    /// Nothing differed.
+    pub unchanged: u64,
+    /// Something was wrong, the last good snapshot stays.
+    pub refused: u64,
+}
