@@ -39,7 +39,7 @@ pub(crate) struct Api {
     /// Owner of the data directory: an operator on the local socket, like uid 0 (SETTLED S15).
     pub(crate) owner: u32,
     pub(crate) judge: Arc<Judge>,
-    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) ledger: Ledger,
     pub(crate) authority: Option<Arc<Authority>>,
     pub(crate) store: Option<Arc<PolicyStore>>,
     pub(crate) health: Health,
@@ -57,7 +57,7 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
         .route("/v1/decisions/{id}/explain", get(decisions::explain))
         .route("/v1/decisions/{id}/suggest", get(decisions::suggest))
         .with_state(Arc::clone(api))
-        .merge(policies_decisions::router(Arc::clone(&api.ledger)));
+        .merge(policies_decisions::router(api.ledger.clone()));
     if let Some(authority) = &api.authority {
         v1 = v1
             .merge(

@@ -34,7 +34,7 @@ use crate::messages::Message;
 use judge::Judge;
 
 /// Lane of the control runtime in the ledger; workers use 0, 1, 2, ..
-const CONTROL_LANE: u16 = u16::MAX;
+const CONTROL_LANE: u16 = 1 << 14;
 /// How long the start may wait for the first own identity and the listeners.
 const START: Duration = Duration::from_secs(20);
 /// How often rotation thresholds are looked at.
@@ -45,7 +45,7 @@ pub(crate) struct Running {
     tasks: Tasks,
     drain: Drain,
     proxy: Option<enforcer_proxy::Proxy>,
-    ledger: Arc<Ledger>,
+    ledger: Ledger,
     listeners: Vec<(String, SocketAddr)>,
     admin: Option<SocketAddr>,
     health: Health,
@@ -74,7 +74,10 @@ impl Running {
         self.drain.start();
         self.drain.finished(Duration::from_secs(2).min(timeout)).await;
         drop(self.tasks);
-        self.ledger.close().await;
+        let ledger = self.ledger;
+        if tokio::task::spawn_blocking(move || ledger.close()).await.is_err() {
+            tracing::error!(event = "ledger_close", "the ledger could not be closed");
+        }
     }
 }
 
@@ -120,7 +123,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
                 clock: Arc::clone(&clock),
                 rng: Arc::clone(&rng),
                 gate: Arc::clone(&gate) as Arc<dyn ca_authority::IssuanceGate>,
-                events: Arc::new(identity::LedgerEvents { ledger: Arc::clone(&ledger), clock: Arc::clone(&clock) }),
+                events: Arc::new(identity::LedgerEvents { ledger: ledger.clone(), clock: Arc::clone(&clock) }),
             };
             Some(open_authority(&config, ca, ports).await?)
         }
@@ -133,17 +136,17 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
     policies.start(&tasks);
 
     let api_listeners = Arc::new(Mutex::new(Vec::new()));
-    let mut running = Running { tasks, drain, proxy: None, ledger: Arc::clone(&ledger), listeners: Vec::new(), admin: None, health: health.clone() };
+    let mut running = Running { tasks, drain, proxy: None, ledger: ledger.clone(), listeners: Vec::new(), admin: None, health: health.clone() };
 
     // Agent and own identity.
     let mut trust = None;
     if let Some(authority) = &authority {
-        let own = config.enforcer.as_ref().map(|enforcer| enforcer.id.clone()).unwrap_or_else(|| built_in(authority, "ca"));
+        let own = config.enforcer.as_ref().map(|enforcer| enforcer.id.clone()).unwrap_or_else(|| authority.local_agent().clone());
         let names = config.enforcer.as_ref().map(|enforcer| enforcer.dns_names.clone()).unwrap_or_default();
         trust = Some(keep_identity(authority, &own, &names, &clock, &rng, &running.tasks, conditions.identity.clone()).await?);
         if let Some(agent) = &config.agent {
             let changed = changes(authority, &running.tasks);
-            let upstream = identity::InProcess::new(Arc::clone(authority), built_in(authority, "agent/local"), changed);
+            let upstream = identity::InProcess::new(Arc::clone(authority), changed);
             let service = ca_agent::Agent::start(upstream, Arc::clone(&clock), Arc::clone(&rng), &running.tasks);
             listeners::workload_api(agent, service, &running.tasks, &draining)?;
         }
@@ -154,7 +157,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         trust_domain: config.trust_domain.clone(),
         owner: owner(&config.data_dir),
         judge,
-        ledger: Arc::clone(&ledger),
+        ledger: ledger.clone(),
         authority: authority.clone(),
         store: Some(Arc::clone(&policies)),
         health: health.clone(),
@@ -178,7 +181,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
     // The data plane.
     if let (Some(enforcer), Some(trust)) = (&config.enforcer, &trust) {
         let proxy = start_proxy(&config, enforcer, trust, &ledger, &metrics, &clock, &rng, snapshots, &running.tasks, &conditions)?;
-        running.listeners = proxy.addresses();
+        running.listeners = proxy.addresses().into_iter().map(|(name, addr)| (name.to_string(), addr)).collect();
         *api_listeners.lock() = running.listeners.clone();
         running.proxy = Some(proxy);
         conditions.listeners.set(true, format!("{} bound", running.listeners.len()));
@@ -224,20 +227,18 @@ fn open_store(config: &Config, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>) -> 
     Ok(store)
 }
 
-fn open_ledger(config: &Config, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, rng: &Arc<dyn Rng>) -> Result<Arc<Ledger>, Message> {
+fn open_ledger(config: &Config, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, rng: &Arc<dyn Rng>) -> Result<Ledger, Message> {
     let enforcer = match &config.enforcer {
         Some(enforcer) => enforcer.id.as_str().to_owned(),
         None => format!("spiffe://{}/portcullis/ca", config.trust_domain.as_str()),
     };
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let settings = LedgerConfig {
-        dir: config.data_dir.join("ledger"),
-        enforcer_id: enforcer,
-        instance: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        trust_domain: config.trust_domain.as_str().to_owned(),
+        name: config.decisions.name.clone(),
         commit_interval: config.decisions.commit_interval,
-        ..LedgerConfig::default()
+        ..LedgerConfig::new(config.data_dir.join("ledger"), config.trust_domain.as_str(), &enforcer, &host)
     };
-    Ledger::open(settings, Arc::clone(disk), Arc::clone(clock), Arc::clone(rng))
+    Ledger::open(settings, Arc::clone(disk), Arc::clone(clock), rng.as_ref())
         .map_err(|error| Message::error("PC6001", format!("decision ledger: {error}")).next("portcullis check"))
 }
 
@@ -253,7 +254,7 @@ async fn open_policies(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn 
 async fn open_authority(config: &Config, ca: &Ca, ports: ca_authority::Ports) -> Result<Arc<Authority>, Message> {
     let settings = ca_authority::Config {
         svid_ttl: ca.svid_ttl,
-        ..ca_authority::Config::new(config.trust_domain.clone(), config.data_dir.join("keys"), config.data_dir.join("seal.key"))
+        ..ca_authority::Config::new(config.trust_domain.clone(), &config.data_dir)
     };
     let fault = |error: &dyn std::fmt::Display| Message::error("PC1010", format!("certificate authority: {error}")).next("portcullis check");
     let authority = Authority::open(settings, ports).await.map_err(|error| fault(&error))?;
@@ -261,22 +262,16 @@ async fn open_authority(config: &Config, ca: &Ca, ports: ca_authority::Ports) ->
         .entries
         .iter()
         .map(|entry| NewEntry {
-            spiffe_id: entry.spiffe_id.clone(),
             parent_id: entry.parent.clone(),
-            selectors: entry.selectors.clone(),
             x509_ttl: entry.x509_ttl,
             dns_names: entry.dns_names.clone(),
             hint: entry.hint.clone(),
             namespace: entry.namespace.clone(),
-            ..NewEntry::default_for(entry.spiffe_id.clone())
+            ..NewEntry::new(entry.spiffe_id.clone(), entry.selectors.clone())
         })
         .collect();
     authority.apply_entries(entries).await.map_err(|error| fault(&error))?;
     Ok(authority)
-}
-
-fn built_in(authority: &Authority, name: &str) -> SpiffeId {
-    authority.built_in(name)
 }
 
 /// Workloads with a namespace or labels become entities, as entries come and go.
@@ -286,7 +281,7 @@ fn follow_entries(config: &Config, authority: &Arc<Authority>, policies: &Arc<Po
     changed.mark_changed();
     tasks.spawn("entities", async move {
         while changed.changed().await.is_ok() {
-            let entries = authority.entries();
+            let entries = authority.entries_for(authority.local_agent());
             policies.set_entities(entities::of(&config, &entries), entities::digest(config.enforcer.as_ref())).await;
         }
     });
@@ -342,13 +337,15 @@ async fn keep_identity(
     }
     let publish = {
         let trust = Arc::clone(&trust);
-        move |own: Option<Arc<X509Svid>>, bundle: &Bundle| {
+        move |own: Option<Arc<X509Svid>>, bundle: &Arc<Bundle>| {
             match &own {
                 Some(own) => condition.set(true, format!("{} until {}", own.id, own.not_after)),
                 None => condition.set(false, "own SVID expired"),
             }
-            let bundles = BundleMap::of([bundle.clone()]);
-            trust.publish(IdentitySnapshot { own, bundles, ..IdentitySnapshot::default() });
+            let bundles = BundleMap::of(Arc::clone(bundle));
+            if let Err(error) = trust.publish(IdentitySnapshot { own, bundles, ..IdentitySnapshot::default() }) {
+                tracing::error!(event = "identity_not_published", error = %error, "the identity cannot be used");
+            }
         }
     };
     publish(own.borrow_and_update().clone(), &bundle.borrow_and_update());
@@ -373,7 +370,7 @@ fn start_proxy(
     config: &Config,
     enforcer: &Enforcer,
     trust: &Arc<Trust>,
-    ledger: &Arc<Ledger>,
+    ledger: &Ledger,
     metrics: &Arc<Metrics>,
     clock: &Arc<dyn Clock>,
     rng: &Arc<dyn Rng>,
@@ -382,7 +379,7 @@ fn start_proxy(
     conditions: &Conditions,
 ) -> Result<enforcer_proxy::Proxy, Message> {
     let views = view::publish(enforcer, snapshots, tasks, conditions.policy.clone())?;
-    let lanes = Arc::clone(ledger);
+    let lanes = ledger.clone();
     let ports = enforcer_proxy::Ports {
         view: views,
         trust: Arc::clone(trust),

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub(crate) use meant::{Admin, Agent, Ca, Config, Decisions, Enforcer, Entry, Listener, Policies, Route, Service};
+pub(crate) use meant::{Agent, Ca, Config, Enforcer};
 pub(crate) use schema::{explain, json_schema, paths as key_paths};
 pub(crate) use value::{Address, duration, print_duration};
 pub(crate) use view::view;

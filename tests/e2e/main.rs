@@ -1,1 +1,36 @@
-fn main() {}
+//! Stories over the shipped binary, with real peers. One file per subject; each gives its trials.
+//! A missing peer makes a trial ignored, with the reason in its name; never passed.
+
+mod api;
+mod commands;
+mod demo;
+mod durability;
+mod http;
+mod identity;
+mod policies;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// A trial, and the reason it cannot run here.
+fn trial(name: &str, missing: Option<String>, test: fn() -> tests::Result) -> Trial {
+    match missing {
+        None => Trial::test(name, move || test().map_err(|error| error.to_string().into())),
+        Some(reason) => Trial::test(format!("{name} [not run: {reason}]"), || Ok(())).with_ignored_flag(true),
+    }
+}
+
+fn main() {
+    let mut arguments = Arguments::from_args();
+    // Each trial starts processes of its own; two cores carry a few at a time.
+    arguments.test_threads.get_or_insert(4);
+    let suites = [
+        api::trials(),
+        commands::trials(),
+        demo::trials(),
+        durability::trials(),
+        http::trials(),
+        identity::trials(),
+        policies::trials(),
+    ];
+    libtest_mimic::run(&arguments, suites.into_iter().flatten().collect()).exit();
+}

@@ -1,1 +1,22 @@
-//! Builders for tests over the shipped binary.
+//! Builders for tests over the shipped binary: a gateway in a temporary directory on free ports, real peers, upstreams.
+//! A test is five lines: build, start, call, look, done. Everything a builder started ends with it.
+
+pub mod binary;
+pub mod gateway;
+pub mod peers;
+pub mod upstream;
+
+pub use gateway::{Gateway, Outcome};
+
+/// What a test returns: any error fails it with its text.
+pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Fails a test with a text unless `holds`.
+#[macro_export]
+macro_rules! check {
+    ($holds:expr, $($text:tt)+) => {
+        if !$holds {
+            return Err(format!($($text)+).into());
+        }
+    };
+}

@@ -7,9 +7,9 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use policies_decisions::StoredDecision;
+use policies_decisions::{IdPattern, PatternError, StoredRecord};
 use policies_engine::explain::{RequestForExplain, TextOptions, explain as explained};
-use policies_engine::{Effect, OwnedFacts, Snapshot};
+use policies_engine::{Action, Effect, Facts, OwnedFacts, Principal, Resource, ResourceKind, Snapshot};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -28,26 +28,28 @@ pub(super) struct Options {
 /// Why a recorded decision came out as it did.
 #[utoipa::path(get, path = "/v1/decisions/{id}/explain", params(("id" = String, Path, description = "decision id or PREFIX…SUFFIX")), responses((status = 200, description = "explanation"), (status = 404, description = "no such decision")))]
 pub(super) async fn explain(State(api): State<Arc<Api>>, Path(id): Path<String>, Query(options): Query<Options>) -> Response {
-    let (stored, snapshot) = match pinned(&api, &id).await {
-        Ok(found) => found,
+    let recorded = match find(&api, &id).await {
+        Ok(recorded) => recorded,
         Err(problem) => return problem.into_response(),
     };
-    let question = question(&stored);
-    let explanation = explained(&snapshot, &question);
+    let Some(snapshot) = pinned(&api, recorded.snapshot).await else {
+        return Problem::new(StatusCode::GONE, "the policies that judged it are no longer stored").into_response();
+    };
+    let explanation = explained(&snapshot, &recorded.question);
     let text = explanation.to_text(
-        &question,
+        &recorded.question,
         &snapshot,
         &TextOptions {
-            decision: Some(stored.id.to_string()),
-            age: Some(age(api.clock.now().wall.saturating_since(stored.time))),
-            enforcer: Some(stored.instance.clone()),
-            service: stored.service.clone(),
+            decision: Some(recorded.id.clone()),
+            age: Some(age(api.clock.now().wall.saturating_since(recorded.question.now))),
+            enforcer: Some(recorded.instance),
+            service: recorded.service,
             shorten: options.short,
             all: options.all,
-            is_observed: stored.effect == Effect::Allow && stored.would.is_some(),
+            is_observed: recorded.is_observed,
         },
     );
-    let mut document = explanation.to_json(&snapshot, Some(&stored.id.to_string()));
+    let mut document = explanation.to_json(&snapshot, Some(&recorded.id));
     if let Some(members) = document.as_object_mut() {
         members.insert("text".to_owned(), json!(text));
     }
@@ -57,51 +59,85 @@ pub(super) async fn explain(State(api): State<Arc<Api>>, Path(id): Path<String>,
 /// A permit for exactly the call that was denied.
 #[utoipa::path(get, path = "/v1/decisions/{id}/suggest", params(("id" = String, Path, description = "decision id or PREFIX…SUFFIX")), responses((status = 200, description = "a permit with @id"), (status = 404, description = "no such decision")))]
 pub(super) async fn suggest(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
-    let stored = match find(&api, &id).await {
-        Ok(stored) => stored,
+    let recorded = match find(&api, &id).await {
+        Ok(recorded) => recorded,
         Err(problem) => return problem.into_response(),
     };
-    let facts: &dyn policies_engine::Facts = match &stored.facts {
-        Some(facts) => facts,
-        None => return Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "nothing to permit").detail("the record holds no facts of a call").into_response(),
-    };
-    let policy = policies_engine::suggest(&stored.principal, stored.action, &stored.resource, facts.connection().mtls);
+    if recorded.question.resource.kind() == ResourceKind::Unknown {
+        return Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "nothing to permit")
+            .detail("the call named no registered route or method; add it to the configuration first")
+            .into_response();
+    }
+    let question = &recorded.question;
+    let mtls = question.facts.connection().mtls;
+    let policy = policies_engine::suggest(&question.principal, question.action, &question.resource, mtls);
     Json(json!({
-        "apiVersion": "portcullis/v1", "kind": "Suggestion", "decision": stored.id.to_string(), "policy": policy,
+        "apiVersion": "portcullis/v1", "kind": "Suggestion", "decision": recorded.id, "policy": policy,
         "next": "save it below policies.dir, then: portcullis policy test",
     }))
     .into_response()
 }
 
-async fn pinned(api: &Api, id: &str) -> Result<(StoredDecision, Arc<Snapshot>), Problem> {
-    let stored = find(api, id).await?;
-    let version = stored.snapshot_number;
-    let in_force = api.judge.snapshot().filter(|snapshot| Some(snapshot.versions().numbers.snapshot) == version || version.is_none());
-    let snapshot = match (in_force, &api.store, version) {
-        (Some(snapshot), _, _) => Some(snapshot),
-        (None, Some(store), Some(version)) => store.version(version).ok(),
-        _ => None,
-    };
-    let snapshot = snapshot.ok_or_else(|| Problem::new(StatusCode::GONE, "the policies that judged it are no longer stored"))?;
-    Ok((stored, snapshot))
+/// A recorded decision as the engine asks for it.
+struct Recorded {
+    id: String,
+    instance: String,
+    service: Option<String>,
+    is_observed: bool,
+    snapshot: Option<u64>,
+    question: RequestForExplain,
 }
 
-async fn find(api: &Api, id: &str) -> Result<StoredDecision, Problem> {
-    api.ledger.decision(id).await.map_err(|error| {
-        Problem::new(StatusCode::NOT_FOUND, "no such decision").detail(error.to_string()).hint("portcullis decisions query lists ids")
-    })
-}
-
-fn question(stored: &StoredDecision) -> RequestForExplain {
-    RequestForExplain {
-        principal: stored.principal.clone(),
-        action: stored.action,
-        resource: stored.resource.clone(),
-        facts: stored.facts.clone().unwrap_or_else(|| OwnedFacts::local("unknown")),
-        now: stored.time,
-        extra: None,
-        recorded: Some((stored.effect, stored.reason)),
+/// The snapshot of that number; the one in force when the record names none.
+async fn pinned(api: &Api, number: Option<u64>) -> Option<Arc<Snapshot>> {
+    let in_force = api.judge.snapshot();
+    let Some(number) = number else { return in_force };
+    if let Some(current) = in_force.filter(|current| current.versions().numbers.snapshot == number) {
+        return Some(current);
     }
+    let store = Arc::clone(api.store.as_ref()?);
+    tokio::task::spawn_blocking(move || store.version(number)).await.ok()?.ok()
+}
+
+async fn find(api: &Api, id: &str) -> Result<Recorded, Problem> {
+    let missing = |detail: String| {
+        Problem::new(StatusCode::NOT_FOUND, "no such decision").detail(detail).hint("portcullis decisions query lists ids")
+    };
+    let pattern: IdPattern = id.parse().map_err(|error: PatternError| missing(error.to_string()))?;
+    let ledger = api.ledger.clone();
+    let found = tokio::task::spawn_blocking(move || ledger.get(&pattern)).await;
+    let stored = match found {
+        Ok(Ok(stored)) => stored,
+        Ok(Err(error)) => return Err(missing(error.to_string())),
+        Err(error) => return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the ledger failed").detail(error.to_string())),
+    };
+    recorded(&stored).ok_or_else(|| missing(format!("record {} is no decision of a call", stored.id)))
+}
+
+/// `None` for a record that is no decision, or names what this version does not know.
+fn recorded(stored: &StoredRecord) -> Option<Recorded> {
+    let decision = stored.decision()?;
+    let resource = Resource::from_parts(&decision.resource.kind, &decision.resource.id).unwrap_or_else(Resource::unknown);
+    let placed = match &decision.service {
+        Some(service) => resource.within(service, decision.namespace.as_deref()),
+        None => resource,
+    };
+    Some(Recorded {
+        id: stored.id.to_string(),
+        instance: stored.stream.instance.clone(),
+        service: decision.service.clone(),
+        is_observed: decision.effect == Effect::Allow && decision.would.is_some(),
+        snapshot: stored.versions.as_ref().map(|versions| versions.numbers.snapshot),
+        question: RequestForExplain {
+            principal: Principal::from_parts(&stored.principal.kind, &stored.principal.id)?,
+            action: Action::parse(&decision.action).ok()?,
+            resource: placed,
+            facts: decision.facts.clone().unwrap_or_else(|| OwnedFacts::local("unknown")),
+            now: stored.time,
+            extra: None,
+            recorded: Some((decision.effect, decision.reason.parse().ok()?)),
+        },
+    })
 }
 
 /// `3 s ago`, as people say it.

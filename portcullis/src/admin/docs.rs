@@ -23,7 +23,7 @@ struct Document;
 /// The whole document, routers of the crates below included.
 pub(crate) fn document() -> utoipa::openapi::OpenApi {
     let mut document = Document::openapi();
-    document.merge(policies_decisions::openapi());
+    document.merge(policies_decisions::Api::openapi());
     document.merge(ca_authority::service::openapi());
     document
 }

@@ -24,9 +24,9 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<Value> {
         .flat_map(|snapshot| snapshot.policies())
         .map(|policy| {
             json!({
-                "id": &*policy.policy, "effect": match policy.effect { Effect::Allow => "permit", Effect::Deny => "forbid" },
+                "id": &*policy.id, "effect": match policy.effect { Effect::Allow => "permit", Effect::Deny => "forbid" },
                 "file": &*policy.file, "line": policy.line, "owner": policy.owner,
-                "system": snapshot.as_ref().is_some_and(|snapshot| snapshot.is_baseline(&policy.policy)),
+                "system": snapshot.as_ref().is_some_and(|snapshot| snapshot.is_baseline(&policy.id)),
             })
         })
         .collect();
@@ -62,10 +62,11 @@ pub(super) async fn can(State(api): State<Arc<Api>>, body: Bytes) -> Response {
     };
     let facts = match &asked.context {
         None => OwnedFacts::assumed(action, &resource),
-        Some(context) => match OwnedFacts::from_json(context) {
+        Some(Value::Object(context)) => match OwnedFacts::from_json(context) {
             Ok(facts) => facts,
             Err(error) => return bad(format!("context: {error}")),
         },
+        Some(_) => return bad("context is no JSON object".to_owned()),
     };
     let Some(snapshot) = api.judge.snapshot() else {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no policy is in force").into_response();

@@ -45,7 +45,7 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Json<Value> {
         "conditions": conditions,
         "listeners": listeners,
         "workload_api": facts.workload_socket,
-        "identity": own.map(|own| json!({ "id": own.id.as_str(), "serial": own.serial_hex(), "not_after": own.not_after.to_string() })),
+        "identity": own.map(|own| json!({ "id": own.id.as_str(), "serial": own.serial.to_string(), "not_after": own.not_after.to_string() })),
         "policies": policies,
     }))
 }

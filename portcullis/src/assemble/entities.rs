@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use ca_authority::EntryRecord;
-use enforcer_traffic::{Balancer, EndpointSpec, GrpcMatch, RouteSpec, ServiceSpec, Timeouts, UpstreamProtocol};
+use enforcer_traffic::{BalancerKind, EndpointSpec, GrpcMatch, RouteSpec, ServiceSpec, Timeouts, UpstreamProtocol, method_id};
 use policies_engine::{EntitySet, MethodEntity, RouteEntity, ServiceEntity, WorkloadEntity};
 
 use crate::config::{Address, Config, Enforcer};
@@ -12,13 +12,11 @@ use crate::config::{Address, Config, Enforcer};
 pub(crate) fn of(config: &Config, entries: &[std::sync::Arc<EntryRecord>]) -> EntitySet {
     let mut set = EntitySet { trust_domain: Some(config.trust_domain.as_str().to_owned()), ..EntitySet::default() };
     if let Some(enforcer) = &config.enforcer {
-        for service in &enforcer.services {
+        let (specs, _) = traffic(enforcer);
+        for (service, spec) in enforcer.services.iter().zip(&specs) {
             set.services.push(ServiceEntity { name: service.name.clone(), namespace: service.namespace.clone(), ..ServiceEntity::default() });
             for method in &service.methods {
-                let id = match &service.rpc_scope {
-                    Some(scope) => format!("{scope}:{method}"),
-                    None => method.clone(),
-                };
+                let id = method_id(spec, method);
                 set.methods.push(MethodEntity { id, service: service.name.clone(), ..MethodEntity::default() });
             }
         }
@@ -48,7 +46,7 @@ pub(crate) fn traffic(enforcer: &Enforcer) -> (Vec<ServiceSpec>, Vec<RouteSpec>)
         .iter()
         .map(|service| ServiceSpec {
             name: service.name.clone(),
-            namespace: service.namespace.clone(),
+            namespace: service.namespace.clone().unwrap_or_default(),
             rpc_scope: service.rpc_scope.clone(),
             methods: service.methods.clone(),
         })
@@ -64,7 +62,7 @@ pub(crate) fn traffic(enforcer: &Enforcer) -> (Vec<ServiceSpec>, Vec<RouteSpec>)
             path_prefix: route.path.clone(),
             grpc: route.grpc.clone().map(|(service, method)| GrpcMatch { service, method }),
             endpoints: route.to.iter().filter_map(endpoint).collect(),
-            balancer: if route.round_robin { Balancer::RoundRobin } else { Balancer::P2c },
+            balancer: if route.round_robin { BalancerKind::RoundRobin } else { BalancerKind::P2c },
             timeouts: Timeouts { connect: route.connect_timeout, header: route.header_timeout, call: route.timeout, ..Timeouts::default() },
             observe: route.observe,
         })
@@ -88,8 +86,8 @@ pub(crate) fn digest(enforcer: Option<&Enforcer>) -> [u8; 32] {
 
 fn endpoint(address: &Address) -> Option<EndpointSpec> {
     match address {
-        Address::Socket { scheme: "h2c", addr } => Some(EndpointSpec { protocol: UpstreamProtocol::H2c, addr: *addr }),
-        Address::Socket { addr, .. } => Some(EndpointSpec { protocol: UpstreamProtocol::Http1, addr: *addr }),
+        Address::Socket { scheme: "h2c", addr } => Some(EndpointSpec::new(UpstreamProtocol::H2c, *addr)),
+        Address::Socket { addr, .. } => Some(EndpointSpec::new(UpstreamProtocol::Http1, *addr)),
         Address::Unix(_) => None,
     }
 }

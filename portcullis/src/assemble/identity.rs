@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use base_ports::Clock;
 use ca_agent::{AgentEntry, SignedChain, Upstream, UpstreamError};
-use ca_authority::{Authority, AuthorityError, EntryId, Events, GateAnswer, IdentityEvent, IssuanceGate, IssueRequest, Requester};
+use ca_authority::{Authority, AuthorityError, Events, GateAnswer, IdentityEvent, IssuanceGate, IssueRequest, Requester};
 use ca_identity::{Bundle, SpiffeId};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use policies_engine::{AdminAction, AdminContext, AuthorityRecord, IssueContext, Phase, Principal, Record, Resource, Role};
+use policies_decisions::Ledger;
+use policies_engine::{AdminAction, AdminContext, AuthorityRecord, IssueContext, Phase, Principal, Record, Resource};
 use tokio::sync::watch;
 
 use super::judge::{Judge, Question};
@@ -31,24 +32,20 @@ impl CedarGate {
 }
 
 impl IssuanceGate for CedarGate {
-    fn decide(&self, request: &IssueRequest) -> GateAnswer {
+    fn decide(&self, request: &IssueRequest<'_>) -> GateAnswer {
         let Some(judge) = self.judge.lock().clone() else {
             return GateAnswer { allow: false, decision_id: String::new() };
         };
-        let principal = match &request.requester {
-            Requester::Agent(id) => Principal::agent(id.as_str()),
-            Requester::Local => Principal::local_user(0, Some("portcullis"), &[Role::Operator]),
-        };
         let context = AdminContext::Issue(IssueContext {
-            kind: request.kind.to_string(),
+            kind: "x509".to_owned(),
             ttl_seconds: i64::try_from(request.ttl.as_secs()).unwrap_or(i64::MAX),
             audience: Vec::new(),
-            attested_by: request.attested_by.clone(),
+            attested_by: vec![request.attested_by.to_owned()],
             selectors: request.selectors.iter().map(ToString::to_string).collect(),
-            entry: request.entry.clone().unwrap_or_default(),
+            entry: request.entry.map(|entry| entry.id.clone()).unwrap_or_default(),
         });
         let verdict = judge.decide(&Question {
-            principal,
+            principal: Principal::agent(request.requester.as_str()),
             action: AdminAction::IdentityIssue,
             resource: Resource::workload(request.spiffe_id.as_str()),
             context: Some(&context),
@@ -62,22 +59,66 @@ impl IssuanceGate for CedarGate {
 /// Puts what the authority does into the ledger.
 #[derive(Debug)]
 pub(crate) struct LedgerEvents {
-    pub(crate) ledger: Arc<policies_decisions::Ledger>,
+    pub(crate) ledger: Ledger,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Events for LedgerEvents {
     fn event(&self, event: IdentityEvent) {
-        let (name, subject, details) = event.parts();
-        tracing::info!(event = name, subject = subject.as_deref(), "identity");
+        let told = tell(&event);
+        match &event {
+            IdentityEvent::Alarm { code, detail } => tracing::error!(event = "identity_alarm", code, detail, "alarm of the authority"),
+            _ => tracing::info!(event = told.name, subject = told.subject.as_deref(), "identity"),
+        }
         let record = AuthorityRecord {
-            event: name.to_owned(),
+            event: told.name.to_owned(),
             principal: None,
-            subject,
-            details,
+            subject: told.subject,
+            details: told.details,
             time: self.clock.now(),
         };
-        drop(self.ledger.append(Record::Authority(record)));
+        if let Err(error) = self.ledger.append(Record::Authority(record)) {
+            tracing::error!(event = "identity_event_lost", error = %error, "an event of the authority is not on record");
+        }
+    }
+}
+
+/// An event in the words of the ledger.
+struct Told {
+    name: &'static str,
+    subject: Option<String>,
+    details: Vec<(String, String)>,
+}
+
+fn tell(event: &IdentityEvent) -> Told {
+    let told = |name, subject: Option<&SpiffeId>, details: &[(&str, String)]| Told {
+        name,
+        subject: subject.map(ToString::to_string),
+        details: details.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+    };
+    match event {
+        IdentityEvent::RootCreated { key_id, not_after, .. } => told("root_created", None, &[("key", key_id.to_string()), ("not_after", not_after.to_string())]),
+        IdentityEvent::SigningPrepared { key_id, not_after } => told("signing_prepared", None, &[("key", key_id.to_string()), ("not_after", not_after.to_string())]),
+        IdentityEvent::SigningActivated { key_id } => told("signing_activated", None, &[("key", key_id.to_string())]),
+        IdentityEvent::SigningRetired { key_id } => told("signing_retired", None, &[("key", key_id.to_string())]),
+        IdentityEvent::JoinTokenCreated { expires } => told("join_token_created", None, &[("expires", expires.to_string())]),
+        IdentityEvent::Attested { agent, attested_by } => told("attested", Some(agent), &[("by", (*attested_by).to_owned())]),
+        IdentityEvent::AttestationRefused { attested_by, reason } => told("attestation_refused", None, &[("by", (*attested_by).to_owned()), ("reason", reason.clone())]),
+        IdentityEvent::Issued(record) => told(
+            "issued",
+            Some(&record.spiffe_id),
+            &[("serial", record.serial.to_string()), ("not_after", record.not_after.to_string()), ("decision", record.decision_id.clone())],
+        ),
+        IdentityEvent::IssuanceRefused { requester, spiffe_id, reason, decision_id } => told(
+            "issuance_refused",
+            spiffe_id.as_ref(),
+            &[("requester", requester.to_string()), ("reason", reason.clone()), ("decision", decision_id.clone().unwrap_or_default())],
+        ),
+        IdentityEvent::EntryCreated(entry) => told("entry_created", Some(&entry.spiffe_id), &[("entry", entry.id.clone())]),
+        IdentityEvent::EntryUpdated(entry) => told("entry_updated", Some(&entry.spiffe_id), &[("entry", entry.id.clone())]),
+        IdentityEvent::EntryDeleted(entry) => told("entry_deleted", Some(&entry.spiffe_id), &[("entry", entry.id.clone())]),
+        IdentityEvent::Alarm { code, detail } => told("alarm", None, &[("code", (*code).to_owned()), ("detail", detail.clone())]),
+        _ => told("other", None, &[]),
     }
 }
 
@@ -85,24 +126,23 @@ impl Events for LedgerEvents {
 #[derive(Debug)]
 pub(crate) struct InProcess {
     authority: Arc<Authority>,
-    agent: SpiffeId,
     changed: watch::Receiver<u64>,
 }
 
 impl InProcess {
     /// `changed` moves whenever entries or bundle do.
-    pub(crate) fn new(authority: Arc<Authority>, agent: SpiffeId, changed: watch::Receiver<u64>) -> Arc<Self> {
-        Arc::new(Self { authority, agent, changed })
+    pub(crate) fn new(authority: Arc<Authority>, changed: watch::Receiver<u64>) -> Arc<Self> {
+        Arc::new(Self { authority, changed })
     }
 }
 
 impl Upstream for InProcess {
     fn entries(&self) -> Vec<AgentEntry> {
         self.authority
-            .entries_for(&self.agent)
+            .entries_for(self.authority.local_agent())
             .iter()
             .map(|entry| AgentEntry {
-                id: entry.id.to_string(),
+                id: entry.id.clone(),
                 spiffe_id: entry.spiffe_id.clone(),
                 selectors: entry.selectors.clone(),
                 dns_names: entry.dns_names.clone(),
@@ -122,10 +162,9 @@ impl Upstream for InProcess {
 
     fn sign(&self, entry_id: &str, csr: Vec<u8>) -> BoxFuture<'static, Result<SignedChain, UpstreamError>> {
         let authority = Arc::clone(&self.authority);
-        let agent = self.agent.clone();
-        let entry = EntryId::from(entry_id);
+        let entry = entry_id.to_owned();
         Box::pin(async move {
-            let issued = authority.sign(Requester::Agent(agent), &entry, &csr).await.map_err(refused)?;
+            let issued = authority.sign(Requester::Local, &entry, &csr).await.map_err(refused)?;
             Ok(SignedChain { chain: issued.chain })
         })
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use base_net::{Accepted, Bind, Caps, DrainWatch, Listener, Peer, Timers, accept_loop, deadline};
-use base_ports::{Clock, Tasks};
+use base_ports::Tasks;
 use ca_authority::service::Caller;
 use ca_identity::Usage;
 use ca_identity::tls::{ClientAuth, Trust, peer, server_config};
@@ -24,10 +24,10 @@ const LOCAL_AGE: Duration = Duration::from_secs(7 * 86_400);
 /// The SPIFFE Workload API.
 pub(super) fn workload_api(settings: &Agent, agent: Arc<ca_agent::Agent>, tasks: &Tasks, drain: &DrainWatch) -> Result<(), Message> {
     let listener = bind(&Bind::Unix { path: settings.socket.clone(), mode: settings.socket_mode })?;
-    let router = ca_agent::workload_api(agent);
+    let router = ca_agent::workload_api(agent).into_axum_router();
     accept(listener, "workload api", tasks, drain, move |accepted, tasks, drain| {
-        let Peer::Unix { uid, gid, pid: Some(pid) } = accepted.peer else { return };
-        let caller = ca_agent::Caller { uid, gid, pid };
+        let Peer::Unix { uid, gid, pid } = accepted.peer else { return };
+        let caller = ca_agent::Caller::pin(uid, gid, pid);
         let router = router.clone();
         tasks.spawn("workload connection", async move {
             let _permit = accepted.permit;

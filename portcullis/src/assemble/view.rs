@@ -24,7 +24,7 @@ pub(super) fn publish(
     condition: Condition,
 ) -> Result<Arc<ViewHandle>, Message> {
     let (services, routes) = entities::traffic(enforcer);
-    let routes = Routes::build(services, routes)
+    let routes = Routes::build(&services, &routes)
         .map_err(|error| Message::error("PC0105", format!("routes: {error}")).next("portcullis config validate"))?;
     let routes = Arc::new(routes);
     let handle = Arc::new(ViewHandle::new(View::new(snapshots.borrow_and_update().clone(), Arc::clone(&routes))));

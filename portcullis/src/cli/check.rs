@@ -11,7 +11,7 @@ use super::{Global, block_on};
 use crate::assemble::entities;
 use crate::config::Config;
 use crate::messages::{Message, Severity};
-use crate::output::{self, Answer, Exit};
+use crate::output::{Answer, Exit};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Level {

@@ -143,9 +143,10 @@ fn tail(filters: &Filters, global: &Global) -> Exit {
     let mut query = filters.query();
     query.push(("watch", "true".to_owned()));
     let format = global.format();
+    let path = path("/v1/decisions", &query);
     let followed = block_on(async {
         tokio::select! {
-            followed = client.events(&path("/v1/decisions", &query), |data| { line(data, format); true }) => followed,
+            followed = client.events(&path, |data| { line(data, format); true }) => followed,
             _interrupt = tokio::signal::ctrl_c() => Ok(()),
         }
     });

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{Global, block_on};
 use crate::client::Fault;
 use crate::messages::Message;
-use crate::output::{self, Answer, Exit};
+use crate::output::{Answer, Exit};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -71,7 +71,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
 
 fn fetch(socket: &Socket, global: &Global) -> Result<Answer, Fault> {
     let context = block_on(obtain(socket, global))?;
-    let items: Vec<Value> = context.svids.iter().map(|svid| about(svid)).collect();
+    let items: Vec<Value> = context.svids.iter().map(about).collect();
     let columns = [("SPIFFE ID", "/spiffe_id"), ("SERIAL", "/serial"), ("NOT AFTER", "/not_after"), ("HINT", "/hint")];
     Ok(Answer::list("Svid", items, &columns))
 }
@@ -85,17 +85,20 @@ fn write(options: &WriteOptions, global: &Global) -> Result<Answer, Fault> {
         }
         written.print(global.format());
         let address = address(&options.socket, global)?;
-        let mut current = first(&context).map(|svid| svid.serial_hex());
+        let mut current = first(&context).map(|svid| svid.serial.to_string());
         loop {
             tokio::select! {
                 _interrupt = tokio::signal::ctrl_c() => return Ok(written),
                 () = tokio::time::sleep(Duration::from_millis(200)) => {}
             }
             let client = WorkloadClient::connect(&address).await.map_err(|error| unavailable(&error))?;
-            let mut updates = client.watch_x509().await.map_err(|error| unavailable(&error))?;
-            while let Some(update) = updates.next().await {
-                let context = update.map_err(|error| unavailable(&error))?;
-                let serial = first(&context).map(|svid| svid.serial_hex());
+            let mut updates = client.watch_x509();
+            loop {
+                let context = tokio::select! {
+                    _interrupt = tokio::signal::ctrl_c() => return Ok(written),
+                    update = updates.next() => update.map_err(|error| unavailable(&error))?,
+                };
+                let serial = first(&context).map(|svid| svid.serial.to_string());
                 if serial != current {
                     written = store(&options.dir, &context)?;
                     written.print(global.format());
@@ -107,7 +110,7 @@ fn write(options: &WriteOptions, global: &Global) -> Result<Answer, Fault> {
 }
 
 fn first(context: &X509Context) -> Option<&X509Svid> {
-    context.svids.first().map(|svid| &**svid)
+    context.svids.first()
 }
 
 async fn obtain(socket: &Socket, global: &Global) -> Result<X509Context, Fault> {
@@ -151,7 +154,8 @@ fn store(dir: &Path, context: &X509Context) -> Result<Answer, Fault> {
         return Err(Fault { exit: Exit::Failed, message: Message::error("PC1001", "the Workload API gave no SVID") });
     };
     let chain: String = svid.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
-    let bundle: String = context.bundle_of(svid).iter().map(|der| pem("CERTIFICATE", der)).collect();
+    let bundle = context.bundles.get(svid.id.trust_domain());
+    let bundle: String = bundle.into_iter().flat_map(|bundle| bundle.certificates()).map(|der| pem("CERTIFICATE", der)).collect();
     let key = pem("PRIVATE KEY", svid.key.pkcs8());
     let files = [("svid.key", key, 0o600), ("bundle.pem", bundle, 0o644), ("svid.pem", chain, 0o644)];
     let write = || -> io::Result<()> {
@@ -192,10 +196,10 @@ fn inspect(file: &Path) -> Result<Answer, Fault> {
     let now = SystemClock.now().wall;
     let mut items = Vec::new();
     for der in &certificates {
-        let facts = ca_identity::inspect::inspect(der).map_err(|error| fault(format!("`{}`: {error}", file.display())))?;
+        let facts = ca_identity::inspect::certificate(der).map_err(|error| fault(format!("`{}`: {error}", file.display())))?;
         items.push(json!({
-            "spiffe_id": facts.id, "serial": facts.serial, "not_before": facts.not_before.to_string(), "not_after": facts.not_after.to_string(),
-            "expired": facts.not_after < now, "dns_names": facts.dns_names, "issuer": facts.issuer, "key_id": facts.key_id, "ca": facts.is_ca,
+            "spiffe_id": facts.id.map(|id| id.to_string()), "serial": facts.serial.to_string(), "not_before": facts.not_before.to_string(), "not_after": facts.not_after.to_string(),
+            "expired": facts.not_after < now, "dns_names": facts.dns_names, "issuer": facts.issuer, "key_id": facts.key_id.to_string(), "ca": facts.is_ca,
         }));
     }
     let columns = [("SPIFFE ID", "/spiffe_id"), ("CA", "/ca"), ("NOT AFTER", "/not_after"), ("EXPIRED", "/expired"), ("SERIAL", "/serial"), ("DNS NAMES", "/dns_names")];
@@ -220,7 +224,7 @@ fn certificates(bytes: &[u8]) -> Vec<Vec<u8>> {
 fn about(svid: &X509Svid) -> Value {
     json!({
         "spiffe_id": svid.id.as_str(),
-        "serial": svid.serial_hex(),
+        "serial": svid.serial.to_string(),
         "not_before": svid.not_before.to_string(),
         "not_after": svid.not_after.to_string(),
         "hint": svid.hint,

@@ -83,10 +83,10 @@ async fn identity(socket: &str) -> Result<Arc<Trust>, Error> {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
-    let svid = Arc::clone(context.svids.first().ok_or("no SVID")?);
-    tell(&json!({ "event": "identity", "id": svid.id.as_str(), "serial": svid.serial_hex(), "not_after": svid.not_after.to_string() }));
+    let svid = Arc::new(context.svids.into_iter().next().ok_or("no SVID")?);
+    tell(&json!({ "event": "identity", "id": svid.id.as_str(), "serial": svid.serial.to_string(), "not_after": svid.not_after.to_string() }));
     let trust = Trust::new(Arc::new(SystemClock));
-    trust.publish(IdentitySnapshot { own: Some(svid), bundles: context.bundles, ..IdentitySnapshot::default() });
+    trust.publish(IdentitySnapshot { own: Some(svid), bundles: context.bundles, ..IdentitySnapshot::default() })?;
     Ok(trust)
 }
 

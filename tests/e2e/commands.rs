@@ -1,0 +1,222 @@
+//! The command line as a newcomer meets it: help with examples, exit codes, files of `init`, broken configurations.
+
+use std::process::{Command, Stdio};
+
+use libtest_mimic::Trial;
+use serde_json::Value;
+use tests::upstream::Upstream;
+use tests::{Gateway, Outcome, Result, binary, check};
+
+use crate::trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("cl1_every_command_has_help_with_an_example", None, help),
+        trial("exit_codes_are_those_of_the_manual", None, exit_codes),
+        trial("qs7_init_writes_what_check_and_test_accept", None, init),
+        trial("xa3_commands_answer_in_json", None, json),
+        trial("can_answers_allow_and_deny_by_exit_code", None, can),
+        trial("entries_come_and_go", None, entries),
+        trial("a_closed_pipe_ends_a_command_in_silence", None, closed_pipe),
+    ]
+}
+
+fn run(arguments: &[&str]) -> Result<Outcome> {
+    Ok(Command::new(binary::portcullis())
+        .args(arguments)
+        .current_dir("/")
+        .env("NO_COLOR", "1")
+        .env("TERM", "dumb")
+        .stdin(Stdio::null())
+        .output()?
+        .into())
+}
+
+const COMMANDS: &[&[&str]] = &[
+    &["demo"],
+    &["init"],
+    &["run"],
+    &["check"],
+    &["status"],
+    &["wait"],
+    &["svid", "fetch"],
+    &["svid", "write"],
+    &["svid", "inspect"],
+    &["entry", "create"],
+    &["entry", "list"],
+    &["entry", "delete"],
+    &["ca", "show"],
+    &["agent", "token"],
+    &["policy", "validate"],
+    &["policy", "test"],
+    &["policy", "suggest"],
+    &["can"],
+    &["decisions", "query"],
+    &["decisions", "tail"],
+    &["decisions", "get"],
+    &["explain"],
+    &["config", "view"],
+    &["config", "schema"],
+    &["config", "validate"],
+    &["completion"],
+    &["version"],
+];
+
+fn help() -> Result {
+    for command in COMMANDS {
+        let outcome = run(&[command, &["--help"] as &[&str]].concat())?;
+        check!(outcome.code == 0, "{command:?} --help ended with {}", outcome.code);
+        let text = outcome.stdout.to_lowercase();
+        check!(text.contains("usage:"), "{command:?} has no usage");
+        let exempt =
+            matches!(command.first(), Some(&"svid") | Some(&"decisions")) && command.last() == Some(&"get");
+        check!(exempt || text.contains("example"), "{command:?} has no example: {text}");
+    }
+    Ok(())
+}
+
+fn exit_codes() -> Result {
+    for (arguments, code) in [
+        (vec!["--help"], 0),
+        (vec!["version"], 0),
+        (vec!["nonsense"], 64),
+        (vec!["status", "--nonsense"], 64),
+        (vec!["config", "validate", "-c", "/nonexistent.toml"], 3),
+        (vec!["status", "--server", "unix:///nonexistent.sock"], 69),
+        (vec!["status", "--server", "http://x"], 64),
+        (vec!["config", "explain", "ca.entry"], 0),
+        (vec!["config", "explain", "ca.entri"], 3),
+        (vec!["code", "PC0103"], 0),
+        (vec!["explain"], 64),
+    ] {
+        let outcome = run(&arguments)?;
+        check!(
+            outcome.code == code,
+            "{arguments:?} ended with {}, not {code}: {}{}",
+            outcome.code,
+            outcome.stdout,
+            outcome.stderr
+        );
+    }
+    Ok(())
+}
+
+fn init() -> Result {
+    let dir = tempfile::tempdir()?;
+    let target = dir.path().join("gateway").display().to_string();
+    let outcome = run(&["init", &target])?;
+    check!(outcome.code == 0, "{outcome:?}");
+    check!(run(&["init", &target])?.code == 1, "init overwrote files");
+    let config = format!("{target}/portcullis.toml");
+    let valid = run(&["config", "validate", "-c", &config])?;
+    check!(valid.code == 0, "{valid:?}");
+    let tested = run(&["policy", "test", "-c", &config])?;
+    check!(tested.code == 0 && tested.stdout.contains("2 passed, 0 failed"), "{tested:?}");
+    let validated = run(&["policy", "validate", "-c", &config])?;
+    check!(validated.code == 0, "{validated:?}");
+    let checked = run(&["check", "--pre", "-c", &config])?;
+    check!(checked.code == 0, "{checked:?}");
+    let schema: Value =
+        serde_json::from_str(&std::fs::read_to_string(format!("{target}/portcullis.schema.json"))?)?;
+    check!(schema["properties"]["trust_domain"].is_object(), "schema: {schema}");
+    std::fs::write(
+        format!("{target}/policies/orders.cedar"),
+        "@id(\"x\")\npermit (principal == Workload::\"a\", action, resource)\n",
+    )?;
+    let broken = run(&["policy", "validate", "-c", &config])?;
+    check!(broken.code == 3 && broken.stderr.contains("orders.cedar:"), "{broken:?}");
+    Ok(())
+}
+
+fn json() -> Result {
+    let gateway = Gateway::before(Upstream::echo().address)?;
+    for (command, kind) in [
+        (vec!["status"], "Status"),
+        (vec!["wait"], "Wait"),
+        (vec!["entry", "list"], "EntryList"),
+        (vec!["ca", "show"], "AuthorityList"),
+        (vec!["agent", "token"], "JoinToken"),
+        (vec!["policy", "list"], "PolicyList"),
+        (vec!["decisions", "query"], "DecisionList"),
+        (vec!["config", "view", "--origin"], "Configuration"),
+        (vec!["version"], "Version"),
+        (vec!["check"], "CheckList"),
+    ] {
+        let answer = gateway.json(&command)?;
+        check!(answer["apiVersion"] == "portcullis/v1" && answer["kind"] == kind, "{command:?}: {answer}");
+        let lines = gateway.cli(&[command.as_slice(), &["-o", "ndjson"]].concat())?;
+        for line in lines.stdout.lines() {
+            serde_json::from_str::<Value>(line)
+                .map_err(|error| format!("{command:?} -o ndjson: {error}: {line}"))?;
+        }
+        let table = gateway.cli(&command)?;
+        check!(table.code == 0 && !table.stdout.trim().is_empty(), "{command:?} as table: {table:?}");
+    }
+    Ok(())
+}
+
+fn can() -> Result {
+    let gateway = Gateway::build()
+        .policy("@id(\"read\")\npermit (principal == Workload::\"spiffe://example.org/web\", action == Action::\"grpc\", resource == Method::\"shop.Orders/Get\");\n")
+        .service("orders", &["shop.Orders/Get", "shop.Orders/Refund"])
+        .route("orders", "orders", "{ grpc = \"shop.Orders/*\" }", "h2c://127.0.0.1:9")
+        .start()?;
+    let ask = |method: &str| {
+        gateway.cli(&[
+            "can",
+            "spiffe://example.org/web",
+            "grpc",
+            &format!("Method::\"shop.Orders/{method}\""),
+        ])
+    };
+    let (allow, deny) = (ask("Get")?, ask("Refund")?);
+    check!(allow.code == 0 && allow.stdout.starts_with("ALLOW"), "{allow:?}");
+    check!(deny.code == 2 && deny.stdout.contains("nearest: read"), "{deny:?}");
+    check!(gateway.cli(&["can", "nonsense", "grpc", "Method::\"x\""])?.code == 3, "nonsense principal");
+    Ok(())
+}
+
+fn entries() -> Result {
+    let gateway = Gateway::before(Upstream::echo().address)?;
+    let created = gateway.json(&[
+        "entry",
+        "create",
+        "--id",
+        "spiffe://example.org/batch",
+        "--selector",
+        "unix:uid:4711",
+    ])?;
+    let id = created["id"].as_str().ok_or("no id")?.to_owned();
+    let ids = |gateway: &Gateway| -> Result<Vec<String>> {
+        let list = gateway.json(&["entry", "list"])?;
+        Ok(list["items"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry["spiffe_id"].as_str().map(str::to_owned))
+            .collect())
+    };
+    check!(ids(&gateway)?.contains(&"spiffe://example.org/batch".to_owned()), "not listed");
+    check!(gateway.cli(&["entry", "delete", &id])?.code == 64, "deleting needs --yes");
+    check!(gateway.cli(&["entry", "delete", &id, "--yes"])?.code == 0, "not deleted");
+    check!(!ids(&gateway)?.contains(&"spiffe://example.org/batch".to_owned()), "still listed");
+    let foreign =
+        gateway.cli(&["entry", "create", "--id", "spiffe://other.org/x", "--selector", "unix:uid:1"])?;
+    check!(foreign.code == 3 && foreign.stderr.contains("other.org"), "{foreign:?}");
+    let unknown =
+        gateway.cli(&["entry", "create", "--id", "spiffe://example.org/x", "--selector", "unix:uuid:1"])?;
+    check!(unknown.code == 3, "{unknown:?}");
+    Ok(())
+}
+
+fn closed_pipe() -> Result {
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            &format!("{} config schema | head -1; echo ${{PIPESTATUS[0]}}", binary::portcullis().display()),
+        ])
+        .output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    check!(!errors.contains("panicked") && !errors.contains("Broken pipe"), "{errors}");
+    Ok(())
+}

@@ -1,0 +1,394 @@
+#!/usr/bin/env python3
+"""Ours beside nginx, HAProxy and Envoy: CPU per request of the proxy, same upstream, same load, peers alternated.
+
+Run by `just bench`. Writes docs/benchmarks.md, docs/benchmarks.json and docs/benchmarks.svg. Method: dataplane BM-01
+to BM-05: CPU is utime + stime of the proxy's processes from /proc before and after exactly N requests; rows alternate
+within each round; the first round is discarded; medians of the rest. Only loopback is used.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TICK = os.sysconf("SC_CLK_TCK")
+BODY = "x" * 64
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_port(port, process, seconds=20):
+    end = time.time() + seconds
+    while time.time() < end:
+        if process.poll() is not None:
+            raise SystemExit(f"{process.args[0]} ended with {process.returncode} before it listened")
+        with socket.socket() as s:
+            s.settimeout(0.2)
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise SystemExit(f"{process.args[0]} does not listen on {port}")
+
+
+def tree(pid):
+    """The process and all below it."""
+    pids, found = [pid], []
+    while pids:
+        one = pids.pop()
+        found.append(one)
+        try:
+            for task in os.listdir(f"/proc/{one}/task"):
+                pids += [int(p) for p in Path(f"/proc/{one}/task/{task}/children").read_text().split()]
+        except FileNotFoundError:
+            pass
+    return found
+
+
+def cpu_seconds(pid):
+    ticks = 0
+    for one in tree(pid):
+        fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / TICK
+
+
+def rss_mib(pid):
+    kib = 0
+    for one in tree(pid):
+        for line in Path(f"/proc/{one}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                kib += int(line.split()[1])
+    return kib / 1024
+
+
+class Bench:
+    def __init__(self, args, work):
+        self.args, self.work, self.processes = args, work, []
+        self.upstream = free_port()
+        self.peers = {}
+
+    def start(self, name, command, port, **kwargs):
+        log = open(self.work / f"{name}.log", "wb")
+        process = subprocess.Popen(command, stdout=log, stderr=log, **kwargs)
+        self.processes.append(process)
+        try:
+            wait_port(port, process)
+        except SystemExit as error:
+            sys.stderr.write((self.work / f"{name}.log").read_text(errors="replace")[-2000:])
+            raise error
+        return process
+
+    def stop(self):
+        for process in reversed(self.processes):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+    # ---- the upstream and the four proxies
+
+    def run_upstream(self):
+        conf = self.work / "upstream.conf"
+        conf.write_text(f"""
+worker_processes 1; daemon off; error_log {self.work}/upstream.err; pid {self.work}/upstream.pid;
+events {{ worker_connections 4096; }}
+http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s;
+  server {{ listen 127.0.0.1:{self.upstream} backlog=4096; location / {{ default_type text/plain; return 200 "{BODY}"; }} }} }}
+""")
+        self.start("upstream", ["nginx", "-c", str(conf), "-p", str(self.work)], self.upstream)
+
+    def run_portcullis(self):
+        port, uid = free_port(), os.getuid()
+        dir = self.work / "portcullis"
+        (dir / "policies").mkdir(parents=True)
+        rules = [f'@id("other-{n}")\npermit (principal == Workload::"spiffe://example.org/other-{n}", action in Action::"http:read", resource == Route::"bench");'
+                 for n in range(self.args.policies - 1)]
+        rules.append('@id("bench")\npermit (principal == Workload::"spiffe://example.org/bench", action in Action::"http:read", resource == Route::"bench");')
+        for start in range(0, len(rules), 200):
+            (dir / "policies" / f"p{start:05}.cedar").write_text("\n\n".join(rules[start:start + 200]) + "\n")
+        (dir / "portcullis.toml").write_text(f"""
+version = 1
+trust_domain = "example.org"
+data_dir = "{dir}/data"
+[ca]
+[[ca.entry]]
+spiffe_id = "spiffe://example.org/bench"
+selectors = ["unix:uid:{uid}"]
+dns_names = ["localhost"]
+[agent]
+socket = "unix://{dir}/workload.sock"
+[policies]
+dir = "{dir}/policies"
+[enforcer]
+id = "spiffe://example.org/gateway"
+dns_names = ["localhost"]
+workers = {self.args.workers}
+[[enforcer.listener]]
+name = "bench"
+bind = ["tcp://127.0.0.1:{port}"]
+[[enforcer.service]]
+name = "bench"
+[[enforcer.route]]
+name = "bench"
+service = "bench"
+match = {{ path = "/" }}
+to = ["http://127.0.0.1:{self.upstream}"]
+[admin]
+listen = []
+log = "error"
+""")
+        binary = self.args.binary
+        process = self.start("portcullis", [binary, "run", "-c", str(dir / "portcullis.toml")], port)
+        subprocess.run([binary, "svid", "write", "--once", "--dir", str(self.work / "tls"), "--socket", f"unix://{dir}/workload.sock"],
+                       check=True, stdout=subprocess.DEVNULL)
+        tls = self.work / "tls"
+        (tls / "combined.pem").write_text((tls / "svid.pem").read_text() + (tls / "svid.key").read_text())
+        self.peers["portcullis"] = (process.pid, port)
+
+    def run_nginx(self):
+        port, tls, conf = free_port(), self.work / "tls", self.work / "nginx.conf"
+        conf.write_text(f"""
+worker_processes {self.args.workers}; daemon off; error_log {self.work}/nginx.err; pid {self.work}/nginx.pid;
+events {{ worker_connections 4096; }}
+http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s;
+  upstream up {{ server 127.0.0.1:{self.upstream}; keepalive 128; keepalive_requests 1000000000; }}
+  server {{ listen 127.0.0.1:{port} ssl http2 backlog=4096;
+    ssl_certificate {tls}/svid.pem; ssl_certificate_key {tls}/svid.key; ssl_client_certificate {tls}/bundle.pem;
+    ssl_verify_client on; ssl_verify_depth 3; ssl_protocols TLSv1.3; ssl_session_cache off; ssl_session_tickets off;
+    http2_max_concurrent_streams 256;
+    location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; }} }} }}
+""")
+        process = self.start("nginx", ["nginx", "-c", str(conf), "-p", str(self.work)], port)
+        self.peers["nginx"] = (process.pid, port)
+
+    def run_haproxy(self):
+        port, tls, conf = free_port(), self.work / "tls", self.work / "haproxy.cfg"
+        conf.write_text(f"""
+global
+  nbthread {self.args.workers}
+  maxconn 8000
+  tune.ssl.cachesize 0
+  ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+  http-reuse always
+frontend f
+  bind 127.0.0.1:{port} ssl crt {tls}/combined.pem ca-file {tls}/bundle.pem verify required alpn h2,http/1.1
+  default_backend b
+backend b
+  server s 127.0.0.1:{self.upstream} pool-max-conn 256
+""")
+        process = self.start("haproxy", ["haproxy", "-f", str(conf)], port)
+        self.peers["haproxy"] = (process.pid, port)
+
+    def run_envoy(self):
+        port, tls, conf = free_port(), self.work / "tls", self.work / "envoy.yaml"
+        conf.write_text(f"""
+static_resources:
+  listeners:
+  - address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}
+    filter_chains:
+    - transport_socket:
+        name: tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          require_client_certificate: true
+          disable_stateless_session_resumption: true
+          disable_stateful_session_resumption: true
+          common_tls_context:
+            alpn_protocols: [h2, http/1.1]
+            tls_params: {{tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3}}
+            tls_certificates: [{{certificate_chain: {{filename: {tls}/svid.pem}}, private_key: {{filename: {tls}/svid.key}}}}]
+            validation_context: {{trusted_ca: {{filename: {tls}/bundle.pem}}}}
+      filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: bench
+          http2_protocol_options: {{max_concurrent_streams: 256}}
+          route_config:
+            virtual_hosts: [{{name: all, domains: ["*"], routes: [{{match: {{prefix: "/"}}, route: {{cluster: up}}}}]}}]
+          http_filters:
+          - name: rbac
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+              rules:
+                action: ALLOW
+                policies:
+                  bench:
+                    permissions: [{{header: {{name: ":method", string_match: {{exact: GET}}}}}}]
+                    principals: [{{authenticated: {{principal_name: {{exact: "spiffe://example.org/bench"}}}}}}]
+          - name: router
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+  clusters:
+  - name: up
+    connect_timeout: 5s
+    circuit_breakers: {{thresholds: [{{max_connections: 100000, max_pending_requests: 100000, max_requests: 100000}}]}}
+    load_assignment:
+      cluster_name: up
+      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {self.upstream}}}}}}}}}]}}]
+""")
+        process = self.start("envoy", ["envoy", "-c", str(conf), "--concurrency", str(self.args.workers), "--disable-hot-restart", "-l", "error"], port)
+        self.peers["envoy"] = (process.pid, port)
+
+    # ---- load
+
+    def load(self, port, row, requests):
+        tls = self.work / "tls"
+        command = [self.args.oha, "--no-tui", "--output-format", "json", "-n", str(requests), "--worker-threads", "1",
+                   "--cacert", str(tls / "bundle.pem"), "--cert", str(tls / "svid.pem"), "--key", str(tls / "svid.key")]
+        command += {"h1": ["-c", "64"], "h2": ["--http2", "-c", "16", "-p", "10"], "handshake": ["-c", "8", "--disable-keepalive"]}[row]
+        done = subprocess.run(command + [f"https://localhost:{port}/bench"], capture_output=True, text=True, timeout=900)
+        if done.returncode != 0:
+            raise SystemExit(f"load generator failed: {done.stderr[-500:]}")
+        answer = json.loads(done.stdout)
+        statuses = answer["statusCodeDistribution"]
+        if statuses != {"200": requests}:
+            raise SystemExit(f"row {row} on {port}: expected {requests} answers 200, got {statuses} {answer.get('errorDistribution')}")
+        return answer
+
+    def measure(self):
+        results = {}
+        for row, requests in [("h1", self.args.requests), ("h2", self.args.requests), ("handshake", self.args.handshakes)]:
+            for round in range(self.args.rounds + 1):
+                for name, (pid, port) in self.peers.items():
+                    before = cpu_seconds(pid)
+                    answer = self.load(port, row, requests if round else max(requests // 10, 200))
+                    spent = cpu_seconds(pid) - before
+                    if round:
+                        cell = results.setdefault(row, {}).setdefault(name, {"cpu_us": [], "rps": [], "p50_ms": [], "p99_ms": []})
+                        cell["cpu_us"].append(spent / requests * 1e6)
+                        cell["rps"].append(answer["summary"]["requestsPerSec"])
+                        cell["p50_ms"].append(answer["latencyPercentiles"]["p50"] * 1e3)
+                        cell["p99_ms"].append(answer["latencyPercentiles"]["p99"] * 1e3)
+                print(f"{row} round {round}/{self.args.rounds}", file=sys.stderr)
+        memory = {name: rss_mib(pid) for name, (pid, _) in self.peers.items()}
+        return results, memory
+
+
+def versions(args):
+    def first(command):
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+            return (done.stdout + done.stderr).strip().splitlines()[0]
+        except (OSError, IndexError):
+            return "absent"
+    cpu = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown")
+    return {"portcullis": first([args.binary, "version"]), "nginx": first(["nginx", "-v"]), "haproxy": first(["haproxy", "-v"]),
+            "envoy": first(["envoy", "--version"]), "oha": first([args.oha, "--version"]), "cpu": cpu, "cores": os.cpu_count(),
+            "kernel": platform.release()}
+
+
+TITLES = {"h1": "HTTP/1.1, 64 connections", "h2": "HTTP/2, 16 connections x 10 streams", "handshake": "mTLS handshake + one request"}
+
+
+def report(args, results, memory, about):
+    median = statistics.median
+    lines = ["# Benchmarks", "",
+             "Written by `just bench` (`tests/load/bench.py`); every number on this page comes from one run of it.", "",
+             f"- when: {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}; {about['cores']} x {about['cpu']}, kernel {about['kernel']}",
+             f"- versions: {about['portcullis']}; {about['nginx']}; {about['haproxy']}; envoy {about['envoy'].split('version: ')[-1]}; {about['oha']}",
+             f"- ours: the whole gateway, {args.policies} scope-only policies, a decision record and metrics for each call; mTLS 1.3 everywhere,",
+             f"  client certificates required, {args.workers} worker each, 64-byte answers from one nginx over plain HTTP/1.1",
+             f"- CPU is user + system time of the proxy's processes for exactly {args.requests} calls ({args.handshakes} handshakes); medians of {args.rounds} rounds,",
+             "  peers alternated, first round discarded. Throughput and latency shared two cores with the load generator: information only.", ""]
+    for row, cells in results.items():
+        base = median(cells["nginx"]["cpu_us"]) if "nginx" in cells else None
+        lines += [f"## {TITLES[row]}", "", "| proxy | CPU per request | x nginx | spread | requests/s | p50 | p99 |", "|---|---:|---:|---:|---:|---:|---:|"]
+        for name, cell in cells.items():
+            cpu = median(cell["cpu_us"])
+            spread = (max(cell["cpu_us"]) - min(cell["cpu_us"])) / cpu * 100
+            ratio = f"{cpu / base:.2f}" if base else "-"
+            mark = " unstable" if spread > 15 else ""
+            lines.append(f"| {name} | {cpu:.1f} us | {ratio} | {spread:.0f} %{mark} | {median(cell['rps']):,.0f} | {median(cell['p50_ms']):.2f} ms | {median(cell['p99_ms']):.2f} ms |")
+        if row == "handshake":
+            rates = ", ".join(f"{name} {1e6 / median(cell['cpu_us']):,.0f}" for name, cell in cells.items())
+            lines += ["", f"Handshakes per CPU second: {rates}."]
+        lines.append("")
+    lines += ["## Memory after the run", "", "| proxy | RSS |", "|---|---:|"]
+    lines += [f"| {name} | {mib:.1f} MiB |" for name, mib in memory.items()]
+    lines += ["", "![CPU per request](benchmarks.svg)", ""]
+    docs = ROOT / "docs"
+    (docs / "benchmarks.md").write_text("\n".join(lines))
+    (docs / "benchmarks.json").write_text(json.dumps({"about": about, "args": {k: v for k, v in vars(args).items() if k not in ("binary", "oha")}, "results": results, "rss_mib": memory}, indent=1) + "\n")
+    (docs / "benchmarks.svg").write_text(chart(results))
+    print("\n".join(lines))
+
+
+def chart(results):
+    """A bar chart of CPU per request, drawn by hand so that nothing has to be installed."""
+    colours = {"portcullis": "#0b6e4f", "nginx": "#9aa5b1", "haproxy": "#7b8794", "envoy": "#cbd2d9"}
+    rows = [row for row in ("h1", "h2") if row in results]
+    longest = max(statistics.median(cell["cpu_us"]) for row in rows for cell in results[row].values())
+    out, y = [], 30
+    for row in rows:
+        out.append(f'<text x="10" y="{y}" font-weight="bold">{TITLES[row]}</text>')
+        y += 12
+        for name, cell in results[row].items():
+            cpu = statistics.median(cell["cpu_us"])
+            width = cpu / longest * 430
+            out.append(f'<text x="100" y="{y + 14}" text-anchor="end">{name}</text><rect x="108" y="{y}" width="{width:.0f}" height="18" fill="{colours[name]}"/>'
+                       f'<text x="{114 + width:.0f}" y="{y + 14}">{cpu:.1f} us</text>')
+            y += 24
+        y += 24
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="640" height="{y}" font-family="sans-serif" font-size="13"><rect width="100%" height="100%" fill="white"/>'
+            + "".join(out) + "</svg>\n")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--binary", default=str(Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "dist" / "portcullis"))
+    parser.add_argument("--oha", default=shutil.which("oha") or str(ROOT / "target" / "peers" / "bin" / "oha"))
+    parser.add_argument("--requests", type=int, default=200_000)
+    parser.add_argument("--handshakes", type=int, default=3_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--policies", type=int, default=1_000)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--only", default="portcullis,nginx,haproxy,envoy")
+    parser.add_argument("--print", action="store_true", help="print only, write nothing")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="portcullis-bench-") as work:
+        bench = Bench(args, Path(work))
+        try:
+            bench.run_upstream()
+            bench.run_portcullis()
+            wanted = args.only.split(",")
+            for name in ("nginx", "haproxy", "envoy"):
+                if name not in wanted:
+                    continue
+                if shutil.which(name) is None:
+                    print(f"peer absent: {name}", file=sys.stderr)
+                    continue
+                getattr(bench, f"run_{name}")()
+            results, memory = bench.measure()
+        finally:
+            bench.stop()
+        if args.print:
+            for row, cells in results.items():
+                print(row, {name: round(statistics.median(cell["cpu_us"]), 1) for name, cell in cells.items()}, {n: round(m, 1) for n, m in memory.items()})
+        else:
+            report(args, results, memory, versions(args))
+
+
+if __name__ == "__main__":
+    main()

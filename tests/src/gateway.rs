@@ -1,0 +1,392 @@
+//! A gateway with its own CA, agent and ledger, started from the shipped binary in a temporary directory.
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::Result;
+use crate::binary::portcullis;
+
+/// A running gateway. Dropping it kills the process and removes the directory.
+pub struct Gateway {
+    dir: TempDir,
+    child: Option<Child>,
+    builder: Builder,
+    /// The data plane, listener `public`.
+    pub address: SocketAddr,
+    /// Health, metrics, docs.
+    pub admin: SocketAddr,
+}
+
+/// What a command of the binary answered.
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    files: Vec<(String, String)>,
+    services: String,
+    routes: String,
+    entries: String,
+    enforcer: String,
+    listener: String,
+    ca: String,
+    environment: Vec<(String, String)>,
+    wrapper: Vec<String>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        let uid = rustix_uid();
+        Self {
+            files: vec![("policies/web.cedar".into(), ALLOW_WEB.into())],
+            services: String::new(),
+            routes: String::new(),
+            entries: format!(
+                "[[ca.entry]]\nspiffe_id = \"spiffe://example.org/web\"\nselectors = [\"unix:uid:{uid}\"]\ndns_names = [\"localhost\"]\n"
+            ),
+            enforcer: String::new(),
+            listener: String::new(),
+            ca: String::new(),
+            environment: Vec::new(),
+            wrapper: Vec::new(),
+        }
+    }
+}
+
+/// The policy of a gateway that was told nothing else.
+pub const ALLOW_WEB: &str = "@id(\"web-all\")\npermit (principal == Workload::\"spiffe://example.org/web\", action in Action::\"call\", resource);\n";
+
+fn rustix_uid() -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").map(|about| about.uid()).unwrap_or(0)
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    listener.local_addr().expect("bound").port()
+}
+
+impl Builder {
+    /// Replaces the policies by one file.
+    pub fn policy(mut self, text: &str) -> Self {
+        self.files.retain(|(name, _)| !name.ends_with(".cedar"));
+        self.files.push(("policies/web.cedar".into(), text.into()));
+        self
+    }
+
+    /// A file below the directory of the configuration.
+    pub fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.into(), text.into()));
+        self
+    }
+
+    /// A service with registered methods.
+    pub fn service(mut self, name: &str, methods: &[&str]) -> Self {
+        self.services.push_str(&format!(
+            "[[enforcer.service]]\nname = \"{name}\"\nnamespace = \"shop\"\nmethods = {methods:?}\n"
+        ));
+        self
+    }
+
+    /// A route; `matches` is TOML, `{ path = "/" }`.
+    pub fn route(mut self, name: &str, service: &str, matches: &str, to: &str) -> Self {
+        self.routes.push_str(&format!("[[enforcer.route]]\nname = \"{name}\"\nservice = \"{service}\"\nmatch = {matches}\nto = [\"{to}\"]\n"));
+        self
+    }
+
+    /// Further lines of the last route.
+    pub fn route_line(mut self, line: &str) -> Self {
+        self.routes.push_str(line);
+        self.routes.push('\n');
+        self
+    }
+
+    /// A line of `[enforcer]`.
+    pub fn enforcer(mut self, line: &str) -> Self {
+        self.enforcer.push_str(line);
+        self.enforcer.push('\n');
+        self
+    }
+
+    /// A line of `[[enforcer.listener]]`.
+    pub fn listener(mut self, line: &str) -> Self {
+        self.listener.push_str(line);
+        self.listener.push('\n');
+        self
+    }
+
+    /// A line of `[ca]`.
+    pub fn ca(mut self, line: &str) -> Self {
+        self.ca.push_str(line);
+        self.ca.push('\n');
+        self
+    }
+
+    /// Replaces the registration entries; TOML.
+    pub fn entries(mut self, entries: &str) -> Self {
+        self.entries = entries.into();
+        self
+    }
+
+    /// An environment variable of the process.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Runs the binary below another program, such as `faketime`.
+    pub fn below(mut self, command: &[&str]) -> Self {
+        self.wrapper = command.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Writes the files, starts the binary and waits until it is ready.
+    pub fn start(self) -> Result<Gateway> {
+        let dir = tempfile::Builder::new().prefix("portcullis-test-").tempdir()?;
+        let (address, admin) = (free_port(), free_port());
+        let root = dir.path().display();
+        let config = format!(
+            "version = 1\ntrust_domain = \"example.org\"\ndata_dir = \"{root}/data\"\n[ca]\n{ca}{entries}\n[agent]\nsocket = \"unix://{root}/workload.sock\"\n\
+             [policies]\ndir = \"{root}/policies\"\n[enforcer]\nid = \"spiffe://example.org/gateway\"\ndns_names = [\"localhost\"]\nworkers = 2\n{enforcer}\n\
+             [[enforcer.listener]]\nname = \"public\"\nbind = [\"tcp://127.0.0.1:{address}\"]\n{listener}\n{services}{routes}\n[admin]\nlisten = [\"http://127.0.0.1:{admin}\"]\n",
+            ca = self.ca,
+            entries = self.entries,
+            enforcer = self.enforcer,
+            listener = self.listener,
+            services = self.services,
+            routes = self.routes,
+        );
+        fs::write(dir.path().join("portcullis.toml"), config)?;
+        fs::create_dir_all(dir.path().join("policies"))?;
+        for (name, text) in &self.files {
+            fs::write(dir.path().join(name), text)?;
+        }
+        let mut gateway = Gateway {
+            dir,
+            child: None,
+            builder: self,
+            address: ([127, 0, 0, 1], address).into(),
+            admin: ([127, 0, 0, 1], admin).into(),
+        };
+        gateway.restart()?;
+        Ok(gateway)
+    }
+}
+
+impl Gateway {
+    /// What to start; `start` starts it.
+    pub fn build() -> Builder {
+        Builder::default()
+    }
+
+    /// A gateway with one HTTP service at `upstream`, which `web` may call.
+    pub fn before(upstream: SocketAddr) -> Result<Self> {
+        Self::build()
+            .service("site", &[])
+            .route("site", "site", "{ path = \"/\" }", &format!("http://{upstream}"))
+            .start()
+    }
+
+    /// Starts the process again on the same directory.
+    pub fn restart(&mut self) -> Result {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.dir().join("log"))?;
+        let mut words = self.builder.wrapper.clone();
+        words.push(portcullis().display().to_string());
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).args(["run", "-c"]).arg(self.dir().join("portcullis.toml"));
+        command
+            .envs(self.builder.environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        self.child = Some(command.spawn()?);
+        self.wait_ready(Duration::from_secs(30))
+    }
+
+    fn wait_ready(&mut self, timeout: Duration) -> Result {
+        let end = Instant::now() + timeout;
+        while Instant::now() < end {
+            if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+                return Err(format!("portcullis ended with {status}\n{}", self.log()).into());
+            }
+            if self.http("/readyz").is_ok_and(|(status, _)| status == 200) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err(format!("not ready after {timeout:?}\n{}", self.log()).into())
+    }
+
+    /// The directory with configuration, policies and data.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
+    /// Address of the Workload API.
+    pub fn workload_socket(&self) -> String {
+        format!("unix://{}", self.dir().join("workload.sock").display())
+    }
+
+    /// What the process logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir().join("log")).unwrap_or_default()
+    }
+
+    /// Kills the process as a crash would.
+    pub fn kill(&mut self) -> Result {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Asks the process to end and gives its exit status.
+    pub fn terminate(&mut self) -> Result<std::process::ExitStatus> {
+        let mut child = self.child.take().ok_or("not running")?;
+        Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
+        Ok(child.wait()?)
+    }
+
+    /// Runs a command of the binary against this gateway.
+    pub fn cli(&self, arguments: &[&str]) -> Result<Outcome> {
+        let output = Command::new(portcullis())
+            .args(arguments)
+            .arg("-c")
+            .arg(self.dir().join("portcullis.toml"))
+            .env_remove("SPIFFE_ENDPOINT_SOCKET")
+            .stdin(Stdio::null())
+            .output()?;
+        Ok(output.into())
+    }
+
+    /// The same with `-o json`, which must succeed.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let outcome = self.cli(&[arguments, &["-o", "json"]].concat())?;
+        if outcome.code != 0 {
+            return Err(format!(
+                "{arguments:?} ended with {}: {}{}",
+                outcome.code, outcome.stdout, outcome.stderr
+            )
+            .into());
+        }
+        Ok(serde_json::from_str(&outcome.stdout)?)
+    }
+
+    /// Writes the SVID of this process to files; gives their directory.
+    pub fn identity(&self) -> Result<PathBuf> {
+        let dir = self.dir().join("tls");
+        let outcome = self.cli(&[
+            "svid",
+            "write",
+            "--once",
+            "--dir",
+            &dir.display().to_string(),
+            "--socket",
+            &self.workload_socket(),
+        ])?;
+        if outcome.code != 0 {
+            return Err(format!("svid write: {}", outcome.stderr).into());
+        }
+        Ok(dir)
+    }
+
+    /// curl through the data plane with the identity of `tls`; the answer's status and body.
+    pub fn curl(&self, tls: &Path, path: &str, arguments: &[&str]) -> Result<(u16, String)> {
+        let url = format!("https://localhost:{}{path}", self.address.port());
+        let output = Command::new("curl")
+            .args(["-sS", "--max-time", "10", "-w", "\n%{http_code}", "--cacert"])
+            .arg(tls.join("bundle.pem"))
+            .arg("--cert")
+            .arg(tls.join("svid.pem"))
+            .arg("--key")
+            .arg(tls.join("svid.key"))
+            .args(arguments)
+            .arg(url)
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (body, status) = text.rsplit_once('\n').ok_or("curl printed nothing")?;
+        if !output.status.success() && status == "000" {
+            return Err(format!("curl: {}", String::from_utf8_lossy(&output.stderr)).into());
+        }
+        Ok((status.parse()?, body.to_owned()))
+    }
+
+    /// Plain HTTP to the admin listener.
+    pub fn http(&self, path: &str) -> Result<(u16, String)> {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect_timeout(&self.admin, Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let status = answer.split(' ').nth(1).ok_or("no status")?.parse()?;
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
+        Ok((status, body))
+    }
+
+    /// Replaces a policy file and waits until a newer version is in force.
+    pub fn publish(&self, file: &str, text: &str) -> Result<u64> {
+        let before = self.policies_version()?;
+        fs::write(self.dir().join("policies").join(file), text)?;
+        let end = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < end {
+            let version = self.policies_version()?;
+            if version > before {
+                return Ok(version);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err(format!("the edit was not taken in force\n{}", self.log()).into())
+    }
+
+    /// The number of the policies in force.
+    pub fn policies_version(&self) -> Result<u64> {
+        self.json(&["status"])?
+            .pointer("/policies/version")
+            .and_then(Value::as_u64)
+            .ok_or_else(|| "no version".into())
+    }
+
+    /// Decisions that match, newest first.
+    pub fn decisions(&self, filters: &[&str]) -> Result<Vec<Value>> {
+        let found = self.json(&[&["decisions", "query"], filters].concat())?;
+        Ok(found.get("items").and_then(Value::as_array).cloned().unwrap_or_default())
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+impl From<Output> for Outcome {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}

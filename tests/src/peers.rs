@@ -1,0 +1,36 @@
+//! Real peers: which are installed, and the Python that has the packages.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+/// Why a test that needs `program` cannot run; `None` when it can.
+pub fn missing(program: &str) -> Option<String> {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|paths| std::env::split_paths(&paths).any(|dir| dir.join(program).is_file()));
+    (!found).then(|| format!("{program} is not installed"))
+}
+
+/// The Python whose packages `.ci/run` installed: `target/peers/venv`, else `python3`.
+pub fn python() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.ancestors()
+        .map(|dir| dir.join("peers/venv/bin/python"))
+        .find(|python| python.is_file())
+        .unwrap_or_else(|| PathBuf::from("python3"))
+}
+
+/// Why a test that imports the Python module cannot run; `None` when it can.
+pub fn missing_module(module: &str) -> Option<String> {
+    static FOUND: OnceLock<std::sync::Mutex<std::collections::HashMap<String, bool>>> = OnceLock::new();
+    let mut found = FOUND.get_or_init(Default::default).lock().expect("not poisoned");
+    let has = *found.entry(module.to_owned()).or_insert_with(|| {
+        Command::new(python())
+            .args(["-c", &format!("import {module}")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    });
+    (!has).then(|| format!("the Python package of `{module}` is not installed"))
+}

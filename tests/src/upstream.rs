@@ -1,0 +1,81 @@
+//! Upstreams that tell what they received: plain HTTP/1.1 that echoes the request, and gRPC over h2c.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A thread that answers until the test process ends.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    /// Where it listens.
+    pub address: SocketAddr,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Upstream {
+    /// Answers every request with 200 and, as the body, the request head it received and its body.
+    pub fn echo() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+        let upstream = Self { address: listener.local_addr().expect("bound"), calls: Arc::default() };
+        let calls = Arc::clone(&upstream.calls);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let calls = Arc::clone(&calls);
+                std::thread::spawn(move || drop(serve(stream, &calls)));
+            }
+        });
+        upstream
+    }
+
+    /// Requests that arrived.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(stream: TcpStream, calls: &AtomicUsize) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream.try_clone()?);
+    let mut writer = stream;
+    loop {
+        let mut head = String::new();
+        let mut length = 0usize;
+        let mut chunked = false;
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            if line == "\r\n" {
+                break;
+            }
+            let lower = line.to_ascii_lowercase();
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap_or(0);
+            }
+            chunked |= lower.starts_with("transfer-encoding:");
+            head.push_str(&line);
+        }
+        calls.fetch_add(1, Ordering::SeqCst);
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body)?;
+        while chunked {
+            let mut size = String::new();
+            reader.read_line(&mut size)?;
+            let size = usize::from_str_radix(size.trim(), 16).unwrap_or(0);
+            let mut chunk = vec![0; size + 2];
+            reader.read_exact(&mut chunk)?;
+            chunk.truncate(size);
+            body.extend_from_slice(&chunk);
+            chunked = size > 0;
+        }
+        let answer = [head.as_bytes(), b"\n", body.as_slice()].concat();
+        write!(
+            writer,
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n",
+            answer.len()
+        )?;
+        writer.write_all(&answer)?;
+    }
+}
