@@ -21,6 +21,8 @@ mod rotate;
 mod row;
 pub mod service;
 mod template;
+#[cfg(test)]
+mod testing;
 
 pub use attest::{Evidence, JoinToken};
 pub use authority::{Applied, Authority, Requester};

@@ -20,7 +20,7 @@ pub enum PemError {
 }
 
 /// Certificates in order, each in its own block.
-pub fn write_certificates<'a>(chain: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> String {
+pub fn write_certificates<'a, 'd: 'a>(chain: impl IntoIterator<Item = &'a CertificateDer<'d>>) -> String {
     chain.into_iter().map(|der| block("CERTIFICATE", der).as_str().to_owned()).collect()
 }
 

@@ -29,7 +29,7 @@ pub struct Applied {
 
 /// A change that is ready to be committed.
 enum Change {
-    Put { record: EntryRecord, before: Option<Arc<EntryRecord>> },
+    Put { record: Box<EntryRecord>, before: Option<Arc<EntryRecord>> },
     Delete(Arc<EntryRecord>),
 }
 
@@ -42,7 +42,7 @@ impl Authority {
         let new = self.accepted(new)?;
         let _writing = self.writing.lock().await;
         self.check_unique(&new, None)?;
-        let record = EntryRecord::of(self.new_id(), new, 0, self.now(), false);
+        let record = Box::new(EntryRecord::of(self.new_id(), new, 0, self.now(), false));
         self.commit_one(Change::Put { record, before: None }).await
     }
 
@@ -60,7 +60,7 @@ impl Authority {
         let _writing = self.writing.lock().await;
         let before = self.at_revision(id, if_revision)?;
         self.check_unique(&new, Some(id))?;
-        let record = EntryRecord::of(id.to_owned(), new, 0, before.created_at, false);
+        let record = Box::new(EntryRecord::of(id.to_owned(), new, 0, before.created_at, false));
         self.commit_one(Change::Put { record, before: Some(before) }).await
     }
 
@@ -106,12 +106,13 @@ impl Authority {
                 }
                 Some(before) => {
                     applied.updated += 1;
-                    let record = EntryRecord::of(before.id.clone(), new, 0, before.created_at, true);
+                    let record =
+                        Box::new(EntryRecord::of(before.id.clone(), new, 0, before.created_at, true));
                     changes.push(Change::Put { record, before: Some(before) });
                 }
                 None => {
                     applied.created += 1;
-                    let record = EntryRecord::of(self.new_id(), new, 0, self.now(), true);
+                    let record = Box::new(EntryRecord::of(self.new_id(), new, 0, self.now(), true));
                     changes.push(Change::Put { record, before: None });
                 }
             }
@@ -211,7 +212,7 @@ impl Authority {
         let mut entries = self.entries.write();
         match change {
             Change::Put { record, before } => {
-                let entry = Arc::new(EntryRecord { revision, ..record });
+                let entry = Arc::new(EntryRecord { revision, ..*record });
                 entries.insert(Arc::clone(&entry));
                 let event = match before {
                     Some(_) => IdentityEvent::EntryUpdated(Arc::clone(&entry)),

@@ -1,1 +1,6 @@
-//! Tests.
+//! What the authority promises, on a memory disk and a memory store.
+
+mod first_start;
+mod issuance;
+mod registration;
+mod rotation;
