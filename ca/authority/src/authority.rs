@@ -149,6 +149,21 @@ impl Authority {
         entry_id: &str,
         csr_der: &[u8],
     ) -> Result<Issued, AuthorityError> {
+        let asked = match &requester {
+            Requester::Agent(id) => id.clone(),
+            Requester::Local => self.local_agent.clone(),
+        };
+        match self.entitled(requester, entry_id) {
+            Ok(subject) => self.issue(subject, csr_der, Transaction::new()).await,
+            Err(fault) => {
+                self.tell_refusal(asked, None, &fault);
+                Err(fault)
+            }
+        }
+    }
+
+    /// What the requester may have signed under that entry (IS-03).
+    fn entitled(&self, requester: Requester, entry_id: &str) -> Result<Subject, AuthorityError> {
         let (agent, attested_by) = self.known_agent(requester)?;
         let entry = self.entry(entry_id).ok_or_else(|| AuthorityError::UnknownEntry(entry_id.to_owned()))?;
         if !entry.belongs_to(&agent) {
@@ -157,7 +172,7 @@ impl Authority {
         if entry.expires_at.is_some_and(|end| self.now() >= end) {
             return Err(AuthorityError::EntryExpired(entry_id.to_owned()));
         }
-        let subject = Subject {
+        Ok(Subject {
             requester: agent,
             attested_by,
             spiffe_id: entry.spiffe_id.clone(),
@@ -165,8 +180,7 @@ impl Authority {
             ttl: entry.x509_ttl,
             kind: IssueKind::Workload,
             entry: Some(entry),
-        };
-        self.issue(subject, csr_der, Transaction::new()).await
+        })
     }
 
     /// Signs for a role of this process: its agent, its gateway. No entry, but gate, post-check and record.
@@ -240,7 +254,7 @@ impl Authority {
                 Ok(issued)
             }
             Err(fault) => {
-                self.tell_refusal(requester, spiffe_id, &fault);
+                self.tell_refusal(requester, Some(spiffe_id), &fault);
                 Err(fault)
             }
         }
@@ -264,16 +278,16 @@ impl Authority {
         Ok(journaled.release(Arc::clone(&current.bundle)))
     }
 
-    fn tell_refusal(&self, requester: SpiffeId, spiffe_id: SpiffeId, fault: &AuthorityError) {
+    fn tell_refusal(&self, requester: SpiffeId, spiffe_id: Option<SpiffeId>, fault: &AuthorityError) {
         if matches!(fault, AuthorityError::Lint(_) | AuthorityError::Unverified(_)) {
-            let (code, detail) = ("post_check", format!("`{spiffe_id}`: {fault}"));
+            let (code, detail) = ("post_check", fault.to_string());
             self.ports.events.event(IdentityEvent::Alarm { code, detail });
         }
         let decision_id = match fault {
             AuthorityError::GateRefused { decision_id } => Some(decision_id.clone()),
             _ => None,
         };
-        let (spiffe_id, reason) = (Some(spiffe_id), fault.to_string());
+        let reason = fault.to_string();
         self.ports.events.event(IdentityEvent::IssuanceRefused { requester, spiffe_id, reason, decision_id });
     }
 

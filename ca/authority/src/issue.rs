@@ -63,6 +63,7 @@ pub(crate) struct Requested {
 struct Validity {
     not_before: UnixTime,
     not_after: UnixTime,
+    ttl: Duration,
     clamped: bool,
 }
 
@@ -91,7 +92,7 @@ impl Requested {
             spiffe_id,
             entry: entry.as_deref(),
             kind: *kind,
-            ttl: self.validity.ttl(),
+            ttl: self.validity.ttl,
             selectors,
             dns_names,
             attested_by,
@@ -122,11 +123,8 @@ impl Validity {
         if not_after <= now {
             return Err(AuthorityError::NoLifetime);
         }
-        Ok(Self { not_before, not_after, clamped: not_after < now + wished })
-    }
-
-    fn ttl(&self) -> Duration {
-        self.not_after.saturating_since(self.not_before)
+        let ttl = not_after.saturating_since(now);
+        Ok(Self { not_before, not_after, ttl, clamped: ttl < wished })
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use base_ports::ManualClock;
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, ClientConnection, Error, HandshakeKind, NamedGroup, ServerConnection};
+use rustls::{
+    AlertDescription, ClientConfig, ClientConnection, Error, HandshakeKind, NamedGroup, ServerConnection,
+};
 
 use super::*;
 use crate::testing::{self, BadLeaf, TestCa};
@@ -112,6 +114,54 @@ fn tl_02_resumption_is_never_offered_and_never_happens() {
         assert_ne!(pair.client.handshake_kind(), Some(HandshakeKind::Resumed));
         assert_eq!(pair.client.tls13_tickets_received(), 0);
     }
+}
+
+/// Counts the names of authorities that a server sends.
+#[derive(Debug)]
+struct CountNames(std::sync::atomic::AtomicUsize);
+
+impl rustls::client::ResolvesClientCert for CountNames {
+    fn resolve(
+        &self,
+        names: &[&[u8]],
+        _: &[rustls::SignatureScheme],
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        self.0.store(names.len(), std::sync::atomic::Ordering::SeqCst);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn tls_02_the_certificate_request_lists_no_authorities() {
+    let ca = ca();
+    let orders = ca.trust(Some(ca.svid("/orders")));
+    let mut client = ClientConfig::clone(&client_config(&ca.trust(None), any(&ca), &[b"h2"]));
+    let counted = Arc::new(CountNames(usize::MAX.into()));
+    client.client_auth_cert_resolver = Arc::<CountNames>::clone(&counted);
+    let name = ServerName::try_from("a.test").unwrap();
+    let server = server_config(&orders, ClientAuth::Optional, &[b"h2"]);
+    let mut pair = Pair {
+        client: ClientConnection::new(Arc::new(client), name).unwrap(),
+        server: ServerConnection::new(server).unwrap(),
+    };
+    pair.shake().unwrap();
+    assert_eq!(counted.0.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+#[test]
+fn tls_02_no_common_protocol_ends_the_handshake() {
+    let ca = ca();
+    let (web, orders) = (ca.trust(Some(ca.svid("/web"))), ca.trust(Some(ca.svid("/orders"))));
+    let name = ServerName::try_from("a.test").unwrap();
+    let mut pair = Pair {
+        client: ClientConnection::new(client_config(&web, any(&ca), &[b"h3"]), name).unwrap(),
+        server: ServerConnection::new(server_config(&orders, ClientAuth::Required, &[b"h2"])).unwrap(),
+    };
+    assert_eq!(pair.shake(), Err(Error::NoApplicationProtocol));
 }
 
 #[test]

@@ -151,7 +151,8 @@ async fn agent(authority: &Authority) -> SpiffeId {
 
 #[tokio::test]
 async fn is_03_an_agent_signs_for_its_own_entries_only() {
-    let authority = Bench::new().open().await;
+    let bench = Bench::new();
+    let authority = bench.open().await;
     let (a, b) = (agent(&authority).await, agent(&authority).await);
     let everybody = web(&authority).await;
     let of_b = NewEntry { parent_id: Some(b.clone()), ..entry("/b") };
@@ -172,6 +173,8 @@ async fn is_03_an_agent_signs_for_its_own_entries_only() {
     let workload = sign(Requester::Agent(id("/web")), &everybody.id).await;
     assert!(matches!(workload, Err(AuthorityError::NotAnAgent(_))));
     assert!(matches!(sign(Requester::Agent(a), "none").await, Err(AuthorityError::UnknownEntry(_))));
+    let told = |event: &IdentityEvent| matches!(event, IdentityEvent::IssuanceRefused { .. });
+    assert_eq!(bench.events.count(told), 5);
 }
 
 #[tokio::test]
