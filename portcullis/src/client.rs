@@ -49,14 +49,14 @@ impl Client {
         self.call(Method::POST, path, Some(body)).await
     }
 
-    /// Deletes `path`, whatever its revision.
-    pub(crate) async fn delete(&self, path: &str) -> Result<Value, Fault> {
-        self.call(Method::DELETE, path, None).await
+    /// Deletes `path` as it was at `revision`.
+    pub(crate) async fn delete(&self, path: &str, revision: &str) -> Result<Value, Fault> {
+        self.call_if(Method::DELETE, path, None, Some(revision)).await
     }
 
     /// Reads a stream of server-sent events; `each` gets the data of one and says whether to go on.
     pub(crate) async fn events(&self, path: &str, mut each: impl FnMut(&str) -> bool) -> Result<(), Fault> {
-        let (mut body, _connection) = self.send(Method::GET, path, None).await?;
+        let (mut body, _connection) = self.send(Method::GET, path, None, None).await?;
         let mut buffer = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| self.unavailable(&error))?;
@@ -76,8 +76,12 @@ impl Client {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Fault> {
+        self.call_if(method, path, body, None).await
+    }
+
+    async fn call_if(&self, method: Method, path: &str, body: Option<&Value>, revision: Option<&str>) -> Result<Value, Fault> {
         let whole = async {
-            let (answer, _connection) = self.send(method, path, body).await?;
+            let (answer, _connection) = self.send(method, path, body, revision).await?;
             let bytes = answer.collect().await.map_err(|error| self.unavailable(&error))?.to_bytes();
             Ok(serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())))
         };
@@ -91,7 +95,7 @@ impl Client {
     }
 
     /// The body of a good answer, and the task that must live as long as somebody reads it.
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<(Incoming, Tasks), Fault> {
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>, revision: Option<&str>) -> Result<(Incoming, Tasks), Fault> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unavailable(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -106,6 +110,9 @@ impl Client {
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, "localhost");
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(revision) = revision {
+            request = request.header(header::IF_MATCH, format!("\"{revision}\""));
         }
         let request = request.body(Full::new(bytes)).map_err(|error| self.unavailable(&error))?;
         let answer = sender.send_request(request).await.map_err(|error| self.unavailable(&error))?;

@@ -16,6 +16,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
+/// Demos take the usual ports when they are free, so two must not look for them at the same moment.
+static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 fn left_in(dir: &std::path::Path) -> Result<Vec<String>> {
     Ok(std::fs::read_dir(dir)?
         .flatten()
@@ -32,6 +35,7 @@ fn processes_of(dir: &std::path::Path) -> usize {
 }
 
 fn once() -> Result {
+    let _alone = ONE_AT_A_TIME.lock();
     let dir = tempfile::tempdir()?;
     let started = Instant::now();
     let output = Command::new(binary::portcullis())
@@ -83,6 +87,7 @@ fn once() -> Result {
 }
 
 fn killed() -> Result {
+    let _alone = ONE_AT_A_TIME.lock();
     let dir = tempfile::tempdir()?;
     let mut demo = Command::new(binary::portcullis())
         .args(["demo", "-o", "ndjson", "--dir"])

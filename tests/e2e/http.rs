@@ -205,7 +205,7 @@ fn resumption() -> Result {
     let tls = gateway.identity()?;
     let output = Command::new("sh")
         .args(["-c", &format!(
-            "printf 'GET / HTTP/1.1\\r\\nhost: localhost\\r\\nconnection: close\\r\\n\\r\\n' | timeout 5 openssl s_client -connect {} -cert {t}/svid.pem -key {t}/svid.key -CAfile {t}/bundle.pem -ign_eof 2>&1",
+            "printf 'GET / HTTP/1.1\\r\\nhost: localhost\\r\\nconnection: close\\r\\n\\r\\n' | timeout 5 openssl s_client -connect {} -cert {t}/svid.pem -cert_chain {t}/svid.pem -key {t}/svid.key -CAfile {t}/bundle.pem -ign_eof 2>&1",
             gateway.address, t = tls.display()
         )])
         .stdin(Stdio::null())

@@ -116,7 +116,8 @@ pub(crate) fn entry(command: EntryCommand, global: &Global) -> Exit {
             }
             global.ask(|client| async move {
                 let entry = client.get(&format!("/v1/entries/{id}")).await?;
-                client.delete(&format!("/v1/entries/{id}")).await?;
+                let revision = entry.get("revision").and_then(Value::as_str).unwrap_or_default();
+                client.delete(&format!("/v1/entries/{id}"), revision).await?;
                 let text = format!("deleted entry {id}\nundo: {}", undo(&entry));
                 Ok((Answer::object("Deleted", json!({ "id": id, "entry": entry }), text), Exit::Done))
             })
