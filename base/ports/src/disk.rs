@@ -7,12 +7,12 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use memory::MemoryDisk;
+pub use memory::{MemoryDisk, Survive};
 pub use system::SystemDisk;
 
 /// Where a component keeps files. Directories are made 0700, files 0600 unless said otherwise.
 pub trait Disk: Send + Sync + fmt::Debug + 'static {
-    /// Makes the directory and its parents; new ones get mode 0700.
+    /// Makes the directory and its parents; new ones get mode 0700 and are durable when this returns.
     ///
     /// # Errors
     /// What the operating system says.
@@ -24,7 +24,8 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// What the operating system says.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
-    /// Opens for appending; made with mode 0600 when absent.
+    /// Opens for appending; made with mode 0600 when absent. A link is not followed. A new name is durable only after
+    /// [`Disk::sync_dir`].
     ///
     /// # Errors
     /// What the operating system says.
@@ -33,7 +34,8 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Replaces the file as a whole: temporary file, fsync, rename, fsync of the directory.
     ///
     /// # Errors
-    /// What the operating system says; the old content is intact then.
+    /// What the operating system says. Readers see the old content or the new, never a part; after an error it may be
+    /// either of them.
     fn write_atomic(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()>;
 
     /// Moves a file or directory.

@@ -10,6 +10,6 @@ pub mod rng;
 pub mod task;
 
 pub use clock::{Clock, ManualClock, Mono, Now, SystemClock, UnixTime};
-pub use disk::{Disk, DiskFile, MemoryDisk, SystemDisk};
+pub use disk::{Disk, DiskFile, MemoryDisk, Survive, SystemDisk};
 pub use rng::{Rng, SeededRng, SystemRng};
 pub use task::{TaskHandle, Tasks};

@@ -1,4 +1,8 @@
-//! A simulated disk: files in memory, with the faults that real ones have.
+//! A simulated disk: files in memory, with the faults that real ones have (TM-05).
+//!
+//! Bytes and names are kept as a kernel keeps them: what the process sees, and what would be left if the power went now.
+
+mod content;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -8,23 +12,51 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::{Disk, DiskFile};
+use content::Content;
 
 /// Files in memory. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryDisk(Arc<Mutex<State>>);
 
+/// What is left, after the power went, of bytes and names that were not synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Survive {
+    /// Nothing of them.
+    Nothing,
+    /// All of them, as when only the process was killed.
+    Everything,
+    /// A choice of them, by this number: single names, and single sectors of 512 bytes with zeros for the others.
+    Sectors(u64),
+}
+
+type Inode = Arc<Mutex<Content>>;
+
 #[derive(Debug, Default)]
 struct State {
-    files: BTreeMap<PathBuf, Content>,
+    names: BTreeMap<PathBuf, Inode>,
+    durable: BTreeMap<PathBuf, Inode>,
     dirs: BTreeSet<PathBuf>,
     room: Option<u64>,
     fail_sync: bool,
+    fail_read: bool,
+    /// Changes since the beginning, and the one at which the process dies.
+    steps: u64,
+    last: Option<u64>,
 }
 
-#[derive(Debug, Default, Clone)]
-struct Content {
-    bytes: Vec<u8>,
-    synced: usize,
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+fn fault(code: i32) -> io::Error {
+    io::Error::from_raw_os_error(code)
+}
+
+fn missing(path: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("no file {}", path.display()))
+}
+
+fn size(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 impl MemoryDisk {
@@ -32,6 +64,22 @@ impl MemoryDisk {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A second disk with the same content and no faults.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        let state = self.0.lock();
+        let mut copies: BTreeMap<*const Mutex<Content>, Inode> = BTreeMap::new();
+        let mut twin = |inode: &Inode| {
+            let copy = copies
+                .entry(Arc::as_ptr(inode))
+                .or_insert_with(|| Arc::new(Mutex::new(inode.lock().clone())));
+            Arc::clone(copy)
+        };
+        let names = state.names.iter().map(|(path, inode)| (path.clone(), twin(inode))).collect();
+        let durable = state.durable.iter().map(|(path, inode)| (path.clone(), twin(inode))).collect();
+        Self(Arc::new(Mutex::new(State { names, durable, dirs: state.dirs.clone(), ..State::default() })))
     }
 
     /// Only `bytes` more can be written; a write that needs more is torn there and fails with ENOSPC.
@@ -49,93 +97,172 @@ impl MemoryDisk {
         self.0.lock().fail_sync = fail;
     }
 
-    /// The power goes: what was not synced is gone, except its first `kept` bytes.
-    pub fn lose_unsynced(&self, kept: usize) {
-        for content in self.0.lock().files.values_mut() {
-            let survive = content.synced.saturating_add(kept).min(content.bytes.len());
-            content.bytes.truncate(survive);
-            content.synced = survive;
+    /// From now on reads fail with EIO (or work again).
+    pub fn fail_read(&self, fail: bool) {
+        self.0.lock().fail_read = fail;
+    }
+
+    /// Changes made so far: writes, syncs, cuts, new names, removals.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.0.lock().steps
+    }
+
+    /// After that many more changes the process is dead: the next one happens in part, and everything fails from then on.
+    pub fn die_after(&self, changes: u64) {
+        let mut state = self.0.lock();
+        state.last = Some(state.steps.saturating_add(changes));
+    }
+
+    /// The power goes: of unsynced bytes and names only what `survive` says is left. Faults end.
+    pub fn lose_power(&self, survive: Survive) {
+        let mut state = self.0.lock();
+        let mut coin = content::Coin::new(survive);
+        let paths: BTreeSet<_> = state.names.keys().chain(state.durable.keys()).cloned().collect();
+        for path in paths {
+            let (seen, kept) = (state.names.get(&path).cloned(), state.durable.get(&path).cloned());
+            let same = match (&seen, &kept) {
+                (Some(seen), Some(kept)) => Arc::ptr_eq(seen, kept),
+                _ => false,
+            };
+            match if same || coin.keeps() { seen } else { kept } {
+                Some(inode) => state.names.insert(path, inode),
+                None => state.names.remove(&path),
+            };
         }
+        let left: BTreeMap<*const Mutex<Content>, &Inode> =
+            state.names.values().map(|inode| (Arc::as_ptr(inode), inode)).collect();
+        left.into_values().for_each(|inode| inode.lock().lose_power(&mut coin));
+        state.durable = state.names.clone();
+        (state.room, state.fail_sync, state.fail_read, state.last) = (None, false, false, None);
+    }
+
+    /// What was not synced is gone, except its first `kept` bytes. Names stay.
+    pub fn lose_unsynced(&self, kept: usize) {
+        self.0.lock().names.values().for_each(|inode| inode.lock().lose_unsynced(kept));
     }
 
     /// Flips one bit of a file.
     pub fn flip(&self, path: &Path, at: usize, bit: u8) {
-        if let Some(byte) = self.0.lock().files.get_mut(path).and_then(|content| content.bytes.get_mut(at)) {
-            *byte ^= 1 << (bit % 8);
+        if let Some(inode) = self.0.lock().names.get(path) {
+            inode.lock().flip(at, bit);
         }
     }
 
     /// Cuts a file.
     pub fn cut(&self, path: &Path, len: usize) {
-        if let Some(content) = self.0.lock().files.get_mut(path) {
-            content.bytes.truncate(len);
-            content.synced = content.synced.min(len);
+        if let Some(inode) = self.0.lock().names.get(path) {
+            let mut content = inode.lock();
+            content.truncate(len);
+            content.sync();
         }
     }
 }
 
-fn missing(path: &Path) -> io::Error {
-    io::Error::new(io::ErrorKind::NotFound, format!("no file {}", path.display()))
+/// What becomes of a change.
+#[derive(PartialEq, Eq)]
+enum Step {
+    Whole,
+    /// The process dies in it.
+    Part,
 }
 
 impl State {
-    fn append(&mut self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let fits = match self.room {
-            Some(room) => bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX)),
-            None => bytes.len(),
-        };
-        let (written, rest) = bytes.split_at_checked(fits).unwrap_or((bytes, &[]));
-        self.files.get_mut(path).ok_or_else(|| missing(path))?.bytes.extend_from_slice(written);
-        if let Some(room) = &mut self.room {
-            *room = room.saturating_sub(u64::try_from(written.len()).unwrap_or(u64::MAX));
+    fn step(&mut self) -> io::Result<Step> {
+        self.steps = self.steps.saturating_add(1);
+        match self.last {
+            Some(last) if self.steps > last.saturating_add(1) => Err(fault(EIO)),
+            Some(last) if self.steps > last => Ok(Step::Part),
+            _ => Ok(Step::Whole),
         }
-        if rest.is_empty() { Ok(()) } else { Err(io::Error::from_raw_os_error(28)) }
+    }
+
+    fn alive(&self) -> io::Result<()> {
+        let dead = self.last.is_some_and(|last| self.steps > last);
+        if dead { Err(fault(EIO)) } else { Ok(()) }
+    }
+
+    fn append(&mut self, inode: &Inode, bytes: &[u8]) -> io::Result<()> {
+        let step = self.step()?;
+        let wanted = if step == Step::Part { bytes.len() / 2 } else { bytes.len() };
+        let fits = self.room.map_or(wanted, |room| wanted.min(usize::try_from(room).unwrap_or(usize::MAX)));
+        let (written, _) = bytes.split_at_checked(fits).unwrap_or((bytes, &[]));
+        inode.lock().append(written);
+        if let Some(room) = &mut self.room {
+            *room = room.saturating_sub(size(fits));
+        }
+        match step {
+            Step::Part => Err(fault(EIO)),
+            Step::Whole if fits < bytes.len() => Err(fault(ENOSPC)),
+            Step::Whole => Ok(()),
+        }
+    }
+
+    fn sync_dir(&mut self, dir: &Path) {
+        self.durable.retain(|path, _| path.parent() != Some(dir));
+        let inside = self.names.iter().filter(|(path, _)| path.parent() == Some(dir));
+        self.durable.extend(inside.map(|(path, inode)| (path.clone(), Arc::clone(inode))));
     }
 }
 
 impl Disk for MemoryDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.0.lock().dirs.extend(path.ancestors().map(Path::to_owned));
+        let mut state = self.0.lock();
+        state.alive()?;
+        state.dirs.extend(path.ancestors().map(Path::to_owned));
         Ok(())
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.0.lock().files.get(path).map(|content| content.bytes.clone()).ok_or_else(|| missing(path))
+        let state = self.0.lock();
+        state.alive()?;
+        if state.fail_read {
+            return Err(fault(EIO));
+        }
+        state.names.get(path).map(|inode| inode.lock().bytes().to_vec()).ok_or_else(|| missing(path))
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.0.lock().files.entry(path.to_owned()).or_default();
-        Ok(Box::new(MemoryFile { disk: self.clone(), path: path.to_owned() }))
+        let mut state = self.0.lock();
+        state.alive()?;
+        let inode = Arc::clone(state.names.entry(path.to_owned()).or_default());
+        Ok(Box::new(MemoryFile { disk: self.clone(), inode }))
     }
 
     fn write_atomic(&self, path: &Path, bytes: &[u8], _mode: u32) -> io::Result<()> {
         let mut state = self.0.lock();
         if state.fail_sync {
-            return Err(io::Error::from_raw_os_error(5));
+            return Err(fault(EIO));
         }
-        let needed = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let step = state.step()?;
         match &mut state.room {
-            Some(room) if *room < needed => return Err(io::Error::from_raw_os_error(28)),
-            Some(room) => *room = room.saturating_sub(needed),
+            Some(room) if *room < size(bytes.len()) => return Err(fault(ENOSPC)),
+            Some(room) => *room = room.saturating_sub(size(bytes.len())),
             None => {}
         }
-        state.files.insert(path.to_owned(), Content { bytes: bytes.to_vec(), synced: bytes.len() });
+        let inode = Arc::new(Mutex::new(Content::synced(bytes)));
+        state.names.insert(path.to_owned(), Arc::clone(&inode));
+        if step == Step::Part {
+            return Err(fault(EIO));
+        }
+        state.durable.insert(path.to_owned(), inode);
         Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
-        if let Some(content) = state.files.remove(from) {
-            state.files.insert(to.to_owned(), content);
+        state.step()?;
+        if let Some(inode) = state.names.remove(from) {
+            state.names.insert(to.to_owned(), inode);
             return Ok(());
         }
-        let below: Vec<_> = state.files.keys().filter(|path| path.starts_with(from)).cloned().collect();
+        let below: Vec<_> = state.names.keys().filter(|path| path.starts_with(from)).cloned().collect();
         if below.is_empty() && !state.dirs.remove(from) {
             return Err(missing(from));
         }
         for path in below {
-            if let (Some(content), Ok(rest)) = (state.files.remove(&path), path.strip_prefix(from)) {
-                state.files.insert(to.join(rest), content);
+            if let (Some(inode), Ok(rest)) = (state.names.remove(&path), path.strip_prefix(from)) {
+                state.names.insert(to.join(rest), inode);
             }
         }
         state.dirs.insert(to.to_owned());
@@ -143,90 +270,76 @@ impl Disk for MemoryDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.0.lock().files.remove(path).map(drop).ok_or_else(|| missing(path))
+        let mut state = self.0.lock();
+        state.step()?;
+        state.names.remove(path).map(drop).ok_or_else(|| missing(path))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
         let state = self.0.lock();
-        if !state.dirs.contains(dir) && !state.files.keys().any(|path| path.starts_with(dir)) {
+        state.alive()?;
+        if !state.dirs.contains(dir) && !state.names.keys().any(|path| path.starts_with(dir)) {
             return Err(missing(dir));
         }
-        Ok(state.files.keys().filter(|path| path.parent() == Some(dir)).cloned().collect())
+        Ok(state.names.keys().filter(|path| path.parent() == Some(dir)).cloned().collect())
     }
 
-    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        if self.0.lock().fail_sync { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.0.lock();
+        if state.step()? == Step::Part || state.fail_sync {
+            return Err(fault(EIO));
+        }
+        state.sync_dir(dir);
+        Ok(())
     }
 
     fn len(&self, path: &Path) -> io::Result<u64> {
         let state = self.0.lock();
-        let content = state.files.get(path).ok_or_else(|| missing(path))?;
-        Ok(u64::try_from(content.bytes.len()).unwrap_or(u64::MAX))
+        state.alive()?;
+        let inode = state.names.get(path).ok_or_else(|| missing(path))?;
+        Ok(size(inode.lock().bytes().len()))
     }
 
     fn exists(&self, path: &Path) -> bool {
         let state = self.0.lock();
-        state.dirs.contains(path) || state.files.contains_key(path)
+        state.dirs.contains(path) || state.names.contains_key(path)
     }
 }
 
 #[derive(Debug)]
 struct MemoryFile {
     disk: MemoryDisk,
-    path: PathBuf,
+    inode: Inode,
 }
 
 impl DiskFile for MemoryFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.disk.0.lock().append(&self.path, bytes)
+        self.disk.0.lock().append(&self.inode, bytes)
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
         let mut state = self.disk.0.lock();
-        if state.fail_sync {
-            return Err(io::Error::from_raw_os_error(5));
+        if state.step()? == Step::Part || state.fail_sync {
+            return Err(fault(EIO));
         }
-        let content = state.files.get_mut(&self.path).ok_or_else(|| missing(&self.path))?;
-        content.synced = content.bytes.len();
+        self.inode.lock().sync();
         Ok(())
     }
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {
-        self.disk.cut(&self.path, usize::try_from(len).unwrap_or(usize::MAX));
+        let mut state = self.disk.0.lock();
+        if state.step()? == Step::Part {
+            return Err(fault(EIO));
+        }
+        self.inode.lock().truncate(usize::try_from(len).unwrap_or(usize::MAX));
         Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.disk.len(&self.path)
+        self.disk.0.lock().alive()?;
+        Ok(size(self.inode.lock().bytes().len()))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_disk_tears_the_write() {
-        let disk = MemoryDisk::new();
-        let mut file = disk.open_append(Path::new("/a")).unwrap();
-        disk.limit_room(3);
-        assert_eq!(file.append(b"hello").unwrap_err().raw_os_error(), Some(28));
-        assert_eq!(disk.read(Path::new("/a")).unwrap(), b"hel");
-        disk.free_room();
-        file.append(b"p").unwrap();
-        assert_eq!(file.len().unwrap(), 4);
-    }
-
-    #[test]
-    fn power_loss_takes_what_was_not_synced() {
-        let disk = MemoryDisk::new();
-        let mut file = disk.open_append(Path::new("/a")).unwrap();
-        file.append(b"kept").unwrap();
-        file.sync_data().unwrap();
-        file.append(b"lost").unwrap();
-        disk.lose_unsynced(1);
-        assert_eq!(disk.read(Path::new("/a")).unwrap(), b"keptl");
-        disk.fail_sync(true);
-        assert!(file.sync_data().is_err());
-    }
-}
+mod tests;

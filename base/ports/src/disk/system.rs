@@ -4,6 +4,9 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::OFlags;
 
 use super::{Disk, DiskFile};
 
@@ -11,9 +14,20 @@ use super::{Disk, DiskFile};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemDisk;
 
+/// Tells temporary files of one process apart, also when two threads write the same path.
+static TEMPORARY: AtomicU64 = AtomicU64::new(0);
+
 impl Disk for SystemDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path)
+        match DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => self.sync_dir(parent(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.parent().is_some() => {
+                self.create_dir_all(parent(path))?;
+                self.create_dir_all(path)
+            }
+            Err(_) if path.is_dir() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -21,15 +35,18 @@ impl Disk for SystemDisk {
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        Ok(Box::new(SystemFile(file)))
+        let mut options = OpenOptions::new();
+        let options = options.append(true).create(true).mode(0o600);
+        Ok(Box::new(SystemFile(options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)?)))
     }
 
     fn write_atomic(&self, path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        let Some(name) = path.file_name() else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "path has no file name"));
         };
-        let temporary = dir.join(format!(".{}.{}.new", name.to_string_lossy(), std::process::id()));
+        let dir = parent(path);
+        let (process, number) = (std::process::id(), TEMPORARY.fetch_add(1, Ordering::Relaxed));
+        let temporary = dir.join(format!(".{}.{process}.{number}.new", name.to_string_lossy()));
         match fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -71,6 +88,14 @@ impl Disk for SystemDisk {
     }
 }
 
+/// The directory that holds `path`; of a bare name the working directory.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    }
+}
+
 #[derive(Debug)]
 struct SystemFile(File);
 
@@ -89,5 +114,60 @@ impl DiskFile for SystemFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn new_directories_and_files_are_private() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("a/b");
+        SystemDisk.create_dir_all(&dir).unwrap();
+        SystemDisk.create_dir_all(&dir).unwrap();
+        SystemDisk.open_append(&dir.join("log")).unwrap().append(b"x").unwrap();
+        SystemDisk.write_atomic(&dir.join("key"), b"old", 0o600).unwrap();
+        SystemDisk.write_atomic(&dir.join("key"), b"new", 0o600).unwrap();
+        assert_eq!((mode(&root.path().join("a")), mode(&dir)), (0o700, 0o700));
+        assert_eq!((mode(&dir.join("log")), mode(&dir.join("key"))), (0o600, 0o600));
+        assert_eq!(SystemDisk.read(&dir.join("key")).unwrap(), b"new");
+        assert_eq!(SystemDisk.list(&dir).unwrap().len(), 2, "no temporary file is left");
+        assert!(SystemDisk.create_dir_all(&dir.join("log")).is_err(), "a file is no directory");
+    }
+
+    #[test]
+    fn fs5_a_link_is_not_appended_through() {
+        let root = tempfile::tempdir().unwrap();
+        let (target, link) = (root.path().join("target"), root.path().join("link"));
+        fs::write(&target, "kept").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        assert!(SystemDisk.open_append(&link).is_err());
+        SystemDisk.write_atomic(&link, b"new", 0o600).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"kept", "the link was replaced, not followed");
+    }
+
+    #[test]
+    fn two_threads_that_replace_one_file_leave_one_whole_content() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("file");
+        std::thread::scope(|scope| {
+            for byte in [b'a', b'b'] {
+                let path = &path;
+                scope.spawn(move || {
+                    for _ in 0..20 {
+                        SystemDisk.write_atomic(path, &[byte; 4_096], 0o600).unwrap();
+                    }
+                });
+            }
+        });
+        let bytes = fs::read(&path).unwrap();
+        assert!(bytes.len() == 4_096 && bytes.iter().all(|byte| *byte == bytes[0]));
     }
 }
