@@ -150,6 +150,9 @@ pub(crate) struct Keeper {
     pub(crate) state_path: PathBuf,
     pub(crate) state: State,
     pub(crate) boot: [u8; 8],
+    /// First index of this boot.
+    pub(crate) begins_at: u64,
+    pub(crate) is_settled: bool,
     pub(crate) shelf: Arc<Shelf>,
     pub(crate) keep: Keep,
     pub(crate) commit_interval: Duration,
@@ -222,11 +225,11 @@ impl Keeper {
                 let done = self.files.len().saturating_sub(1);
                 self.files.drain(..done);
             }
+            if is_settled {
+                self.settle();
+            }
             for closed in tray.closed {
                 self.close(closed);
-            }
-            if is_settled {
-                self.state.boots.retain(|boot, _| *boot == self.boot);
             }
             if has_closed || is_settled {
                 self.save();
@@ -296,9 +299,18 @@ impl Keeper {
         self.desk.must_rotate.store(true, Ordering::Relaxed);
     }
 
+    /// Earlier boots are on record and synced: their files need not be read again.
+    fn settle(&mut self) {
+        self.state.boots.retain(|boot, _| *boot == self.boot);
+        self.state.through = self.state.through.max(self.begins_at);
+        self.is_settled = true;
+    }
+
     fn close(&mut self, closed: Closed) {
         let file = closed.file;
-        self.state.through = file.end();
+        if self.is_settled {
+            self.state.through = file.end();
+        }
         self.state.files.insert(file.first, (file.count, file.span));
         let lanes = self.state.boots.entry(self.boot).or_default();
         for (lane, stored) in closed.stored {

@@ -99,6 +99,11 @@ impl Shared {
         loss
     }
 
+    /// Whether something was lost that is not on record yet.
+    pub(crate) fn is_losing(&self) -> bool {
+        self.is_losing.load(Ordering::Relaxed)
+    }
+
     fn give_back(&self, loss: Option<Box<Loss>>) {
         if loss.is_some() {
             *self.loss.lock() = loss;

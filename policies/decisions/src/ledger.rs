@@ -36,6 +36,9 @@ use crate::{
 /// Lane of everything that is no worker: admin calls, issuance, activations.
 pub(crate) const CONTROL_LANE: u16 = u16::MAX - 1;
 
+/// Control records that may wait to be written.
+const CONTROL_RING: usize = 1_024;
+
 /// First number for lanes whose wished number is taken.
 const SPARE_LANES: u16 = 1 << 15;
 
@@ -155,6 +158,8 @@ impl Ledger {
             state_path: state_path.clone(),
             state,
             boot,
+            begins_at: next,
+            is_settled: false,
             shelf: Arc::clone(&shelf),
             keep: config.keep,
             writer: Arc::clone(&writer_desk),
@@ -188,7 +193,8 @@ impl Ledger {
         let waits = config.waits;
         let tag = stream_tag(&Stream { lane: CONTROL_LANE, ..stream });
         let shared = Shared::new(CONTROL_LANE, tag, RESERVATION);
-        let (control, reader) = lane::lane(&shared, config.ring, waits, &writer_desk.bell, &keeper_desk.bell);
+        let (control, reader) =
+            lane::lane(&shared, CONTROL_RING, waits, &writer_desk.bell, &keeper_desk.bell);
         writer_desk.register(reader);
         let keeper = thread("ledger-keeper", move || keeper.run())?;
         let writer = thread("ledger-writer", move || writer.run())?;
@@ -393,3 +399,5 @@ fn thread(name: &str, mut work: impl FnMut() + Send + 'static) -> Result<JoinHan
 mod crash;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::assert_complete;

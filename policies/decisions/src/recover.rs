@@ -93,7 +93,7 @@ pub(crate) fn recover(wal: &Path, state_path: &Path, disk_port: &dyn Disk) -> Re
         .map(|(boot, lanes)| streams.crashed(*boot, lanes))
         .collect();
     state.files = files.iter().map(|file| (file.first, (file.count, file.span))).collect();
-    state.through = next;
+    // `through` stays: until the crash is declared, the next start must read the same files again.
     Ok(Recovered { files, next, state, crashed })
 }
 
@@ -225,3 +225,6 @@ impl Streams {
         crashed
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -201,6 +201,14 @@ impl<'a> Listing<'a> {
         }
     }
 
+    /// The worst rank any row of the file can have.
+    fn worst_rank(&self, file: &WalFile) -> Place {
+        match self.query.order {
+            Order::Newest => self.rank((file.span.from, 0)),
+            Order::Oldest => self.rank((file.span.to, u64::MAX)),
+        }
+    }
+
     /// Reads files, those with the best rows first, until no other can hold a better row than the page has. Returns
     /// the rank from which on nothing is certain, when the budget ran out.
     fn run(
@@ -213,6 +221,7 @@ impl<'a> Listing<'a> {
         let after = self.query.after.map(|place| self.rank(place));
         let mut files = shelf.files();
         files.retain(|file| file.count > 0 && file.span.touches(wanted));
+        files.retain(|file| after.is_none_or(|after| self.worst_rank(file) < after));
         files.sort_by_key(|file| Reverse(self.best_rank(file)));
         let start = clock.now().mono;
         for (at, file) in files.iter().enumerate() {
@@ -220,7 +229,7 @@ impl<'a> Listing<'a> {
             if self.worst().is_some_and(|worst| worst > best) {
                 return Ok(None);
             }
-            let has_progress = after.is_none_or(|after| best < after);
+            let has_progress = after.is_none_or(|after| above(best) < after);
             if at > 0 && has_progress && clock.now().mono.saturating_since(start) > BUDGET {
                 return Ok(Some(best));
             }

@@ -140,3 +140,6 @@ fn lacking(ledger: &Ledger, file: &WalFile) -> Result<Bytes, LedgerError> {
     let inner = ledger.inner();
     read(file, &inner.shelf, inner.disk.as_ref()).map(|bytes| bytes.unwrap_or_default().into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use base_ports::{Clock, Disk, DiskFile, ManualClock, MemoryDisk, SeededRng, SystemClock, UnixTime};
+use base_ports::{Clock, Disk, DiskFile, ManualClock, MemoryDisk, SystemClock, SystemRng, UnixTime};
 use parking_lot::{Condvar, Mutex};
 use policies_engine::{
     Action, Audit, ConnectionFacts, Credential, CredentialKind, Decision, DecisionRecord, Effect, Numbers,
@@ -36,8 +36,7 @@ pub(crate) fn open_with(
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
 ) -> Result<Ledger, LedgerError> {
-    let seed = clock.now().mono.as_nanos() ^ u64::from(std::process::id());
-    Ledger::open(config, disk, clock, &SeededRng::new(seed))
+    Ledger::open(config, disk, clock, &SystemRng)
 }
 
 pub(crate) fn clock() -> Arc<ManualClock> {

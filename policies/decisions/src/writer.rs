@@ -4,26 +4,22 @@
 //! heartbeats and stream records stand. What it cannot write becomes an exact gap and is written as such later.
 
 mod batch;
+mod desk;
 
 use std::{
     collections::BTreeMap,
     io,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use base_ports::{Clock, Disk, DiskFile, Mono, Now};
 use bytes::Bytes;
-use parking_lot::Mutex;
-use policies_engine::{AuditUnavailable, Record};
+use policies_engine::AuditUnavailable;
 use tokio::sync::broadcast;
 
 use crate::{
-    bell::Bell,
     frame::MAGIC,
     keeper::{Closed, KeeperDesk},
     lane::{LaneReader, Shared},
@@ -33,6 +29,8 @@ use crate::{
     shelf::{Shelf, WalFile},
 };
 use batch::Batch;
+use desk::Own;
+pub(crate) use desk::WriterDesk;
 
 /// Lane of gaps, heartbeats and stream records.
 pub(crate) const OWN_LANE: u16 = u16::MAX;
@@ -56,71 +54,6 @@ const LAST_ROUNDS: u32 = 64;
 
 /// Records taken from one lane per drain, so that no lane starves another.
 const SHARE: usize = 1_024;
-
-/// What others leave for the writer, and what it tells about itself.
-#[derive(Debug)]
-pub(crate) struct WriterDesk {
-    pub(crate) bell: Arc<Bell>,
-    tray: Mutex<Tray>,
-    has_mail: AtomicBool,
-    pub(crate) counts: Counts,
-}
-
-#[derive(Debug, Default)]
-struct Tray {
-    lanes: Vec<LaneReader>,
-    own: Vec<Own>,
-    stop: bool,
-}
-
-/// A record of the ledger's own lane that waits to be written.
-#[derive(Debug, Clone)]
-pub(crate) enum Own {
-    Body(Body),
-    Record(Box<Record>),
-}
-
-/// Counters that only grow.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) records: AtomicU64,
-    pub(crate) writes: AtomicU64,
-    pub(crate) bytes: AtomicU64,
-    pub(crate) write_failures: AtomicU64,
-    pub(crate) lost: AtomicU64,
-}
-
-impl WriterDesk {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self {
-            bell: Arc::default(),
-            tray: Mutex::default(),
-            has_mail: AtomicBool::new(false),
-            counts: Counts::default(),
-        })
-    }
-
-    /// A lane to be drained from now on.
-    pub(crate) fn register(&self, lane: LaneReader) {
-        self.leave(|tray| tray.lanes.push(lane));
-    }
-
-    /// A record of the ledger itself.
-    pub(crate) fn own(&self, record: Record) {
-        self.leave(|tray| tray.own.push(Own::Record(Box::new(record))));
-    }
-
-    /// Drain everything, close the streams and end.
-    pub(crate) fn stop(&self) {
-        self.leave(|tray| tray.stop = true);
-    }
-
-    fn leave(&self, change: impl FnOnce(&mut Tray)) {
-        change(&mut self.tray.lock());
-        self.has_mail.store(true, Ordering::Release);
-        self.bell.ring();
-    }
-}
 
 /// What tails receive.
 #[derive(Debug, Clone)]
@@ -152,6 +85,8 @@ pub(crate) struct Writer {
     gaps: Gaps,
     batch: Batch,
     file: Option<(WalFile, Box<dyn DiskFile>)>,
+    /// An append failed, so bytes of it may stand behind the last good frame.
+    is_torn: bool,
     next_index: u64,
     heartbeat: Mono,
     pause: Option<Duration>,
@@ -195,6 +130,7 @@ impl Writer {
             gaps: Gaps::default(),
             batch: Batch::default(),
             file: None,
+            is_torn: false,
             next_index: setup.next_index,
             heartbeat,
             pause: None,
@@ -218,12 +154,14 @@ impl Writer {
         self.abandon(GapCause::Refused, "the writer failed");
         let (mut idle, mut last_rounds) = (0, 0);
         loop {
-            let stop = self.take_mail();
+            self.desk.counts.turns.fetch_add(1, Ordering::Relaxed);
+            let stop = self.desk.collect(&mut self.lanes, &mut self.own);
             last_rounds += u32::from(stop);
             match self.drain() {
                 Ok(taken) if stop && (taken == 0 || last_rounds > LAST_ROUNDS) => return self.close(),
                 Ok(0) => {
                     idle += 1;
+                    self.drop_ended_lanes();
                     if idle < RESTLESS {
                         self.desk.bell.nap(NAP);
                     } else {
@@ -248,18 +186,10 @@ impl Writer {
         }
     }
 
-    fn take_mail(&mut self) -> bool {
-        if !self.desk.has_mail.swap(false, Ordering::Acquire) {
-            return false;
-        }
-        let mut tray = self.desk.tray.lock();
-        self.lanes.append(&mut tray.lanes);
-        self.own.append(&mut tray.own);
-        if tray.stop {
-            // Seen again in the next round, until all is drained.
-            self.desk.has_mail.store(true, Ordering::Relaxed);
-        }
-        tray.stop
+    /// Forgets lanes whose worker is gone and whose records are written.
+    fn drop_ended_lanes(&mut self) {
+        self.lanes
+            .retain(|lane| !lane.ring.is_abandoned() || !lane.ring.is_empty() || lane.shared.is_losing());
     }
 
     /// One drain: all lanes, one write. Returns how many records were taken.
@@ -369,10 +299,13 @@ impl Writer {
         }
         let Some((file, handle)) = &mut self.file else { return Err(io::Error::other("no file is open")) };
         // What a failed append left behind goes first; until that works nothing is appended.
-        if handle.len()? != file.len {
+        if self.is_torn {
             handle.truncate(file.len)?;
         }
-        handle.append(self.batch.bytes())
+        self.is_torn = true;
+        handle.append(self.batch.bytes())?;
+        self.is_torn = false;
+        Ok(())
     }
 
     /// Opens the file for the next record and hands the full one to the keeper.
@@ -387,6 +320,7 @@ impl Writer {
         let closed = self.file.take().map(|(file, _)| Closed { file, stored: self.settled() });
         self.keeper.rotated(closed, file.path.clone());
         self.file = Some((file, handle));
+        self.is_torn = false;
         Ok(())
     }
 

@@ -3,12 +3,13 @@
 //! Inner maps have text keys in the order of RFC 8949 4.2.1: shorter first, then by bytes. What may never be
 //! recorded (RE5) is refused here once more, whatever a schema declares.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+mod facts;
+
+use std::collections::BTreeMap;
 
 use policies_engine::{
-    ActivationRecord, AdministrationRecord, Audit, AuthorityRecord, ConnectionFacts, Credential, DecisionId,
-    DecisionRecord, Effect, Facts, Mode, PolicyError, Principal, ReadRecord, Record, RequestView, Versions,
-    Would,
+    ActivationRecord, AdministrationRecord, Audit, AuthorityRecord, Credential, DecisionId, DecisionRecord,
+    Effect, Mode, PolicyError, Principal, ReadRecord, Record, Versions, Would,
 };
 
 use super::{
@@ -19,10 +20,6 @@ use super::{
 };
 use crate::cbor::{IntMap, TextMap, Writer};
 use base_ports::Now;
-
-/// Headers that carry credentials: never recorded (RE5).
-const SECRET_HEADERS: [&str; 5] =
-    ["authorization", "cookie", "set-cookie", "proxy-authorization", "x-api-key"];
 
 /// Members that every record has.
 #[derive(Debug, Clone, Copy)]
@@ -134,7 +131,7 @@ fn decision_within(out: &mut Vec<u8>, head: Head<'_>, record: &DecisionRecord, l
             map.key("decide_ns").uint(u64::from(record.decide_ns));
         });
         if let Some(facts) = record.facts.as_deref() {
-            facts_members(map, facts, record.versions.as_deref(), caps);
+            facts::members(map, facts, record.versions.as_deref(), caps);
         }
         if let Some(trace) = &record.trace {
             map.key(key::TRACE).text_map(|map| {
@@ -306,101 +303,6 @@ fn versions_members(map: &mut TextMap<'_>, versions: &Versions) {
     map.key("snapshot").uint(versions.numbers.snapshot);
 }
 
-fn facts_members(map: &mut IntMap<'_>, facts: &dyn Facts, versions: Option<&Versions>, caps: &mut Caps) {
-    map.key(key::CONNECTION).text_map(|map| connection_members(map, facts.connection(), caps));
-    if let Some(request) = facts.request() {
-        map.key(key::REQUEST).text_map(|map| request_members(map, facts, request, versions, caps));
-    }
-    if let Some((service, method)) = facts.rpc() {
-        map.key(key::RPC).text_map(|map| {
-            map.key("method").text(caps.value("rpc.method", method));
-            map.key("service").text(caps.value("rpc.service", service));
-        });
-    }
-}
-
-fn connection_members(map: &mut TextMap<'_>, connection: &ConnectionFacts, caps: &mut Caps) {
-    if let Some(sni) = &connection.sni {
-        map.key("sni").text(caps.value("connection.sni", sni));
-    }
-    map.key("tls").uint(u64::from(connection.tls));
-    map.key("mtls").bool(connection.mtls);
-    map.key("listener").text(caps.value("connection.listener", &connection.listener));
-    map.key("protocol").text(connection.protocol.as_str());
-    match connection.source_ip {
-        IpAddr::V4(address) => map.key("source_ip").bytes(&address.octets()),
-        IpAddr::V6(address) => map.key("source_ip").bytes(&address.octets()),
-    }
-}
-
-fn request_members(
-    map: &mut TextMap<'_>,
-    facts: &dyn Facts,
-    request: RequestView<'_>,
-    versions: Option<&Versions>,
-    caps: &mut Caps,
-) {
-    let declared = versions.map(|versions| &*versions.declared);
-    let mut query: Vec<(String, Vec<String>)> = Vec::new();
-    let mut query_names: Vec<String> = Vec::new();
-    for (name, value) in request.query_pairs() {
-        if declared.is_some_and(|declared| declared.query.contains(name.as_str())) {
-            match query.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, values)) => values.push(value),
-                None => query.push((name.clone(), vec![value])),
-            }
-        }
-        query_names.push(name);
-    }
-    query_names.sort_unstable();
-    query_names.dedup();
-    let headers = declared.map(|declared| lines(facts, &declared.headers)).unwrap_or_default();
-    let params: Vec<(&str, &str)> = declared
-        .iter()
-        .flat_map(|declared| &declared.params)
-        .filter_map(|name| facts.param(name).map(|value| (&**name, value)))
-        .collect();
-
-    map.key("host").text(caps.value("request.host", request.host));
-    map.key("path").text(caps.path("request.path", request.path));
-    if !query.is_empty() {
-        map.key("query").text_map(|map| text_sets(map, "request.query", &mut query, caps));
-    }
-    if let Some(length) = request.length {
-        map.key("length").uint(length);
-    }
-    map.key("method").text(caps.value("request.method", request.method));
-    if !params.is_empty() {
-        map.key("params").text_map(|map| pairs(map, "request.params", params, caps));
-    }
-    if !headers.is_empty() {
-        let mut headers = headers;
-        map.key("headers").text_map(|map| text_sets(map, "request.headers", &mut headers, caps));
-    }
-    if let Some(media_type) = request.media_type {
-        map.key("media_type").text(caps.value("request.media_type", media_type));
-    }
-    if !query_names.is_empty() {
-        texts(&mut map.key("query_names"), "request.query_names", &query_names, caps);
-    }
-}
-
-/// The lines of every declared header that is present and no secret.
-fn lines<'a>(facts: &dyn Facts, names: impl IntoIterator<Item = &'a Arc<str>>) -> Vec<(String, Vec<String>)> {
-    let mut headers = Vec::new();
-    for name in names {
-        if SECRET_HEADERS.iter().any(|secret| name.eq_ignore_ascii_case(secret)) {
-            continue;
-        }
-        let mut values = Vec::new();
-        facts.header(name, &mut |line| values.push(line.to_owned()));
-        if !values.is_empty() {
-            headers.push((name.to_string(), values));
-        }
-    }
-    headers
-}
-
 fn gap_members(map: &mut TextMap<'_>, gap: &Gap) {
     if let Some(to) = gap.to {
         map.key("to").int(to.as_nanos());
@@ -466,28 +368,5 @@ fn errors(writer: &mut Writer<'_>, field: &str, errors: &[PolicyError], caps: &m
             map.key("class").text(error.class.as_str());
             map.key("policy").text(caps.value(field, &error.policy));
         });
-    }
-}
-
-/// Name and values of declared headers or query members.
-fn text_sets(map: &mut TextMap<'_>, field: &str, sets: &mut [(String, Vec<String>)], caps: &mut Caps) {
-    sets.sort_unstable_by(|(a, _), (b, _)| (a.len(), a).cmp(&(b.len(), b)));
-    let kept = caps.entries(field, sets.len());
-    for (name, values) in sets.iter().take(kept) {
-        if !caps.has_fit_name(field, name) {
-            continue;
-        }
-        texts(&mut map.key(name), &format!("{field}.{name}"), values, caps);
-    }
-}
-
-fn pairs(map: &mut TextMap<'_>, field: &str, mut pairs: Vec<(&str, &str)>, caps: &mut Caps) {
-    pairs.sort_unstable_by_key(|(name, _)| (name.len(), *name));
-    let kept = caps.entries(field, pairs.len());
-    for (name, value) in pairs.into_iter().take(kept) {
-        if !caps.has_fit_name(field, name) {
-            continue;
-        }
-        map.key(name).text(caps.value(&format!("{field}.{name}"), value));
     }
 }

@@ -133,7 +133,6 @@ fn requests() -> impl Strategy<Value = OwnedRequest> {
             params,
             media_type,
             length,
-            ..OwnedRequest::default()
         },
     )
 }

@@ -32,7 +32,7 @@ fn ledger(dir: &std::path::Path) -> Ledger {
 #[test]
 fn dl3_a_killed_process_loses_nothing_acknowledged_and_declares_the_rest() {
     let dir = tempfile::tempdir().unwrap();
-    let (mut acknowledged, mut given) = (BTreeSet::new(), BTreeSet::new());
+    let (mut acknowledged, mut given, mut loaded) = (BTreeSet::new(), BTreeSet::new(), 0);
     for round in 0..ROUNDS {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "ledger::crash::child", "--ignored", "--nocapture", "--test-threads=1"])
@@ -42,8 +42,11 @@ fn dl3_a_killed_process_loses_nothing_acknowledged_and_declares_the_rest() {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // Load runs from the first line on; some time later it ends.
-        while !lines.next().unwrap().unwrap().ends_with("go") {}
+        // Load runs from the first line on. Every third round does not wait for it: the kill falls into the opening.
+        if round % 3 != 2 {
+            while !lines.next().unwrap().unwrap().ends_with("go") {}
+            loaded += 1;
+        }
         let reader = std::thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<_>>());
         std::thread::sleep(Duration::from_micros(SystemRng.u64() % 60_000));
         child.kill().unwrap();
@@ -63,7 +66,7 @@ fn dl3_a_killed_process_loses_nothing_acknowledged_and_declares_the_rest() {
         let ledger = ledger(dir.path());
         let records = all(&ledger);
         assert_complete(&records);
-        assert_eq!(records.iter().filter(|record| record.kind == Kind::RECOVERY).count() as u32, round + 1);
+        assert!(records.iter().filter(|record| record.kind == Kind::RECOVERY).count() >= loaded);
         let stored: BTreeSet<_> = records.iter().map(|record| record.id).collect();
         let missing: Vec<_> = acknowledged.difference(&stored).collect();
         assert!(missing.is_empty(), "round {round}: acknowledged and lost: {missing:?}");

@@ -14,24 +14,17 @@ use crate::{
     },
 };
 
-fn gaps(records: &[StoredRecord]) -> Vec<&Gap> {
-    let gap = |record: &'_ StoredRecord| match &record.body {
-        Body::Gap(gap) => Some(gap.clone()),
+fn gaps<'a>(records: &'a [StoredRecord]) -> Vec<&'a Gap> {
+    let gap = |record: &'a StoredRecord| match &record.body {
+        Body::Gap(gap) => Some(gap),
         _ => None,
     };
-    records
-        .iter()
-        .filter(|record| gap(record).is_some())
-        .filter_map(|record| match &record.body {
-            Body::Gap(gap) => Some(gap),
-            _ => None,
-        })
-        .collect()
+    records.iter().filter_map(gap).collect()
 }
 
 /// SQ4 for every stream: stored numbers and gap ranges cover 1..last, and no number is both.
 #[track_caller]
-pub(super) fn assert_complete(records: &[StoredRecord]) {
+pub(crate) fn assert_complete(records: &[StoredRecord]) {
     let mut streams: BTreeMap<_, (Ranges, u64)> = BTreeMap::new();
     let mut add = |boot: [u8; 8], lane: u16, first: u64, last: u64| {
         let (ranges, end) = streams.entry((boot, lane)).or_default();
@@ -427,6 +420,26 @@ fn a_push_after_the_close_is_refused_not_hung() {
     ledger.close();
 }
 
+#[test]
+fn ls2_an_idle_writer_sleeps_and_one_best_effort_record_wakes_it() {
+    let ledger = open(&MemoryDisk::new()).unwrap();
+    let mut lane = ledger.lane(0);
+    let turns = || ledger.0.writer.counts.turns.load(Ordering::Relaxed);
+    let mut spent = Duration::ZERO;
+    for _ in 0..5 {
+        std::thread::sleep(Duration::from_millis(150));
+        let before = turns();
+        std::thread::sleep(Duration::from_millis(150));
+        assert!(turns() - before < 10, "{} turns while idle", turns() - before);
+        let (id, _) = lane.record(allow());
+        let start = SystemClock.now().mono;
+        eventually("written", || all(&ledger).iter().any(|record| record.id == id));
+        spent += SystemClock.now().mono.saturating_since(start);
+    }
+    // Asleep it would look again after a second each time.
+    assert!(spent < Duration::from_secs(2), "{spent:?}");
+}
+
 /// Not a test of speed: prints what a push costs here. `cargo test -p policies-decisions push_cost -- --nocapture`.
 #[test]
 fn push_cost_is_printed() {
@@ -448,14 +461,28 @@ fn push_cost_is_printed() {
         clone += middle.saturating_since(start);
         std::thread::sleep(Duration::from_millis(1));
     }
+    eventually("the backlog is written", || {
+        ledger.stats().records + ledger.stats().lost > u64::from(100 * RUN)
+    });
+    let mut required: Vec<_> = (0..200)
+        .map(|_| {
+            let start = SystemClock.now().mono;
+            // A disk too slow for the limit is not this test's concern.
+            outcome(lane.record(decision(Effect::Allow, Audit::Required, NOON)).1).unwrap_or_default();
+            SystemClock.now().mono.saturating_since(start)
+        })
+        .collect();
+    required.sort_unstable();
     ledger.close();
     let per = |spent: Duration| spent.as_nanos() / u128::from(100 * RUN);
     let ranges: Vec<_> = gaps(&all(&ledger)).iter().map(|gap| gap.range).collect();
     println!(
-        "{ranges:?} push {} ns, cloning the record {} ns, slot {} bytes, {lost} lost, {:?}",
+        "{ranges:?} push {} ns, cloning the record {} ns, slot {} bytes, {lost} lost, required p50 {:?} p99 {:?}, {:?}",
         per(push),
         per(clone),
         size_of::<lane::Slot>(),
+        required[99],
+        required[197],
         ledger.stats(),
     );
 }

@@ -1,0 +1,93 @@
+//! What others leave for the writer thread: lanes to drain, records of the ledger itself, the stop.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+use parking_lot::Mutex;
+use policies_engine::Record;
+
+use crate::{bell::Bell, lane::LaneReader, leaf::Body};
+
+/// What others leave for the writer, and what it tells about itself.
+#[derive(Debug)]
+pub(crate) struct WriterDesk {
+    pub(crate) bell: Arc<Bell>,
+    tray: Mutex<Tray>,
+    has_mail: AtomicBool,
+    pub(crate) counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Tray {
+    lanes: Vec<LaneReader>,
+    own: Vec<Own>,
+    stop: bool,
+}
+
+/// A record of the ledger's own lane that waits to be written.
+#[derive(Debug, Clone)]
+pub(crate) enum Own {
+    Body(Body),
+    Record(Box<Record>),
+}
+
+/// Counters that only grow.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) records: AtomicU64,
+    pub(crate) writes: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) write_failures: AtomicU64,
+    pub(crate) lost: AtomicU64,
+    /// Turns of the loop; an idle writer takes one a second.
+    pub(crate) turns: AtomicU64,
+}
+
+impl WriterDesk {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            bell: Arc::default(),
+            tray: Mutex::default(),
+            has_mail: AtomicBool::new(false),
+            counts: Counts::default(),
+        })
+    }
+
+    /// A lane to be drained from now on.
+    pub(crate) fn register(&self, lane: LaneReader) {
+        self.leave(|tray| tray.lanes.push(lane));
+    }
+
+    /// A record of the ledger itself.
+    pub(crate) fn own(&self, record: Record) {
+        self.leave(|tray| tray.own.push(Own::Record(Box::new(record))));
+    }
+
+    /// Drain everything, close the streams and end.
+    pub(crate) fn stop(&self) {
+        self.leave(|tray| tray.stop = true);
+    }
+
+    /// Takes what was left; `true` once it is time to stop.
+    pub(super) fn collect(&self, lanes: &mut Vec<LaneReader>, own: &mut Vec<Own>) -> bool {
+        if !self.has_mail.swap(false, Ordering::Acquire) {
+            return false;
+        }
+        let mut tray = self.tray.lock();
+        lanes.append(&mut tray.lanes);
+        own.append(&mut tray.own);
+        if tray.stop {
+            // Seen again in the next turn, until all is drained.
+            self.has_mail.store(true, Ordering::Relaxed);
+        }
+        tray.stop
+    }
+
+    fn leave(&self, change: impl FnOnce(&mut Tray)) {
+        change(&mut self.tray.lock());
+        self.has_mail.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+}
