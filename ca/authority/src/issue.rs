@@ -156,7 +156,7 @@ impl Permitted {
 #[derive(Debug)]
 pub(crate) struct Templated {
     permitted: Permitted,
-    params: rcgen::CertificateParams,
+    pub(crate) params: rcgen::CertificateParams,
     serial: Serial,
 }
 

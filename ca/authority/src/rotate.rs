@@ -133,4 +133,56 @@ mod tests {
         let prepared = [slot(KeyState::Prepared, 1, start)];
         assert_eq!(next(&prepared, start), Some(Step::Activate(KeyId::from_bytes([1; 20]))));
     }
+
+    /// Does to slots what the authority does for a step, without keys.
+    fn take(slots: &mut Vec<KeyInfo>, step: &Step, n: u8, now: UnixTime, pattern: &KeyInfo) {
+        match step {
+            Step::Prepare => slots.push(KeyInfo {
+                state: KeyState::Prepared,
+                key_id: KeyId::from_bytes([n; 20]),
+                not_before: now,
+                not_after: now + DAY * 7,
+                ..pattern.clone()
+            }),
+            Step::Activate(id) => {
+                for slot in
+                    slots.iter_mut().filter(|slot| slot.key_id == *id || slot.state == KeyState::Active)
+                {
+                    slot.state = if slot.key_id == *id { KeyState::Active } else { KeyState::Old };
+                }
+            }
+            Step::Retire(id) => slots.retain(|slot| slot.key_id != *id),
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+        /// However irregularly the sweep runs, after it exactly one CA is active with a sixth of its life ahead, and
+        /// a CA that is removed has no leaf left: leaves live at most a sixth of seven days.
+        #[test]
+        fn au_06_after_every_sweep_one_signing_ca_can_still_issue_full_lifetimes(
+            pauses in proptest::collection::vec(1_u32..400, 1..60),
+        ) {
+            let pattern = slot(KeyState::Active, 0, testing::now());
+            let (mut slots, mut now, mut n) = (Vec::new(), testing::now(), 0_u8);
+            for hours in pauses {
+                now = now + Duration::from_secs(3600) * hours;
+                let mut steps = 0;
+                while let Some(step) = next(&slots, now) {
+                    if let Step::Retire(id) = &step {
+                        let gone = slots.iter().find(|slot| slot.key_id == *id).unwrap();
+                        proptest::prop_assert!(gone.state == KeyState::Prepared || now > gone.not_after + DAY);
+                    }
+                    n = n.wrapping_add(1);
+                    take(&mut slots, &step, n, now, &pattern);
+                    steps += 1;
+                    proptest::prop_assert!(steps < 8, "{slots:?}");
+                }
+                let active: Vec<_> = slots.iter().filter(|slot| slot.state == KeyState::Active).collect();
+                proptest::prop_assert_eq!(active.len(), 1);
+                proptest::prop_assert!(active[0].not_after.saturating_since(now) >= DAY * 7 / 6);
+            }
+        }
+    }
 }

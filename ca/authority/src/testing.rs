@@ -80,7 +80,7 @@ impl SwitchStore {
         self.fails.store(fails, Ordering::SeqCst);
     }
 
-    /// Forgets everything, as a lost disk would.
+    /// Every row.
     pub(crate) fn all(&self) -> Vec<Entry> {
         self.inner.range(b"", None, usize::MAX).unwrap()
     }
@@ -103,7 +103,12 @@ impl Store for SwitchStore {
         if self.fails.load(Ordering::SeqCst) {
             return Box::pin(std::future::ready(Err(StoreError::Stopped)));
         }
-        self.inner.commit(transaction)
+        // Everybody else goes first, so that whoever has read the same is ready to commit too.
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            inner.commit(transaction).await
+        })
     }
 
     fn watch(&self, prefix: &[u8], from: Revision) -> Result<Watch, StoreError> {

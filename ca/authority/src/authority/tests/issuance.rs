@@ -15,6 +15,7 @@ use rcgen::{
 };
 
 use crate::entry::NewEntry;
+use crate::issue::{Requested, Subject};
 use crate::ports::{IdentityEvent, IssueKind};
 use crate::testing::{Bench, DAY, HOUR, StuckRng, entry, id, request, web};
 use crate::{Authority, AuthorityError, Evidence, Issued, Requester};
@@ -108,6 +109,39 @@ async fn is_04_a_closed_gate_refuses_everything_and_nothing_is_recorded() {
     // A refused attestation costs no token.
     bench.gate.close(false);
     assert!(authority.attest(Evidence::JoinToken(token.token), &csr).await.is_ok());
+}
+
+#[tokio::test]
+async fn is_06_a_certificate_that_is_not_what_was_meant_does_not_pass_the_post_check() {
+    let bench = Bench::new();
+    let authority = bench.open().await;
+    let current = authority.current.load_full().unwrap();
+    let check = |tamper: fn(&mut CertificateParams)| {
+        let subject = Subject {
+            requester: id("/portcullis/agent/local"),
+            attested_by: "local".to_owned(),
+            spiffe_id: id("/web"),
+            dns_names: Vec::new(),
+            ttl: None,
+            kind: IssueKind::Own,
+            entry: None,
+        };
+        let requested = Requested::new(subject, &request().1, &current, &bench.config, bench.now()).unwrap();
+        let permitted = requested.pass(bench.gate.as_ref()).unwrap();
+        let mut templated = permitted.template(bench.rng.as_ref()).unwrap();
+        tamper(&mut templated.params);
+        templated.sign(&current).unwrap().check(&current, bench.now()).map(drop)
+    };
+    assert!(check(|_| {}).is_ok());
+    let tampers: [fn(&mut CertificateParams); 4] = [
+        |p| p.key_usages.push(KeyUsagePurpose::KeyEncipherment),
+        |p| p.subject_alt_names.push(SanType::DnsName("evil.test".try_into().unwrap())),
+        |p| p.not_after += HOUR,
+        |p| p.is_ca = IsCa::NoCa,
+    ];
+    for tamper in tampers {
+        assert!(matches!(check(tamper), Err(AuthorityError::Lint(_))));
+    }
 }
 
 #[tokio::test]
