@@ -1,8 +1,7 @@
-//! Readiness as a list of named conditions; the first unmet one is the blocker that `wait` and `check` name.
-
-use std::sync::Arc;
+//! Readiness as a list of named conditions (RA11); the first unmet one is the blocker that `wait` and `check` name.
 
 use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// The conditions of one process. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -15,7 +14,7 @@ struct State {
     detail: String,
 }
 
-/// One condition; not met until it is set.
+/// One condition; not met until it is set. Clones set the same condition.
 #[derive(Debug, Clone)]
 pub struct Condition {
     health: Health,
@@ -39,11 +38,18 @@ impl Health {
         Condition { health: self.clone(), name }
     }
 
-    /// Whether every condition is met.
+    /// Whether there are conditions and every one is met.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let states = self.0.lock();
         !states.is_empty() && states.iter().all(|state| state.ok)
+    }
+
+    /// The first condition that is not met, with its detail.
+    #[must_use]
+    pub fn blocker(&self) -> Option<(&'static str, String)> {
+        let states = self.0.lock();
+        states.iter().find(|state| !state.ok).map(|state| (state.name, state.detail.clone()))
     }
 
     /// Name, whether met, detail: one line each.
@@ -54,12 +60,23 @@ impl Health {
 }
 
 impl Condition {
-    /// Says whether it is met, and what a person should know about it.
+    /// Says whether it is met, and what a person should know about it. A turn of it is logged.
     pub fn set(&self, ok: bool, detail: impl Into<String>) {
+        let detail = detail.into();
         let mut states = self.health.0.lock();
-        if let Some(state) = states.iter_mut().find(|state| state.name == self.name) {
-            state.ok = ok;
-            state.detail = detail.into();
+        let Some(state) = states.iter_mut().find(|state| state.name == self.name) else { return };
+        let has_turned = state.ok != ok;
+        state.ok = ok;
+        state.detail.clone_from(&detail);
+        drop(states);
+        if has_turned {
+            tracing::info!(
+                event = "condition",
+                name = self.name,
+                ok,
+                detail,
+                "a condition of readiness turned"
+            );
         }
     }
 }
@@ -69,16 +86,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ready_is_when_every_condition_is_met() {
+    fn ra11_ready_is_when_every_condition_is_met() {
         let health = Health::new();
         assert!(!health.is_ready(), "nothing was checked yet");
         let (identity, policy) = (health.condition("identity"), health.condition("policy"));
         identity.set(true, "held");
         assert!(!health.is_ready());
-        assert_eq!(health.report()[1], ("policy", false, "not yet".to_owned()));
+        assert_eq!(health.blocker(), Some(("policy", "not yet".to_owned())));
         policy.set(true, "v1");
         assert!(health.is_ready());
-        health.condition("identity").set(false, "expired");
+        assert_eq!(health.blocker(), None);
+        assert_eq!(
+            health.report(),
+            [("identity", true, "held".to_owned()), ("policy", true, "v1".to_owned())]
+        );
+    }
+
+    #[test]
+    fn ra11_a_condition_that_fails_later_makes_the_process_unready() {
+        let health = Health::new();
+        let identity = health.condition("identity");
+        identity.set(true, "held");
+        health.clone().condition("identity").set(false, "expired");
         assert!(!health.is_ready());
+        assert_eq!(health.blocker(), Some(("identity", "expired".to_owned())));
+        assert_eq!(health.report().len(), 1, "the same name is the same condition");
     }
 }

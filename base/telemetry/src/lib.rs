@@ -1,7 +1,8 @@
 //! Logs, metrics, health and the escaping of untrusted text.
 //!
-//! This crate knows no name of a domain metric and no protocol: who counts something names it. Five types to know:
-//! [`Metrics`], [`Counter`], [`Histogram`], [`Health`], [`Condition`].
+//! This crate knows no name of a domain metric and no protocol: who counts something names it, and `portcullis` serves
+//! what [`Metrics::render`] and [`Health::report`] say. Five types to know: [`Metrics`], [`Family`], [`Counter`],
+//! [`Histogram`], [`Health`].
 
 mod health;
 pub mod logs;
@@ -9,4 +10,4 @@ mod metrics;
 pub mod redact;
 
 pub use health::{Condition, Health};
-pub use metrics::{Counter, Family, Gauge, Histogram, Metrics};
+pub use metrics::{Counter, Family, FamilyInfo, Gauge, Histogram, Kind, Metrics};
