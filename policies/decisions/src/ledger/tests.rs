@@ -448,9 +448,14 @@ fn push_cost_is_printed() {
     let ledger = open_with(config, Arc::new(base_ports::SystemDisk), Arc::new(SystemClock)).unwrap();
     let mut lane = ledger.lane(0);
     let template = example();
-    const RUN: u32 = 256;
+    const RUN: u32 = 64;
+    const ROUNDS: u32 = 400;
     let (mut push, mut clone, mut lost) = (Duration::ZERO, Duration::ZERO, 0);
-    for _ in 0..100 {
+    for round in 0..ROUNDS {
+        if round == ROUNDS * 3 / 4 {
+            // Until here the ring was touched for the first time.
+            (push, clone) = (Duration::ZERO, Duration::ZERO);
+        }
         let start = SystemClock.now().mono;
         let copies: Vec<_> = (0..RUN).map(|_| template.clone()).collect();
         let middle = SystemClock.now().mono;
@@ -462,7 +467,7 @@ fn push_cost_is_printed() {
         std::thread::sleep(Duration::from_millis(1));
     }
     eventually("the backlog is written", || {
-        ledger.stats().records + ledger.stats().lost > u64::from(100 * RUN)
+        ledger.stats().records + ledger.stats().lost > u64::from(ROUNDS * RUN)
     });
     let mut required: Vec<_> = (0..200)
         .map(|_| {
@@ -474,7 +479,7 @@ fn push_cost_is_printed() {
         .collect();
     required.sort_unstable();
     ledger.close();
-    let per = |spent: Duration| spent.as_nanos() / u128::from(100 * RUN);
+    let per = |spent: Duration| spent.as_nanos() / u128::from(ROUNDS / 4 * RUN);
     let ranges: Vec<_> = gaps(&all(&ledger)).iter().map(|gap| gap.range).collect();
     println!(
         "{ranges:?} push {} ns, cloning the record {} ns, slot {} bytes, {lost} lost, required p50 {:?} p99 {:?}, {:?}",
