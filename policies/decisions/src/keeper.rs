@@ -43,6 +43,7 @@ pub(crate) struct KeeperDesk {
     must_rotate: AtomicBool,
     syncs: AtomicU64,
     sync_failures: AtomicU64,
+    is_failing: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +85,7 @@ impl KeeperDesk {
             must_rotate: AtomicBool::new(false),
             syncs: AtomicU64::new(0),
             sync_failures: AtomicU64::new(0),
+            is_failing: AtomicBool::new(false),
         })
     }
 
@@ -133,6 +135,11 @@ impl KeeperDesk {
 
     pub(crate) fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Whether the last sync failed.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.is_failing.load(Ordering::Relaxed)
     }
 
     pub(crate) fn sync_failures(&self) -> u64 {
@@ -278,6 +285,7 @@ impl Keeper {
         let outcome = match synced {
             Ok(()) if !self.files.is_empty() => {
                 self.desk.syncs.fetch_add(1, Ordering::Relaxed);
+                self.desk.is_failing.store(false, Ordering::Relaxed);
                 Ok(())
             }
             Ok(()) => Err(AuditUnavailable("no file is open".to_owned())),
@@ -295,6 +303,7 @@ impl Keeper {
     fn distrust(&mut self, error: &io::Error) {
         tracing::error!(event = "ledger_sync_failed", %error, "the ledger's file is not trusted any more");
         self.desk.sync_failures.fetch_add(1, Ordering::Relaxed);
+        self.desk.is_failing.store(true, Ordering::Relaxed);
         self.files.clear();
         self.desk.must_rotate.store(true, Ordering::Relaxed);
     }

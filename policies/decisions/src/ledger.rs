@@ -279,6 +279,7 @@ impl Ledger {
             first_index: self.0.shelf.first_index(),
             next_index: self.0.shelf.next_index(),
             stored_bytes: self.0.shelf.bytes(),
+            is_writable: !counts.is_failing.load(Ordering::Relaxed) && !self.0.keeper.is_failing(),
         }
     }
 
@@ -316,14 +317,8 @@ pub struct Stats {
     pub next_index: u64,
     /// Bytes of all files.
     pub stored_bytes: u64,
-}
-
-impl Stats {
-    /// Whether the last word of the disk was yes: nothing failed so far.
-    #[must_use]
-    pub fn is_healthy(&self) -> bool {
-        self.write_failures == 0 && self.sync_failures == 0
-    }
+    /// Whether the last write and the last sync worked: what readiness asks.
+    pub is_writable: bool,
 }
 
 impl Inner {

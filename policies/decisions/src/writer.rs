@@ -256,12 +256,14 @@ impl Writer {
         }
         if let Err(error) = self.append() {
             self.desk.counts.write_failures.fetch_add(1, Ordering::Relaxed);
+            self.desk.counts.is_failing.store(true, Ordering::Relaxed);
             tracing::error!(event = "ledger_write_failed", %error, records = self.batch.count(), "decisions are lost");
             self.abandon(GapCause::SpoolFull, &format!("the ledger cannot write: {error}"));
             return Err(error);
         }
         self.pause = None;
         let counts = &self.desk.counts;
+        counts.is_failing.store(false, Ordering::Relaxed);
         counts.records.fetch_add(self.batch.count(), Ordering::Relaxed);
         counts.writes.fetch_add(1, Ordering::Relaxed);
         counts.bytes.fetch_add(self.batch.bytes().len() as u64, Ordering::Relaxed);

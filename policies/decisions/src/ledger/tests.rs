@@ -287,12 +287,13 @@ fn ls8_a_full_disk_refuses_required_records_and_heals_with_an_exact_gap() {
     disk.limit_room(0);
     let (second, receipt) = lane.record(decision(Effect::Allow, Audit::Required, NOON));
     outcome(receipt).unwrap_err();
-    assert!(ledger.stats().write_failures > 0 && !ledger.stats().is_healthy());
+    assert!(ledger.stats().write_failures > 0 && !ledger.stats().is_writable);
     disk.free_room();
     eventually("records are taken again", || {
         let (_, receipt) = ledger.lane(9).record(decision(Effect::Deny, Audit::Required, NOON));
         outcome(receipt).is_ok()
     });
+    assert!(ledger.stats().is_writable);
     ledger.close();
     let records = all(&ledger);
     assert_complete(&records);

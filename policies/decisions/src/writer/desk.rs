@@ -41,6 +41,8 @@ pub(crate) struct Counts {
     pub(crate) bytes: AtomicU64,
     pub(crate) write_failures: AtomicU64,
     pub(crate) lost: AtomicU64,
+    /// The last write failed.
+    pub(crate) is_failing: AtomicBool,
     /// Turns of the loop; an idle writer takes one a second.
     pub(crate) turns: AtomicU64,
 }
