@@ -16,8 +16,11 @@ pub enum StoreError {
     /// The disk is full or failed; this commit was refused. Reads go on.
     #[error("the journal cannot be written")]
     Write(#[source] Arc<io::Error>),
-    /// An fsync failed earlier; nothing is accepted until the store is opened again.
-    #[error("the store accepts no commits since a sync failed; restart to verify it")]
+    /// Too much waits for the disk; nothing was changed.
+    #[error("too many commits wait for the disk")]
+    Busy,
+    /// The disk failed earlier; nothing is accepted until the store is opened again.
+    #[error("the store accepts no commits since the disk failed; restart to verify it")]
     Stopped,
     /// Another process has the directory.
     #[error("`{}` is in use by process {owner}", dir.display())]
@@ -43,6 +46,27 @@ pub enum StoreError {
         /// The directory.
         dir: PathBuf,
     },
+    /// The index has seen commits that the journal does not hold: something was lost or put back.
+    #[error(
+        "the journal in `{}` ends at revision {journal}, but commits up to {index} were acknowledged; \
+         restore it from a newer backup, or remove `{}` to accept the loss", dir.display(), dir.join("index").display()
+    )]
+    JournalBehind {
+        /// The directory.
+        dir: PathBuf,
+        /// Last revision in the journal.
+        journal: u64,
+        /// Last revision in the index.
+        index: u64,
+    },
+    /// Somebody else can change the directory (FS4).
+    #[error("`{}` {what}; a store's directory belongs to its process alone", dir.display())]
+    Exposed {
+        /// The directory.
+        dir: PathBuf,
+        /// In what way.
+        what: String,
+    },
     /// The journal is damaged in its middle.
     #[error("`{}` is damaged at offset {offset}: {what}; restore it from a backup", file.display())]
     Corrupt {
@@ -61,13 +85,13 @@ pub enum StoreError {
         /// The cause.
         source: Arc<io::Error>,
     },
-    /// The index failed; it is rebuilt at the next start.
+    /// The index failed; it is being rebuilt from the journal, ask again.
     #[error("the index failed: {0}")]
     Index(String),
     /// Key or value beyond the limits.
     #[error("{what} has {size} bytes; at most {limit} are stored")]
     TooLarge {
-        /// `key` or `value`.
+        /// `key`, `value` or `transaction`.
         what: &'static str,
         /// Its size, bytes.
         size: usize,

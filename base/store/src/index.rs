@@ -5,6 +5,7 @@ mod sled;
 
 use std::fmt;
 
+use crate::overlay::Changed;
 use crate::{Entry, Revision, StoreError};
 
 pub(crate) use map::MapIndex;
@@ -18,5 +19,5 @@ pub(crate) trait Index: Send + Sync + fmt::Debug {
     fn position(&self) -> Result<Option<Position>, StoreError>;
     fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError>;
     fn range(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, StoreError>;
-    fn apply(&self, changes: &[(Vec<u8>, Option<Entry>)], position: Position) -> Result<(), StoreError>;
+    fn apply(&self, changes: &Changed, position: Position) -> Result<(), StoreError>;
 }

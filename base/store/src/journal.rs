@@ -1,9 +1,16 @@
-//! The journal: the truth of an embedded store. Segments of framed, checksummed, hash-chained commits, and snapshots
-//! of the whole state that carry the chain on, so that old segments can go.
+//! The journal: the truth of an embedded store. Segments of checksummed, hash-chained records, and snapshots of the whole
+//! state that carry the chain on, so that old segments can go (S17).
+//!
+//! One record is what one sync covers. The next record is begun only after the sync of the one before, so a bad record
+//! with another begun behind it is damage, and a bad record with nothing behind it was never acknowledged.
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects))]
 
+mod compact;
+mod files;
 mod frame;
 mod recover;
 mod snapshot;
+mod walk;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,127 +18,172 @@ use std::sync::Arc;
 
 use base_ports::{Disk, DiskFile};
 
-use crate::index::Position;
-use crate::{Entry, Revision, StoreError};
+use crate::index::{MapIndex, Position};
+use crate::{Revision, StoreError};
 
-pub(crate) use frame::{Commit, seal};
-pub(crate) use recover::recover;
+use compact::Compaction;
+use files::Files;
+
+pub(crate) use frame::Record;
+pub(crate) use recover::Survey;
 
 /// Format of segments and snapshots; a newer one is refused (FS7).
 pub(crate) const FORMAT: u16 = 1;
-/// A segment is closed and a snapshot written when this much was appended, or as much as the last snapshot held.
-const ROLL: u64 = 16 << 20;
+/// A segment is closed after this many bytes, or as many as the last snapshot had.
+pub(crate) const ROLL: u64 = 16 << 20;
 
 /// The chain before the first commit.
-pub(crate) const GENESIS: [u8; 32] = [0; 32];
+const GENESIS: Position = (Revision::ZERO, [0; 32]);
 
-/// The open end of the journal.
+/// The open end of the journal. One writer has it.
 #[derive(Debug)]
 pub(crate) struct Journal {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    file: Box<dyn DiskFile>,
-    length: u64,
-    roll: u64,
+    segment: Segment,
     head: Position,
+    compaction: Compaction,
+    /// Length at which the segment is closed.
+    full: u64,
+}
+
+/// The segment that is written to.
+#[derive(Debug)]
+struct Segment {
+    file: Box<dyn DiskFile>,
+    salt: u32,
+    /// Bytes that are durable; the file has no others.
+    length: u64,
+}
+
+/// Why a record was not taken.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The disk is full. Nothing is left of the record; later ones may succeed.
+    Full(io::Error),
+    /// It is unknown what is on the disk: the journal must be opened and verified again.
+    Lost(io::Error),
 }
 
 impl Journal {
+    /// A journal with no commit yet.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn create(disk: &Arc<dyn Disk>, dir: &Path, roll: u64) -> Result<Self, StoreError> {
+        let made = disk.create_dir_all(dir).and_then(|()| Segment::begin(disk, dir, GENESIS));
+        let segment = made.map_err(|error| StoreError::io(dir, error))?;
+        Ok(Self::resume(disk, dir, segment, GENESIS, roll))
+    }
+
+    fn resume(disk: &Arc<dyn Disk>, dir: &Path, segment: Segment, head: Position, roll: u64) -> Self {
+        let compaction = Compaction::new(roll);
+        Self { disk: Arc::clone(disk), dir: dir.to_owned(), segment, head, compaction, full: roll }
+    }
+
     /// The newest durable commit and the chain up to it.
     pub(crate) fn head(&self) -> Position {
         self.head
     }
 
-    /// Appends sealed frames and makes them durable. On an error the file is as before.
+    /// Appends a record that goes on after the head, and makes it durable.
     ///
     /// # Errors
-    /// [`Fault::Refused`] when the write failed and could be taken back; [`Fault::Lost`] when the state of the file
-    /// is unknown.
-    pub(crate) fn append(&mut self, frames: &[u8], head: Position) -> Result<(), Fault> {
-        if let Err(error) = self.file.append(frames) {
-            return match self.file.truncate(self.length) {
-                Ok(()) => Err(Fault::Refused(error)),
-                Err(_) => Err(Fault::Lost(error)),
-            };
+    /// [`Fault`]; the head is as before.
+    pub(crate) fn append(&mut self, record: &Record) -> Result<(), Fault> {
+        let segment = &mut self.segment;
+        let (bytes, chain) = frame::seal(record, self.head.1, segment.salt, segment.length);
+        if let Err(error) = segment.file.append(&bytes) {
+            return Err(segment.take_back(error));
         }
-        self.file.sync_data().map_err(Fault::Lost)?;
-        self.length = self.length.saturating_add(u64::try_from(frames.len()).unwrap_or(u64::MAX));
-        self.head = head;
+        if let Err(error) = segment.file.sync_data() {
+            // The kernel may now hold as clean what is not on the disk. Cut it off, so that a later open in this
+            // or another process cannot take it for durable. Should that fail too: the next open syncs what it reads.
+            if let Err(also) = segment.file.truncate(segment.length) {
+                tracing::error!(event = "journal_cut_failed", error = %also, "a record that was refused stands in the journal");
+            }
+            return Err(Fault::Lost(error));
+        }
+        segment.length = segment.length.saturating_add(size(bytes.len()));
+        self.head = (record.last(), chain);
         Ok(())
     }
 
-    /// Whether it is time for a snapshot.
-    pub(crate) fn wants_snapshot(&self) -> bool {
-        self.length >= self.roll
-    }
-
-    /// Writes the state as it is at the head, begins a new segment, and removes what two snapshots made needless.
+    /// Closes a full segment, begins the next, and starts a snapshot of what is closed. To be called after an append.
     ///
     /// # Errors
-    /// What the disk says; the journal goes on in its old segment then.
-    pub(crate) fn snapshot(&mut self, entries: &[Entry]) -> io::Result<()> {
-        let bytes = snapshot::encode(entries, self.head);
-        self.disk.write_atomic(&path(&self.dir, self.head.0, "snap"), &bytes, 0o600)?;
-        let (file, length) = begin(&self.disk, &self.dir, self.head)?;
-        self.file = file;
-        self.length = length;
-        self.roll = ROLL.max(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-        self.prune()
-    }
-
-    fn prune(&self) -> io::Result<()> {
-        let files = self.disk.list(&self.dir)?;
-        let mut snapshots: Vec<Revision> = files.iter().filter_map(|file| number(file, "snap")).collect();
-        snapshots.sort();
-        let Some(kept) = snapshots.iter().rev().nth(1) else { return Ok(()) };
-        for file in &files {
-            let old_snapshot = number(file, "snap").is_some_and(|revision| revision < *kept);
-            let old_segment = number(file, "log").is_some_and(|first| first <= *kept);
-            if old_snapshot || old_segment {
-                self.disk.remove(file)?;
+    /// When it is unknown whether the next segment exists; nothing may be appended then.
+    pub(crate) fn roll_if_full(&mut self) -> io::Result<()> {
+        if self.segment.length < self.full || self.compaction.is_running() {
+            return Ok(());
+        }
+        match Segment::begin(&self.disk, &self.dir, self.head) {
+            Ok(segment) => self.segment = segment,
+            Err(error) => {
+                tracing::warn!(event = "segment_not_begun", error = %error, "the journal goes on in its old segment");
+                self.full = self.segment.length.saturating_add(self.compaction.roll() / 4);
+                return self.unbegin();
             }
         }
+        self.full = self.compaction.roll();
+        self.compaction.start(&self.disk, &self.dir, self.head);
         Ok(())
     }
-}
 
-/// Why commits were not taken.
-#[derive(Debug)]
-pub(crate) enum Fault {
-    /// Nothing was written; later commits may succeed.
-    Refused(io::Error),
-    /// It is unknown what was written: the journal must be opened and verified again.
-    Lost(io::Error),
-}
-
-/// A new segment after `head`, durable in its directory.
-fn begin(disk: &Arc<dyn Disk>, dir: &Path, head: Position) -> io::Result<(Box<dyn DiskFile>, u64)> {
-    let header = frame::header(head.1);
-    let path = path(dir, head.0.next(), "log");
-    let mut file = disk.open_append(&path)?;
-    file.truncate(0)?;
-    file.append(&header)?;
-    file.sync_data()?;
-    disk.sync_dir(dir)?;
-    Ok((file, u64::try_from(header.len()).unwrap_or(u64::MAX)))
-}
-
-/// A journal with no commit yet.
-pub(crate) fn create(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Journal, StoreError> {
-    let head = (Revision::ZERO, GENESIS);
-    let made = disk.create_dir_all(dir).and_then(|()| begin(disk, dir, head));
-    let (file, length) = made.map_err(|error| StoreError::io(dir, error))?;
-    Ok(Journal { disk: Arc::clone(disk), dir: dir.to_owned(), file, length, roll: ROLL, head })
-}
-
-fn path(dir: &Path, revision: Revision, ending: &str) -> PathBuf {
-    dir.join(format!("{:020}.{ending}", revision.get()))
-}
-
-/// The number in a file's name, when it ends so.
-fn number(path: &Path, ending: &str) -> Option<Revision> {
-    if path.extension()? != ending {
-        return None;
+    /// Removes a segment whose beginning failed half way. Left there, it would hide what the old segment gets from now on.
+    fn unbegin(&self) -> io::Result<()> {
+        match self.disk.remove(&files::segment(&self.dir, self.head.0.next())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.disk.sync_dir(&self.dir),
+        }
     }
-    path.file_stem()?.to_str()?.parse::<u64>().ok().map(Revision::from)
+
+    /// Reads the whole state up to the head back from the disk.
+    ///
+    /// # Errors
+    /// What makes it unreadable.
+    pub(crate) fn load(&mut self) -> Result<MapIndex, StoreError> {
+        self.compaction.finish();
+        let (index, survey) = (MapIndex::default(), Survey::of(&self.disk, &self.dir)?);
+        if survey.head() != self.head {
+            return Err(StoreError::Index("the journal on disk does not end at its head".to_owned()));
+        }
+        survey.fill(&index)?;
+        Ok(index)
+    }
+}
+
+impl Segment {
+    /// A new segment after `head`: whole and durable, or absent.
+    fn begin(disk: &Arc<dyn Disk>, dir: &Path, head: Position) -> io::Result<Self> {
+        let (header, path) = (frame::header(head), files::segment(dir, head.0.next()));
+        disk.write_atomic(&path, &header.bytes, 0o600)?;
+        Ok(Self { file: disk.open_append(&path)?, salt: header.salt, length: size(header.bytes.len()) })
+    }
+
+    /// Undoes a write that failed.
+    fn take_back(&mut self, error: io::Error) -> Fault {
+        let undone = self.file.truncate(self.length).and_then(|()| self.file.sync_data());
+        let is_full = matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        match (undone, is_full) {
+            (Ok(()), true) => Fault::Full(error),
+            _ => Fault::Lost(error),
+        }
+    }
+}
+
+/// Whether there is a journal in `dir`.
+///
+/// # Errors
+/// What the disk says.
+pub(crate) fn is_in(disk: &Arc<dyn Disk>, dir: &Path) -> Result<bool, StoreError> {
+    match Files::list(disk, dir) {
+        Ok(files) => Ok(!files.is_empty()),
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn size(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }

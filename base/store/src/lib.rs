@@ -13,6 +13,7 @@ mod index;
 mod journal;
 mod lock;
 mod memory;
+mod overlay;
 pub mod seal;
 mod store;
 mod transaction;

@@ -1,13 +1,12 @@
 //! A store that forgets: for tests, and for roles that keep nothing.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::embedded::after;
-use crate::history::History;
+use crate::history::Feed;
 use crate::index::{Index, MapIndex};
+use crate::overlay::Overlay;
 use crate::watch::Change;
 use crate::{Committed, Entry, Revision, Store, StoreError, Transaction, Watch};
 
@@ -15,42 +14,31 @@ use crate::{Committed, Entry, Revision, Store, StoreError, Transaction, Watch};
 #[derive(Debug)]
 pub struct Memory {
     index: MapIndex,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    revision: Revision,
-    history: History,
+    feed: Feed,
+    revision: Mutex<Revision>,
 }
 
 impl Memory {
     /// An empty store.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        let state = State { revision: Revision::ZERO, history: History::after(Revision::ZERO) };
-        Arc::new(Self { index: MapIndex::default(), state: Mutex::new(state) })
+        let (feed, revision) = (Feed::after(Revision::ZERO), Mutex::new(Revision::ZERO));
+        Arc::new(Self { index: MapIndex::default(), feed, revision })
     }
 
     fn apply(&self, transaction: Transaction) -> Result<Revision, StoreError> {
         transaction.check_limits()?;
-        let mut state = self.state.lock();
-        for (key, compare) in &transaction.require {
-            if !compare.holds(self.index.get(key)?.as_ref()) {
-                return Err(StoreError::Conflict { key: key.clone() });
-            }
-        }
+        let mut newest = self.revision.lock();
+        let mut overlay = Overlay::new(&self.index);
+        overlay.check(&transaction)?;
         if transaction.is_empty() {
-            return Ok(state.revision);
+            return Ok(*newest);
         }
-        let revision = state.revision.next();
-        let entries: BTreeMap<_, _> =
-            after(&self.index, &transaction.changes, revision)?.into_iter().collect();
-        let entries: Vec<_> = entries.into_iter().collect();
-        self.index.apply(&entries, (revision, [0; 32]))?;
-        state.revision = revision;
-        let changes = transaction.changes.into_iter().map(|(key, value)| Change { revision, key, value });
-        state.history.push(changes.collect());
+        let revision = newest.next();
+        overlay.commit(&transaction.changes, revision)?;
+        self.index.apply(&overlay.into_changed(), (revision, [0; 32]))?;
+        *newest = revision;
+        self.feed.publish(Change::all(transaction.changes, revision).collect(), revision);
         Ok(revision)
     }
 }
@@ -65,7 +53,7 @@ impl Store for Memory {
     }
 
     fn revision(&self) -> Revision {
-        self.state.lock().revision
+        *self.revision.lock()
     }
 
     fn commit(&self, transaction: Transaction) -> Committed {
@@ -74,7 +62,7 @@ impl Store for Memory {
     }
 
     fn watch(&self, prefix: &[u8], from: Revision) -> Result<Watch, StoreError> {
-        Ok(self.state.lock().history.watch(prefix, from))
+        Ok(self.feed.watch(prefix, from))
     }
 }
 

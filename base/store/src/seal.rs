@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use base_ports::{Disk, Rng};
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 const MAGIC: &[u8; 4] = b"PCS1";
 const KEY: usize = 32;
-const NOFOLLOW: i32 = 0o400_000;
+/// No key file is longer, bytes.
+const LONGEST: u64 = 1 << 20;
 
 /// A key that seals and opens.
 pub struct SealKey(LessSafeKey);
@@ -50,6 +52,22 @@ pub enum SealError {
         /// Its owner.
         owner: u32,
     },
+    /// It is a directory, a device or a pipe, or far too long.
+    #[error("`{}` is not a plain key file", path.display())]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The directory lets others replace the file.
+    #[error("`{}` lets others replace key files in it (owner {owner}, mode {mode:o})", dir.display())]
+    ExposedDirectory {
+        /// The directory.
+        dir: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Its mode.
+        mode: u32,
+    },
     /// The file does not hold a key.
     #[error("`{}` does not hold a sealing key of {KEY} bytes", path.display())]
     NotAKey {
@@ -67,14 +85,15 @@ impl SealKey {
     /// # Errors
     /// Whatever makes the file unusable.
     pub fn load_or_create(path: &Path, rng: &dyn Rng, disk: &dyn Disk) -> Result<Self, SealError> {
-        if !disk.exists(path) {
-            let mut key = Zeroizing::new([0u8; KEY]);
-            rng.fill(&mut *key);
-            disk.write_atomic(path, &*key, 0o600)
-                .map_err(|source| SealError::Io { path: path.to_owned(), source })?;
-            return Self::of(&*key, path);
+        match read_private(path, disk) {
+            Err(SealError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+            found => return Self::of(&found?, path),
         }
-        Self::of(&read_private(path, disk)?, path)
+        let mut key = Zeroizing::new([0u8; KEY]);
+        rng.fill(&mut *key);
+        disk.write_atomic(path, &*key, 0o600)
+            .map_err(|source| SealError::Io { path: path.to_owned(), source })?;
+        Self::of(&*key, path)
     }
 
     fn of(bytes: &[u8], path: &Path) -> Result<Self, SealError> {
@@ -90,7 +109,9 @@ impl SealKey {
     pub fn seal(&self, context: &[u8], plain: &[u8], rng: &dyn Rng) -> Vec<u8> {
         let mut nonce = [0; NONCE_LEN];
         rng.fill(&mut nonce);
-        let mut body = plain.to_vec();
+        // INVARIANT: room for the tag, so that no unsealed copy stays behind in memory that was given back.
+        let mut body = Vec::with_capacity(plain.len().saturating_add(AES_256_GCM.tag_len()));
+        body.extend_from_slice(plain);
         let sealed = self.0.seal_in_place_append_tag(
             Nonce::assume_unique_for_key(nonce),
             Aad::from(context),
@@ -119,27 +140,49 @@ impl SealKey {
     }
 }
 
-/// A real file is opened without following links and checked on its descriptor (FS5); a simulated one has no owner.
-fn read_private(path: &Path, disk: &dyn Disk) -> Result<Zeroizing<Vec<u8>>, SealError> {
+/// Reads a key file. A real one is opened without following links and checked on its descriptor: a plain file of this
+/// user, for nobody else, in a directory where nobody else can replace it (FS4, FS5). A simulated one has no owner.
+///
+/// # Errors
+/// Whatever makes the file unusable.
+pub fn read_private(path: &Path, disk: &dyn Disk) -> Result<Zeroizing<Vec<u8>>, SealError> {
     let failed = |source| SealError::Io { path: path.to_owned(), source };
-    let mut file = match OpenOptions::new().read(true).custom_flags(NOFOLLOW).open(path) {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = match OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path) {
         Ok(file) => file,
         Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
             return disk.read(path).map(Zeroizing::new).map_err(failed);
         }
         Err(error) => return Err(failed(error)),
     };
-    let about = file.metadata().map_err(failed)?;
+    let (about, user) = (file.metadata().map_err(failed)?, rustix::process::geteuid().as_raw());
+    if !about.is_file() || about.len() > LONGEST {
+        return Err(SealError::NotAFile { path: path.to_owned() });
+    }
     let mode = about.mode() & 0o777;
     if mode & 0o077 != 0 {
         return Err(SealError::TooOpen { path: path.to_owned(), mode });
     }
-    if about.uid() != rustix::process::geteuid().as_raw() {
+    if about.uid() != user {
         return Err(SealError::ForeignOwner { path: path.to_owned(), owner: about.uid() });
     }
-    let mut bytes = Zeroizing::new(Vec::new());
-    file.read_to_end(&mut bytes).map_err(failed)?;
+    look_at_directory(path, user)?;
+    // INVARIANT: room for everything at once, so that no copy of a key stays behind in memory that was given back.
+    let mut bytes =
+        Zeroizing::new(Vec::with_capacity(usize::try_from(about.len()).unwrap_or(0).saturating_add(32)));
+    file.take(LONGEST).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
+}
+
+/// The directory belongs to this user or the system, and others cannot write there.
+fn look_at_directory(path: &Path, user: u32) -> Result<(), SealError> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let about = dir.metadata().map_err(|source| SealError::Io { path: dir.to_owned(), source })?;
+    let (owner, mode) = (about.uid(), about.mode() & 0o7777);
+    if mode & 0o002 == 0 && (owner == user || owner == 0) {
+        return Ok(());
+    }
+    Err(SealError::ExposedDirectory { dir: dir.to_owned(), owner, mode })
 }
 
 #[cfg(test)]
@@ -182,8 +225,29 @@ mod tests {
         std::os::unix::fs::symlink(dir.path().join("real"), &path).unwrap();
         assert!(matches!(key(dir.path()), Err(SealError::Io { .. })));
         fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(key(dir.path()), Err(SealError::NotAFile { .. })));
+        fs::remove_dir(&path).unwrap();
         fs::write(&path, "short").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         assert!(matches!(key(dir.path()), Err(SealError::NotAKey { .. })));
+    }
+
+    #[test]
+    fn fs4_a_key_in_a_directory_open_to_everybody_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        key(dir.path()).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(key(dir.path()), Err(SealError::ExposedDirectory { mode: 0o777, .. })));
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        key(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_simulated_disk_keeps_its_key_too() {
+        let (disk, path) = (base_ports::MemoryDisk::new(), Path::new("/no/such/place/seal.key"));
+        let make = |seed| SealKey::load_or_create(path, &SeededRng::new(seed), &disk).unwrap();
+        let sealed = make(1).seal(b"c", b"secret", &SeededRng::new(3));
+        assert_eq!(**make(2).open(b"c", &sealed).unwrap(), *b"secret");
     }
 }

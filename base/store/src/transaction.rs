@@ -8,6 +8,11 @@ use crate::{Entry, Revision, StoreError};
 pub(crate) const MAX_KEY: usize = 4 << 10;
 /// Longest value, bytes.
 pub(crate) const MAX_VALUE: usize = 4 << 20;
+/// Most bytes that one transaction puts into the journal.
+pub(crate) const MAX_TRANSACTION: usize = 16 << 20;
+
+/// Values that one commit puts; `None` deletes. The later change of a key wins.
+pub(crate) type Changes = Vec<(Vec<u8>, Option<Bytes>)>;
 
 /// A condition on one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,8 +43,7 @@ impl Compare {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Transaction {
     pub(crate) require: Vec<(Vec<u8>, Compare)>,
-    /// Values to put; `None` deletes. Later changes of a key win.
-    pub(crate) changes: Vec<(Vec<u8>, Option<Bytes>)>,
+    pub(crate) changes: Changes,
 }
 
 impl Transaction {
@@ -76,16 +80,28 @@ impl Transaction {
         self.changes.is_empty()
     }
 
+    /// Bytes it takes in the journal, or in memory while it waits.
+    pub(crate) fn size(&self) -> usize {
+        const EACH: usize = 16;
+        let changes = self.changes.iter().map(|(key, value)| (key, value.as_ref().map_or(0, Bytes::len)));
+        let require = self.require.iter().map(|(key, compare)| match compare {
+            Compare::ValueIs(value) => (key, value.len()),
+            _ => (key, 0),
+        });
+        changes.chain(require).fold(0, |sum, (key, value)| sum.saturating_add(EACH + key.len() + value))
+    }
+
     pub(crate) fn check_limits(&self) -> Result<(), StoreError> {
-        for (key, value) in &self.changes {
-            let size = value.as_ref().map_or(0, Bytes::len);
-            if key.len() > MAX_KEY {
-                return Err(StoreError::TooLarge { what: "key", size: key.len(), limit: MAX_KEY });
-            }
-            if size > MAX_VALUE {
-                return Err(StoreError::TooLarge { what: "value", size, limit: MAX_VALUE });
-            }
+        let within = |what, size, limit| match size <= limit {
+            true => Ok(()),
+            false => Err(StoreError::TooLarge { what, size, limit }),
+        };
+        for key in self.changes.iter().map(|(key, _)| key).chain(self.require.iter().map(|(key, _)| key)) {
+            within("key", key.len(), MAX_KEY)?;
         }
-        Ok(())
+        for value in self.changes.iter().filter_map(|(_, value)| value.as_ref()) {
+            within("value", value.len(), MAX_VALUE)?;
+        }
+        within("transaction", self.size(), MAX_TRANSACTION)
     }
 }

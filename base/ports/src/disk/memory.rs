@@ -114,6 +114,12 @@ impl MemoryDisk {
         state.last = Some(state.steps.saturating_add(changes));
     }
 
+    /// The process of [`MemoryDisk::die_after`] is gone and another may come. The machine goes on: nothing is lost, nothing
+    /// is synced.
+    pub fn revive(&self) {
+        self.0.lock().last = None;
+    }
+
     /// The power goes: of unsynced bytes and names only what `survive` says is left. Faults end.
     pub fn lose_power(&self, survive: Survive) {
         let mut state = self.0.lock();

@@ -1,13 +1,13 @@
-//! The embedded store under crashes, torn writes, flipped bits and full disks.
+//! The embedded store: what it keeps, what it refuses, how it opens. Faults of the disk: `crash` and `damage`.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+mod crash;
+mod damage;
+mod kill;
 
-use base_ports::{ManualClock, MemoryDisk, SystemClock, UnixTime};
+use base_ports::{ManualClock, MemoryDisk, SystemClock, SystemDisk, UnixTime};
 
 use super::*;
-use crate::{Compare, Event};
+use crate::Event;
 
 const DIR: &str = "/store";
 
@@ -23,15 +23,14 @@ fn real(dir: &Path) -> Result<Arc<Embedded>, StoreError> {
     Embedded::open(dir, Arc::new(SystemDisk), Arc::new(SystemClock))
 }
 
-fn segment(disk: &MemoryDisk) -> PathBuf {
-    let files = disk.list(&Path::new(DIR).join("journal")).unwrap();
-    files.into_iter().rfind(|file| file.extension().is_some_and(|ending| ending == "log")).unwrap()
-}
-
 async fn fill(store: &Embedded, count: u32) {
     for n in 0..count {
         store.commit(Transaction::new().put(format!("k{n}"), format!("v{n}"))).await.unwrap();
     }
+}
+
+fn all(store: &Embedded) -> Vec<Entry> {
+    store.range(b"", None, usize::MAX).unwrap()
 }
 
 #[tokio::test]
@@ -47,14 +46,12 @@ async fn the_embedded_store_conforms() {
 }
 
 #[tokio::test]
-async fn fs6_a_second_process_is_told_who_has_the_directory() {
+async fn fs6_a_second_store_is_told_who_has_the_directory() {
     let dir = tempfile::tempdir().unwrap();
     let _first = real(dir.path()).unwrap();
     let refused = real(dir.path()).unwrap_err();
-    assert!(
-        matches!(&refused, StoreError::Locked { owner, .. } if *owner == std::process::id().to_string()),
-        "{refused}"
-    );
+    let me = std::process::id().to_string();
+    assert!(matches!(&refused, StoreError::Locked { owner, .. } if *owner == me), "{refused}");
 }
 
 #[tokio::test]
@@ -62,170 +59,184 @@ async fn what_was_committed_is_there_after_a_restart_and_revisions_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let store = real(dir.path()).unwrap();
     fill(&store, 10).await;
-    let before = store.range(b"", None, 100).unwrap();
+    let before = all(&store);
     drop(store);
     let store = real(dir.path()).unwrap();
-    assert_eq!(store.range(b"", None, 100).unwrap(), before);
+    assert_eq!(all(&store), before);
     assert_eq!(store.commit(Transaction::new().put("x", "y")).await.unwrap().get(), 11);
+    assert!(!dir.path().join("index.quarantine-1").exists());
 }
 
 #[tokio::test]
-async fn a_lost_or_foreign_index_is_moved_aside_and_rebuilt() {
+async fn dropping_the_store_writes_what_waits() {
+    let disk = MemoryDisk::new();
+    let store = simulated(&disk).unwrap();
+    let waiting: Vec<_> =
+        (0..50).map(|n| store.commit(Transaction::new().put(format!("k{n}"), "v"))).collect();
+    drop(store);
+    for commit in waiting {
+        commit.await.unwrap();
+    }
+    assert_eq!(all(&simulated(&disk).unwrap()).len(), 50);
+}
+
+#[tokio::test]
+async fn a_commit_after_the_end_says_closed() {
+    let store = simulated(&MemoryDisk::new()).unwrap();
+    let mut watch = store.watch(b"", Revision::ZERO).unwrap();
+    store.shared.queue.close();
+    assert!(matches!(store.commit(Transaction::new().put("k", "v")).await, Err(StoreError::Closed)));
+    drop(store);
+    assert_eq!(watch.next().await, None);
+}
+
+/// Does what `break_it` says to a store of five commits, and gives how it opens then.
+async fn reopened(break_it: impl FnOnce(&Path)) -> (tempfile::TempDir, Result<Arc<Embedded>, StoreError>) {
     let dir = tempfile::tempdir().unwrap();
     let store = real(dir.path()).unwrap();
     fill(&store, 5).await;
     drop(store);
-    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
-    let store = real(dir.path()).unwrap();
-    assert_eq!(store.range(b"k", None, 100).unwrap().len(), 5);
-    drop(store);
+    break_it(dir.path());
+    let opened = real(dir.path());
+    (dir, opened)
+}
+
+#[tokio::test]
+async fn a_lost_index_is_rebuilt() {
+    let (_dir, store) = reopened(|dir| std::fs::remove_dir_all(dir.join("index")).unwrap()).await;
+    assert_eq!(all(&store.unwrap()).len(), 5);
+}
+
+#[tokio::test]
+async fn xt_26_an_index_that_is_no_sled_any_more_is_moved_aside_and_rebuilt() {
+    for round in 0..2 {
+        let (dir, store) = reopened(|dir| match round {
+            0 => std::fs::write(dir.join("index/conf"), "no configuration").unwrap(),
+            _ => std::fs::write(dir.join("index/db"), vec![0xa5; 100_000]).unwrap(),
+        })
+        .await;
+        assert_eq!(all(&store.unwrap()).len(), 5, "round {round}");
+        assert!(dir.path().join("index.quarantine-1").exists(), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn an_index_of_another_journal_is_moved_aside() {
     let other = tempfile::tempdir().unwrap();
     let foreign = real(other.path()).unwrap();
     foreign.commit(Transaction::new().put("foreign", "x")).await.unwrap();
     drop(foreign);
-    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
-    std::fs::rename(other.path().join("index"), dir.path().join("index")).unwrap();
-    let store = real(dir.path()).unwrap();
-    assert_eq!(store.range(b"", None, 100).unwrap().len(), 5);
+    let (dir, store) = reopened(|dir| {
+        std::fs::remove_dir_all(dir.join("index")).unwrap();
+        std::fs::rename(other.path().join("index"), dir.join("index")).unwrap();
+    })
+    .await;
+    assert_eq!(all(&store.unwrap()).len(), 5);
     assert!(dir.path().join("index.quarantine-1").exists());
 }
 
 #[tokio::test]
-async fn a_store_whose_journal_is_gone_is_never_made_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = real(dir.path()).unwrap();
-    fill(&store, 1).await;
-    drop(store);
-    std::fs::remove_dir_all(dir.path().join("journal")).unwrap();
-    assert!(matches!(real(dir.path()), Err(StoreError::JournalMissing { .. })));
+async fn fs3_a_damaged_entry_in_the_index_is_found_at_the_start() {
+    let (dir, store) = reopened(|dir| {
+        let index = sled::open(dir.join("index")).unwrap();
+        index.insert(b"ek3", "wrong").unwrap();
+        index.flush().unwrap();
+    })
+    .await;
+    assert_eq!(store.unwrap().get(b"k3").unwrap().unwrap().value, "v3");
+    assert!(dir.path().join("index.quarantine-1").exists());
+}
+
+#[tokio::test]
+async fn fs8_a_journal_older_than_its_index_is_refused_and_nothing_is_cut() {
+    let mut kept = Vec::new();
+    let log = "journal/00000000000000000001.log";
+    let (dir, store) = reopened(|dir| {
+        let bytes = std::fs::read(dir.join(log)).unwrap();
+        kept = bytes[..bytes.len() - 1].to_vec();
+        std::fs::write(dir.join(log), &kept).unwrap();
+    })
+    .await;
+    let refused = store.unwrap_err();
+    assert!(matches!(refused, StoreError::JournalBehind { journal: 4, index: 5, .. }), "{refused}");
+    assert_eq!(std::fs::read(dir.path().join(log)).unwrap(), kept);
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    assert_eq!(all(&real(dir.path()).unwrap()).len(), 4, "removing the index accepts the loss");
+}
+
+#[tokio::test]
+async fn fs3_a_store_whose_journal_is_gone_is_never_made_anew() {
+    let gone: [fn(&Path); 4] = [
+        |dir| std::fs::remove_dir_all(dir.join("journal")).unwrap(),
+        |dir| std::fs::remove_file(dir.join("journal/00000000000000000001.log")).unwrap(),
+        |dir| {
+            std::fs::remove_dir_all(dir.join("journal")).unwrap();
+            std::fs::remove_file(dir.join("STORE")).unwrap();
+        },
+        |dir| {
+            std::fs::remove_dir_all(dir.join("journal")).unwrap();
+            std::fs::remove_dir_all(dir.join("index")).unwrap();
+        },
+    ];
+    for (number, gone) in gone.into_iter().enumerate() {
+        let (dir, store) = reopened(gone).await;
+        assert!(matches!(store, Err(StoreError::JournalMissing { .. })), "{number}: {store:?}");
+        assert!(
+            matches!(real(dir.path()), Err(StoreError::JournalMissing { .. })),
+            "{number}: the second time"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_lost_mark_is_set_again() {
+    let (dir, store) = reopened(|dir| std::fs::remove_file(dir.join("STORE")).unwrap()).await;
+    assert_eq!(all(&store.unwrap()).len(), 5);
+    assert!(dir.path().join("STORE").exists());
 }
 
 #[tokio::test]
 async fn fs7_a_newer_format_is_refused_in_words() {
-    let dir = tempfile::tempdir().unwrap();
-    drop(real(dir.path()).unwrap());
-    std::fs::write(dir.path().join("STORE"), "portcullis store, format 2\n").unwrap();
-    let refused = real(dir.path()).unwrap_err().to_string();
+    let (_dir, store) =
+        reopened(|dir| std::fs::write(dir.join("STORE"), "portcullis store, format 2\n").unwrap()).await;
+    let refused = store.unwrap_err().to_string();
     assert!(refused.contains("has format 2; this version reads up to 1"), "{refused}");
+    let (_dir, store) = reopened(|dir| std::fs::write(dir.join("STORE"), "portcullis\n").unwrap()).await;
+    assert!(matches!(store, Err(StoreError::Corrupt { .. })));
 }
 
 #[tokio::test]
-async fn a_torn_tail_is_cut_at_every_length_and_nothing_acknowledged_goes() {
-    let disk = MemoryDisk::new();
-    let store = simulated(&disk).unwrap();
-    fill(&store, 3).await;
-    drop(store);
-    let path = segment(&disk);
-    let whole = disk.read(&path).unwrap();
-    let mut lengths = vec![44];
-    while let Some(rest) = whole.get(*lengths.last().unwrap()..).filter(|rest| !rest.is_empty()) {
-        let size = usize::try_from(u32::from_be_bytes(rest[..4].try_into().unwrap())).unwrap();
-        lengths.push(lengths.last().unwrap() + 40 + size);
-    }
-    for cut in 44..whole.len() {
-        let disk = MemoryDisk::new();
-        drop(simulated(&disk).unwrap());
-        let path = segment(&disk);
-        disk.open_append(&path).unwrap().append(&whole[44..cut]).unwrap();
-        let complete = lengths.iter().filter(|length| **length <= cut).count() - 1;
-        let store = simulated(&disk).unwrap();
-        assert_eq!(store.range(b"k", None, 10).unwrap().len(), complete, "cut at {cut}");
-        store.commit(Transaction::new().put("after", "x")).await.unwrap();
-        drop(store);
-        assert_eq!(simulated(&disk).unwrap().range(b"", None, 10).unwrap().len(), complete + 1);
-    }
-}
-
-#[tokio::test]
-async fn a_flipped_bit_anywhere_is_found_and_never_gives_a_wrong_value() {
-    let disk = MemoryDisk::new();
-    let store = simulated(&disk).unwrap();
-    fill(&store, 3).await;
-    drop(store);
-    let whole = disk.read(&segment(&disk)).unwrap();
-    let last_frame = whole.len() - 73;
-    for at in 0..whole.len() {
-        let disk = MemoryDisk::new();
-        drop(simulated(&disk).unwrap());
-        let path = segment(&disk);
-        disk.cut(&path, 0);
-        disk.open_append(&path).unwrap().append(&whole).unwrap();
-        disk.flip(&path, at, 3);
-        match simulated(&disk) {
-            Err(StoreError::Corrupt { .. } | StoreError::TooNew { .. }) => {}
-            Err(other) => panic!("byte {at}: {other}"),
-            Ok(store) => {
-                let found = store.range(b"", None, 10).unwrap();
-                assert_eq!(found.len(), 2, "byte {at}");
-                assert!(
-                    found
-                        .iter()
-                        .all(|entry| entry.value == String::from_utf8_lossy(&entry.key).replace('k', "v"))
-                );
-                let is_length = (last_frame..last_frame + 4).contains(&at);
-                assert!(is_length, "byte {at}: only the length of the last frame can look like a torn tail");
-            }
+async fn a_sled_that_fails_while_running_is_replaced_from_the_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = real(dir.path()).unwrap();
+    fill(&store, 5).await;
+    #[derive(Debug)]
+    struct Broken;
+    impl Index for Broken {
+        fn position(&self) -> Result<Option<crate::index::Position>, StoreError> {
+            Err(StoreError::Index("broken".into()))
+        }
+        fn get(&self, _key: &[u8]) -> Result<Option<Entry>, StoreError> {
+            Err(StoreError::Index("broken".into()))
+        }
+        fn range(&self, _: &[u8], _: Option<&[u8]>, _: usize) -> Result<Vec<Entry>, StoreError> {
+            Err(StoreError::Index("broken".into()))
+        }
+        fn apply(&self, _: &crate::overlay::Changed, _: crate::index::Position) -> Result<(), StoreError> {
+            Err(StoreError::Index("broken".into()))
         }
     }
-}
-
-#[tokio::test]
-async fn a_full_disk_refuses_commits_keeps_reads_and_recovers() {
-    let disk = MemoryDisk::new();
-    let store = simulated(&disk).unwrap();
-    fill(&store, 2).await;
-    disk.limit_room(10);
-    let refused = store.commit(Transaction::new().put("k9", "v9")).await;
-    assert!(matches!(refused, Err(StoreError::Write(_))), "{refused:?}");
-    assert_eq!(store.range(b"k", None, 10).unwrap().len(), 2);
-    disk.free_room();
-    assert_eq!(store.commit(Transaction::new().put("k2", "v2")).await.unwrap().get(), 3);
-    drop(store);
-    assert_eq!(simulated(&disk).unwrap().range(b"k", None, 10).unwrap().len(), 3);
-}
-
-#[tokio::test]
-async fn a_failed_sync_stops_the_store_until_it_is_opened_again() {
-    let disk = MemoryDisk::new();
-    let store = simulated(&disk).unwrap();
-    fill(&store, 2).await;
-    disk.fail_sync(true);
-    assert!(matches!(store.commit(Transaction::new().put("lost", "x")).await, Err(StoreError::Write(_))));
-    disk.fail_sync(false);
-    assert!(matches!(store.commit(Transaction::new().put("k2", "v2")).await, Err(StoreError::Stopped)));
-    assert!(store.get(b"lost").unwrap().is_none(), "what was refused is not shown");
-    drop(store);
-    disk.lose_unsynced(0);
-    let store = simulated(&disk).unwrap();
-    assert_eq!(store.range(b"", None, 10).unwrap().len(), 2);
-}
-
-#[tokio::test]
-async fn a_snapshot_carries_the_chain_and_old_segments_go() {
-    let disk = MemoryDisk::new();
-    let store = simulated(&disk).unwrap();
-    let value = vec![b'x'; 3 << 20];
-    for n in 0..40 {
-        store.commit(Transaction::new().put(format!("k{}", n % 4), value.clone())).await.unwrap();
+    *store.shared.index.write() = Some(Arc::new(Broken));
+    assert_eq!(store.commit(Transaction::new().put("k5", "v5")).await.unwrap().get(), 6);
+    assert_eq!(all(&store).len(), 6, "an acknowledged commit is seen");
+    *store.shared.index.write() = Some(Arc::new(Broken));
+    assert!(store.get(b"k1").is_err());
+    while store.get(b"k1").is_err() {
+        tokio::task::yield_now().await;
     }
+    assert_eq!(store.commit(Transaction::new().put("k6", "v6")).await.unwrap().get(), 7);
     drop(store);
-    let files = disk.list(&Path::new(DIR).join("journal")).unwrap();
-    let count = |ending: &str| {
-        files.iter().filter(|file| file.extension().is_some_and(|found| found == ending)).count()
-    };
-    assert_eq!(count("snap"), 2, "{files:?}");
-    assert!(count("log") <= 3, "{files:?}");
-    let store = simulated(&disk).unwrap();
-    assert_eq!((store.revision().get(), store.range(b"", None, 10).unwrap().len()), (40, 4));
-    drop(store);
-    let newest = files.iter().rfind(|file| file.extension().is_some_and(|ending| ending == "snap")).unwrap();
-    disk.flip(newest, 100, 0);
-    let store = simulated(&disk).unwrap();
-    assert_eq!(
-        (store.revision().get(), store.range(b"", None, 10).unwrap().len()),
-        (40, 4),
-        "the older snapshot stands in"
-    );
+    assert_eq!(all(&real(dir.path()).unwrap()).len(), 7, "the index on disk catches up at the next start");
 }
 
 #[tokio::test]
@@ -240,63 +251,38 @@ async fn a_watch_from_before_the_start_must_resync() {
 }
 
 #[tokio::test]
-async fn many_commits_share_a_sync_and_keep_their_order() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = real(dir.path()).unwrap();
+async fn many_commits_share_a_record_and_keep_their_order() {
+    let disk = MemoryDisk::new();
+    let store = simulated(&disk).unwrap();
+    let before = disk.steps();
     let commits: Vec<_> =
-        (0..500).map(|n: u32| store.commit(Transaction::new().put("same", n.to_string()))).collect();
+        (0..5_000).map(|n: u32| store.commit(Transaction::new().put("same", n.to_string()))).collect();
     for (n, commit) in commits.into_iter().enumerate() {
         assert_eq!(commit.await.unwrap().get(), u64::try_from(n).unwrap() + 1);
     }
-    assert_eq!(store.get(b"same").unwrap().unwrap().value, "499");
+    assert_eq!(store.get(b"same").unwrap().unwrap().value, "4999");
+    assert!(disk.steps() - before < 2_500, "{} writes and syncs for 5000 commits", disk.steps() - before);
 }
 
-const CHILD: &str = "BASE_STORE_KILL_CHILD";
-
-/// The child of the test below: commits for ever and says each revision once it is acknowledged.
-#[test]
-fn kill_child() {
-    let Some(dir) = std::env::var_os(CHILD) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(async {
-        let store = real(Path::new(&dir)).unwrap();
-        loop {
-            let next = store.revision().next().get();
-            let transaction = Transaction::new().require(format!("k{next}"), Compare::Absent);
-            let revision = store.commit(transaction.put(format!("k{next}"), vec![b'v'; 100])).await.unwrap();
-            println!("ack {revision}");
-        }
-    });
-}
-
-#[test]
-fn ps7_nothing_acknowledged_is_lost_to_sigkill() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut newest = 0;
-    for round in 0..10 {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["embedded::tests::kill_child", "--exact", "--nocapture"])
-            .env(CHILD, dir.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let reader = std::thread::spawn(move || {
-            out.lines()
-                .map_while(Result::ok)
-                .filter_map(|line| line.split_once("ack ")?.1.trim().parse::<u64>().ok())
-                .max()
-        });
-        std::thread::sleep(Duration::from_millis(80 + 17 * round));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        newest = reader.join().unwrap().unwrap_or(newest).max(newest);
-        let store = real(dir.path()).unwrap();
-        let held = store.revision().get();
-        assert!(held >= newest, "round {round}: {newest} was acknowledged, {held} is there");
-        let entries = store.range(b"k", None, usize::MAX).unwrap();
-        assert_eq!(u64::try_from(entries.len()).unwrap(), held, "round {round}");
+#[tokio::test]
+async fn the_largest_transaction_is_read_back_and_a_larger_one_refused() {
+    let disk = MemoryDisk::new();
+    let store = simulated(&disk).unwrap();
+    let put = |count: u32, last: usize| {
+        let value = bytes::Bytes::from(vec![7; 4 << 20]);
+        let full = (0..count).fold(Transaction::new(), |all, n| all.put(format!("k{n}"), value.clone()));
+        full.put("z", vec![7; last])
+    };
+    let room = (4 << 20) - 3 * 18 - 17;
+    let both = [store.commit(put(3, room)), store.commit(put(3, room))];
+    for commit in both {
+        commit.await.unwrap();
     }
-    assert!(newest > 10, "the child committed {newest} only");
+    assert!(matches!(
+        store.commit(put(3, room + 1)).await,
+        Err(StoreError::TooLarge { what: "transaction", .. })
+    ));
+    drop(store);
+    let store = simulated(&disk).unwrap();
+    assert_eq!((store.revision().get(), all(&store).len()), (2, 4));
 }

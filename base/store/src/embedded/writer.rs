@@ -1,222 +1,174 @@
-//! The one writer: takes everything that waits, decides it in order, appends it, syncs once, then shows and
-//! acknowledges it. Nothing is visible before it is durable.
+//! The one writer: takes everything that waits, decides it in order, appends it as one record, syncs once, then shows and
+//! acknowledges it. Nothing is visible before it is durable, and no answer rests on what is not.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use base_ports::Clock;
-use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
 
-use crate::history::History;
-use crate::index::{Index, Position};
-use crate::journal::{Commit, Fault, Journal, seal};
+use super::Shared;
+use super::queue::{Answer, Waiting, Work};
+use crate::index::Index;
+use crate::journal::{Fault, Journal, Record};
+use crate::overlay::{Changed, Overlay};
 use crate::watch::Change;
-use crate::{Entry, Revision, StoreError, Transaction};
-
-type Answer = oneshot::Sender<Result<Revision, StoreError>>;
-
-/// Commits that may wait; more are refused.
-const WAITING: usize = 65_536;
-/// Commits that share one sync at most.
-const BATCH: usize = 4_096;
-
-/// Commits on their way to the writer.
-#[derive(Debug)]
-pub(super) struct Queue {
-    state: Mutex<State>,
-    wake: Condvar,
-    revision: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    waiting: Vec<(Transaction, Answer)>,
-    closed: bool,
-}
-
-impl Queue {
-    pub(super) fn new(revision: Revision) -> Self {
-        Self { state: Mutex::default(), wake: Condvar::new(), revision: AtomicU64::new(revision.get()) }
-    }
-
-    pub(super) fn push(
-        &self,
-        transaction: Transaction,
-    ) -> Result<oneshot::Receiver<Result<Revision, StoreError>>, StoreError> {
-        let (answer, answered) = oneshot::channel();
-        let mut state = self.state.lock();
-        if state.closed || state.waiting.len() >= WAITING {
-            return Err(StoreError::Closed);
-        }
-        state.waiting.push((transaction, answer));
-        self.wake.notify_one();
-        Ok(answered)
-    }
-
-    pub(super) fn close(&self) {
-        self.state.lock().closed = true;
-        self.wake.notify_one();
-    }
-
-    pub(super) fn revision(&self) -> Revision {
-        self.revision.load(Ordering::Acquire).into()
-    }
-
-    /// Everything that waits, oldest first; `None` when closed and empty.
-    fn take(&self) -> Option<Vec<(Transaction, Answer)>> {
-        let mut state = self.state.lock();
-        while state.waiting.is_empty() {
-            if state.closed {
-                return None;
-            }
-            self.wake.wait(&mut state);
-        }
-        let count = state.waiting.len().min(BATCH);
-        Some(state.waiting.drain(..count).collect())
-    }
-}
+use crate::{Revision, StoreError};
 
 #[derive(Debug)]
 pub(super) struct Writer {
     journal: Journal,
-    index: Arc<dyn Index>,
-    history: Arc<Mutex<History>>,
-    queue: Arc<Queue>,
+    shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
+    /// No commits until the store is opened again.
     stopped: bool,
 }
 
-/// What a batch has decided so far, on top of the index.
-struct Batch {
-    entries: BTreeMap<Vec<u8>, Option<Entry>>,
-    changes: Vec<Change>,
-    frames: Vec<u8>,
-    head: Position,
-    answers: Vec<(Answer, Revision)>,
+/// Entries as they are after a batch, and what each of its commits is told once that is durable.
+type Decided = (Changed, Vec<Result<Revision, StoreError>>);
+
+impl Drop for Writer {
+    /// Also when the thread panics: nobody waits for ever.
+    fn drop(&mut self) {
+        self.shared.queue.abandon();
+    }
 }
 
 impl Writer {
-    pub(super) fn new(
-        journal: Journal,
-        index: Arc<dyn Index>,
-        history: Arc<Mutex<History>>,
-        queue: Arc<Queue>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self { journal, index, history, queue, clock, stopped: false }
+    pub(super) fn new(journal: Journal, shared: Arc<Shared>, clock: Arc<dyn Clock>) -> Self {
+        Self { journal, shared, clock, stopped: false }
     }
 
     pub(super) fn run(mut self) {
-        while let Some(waiting) = self.queue.take() {
-            if self.stopped {
-                waiting.into_iter().for_each(|(_, answer)| tell(answer, Err(StoreError::Stopped)));
-                continue;
-            }
-            let batch = self.decide(waiting);
-            self.write(batch);
-        }
-    }
-
-    fn decide(&self, waiting: Vec<(Transaction, Answer)>) -> Batch {
-        let mut batch = Batch {
-            entries: BTreeMap::new(),
-            changes: Vec::new(),
-            frames: Vec::new(),
-            head: self.journal.head(),
-            answers: Vec::new(),
-        };
-        for (transaction, answer) in waiting {
-            match self.one(transaction, &mut batch) {
-                Ok(revision) => batch.answers.push((answer, revision)),
-                Err(error) => tell(answer, Err(error)),
-            }
-        }
-        batch
-    }
-
-    fn one(&self, transaction: Transaction, batch: &mut Batch) -> Result<Revision, StoreError> {
-        for (key, compare) in &transaction.require {
-            if !compare.holds(self.current(batch, key)?.as_ref()) {
-                return Err(StoreError::Conflict { key: key.clone() });
-            }
-        }
-        if transaction.is_empty() {
-            return Ok(batch.head.0);
-        }
-        let revision = batch.head.0.next();
-        let mut entries = Vec::with_capacity(transaction.changes.len());
-        for (key, value) in &transaction.changes {
-            let entry = match value {
-                None => None,
-                Some(value) => {
-                    let created = self.current(batch, key)?.map_or(revision, |entry| entry.created);
-                    Some(Entry { key: key.clone(), value: value.clone(), created, modified: revision })
+        while let Some(work) = self.shared.queue.take() {
+            match work {
+                Work::RebuildIndex => self.rebuild_index(),
+                Work::Commit(waiting) if self.stopped => {
+                    waiting.into_iter().for_each(|(_, answer)| tell(answer, Err(StoreError::Stopped)));
                 }
-            };
-            entries.push((key.clone(), entry));
-        }
-        let commit =
-            Commit { revision, time: self.clock.now().wall.as_nanos(), changes: transaction.changes };
-        batch.head = (revision, seal(&commit, batch.head.1, &mut batch.frames));
-        batch.changes.extend(commit.changes.into_iter().map(|(key, value)| Change { revision, key, value }));
-        batch.entries.extend(entries);
-        Ok(revision)
-    }
-
-    fn current(&self, batch: &Batch, key: &[u8]) -> Result<Option<Entry>, StoreError> {
-        match batch.entries.get(key) {
-            Some(entry) => Ok(entry.clone()),
-            None => self.index.get(key),
-        }
-    }
-
-    fn write(&mut self, batch: Batch) {
-        let written =
-            if batch.frames.is_empty() { Ok(()) } else { self.journal.append(&batch.frames, batch.head) };
-        let refused = match written {
-            Ok(()) => None,
-            Err(Fault::Refused(error)) => {
-                tracing::error!(event = "journal_write_failed", error = %error, "commits were refused");
-                Some(error)
+                Work::Commit(waiting) => self.commit(waiting),
             }
-            Err(Fault::Lost(error)) => {
-                self.stopped = true;
-                tracing::error!(event = "journal_sync_failed", error = %error, "no commits until the store is opened again");
-                Some(error)
+        }
+    }
+
+    fn commit(&mut self, waiting: Waiting) {
+        let (changed, results) = match self.decide(&waiting) {
+            Ok(decided) => decided,
+            Err(error) => {
+                return waiting.into_iter().for_each(|(_, answer)| tell(answer, Err(error.clone())));
             }
         };
-        if let Some(error) = refused {
-            let error = Arc::new(error);
-            for (answer, _) in batch.answers {
-                tell(answer, Err(StoreError::Write(Arc::clone(&error))));
+        let (record, answers) = self.record(waiting, &results);
+        if !record.commits.is_empty() {
+            if let Err(fault) = self.journal.append(&record) {
+                return self.refuse(fault, answers);
             }
-            return;
+            self.shared.queue.set_refuses(None);
+            self.show(&changed, record);
         }
-        let entries: Vec<_> = batch.entries.into_iter().collect();
-        if let Err(error) = self.index.apply(&entries, batch.head) {
-            // The commits are durable and will be seen after the next start; what is read until then would be old.
-            self.stopped = true;
-            tracing::error!(event = "index_failed", error = %error, "the index failed; it is rebuilt at the next start");
-        }
-        self.queue.revision.store(batch.head.0.get(), Ordering::Release);
-        self.history.lock().push(batch.changes);
-        for (answer, revision) in batch.answers {
-            tell(answer, Ok(revision));
-        }
-        if self.journal.wants_snapshot() {
-            self.snapshot();
+        answers.into_iter().zip(results).for_each(|(answer, result)| tell(answer, result));
+        if let Err(error) = self.journal.roll_if_full() {
+            self.stop("no new segment could be begun", &error.to_string());
         }
     }
 
-    fn snapshot(&mut self) {
-        let written =
-            self.index.range(b"", None, usize::MAX).map_err(|error| std::io::Error::other(error.to_string()));
-        if let Err(error) = written.and_then(|entries| self.journal.snapshot(&entries)) {
-            tracing::error!(event = "snapshot_failed", error = %error, "the state snapshot was not written; the journal goes on");
+    /// Decides the batch; with a new index when the one at hand fails.
+    fn decide(&mut self, waiting: &Waiting) -> Result<Decided, StoreError> {
+        let before = self.journal.head().0;
+        match decide(waiting, &*self.shared.index()?, before) {
+            Err(StoreError::Index(error)) => {
+                tracing::error!(event = "index_failed", error, "the index failed; it is rebuilt in memory");
+                self.rebuild_index();
+                decide(waiting, &*self.shared.index()?, before)
+            }
+            decided => decided,
         }
     }
+
+    fn record(&self, waiting: Waiting, results: &[Result<Revision, StoreError>]) -> (Record, Vec<Answer>) {
+        let (first, time) = (self.journal.head().0.next(), self.clock.now().wall.as_nanos());
+        let mut record = Record { first, time, commits: Vec::new() };
+        let taken = waiting.into_iter().zip(results).map(|((transaction, answer), result)| {
+            if result.is_ok() && !transaction.is_empty() {
+                record.commits.push(transaction.changes);
+            }
+            answer
+        });
+        let answers = taken.collect();
+        (record, answers)
+    }
+
+    /// Lets everybody see a durable record.
+    fn show(&mut self, changed: &Changed, record: Record) {
+        let head = self.journal.head();
+        if let Err(error) = self.shared.index().and_then(|index| index.apply(changed, head)) {
+            tracing::error!(event = "index_failed", error = %error, "the index failed; it is rebuilt in memory");
+            self.rebuild_index();
+        }
+        self.shared.queue.show(head.0);
+        let revisions = (record.first.get()..).map(Revision::from);
+        let changes =
+            revisions.zip(record.commits).flat_map(|(revision, changes)| Change::all(changes, revision));
+        self.shared.feed.publish(changes.collect(), head.0);
+    }
+
+    /// Nothing of the batch happened. A conflict may have been one with a commit that did not happen either, so it is
+    /// no answer.
+    fn refuse(&mut self, fault: Fault, answers: Vec<Answer>) {
+        let error = match fault {
+            Fault::Full(error) => {
+                tracing::error!(event = "disk_full", error = %error, "commits are refused until there is room; reads go on");
+                StoreError::Write(Arc::new(error))
+            }
+            Fault::Lost(error) => {
+                self.stop("the journal could not be written", &error.to_string());
+                StoreError::Write(Arc::new(error))
+            }
+        };
+        self.shared.queue.set_refuses(Some(if self.stopped { StoreError::Stopped } else { error.clone() }));
+        answers.into_iter().for_each(|answer| tell(answer, Err(error.clone())));
+    }
+
+    fn stop(&mut self, what: &'static str, error: &str) {
+        self.stopped = true;
+        self.shared.queue.set_refuses(Some(StoreError::Stopped));
+        tracing::error!(
+            event = "journal_stopped",
+            what,
+            error,
+            "no commits until the store is opened and verified again"
+        );
+    }
+
+    /// Puts an index in memory, read from the journal, in the place of the one that failed.
+    fn rebuild_index(&mut self) {
+        match self.journal.load() {
+            Ok(index) => {
+                *self.shared.index.write() = Some(Arc::new(index));
+                tracing::warn!(event = "index_in_memory", "the index is in memory until the next start");
+            }
+            Err(error) => {
+                *self.shared.index.write() = None;
+                self.stop("the index could not be rebuilt", &error.to_string());
+            }
+        }
+    }
+}
+
+/// Decides each commit of a batch in order, on top of those before it.
+fn decide(waiting: &Waiting, index: &dyn Index, mut last: Revision) -> Result<Decided, StoreError> {
+    let (mut overlay, mut results) = (Overlay::new(index), Vec::with_capacity(waiting.len()));
+    for (transaction, _) in waiting {
+        match overlay.check(transaction) {
+            Ok(()) if transaction.is_empty() => results.push(Ok(last)),
+            Ok(()) => {
+                last = last.next();
+                overlay.commit(&transaction.changes, last)?;
+                results.push(Ok(last));
+            }
+            Err(conflict @ StoreError::Conflict { .. }) => results.push(Err(conflict)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((overlay.into_changed(), results))
 }
 
 fn tell(answer: Answer, result: Result<Revision, StoreError>) {

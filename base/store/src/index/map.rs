@@ -1,4 +1,4 @@
-//! An index in memory: for the memory store, and for journals on a simulated disk.
+//! An index in memory: for the memory store, for journals on a simulated disk, and when sled has failed.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -6,6 +6,7 @@ use std::ops::Bound;
 use parking_lot::RwLock;
 
 use super::{Index, Position};
+use crate::overlay::Changed;
 use crate::{Entry, StoreError};
 
 #[derive(Debug, Default)]
@@ -37,7 +38,7 @@ impl Index for MapIndex {
         Ok(below.map(|(_, entry)| entry.clone()).collect())
     }
 
-    fn apply(&self, changes: &[(Vec<u8>, Option<Entry>)], position: Position) -> Result<(), StoreError> {
+    fn apply(&self, changes: &Changed, position: Position) -> Result<(), StoreError> {
         let mut state = self.0.write();
         for (key, entry) in changes {
             match entry {

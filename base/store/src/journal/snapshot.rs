@@ -12,7 +12,7 @@ const MAGIC: &[u8; 6] = b"PCSTAT";
 
 pub(super) fn encode(entries: &[Entry], (revision, chain): Position) -> Vec<u8> {
     let mut out = [MAGIC.as_slice(), &FORMAT.to_be_bytes(), &revision.get().to_be_bytes(), &chain].concat();
-    out.extend_from_slice(&u64::try_from(entries.len()).unwrap_or(u64::MAX).to_be_bytes());
+    out.extend_from_slice(&super::size(entries.len()).to_be_bytes());
     for entry in entries {
         put(&mut out, &entry.key);
         put(&mut out, &entry.value);
@@ -23,14 +23,31 @@ pub(super) fn encode(entries: &[Entry], (revision, chain): Position) -> Vec<u8> 
     out
 }
 
-/// Reads a snapshot; `None` when it is not whole and intact.
-pub(super) fn decode(bytes: &[u8]) -> Option<(Vec<Entry>, Position)> {
-    let (body, crc) = bytes.split_last_chunk::<4>()?;
+/// What a snapshot file is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Snapshot {
+    Good(Vec<Entry>, Position),
+    Newer(u16),
+    Bad,
+}
+
+pub(super) fn decode(bytes: &[u8]) -> Snapshot {
+    let Some((body, crc)) = bytes.split_last_chunk::<4>() else { return Snapshot::Bad };
     if crc32c::crc32c(body) != u32::from_be_bytes(*crc) {
-        return None;
+        return Snapshot::Bad;
     }
-    let rest = body.strip_prefix(MAGIC.as_slice())?.strip_prefix(FORMAT.to_be_bytes().as_slice())?;
+    let Some(rest) = body.strip_prefix(MAGIC.as_slice()) else { return Snapshot::Bad };
     let mut reader = Reader(rest);
+    match reader.u16() {
+        Some(FORMAT) => {
+            decode_state(reader).map_or(Snapshot::Bad, |(entries, at)| Snapshot::Good(entries, at))
+        }
+        Some(format) if format > FORMAT => Snapshot::Newer(format),
+        _ => Snapshot::Bad,
+    }
+}
+
+fn decode_state(mut reader: Reader<'_>) -> Option<(Vec<Entry>, Position)> {
     let (revision, chain, count) = (reader.u64()?, reader.hash()?, reader.u64()?);
     let mut entries = Vec::new();
     for _ in 0..count {
@@ -50,19 +67,16 @@ mod tests {
 
     #[test]
     fn a_snapshot_reads_back_and_damage_is_found() {
-        let entry = Entry {
-            key: b"k".to_vec(),
-            value: Bytes::from_static(b"v"),
-            created: 1.into(),
-            modified: 2.into(),
-        };
-        let bytes = encode(std::slice::from_ref(&entry), (2.into(), [3; 32]));
-        assert_eq!(decode(&bytes), Some((vec![entry], (2.into(), [3; 32]))));
+        let (key, value) = (b"k".to_vec(), Bytes::from_static(b"v"));
+        let entry = Entry { key, value, created: 1.into(), modified: 2.into() };
+        let at = (2.into(), [3; 32]);
+        let bytes = encode(std::slice::from_ref(&entry), at);
+        assert_eq!(decode(&bytes), Snapshot::Good(vec![entry], at));
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;
-            assert_eq!(decode(&damaged), None, "byte {at}");
-            assert_eq!(decode(&bytes[..at]), None, "cut at {at}");
+            assert_eq!(decode(&damaged), Snapshot::Bad, "byte {at}");
+            assert_eq!(decode(&bytes[..at]), Snapshot::Bad, "cut at {at}");
         }
     }
 }
