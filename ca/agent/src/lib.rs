@@ -25,5 +25,5 @@ pub use agent::{Agent, AgentStatus};
 pub use attest::Caller;
 pub use client::{ClientError, WorkloadClient, X509Context};
 pub use rotate::Keeper;
-pub use service::workload_api;
+pub use service::{LocalStream, workload_api};
 pub use upstream::{AgentEntry, SignedChain, Upstream, UpstreamError};

@@ -4,6 +4,7 @@
 //! extension. Refused: calls without the security header (WE-02), callers that cannot be attested, callers without a
 //! matching entry, more streams than the limits. The JWT half answers Unimplemented until JWT-SVIDs are issued.
 
+mod authority;
 mod limits;
 mod watcher;
 
@@ -30,6 +31,7 @@ use crate::{
     state::State,
 };
 
+pub use authority::LocalStream;
 use limits::Streams;
 use watcher::Watcher;
 

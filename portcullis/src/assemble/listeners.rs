@@ -31,7 +31,8 @@ pub(super) fn workload_api(settings: &Agent, agent: Arc<ca_agent::Agent>, tasks:
         let router = router.clone();
         tasks.spawn("workload connection", async move {
             let _permit = accepted.permit;
-            serve::http(accepted.stream, router, LOCAL_AGE, drain, move |request| {
+            let stream = ca_agent::LocalStream::new(accepted.stream);
+            serve::http(stream, router, LOCAL_AGE, drain, move |request| {
                 request.extensions_mut().insert(caller.clone());
             })
             .await;
