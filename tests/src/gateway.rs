@@ -41,6 +41,7 @@ pub struct Builder {
     enforcer: String,
     listener: String,
     ca: String,
+    decisions: String,
     environment: Vec<(String, String)>,
     wrapper: Vec<String>,
 }
@@ -58,6 +59,7 @@ impl Default for Builder {
             enforcer: String::new(),
             listener: String::new(),
             ca: String::new(),
+            decisions: String::new(),
             environment: Vec::new(),
             wrapper: Vec::new(),
         }
@@ -134,6 +136,13 @@ impl Builder {
         self
     }
 
+    /// A line of `[decisions]`.
+    pub fn decisions(mut self, line: &str) -> Self {
+        self.decisions.push_str(line);
+        self.decisions.push('\n');
+        self
+    }
+
     /// Replaces the registration entries; TOML.
     pub fn entries(mut self, entries: &str) -> Self {
         self.entries = entries.into();
@@ -144,6 +153,15 @@ impl Builder {
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
         self
+    }
+
+    /// The wall clock of the process runs `rate` times as fast as ours, from the same start; timers are not moved.
+    pub fn fast_clock(self, rate: u32) -> Self {
+        let preload = Command::new("faketime").args(["-m", "-f", "+0", "printenv", "LD_PRELOAD"]).output();
+        let preload = preload.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        self.env("LD_PRELOAD", &preload.unwrap_or_default())
+            .env("FAKETIME", &format!("+0 x{rate}"))
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
     }
 
     /// Runs the binary below another program, such as `faketime`.
@@ -160,8 +178,9 @@ impl Builder {
         let config = format!(
             "version = 1\ntrust_domain = \"example.org\"\ndata_dir = \"{root}/data\"\n[ca]\n{ca}{entries}\n[agent]\nsocket = \"unix://{root}/workload.sock\"\n\
              [policies]\ndir = \"{root}/policies\"\n[enforcer]\nid = \"spiffe://example.org/gateway\"\ndns_names = [\"localhost\"]\nworkers = 2\n{enforcer}\n\
-             [[enforcer.listener]]\nname = \"public\"\nbind = [\"tcp://127.0.0.1:{address}\"]\n{listener}\n{services}{routes}\n[admin]\nlisten = [\"http://127.0.0.1:{admin}\"]\n",
+             [[enforcer.listener]]\nname = \"public\"\nbind = [\"tcp://127.0.0.1:{address}\"]\n{listener}\n{services}{routes}\n[decisions]\n{decisions}\n[admin]\nlisten = [\"http://127.0.0.1:{admin}\"]\n",
             ca = self.ca,
+            decisions = self.decisions,
             entries = self.entries,
             enforcer = self.enforcer,
             listener = self.listener,

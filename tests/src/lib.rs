@@ -2,11 +2,16 @@
 //! A test is five lines: build, start, call, look, done. Everything a builder started ends with it.
 
 pub mod binary;
+pub mod forge;
 pub mod gateway;
 pub mod peers;
+mod rest;
+pub mod script;
 pub mod upstream;
 
 pub use gateway::{Gateway, Outcome};
+pub use rest::Answer;
+pub use script::Script;
 
 /// What a test returns: any error fails it with its text.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
