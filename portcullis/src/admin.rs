@@ -91,12 +91,14 @@ fn open(api: &Arc<Api>) -> Router {
 }
 
 /// Decides by Cedar whether the caller may make this call, and puts the decision on record.
-async fn authorize(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+async fn authorize(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().cloned().unwrap_or(Caller::Anonymous);
     let Some((action, resource)) = asked(&api, request.method(), request.uri().path()) else {
         return next.run(request).await;
     };
     let principal = principal(&api, &caller);
+    // The ledger's service puts who read what on record.
+    request.extensions_mut().insert(principal.clone());
     let verdict = api.judge.decide(&Question {
         principal,
         action,

@@ -9,6 +9,7 @@ pub(crate) mod judge;
 mod listeners;
 pub(crate) mod signals;
 mod view;
+mod vitals;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
@@ -20,7 +21,7 @@ use base_net::Drain;
 use base_ports::{Clock, Disk, Rng, SystemClock, SystemDisk, SystemRng, Tasks};
 use base_store::{Embedded, Store};
 use base_telemetry::{Health, Metrics};
-use ca_authority::{Authority, NewEntry};
+use ca_authority::Authority;
 use ca_identity::tls::Trust;
 use ca_identity::{Bundle, BundleMap, IdentitySnapshot, SpiffeId, X509Svid};
 use parking_lot::Mutex;
@@ -187,6 +188,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         conditions.listeners.set(true, format!("{} bound", running.listeners.len()));
     }
     health.condition("serving").set(true, "");
+    vitals::watch(ledger, conditions.ledger.clone(), health, &metrics, &running.tasks);
     base_net::notify::ready();
     tracing::info!(event = "started", trust_domain = config.trust_domain.as_str(), "portcullis runs");
     Ok(running)
@@ -258,19 +260,7 @@ async fn open_authority(config: &Config, ca: &Ca, ports: ca_authority::Ports) ->
     };
     let fault = |error: &dyn std::fmt::Display| Message::error("PC1010", format!("certificate authority: {error}")).next("portcullis check");
     let authority = Authority::open(settings, ports).await.map_err(|error| fault(&error))?;
-    let entries = ca
-        .entries
-        .iter()
-        .map(|entry| NewEntry {
-            parent_id: entry.parent.clone(),
-            x509_ttl: entry.x509_ttl,
-            dns_names: entry.dns_names.clone(),
-            hint: entry.hint.clone(),
-            namespace: entry.namespace.clone(),
-            ..NewEntry::new(entry.spiffe_id.clone(), entry.selectors.clone())
-        })
-        .collect();
-    authority.apply_entries(entries).await.map_err(|error| fault(&error))?;
+    authority.apply_entries(ca.entries.clone()).await.map_err(|error| fault(&error))?;
     Ok(authority)
 }
 

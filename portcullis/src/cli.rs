@@ -4,7 +4,7 @@ mod authority;
 mod check;
 mod config;
 mod decisions;
-mod init;
+pub(crate) mod init;
 mod policy;
 mod run;
 mod status;

@@ -3,6 +3,7 @@
 //! only shows across sections. Nothing outside this room looks at TOML or at environment variables.
 
 mod keys;
+mod meaning;
 mod meant;
 mod read;
 mod schema;
@@ -10,7 +11,9 @@ mod value;
 mod view;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) use meant::{Agent, Ca, Config, Enforcer};
@@ -50,7 +53,8 @@ pub(crate) fn locate(flag: Option<&Path>) -> PathBuf {
 /// All faults of the file, in file order.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<Message>> {
     let text = read_file(path).map_err(|fault| vec![fault])?;
-    let environment: BTreeMap<_, _> = std::env::vars()
+    let environment: BTreeMap<_, _> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .filter(|(name, _)| name.starts_with("PORTCULLIS_"))
         .collect();
     parse(path, &text, &environment)
@@ -64,11 +68,8 @@ pub(crate) fn parse(
 ) -> Result<Loaded, Vec<Message>> {
     let file = path.display().to_string();
     let (table, mut messages) = read::read(&file, text, environment);
-    let config = if has_error(&messages) {
-        None
-    } else {
-        meant::mean(path, &file, text, &table, &mut messages)
-    };
+    let config =
+        if has_error(&messages) { None } else { meaning::mean(path, &file, text, &table, &mut messages) };
     sort(&mut messages);
     match config {
         Some(config) if !has_error(&messages) => Ok(Loaded { config, table, warnings: messages }),
@@ -89,24 +90,24 @@ fn sort(messages: &mut [Message]) {
 
 fn read_file(path: &Path) -> Result<String, Message> {
     let shown = path.display();
-    let fault = |text: String| {
-        Message::error("PC0107", text).next("portcullis init".to_owned())
+    let fault = |text: String| Message::error("PC0107", format!("configuration `{shown}` {text}"));
+    let unreadable = |error: std::io::Error| match error.kind() {
+        ErrorKind::NotFound => fault("does not exist".to_owned()).next("portcullis init"),
+        _ => fault(format!("cannot be read: {error}")),
     };
-    let about = fs::metadata(path).map_err(|error| fault(format!("configuration `{shown}` cannot be read: {error}")))?;
-    if about.len() > MAX_BYTES {
-        return Err(fault(format!("configuration `{shown}` has {} bytes; at most {MAX_BYTES} are read", about.len())));
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mode = file.metadata().map_err(unreadable)?.permissions().mode();
+    if mode & 0o002 != 0 {
+        return Err(Message::error("PC0108", format!("configuration `{shown}` can be written by everybody"))
+            .help("whoever can change this file can change who may call whom")
+            .next(format!("chmod o-w {shown}")));
     }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        if about.permissions().mode() & 0o002 != 0 {
-            return Err(Message::error("PC0108", format!("configuration `{shown}` can be written by everybody"))
-                .help("whoever can change this file can change who may call whom")
-                .next(format!("chmod o-w {shown}")));
-        }
+    let mut bytes = Vec::new();
+    file.by_ref().take(MAX_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
+    if file.read(&mut [0]).map_err(unreadable)? != 0 {
+        return Err(fault(format!("is larger than {} MiB", MAX_BYTES >> 20)));
     }
-    let bytes = fs::read(path).map_err(|error| fault(format!("configuration `{shown}` cannot be read: {error}")))?;
-    String::from_utf8(bytes).map_err(|error| fault(format!("configuration `{shown}` is not UTF-8: {error}")))
+    String::from_utf8(bytes).map_err(|error| fault(format!("is not UTF-8: {error}")))
 }
 
 #[cfg(test)]

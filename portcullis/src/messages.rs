@@ -1,48 +1,15 @@
 //! Every message a person can get: its code, once, and the shape in which it is printed.
 //! Libraries know no codes; the binary attaches them here.
 
+mod codes;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
-/// A code and what it means. Codes are API: never reused, never renamed.
-pub(crate) struct Code {
-    pub(crate) code: &'static str,
-    pub(crate) title: &'static str,
-    pub(crate) text: &'static str,
-}
+use base_telemetry::redact::escape;
 
-/// The registry, in order.
-pub(crate) static CODES: &[Code] = &[
-    Code { code: "PC0101", title: "the configuration is not valid TOML", text: "The file could not be read as TOML at the place shown." },
-    Code { code: "PC0102", title: "a required key is missing", text: "The section is there, and this key has no default." },
-    Code { code: "PC0103", title: "unknown key", text: "Unknown keys refuse to start, so that a typing error cannot switch a protection off." },
-    Code { code: "PC0104", title: "wrong value", text: "The value has the wrong type, unit or range." },
-    Code { code: "PC0105", title: "dangling reference", text: "A key names something that the file does not define." },
-    Code { code: "PC0106", title: "defined twice", text: "Two objects carry the same name or address." },
-    Code { code: "PC0107", title: "file cannot be read", text: "The file is missing, unreadable, too large or not UTF-8." },
-    Code { code: "PC0108", title: "unsafe permissions", text: "A file or directory can be changed by others; portcullis refuses to trust it." },
-    Code { code: "PC0110", title: "unknown environment variable", text: "A variable begins with PORTCULLIS_ and names no key; it is ignored." },
-    Code { code: "PC0131", title: "admin listener beyond loopback", text: "The admin listener has no client certificates, so it binds to loopback only." },
-    Code { code: "PC0132", title: "role over several hosts", text: "Roles over several hosts ([join]) are not available yet." },
-    Code { code: "PC0140", title: "no running portcullis", text: "The command talks to a running process over its admin socket and found none." },
-    Code { code: "PC0141", title: "refused by the running portcullis", text: "The API answered with an error; its own text follows." },
-    Code { code: "PC0142", title: "timed out", text: "What was waited for did not happen in time." },
-    Code { code: "PC0150", title: "exists already", text: "init never overwrites a file." },
-    Code { code: "PC1001", title: "identity could not be obtained", text: "The Workload API gave no SVID." },
-    Code { code: "PC1002", title: "not a usable certificate", text: "The file holds no certificate that can be read." },
-    Code { code: "PC1010", title: "certificate authority cannot start", text: "The key files and the records of the authority do not fit together." },
-    Code { code: "PC2001", title: "policies are not valid", text: "At least one policy, schema or entity file has an error; the last good set stays in force." },
-    Code { code: "PC2002", title: "policy cases failed", text: "At least one case of a *_test.json file gave another answer than it expects." },
-    Code { code: "PC4001", title: "listener cannot start", text: "A listener could not be bound or configured." },
-    Code { code: "PC4030", title: "observe mode is on", text: "Calls that policies deny are let through and recorded as would-be denials." },
-    Code { code: "PC5001", title: "no such decision", text: "No decision with this id is on record, or it is not visible to you." },
-    Code { code: "PC6001", title: "state directory cannot be used", text: "The directory is in use by another process, newer than this binary, or damaged." },
-    Code { code: "PC9001", title: "internal error", text: "Something happened that should be impossible. Please report it with the text shown." },
-];
-
-/// Looks a code up, as `portcullis help PC0103` does.
-pub(crate) fn find(code: &str) -> Option<&'static Code> {
-    CODES.iter().find(|known| known.code.eq_ignore_ascii_case(code))
-}
+pub(crate) use codes::{CODES, find};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +18,7 @@ pub(crate) enum Severity {
     Warning,
 }
 
-/// Where in a file.
+/// Where in a file; line 0 is the file as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) file: String,
@@ -81,6 +48,32 @@ impl Place {
     }
 }
 
+/// How many characters of a line are shown before, at and after what is marked.
+const EXCERPT: (usize, usize, usize) = (80, 80, 40);
+
+impl Place {
+    /// The line before, at and after what is marked, as it may be shown: shortened, escaped, tabs as blanks.
+    fn excerpt(&self) -> (String, String, String) {
+        let marked_at = self.column.saturating_sub(1);
+        let hidden = marked_at.saturating_sub(EXCERPT.0);
+        let line = self.source.replace('\t', " ");
+        let part = |from: usize, count: usize| {
+            escape(&line.chars().skip(from).take(count).collect::<String>()).into_owned()
+        };
+        let length = self.length.min(EXCERPT.1);
+        let before = part(hidden, marked_at.saturating_sub(hidden));
+        let before = if hidden > 0 { format!("…{before}") } else { before };
+        (before, part(marked_at, length), part(marked_at.saturating_add(length), EXCERPT.2))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", escape(&self.file))?;
+        if self.line > 0 { write!(f, ":{}:{}", self.line, self.column) } else { Ok(()) }
+    }
+}
+
 /// One message with everything a person needs to act.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Message {
@@ -95,7 +88,15 @@ pub(crate) struct Message {
 
 impl Message {
     pub(crate) fn error(code: &'static str, text: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, code, text: text.into(), place: None, label: None, help: None, next: None }
+        Self {
+            severity: Severity::Error,
+            code,
+            text: text.into(),
+            place: None,
+            label: None,
+            help: None,
+            next: None,
+        }
     }
 
     pub(crate) fn warning(code: &'static str, text: impl Into<String>) -> Self {
@@ -122,14 +123,42 @@ impl Message {
         self
     }
 
+    /// `file:line:column: text [code]`, for lists.
+    pub(crate) fn in_one_line(&self) -> String {
+        let place = self.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+        let label = self.label.as_ref().map(|label| format!(" ({})", escape(label))).unwrap_or_default();
+        format!("{place}{}{label} [{}]", escape(&self.text), self.code)
+    }
+
+    /// A message that another process gave as JSON; `None` when it carries no code of the registry.
+    pub(crate) fn from_json(json: &serde_json::Value) -> Option<Self> {
+        let text = |name: &str| json.get(name).and_then(serde_json::Value::as_str).map(str::to_owned);
+        let number = |name: &str| {
+            json.get(name).and_then(serde_json::Value::as_u64).and_then(|number| usize::try_from(number).ok())
+        };
+        let mut message = Self::error(find(&text("code")?)?.code, text("message")?);
+        if text("severity").is_some_and(|severity| severity == "warning") {
+            message.severity = Severity::Warning;
+        }
+        message.place = text("file").map(|file| Place {
+            file,
+            line: number("line").unwrap_or(0),
+            column: number("column").unwrap_or(0),
+            source: String::new(),
+            length: 1,
+        });
+        (message.label, message.help, message.next) = (text("label"), text("help"), text("next"));
+        Some(message)
+    }
+
     pub(crate) fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
             "severity": match self.severity { Severity::Error => "error", Severity::Warning => "warning" },
             "code": self.code,
             "message": self.text,
             "file": self.place.as_ref().map(|place| place.file.clone()),
-            "line": self.place.as_ref().map(|place| place.line),
-            "column": self.place.as_ref().map(|place| place.column),
+            "line": self.place.as_ref().filter(|place| place.line > 0).map(|place| place.line),
+            "column": self.place.as_ref().filter(|place| place.line > 0).map(|place| place.column),
             "label": self.label,
             "help": self.help,
             "next": self.next,
@@ -163,27 +192,28 @@ impl fmt::Display for Message {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(f, "{severity}[{}]: {}", self.code, self.text)?;
-        if let Some(place) = &self.place {
-            let margin = place.line.to_string().len();
-            write!(f, "\n{:margin$}--> {}:{}:{}", "", place.file, place.line, place.column)?;
-            if !place.source.is_empty() {
-                let carets = "^".repeat(place.length);
-                write!(f, "\n{} | {}", place.line, place.source)?;
-                write!(f, "\n{:margin$} | {:indent$}{carets}", "", "", indent = place.column.saturating_sub(1))?;
-                if let Some(label) = &self.label {
-                    write!(f, " {label}")?;
-                }
+        write!(f, "{severity}[{}]: {}", self.code, escape(&self.text))?;
+        let label = self.label.as_deref().map(escape).unwrap_or_default();
+        match &self.place {
+            Some(place) if !place.source.is_empty() => {
+                let margin = place.line.to_string().len();
+                let (before, marked, after) = place.excerpt();
+                let (indent, carets) = (before.chars().count(), "^".repeat(marked.chars().count().max(1)));
+                let mark = format!("{:indent$}{carets} {label}", "");
+                write!(f, "\n{:margin$}--> {place}\n{} | {before}{marked}{after}", "", place.line)?;
+                write!(f, "\n{:margin$} | {}", "", mark.trim_end())?;
             }
+            Some(place) => write!(f, "\n --> {place}")?,
+            None => {}
         }
-        if let (Some(label), None) = (&self.label, &self.place) {
+        if !label.is_empty() && self.place.as_ref().is_none_or(|place| place.source.is_empty()) {
             write!(f, "\n  {label}")?;
         }
         if let Some(help) = &self.help {
-            write!(f, "\nhelp: {help}")?;
+            write!(f, "\nhelp: {}", escape(help))?;
         }
         if let Some(next) = &self.next {
-            write!(f, "\nnext: {next}")?;
+            write!(f, "\nnext: {}", escape(next))?;
         }
         Ok(())
     }
@@ -202,41 +232,4 @@ pub(crate) fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -
         .filter(|(distance, _)| *distance <= 2)
         .min()
         .map(|(_, word)| word)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_are_unique_and_in_order() {
-        for pair in CODES.windows(2) {
-            assert!(pair[0].code < pair[1].code, "{} before {}", pair[0].code, pair[1].code);
-        }
-        assert!(find("pc0103").is_some());
-    }
-
-    #[test]
-    fn a_message_shows_the_line_and_points_at_it() {
-        let text = "version = 1\n[[ca.entry]]\nselector = [\"unix:user:web\"]\n";
-        let start = text.find("selector").unwrap();
-        let shown = Message::error("PC0103", "unknown key `selector` in [[ca.entry]]")
-            .at(Place::of("portcullis.toml", text, start..start + 8))
-            .label("did you mean `selectors`?")
-            .help("keys are a, b")
-            .next("portcullis config explain ca.entry")
-            .to_string();
-        assert_eq!(
-            shown,
-            "error[PC0103]: unknown key `selector` in [[ca.entry]]\n --> portcullis.toml:3:1\n3 | selector = [\"unix:user:web\"]\n  | ^^^^^^^^ did you mean `selectors`?\nhelp: keys are a, b\nnext: portcullis config explain ca.entry"
-        );
-    }
-
-    #[test]
-    fn did_you_mean_takes_near_words_only() {
-        let known = ["selectors", "spiffe_id", "hint"];
-        assert_eq!(nearest("selector", known.into_iter()), Some("selectors"));
-        assert_eq!(nearest("spifeid", known.into_iter()), Some("spiffe_id"));
-        assert_eq!(nearest("banana", known.into_iter()), None);
-    }
 }

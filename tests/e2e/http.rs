@@ -203,9 +203,12 @@ fn dead_upstream() -> Result {
 fn resumption() -> Result {
     let gateway = Gateway::before(Upstream::echo().address)?;
     let tls = gateway.identity()?;
+    let chain = std::fs::read_to_string(tls.join("svid.pem"))?;
+    let issuers = chain.split_inclusive("-----END CERTIFICATE-----\n").skip(1).collect::<String>();
+    std::fs::write(tls.join("issuers.pem"), issuers)?;
     let output = Command::new("sh")
         .args(["-c", &format!(
-            "printf 'GET / HTTP/1.1\\r\\nhost: localhost\\r\\nconnection: close\\r\\n\\r\\n' | timeout 5 openssl s_client -connect {} -cert {t}/svid.pem -cert_chain {t}/svid.pem -key {t}/svid.key -CAfile {t}/bundle.pem -ign_eof 2>&1",
+            "printf 'GET / HTTP/1.1\\r\\nhost: localhost\\r\\nconnection: close\\r\\n\\r\\n' | timeout 5 openssl s_client -connect {} -cert {t}/svid.pem -cert_chain {t}/issuers.pem -key {t}/svid.key -CAfile {t}/bundle.pem -ign_eof 2>&1",
             gateway.address, t = tls.display()
         )])
         .stdin(Stdio::null())

@@ -5,6 +5,8 @@ mod api;
 mod commands;
 mod demo;
 mod durability;
+mod grpc;
+mod guide;
 mod http;
 mod identity;
 mod policies;
@@ -28,6 +30,8 @@ fn main() {
         commands::trials(),
         demo::trials(),
         durability::trials(),
+        grpc::trials(),
+        guide::trials(),
         http::trials(),
         identity::trials(),
         policies::trials(),

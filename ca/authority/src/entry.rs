@@ -73,30 +73,19 @@ impl NewEntry {
     }
 
     /// EN-02 and EN-03.
-    pub(crate) fn check(&self, domain: &TrustDomain) -> Result<(), EntryError> {
-        for id in std::iter::once(&self.spiffe_id).chain(&self.parent_id) {
-            if !id.is_member_of(domain) {
-                return Err(EntryError::ForeignTrustDomain { id: id.clone(), domain: domain.clone() });
-            }
+    ///
+    /// # Errors
+    /// The first rule that the entry breaks.
+    pub fn check(&self, domain: &TrustDomain) -> Result<(), EntryError> {
+        if let Some(parent) = self.parent_id.as_ref().filter(|parent| !parent.is_member_of(domain)) {
+            return Err(EntryError::ForeignTrustDomain { id: parent.clone(), domain: domain.clone() });
         }
-        let path = self.spiffe_id.path();
-        if path.is_empty() {
-            return Err(EntryError::NoPath(self.spiffe_id.clone()));
-        }
-        if RESERVED.iter().any(|reserved| path.starts_with(reserved)) {
-            return Err(EntryError::Reserved(self.spiffe_id.clone()));
-        }
+        check_identity(domain, &self.spiffe_id, &self.dns_names)?;
         if self.selectors.is_empty() {
             return Err(EntryError::NoSelectors);
         }
         if self.selectors.len() > SELECTOR_LIMIT {
             return Err(EntryError::TooMany { what: "selectors", limit: SELECTOR_LIMIT });
-        }
-        if self.dns_names.len() > DNS_NAME_LIMIT {
-            return Err(EntryError::TooMany { what: "dns_names", limit: DNS_NAME_LIMIT });
-        }
-        if let Some(name) = self.dns_names.iter().find(|name| !is_dns_name(name)) {
-            return Err(EntryError::DnsName(name.clone()));
         }
         if self.x509_ttl.is_some_and(|ttl| ttl < SVID_TTL_FLOOR) {
             return Err(EntryError::TtlTooShort);
@@ -117,6 +106,29 @@ impl NewEntry {
             }
         }
         Ok(())
+    }
+}
+
+/// What holds for every identity that people may configure, with or without an entry.
+///
+/// # Errors
+/// The first rule that the identity breaks.
+pub fn check_identity(domain: &TrustDomain, id: &SpiffeId, dns_names: &[String]) -> Result<(), EntryError> {
+    if !id.is_member_of(domain) {
+        return Err(EntryError::ForeignTrustDomain { id: id.clone(), domain: domain.clone() });
+    }
+    if id.path().is_empty() {
+        return Err(EntryError::NoPath(id.clone()));
+    }
+    if RESERVED.iter().any(|reserved| id.path().starts_with(reserved)) {
+        return Err(EntryError::Reserved(id.clone()));
+    }
+    if dns_names.len() > DNS_NAME_LIMIT {
+        return Err(EntryError::TooMany { what: "dns_names", limit: DNS_NAME_LIMIT });
+    }
+    match dns_names.iter().find(|name| !is_dns_name(name)) {
+        Some(name) => Err(EntryError::DnsName(name.clone())),
+        None => Ok(()),
     }
 }
 

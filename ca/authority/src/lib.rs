@@ -27,7 +27,7 @@ mod testing;
 pub use attest::{Evidence, JoinToken};
 pub use authority::{Applied, Authority, Requester};
 pub use config::Config;
-pub use entry::{EntryError, EntryFilter, EntryRecord, NewEntry};
+pub use entry::{EntryError, EntryFilter, EntryRecord, NewEntry, check_identity};
 pub use error::{AuthorityError, Fault};
 pub use issue::{IssuanceRecord, Issued};
 pub use keys::{KeyInfo, KeyKind, KeyState};

@@ -89,4 +89,13 @@ impl Broken {
             _ => false,
         }
     }
+
+    /// The connection went away, which says nothing about what was done before.
+    pub(crate) fn is_lost(&self) -> bool {
+        match self {
+            Self::Io(_) | Self::Ended => true,
+            Self::H2(error) => error.is_io(),
+            Self::Gate(_) => false,
+        }
+    }
 }

@@ -13,6 +13,7 @@ use std::task::Poll;
 use enforcer_codec::headers::Extra;
 use enforcer_codec::{Call, CallProtocol};
 use enforcer_traffic::UpstreamProtocol;
+use http::Method;
 use policies_engine::DecisionId;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -87,6 +88,12 @@ where
 impl Pick {
     fn call(&self) -> &Call {
         self.permitted.call()
+    }
+
+    /// Telling the call twice does no more than telling it once (RFC 9110 9.2.2).
+    fn is_idempotent(&self) -> bool {
+        let method = self.call().http_method();
+        [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(method)
     }
 }
 

@@ -11,7 +11,7 @@ mod handshake;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use base_net::{Accepted, DrainWatch};
+use base_net::Accepted;
 use base_ports::Now;
 use enforcer_codec::{Call, NotCanonical};
 use policies_engine::ReasonClass;
@@ -40,20 +40,15 @@ pub(crate) struct Connection {
     lapsed: AtomicBool,
 }
 
-/// Serves one accepted connection to its end. `alive` tells a drain that it is there.
-pub(crate) async fn connection(
-    worker: Arc<Worker>,
-    listening: Arc<Listening>,
-    accepted: Accepted,
-    alive: DrainWatch,
-) {
+/// Serves one accepted connection to its end. Its permit is what a drain waits for.
+pub(crate) async fn connection(worker: Arc<Worker>, listening: Arc<Listening>, accepted: Accepted) {
     let Accepted { stream, peer, permit } = accepted;
     let counted = Counted::new(&listening.open);
     if let Some((conn, tls)) = handshake::secure(worker, listening, stream, peer).await {
         let is_h2 = tls.get_ref().1.alpn_protocol() == Some(H2);
         if is_h2 { h2::run(&conn, tls).await } else { h1::run(&conn, tls).await }
     }
-    drop((permit, counted, alive));
+    drop((permit, counted));
 }
 
 /// One call on its connection: where it comes from, and where its answer goes.
@@ -101,7 +96,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
                 if denied.reason.class() == ReasonClass::Unauthenticated {
                     self.conn.lapsed.store(true, Ordering::Relaxed);
                 }
-                Refusal::from(denied)
+                Refusal::of_denied(denied.reason, denied.flaw, denied.decision)
             }
             Stop::Fault(fault) => {
                 trail.fault(fault);

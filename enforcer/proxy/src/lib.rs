@@ -20,6 +20,8 @@ mod pool;
 mod proxy;
 mod respond;
 mod secured;
+#[cfg(test)]
+mod tests;
 mod trail;
 mod view;
 mod wheel;

@@ -7,7 +7,6 @@ mod h1;
 mod h2;
 
 pub(crate) use h1::{H1Link, read_head};
-pub(crate) use h2::Stream;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use base_net::{Drain, DrainWatch};
+use base_net::{Drain, DrainWatch, Gate};
 use parking_lot::Mutex;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
@@ -35,6 +35,8 @@ impl Proxy {
         let config = Arc::new(config);
         let (drain, watched) = Drain::new();
         let (stop, stopped) = watch::channel(false);
+        // The workers of a listener share its caps.
+        let gates: Vec<Gate> = config.listeners.iter().map(|listener| Gate::new(listener.caps)).collect();
         let mut threads = Vec::new();
         let mut bound: Option<Vec<Vec<SocketAddr>>> = None;
         for number in 0..config.workers.max(1) {
@@ -43,6 +45,7 @@ impl Proxy {
                 config: Arc::clone(&config),
                 ports: ports.clone(),
                 addresses: bound.clone(),
+                gates: gates.clone(),
                 drain: watched.clone(),
                 stop: stopped.clone(),
             };
@@ -82,7 +85,8 @@ impl Proxy {
             tracing::warn!(event = "drain_cut", "connections were cut at the end of the drain");
         }
         self.stop.send_replace(true);
-        for thread in std::mem::take(&mut *self.threads.lock()) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
             // The workers drop what is left and end; this waits for memory to be freed, not for peers.
             if tokio::task::spawn_blocking(|| thread.join()).await.is_err() {
                 tracing::error!(event = "worker_lost", "a worker could not be joined");
@@ -103,13 +107,14 @@ struct Start {
     config: Arc<ProxyConfig>,
     ports: Ports,
     addresses: Option<Vec<Vec<SocketAddr>>>,
+    gates: Vec<Gate>,
     drain: DrainWatch,
     stop: watch::Receiver<bool>,
 }
 
 impl Start {
     fn run(self, report: &mpsc::SyncSender<Started>) {
-        let Self { number, config, ports, addresses, drain, stop } = self;
+        let Self { number, config, ports, addresses, gates, drain, stop } = self;
         let runtime = match Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(source) => {
@@ -128,7 +133,7 @@ impl Start {
             let real = bound.iter().map(|sockets| sockets.iter().map(|(_, real)| *real).collect()).collect();
             let worker = Worker::new(u16::try_from(number).unwrap_or(u16::MAX), &config, &ports);
             report.send(Ok(real)).ok();
-            worker.run(config, bound, drain, stop).await;
+            worker.run(config, (bound, gates), drain, stop).await;
         });
     }
 }

@@ -4,12 +4,11 @@
 
 use enforcer_codec::grpc::{self, Code, ErrorInfo};
 use enforcer_codec::headers::Extra;
-use enforcer_codec::{Call, CallProtocol};
+use enforcer_codec::{Call, CallProtocol, NotCanonical};
 use policies_engine::{DecisionId, Reason, ReasonClass};
 use tokio::io::AsyncWrite;
 
 use crate::Reveal;
-use crate::authorize::Denied;
 use crate::body::Outlet;
 use crate::fault::{Broken, Fault};
 use crate::forward::{DECISION_HEADER, DecisionText};
@@ -50,17 +49,18 @@ impl Asker {
     }
 }
 
-impl From<&Denied> for Refusal {
-    fn from(denied: &Denied) -> Self {
-        let reason = denied.reason;
-        let (status, close) = match denied.flaw {
-            Some(flaw) => (flaw.status, flaw.close),
-            None => (reason.http_status(), false),
-        };
-        let code = match denied.flaw {
-            Some(_) => Code::from_own_http(status),
+impl Refusal {
+    /// For a call that must not pass. A flaw of its bytes names its own status.
+    pub(crate) fn of_denied(
+        reason: Reason,
+        flaw: Option<NotCanonical>,
+        decision: Option<DecisionId>,
+    ) -> Self {
+        let (status, code, close) = match flaw {
+            Some(flaw) => (flaw.status, Code::from_own_http(flaw.status), flaw.close),
             None => {
-                u8::try_from(reason.grpc_code()).ok().and_then(Code::from_number).unwrap_or(Code::Unavailable)
+                let code = u8::try_from(reason.grpc_code()).ok().and_then(Code::from_number);
+                (reason.http_status(), code.unwrap_or(Code::Unavailable), false)
             }
         };
         Self {
@@ -68,14 +68,12 @@ impl From<&Denied> for Refusal {
             code,
             class: reason.class().as_str(),
             title: title(reason),
-            decision: denied.decision,
+            decision,
             // An identity that lapsed takes its connection with it.
             close: close || reason.class() == ReasonClass::Unauthenticated,
         }
     }
-}
 
-impl Refusal {
     /// For a call that was permitted and still came to nothing. A decision id is given where there was one.
     pub(crate) fn of_fault(fault: &Fault, decision: Option<DecisionId>) -> Self {
         let (status, code, title) = match fault {
@@ -180,7 +178,7 @@ mod tests {
     use std::io;
 
     fn denied(reason: Reason) -> Refusal {
-        Refusal::from(&Denied { reason, decision: None, flaw: None })
+        Refusal::of_denied(reason, None, None)
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use base_net::{Bind, DrainWatch, Listener, accept_loop};
+use base_net::{Bind, DrainWatch, Gate, Listener, accept_loop};
 use base_ports::{Clock, Rng, Tasks};
 use ca_identity::tls::Trust;
 use tokio::sync::watch;
@@ -69,7 +69,7 @@ impl Worker {
     pub(crate) async fn run(
         self: Arc<Self>,
         config: Arc<ProxyConfig>,
-        bound: Bound,
+        (bound, gates): (Bound, Vec<Gate>),
         drain: DrainWatch,
         mut stop: watch::Receiver<bool>,
     ) {
@@ -77,20 +77,18 @@ impl Worker {
         self.tasks.spawn("wheel", async move { worker.wheel.run().await });
         self.tasks.spawn("sweep", sweep(Arc::clone(&self)));
         self.tasks.spawn("drain", leave(Arc::clone(&self), drain.clone()));
-        for (spec, sockets) in config.listeners.iter().zip(bound) {
+        for ((spec, sockets), gate) in config.listeners.iter().zip(bound).zip(gates) {
             let open = self.meters.listener(&spec.name);
             let listening = Arc::new(Listening::new(spec, config.mode, &self.trust, open));
             for (socket, _) in sockets {
-                let (worker, listening, alive) = (Arc::clone(&self), Arc::clone(&listening), drain.clone());
-                let accepting = accept_loop(socket, spec.caps, drain.clone(), move |accepted| {
-                    let served =
-                        connection(Arc::clone(&worker), Arc::clone(&listening), accepted, alive.clone());
+                let (worker, listening) = (Arc::clone(&self), Arc::clone(&listening));
+                let accepting = accept_loop(socket, gate.clone(), drain.clone(), move |accepted| {
+                    let served = connection(Arc::clone(&worker), Arc::clone(&listening), accepted);
                     worker.tasks.spawn("connection", served);
                 });
                 self.tasks.spawn("accept", accepting);
             }
         }
-        drop(drain);
         // An error means that the owner is gone, which is an order to stop too.
         stop.wait_for(|stop| *stop).await.ok();
         self.tasks.drain(Duration::ZERO).await;

@@ -18,6 +18,8 @@ mod registry;
 mod retain;
 mod status;
 mod store;
+#[cfg(test)]
+mod testing;
 mod watch;
 
 pub use cases::{CaseReport, CaseResult, run_cases};

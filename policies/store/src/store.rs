@@ -81,6 +81,14 @@ enum Applied {
     Unchanged,
 }
 
+/// Why an attempt changed nothing.
+enum Refused {
+    /// Something is wrong with rules or entities.
+    Content(Vec<Diagnostic>),
+    /// The new version could not be stored.
+    Store(PolicyStoreError),
+}
+
 impl PolicyStore {
     /// Reads the numbers and versions that are stored. Nothing is in force until [`PolicyStore::set_entities`].
     ///
@@ -195,6 +203,7 @@ impl PolicyStore {
         }
     }
 
+    /// Brings what is wanted into force, unless somebody has done so while this request waited.
     async fn answer(&self, asked: u64) {
         let mut writer = self.writer.lock().await;
         if writer.answered >= asked {
@@ -204,39 +213,48 @@ impl PolicyStore {
             tokio::time::sleep_until(last + PACE).await;
         }
         let wanted = self.wanted.lock().clone();
+        self.bring(&mut writer, &wanted).await;
         writer.answered = wanted.asked;
+    }
+
+    async fn bring(&self, writer: &mut Writer, wanted: &Wanted) {
         let content =
             |rules| Content { rules, entities: Arc::clone(&wanted.entities), routes: wanted.routes };
-        let applied = match self.read().await {
-            Ok(rules) => self.apply(&mut writer, content(rules)).await,
-            Err(found) => Err(found),
+        let refused = match self.read().await {
+            Ok(rules) => self.apply(writer, content(rules)).await,
+            Err(found) => Err(Refused::Content(found)),
         };
-        let Err(found) = applied else {
-            self.accept(&applied);
-            return;
+        let found = match refused {
+            Ok(applied) => return self.accept(&applied),
+            Err(Refused::Store(cause)) => return self.refuse(vec![not_stored(&cause)]),
+            Err(Refused::Content(found)) => found,
         };
         self.refuse(found);
         // The last good rules follow the entities, and are in force again after a restart.
-        match self.good(&writer) {
-            Ok(None) => {}
-            Ok(Some(rules)) => {
-                if let Err(found) = self.apply(&mut writer, content(rules)).await {
-                    tracing::debug!(
-                        event = "entities_refused",
-                        findings = found.len(),
-                        "last good policies stay as they are"
-                    );
-                }
+        let applied = match self.good(writer) {
+            Ok(None) => return,
+            Ok(Some(rules)) => self.apply(writer, content(rules)).await,
+            Err(cause) => Err(Refused::Store(cause)),
+        };
+        match applied {
+            Ok(_) => {}
+            Err(Refused::Content(found)) => {
+                tracing::debug!(
+                    event = "entities_refused",
+                    findings = found.len(),
+                    "entities stay as they are"
+                );
             }
-            Err(cause) => {
-                tracing::error!(event = "policies_unreadable", %cause, "last good policies cannot be read")
+            Err(Refused::Store(cause)) => {
+                tracing::error!(event = "policies_not_stored", %cause, "last good policies stay as they are");
             }
         }
     }
 
     async fn read(&self) -> Result<Rules, Vec<Diagnostic>> {
         let Some(dir) = self.dir.clone() else { return Ok(Rules::shipped()) };
-        let Loaded { rules, fingerprint, .. } = blocking(move || Ok(load(&dir))).await.map_err(internal)?;
+        let loaded = blocking(move || Ok(load(&dir))).await;
+        let Loaded { rules, fingerprint, .. } = loaded.map_err(|cause| vec![fault(&cause)])?;
         *self.seen.lock() = fingerprint;
         rules
     }
@@ -251,24 +269,30 @@ impl PolicyStore {
     }
 
     /// Compiles, stores and publishes `content`, or says why not; then nothing has changed.
-    async fn apply(&self, writer: &mut Writer, content: Content) -> Result<Applied, Vec<Diagnostic>> {
+    async fn apply(&self, writer: &mut Writer, content: Content) -> Result<Applied, Refused> {
         let now = self.clock.now().wall;
         let head = writer.head.as_ref().map(|head| &head.manifest);
         let objects = content.objects().map_err(internal)?;
         let manifest = Manifest::after(head, &content, &objects, now).map_err(internal)?;
         let is_stored = head == Some(&manifest);
-        if is_stored && writer.good.is_some() {
+        let is_active = |snapshot: &Arc<Snapshot>| snapshot.versions().numbers == manifest.numbers();
+        if is_stored && self.active.borrow().as_ref().is_some_and(is_active) {
             return Ok(Applied::Unchanged);
         }
         let input = content.input(manifest.numbers());
         let compiled = blocking(move || Ok(Snapshot::compile(input))).await.map_err(internal)?;
-        let snapshot = Arc::new(compiled?);
+        let snapshot = Arc::new(compiled.map_err(Refused::Content)?);
         if !is_stored {
             let known = writer.retained.objects();
             let new = objects.into_iter().filter(|object| !known.contains(&object.reference.sha256));
             let forgotten = writer.retained.would_forget(&manifest);
-            let written = self.archive.write(manifest, new, &forgotten, writer.head.as_ref()).await;
-            let head = written.map_err(|cause| vec![not_stored(&cause)])?;
+            let head = match self.archive.write(manifest, new, &forgotten, writer.head.as_ref()).await {
+                Ok(head) => head,
+                Err(cause) => {
+                    self.reread(writer);
+                    return Err(Refused::Store(cause));
+                }
+            };
             writer.retained.forget(&forgotten);
             writer.retained.insert(&head.manifest);
             writer.head = Some(head);
@@ -286,13 +310,22 @@ impl PolicyStore {
         Ok(Applied::New)
     }
 
-    fn accept(&self, applied: &Result<Applied, Vec<Diagnostic>>) {
+    /// After a failed write nobody knows whether it was done, and somebody else may have moved the head.
+    fn reread(&self, writer: &mut Writer) {
+        match self.archive.head().and_then(|head| Ok((head, self.archive.retained()?))) {
+            Ok((head, retained)) => (writer.head, writer.retained) = (head, retained),
+            Err(cause) => {
+                tracing::error!(event = "policies_unreadable", %cause, "stored versions cannot be read")
+            }
+        }
+    }
+
+    fn accept(&self, applied: &Applied) {
         let mut status = self.status.lock();
         status.diagnostics.clear();
         match applied {
-            Ok(Applied::New) => status.reloads.applied += 1,
-            Ok(Applied::Unchanged) => status.reloads.unchanged += 1,
-            Err(_) => {}
+            Applied::New => status.reloads.applied += 1,
+            Applied::Unchanged => status.reloads.unchanged += 1,
         }
     }
 
@@ -318,8 +351,12 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn internal(cause: impl std::fmt::Display) -> Vec<Diagnostic> {
-    vec![Diagnostic::about("PC2011", &Arc::from("policies"), cause.to_string())]
+fn internal(cause: impl std::fmt::Display) -> Refused {
+    Refused::Content(vec![fault(&cause)])
+}
+
+fn fault(cause: &dyn std::fmt::Display) -> Diagnostic {
+    Diagnostic::about("PC2011", &Arc::from("policies"), cause.to_string())
 }
 
 /// A number that is not on disk could be given twice, so what cannot be stored is not put into force (ST5).

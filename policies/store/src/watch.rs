@@ -65,3 +65,6 @@ fn watch(dir: &Path, touched: Arc<Notify>) -> Option<notify::RecommendedWatcher>
         })
         .ok()
 }
+
+#[cfg(test)]
+mod tests;

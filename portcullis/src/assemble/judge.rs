@@ -24,7 +24,6 @@ pub(crate) struct Question<'a> {
 /// Its answer, already on its way into the ledger.
 pub(crate) struct Verdict {
     pub(crate) allow: bool,
-    pub(crate) reason: Reason,
     pub(crate) id: DecisionId,
     receipt: Receipt,
 }
@@ -85,7 +84,7 @@ impl Judge {
             }),
             None => Decision::refusal(Reason::NoPolicy),
         };
-        let (allow, reason) = (decision.is_allowed(), decision.reason);
+        let allow = decision.is_allowed();
         let reads = question.action.is_read();
         let mut record = DecisionRecord::new(decision, question.principal.clone(), action, question.resource.clone(), now);
         record.phase = question.phase;
@@ -93,7 +92,7 @@ impl Judge {
         record.facts = Some(Arc::new(facts) as Arc<dyn Facts>);
         record.audit = if reads { Audit::BestEffort } else { Audit::Durable };
         let (id, receipt) = state.lane.record(record);
-        Verdict { allow, reason, id, receipt }
+        Verdict { allow, id, receipt }
     }
 }
 

@@ -71,14 +71,15 @@ impl Line {
     }
 
     fn show(&self) -> String {
-        match &self.message {
-            None => format!("ok       {:<10} {}", self.group, self.text),
-            Some(message) => {
-                let tick = if message.severity == Severity::Error { "FAILED" } else { "warning" };
-                let next = message.next.as_ref().map(|next| format!("\n         next: {next}")).unwrap_or_default();
-                format!("{tick:<8} {:<10} {} [{}]{next}", self.group, self.text, message.code)
+        let Some(message) = &self.message else { return format!("ok       {:<10} {}", self.group, self.text) };
+        let tick = if message.severity == Severity::Error { "FAILED" } else { "warning" };
+        let mut text = format!("{tick:<8} {:<10} {}", self.group, message.in_one_line());
+        for (name, line) in [("help", &message.help), ("next", &message.next)] {
+            if let Some(line) = line {
+                text.push_str(&format!("\n         {name}: {line}"));
             }
         }
+        text
     }
 }
 
@@ -142,8 +143,10 @@ async fn process(config: &Config, global: &Global, options: &Options, lines: &mu
         }
     }
     for found in status.pointer("/policies/diagnostics").and_then(Value::as_array).into_iter().flatten() {
-        let text = found.get("message").and_then(Value::as_str).unwrap_or_default();
-        lines.push(Line::found("policies", Message::error("PC2001", format!("last edit refused: {text}")).next("portcullis policy validate")));
+        if let Some(mut message) = Message::from_json(found) {
+            message.text = format!("last edit refused: {}", message.text);
+            lines.push(Line::found("policies", message.next("portcullis policy validate")));
+        }
     }
     if config.ca.is_some() {
         authority(&client, options, lines).await;

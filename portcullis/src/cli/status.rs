@@ -99,7 +99,10 @@ fn text(status: &Value) -> String {
         lines.push(format!("{:<13} {tick} {}", of("name"), of("detail")).trim_end().to_owned());
     }
     for found in status.pointer("/policies/diagnostics").and_then(Value::as_array).into_iter().flatten() {
-        lines.push(format!("policies      last edit refused: {}", found.get("message").and_then(Value::as_str).unwrap_or_default()));
+        if let Some(message) = Message::from_json(found) {
+            lines.push(format!("{:<13} last edit refused: {}", "policies", message.in_one_line()));
+            lines.extend(message.help.map(|help| format!("{:<13} help: {help}", "")));
+        }
     }
     lines.join("\n")
 }

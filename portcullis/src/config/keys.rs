@@ -5,9 +5,11 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,
-    Integer { min: i64, max: i64 },
+    Integer {
+        min: i64,
+        max: i64,
+    },
     Duration,
-    Size,
     Path,
     TrustDomain,
     SpiffeId,
@@ -54,50 +56,168 @@ const MODES: Kind = Kind::Choice(&["enforce", "observe"]);
 
 pub(crate) static KEYS: &[Key] = &[
     required("version", Kind::Integer { min: 1, max: 1 }, "format of this file", "1"),
-    required("trust_domain", Kind::TrustDomain, "the trust domain this installation belongs to", "\"example.org\""),
+    required(
+        "trust_domain",
+        Kind::TrustDomain,
+        "the trust domain this installation belongs to",
+        "\"example.org\"",
+    ),
     required("data_dir", Kind::Path, "keys, journal, ledger; created with mode 0700", "\"./data\""),
     // ca
     key("ca", Kind::Table, "the workload CA runs in this process", "[ca]"),
-    key("ca.listen", Kind::Address(&["https"]), "enrolment and signing for other hosts, over TLS", "\"https://127.0.0.1:8443\""),
+    key(
+        "ca.listen",
+        Kind::Address(&["https"]),
+        "enrolment and signing for other hosts, over TLS",
+        "\"https://127.0.0.1:8443\"",
+    ),
     preset("ca.svid_ttl", Kind::Duration, "1h", "lifetime of an X.509-SVID; 5m to 28h", "\"1h\""),
     key("ca.entry", Kind::Tables, "a registration entry", "[[ca.entry]]"),
-    required("ca.entry.spiffe_id", Kind::SpiffeId, "the SPIFFE ID that matching workloads receive", "\"spiffe://example.org/web\""),
-    required("ca.entry.selectors", Kind::List(&Kind::Selector), "facts of the process that must all match", "[\"unix:uid:1000\"]"),
-    key("ca.entry.parent", Kind::SpiffeId, "the agent the entry belongs to; absent = every agent", "\"spiffe://example.org/portcullis/agent/local\""),
-    key("ca.entry.x509_ttl", Kind::Duration, "lifetime of this entry's SVIDs, instead of ca.svid_ttl", "\"30m\""),
+    required(
+        "ca.entry.spiffe_id",
+        Kind::SpiffeId,
+        "the SPIFFE ID that matching workloads receive",
+        "\"spiffe://example.org/web\"",
+    ),
+    required(
+        "ca.entry.selectors",
+        Kind::List(&Kind::Selector),
+        "facts of the process that must all match",
+        "[\"unix:uid:1000\"]",
+    ),
+    key(
+        "ca.entry.parent",
+        Kind::SpiffeId,
+        "the agent the entry belongs to; absent = every agent",
+        "\"spiffe://example.org/portcullis/agent/local\"",
+    ),
+    key(
+        "ca.entry.x509_ttl",
+        Kind::Duration,
+        "lifetime of this entry's SVIDs, instead of ca.svid_ttl",
+        "\"30m\"",
+    ),
     key("ca.entry.dns_names", Kind::List(&Kind::Text), "DNS names in the certificate", "[\"web.local\"]"),
-    key("ca.entry.hint", Kind::Text, "what a workload with several identities tells them apart by", "\"internal\""),
+    key(
+        "ca.entry.hint",
+        Kind::Text,
+        "what a workload with several identities tells them apart by",
+        "\"internal\"",
+    ),
     key("ca.entry.namespace", Kind::Text, "namespace the workload belongs to in policies", "\"shop\""),
     // agent
     key("agent", Kind::Table, "the SPIFFE Workload API is served by this process", "[agent]"),
-    key("agent.socket", Kind::Address(&["unix"]), "where workloads fetch their identity; default DATA_DIR/workload.sock", "\"unix:///run/portcullis/workload.sock\""),
-    preset("agent.socket_mode", Kind::Text, "0770", "file mode of the socket; 0777 lets every local user connect", "\"0770\""),
+    key(
+        "agent.socket",
+        Kind::Address(&["unix"]),
+        "where workloads fetch their identity; default DATA_DIR/workload.sock",
+        "\"unix:///run/portcullis/workload.sock\"",
+    ),
+    preset(
+        "agent.socket_mode",
+        Kind::Text,
+        "0770",
+        "file mode of the socket; 0777 lets every local user connect",
+        "\"0770\"",
+    ),
     // policies
     key("policies", Kind::Table, "where policies come from", "[policies]"),
-    preset("policies.dir", Kind::Path, "./policies", "watched directory of *.cedar, *.cedarschema, entities.json, *_test.json", "\"./policies\""),
+    preset(
+        "policies.dir",
+        Kind::Path,
+        "./policies",
+        "watched directory of *.cedar, *.cedarschema, entities.json, *_test.json",
+        "\"./policies\"",
+    ),
     // enforcer
     key("enforcer", Kind::Table, "the enforcing proxy runs in this process", "[enforcer]"),
-    required("enforcer.id", Kind::SpiffeId, "identity of the gateway; issued to this process, needs no entry", "\"spiffe://example.org/gateway\""),
-    preset("enforcer.mode", MODES, "enforce", "observe records would-be denials and lets the call pass", "\"observe\""),
-    preset("enforcer.workers", Kind::Integer { min: 0, max: 256 }, "0", "worker threads; 0 = one per usable core", "2"),
-    key("enforcer.dns_names", Kind::List(&Kind::Text), "DNS names in the gateway's certificate, for clients that check names", "[\"localhost\"]"),
+    required(
+        "enforcer.id",
+        Kind::SpiffeId,
+        "identity of the gateway; issued to this process, needs no entry",
+        "\"spiffe://example.org/gateway\"",
+    ),
+    preset(
+        "enforcer.mode",
+        MODES,
+        "enforce",
+        "observe records would-be denials and lets the call pass",
+        "\"observe\"",
+    ),
+    preset(
+        "enforcer.workers",
+        Kind::Integer { min: 0, max: 256 },
+        "0",
+        "worker threads; 0 = one per usable core",
+        "2",
+    ),
+    key(
+        "enforcer.dns_names",
+        Kind::List(&Kind::Text),
+        "DNS names in the gateway's certificate, for clients that check names",
+        "[\"localhost\"]",
+    ),
     key("enforcer.listener", Kind::Tables, "a port that accepts calls", "[[enforcer.listener]]"),
     required("enforcer.listener.name", Kind::Text, "name in policies, records, metrics", "\"public\""),
-    required("enforcer.listener.bind", Kind::List(&Kind::Address(&["tcp"])), "addresses to bind", "[\"tcp://0.0.0.0:9443\"]"),
-    preset("enforcer.listener.client_auth", Kind::Choice(&["required", "optional", "none"]), "required", "whether the caller must present an X.509-SVID", "\"required\""),
+    required(
+        "enforcer.listener.bind",
+        Kind::List(&Kind::Address(&["tcp"])),
+        "addresses to bind",
+        "[\"tcp://0.0.0.0:9443\"]",
+    ),
+    preset(
+        "enforcer.listener.client_auth",
+        Kind::Choice(&["required", "optional", "none"]),
+        "required",
+        "whether the caller must present an X.509-SVID",
+        "\"required\"",
+    ),
     key("enforcer.listener.mode", MODES, "overrides enforcer.mode for this listener", "\"observe\""),
-    key("enforcer.listener.hosts", Kind::List(&Kind::Text), "authorities this listener serves; absent = any", "[\"shop.example.org\"]"),
+    key(
+        "enforcer.listener.hosts",
+        Kind::List(&Kind::Text),
+        "authorities this listener serves; absent = any",
+        "[\"shop.example.org\"]",
+    ),
     preset("enforcer.listener.handshake_timeout", Kind::Duration, "5s", "TLS handshake", "\"5s\""),
     preset("enforcer.listener.header_timeout", Kind::Duration, "10s", "whole request head", "\"10s\""),
     preset("enforcer.listener.idle_timeout", Kind::Duration, "60s", "connection without a call", "\"60s\""),
-    preset("enforcer.listener.max_age", Kind::Duration, "1h", "connection age; never beyond the peer's SVID", "\"1h\""),
-    preset("enforcer.listener.max_connections", Kind::Integer { min: 1, max: 1_000_000 }, "10000", "open connections", "10000"),
-    preset("enforcer.listener.max_connections_per_source", Kind::Integer { min: 1, max: 1_000_000 }, "1000", "open connections of one source address; loopback is exempt", "1000"),
+    preset(
+        "enforcer.listener.max_age",
+        Kind::Duration,
+        "1h",
+        "connection age; never beyond the peer's SVID",
+        "\"1h\"",
+    ),
+    preset(
+        "enforcer.listener.max_connections",
+        Kind::Integer { min: 1, max: 1_000_000 },
+        "10000",
+        "open connections",
+        "10000",
+    ),
+    preset(
+        "enforcer.listener.max_connections_per_source",
+        Kind::Integer { min: 1, max: 1_000_000 },
+        "1000",
+        "open connections of one source address; loopback is exempt",
+        "1000",
+    ),
     key("enforcer.service", Kind::Tables, "a service that can be called", "[[enforcer.service]]"),
     required("enforcer.service.name", Kind::Text, "name in policies: Service::\"orders\"", "\"orders\""),
     key("enforcer.service.namespace", Kind::Text, "namespace of the service", "\"shop\""),
-    key("enforcer.service.rpc_scope", Kind::Text, "prefix that tells equal interfaces of two services apart", "\"eu\""),
-    key("enforcer.service.methods", Kind::List(&Kind::Text), "registered RPC methods; others are never forwarded", "[\"shop.Orders/Get\"]"),
+    key(
+        "enforcer.service.rpc_scope",
+        Kind::Text,
+        "prefix that tells equal interfaces of two services apart",
+        "\"eu\"",
+    ),
+    key(
+        "enforcer.service.methods",
+        Kind::List(&Kind::Text),
+        "registered RPC methods; others are never forwarded",
+        "[\"shop.Orders/Get\"]",
+    ),
     key("enforcer.route", Kind::Tables, "calls that go to one service", "[[enforcer.route]]"),
     required("enforcer.route.name", Kind::Text, "name in policies: Route::\"shop-web\"", "\"shop-web\""),
     required("enforcer.route.service", Kind::Text, "the service called", "\"orders\""),
@@ -105,21 +225,61 @@ pub(crate) static KEYS: &[Key] = &[
     key("enforcer.route.match", Kind::Table, "which calls", "{ grpc = \"shop.Orders/*\" }"),
     key("enforcer.route.match.host", Kind::Text, "exact authority or *.suffix", "\"*.example.org\""),
     key("enforcer.route.match.path", Kind::Text, "path prefix, by whole segments", "\"/api\""),
-    key("enforcer.route.match.grpc", Kind::Text, "package.Service/Method or package.Service/*", "\"shop.Orders/*\""),
-    required("enforcer.route.to", Kind::List(&Kind::Address(&["http", "h2c"])), "endpoints", "[\"h2c://127.0.0.1:50051\"]"),
-    preset("enforcer.route.balancer", Kind::Choice(&["p2c", "round_robin"]), "p2c", "how an endpoint is picked", "\"p2c\""),
+    key(
+        "enforcer.route.match.grpc",
+        Kind::Text,
+        "package.Service/Method or package.Service/*",
+        "\"shop.Orders/*\"",
+    ),
+    required(
+        "enforcer.route.to",
+        Kind::List(&Kind::Address(&["http", "h2c"])),
+        "endpoints",
+        "[\"h2c://127.0.0.1:50051\"]",
+    ),
+    preset(
+        "enforcer.route.balancer",
+        Kind::Choice(&["p2c", "round_robin"]),
+        "p2c",
+        "how an endpoint is picked",
+        "\"p2c\"",
+    ),
     preset("enforcer.route.connect_timeout", Kind::Duration, "3s", "connecting to an endpoint", "\"3s\""),
     preset("enforcer.route.header_timeout", Kind::Duration, "15s", "until the answer's head", "\"15s\""),
-    preset("enforcer.route.timeout", Kind::Duration, "15s", "the whole call; gRPC streams are exempt", "\"2s\""),
+    preset(
+        "enforcer.route.timeout",
+        Kind::Duration,
+        "15s",
+        "the whole call; gRPC streams are exempt",
+        "\"2s\"",
+    ),
     key("enforcer.route.mode", MODES, "overrides the listener's mode for this route", "\"observe\""),
     // decisions
-    key("decisions", Kind::Table, "the decision ledger", "[decisions]"),
+    preset("decisions", Kind::Table, "", "the decision ledger; always there", "[decisions]"),
     preset("decisions.name", Kind::Text, "main", "name of the ledger", "\"main\""),
-    preset("decisions.commit_interval", Kind::Duration, "50ms", "how often records are synced to disk", "\"50ms\""),
-    preset("decisions.reveal_decision_id", Kind::Choice(&["denied", "always", "never"]), "denied", "on which answers callers see the decision id", "\"denied\""),
+    preset(
+        "decisions.commit_interval",
+        Kind::Duration,
+        "50ms",
+        "how often records are synced to disk",
+        "\"50ms\"",
+    ),
+    preset(
+        "decisions.reveal_decision_id",
+        Kind::Choice(&["denied", "always", "never"]),
+        "denied",
+        "on which answers callers see the decision id",
+        "\"denied\"",
+    ),
     // admin
-    key("admin", Kind::Table, "health, metrics and the API", "[admin]"),
-    preset("admin.listen", Kind::List(&Kind::Address(&["http"])), "http://127.0.0.1:8080", "loopback addresses that serve health, metrics and docs", "[\"http://127.0.0.1:8080\"]"),
+    preset("admin", Kind::Table, "", "health, metrics and the API; always there", "[admin]"),
+    preset(
+        "admin.listen",
+        Kind::List(&Kind::Address(&["http"])),
+        "http://127.0.0.1:8080",
+        "loopback addresses that serve health, metrics and docs",
+        "[\"http://127.0.0.1:8080\"]",
+    ),
     preset("admin.log", Kind::Text, "info", "level, or filter as in RUST_LOG", "\"info\""),
 ];
 
@@ -139,6 +299,19 @@ pub(crate) fn children(path: &str) -> impl Iterator<Item = (&'static str, &'stat
     })
 }
 
+impl Key {
+    /// The environment variable that overrides it: `PORTCULLIS_ADMIN__LISTEN` for `admin.listen`. Sections, what
+    /// stands below a repeated section, and the version have none (CF2).
+    pub(crate) fn variable(&self) -> Option<String> {
+        let is_below =
+            |above: &Key| self.path.strip_prefix(above.path).is_some_and(|rest| rest.starts_with('.'));
+        let repeated = KEYS.iter().any(|above| above.kind == Kind::Tables && is_below(above));
+        let is_section = matches!(self.kind, Kind::Table | Kind::Tables);
+        let overridable = !is_section && !repeated && self.path != "version";
+        overridable.then(|| format!("PORTCULLIS_{}", self.path.to_uppercase().replace('.', "__")))
+    }
+}
+
 impl Kind {
     /// What a person should write, in words.
     pub(crate) fn wanted(&self) -> String {
@@ -146,7 +319,6 @@ impl Kind {
             Self::Text => "a text".to_owned(),
             Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Self::Duration => "a duration with its unit, such as \"250ms\", \"30s\", \"24h\"".to_owned(),
-            Self::Size => "a size with its unit, such as \"64KiB\", \"10GiB\"".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::TrustDomain => "a trust domain such as \"example.org\"".to_owned(),
             Self::SpiffeId => "a SPIFFE ID such as \"spiffe://example.org/web\"".to_owned(),
@@ -160,10 +332,5 @@ impl Kind {
             Self::Table => "a table".to_owned(),
             Self::Tables => "an array of tables".to_owned(),
         }
-    }
-
-    /// Whether one flag or environment variable can hold it.
-    pub(crate) fn is_scalar(&self) -> bool {
-        !matches!(self, Self::Table | Self::Tables)
     }
 }

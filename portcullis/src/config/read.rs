@@ -1,7 +1,7 @@
 //! From text to a checked tree: every key known, every value of its kind, all faults at once with their places.
 //! Only this file looks at TOML; `meant` turns the tree into typed settings.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,13 +13,16 @@ use super::keys::{self, Kind};
 use super::value::{self, Address};
 use crate::messages::{Message, Place, nearest};
 
+/// Variables that are no keys: where to look, and what the tests of this repository say.
+const OWN_VARIABLES: &[&str] =
+    &["PORTCULLIS_SERVER", "PORTCULLIS_CONFIG", "PORTCULLIS_BIN", "PORTCULLIS_TEST_SCALE"];
+
 /// A value of the kind its key demands.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
     Text(String),
     Integer(i64),
     Duration(Duration),
-    Size(u64),
     Path(PathBuf),
     TrustDomain(TrustDomain),
     SpiffeId(SpiffeId),
@@ -47,25 +50,20 @@ pub(crate) struct Table {
 }
 
 /// Reads `text`; `environment` gives the `PORTCULLIS_*` variables.
-pub(crate) fn read(
-    file: &str,
-    text: &str,
-    environment: &BTreeMap<String, String>,
-) -> (Table, Vec<Message>) {
-    let mut reader = Reader { file, text, environment, faults: Vec::new() };
+pub(crate) fn read(file: &str, text: &str, environment: &BTreeMap<String, String>) -> (Table, Vec<Message>) {
+    let mut reader = Reader { file, text, environment, used: BTreeSet::new(), faults: Vec::new() };
     let (tree, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let place = Place::of(file, text, error.span().unwrap_or(0..0));
-        reader.faults.push(
-            Message::error("PC0101", format!("not valid TOML: {}", error.message())).at(place),
-        );
+        reader
+            .faults
+            .push(Message::error("PC0101", format!("not valid TOML: {}", error.message())).at(place));
     }
-    let table = if errors.is_empty() {
-        reader.table("", tree.get_ref(), 0..0)
-    } else {
-        Table::default()
-    };
-    reader.unknown_variables();
+    if !errors.is_empty() {
+        return (Table::default(), reader.faults);
+    }
+    let table = reader.table("", tree.get_ref(), 0..0);
+    reader.unused_variables();
     (table, reader.faults)
 }
 
@@ -73,16 +71,18 @@ struct Reader<'a> {
     file: &'a str,
     text: &'a str,
     environment: &'a BTreeMap<String, String>,
+    used: BTreeSet<String>,
     faults: Vec<Message>,
 }
 
 impl Reader<'_> {
     fn table(&mut self, path: &str, written: &DeTable<'_>, span: Range<usize>) -> Table {
         let mut table = Table { path: path.to_owned(), span: span.clone(), entries: BTreeMap::new() };
+        let mut misspelt = Vec::new();
         for (name, written) in written {
             let below = join(path, name.get_ref());
             match keys::children(path).find(|(known, _)| *known == name.get_ref().as_ref()) {
-                None => self.unknown(path, name.get_ref(), name.span()),
+                None => misspelt.extend(self.unknown(path, name.get_ref(), name.span())),
                 Some((known, key)) => {
                     if let Some(value) = self.value(&below, key.kind, written.get_ref(), written.span()) {
                         let line = self.place(written.span()).line;
@@ -91,32 +91,41 @@ impl Reader<'_> {
                 }
             }
         }
-        self.fill(path, written, span, &mut table);
+        self.fill(path, written, span, &misspelt, &mut table);
         table
     }
 
     /// Environment over file, defaults below both, and what is required and absent.
-    fn fill(&mut self, path: &str, written: &DeTable<'_>, span: Range<usize>, table: &mut Table) {
+    fn fill(
+        &mut self,
+        path: &str,
+        written: &DeTable<'_>,
+        span: Range<usize>,
+        misspelt: &[&str],
+        table: &mut Table,
+    ) {
         for (name, key) in keys::children(path) {
-            let in_tables = keys::KEYS.iter().any(|known| known.kind == Kind::Tables && key.path.starts_with(known.path) && key.path != known.path);
-            let variable = variable(key.path);
-            if key.kind.is_scalar() && !in_tables && key.path != "version" {
-                if let Some(text) = self.environment.get(&variable) {
-                    match from_text(&key.kind, text) {
-                        Ok(value) => {
-                            table.entries.insert(name, (value, 0..0, Origin::Environment(variable)));
-                        }
-                        Err(fault) => self.faults.push(
-                            Message::error("PC0104", format!("environment variable {variable}: {fault}"))
-                                .help(format!("{} is {}", key.path, key.kind.wanted())),
-                        ),
+            let overriding = key.variable().and_then(|name| Some((self.environment.get(&name)?, name)));
+            if let Some((text, variable)) = overriding {
+                self.used.insert(variable.clone());
+                match from_text(&key.kind, text) {
+                    Ok(value) => {
+                        table.entries.insert(name, (value, 0..0, Origin::Environment(variable)));
                     }
+                    Err(fault) => self.faults.push(
+                        Message::error("PC0104", format!("environment variable {variable}: {fault}"))
+                            .help(format!("{} is {}", key.path, key.kind.wanted()))
+                            .next(format!("portcullis config explain {}", key.path)),
+                    ),
                 }
             }
-            if table.entries.contains_key(name) || written.contains_key(name) {
+            if table.entries.contains_key(name) || written.contains_key(name) || misspelt.contains(&name) {
                 continue;
             }
-            if let Some(Ok(value)) = key.default.map(|text| from_text(&key.kind, text)) {
+            if key.kind == Kind::Table && key.default.is_some() {
+                let section = self.table(key.path, &DeTable::new(), span.clone());
+                table.entries.insert(name, (Value::Table(section), 0..0, Origin::Default));
+            } else if let Some(Ok(value)) = key.default.map(|text| from_text(&key.kind, text)) {
                 table.entries.insert(name, (value, 0..0, Origin::Default));
             } else if key.required {
                 let place = self.place(span.clone());
@@ -145,8 +154,10 @@ impl Reader<'_> {
                 return Some(Value::Tables(tables));
             }
             (Kind::List(of), DeValue::Array(items)) => {
-                let values: Vec<_> =
-                    items.iter().filter_map(|item| self.value(path, *of, item.get_ref(), item.span())).collect();
+                let values: Vec<_> = items
+                    .iter()
+                    .filter_map(|item| self.value(path, *of, item.get_ref(), item.span()))
+                    .collect();
                 return Some(Value::List(values));
             }
             (Kind::Integer { min, max }, DeValue::Integer(number)) => {
@@ -162,9 +173,8 @@ impl Reader<'_> {
                 return None;
             }
             (_, DeValue::String(text)) => from_text(&kind, text),
-            (Kind::Duration | Kind::Size, DeValue::Integer(number)) => {
-                let unit = if kind == Kind::Duration { "s" } else { "MiB" };
-                Err(format!("{0} has no unit; write \"{0}{unit}\"", number.as_str()))
+            (Kind::Duration, DeValue::Integer(number)) => {
+                Err(format!("{0} has no unit; write \"{0}s\"", number.as_str()))
             }
             (_, other) => {
                 self.wrong(path, kind, other, span);
@@ -194,7 +204,8 @@ impl Reader<'_> {
         );
     }
 
-    fn unknown(&mut self, path: &str, name: &str, span: Range<usize>) {
+    /// Reports an unknown key; gives the one that was probably meant.
+    fn unknown(&mut self, path: &str, name: &str, span: Range<usize>) -> Option<&'static str> {
         let place = self.place(span);
         if path.is_empty() && name == "join" {
             self.faults.push(
@@ -202,27 +213,39 @@ impl Reader<'_> {
                     .at(place)
                     .help("delete the section; roles over several hosts come with a later release"),
             );
-            return;
+            return None;
         }
         let names: Vec<_> = keys::children(path).map(|(name, _)| name).collect();
         let mut message = Message::error("PC0103", format!("unknown key `{name}` in {}", section(path)))
             .at(place)
             .help(format!("keys are {}", names.join(", ")));
-        if let Some(near) = nearest(name, names.iter().copied()) {
-            message = message.label(format!("did you mean `{near}`?"));
-        }
+        let near = nearest(name, names.into_iter());
+        message.label = near.map(|near| format!("did you mean `{near}`?"));
         if !path.is_empty() {
             message = message.next(format!("portcullis config explain {path}"));
         }
         self.faults.push(message);
+        near
     }
 
-    fn unknown_variables(&mut self) {
-        for name in self.environment.keys() {
-            let known = keys::KEYS.iter().any(|key| variable(key.path) == *name);
-            if !known && !matches!(name.as_str(), "PORTCULLIS_SERVER" | "PORTCULLIS_CONFIG" | "PORTCULLIS_BIN" | "PORTCULLIS_TEST_SCALE") {
-                self.faults.push(Message::warning("PC0110", format!("environment variable `{name}` names no key and is ignored")));
-            }
+    /// Variables that changed nothing: a typing error, a section that the file does not have, or somebody else's.
+    fn unused_variables(&mut self) {
+        let variables: Vec<_> = keys::KEYS.iter().filter_map(keys::Key::variable).collect();
+        let unused = self
+            .environment
+            .keys()
+            .filter(|name| !self.used.contains(*name) && !OWN_VARIABLES.contains(&name.as_str()));
+        for name in unused {
+            let mut warning = Message::warning(
+                "PC0110",
+                format!("environment variable `{name}` names no key of this file and is ignored"),
+            );
+            warning.label = match variables.contains(name) {
+                true => Some("the file has no section that this key belongs to".to_owned()),
+                false => nearest(name, variables.iter().map(String::as_str))
+                    .map(|near| format!("did you mean `{near}`?")),
+            };
+            self.faults.push(warning);
         }
     }
 
@@ -237,10 +260,13 @@ fn from_text(kind: &Kind, text: &str) -> Result<Value, String> {
         Kind::Text => Value::Text(text.to_owned()),
         Kind::Path => Value::Path(PathBuf::from(text)),
         Kind::Duration => Value::Duration(value::duration(text)?),
-        Kind::Size => Value::Size(value::size(text)?),
         Kind::Address(schemes) => Value::Address(Address::parse(text, schemes)?),
-        Kind::TrustDomain => Value::TrustDomain(TrustDomain::parse(text).map_err(|error| error.to_string())?),
-        Kind::SpiffeId => Value::SpiffeId(SpiffeId::parse(text).map_err(|error| error.to_string())?),
+        Kind::TrustDomain => Value::TrustDomain(
+            TrustDomain::parse(text).map_err(|error| format!("`{text}` is no trust domain: {error}"))?,
+        ),
+        Kind::SpiffeId => Value::SpiffeId(
+            SpiffeId::parse(text).map_err(|error| format!("`{text}` is no SPIFFE ID: {error}"))?,
+        ),
         Kind::Selector => Value::Selector(Selector::parse(text).map_err(|error| error.to_string())?),
         Kind::Choice(words) => match words.contains(&text) {
             true => Value::Text(text.to_owned()),
@@ -260,11 +286,6 @@ fn from_text(kind: &Kind, text: &str) -> Result<Value, String> {
         }
         Kind::Table | Kind::Tables => return Err("a table cannot be written as one text".to_owned()),
     })
-}
-
-/// `PORTCULLIS_ADMIN__LISTEN` for `admin.listen`.
-pub(crate) fn variable(path: &str) -> String {
-    format!("PORTCULLIS_{}", path.to_uppercase().replace('.', "__"))
 }
 
 fn join(path: &str, name: &str) -> String {

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json};
 
 use super::keys::{self, Key, Kind};
-use super::read::variable;
 
 /// JSON Schema 2020-12 of the configuration file.
 pub(crate) fn json_schema() -> Value {
@@ -36,16 +35,19 @@ pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
 fn about(key: &Key) -> String {
     let presence = match (key.required, key.default) {
         (true, _) => "required".to_owned(),
+        (false, None | Some("")) => "optional".to_owned(),
         (false, Some(default)) => format!("default {default}"),
-        (false, None) => "optional".to_owned(),
     };
     let mut text = format!("{}\n  {}\n  {}; {presence}\n", key.path, key.text, key.kind.wanted());
-    if key.kind.is_scalar() {
-        text.push_str(&format!("  example: {} = {}\n", key.path.rsplit('.').next().unwrap_or(key.path), key.example));
-        let repeated = keys::KEYS.iter().any(|above| above.kind == Kind::Tables && key.path.starts_with(above.path));
-        if !repeated && key.path != "version" {
-            text.push_str(&format!("  environment: {}\n", variable(key.path)));
-        }
+    if !matches!(key.kind, Kind::Table | Kind::Tables) {
+        text.push_str(&format!(
+            "  example: {} = {}\n",
+            key.path.rsplit('.').next().unwrap_or(key.path),
+            key.example
+        ));
+    }
+    if let Some(variable) = key.variable() {
+        text.push_str(&format!("  environment: {variable}\n"));
     }
     text
 }
@@ -57,7 +59,9 @@ fn object(path: &str) -> Value {
         let mut schema = of_kind(&key.kind, key.path);
         if let Some(members) = schema.as_object_mut() {
             members.insert("description".to_owned(), json!(key.text));
-            if let (Some(default), true) = (key.default, matches!(key.kind, Kind::Text | Kind::Duration | Kind::Choice(_) | Kind::Path)) {
+            if let (Some(default), true) =
+                (key.default, matches!(key.kind, Kind::Text | Kind::Duration | Kind::Choice(_) | Kind::Path))
+            {
                 members.insert("default".to_owned(), json!(default));
             }
         }
@@ -74,11 +78,14 @@ fn of_kind(kind: &Kind, path: &str) -> Value {
         Kind::Text | Kind::Path => json!({ "type": "string" }),
         Kind::Integer { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Duration => json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|min|h|d)$" }),
-        Kind::Size => json!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB|TiB)$" }),
         Kind::TrustDomain => json!({ "type": "string", "pattern": "^[a-z0-9._-]{1,255}$" }),
-        Kind::SpiffeId => json!({ "type": "string", "pattern": "^spiffe://[a-z0-9._-]+(/[a-zA-Z0-9._-]+)*$" }),
+        Kind::SpiffeId => {
+            json!({ "type": "string", "pattern": "^spiffe://[a-z0-9._-]+(/[a-zA-Z0-9._-]+)*$" })
+        }
         Kind::Selector => json!({ "type": "string", "pattern": "^[a-z0-9_]+:.+$" }),
-        Kind::Address(schemes) => json!({ "type": "string", "pattern": format!("^({})://.+$", schemes.join("|")) }),
+        Kind::Address(schemes) => {
+            json!({ "type": "string", "pattern": format!("^({})://.+$", schemes.join("|")) })
+        }
         Kind::Choice(words) => json!({ "enum": words }),
         Kind::List(of) => json!({ "type": "array", "items": of_kind(of, path) }),
         Kind::Table => object(path),

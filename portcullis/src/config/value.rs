@@ -1,4 +1,4 @@
-//! Values as people write them: durations, sizes, addresses. Parsed once, here; nothing later looks at the text.
+//! Values as people write them: durations, addresses. Parsed once, here; nothing later looks at the text.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -19,7 +19,10 @@ impl Address {
     pub(crate) fn parse(text: &str, schemes: &[&'static str]) -> Result<Self, String> {
         let wanted = || schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(" or ");
         let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(format!("`{text}` has no scheme; write {}{text}", schemes.first().map_or("", |s| s).to_owned() + "://"));
+            return Err(format!(
+                "`{text}` has no scheme; write {}{text}",
+                schemes.first().map_or("", |s| s).to_owned() + "://"
+            ));
         };
         let Some(scheme) = schemes.iter().find(|known| **known == scheme) else {
             return Err(format!("scheme `{scheme}` does not fit here; use {}", wanted()));
@@ -34,9 +37,9 @@ impl Address {
         }
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let rest = rest.replacen("localhost:", "127.0.0.1:", 1);
-        let addr = rest.parse::<SocketAddr>().map_err(|error| {
-            format!("`{rest}` is not IP:port ({error}); names are not resolved here")
-        })?;
+        let addr = rest
+            .parse::<SocketAddr>()
+            .map_err(|error| format!("`{rest}` is not IP:port ({error}); names are not resolved here"))?;
         Ok(Self::Socket { scheme, addr })
     }
 
@@ -62,9 +65,8 @@ impl fmt::Display for Address {
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
-    let number: u64 = number
-        .parse()
-        .map_err(|error| format!("`{text}` is not a duration ({error}); write \"30s\""))?;
+    let number: u64 =
+        number.parse().map_err(|error| format!("`{text}` is not a duration ({error}); write \"30s\""))?;
     let seconds = |each: u64| number.checked_mul(each).map(Duration::from_secs);
     let value = match unit {
         "ms" => Some(Duration::from_millis(number)),
@@ -89,24 +91,6 @@ pub(crate) fn print_duration(value: Duration) -> String {
         _ if millis % 60_000 == 0 => format!("{}m", millis / 60_000),
         _ => format!("{}s", millis / 1_000),
     }
-}
-
-/// Reads `64KiB`, `10GiB`, `512B`.
-pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
-    let number: u64 =
-        number.parse().map_err(|error| format!("`{text}` is not a size ({error}); write \"64KiB\""))?;
-    let each: u64 = match unit {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "TiB" => 1 << 40,
-        "" => return Err(format!("`{text}` has no unit; write \"{text}MiB\"")),
-        other => return Err(format!("`{other}` is no unit of size; use B, KiB, MiB, GiB or TiB")),
-    };
-    number.checked_mul(each).ok_or_else(|| format!("`{text}` is too large"))
 }
 
 #[cfg(test)]
@@ -135,12 +119,5 @@ mod tests {
         assert!(Address::parse("tcp://example.org:1", tcp).unwrap_err().contains("not resolved"));
         assert!(Address::parse("unix://a", &["unix"]).unwrap_err().contains("absolute"));
         assert!(Address::parse("http://localhost:80/", &["http"]).is_ok());
-    }
-
-    #[test]
-    fn sizes_need_a_unit() {
-        assert_eq!(size("64KiB"), Ok(65_536));
-        assert!(size("10").unwrap_err().contains("MiB"));
-        assert!(size("10GB").is_err());
     }
 }

@@ -25,7 +25,6 @@ fn show(value: &Value, origins: bool) -> Json {
         Value::Text(text) => json!(text),
         Value::Integer(number) => json!(number),
         Value::Duration(duration) => json!(print_duration(*duration)),
-        Value::Size(bytes) => json!(format!("{bytes}B")),
         Value::Path(path) => json!(path.display().to_string()),
         Value::TrustDomain(domain) => json!(domain.as_str()),
         Value::SpiffeId(id) => json!(id.as_str()),

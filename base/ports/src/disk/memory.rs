@@ -39,6 +39,7 @@ struct State {
     room: Option<u64>,
     fail_sync: bool,
     fail_read: bool,
+    fail_dir_syncs: u64,
     /// Changes since the beginning, and the one at which the process dies.
     steps: u64,
     last: Option<u64>,
@@ -95,6 +96,11 @@ impl MemoryDisk {
     /// From now on syncs fail with EIO (or work again).
     pub fn fail_sync(&self, fail: bool) {
         self.0.lock().fail_sync = fail;
+    }
+
+    /// The next `count` syncs of directories fail with EIO, also the one that ends a replacement of a file.
+    pub fn fail_dir_syncs(&self, count: u64) {
+        self.0.lock().fail_dir_syncs = count;
     }
 
     /// From now on reads fail with EIO (or work again).
@@ -204,6 +210,12 @@ impl State {
         }
     }
 
+    fn dir_sync_fails(&mut self) -> bool {
+        let fails = self.fail_dir_syncs > 0;
+        self.fail_dir_syncs = self.fail_dir_syncs.saturating_sub(1);
+        fails
+    }
+
     fn sync_dir(&mut self, dir: &Path) {
         self.durable.retain(|path, _| path.parent() != Some(dir));
         let inside = self.names.iter().filter(|(path, _)| path.parent() == Some(dir));
@@ -248,7 +260,7 @@ impl Disk for MemoryDisk {
         }
         let inode = Arc::new(Mutex::new(Content::synced(bytes)));
         state.names.insert(path.to_owned(), Arc::clone(&inode));
-        if step == Step::Part {
+        if step == Step::Part || state.dir_sync_fails() {
             return Err(fault(EIO));
         }
         state.durable.insert(path.to_owned(), inode);
@@ -292,7 +304,7 @@ impl Disk for MemoryDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
-        if state.step()? == Step::Part || state.fail_sync {
+        if state.step()? == Step::Part || state.fail_sync || state.dir_sync_fails() {
             return Err(fault(EIO));
         }
         state.sync_dir(dir);

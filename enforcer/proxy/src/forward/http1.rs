@@ -9,7 +9,6 @@ use std::task::Poll;
 use bytes::BytesMut;
 use enforcer_codec::h1::{self, BodyDecoder, Framing, ResponseHead};
 use enforcer_codec::{Answer, Asked, BodyLength, Call, Limits};
-use http::Method;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::{Added, Pick, Way, both, unless_gone};
@@ -174,11 +173,8 @@ impl Told<'_> {
 
     /// A request that nobody answered may be sent again when that changes nothing, or when it was not fully sent.
     fn may_repeat(&self, broken: &Broken) -> bool {
-        let method = self.pick.call().http_method();
-        let idempotent =
-            [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(method);
         let unsent = matches!(broken, Broken::Io(error) if error.kind() == std::io::ErrorKind::BrokenPipe);
-        (idempotent || unsent) && !matches!(broken, Broken::Gate(_))
+        (self.pick.is_idempotent() && broken.is_lost()) || unsent
     }
 
     fn broke(&self, source: Broken) -> Fault {

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use enforcer_codec::{Answer, Asked, BodyLength, CallProtocol, grpc};
 use h2::SendStream;
-use tokio::io::{AsyncRead, AsyncWrite, Sink};
+use h2::client::ResponseFuture;
+use tokio::io::{AsyncRead, AsyncWrite, Empty, Sink};
 
 use super::{Added, Pick, Way, both, unless_gone};
 use crate::body::{H2Inlet, H2Outlet, Inlet, Outlet, RelayError, relay};
 use crate::fault::{Broken, Fault};
-use crate::pool::Stream;
 
 pub(super) async fn carry<R, W>(pick: &Pick, way: Way<'_, '_, R, W>) -> Result<(), Fault>
 where
@@ -24,8 +24,7 @@ where
         let mut stream = pick.endpoint.lend_h2(&conn.worker, clocks.connect_limit()).await?;
         let left = clocks.left()?;
         let request = added.with(conn, |extra| call.to_h2_request(left, extra)).map_err(Fault::Untold)?;
-        let over = body.is_over();
-        let (response, up) = match stream.sender.send_request(request, over) {
+        let (response, up) = match stream.sender.send_request(request, body.is_over()) {
             Ok(sent) => sent,
             Err(error) => {
                 let broken = Broken::H2(error);
@@ -37,82 +36,73 @@ where
                 continue;
             }
         };
-        let mut answering = Answering {
-            pick,
-            way: Way { conn, clocks, body: &mut *body, out: &mut *out, status: &mut *status },
-            added: &added,
-        };
-        let carried = answering.carry(response, up, over).await;
+        let way = Way { conn, clocks, body: &mut *body, out: &mut *out, status: &mut *status };
+        let carried = converse(pick, way, &added, response, up).await;
         match carried {
             Err(Fault::Upstream { source, address }) => {
                 stream.give_up(&source);
-                let again = !repeated && source.is_unprocessed() && body.is_untouched() && !out.is_begun();
+                let harmless =
+                    source.is_unprocessed() || (stream.is_used && pick.is_idempotent() && source.is_lost());
+                let again = !repeated && harmless && body.is_untouched() && !out.is_begun();
                 if !again {
                     return Err(Fault::Upstream { source, address });
                 }
                 repeated = true;
             }
-            other => return other,
+            other => {
+                stream.serves();
+                return other;
+            }
         }
-        drop::<Stream>(stream);
     }
 }
 
-/// A request that was sent, and the way of its answer.
-struct Answering<'a, 'b, 'c, R, W> {
-    pick: &'a Pick,
-    way: Way<'b, 'c, R, W>,
-    added: &'a Added,
-}
-
-impl<R, W> Answering<'_, '_, '_, R, W>
+/// The body up, the answer down, on a stream whose request was sent.
+async fn converse<R, W>(
+    pick: &Pick,
+    way: Way<'_, '_, R, W>,
+    added: &Added,
+    response: ResponseFuture,
+    up: SendStream<Bytes>,
+) -> Result<(), Fault>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    async fn carry(
-        &mut self,
-        response: h2::client::ResponseFuture,
-        up: SendStream<Bytes>,
-        over: bool,
-    ) -> Result<(), Fault> {
-        let (pick, added) = (self.pick, self.added);
-        let Way { conn, clocks, body, out, status } = &mut self.way;
-        let broke = |source| Fault::Upstream { address: pick.endpoint.address, source };
-        let down = async {
-            let waiting = async { response.await.map_err(|error| broke(Broken::H2(error))) };
-            let response = unless_gone(out, waiting).await?;
-            let call = pick.call();
-            let (parts, stream) = response.into_parts();
-            if call.protocol() == CallProtocol::Grpc && !speaks_grpc(&parts) {
-                return Err(Fault::NotGrpc { status: parts.status.as_u16() });
-            }
-            let mut inlet = Inlet::<tokio::io::Empty>::H2(H2Inlet::new(stream));
-            let over = inlet.is_over();
-            let asked = Asked::by(call.http_method());
-            let answer = Answer::from_h2(parts, over, asked).map_err(|flaw| broke(Broken::Gate(flaw)))?;
-            **status = answer.status();
-            clocks.answered(answer.body() == BodyLength::Streamed);
-            added.for_caller(conn, |extra| out.begin(&answer, over, extra)).map_err(Fault::Caller)?;
-            if over || answer.body() == BodyLength::None {
-                return out.flush().await.map_err(Fault::Caller);
-            }
-            relay(&mut inlet, out, clocks).await.map_err(|error| match error {
-                RelayError::From(broken) => broke(broken),
-                RelayError::To(broken) => Fault::Caller(broken),
-            })
-        };
-        if over {
-            return down.await;
+    let Way { conn, clocks, body, out, status } = way;
+    let broke = |source| Fault::Upstream { address: pick.endpoint.address, source };
+    let down = async {
+        let waiting = async { response.await.map_err(|error| broke(Broken::H2(error))) };
+        let (parts, stream) = unless_gone(out, waiting).await?.into_parts();
+        let call = pick.call();
+        if call.protocol() == CallProtocol::Grpc && !speaks_grpc(&parts) {
+            return Err(Fault::NotGrpc { status: parts.status.as_u16() });
         }
-        let mut upstream = Outlet::<Sink>::H2(H2Outlet::request(up));
-        let up = async {
-            relay(body, &mut upstream, clocks).await?;
-            clocks.sent();
-            Ok::<(), RelayError>(())
-        };
-        both(up, down).await.map(|_| ())
+        let mut inlet = Inlet::<Empty>::H2(H2Inlet::new(stream));
+        let over = inlet.is_over();
+        let asked = Asked::by(call.http_method());
+        let answer = Answer::from_h2(parts, over, asked).map_err(|flaw| broke(Broken::Gate(flaw)))?;
+        *status = answer.status();
+        clocks.answered(answer.body() == BodyLength::Streamed);
+        added.for_caller(conn, |extra| out.begin(&answer, over, extra)).map_err(Fault::Caller)?;
+        if over || answer.body() == BodyLength::None {
+            return out.flush().await.map_err(Fault::Caller);
+        }
+        relay(&mut inlet, out, clocks).await.map_err(|error| match error {
+            RelayError::From(broken) => broke(broken),
+            RelayError::To(broken) => Fault::Caller(broken),
+        })
+    };
+    if body.is_over() {
+        return down.await;
     }
+    let mut upstream = Outlet::<Sink>::H2(H2Outlet::request(up));
+    let up = async {
+        relay(body, &mut upstream, clocks).await?;
+        clocks.sent();
+        Ok::<(), RelayError>(())
+    };
+    both(up, down).await.map(drop)
 }
 
 fn speaks_grpc(head: &http::response::Parts) -> bool {

@@ -35,6 +35,7 @@ const HEADER_LIST: u32 = 64 * 1024;
 const GOODBYE: Duration = Duration::from_secs(30);
 
 /// What a turn of the connection brought.
+#[expect(clippy::large_enum_variant, reason = "lives for one turn; a box would cost an allocation per call")]
 enum Turn {
     Request(Request<RecvStream>, SendResponse<Bytes>),
     /// Nothing more will come.

@@ -41,6 +41,7 @@ type Dial = Shared<BoxFuture<'static, Result<Arc<H2Link>, Arc<io::Error>>>>;
 pub(crate) struct H2Link {
     sender: SendRequest<Bytes>,
     live: AtomicU32,
+    has_served: AtomicBool,
     is_closed: AtomicBool,
     _counted: Counted,
 }
@@ -89,8 +90,7 @@ impl Endpoint {
                     }
                 },
             };
-            let is_used = link.live() > 0;
-            let mut stream = Stream::of(link, is_used);
+            let mut stream = Stream::of(link);
             // The endpoint may take fewer streams than we would give it; then this waits, else it does not.
             match poll_fn(|context| stream.sender.poll_ready(context)).await {
                 Ok(()) => return Ok(stream),
@@ -139,6 +139,7 @@ impl Endpoint {
         let link = Arc::new(H2Link {
             sender,
             live: AtomicU32::new(0),
+            has_served: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             _counted: Counted::new(&self.meter.connections),
         });
@@ -171,9 +172,14 @@ impl H2Link {
 }
 
 impl Stream {
-    fn of(link: Arc<H2Link>, is_used: bool) -> Self {
+    fn of(link: Arc<H2Link>) -> Self {
         link.live.fetch_add(1, Ordering::Relaxed);
-        Self { sender: link.sender.clone(), link, is_used }
+        Self { sender: link.sender.clone(), is_used: link.has_served.load(Ordering::Relaxed), link }
+    }
+
+    /// An answer came over the connection.
+    pub(crate) fn serves(&self) {
+        self.link.has_served.store(true, Ordering::Relaxed);
     }
 
     /// The connection broke or is going away: no further call uses it.

@@ -1,1 +1,160 @@
+//! Directories as people and machines leave them.
 
+use super::*;
+use crate::testing::{READ, STOP, Site};
+use std::{
+    fs,
+    os::unix::ffi::OsStrExt,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+fn files(rules: &Rules) -> Vec<&str> {
+    rules.policies.iter().filter(|source| !source.is_baseline).map(|source| &*source.file).collect()
+}
+
+fn findings(site: &Site) -> Vec<Diagnostic> {
+    load(&site.dir()).rules.unwrap_err()
+}
+
+#[test]
+fn files_are_read_by_name_after_the_shipped_ones() {
+    let site = Site::new(&[("b.cedar", STOP), ("a.cedar", READ), ("a_test.json", "[]"), ("README.md", "x")]);
+    site.write("site.cedarschema", "type SiteHeaders = {};");
+    site.write("entities.json", "[]");
+    site.write("other.json", "not ours");
+    let loaded = load(&site.dir());
+    let rules = loaded.rules.unwrap();
+    assert_eq!(files(&rules), ["policies/a.cedar", "policies/b.cedar"]);
+    assert!(rules.policies.first().unwrap().is_baseline);
+    assert_eq!(&*rules.policies.last().unwrap().text, STOP);
+    assert_eq!(
+        (&*rules.schema.site_file, &*rules.schema.site),
+        ("policies/site.cedarschema", "type SiteHeaders = {};")
+    );
+    assert_eq!(rules.extra, Some(serde_json::json!([])));
+    assert_eq!(loaded.cases, [("policies/a_test.json".to_owned(), "[]".to_owned())]);
+}
+
+#[test]
+fn an_empty_directory_is_the_shipped_policies_alone() {
+    assert_eq!(load(&Site::new(&[]).dir()).rules.unwrap(), Rules::shipped());
+}
+
+#[test]
+fn a_directory_that_cannot_be_listed_is_one_finding() {
+    let site = Site::new(&[("a.cedar", READ)]);
+    let loaded = load(&site.dir().join("no"));
+    let found = loaded.rules.unwrap_err();
+    assert!(found[0].code == "PC2013" && found[0].message.contains("/no`"), "{found:?}");
+    assert!(loaded.fingerprint.is_none());
+    assert_eq!(load(&site.dir().join("a.cedar")).rules.unwrap_err()[0].code, "PC2013");
+}
+
+#[test]
+fn va4_a_file_at_the_cap_is_read_and_one_byte_more_is_not() {
+    let cap = usize::try_from(FILE_BYTES).unwrap();
+    let site = Site::new(&[("a.cedar", &"/".repeat(cap)), ("site.cedarschema", &"/".repeat(cap))]);
+    assert!(load(&site.dir()).rules.is_ok());
+    site.write("a.cedar", "/".repeat(cap + 1));
+    site.write("site.cedarschema", "/".repeat(cap + 1));
+    let found = findings(&site);
+    assert_eq!(found.len(), 2, "all at once: {found:?}");
+    for (found, file) in found.iter().zip(["policies/a.cedar", "policies/site.cedarschema"]) {
+        assert_eq!((found.code, &*found.file), ("PC2010", file));
+        assert!(found.message.contains("262144"), "the cap is named: {}", found.message);
+    }
+}
+
+#[test]
+fn va4_the_set_has_a_cap_of_its_own() {
+    let site = Site::new(&[]);
+    let file = "/".repeat(usize::try_from(FILE_BYTES).unwrap());
+    let count = usize::try_from(SET_BYTES / FILE_BYTES).unwrap();
+    (0..count).for_each(|n| site.write(&format!("{n:04}.cedar"), &file));
+    assert!(load(&site.dir()).rules.is_ok());
+    site.write("9999.cedar", "//");
+    let found = findings(&site);
+    assert_eq!((found.len(), found[0].code, &*found[0].file), (1, "PC2010", "policies/9999.cedar"));
+}
+
+#[test]
+fn a_file_that_is_not_utf_8_is_refused_at_its_byte() {
+    let site = Site::new(&[("b.cedar", READ)]);
+    site.write("a.cedar", b"// fine\n// \xff here\n");
+    let found = findings(&site);
+    assert_eq!(found.len(), 1);
+    assert_eq!((found[0].code, found[0].line, found[0].column), ("PC2014", 2, 4));
+    site.write("a.cedar", b"\xff\xfep\0e\0");
+    assert_eq!(findings(&site)[0].line, 1);
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_is_refused() {
+    let site = Site::new(&[]);
+    fs::write(site.dir().join(OsStr::from_bytes(b"\xff.cedar")), READ).unwrap();
+    assert_eq!(findings(&site)[0].code, "PC2014");
+}
+
+#[test]
+fn two_schemas_are_refused_naming_both() {
+    let site = Site::new(&[("a.cedarschema", ""), ("b.cedarschema", "")]);
+    let found = findings(&site);
+    assert!(
+        found[0].message.contains("a.cedarschema") && found[0].message.contains("b.cedarschema"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn broken_entities_show_their_place() {
+    let site = Site::new(&[("entities.json", "[\n  {\"uid\": nonsense}\n]")]);
+    let found = findings(&site);
+    assert_eq!((found[0].code, found[0].line), ("PC2003", 2));
+    assert_eq!(found[0].source_line, "  {\"uid\": nonsense}");
+    assert!((9..=12).contains(&found[0].column), "{}", found[0].column);
+    site.write("entities.json", "");
+    assert_eq!(findings(&site)[0].line, 1);
+}
+
+#[test]
+fn what_is_no_file_and_a_link_to_nothing_are_findings() {
+    let site = Site::new(&[]);
+    fs::create_dir(site.dir().join("a.cedar")).unwrap();
+    std::os::unix::fs::symlink("nowhere", site.dir().join("b.cedar")).unwrap();
+    let found = findings(&site);
+    assert_eq!(
+        found.iter().map(|found| (found.code, &*found.file)).collect::<Vec<_>>(),
+        [("PC2013", "policies/a.cedar"), ("PC2013", "policies/b.cedar")]
+    );
+}
+
+#[test]
+fn ps5_two_files_changed_together_are_never_read_as_a_mixture() {
+    let site = Site::new(&[("a.cedar", "// 0"), ("z.cedar", "// 0")]);
+    let stop = AtomicBool::new(false);
+    let writes = |n: u32| ["a.cedar", "z.cedar"].iter().for_each(|name| site.write(name, format!("// {n}")));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 1.. {
+                writes(n);
+                thread::sleep(Duration::from_millis(3));
+                if stop.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        });
+        let mut read = 0;
+        for _ in 0..60 {
+            if let Ok(rules) = load(&site.dir()).rules {
+                let texts: Vec<&str> =
+                    rules.policies.iter().filter(|s| !s.is_baseline).map(|source| &*source.text).collect();
+                // Between the two writes of a round the directory itself is mixed, and lies still for an instant.
+                let numbers: Vec<u32> = texts.iter().filter_map(|text| text.get(3..)?.parse().ok()).collect();
+                assert!(numbers[0] == numbers[1] || numbers[0] == numbers[1] + 1, "{numbers:?}");
+                read += 1;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(read > 0);
+    });
+}

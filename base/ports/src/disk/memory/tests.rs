@@ -55,6 +55,18 @@ fn a_name_survives_power_loss_only_when_its_directory_was_synced() {
 }
 
 #[test]
+fn a_replacement_whose_directory_was_not_synced_is_seen_but_may_go() {
+    let disk = MemoryDisk::new();
+    drop(synced(&disk, "a", b"old"));
+    disk.fail_dir_syncs(1);
+    assert!(disk.write_atomic(&path("a"), b"new", 0o600).is_err());
+    assert_eq!(disk.read(&path("a")).unwrap(), b"new");
+    disk.lose_power(Survive::Nothing);
+    assert_eq!(disk.read(&path("a")).unwrap(), b"old");
+    disk.write_atomic(&path("a"), b"new", 0o600).unwrap();
+}
+
+#[test]
 fn a_cut_that_was_not_synced_comes_back() {
     let disk = MemoryDisk::new();
     let mut file = synced(&disk, "a", b"whole");

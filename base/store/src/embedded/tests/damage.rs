@@ -260,3 +260,27 @@ async fn a_roll_that_fails_half_way_loses_nothing() {
         assert_eq!(all(&store).len(), usize::try_from(acknowledged).unwrap(), "room {room}");
     }
 }
+
+/// The next segment is there, and then its directory cannot be synced: left there, it would hide what the old one gets.
+#[tokio::test]
+async fn a_segment_whose_beginning_failed_at_its_last_step_hides_nothing() {
+    for failing in [1, 100] {
+        let disk = MemoryDisk::new();
+        let open = || Embedded::open_rolling(Path::new(DIR), Arc::new(disk.clone()), clock(), 300);
+        let store = open().unwrap();
+        disk.fail_dir_syncs(failing);
+        let mut acknowledged = 0;
+        for n in 0..8 {
+            acknowledged +=
+                usize::from(store.commit(Transaction::new().put(format!("k{n}"), "v")).await.is_ok());
+        }
+        assert_eq!(store.refuses().is_some(), failing == 100);
+        drop(store);
+        disk.fail_dir_syncs(0);
+        for survive in [base_ports::Survive::Everything, base_ports::Survive::Nothing] {
+            let left = disk.copy();
+            left.lose_power(survive);
+            assert_eq!(all(&simulated(&left).unwrap()).len(), acknowledged, "{failing} failing, {survive:?}");
+        }
+    }
+}

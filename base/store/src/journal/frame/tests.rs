@@ -100,4 +100,6 @@ fn a_bad_record_is_the_tail_only_with_nothing_begun_behind_it() {
         let torn = [first.as_slice(), &second[..12]].concat();
         assert!(!is_tail(&damage(at, &torn), 0, SALT), "byte {at} with the head of a record behind");
     }
+    let cut_short = [damage(PREFIX, &first), vec![0]].concat();
+    assert!(!is_tail(&cut_short, 0, SALT), "a whole record with anything behind it had been synced");
 }

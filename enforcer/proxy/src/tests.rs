@@ -1,0 +1,12 @@
+//! The whole data plane in one process: real sockets, real TLS, a fake ledger and small origins.
+
+mod allowed;
+mod bodies;
+mod client;
+mod denied;
+mod grpc;
+mod harness;
+mod lifecycle;
+mod origin;
+mod recorded;
+mod upstream;

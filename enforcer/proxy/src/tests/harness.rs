@@ -1,0 +1,289 @@
+//! A running gateway with a test authority, and a lane that keeps what it is given.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use base_net::{Caps, Timers};
+use base_ports::{Clock, SystemClock, SystemRng};
+use base_telemetry::Metrics;
+use ca_identity::testing::TestCa;
+use ca_identity::tls::{ClientAuth, Expected, Trust, client_config};
+use ca_identity::{IdentitySnapshot, X509Svid};
+use enforcer_traffic::{EndpointSpec, GrpcMatch, RouteSpec, Routes, ServiceSpec, Timeouts, UpstreamProtocol};
+use parking_lot::Mutex;
+use policies_engine::{
+    Audit, AuditUnavailable, DecisionId, DecisionRecord, EntitySet, Lane, MethodEntity, Mode, Numbers,
+    PolicySource, Receipt, RouteEntity, SchemaText, ServiceEntity, Snapshot, SnapshotInput, baseline,
+};
+
+use crate::{ListenerSpec, Ports, Proxy, ProxyConfig, Reveal, View, ViewHandle};
+
+pub(super) const WEB: &str = "spiffe://example.org/web";
+
+/// Lets `web` do what the tests do with route `site` and method `shop.Orders/Get`, and nobody anything else.
+pub(super) const POLICY: &str = r#"
+@id("web-site") permit (principal == Workload::"spiffe://example.org/web", action, resource == Route::"site");
+@id("web-h2") permit (principal == Workload::"spiffe://example.org/web", action, resource == Route::"site-h2");
+@id("web-get") permit (principal == Workload::"spiffe://example.org/web", action == Action::"grpc", resource)
+  when { resource in [Method::"shop.Orders/Get", Method::"shop.Orders/Watch"] };
+"#;
+
+/// Records by id, in order.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Records {
+    kept: Arc<Mutex<Vec<(DecisionId, DecisionRecord)>>>,
+    /// Fails every record that must be kept before its effect.
+    pub(super) fails: Arc<AtomicBool>,
+    next: Arc<AtomicU64>,
+}
+
+struct TestLane(Records, u16);
+
+impl Lane for TestLane {
+    fn record(&mut self, record: DecisionRecord) -> (DecisionId, Receipt) {
+        let millis = u64::try_from(record.time.wall.as_millis()).unwrap();
+        let seq = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let id = DecisionId::new(millis, u64::from(self.1), seq);
+        let fails = self.0.fails.load(Ordering::Relaxed);
+        let receipt = match record.audit {
+            Audit::BestEffort => Receipt::Taken,
+            _ if fails => Receipt::Pending(Box::pin(async {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                Err(AuditUnavailable("full".to_owned()))
+            })),
+            _ => Receipt::Pending(Box::pin(async {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                Ok(())
+            })),
+        };
+        self.0.kept.lock().push((id, record));
+        (id, receipt)
+    }
+}
+
+impl Records {
+    pub(super) fn all(&self) -> Vec<(DecisionId, DecisionRecord)> {
+        self.kept.lock().clone()
+    }
+
+    pub(super) fn last(&self) -> (DecisionId, DecisionRecord) {
+        self.kept.lock().last().cloned().expect("a record")
+    }
+
+    pub(super) async fn wait(&self, count: usize) {
+        for _ in 0..500 {
+            if self.kept.lock().len() >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("only {} records", self.kept.lock().len());
+    }
+}
+
+/// What a gateway is started with.
+pub(super) struct Setup {
+    pub(super) policy: Option<String>,
+    pub(super) h1: Vec<SocketAddr>,
+    pub(super) h2: Vec<SocketAddr>,
+    pub(super) timeouts: Timeouts,
+    pub(super) timers: Timers,
+    pub(super) mode: Mode,
+    pub(super) client_auth: ClientAuth,
+    pub(super) hosts: Vec<String>,
+    pub(super) workers: usize,
+    pub(super) reveal: Reveal,
+    pub(super) own_ttl: Duration,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            policy: Some(POLICY.to_owned()),
+            h1: Vec::new(),
+            h2: Vec::new(),
+            timeouts: Timeouts::default(),
+            timers: Timers::default(),
+            mode: Mode::Enforce,
+            client_auth: ClientAuth::Required,
+            hosts: Vec::new(),
+            workers: 1,
+            reveal: Reveal::Denied,
+            own_ttl: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// A running gateway.
+pub(super) struct Gateway {
+    pub(super) ca: TestCa,
+    pub(super) proxy: Proxy,
+    pub(super) address: SocketAddr,
+    pub(super) records: Records,
+    pub(super) view: Arc<ViewHandle>,
+    pub(super) trust: Arc<Trust>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) routes: Arc<Routes>,
+}
+
+impl Setup {
+    /// With one HTTP/1 origin behind route `site`.
+    pub(super) fn with_h1(origin: SocketAddr) -> Self {
+        Self { h1: vec![origin], ..Self::default() }
+    }
+
+    /// With one HTTP/2 origin behind the gRPC route and route `site-h2`.
+    pub(super) fn with_h2(origin: SocketAddr) -> Self {
+        Self { h2: vec![origin], ..Self::default() }
+    }
+
+    pub(super) fn start(self) -> Gateway {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let ca = TestCa::new("example.org", clock.now().wall);
+        let trust = Trust::new(Arc::clone(&clock));
+        let own = ca.svid_with("/gateway", &["gateway.test"], self.own_ttl);
+        trust.publish(ca.snapshot(Some(own))).unwrap();
+        let routes = Arc::new(self.routes());
+        let policy = self.policy.as_deref().map(|policy| snapshot(policy, 1));
+        let view = Arc::new(ViewHandle::new(View::new(policy, Arc::clone(&routes))));
+        let records = Records::default();
+        let metrics = Arc::new(Metrics::new());
+        let ports = ports(&view, &trust, &records, &metrics);
+        let config = ProxyConfig {
+            workers: self.workers,
+            listeners: vec![ListenerSpec {
+                name: "main".into(),
+                binds: vec![([127, 0, 0, 1], 0).into()],
+                client_auth: self.client_auth,
+                mode: None,
+                hosts: self.hosts,
+                timers: self.timers,
+                caps: Caps::default(),
+            }],
+            mode: self.mode,
+            reveal_decision_id: self.reveal,
+        };
+        let proxy = Proxy::start(config, ports).unwrap();
+        let address = proxy.addresses().first().unwrap().1;
+        Gateway { ca, proxy, address, records, view, trust, metrics, routes }
+    }
+
+    fn routes(&self) -> Routes {
+        let ends = |protocol, addresses: &[SocketAddr]| {
+            addresses.iter().map(|address| EndpointSpec::new(protocol, *address)).collect::<Vec<_>>()
+        };
+        let route = |name: &str, host: &str| RouteSpec {
+            name: name.into(),
+            service: "shop".into(),
+            hosts: vec![host.into()],
+            timeouts: self.timeouts,
+            ..RouteSpec::default()
+        };
+        let mut routes = Vec::new();
+        if !self.h1.is_empty() {
+            let endpoints = ends(UpstreamProtocol::Http1, &self.h1);
+            routes.push(RouteSpec { endpoints: endpoints.clone(), ..route("site", "site.test") });
+            routes.push(RouteSpec { endpoints, ..route("closed", "closed.test") });
+        }
+        if !self.h2.is_empty() {
+            let endpoints = ends(UpstreamProtocol::H2c, &self.h2);
+            let grpc = Some(GrpcMatch { service: "shop.Orders".into(), method: None });
+            routes.push(RouteSpec { endpoints: endpoints.clone(), ..route("site-h2", "h2.test") });
+            routes.push(RouteSpec { endpoints, grpc, ..route("orders", "grpc.test") });
+        }
+        let methods = ["Get", "Watch", "Refund"].map(|method| format!("shop.Orders/{method}")).into();
+        let service =
+            ServiceSpec { name: "shop".into(), namespace: "shop".into(), methods, ..ServiceSpec::default() };
+        Routes::build(&[service], &routes).unwrap()
+    }
+}
+
+/// A compiled snapshot with that number.
+pub(super) fn snapshot(policy: &str, number: u64) -> Arc<Snapshot> {
+    let mut policies = baseline();
+    policies.push(PolicySource::new("policies/test.cedar", policy));
+    let method = |name: &str| MethodEntity {
+        id: format!("shop.Orders/{name}"),
+        service: "shop".into(),
+        ..MethodEntity::default()
+    };
+    let route =
+        |name: &str| RouteEntity { name: name.into(), service: "shop".into(), ..RouteEntity::default() };
+    let compiled = Snapshot::compile(SnapshotInput {
+        numbers: Numbers { epoch: 1, snapshot: number, policies: number },
+        schema: SchemaText::default(),
+        policies,
+        entities: EntitySet {
+            trust_domain: Some("example.org".into()),
+            services: vec![ServiceEntity {
+                name: "shop".into(),
+                namespace: Some("shop".into()),
+                ..ServiceEntity::default()
+            }],
+            methods: ["Get", "Watch", "Refund"].map(method).into(),
+            routes: ["site", "site-h2", "orders", "closed"].map(route).into(),
+            ..EntitySet::default()
+        },
+        routes_digest: [0; 32],
+    });
+    Arc::new(compiled.unwrap_or_else(|found| {
+        panic!("{}", found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    }))
+}
+
+fn ports(view: &Arc<ViewHandle>, trust: &Arc<Trust>, records: &Records, metrics: &Arc<Metrics>) -> Ports {
+    let lanes = records.clone();
+    Ports {
+        view: Arc::clone(view),
+        trust: Arc::clone(trust),
+        lane: Arc::new(move |worker| Box::new(TestLane(lanes.clone(), worker))),
+        metrics: Arc::clone(metrics),
+        clock: Arc::new(SystemClock),
+        rng: Arc::new(SystemRng),
+    }
+}
+
+impl Gateway {
+    /// The ports of this gateway, for another proxy.
+    pub(super) fn ports(&self) -> Ports {
+        ports(&self.view, &self.trust, &self.records, &self.metrics)
+    }
+
+    pub(super) fn publish(&self, policy: &str, number: u64) {
+        self.view.publish(View::new(Some(snapshot(policy, number)), Arc::clone(&self.routes)));
+    }
+
+    /// TLS settings of a client that shows `svid`, or nothing.
+    pub(super) fn client_tls(&self, svid: Option<X509Svid>, alpn: &[&[u8]]) -> Arc<rustls::ClientConfig> {
+        self.client_tls_with(self.ca.snapshot(svid), alpn)
+    }
+
+    pub(super) fn client_tls_with(
+        &self,
+        snapshot: IdentitySnapshot,
+        alpn: &[&[u8]],
+    ) -> Arc<rustls::ClientConfig> {
+        let trust = Trust::new(Arc::new(SystemClock));
+        trust.publish(snapshot).unwrap();
+        client_config(&trust, Expected::TrustDomain(self.ca.trust_domain().clone()), alpn)
+    }
+
+    /// Waits until a series, named by the start of its line, has that value. A call is counted once its answer is
+    /// out, so the caller may be faster.
+    pub(super) async fn metric(&self, series: &str, value: u32) {
+        let mut text = String::new();
+        for _ in 0..300 {
+            text = self.metrics.render("application/openmetrics-text").1;
+            let line = text.lines().find(|line| line.starts_with(series));
+            let found =
+                line.and_then(|line| line.rsplit_once(' ')).map(|(_, found)| found.parse::<f64>().unwrap());
+            if found == Some(f64::from(value)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{series} is not {value}:\n{text}");
+    }
+}

@@ -1,0 +1,147 @@
+//! The life of connections and of the gateway itself: ends that are announced, and ends that are not waited for.
+
+use std::time::Duration;
+
+use base_net::Bind;
+use http::Request;
+
+use super::client::connect;
+use super::harness::Setup;
+use super::origin::Origin;
+use crate::{ProxyError, Reveal};
+
+#[tokio::test]
+async fn dr_01_a_drain_lets_running_calls_end_and_takes_no_new_connection() {
+    let origin = Origin::h1().await;
+    let gateway = Setup::with_h1(origin.address).start();
+    let (mut idle, mut busy) = (gateway.h1("/web").await, gateway.h1("/web").await);
+    let mut streams = gateway.h2("/web").await;
+    assert_eq!(idle.get("/hello").await.status, 200);
+    assert_eq!(streams.get("site.test", "/hello").await.status, 200);
+    busy.send("GET /drip HTTP/1.1\r\nhost: site.test\r\n\r\n").await;
+    let asked = streams.start(Request::get("https://site.test/drip").body(()).unwrap(), true).await;
+    let response = asked.response.await.unwrap();
+    let ended = async {
+        assert!(idle.is_closed().await, "an idle connection is closed at once");
+        assert_eq!(busy.answer().await.unwrap().text(), "dripdripdrip");
+        assert!(busy.is_closed().await);
+        assert_eq!(super::client::read(response).await.unwrap().text(), "dripdripdrip");
+    };
+    let drained = tokio::time::timeout(Duration::from_secs(5), gateway.proxy.drain(Duration::from_secs(10)));
+    let (drained, ()) = tokio::join!(drained, ended);
+    drained.expect("a drain ends with the last connection");
+    let config = gateway.client_tls(Some(gateway.ca.svid("/web")), &[b"h2"]);
+    assert!(connect(gateway.address, config).await.is_err());
+}
+
+#[tokio::test]
+async fn dr_02_the_deadline_of_a_drain_cuts_what_is_left() {
+    let origin = Origin::h1().await;
+    let gateway = Setup::with_h1(origin.address).start();
+    let mut busy = gateway.h1("/web").await;
+    busy.send("GET /silent HTTP/1.1\r\nhost: site.test\r\n\r\n").await;
+    while origin.requests() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let drained = gateway.proxy.drain(Duration::from_millis(100));
+    tokio::time::timeout(Duration::from_secs(3), drained).await.expect("not longer than its deadline");
+    assert!(busy.answer().await.is_err());
+}
+
+#[tokio::test]
+async fn ct_02_a_connection_ends_with_the_certificate_that_opened_it() {
+    let origin = Origin::h1().await;
+    let gateway = Setup::with_h1(origin.address).start();
+    let short = |alpn: &'static [u8]| {
+        let svid = gateway.ca.svid_with("/web", &[], Duration::from_secs(3));
+        gateway.client_tls(Some(svid), &[alpn])
+    };
+    let tls = connect(gateway.address, short(b"h2")).await.unwrap();
+    let (sender, connection) = h2::client::handshake(tls).await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(5), connection).await;
+    assert!(closed.is_ok(), "closed before its certificate expired");
+    drop(sender);
+}
+
+#[tokio::test]
+async fn tl_08_without_an_own_svid_nobody_is_taken_in() {
+    let origin = Origin::h1().await;
+    let gateway = Setup::with_h1(origin.address).start();
+    assert_eq!(gateway.h1("/web").await.get("/hello").await.status, 200);
+    gateway.trust.update(|snapshot| snapshot.own = None).unwrap();
+    let config = gateway.client_tls(Some(gateway.ca.svid("/web")), &[b"h2"]);
+    assert!(connect(gateway.address, config).await.is_err());
+    gateway.metric("portcullis_handshakes_total{result=\"no_svid\"}", 1).await;
+}
+
+#[tokio::test]
+async fn tl_05_a_renewal_touches_no_open_connection() {
+    let origin = Origin::h1().await;
+    let gateway = Setup::with_h1(origin.address).start();
+    let (mut old, mut new) = (gateway.h1("/web").await, gateway.h2("/web").await);
+    for round in 0..5 {
+        let own = gateway.ca.svid_with("/gateway", &["gateway.test"], Duration::from_secs(3600));
+        gateway.trust.update(|snapshot| snapshot.own = Some(own.into())).unwrap();
+        assert_eq!(old.get("/hello").await.status, 200, "{round}");
+        assert_eq!(new.get("site.test", "/hello").await.status, 200, "{round}");
+        assert_eq!(gateway.h2("/web").await.get("site.test", "/hello").await.status, 200, "{round}");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_stands_still_is_ended() {
+    let origin = Origin::h1().await;
+    let mut setup = Setup::with_h1(origin.address);
+    setup.timers.handshake = Duration::from_millis(60);
+    let gateway = setup.start();
+    let mut silent = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
+    let read = tokio::io::AsyncReadExt::read_u8(&mut silent).await;
+    assert!(read.is_err());
+    gateway.metric("portcullis_handshakes_total{result=\"timeout\"}", 1).await;
+}
+
+#[tokio::test]
+async fn wk_01_all_workers_serve_one_port() {
+    let origin = Origin::h1().await;
+    let gateway = Setup { workers: 3, ..Setup::with_h1(origin.address) }.start();
+    for _ in 0..24 {
+        assert_eq!(gateway.h1("/web").await.get("/hello").await.status, 200);
+    }
+    let tags: std::collections::BTreeSet<_> =
+        gateway.records.all().iter().map(|(id, _)| id.stream_tag()).collect();
+    assert!(tags.len() > 1, "one lane per worker: {tags:?}");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_a_named_error() {
+    let taken = base_net::Listener::bind(&Bind::Tcp(([127, 0, 0, 1], 0).into()), false).unwrap();
+    let address = taken.local_addr().unwrap();
+    let gateway = Setup::default().start();
+    let config = crate::ProxyConfig {
+        workers: 1,
+        listeners: vec![crate::ListenerSpec {
+            name: "public".into(),
+            binds: vec![address],
+            client_auth: ca_identity::tls::ClientAuth::Required,
+            mode: None,
+            hosts: Vec::new(),
+            timers: base_net::Timers::default(),
+            caps: base_net::Caps::default(),
+        }],
+        mode: policies_engine::Mode::Enforce,
+        reveal_decision_id: Reveal::Never,
+    };
+    let error = crate::Proxy::start(config, gateway.ports()).unwrap_err();
+    assert!(matches!(&error, ProxyError::Bind { listener, .. } if &**listener == "public"), "{error}");
+    assert!(error.to_string().contains(&address.to_string()));
+}
+
+#[test]
+fn reveal_has_three_words() {
+    assert_eq!("always".parse::<Reveal>().unwrap(), Reveal::Always);
+    assert_eq!("denied".parse::<Reveal>().unwrap(), Reveal::default());
+    assert_eq!(
+        "sometimes".parse::<Reveal>().unwrap_err().to_string(),
+        "`sometimes` is none of denied, always, never"
+    );
+}

@@ -1,0 +1,193 @@
+//! The registry of message codes: what `portcullis code` answers, and what every code in the source must be in.
+
+/// A code and what it means. Codes are API: never reused, never renamed.
+pub(crate) struct Code {
+    pub(crate) code: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) text: &'static str,
+}
+
+/// The registry, in order.
+pub(crate) static CODES: &[Code] = &[
+    Code {
+        code: "PC0101",
+        title: "the configuration is not valid TOML",
+        text: "The file could not be read as TOML at the place shown.",
+    },
+    Code {
+        code: "PC0102",
+        title: "a required key is missing",
+        text: "The section is there, and this key has no default.",
+    },
+    Code {
+        code: "PC0103",
+        title: "unknown key",
+        text: "Unknown keys refuse to start, so that a typing error cannot switch a protection off.",
+    },
+    Code { code: "PC0104", title: "wrong value", text: "The value has the wrong type, unit or range." },
+    Code {
+        code: "PC0105",
+        title: "dangling reference",
+        text: "A key names something that the file does not define.",
+    },
+    Code { code: "PC0106", title: "defined twice", text: "Two objects carry the same name or address." },
+    Code {
+        code: "PC0107",
+        title: "file cannot be read",
+        text: "The file is missing, unreadable, too large or not UTF-8.",
+    },
+    Code {
+        code: "PC0108",
+        title: "unsafe permissions",
+        text: "A file or directory can be changed by others; portcullis refuses to trust it.",
+    },
+    Code {
+        code: "PC0110",
+        title: "unknown environment variable",
+        text: "A variable begins with PORTCULLIS_ and names no key; it is ignored.",
+    },
+    Code {
+        code: "PC0131",
+        title: "admin listener beyond loopback",
+        text: "The admin listener has no client certificates, so it binds to loopback only.",
+    },
+    Code {
+        code: "PC0132",
+        title: "role over several hosts",
+        text: "Roles over several hosts ([join]) are not available yet.",
+    },
+    Code {
+        code: "PC0140",
+        title: "no running portcullis",
+        text: "The command talks to a running process over its admin socket and found none.",
+    },
+    Code {
+        code: "PC0141",
+        title: "refused by the running portcullis",
+        text: "The API answered with an error; its own text follows.",
+    },
+    Code { code: "PC0142", title: "timed out", text: "What was waited for did not happen in time." },
+    Code { code: "PC0150", title: "exists already", text: "init never overwrites a file." },
+    Code { code: "PC1001", title: "identity could not be obtained", text: "The Workload API gave no SVID." },
+    Code {
+        code: "PC1002",
+        title: "not a usable certificate",
+        text: "The file holds no certificate that can be read.",
+    },
+    Code {
+        code: "PC1010",
+        title: "certificate authority cannot start",
+        text: "The key files and the records of the authority do not fit together.",
+    },
+    Code {
+        code: "PC2001",
+        title: "not a policy",
+        text: "The text cannot be read as Cedar. The last good set of policies stays in force, as after every code from PC2001 to PC2020.",
+    },
+    Code {
+        code: "PC2002",
+        title: "policy does not fit the schema",
+        text: "A policy or a case names a type, attribute or action that the schema does not have, or compares what cannot be equal.",
+    },
+    Code {
+        code: "PC2003",
+        title: "not an entity, or doubtful",
+        text: "An entity cannot be read or does not fit the schema; as a warning: Cedar doubts that a policy means what it says.",
+    },
+    Code {
+        code: "PC2004",
+        title: "one interface, two services",
+        text: "Two services offer the same RPC interface; a permit for one would reach the other. Give each its own `rpc_scope`.",
+    },
+    Code {
+        code: "PC2005",
+        title: "closed name redefined",
+        text: "The first part of the schema belongs to portcullis; a site adds to it and does not redefine it.",
+    },
+    Code {
+        code: "PC2006",
+        title: "credential declared",
+        text: "Headers that carry credentials cannot be declared as facts, so no policy and no record can hold them.",
+    },
+    Code {
+        code: "PC2007",
+        title: "unknown annotation or value",
+        text: "An annotation has a name or a value that portcullis does not know.",
+    },
+    Code {
+        code: "PC2008",
+        title: "a forbid cannot expire",
+        text: "`@expires` on a forbid would open what it closes just because time passes.",
+    },
+    Code {
+        code: "PC2009",
+        title: "not a schema",
+        text: "The schema cannot be read, or declares a fact in a shape that facts do not have.",
+    },
+    Code {
+        code: "PC2010",
+        title: "too large",
+        text: "A policy, a set, an entity list or a pattern is above its limit; limit and value are named.",
+    },
+    Code {
+        code: "PC2011",
+        title: "not supported",
+        text: "The text is Cedar, but of a kind that portcullis does not take, such as templates.",
+    },
+    Code {
+        code: "PC2012",
+        title: "one name, two sources",
+        text: "Two sources define the same entity, so neither can be trusted.",
+    },
+    Code {
+        code: "PC2013",
+        title: "policy directory cannot be read",
+        text: "The directory or a file in it is missing or unreadable, or changes faster than it can be read.",
+    },
+    Code {
+        code: "PC2014",
+        title: "file left out",
+        text: "A file of the policy directory has a name or a place in which it is not read.",
+    },
+    Code {
+        code: "PC2020",
+        title: "version cannot be stored",
+        text: "A version that is not on disk is not put into force.",
+    },
+    Code {
+        code: "PC2101",
+        title: "policy without a good id",
+        text: "Every policy carries an `@id`; records and explanations name it.",
+    },
+    Code { code: "PC2102", title: "id used twice", text: "Two policies carry the same `@id`." },
+    Code {
+        code: "PC4001",
+        title: "listener cannot start",
+        text: "A listener could not be bound or configured.",
+    },
+    Code {
+        code: "PC4030",
+        title: "observe mode is on",
+        text: "Calls that policies deny are let through and recorded as would-be denials.",
+    },
+    Code {
+        code: "PC5001",
+        title: "no such decision",
+        text: "No decision with this id is on record, or it is not visible to you.",
+    },
+    Code {
+        code: "PC6001",
+        title: "state directory cannot be used",
+        text: "The directory is in use by another process, newer than this binary, or damaged.",
+    },
+    Code {
+        code: "PC9001",
+        title: "internal error",
+        text: "Something happened that should be impossible. Please report it with the text shown.",
+    },
+];
+
+/// Looks a code up, as `portcullis help PC0103` does.
+pub(crate) fn find(code: &str) -> Option<&'static Code> {
+    CODES.iter().find(|known| known.code.eq_ignore_ascii_case(code))
+}

@@ -1,0 +1,156 @@
+//! The commands of docs/guide.md and of the README, run as written, in their order, on a fresh directory.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use libtest_mimic::Trial;
+use serde_json::Value;
+use tests::peers::missing;
+use tests::upstream::Upstream;
+use tests::{Outcome, Result, binary, check, gateway};
+
+use crate::trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial("the_guide_works_as_written", missing("curl"), guide)]
+}
+
+/// Every `portcullis ..` line of a document's shell blocks, without comment.
+fn commands(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        if line.starts_with("```") {
+            inside = line.starts_with("```sh");
+            continue;
+        }
+        let command = line.split(" # ").next().unwrap_or(line).split("     #").next().unwrap_or(line).trim();
+        if inside && command.starts_with("portcullis ") {
+            found.push(command.to_owned());
+        }
+    }
+    found
+}
+
+struct Guide {
+    dir: PathBuf,
+    done: BTreeSet<String>,
+    running: Option<Child>,
+}
+
+impl Drop for Guide {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.running {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+impl Guide {
+    /// Runs a line of the guide through a shell whose `portcullis` is the binary under test.
+    fn run(&mut self, line: &str) -> Result<Outcome> {
+        self.done.insert(line.split_whitespace().collect::<Vec<_>>().join(" "));
+        self.shell(line)
+    }
+
+    fn shell(&self, line: &str) -> Result<Outcome> {
+        let bin = binary::portcullis();
+        let path = format!("{}:{}", bin.parent().unwrap_or(Path::new("/")).display(), std::env::var("PATH")?);
+        let output = Command::new("sh").args(["-c", line]).current_dir(&self.dir).env("PATH", path).stdin(Stdio::null()).output()?;
+        Ok(output.into())
+    }
+
+    fn expect(&mut self, line: &str, code: i32) -> Result<String> {
+        let outcome = self.run(line)?;
+        check!(outcome.code == code, "`{line}` ended with {}, not {code}:\n{}{}", outcome.code, outcome.stdout, outcome.stderr);
+        Ok(outcome.stdout)
+    }
+}
+
+fn guide() -> Result {
+    let home = tempfile::tempdir()?;
+    let mut guide = Guide { dir: home.path().to_owned(), done: BTreeSet::new(), running: None };
+    guide.expect("portcullis init my-gateway", 0)?;
+    guide.dir = home.path().join("my-gateway");
+    guide.expect("portcullis config validate", 0)?;
+    guide.expect("portcullis config explain enforcer.route", 0)?;
+    guide.expect("portcullis policy validate", 0)?;
+    guide.expect("portcullis policy test", 0)?;
+    guide.expect("portcullis check --pre", 0)?;
+
+    // What a person does in an editor: the address of the service, and here also ports and the user of this test.
+    let (listener, admin, upstream) = (gateway::free_port(), gateway::free_port(), Upstream::echo());
+    let uid = guide.shell("id -u")?.stdout.trim().to_owned();
+    let file = guide.dir.join("portcullis.toml");
+    let text = std::fs::read_to_string(&file)?;
+    let edited = text
+        .replace("http://127.0.0.1:8000", &format!("http://{}", upstream.address))
+        .replace("127.0.0.1:9443", &format!("127.0.0.1:{listener}"))
+        .replace("127.0.0.1:8080", &format!("127.0.0.1:{admin}"))
+        .replace("unix:uid:1000", &format!("unix:uid:{uid}"));
+    std::fs::write(&file, &edited)?;
+
+    let log = std::fs::File::create(home.path().join("log"))?;
+    guide.done.insert("portcullis run".to_owned());
+    let run = Command::new(binary::portcullis()).arg("run").current_dir(&guide.dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
+    guide.running = Some(run);
+    guide.expect("portcullis wait --timeout 30s", 0)?;
+    guide.expect("portcullis status", 0)?;
+
+    guide.expect("portcullis entry create --id spiffe://example.org/batch --selector unix:uid:1000", 0)?;
+    guide.expect("portcullis entry list", 0)?;
+    let fetched = guide.expect("portcullis svid fetch", 0)?;
+    check!(fetched.contains("spiffe://example.org/web"), "fetched: {fetched}");
+    guide.expect("portcullis svid write --dir tls --once", 0)?;
+    guide.expect("portcullis svid inspect tls/svid.pem", 0)?;
+
+    let call = format!("curl -sS --cacert tls/bundle.pem --cert tls/svid.pem --key tls/svid.key -X POST https://localhost:{listener}/");
+    let observed = guide.shell(&call)?;
+    check!(observed.stdout.starts_with("POST / HTTP/1.1"), "observe mode refused: {observed:?}");
+    let would = guide.expect("portcullis decisions query --would deny", 0)?;
+    check!(would.contains("http:POST"), "would-be denial: {would}");
+    let tail = guide.run("timeout --preserve-status -s INT 1 portcullis decisions tail")?;
+    check!(tail.code == 0, "tail ended with {}: {tail:?}", tail.code);
+    guide.done.insert("portcullis decisions tail".to_owned());
+
+    let query = guide.shell("portcullis decisions query --would deny -o json")?;
+    let found: Value = serde_json::from_str(&query.stdout)?;
+    let id = found["items"][0]["id"].as_str().ok_or("no would-be denial")?.to_owned();
+    let suggested = guide.shell(&format!("portcullis policy suggest {id} > policies/suggested.cedar"))?;
+    check!(suggested.code == 0, "{suggested:?}");
+    guide.done.insert("portcullis policy suggest DECISION_ID > policies/suggested.cedar".to_owned());
+    guide.expect("portcullis policy validate", 0)?;
+    guide.expect("portcullis can spiffe://example.org/web grpc 'Method::\"shop.Orders/Get\"'", 0)?;
+
+    std::fs::write(&file, edited.replace("mode = \"observe\"", "mode = \"enforce\""))?;
+    if let Some(mut run) = guide.running.take() {
+        guide.shell(&format!("kill -TERM {}", run.id()))?;
+        check!(run.wait()?.success(), "SIGTERM: {}", std::fs::read_to_string(home.path().join("log"))?);
+    }
+    let log = std::fs::File::create(home.path().join("log"))?;
+    guide.running = Some(Command::new(binary::portcullis()).arg("run").current_dir(&guide.dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?);
+    guide.expect("portcullis wait --timeout 30s", 0)?;
+    let allowed = guide.shell(&call)?;
+    check!(allowed.stdout.starts_with("POST / HTTP/1.1"), "the suggested permit is not in force: {allowed:?}");
+    let refused = guide.shell(&call.replace("POST", "DELETE"))?;
+    let problem: Value = serde_json::from_str(&refused.stdout)?;
+    let id = problem["decision_id"].as_str().ok_or("no decision id")?.to_owned();
+    let explained = guide.expect("portcullis explain --last-deny", 0)?;
+    check!(explained.starts_with("DENY  web -> orders"), "explained: {explained}");
+    for line in ["portcullis explain DECISION_ID -o json", "portcullis decisions get DECISION_ID"] {
+        let outcome = guide.shell(&line.replace("DECISION_ID", &id))?;
+        check!(outcome.code == 0, "{line}: {outcome:?}");
+        guide.done.insert(line.to_owned());
+    }
+    // Observe mode is off; what is left is nothing.
+    guide.expect("portcullis check", 0)?;
+    guide.expect("portcullis code PC2001", 0)?;
+
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide.md"))?;
+    let written: BTreeSet<String> = commands(&text).iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let untested: Vec<_> = written.difference(&guide.done).collect();
+    check!(untested.is_empty(), "docs/guide.md has commands that this test does not run: {untested:?}");
+    Ok(())
+}
