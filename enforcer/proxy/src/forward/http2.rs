@@ -75,7 +75,8 @@ where
         let waiting = async { response.await.map_err(|error| broke(Broken::H2(error))) };
         let (parts, stream) = unless_gone(out, waiting).await?.into_parts();
         let call = pick.call();
-        if call.protocol() == CallProtocol::Grpc && !speaks_grpc(&parts) {
+        let is_grpc = call.protocol() == CallProtocol::Grpc;
+        if is_grpc && !speaks_grpc(&parts) {
             return Err(Fault::NotGrpc { status: parts.status.as_u16() });
         }
         let mut inlet = Inlet::<Empty>::H2(H2Inlet::new(stream));
@@ -83,7 +84,8 @@ where
         let asked = Asked::by(call.http_method());
         let answer = Answer::from_h2(parts, over, asked).map_err(|flaw| broke(Broken::Gate(flaw)))?;
         *status = answer.status();
-        clocks.answered(answer.body() == BodyLength::Streamed);
+        // The deadline that a gRPC caller named holds for its streams too.
+        clocks.answered(answer.body() == BodyLength::Streamed && !is_grpc);
         added.for_caller(conn, |extra| out.begin(&answer, over, extra)).map_err(Fault::Caller)?;
         if over || answer.body() == BodyLength::None {
             return out.flush().await.map_err(Fault::Caller);
