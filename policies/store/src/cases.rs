@@ -1,6 +1,9 @@
 //! Runs the `*_test.json` of a directory, in the shape of Cedar's `run-tests` (TE1). Starts and stores nothing.
 
-use crate::{check::compile, load::load};
+use crate::{
+    check::compile,
+    load::{Loaded, load},
+};
 use policies_engine::{Diagnostic, EntitySet};
 use serde_json::Value;
 use std::{fs, path::Path, sync::Arc};
@@ -29,11 +32,12 @@ pub struct CaseResult {
 #[must_use]
 pub fn run_cases(dir: &Path, entities: &EntitySet) -> CaseReport {
     let mut report = CaseReport::default();
-    let (snapshot, files) = match compile(load(dir), entities) {
-        Ok(compiled) => compiled,
+    let Loaded { rules, cases, .. } = load(dir);
+    let snapshot = match compile(rules, entities) {
+        Ok(snapshot) => snapshot,
         Err(diagnostics) => return CaseReport { diagnostics, ..report },
     };
-    for (file, text) in files {
+    for (file, text) in cases {
         match policies_engine::run_cases(&snapshot, &text, &|name| entity_file(dir, name)) {
             Ok(outcomes) => report.cases.extend(outcomes.into_iter().map(|outcome| CaseResult {
                 file: file.clone(),

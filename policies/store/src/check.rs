@@ -2,7 +2,7 @@
 
 use crate::{
     content::{Content, Hash},
-    load::{Loaded, load},
+    load::{Rules, load},
 };
 use policies_engine::{Diagnostic, EntitySet, Numbers, Snapshot};
 use std::{path::Path, sync::Arc};
@@ -19,8 +19,8 @@ pub struct Report {
 /// Reads and compiles `dir` together with the shipped policies and `entities`. Blocks.
 #[must_use]
 pub fn check_dir(dir: &Path, entities: &EntitySet) -> Report {
-    match compile(load(dir), entities) {
-        Ok((snapshot, _)) => Report {
+    match compile(load(dir).rules, entities) {
+        Ok(snapshot) => Report {
             diagnostics: snapshot.warnings().to_vec(),
             policies: snapshot.policies().filter(|policy| !policy.is_baseline).count(),
         },
@@ -28,14 +28,13 @@ pub fn check_dir(dir: &Path, entities: &EntitySet) -> Report {
     }
 }
 
-/// The snapshot of what was loaded, and its cases.
+/// The snapshot of what was read.
 pub(crate) fn compile(
-    loaded: Loaded,
+    rules: Result<Rules, Vec<Diagnostic>>,
     entities: &EntitySet,
-) -> Result<(Snapshot, Vec<(String, String)>), Vec<Diagnostic>> {
-    let content =
-        Content { rules: loaded.rules?, entities: Arc::new(entities.clone()), routes: Hash([0; 32]) };
-    Ok((Snapshot::compile(content.input(Numbers::default()))?, loaded.cases))
+) -> Result<Snapshot, Vec<Diagnostic>> {
+    let content = Content { rules: rules?, entities: Arc::new(entities.clone()), routes: Hash([0; 32]) };
+    Snapshot::compile(content.input(Numbers::default()))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use policies_engine::{Diagnostic, PolicySource, SchemaText, baseline};
 use serde_json::Value;
 use std::{
     ffi::OsStr,
-    fs::File,
+    fs::{self, File},
     io::{self, Read},
     path::Path,
     sync::Arc,
@@ -53,6 +53,10 @@ pub(crate) struct Loaded {
 
 /// Reads `dir`, again when it changes meanwhile. Blocks.
 pub(crate) fn load(dir: &Path) -> Loaded {
+    read(dir, |reading, name| reading.file(name))
+}
+
+fn read(dir: &Path, mut file: impl FnMut(&mut Reading<'_>, &OsStr)) -> Loaded {
     const TRIES: usize = 5;
     const PAUSE: Duration = Duration::from_millis(20);
     let mut before = match Fingerprint::of(dir) {
@@ -61,7 +65,7 @@ pub(crate) fn load(dir: &Path) -> Loaded {
     };
     for _ in 0..TRIES {
         let mut reading = Reading::new(dir);
-        before.names().for_each(|name| reading.file(name));
+        before.names().for_each(|name| file(&mut reading, name));
         let after = match Fingerprint::of(dir) {
             Ok(fingerprint) => fingerprint,
             Err(cause) => return failed(dir, &cause),
@@ -172,11 +176,13 @@ impl<'a> Reading<'a> {
     /// The text of one file, or a finding. Never reads more than `cap` and one byte.
     fn text(&mut self, name: &OsStr, shown: &Arc<str>, cap: u64) -> Option<String> {
         let mut bytes = Vec::new();
-        let read = File::open(self.dir.join(name)).and_then(|file| {
-            if !file.metadata()?.is_file() {
+        let path = self.dir.join(name);
+        // Looked at before it is opened: opening a pipe would wait for its writer.
+        let read = fs::metadata(&path).and_then(|about| {
+            if !about.is_file() {
                 return Err(io::Error::other("not a file"));
             }
-            file.take(cap.saturating_add(1)).read_to_end(&mut bytes)
+            File::open(&path)?.take(cap.saturating_add(1)).read_to_end(&mut bytes)
         });
         if let Err(cause) = read {
             self.found.push(Diagnostic::about("PC2013", shown, format!("cannot be read: {cause}")));

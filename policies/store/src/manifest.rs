@@ -140,7 +140,7 @@ mod tests {
             text.replace("{\"format\"", "{\"signed_by\":\"x\",\"format\""),
             text.replace("\"kind\":\"schema\"", "\"kind\":\"template\""),
             text.replace("\"snapshot\":1", "\"snapshot\":-1"),
-            text[..text.len() / 2].to_owned(),
+            text.split_at(text.len() / 2).0.to_owned(),
         ] {
             assert!(Manifest::from_json(bad.as_bytes()).is_err(), "{bad}");
         }

@@ -12,8 +12,8 @@ use tokio::{sync::Notify, time::timeout};
 
 /// How long nothing may have happened before the directory is read.
 const QUIET: Duration = Duration::from_millis(200);
-/// A directory that is never quiet is read this often anyway.
-const RESTLESS: u32 = 10;
+/// A directory that is never quiet is read after this long anyway.
+const RESTLESS: Duration = Duration::from_secs(2);
 /// How often to look without being told: with and without inotify.
 const LOOK: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_secs(1);
@@ -39,12 +39,11 @@ pub(crate) async fn run(store: Arc<PolicyStore>, dir: PathBuf) {
     }
 }
 
-/// Waits until nothing has happened for [`QUIET`].
+/// Waits until nothing has happened for [`QUIET`], for [`RESTLESS`] at most.
 async fn settle(touched: &Notify) {
-    for _ in 0..RESTLESS {
-        if timeout(QUIET, touched.notified()).await.is_err() {
-            return;
-        }
+    let until_quiet = async { while timeout(QUIET, touched.notified()).await.is_ok() {} };
+    if timeout(RESTLESS, until_quiet).await.is_err() {
+        tracing::debug!(event = "policies_restless", "the directory keeps changing, reading it anyway");
     }
 }
 

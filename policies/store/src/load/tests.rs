@@ -2,11 +2,7 @@
 
 use super::*;
 use crate::testing::{READ, STOP, Site};
-use std::{
-    fs,
-    os::unix::ffi::OsStrExt,
-    sync::atomic::{AtomicBool, Ordering},
-};
+use std::os::unix::ffi::OsStrExt;
 
 fn files(rules: &Rules) -> Vec<&str> {
     rules.policies.iter().filter(|source| !source.is_baseline).map(|source| &*source.file).collect()
@@ -129,32 +125,32 @@ fn what_is_no_file_and_a_link_to_nothing_are_findings() {
 }
 
 #[test]
-fn ps5_two_files_changed_together_are_never_read_as_a_mixture() {
+fn a_pipe_is_refused_and_not_waited_for() {
+    let site = Site::new(&[]);
+    let made = std::process::Command::new("mkfifo").arg(site.dir().join("a.cedar")).status().unwrap();
+    assert!(made.success());
+    assert_eq!(findings(&site)[0].code, "PC2013");
+}
+
+/// The text of `a.cedar` and `z.cedar` when both are edited after the first of them was read, `edits` times over.
+fn read_while_edited(edits: u32) -> Result<Vec<String>, Vec<Diagnostic>> {
     let site = Site::new(&[("a.cedar", "// 0"), ("z.cedar", "// 0")]);
-    let stop = AtomicBool::new(false);
-    let writes = |n: u32| ["a.cedar", "z.cedar"].iter().for_each(|name| site.write(name, format!("// {n}")));
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            for n in 1.. {
-                writes(n);
-                thread::sleep(Duration::from_millis(3));
-                if stop.load(Ordering::Relaxed) {
-                    return;
-                }
-            }
-        });
-        let mut read = 0;
-        for _ in 0..60 {
-            if let Ok(rules) = load(&site.dir()).rules {
-                let texts: Vec<&str> =
-                    rules.policies.iter().filter(|s| !s.is_baseline).map(|source| &*source.text).collect();
-                // Between the two writes of a round the directory itself is mixed, and lies still for an instant.
-                let numbers: Vec<u32> = texts.iter().filter_map(|text| text.get(3..)?.parse().ok()).collect();
-                assert!(numbers[0] == numbers[1] || numbers[0] == numbers[1] + 1, "{numbers:?}");
-                read += 1;
-            }
+    let mut edited = 0;
+    let loaded = read(&site.dir(), |reading, name| {
+        reading.file(name);
+        if name == "a.cedar" && edited < edits {
+            edited += 1;
+            ["a.cedar", "z.cedar"].iter().for_each(|name| site.write(name, format!("// {edited}")));
         }
-        stop.store(true, Ordering::Relaxed);
-        assert!(read > 0);
     });
+    let site_files = |rules: Rules| rules.policies.into_iter().filter(|source| !source.is_baseline);
+    Ok(site_files(loaded.rules?).map(|source| source.text.to_string()).collect())
+}
+
+#[test]
+fn ps5_files_edited_while_they_are_read_are_never_a_mixture() {
+    assert_eq!(read_while_edited(0).unwrap(), ["// 0", "// 0"]);
+    assert_eq!(read_while_edited(1).unwrap(), ["// 1", "// 1"]);
+    assert_eq!(read_while_edited(4).unwrap(), ["// 4", "// 4"]);
+    assert_eq!(read_while_edited(9).unwrap_err()[0].code, "PC2013", "and not waited for without end");
 }

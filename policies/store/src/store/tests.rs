@@ -245,11 +245,11 @@ async fn st7_entities_told_at_the_same_time_are_few_snapshots() {
 
 #[tokio::test]
 async fn a_large_set_of_entities_is_stored_in_pieces() {
-    let groups: Vec<String> = (0..12_000)
+    let groups: Vec<String> = (0..1_000)
         .map(|n| {
             format!(
                 r#"{{"uid":{{"type":"Group","id":"group-{n}-{}"}},"attrs":{{}},"parents":[]}}"#,
-                "x".repeat(80)
+                "x".repeat(1_500)
             )
         })
         .collect();
