@@ -7,40 +7,46 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use given::{dir_with, ends, portcullis, text};
 use tempfile::TempDir;
 
 const GOOD: &str = "version = 1\ntrust_domain = \"example.org\"\ndata_dir = \"./data\"\n[ca]\n";
 
-/// The binary without any variable of the caller.
-fn portcullis(dir: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
-    command.args(arguments).env_clear().current_dir(dir).stdin(Stdio::null());
-    command
-}
+#[cfg(test)]
+mod given {
+    use super::*;
 
-fn dir_with(files: &[(&str, &[u8])]) -> TempDir {
-    let dir = tempfile::tempdir().unwrap();
-    for (name, bytes) in files {
-        let path = dir.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
+    /// The binary without any variable of the caller.
+    pub(super) fn portcullis(dir: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_portcullis"));
+        command.args(arguments).env_clear().current_dir(dir).stdin(Stdio::null());
+        command
     }
-    dir
-}
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
+    pub(super) fn dir_with(files: &[(&str, &[u8])]) -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        dir
+    }
 
-#[track_caller]
-fn ends(output: &Output, code: i32) {
-    assert_eq!(
-        output.status.code(),
-        Some(code),
-        "stdout: {}\nstderr: {}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
+    pub(super) fn text(bytes: &[u8]) -> String {
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[track_caller]
+    pub(super) fn ends(output: &Output, code: i32) {
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "stdout: {}\nstderr: {}",
+            text(&output.stdout),
+            text(&output.stderr)
+        );
+    }
 }
 
 #[test]

@@ -80,16 +80,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     value.ok_or_else(|| format!("`{text}` is too long"))
 }
 
+const UNITS: &[(u128, &str)] = &[(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+
 /// Prints a duration as [`duration`] reads it.
 pub(crate) fn print_duration(value: Duration) -> String {
     let millis = value.as_millis();
+    let exact = |(each, unit): &(u128, &str)| {
+        millis.is_multiple_of(*each).then(|| format!("{}{unit}", millis / each))
+    };
     match millis {
         0 => "0s".to_owned(),
-        _ if millis % 1_000 != 0 => format!("{millis}ms"),
-        _ if millis % 86_400_000 == 0 => format!("{}d", millis / 86_400_000),
-        _ if millis % 3_600_000 == 0 => format!("{}h", millis / 3_600_000),
-        _ if millis % 60_000 == 0 => format!("{}m", millis / 60_000),
-        _ => format!("{}s", millis / 1_000),
+        _ => UNITS.iter().find_map(exact).unwrap_or_else(|| format!("{millis}ms")),
     }
 }
 

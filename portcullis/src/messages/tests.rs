@@ -2,6 +2,12 @@
 
 use super::*;
 
+impl Message {
+    fn labelled(self, label: &str) -> Self {
+        Self { label: Some(label.to_owned()), ..self }
+    }
+}
+
 #[test]
 fn codes_are_unique_and_in_order() {
     for pair in CODES.windows(2) {
@@ -50,7 +56,7 @@ fn a_message_shows_the_line_and_points_at_it() {
     let start = text.find("selector").unwrap();
     let shown = Message::error("PC0103", "unknown key `selector` in [[ca.entry]]")
         .at(Place::of("portcullis.toml", text, start..start + 8))
-        .label("did you mean `selectors`?")
+        .labelled("did you mean `selectors`?")
         .help("keys are a, b")
         .next("portcullis config explain ca.entry")
         .to_string();
@@ -76,8 +82,10 @@ fn ou6_hostile_text_reaches_no_terminal_and_the_mark_stays_below_its_word() {
 #[test]
 fn a_long_line_is_shown_around_the_mark() {
     let text = format!("{}\u{7}here{}", "a".repeat(100_000), "b".repeat(100_000));
-    let shown =
-        Message::error("PC0101", "no").at(Place::of("f", &text, 100_001..100_005)).label("this").to_string();
+    let shown = Message::error("PC0101", "no")
+        .at(Place::of("f", &text, 100_001..100_005))
+        .labelled("this")
+        .to_string();
     let lines: Vec<_> = shown.lines().skip(1).collect();
     assert_eq!(lines[0], " --> f:1:100002");
     assert_eq!(lines[1], format!("1 | …{}\\u{{7}}here{}", "a".repeat(79), "b".repeat(40)));
@@ -88,7 +96,7 @@ fn a_long_line_is_shown_around_the_mark() {
 fn a_file_as_a_whole_has_no_line() {
     let whole =
         Place { file: "orders.cedar".to_owned(), line: 0, column: 0, source: String::new(), length: 1 };
-    let message = Message::error("PC2001", "twice").at(whole).label("here");
+    let message = Message::error("PC2001", "twice").at(whole).labelled("here");
     assert_eq!(message.to_string(), "error[PC2001]: twice\n --> orders.cedar\n  here");
     assert_eq!(message.to_json()["line"], serde_json::Value::Null);
 }
