@@ -4,7 +4,7 @@ use super::*;
 use crate::content::{Content, Hash, Object};
 use crate::load::Rules;
 use base_ports::UnixTime;
-use policies_engine::{EntitySet, PolicySource};
+use policies_engine::{EntitySet, PolicySource, SchemaText};
 use proptest::prelude::*;
 use std::collections::HashMap;
 
@@ -19,8 +19,9 @@ struct Shelf {
 
 impl Shelf {
     fn step(&mut self, policy: u32, entities: u32) {
-        let mut rules = Rules { policies: Vec::new(), ..Rules::shipped() };
-        rules.policies.push(PolicySource::new("a.cedar", policy.to_string()));
+        let policies = vec![PolicySource::new("a.cedar", policy.to_string())];
+        let schema = SchemaText { core: "".into(), site: "".into(), site_file: "site.cedarschema".into() };
+        let rules = Rules { policies, schema, extra: None };
         let set = EntitySet { trust_domain: Some(entities.to_string()), ..EntitySet::default() };
         let content = Content { rules, entities: Arc::new(set), routes: Hash([0; 32]) };
         let objects = content.objects().unwrap();
