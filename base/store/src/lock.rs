@@ -11,7 +11,16 @@ use crate::StoreError;
 
 /// Held as long as the value lives.
 #[derive(Debug)]
-pub(crate) struct Lock(#[expect(dead_code, reason = "holding the file is the lock")] File);
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing alone would leave it locked while a child process that was just forked has not yet run its program.
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.0, FlockOperation::Unlock) {
+            tracing::debug!(error = %error, "the lock was left to the end of the process");
+        }
+    }
+}
 
 impl Lock {
     /// Locks `dir`, which must belong to this user alone.

@@ -7,6 +7,7 @@
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -17,6 +18,9 @@ use crate::{Entry, Revision, StoreError};
 
 /// Cache cap, bytes (XT-26; sled's default is 1 GiB).
 const CACHE: u64 = 64 << 20;
+/// How long sled's own lock is waited for.
+const ATTEMPTS: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(10);
 /// Longest piece of a value, bytes.
 const PIECE: usize = 3_072;
 /// Entries live below this byte, further pieces of their values below the second, the position below the third.
@@ -29,9 +33,20 @@ const POSITION: &[u8] = b"p";
 pub(crate) struct SledIndex(RwLock<sled::Db>);
 
 impl SledIndex {
+    /// The caller holds the lock of the store. So whoever still has sled's own is about to end, and is waited for.
     pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
         let config = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(Some(1_000));
-        guarded(|| config.open().map_err(failed)).map(|db| Self(RwLock::new(db)))
+        let mut opened = guarded(|| config.open().map_err(failed));
+        for _ in 0..ATTEMPTS {
+            match &opened {
+                Err(StoreError::Index(error)) if error.contains("could not acquire lock") => {
+                    std::thread::sleep(PAUSE);
+                    opened = guarded(|| config.open().map_err(failed));
+                }
+                _ => break,
+            }
+        }
+        opened.map(|db| Self(RwLock::new(db)))
     }
 
     /// Reads everything: each entry by its checksum, all of them by their number.

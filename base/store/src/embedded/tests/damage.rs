@@ -284,3 +284,63 @@ async fn a_segment_whose_beginning_failed_at_its_last_step_hides_nothing() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_closed_segment_that_was_cut_is_damage_and_no_torn_tail() {
+    let disk = rolled().await;
+    let snapshots = journal(&disk, "snap");
+    let kept = snapshots[0].file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap();
+    let closed = journal(&disk, "log")
+        .into_iter()
+        .find(|log| log.file_stem().unwrap().to_str().unwrap().parse::<u64>().unwrap() > kept);
+    let closed = closed.unwrap();
+    assert_ne!(closed, segment(&disk));
+    disk.remove(&snapshots[1]).unwrap();
+    let bytes = disk.read(&closed).unwrap();
+    disk.cut(&closed, bytes.len() - 1);
+    let refused = simulated(&disk).unwrap_err();
+    assert!(
+        matches!(&refused, StoreError::Corrupt { file, what: "its checksum is wrong", .. } if *file == closed),
+        "{refused}"
+    );
+}
+
+/// Whoever rewrites a record and its checksums, but not those behind it, breaks the chain.
+#[tokio::test]
+async fn a_record_that_was_rewritten_with_good_checksums_breaks_the_chain() {
+    let mut whole = three_commits().await;
+    let ends = ends(&whole);
+    let (first, second) = (ends[0], ends[1]);
+    let value = whole[first..second].windows(2).position(|pair| pair == b"v0").unwrap() + first;
+    whole[value] = b'w';
+    let mut hash = aws_lc_rs::digest::Context::new(&aws_lc_rs::digest::SHA256);
+    hash.update(&[0; 32]);
+    hash.update(&whole[first + PREFIX..second]);
+    whole[first + 16..first + PREFIX].copy_from_slice(hash.finish().as_ref());
+    let body = crc32c::crc32c(&whole[first + 16..second]);
+    whole[first + 12..first + 16].copy_from_slice(&body.to_be_bytes());
+    let (disk, path) = with_segment(&whole);
+    match simulated(&disk).unwrap_err() {
+        StoreError::Corrupt { file, offset, what } => {
+            assert_eq!((file, what), (path, "it does not continue the chain"));
+            assert_eq!(usize::try_from(offset).unwrap(), second);
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn an_empty_segment_of_another_journal_is_found() {
+    let disk = rolled().await;
+    let path = segment(&disk);
+    let mut header = disk.read(&path).unwrap();
+    header.truncate(HEADER);
+    header[20] ^= 1;
+    let crc = crc32c::crc32c(&header[..HEADER - 4]);
+    header[HEADER - 4..].copy_from_slice(&crc.to_be_bytes());
+    disk.write_atomic(&path, &header, 0o600).unwrap();
+    assert!(matches!(
+        simulated(&disk),
+        Err(StoreError::Corrupt { offset: 0, what: "it does not continue what is before it", .. })
+    ));
+}
