@@ -12,9 +12,10 @@ mod problem;
 mod status;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -25,6 +26,7 @@ use base_telemetry::{Health, Metrics};
 use ca_authority::Authority;
 use ca_authority::service::{self, Caller};
 use ca_identity::TrustDomain;
+use http_body_util::BodyExt;
 use policies_decisions::Ledger;
 use policies_engine::{AdminAction, OwnedFacts, Phase, Principal, Resource, Role};
 use policies_store::PolicyStore;
@@ -32,6 +34,10 @@ use policies_store::PolicyStore;
 use crate::assemble::judge::{Judge, Question};
 use problem::Problem;
 pub(crate) use status::Facts as StatusFacts;
+
+/// How much of a refused call's body is still taken, and for how long.
+const REST_BYTES: usize = 64 * 1024;
+const REST_TIME: Duration = Duration::from_secs(1);
 
 /// What the handlers answer from.
 pub(crate) struct Api {
@@ -114,12 +120,28 @@ async fn authorize(State(api): State<Arc<Api>>, mut request: Request, next: Next
     if allow {
         return next.run(request).await;
     }
+    take_rest(request.into_body()).await;
     let known = !matches!(caller, Caller::Anonymous);
     let status = if known { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
     Problem::new(status, "not permitted")
         .detail(format!("{} needs {}", caller_name(&caller), action.as_str()))
         .decision(&id)
         .into_response()
+}
+
+/// Takes what is left of a small body, and drops it. A client that is refused while it still sends gets a reset stream
+/// beside the answer, and some (curl 7) then tell of the reset only.
+async fn take_rest(mut body: Body) {
+    let rest = async {
+        let mut left = REST_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            let Some(less) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+            left = less;
+        }
+    };
+    if tokio::time::timeout(REST_TIME, rest).await.is_err() {
+        tracing::debug!(event = "slow_body", "a refused caller did not finish its body");
+    }
 }
 
 /// Who is asking, for Cedar.

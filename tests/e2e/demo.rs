@@ -94,13 +94,15 @@ fn killed() -> Result {
         .arg(dir.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(std::fs::File::create(dir.path().join("stderr"))?)
         .spawn()?;
-    let end = Instant::now() + Duration::from_secs(30);
-    while processes_of(dir.path()) < 2 && Instant::now() < end {
+    let end = Instant::now() + Duration::from_secs(60);
+    while processes_of(dir.path()) < 2 && Instant::now() < end && demo.try_wait()?.is_none() {
         std::thread::sleep(Duration::from_millis(20));
     }
-    check!(processes_of(dir.path()) == 2, "the two samples did not start");
+    let said = std::fs::read_to_string(dir.path().join("stderr"))?;
+    std::fs::remove_file(dir.path().join("stderr"))?;
+    check!(processes_of(dir.path()) == 2, "the two samples did not start: {:?} {said}", demo.try_wait()?);
     demo.kill()?;
     demo.wait()?;
     let end = Instant::now() + Duration::from_secs(10);

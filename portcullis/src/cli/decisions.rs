@@ -116,12 +116,17 @@ pub(crate) fn explain(options: &ExplainOptions, global: &Global) -> Exit {
         let id = match id {
             Some(id) => id,
             None => {
-                let path = path("/v1/decisions", &[("effect", "deny".to_owned()), ("kind", "decision".to_owned()), ("phase", "request".to_owned()), ("limit", "1".to_owned())]);
-                let newest = items(client.get(&path).await?).into_iter().next();
-                match newest.as_ref().and_then(|decision| decision.get("id")).and_then(Value::as_str) {
+                let path = path(
+                    "/v1/decisions",
+                    &[("effect", "deny".to_owned()), ("kind", "decision".to_owned()), ("since", "24h".to_owned()), ("limit", "1000".to_owned())],
+                );
+                let denials = items(client.get(&path).await?);
+                let of_a_call = |denial: &&Value| denial.get("phase").and_then(Value::as_str) == Some("request");
+                match denials.iter().find(of_a_call).and_then(|denial| denial.get("id")).and_then(Value::as_str) {
                     Some(id) => id.to_owned(),
                     None => {
-                        let message = Message::error("PC5001", "no denial of the last 24 h is on record").next("portcullis decisions query");
+                        let message = Message::error("PC5001", "no denial of the last 24 h is on record")
+                            .next("portcullis decisions query");
                         return Err(Fault { exit: Exit::Failed, message });
                     }
                 }
