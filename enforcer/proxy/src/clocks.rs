@@ -2,7 +2,7 @@
 //!
 //! The timer is moved once per call and whenever a body had to wait, never per piece that was there already.
 
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
@@ -54,7 +54,8 @@ impl<'w> Clocks<'w> {
         self.timer.set((now + limit).min(end));
     }
 
-    fn now(&self) -> Mono {
+    /// The time.
+    pub(crate) fn now(&self) -> Mono {
         self.clock.now().mono
     }
 
@@ -82,11 +83,11 @@ impl<'w> Clocks<'w> {
     ///
     /// # Errors
     /// When nothing is left: no work is started (TO-02).
-    pub(crate) fn left(&self) -> Result<Option<Duration>, Fault> {
+    pub(crate) fn left(&self, now: Mono) -> Result<Option<Duration>, Fault> {
         let Some(budget) = self.budget else {
             return Ok(None);
         };
-        let elapsed = self.now().saturating_since(self.started);
+        let elapsed = now.saturating_since(self.started);
         Timeouts::left(budget, elapsed).map(Some).ok_or(Fault::Deadline)
     }
 
@@ -96,8 +97,10 @@ impl<'w> Clocks<'w> {
     }
 
     /// Runs the work until a clock of the call runs out.
-    pub(crate) async fn within(&self, work: impl Future<Output = Result<(), Fault>>) -> Result<(), Fault> {
-        let mut work = pin!(work);
+    pub(crate) async fn within<F>(&self, mut work: Pin<&mut F>) -> Result<(), Fault>
+    where
+        F: Future<Output = Result<(), Fault>>,
+    {
         std::future::poll_fn(|context| match work.as_mut().poll(context) {
             Poll::Ready(done) => Poll::Ready(done),
             Poll::Pending => self.timer.poll(context).map(|()| Err(Fault::Deadline)),

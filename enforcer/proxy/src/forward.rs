@@ -7,11 +7,11 @@ mod http1;
 mod http2;
 
 use std::fmt::{self, Write as _};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 
 use enforcer_codec::headers::Extra;
-use enforcer_codec::{Call, CallProtocol};
+use enforcer_codec::{Asked, Call, CallProtocol};
 use enforcer_traffic::UpstreamProtocol;
 use http::Method;
 use policies_engine::DecisionId;
@@ -21,7 +21,7 @@ use crate::Reveal;
 use crate::authorize::Permitted;
 use crate::body::{Inlet, Outlet, RelayError};
 use crate::clocks::Clocks;
-use crate::fault::Fault;
+use crate::fault::{Broken, Fault};
 use crate::inbound::Connection;
 use crate::pool::InFlight;
 
@@ -70,18 +70,14 @@ where
 {
     // The permit precedes every effect, the wish for a body among them (PA-03).
     if way.body.awaits_continue() {
-        way.out.proceed().await.map_err(Fault::Caller)?;
+        Box::pin(way.out.proceed()).await.map_err(Fault::Caller)?;
     }
     let told = match pick.endpoint.protocol {
         UpstreamProtocol::Http1 => http1::carry(pick, way).await,
         UpstreamProtocol::H2c => http2::carry(pick, way).await,
     };
     let meter = &pick.endpoint.meter;
-    if told.is_ok() {
-        meter.answered.inc()
-    } else {
-        meter.failed.inc()
-    }
+    if told.is_ok() { &meter.answered } else { &meter.failed }.inc();
     told
 }
 
@@ -101,10 +97,9 @@ impl Pick {
 ///
 /// An upstream may answer before it has read everything, so a body that it does not take is no fault by itself.
 async fn both(
-    up: impl Future<Output = Result<(), RelayError>>,
-    down: impl Future<Output = Result<(), Fault>>,
+    mut up: Pin<&mut impl Future<Output = Result<(), RelayError>>>,
+    mut down: Pin<&mut impl Future<Output = Result<(), Fault>>>,
 ) -> Result<bool, Fault> {
-    let (mut up, mut down) = (pin!(up), pin!(down));
     let mut sent = None;
     std::future::poll_fn(|context| {
         if sent.is_none()
@@ -124,9 +119,8 @@ async fn both(
 /// Waits for the upstream, unless the caller gives the call up first.
 async fn unless_gone<T, W: AsyncWrite + Unpin>(
     out: &mut Outlet<'_, W>,
-    upstream: impl Future<Output = Result<T, Fault>>,
+    mut upstream: Pin<&mut impl Future<Output = Result<T, Fault>>>,
 ) -> Result<T, Fault> {
-    let mut upstream = pin!(upstream);
     std::future::poll_fn(|context| {
         if let Poll::Ready(gone) = out.poll_gone(context) {
             return Poll::Ready(Err(Fault::Caller(gone)));
@@ -136,19 +130,23 @@ async fn unless_gone<T, W: AsyncWrite + Unpin>(
     .await
 }
 
-/// The fields that the proxy adds for the upstream, made from facts of the TLS connection (TL-11).
-struct Added {
+/// A call that is being told to its endpoint.
+struct Told<'a> {
+    pick: &'a Pick,
+    conn: &'a Connection,
+    clocks: &'a Clocks<'a>,
     decision: DecisionText,
 }
 
-impl Added {
-    fn of(pick: &Pick) -> Self {
-        Self { decision: DecisionText::of(pick.permitted.decision()) }
+impl<'a> Told<'a> {
+    fn of(pick: &'a Pick, conn: &'a Connection, clocks: &'a Clocks<'a>) -> Self {
+        Self { pick, conn, clocks, decision: DecisionText::of(pick.permitted.decision()) }
     }
 
-    fn with<T>(&self, conn: &Connection, then: impl FnOnce(&[Extra<'_>]) -> T) -> T {
+    /// Gives the fields for the upstream, made from facts of the TLS connection (TL-11).
+    fn with_identity<T>(&self, then: impl FnOnce(&[Extra<'_>]) -> T) -> T {
         let decision: Extra<'_> = (DECISION_HEADER, self.decision.as_bytes());
-        let secured = &conn.secured;
+        let secured = &self.conn.secured;
         if secured.peer_header.is_empty() {
             return then(&[decision]);
         }
@@ -159,12 +157,28 @@ impl Added {
         ])
     }
 
-    /// The fields of the answer to the caller.
-    fn for_caller<T>(&self, conn: &Connection, then: impl FnOnce(&[Extra<'_>]) -> T) -> T {
-        match conn.worker.reveal {
+    /// Gives the fields for the caller.
+    fn with_decision<T>(&self, then: impl FnOnce(&[Extra<'_>]) -> T) -> T {
+        match self.conn.worker.reveal {
             Reveal::Always => then(&[(DECISION_HEADER, self.decision.as_bytes())]),
             Reveal::Denied | Reveal::Never => then(&[]),
         }
+    }
+
+    fn asked(&self) -> Asked {
+        Asked::by(self.pick.call().http_method())
+    }
+
+    /// What it means that the body of the answer did not come through.
+    fn ended(&self, error: RelayError) -> Fault {
+        match error {
+            RelayError::From(broken) => self.broke(broken),
+            RelayError::To(broken) => Fault::Caller(broken),
+        }
+    }
+
+    fn broke(&self, source: Broken) -> Fault {
+        Fault::Upstream { address: self.pick.endpoint.address, source }
     }
 }
 

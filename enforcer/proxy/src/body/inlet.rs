@@ -49,7 +49,7 @@ pub(crate) enum Piece {
     /// Bytes, never none; `last` when nothing follows, trailers included.
     Data { bytes: Bytes, last: bool },
     /// Trailers; nothing follows.
-    Trailers(HeaderMap),
+    Trailers(Box<HeaderMap>),
     /// Nothing follows.
     End,
 }
@@ -66,7 +66,9 @@ impl<'a, R: AsyncRead + Unpin> H1Inlet<'a, R> {
                     self.taken = self.taken.saturating_add(bytes.len());
                     return Poll::Ready(Ok(Piece::Data { bytes, last: self.decoder.is_done() }));
                 }
-                Some(BodyEvent::Trailers(trailers)) => return Poll::Ready(Ok(Piece::Trailers(trailers))),
+                Some(BodyEvent::Trailers(trailers)) => {
+                    return Poll::Ready(Ok(Piece::Trailers(Box::new(trailers))));
+                }
                 Some(BodyEvent::End) => return Poll::Ready(Ok(Piece::End)),
                 None => {}
             }
@@ -107,7 +109,7 @@ impl H2Inlet {
         Poll::Ready(Ok(match trailers {
             Some(mut trailers) => {
                 enforcer_codec::headers::strip_trailers(&mut trailers);
-                Piece::Trailers(trailers)
+                Piece::Trailers(Box::new(trailers))
             }
             None => Piece::End,
         }))

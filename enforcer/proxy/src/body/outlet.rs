@@ -43,6 +43,8 @@ pub(crate) struct H2Outlet {
     respond: Option<SendResponse<Bytes>>,
     stream: Option<SendStream<Bytes>>,
     grpc: bool,
+    /// The head was all there is.
+    over: bool,
 }
 
 impl<'a, W: AsyncWrite + Unpin> H1Outlet<'a, W> {
@@ -73,11 +75,10 @@ impl<'a, W: AsyncWrite + Unpin> H1Outlet<'a, W> {
         Ok(())
     }
 
-    async fn finish(&mut self, trailers: Option<&HeaderMap>) -> Result<(), Broken> {
+    fn end(&mut self, trailers: Option<&HeaderMap>) {
         if self.framing == Framing::Chunked {
             h1::write_last_chunk(self.out, trailers.filter(|_| self.trailers));
         }
-        self.flush().await
     }
 
     async fn flush(&mut self) -> Result<(), Broken> {
@@ -92,12 +93,12 @@ impl<'a, W: AsyncWrite + Unpin> H1Outlet<'a, W> {
 impl H2Outlet {
     /// For the answer to a request; `grpc` when its caller speaks gRPC and must get a status in any case.
     pub(crate) fn answer(respond: SendResponse<Bytes>, grpc: bool) -> Self {
-        Self { respond: Some(respond), stream: None, grpc }
+        Self { respond: Some(respond), stream: None, grpc, over: false }
     }
 
     /// For the body of a request whose head has been sent.
     pub(crate) fn request(stream: SendStream<Bytes>) -> Self {
-        Self { respond: None, stream: Some(stream), grpc: false }
+        Self { respond: None, stream: Some(stream), grpc: false, over: false }
     }
 
     async fn data(&mut self, mut bytes: Bytes, last: bool) -> Result<(), Broken> {
@@ -106,6 +107,10 @@ impl H2Outlet {
         let Some(stream) = &mut self.stream else {
             return Err(Broken::Ended);
         };
+        if last && bytes.len() <= GATHER {
+            // What ends the message waits in the connection for its window; so little may.
+            return Ok(stream.send_data(bytes, true)?);
+        }
         stream.reserve_capacity(bytes.len());
         loop {
             let mut room = stream.capacity();
@@ -235,10 +240,19 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
     }
 
     /// Ends the message. `open` when the last part did not say that it was the last.
-    pub(crate) async fn finish(&mut self, trailers: Option<HeaderMap>, open: bool) -> Result<(), Broken> {
+    pub(crate) async fn finish(
+        &mut self,
+        trailers: Option<Box<HeaderMap>>,
+        open: bool,
+    ) -> Result<(), Broken> {
         match self {
-            Self::H1(outlet) => outlet.finish(trailers.as_ref()).await,
-            Self::H2(outlet) if open || outlet.grpc => outlet.finish(trailers),
+            Self::H1(outlet) => {
+                outlet.end(trailers.as_deref());
+                outlet.flush().await
+            }
+            Self::H2(outlet) if !outlet.over && (open || outlet.grpc) => {
+                outlet.finish(trailers.map(|trailers| *trailers))
+            }
             Self::H2(_) => Ok(()),
         }
     }
@@ -293,7 +307,7 @@ impl H2Outlet {
     fn send_head(&mut self, head: Response<()>, over: bool) -> Result<(), Broken> {
         let mut respond = self.respond.take().ok_or(Broken::Ended)?;
         self.stream = Some(respond.send_response(head, over)?);
-        self.grpc &= !over;
+        self.over = over;
         Ok(())
     }
 }

@@ -4,18 +4,17 @@
 //! gave any byte of an answer is replaced once, when the request can be told again without harm (RY-05).
 
 use std::future::poll_fn;
-use std::task::Poll;
+use std::pin::pin;
+use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use enforcer_codec::h1::{self, BodyDecoder, Framing, ResponseHead};
-use enforcer_codec::{Answer, Asked, BodyLength, Call, Limits};
+use enforcer_codec::{Answer, BodyLength, Call, Limits};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use super::{Added, Pick, Way, both, unless_gone};
+use super::{Pick, Told, Way, both, unless_gone};
 use crate::body::{H1Inlet, H1Outlet, Inlet, Outlet, Piece, RelayError, relay};
-use crate::clocks::Clocks;
 use crate::fault::{Broken, Fault};
-use crate::inbound::Connection;
 use crate::pool::{H1Link, read_head};
 
 /// So much of a body may leave together with its head.
@@ -26,56 +25,32 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let Way { conn, clocks, body, out, status } = way;
-    let added = Added::of(pick);
+    let told = Told::of(pick, way.conn, way.clocks);
     let mut flight = BytesMut::with_capacity(1024);
-    added.with(conn, |extra| pick.call().write_h1(&mut flight, extra));
-    let whole = fill(&mut flight, pick.call(), body).await?;
-    let asked = Asked::by(pick.call().http_method());
-    let told = Told { pick, conn, clocks, added: &added, asked };
-    if whole {
-        let (mut link, head) = unless_gone(out, told.ask(&flight)).await?;
-        let keep = head.keep_alive();
-        let H1Link { stream, buffer, .. } = &mut link;
-        told.answer(head, stream, buffer, out, status).await?;
-        if keep {
-            pick.endpoint.keep_h1(link, conn.worker.clock.now().mono);
-        }
-        return Ok(());
+    told.with_identity(|extra| pick.call().write_h1(&mut flight, extra));
+    if !poll_fn(|context| Poll::Ready(fill(&mut flight, pick.call(), way.body, context))).await? {
+        return Box::pin(told.carry_on(flight, way.body, way.out, way.status)).await;
     }
-    let mut link = told.send(&flight).await?;
-    let (mut read, write, buffer, parser) = link.split();
-    let framing = match pick.call().body() {
-        BodyLength::Known(length) => Framing::Length(length),
-        BodyLength::Streamed => Framing::Chunked,
-        BodyLength::None => Framing::Empty,
+    let (mut link, head) = {
+        let asking = pin!(told.ask(&flight));
+        unless_gone(way.out, asking).await?
     };
-    let mut gathered = BytesMut::new();
-    let mut upstream = Outlet::H1(H1Outlet::request(write, &mut gathered, framing));
-    let mut keep = false;
-    let up = async {
-        relay(body, &mut upstream, clocks).await?;
-        clocks.sent();
-        Ok::<(), RelayError>(())
-    };
-    let down = async {
-        let reading = read_head(&conn.worker, &mut read, buffer, parser, asked);
-        let head = unless_gone(out, async { reading.await.map_err(|broken| told.broke(broken)) }).await?;
-        keep = head.keep_alive();
-        told.answer(head, &mut read, buffer, out, status).await
-    };
-    let sent = both(up, down).await?;
-    if keep && sent {
-        pick.endpoint.keep_h1(link, conn.worker.clock.now().mono);
+    let keep = head.keep_alive();
+    let H1Link { stream, buffer, .. } = &mut link;
+    let mut inlet = told.begin(head, stream, buffer, way.out, way.status)?;
+    relay(&mut inlet, way.out, way.clocks).await.map_err(|error| told.ended(error))?;
+    if keep {
+        pick.endpoint.keep_h1(link, way.clocks.now());
     }
     Ok(())
 }
 
 /// Appends what is there of the body, as far as it fits; true when that is all of it.
-async fn fill<R: AsyncRead + Unpin>(
+fn fill<R: AsyncRead + Unpin>(
     flight: &mut BytesMut,
     call: &Call,
     body: &mut Inlet<'_, R>,
+    context: &mut Context<'_>,
 ) -> Result<bool, Fault> {
     if matches!(body, Inlet::Empty) {
         end(flight, call);
@@ -83,7 +58,7 @@ async fn fill<R: AsyncRead + Unpin>(
     }
     let limit = flight.len().saturating_add(FIRST);
     while flight.len() < limit {
-        let piece = match poll_fn(|context| Poll::Ready(body.poll_piece(context))).await {
+        let piece = match body.poll_piece(context) {
             Poll::Ready(piece) => piece.map_err(Fault::of_caller)?,
             Poll::Pending => return Ok(false),
         };
@@ -120,15 +95,6 @@ fn end(flight: &mut BytesMut, call: &Call) {
     }
 }
 
-/// A call that is being told to its endpoint.
-struct Told<'a> {
-    pick: &'a Pick,
-    conn: &'a Connection,
-    clocks: &'a Clocks<'a>,
-    added: &'a Added,
-    asked: Asked,
-}
-
 impl Told<'_> {
     /// Writes a whole request and waits for the head of its answer.
     async fn ask(&self, request: &[u8]) -> Result<(H1Link, ResponseHead), Fault> {
@@ -136,7 +102,7 @@ impl Told<'_> {
         loop {
             let mut link = self.lend(fresh).await?;
             let head = match link.stream.write_all(request).await {
-                Ok(()) => link.head(&self.conn.worker, self.asked).await,
+                Ok(()) => link.head(&self.conn.worker, self.asked()).await,
                 Err(error) => Err(error.into()),
             };
             match head {
@@ -165,9 +131,58 @@ impl Told<'_> {
         Ok(link)
     }
 
+    /// Goes on after the first part: the body up, the answer down.
+    async fn carry_on<R, W>(
+        &self,
+        first: BytesMut,
+        body: &mut Inlet<'_, R>,
+        out: &mut Outlet<'_, W>,
+        status: &mut u16,
+    ) -> Result<(), Fault>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let mut link = self.send(&first).await?;
+        let (mut read, write, buffer, parser) = link.split();
+        let framing = match self.pick.call().body() {
+            BodyLength::Known(length) => Framing::Length(length),
+            BodyLength::Streamed => Framing::Chunked,
+            BodyLength::None => Framing::Empty,
+        };
+        let mut gathered = BytesMut::new();
+        let mut upstream = Outlet::H1(H1Outlet::request(write, &mut gathered, framing));
+        let mut keep = false;
+        let sent = {
+            let up = pin!(async {
+                relay(body, &mut upstream, self.clocks).await?;
+                self.clocks.sent();
+                Ok::<(), RelayError>(())
+            });
+            let down = pin!(async {
+                let head = {
+                    let reading = pin!(async {
+                        let head =
+                            read_head(&self.conn.worker, &mut read, buffer, parser, self.asked()).await;
+                        head.map_err(|broken| self.broke(broken))
+                    });
+                    unless_gone(out, reading).await?
+                };
+                keep = head.keep_alive();
+                let mut inlet = self.begin(head, &mut read, buffer, out, status)?;
+                relay(&mut inlet, out, self.clocks).await.map_err(|error| self.ended(error))
+            });
+            both(up, down).await?
+        };
+        if keep && sent {
+            self.pick.endpoint.keep_h1(link, self.clocks.now());
+        }
+        Ok(())
+    }
+
     async fn lend(&self, fresh: bool) -> Result<H1Link, Fault> {
-        let now = self.conn.worker.clock.now().mono;
-        self.clocks.left()?;
+        let now = self.clocks.now();
+        self.clocks.left(now)?;
         self.pick.endpoint.lend_h1(&self.conn.worker, self.clocks.connect_limit(), now, fresh).await
     }
 
@@ -177,19 +192,15 @@ impl Told<'_> {
         (self.pick.is_idempotent() && broken.is_lost()) || unsent
     }
 
-    fn broke(&self, source: Broken) -> Fault {
-        Fault::Upstream { address: self.pick.endpoint.address, source }
-    }
-
-    /// Relays the answer whose head was read.
-    async fn answer<S, W>(
+    /// Starts the answer with the head of the upstream's.
+    fn begin<'b, S, W>(
         &self,
         head: ResponseHead,
-        read: &mut S,
-        buffer: &mut BytesMut,
+        read: S,
+        buffer: &'b mut BytesMut,
         out: &mut Outlet<'_, W>,
         status: &mut u16,
-    ) -> Result<(), Fault>
+    ) -> Result<Inlet<'b, S>, Fault>
     where
         S: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
@@ -198,15 +209,9 @@ impl Told<'_> {
         let answer = Answer::from_h1(head);
         *status = answer.status();
         self.clocks.answered(answer.body() == BodyLength::Streamed);
-        let mut inlet = Inlet::H1(H1Inlet::new(read, buffer, decoder, false));
-        let over = inlet.is_over();
-        self.added.for_caller(self.conn, |extra| out.begin(&answer, over, extra)).map_err(Fault::Caller)?;
-        if over {
-            return out.flush().await.map_err(Fault::Caller);
-        }
-        relay(&mut inlet, out, self.clocks).await.map_err(|error| match error {
-            RelayError::From(broken) => self.broke(broken),
-            RelayError::To(broken) => Fault::Caller(broken),
-        })
+        let over = decoder.is_done();
+        let begun = self.with_decision(|extra| out.begin(&answer, over, extra));
+        begun.map_err(Fault::Caller)?;
+        Ok(if over { Inlet::Empty } else { Inlet::H1(H1Inlet::new(read, buffer, decoder, false)) })
     }
 }

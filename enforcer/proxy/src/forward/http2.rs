@@ -1,12 +1,15 @@
 //! Over an HTTP/2 endpoint; the only way for gRPC, whose status comes in trailers (RPC-03).
 
+use std::pin::pin;
+
 use bytes::Bytes;
-use enforcer_codec::{Answer, Asked, BodyLength, CallProtocol, grpc};
-use h2::SendStream;
+use enforcer_codec::{Answer, BodyLength, CallProtocol, grpc};
 use h2::client::ResponseFuture;
+use h2::{RecvStream, SendStream};
+use http::Response;
 use tokio::io::{AsyncRead, AsyncWrite, Empty, Sink};
 
-use super::{Added, Pick, Way, both, unless_gone};
+use super::{Pick, Told, Way, both, unless_gone};
 use crate::body::{H2Inlet, H2Outlet, Inlet, Outlet, RelayError, relay};
 use crate::fault::{Broken, Fault};
 
@@ -16,95 +19,91 @@ where
     W: AsyncWrite + Unpin,
 {
     let Way { conn, clocks, body, out, status } = way;
-    let added = Added::of(pick);
-    let call = pick.call();
-    let broke = |source| Fault::Upstream { address: pick.endpoint.address, source };
+    let told = Told::of(pick, conn, clocks);
     let mut repeated = false;
     loop {
         let mut stream = pick.endpoint.lend_h2(&conn.worker, clocks.connect_limit()).await?;
-        let left = clocks.left()?;
-        let request = added.with(conn, |extra| call.to_h2_request(left, extra)).map_err(Fault::Untold)?;
-        let (response, up) = match stream.sender.send_request(request, body.is_over()) {
-            Ok(sent) => sent,
-            Err(error) => {
-                let broken = Broken::H2(error);
-                stream.give_up(&broken);
-                if repeated || !stream.is_used {
-                    return Err(broke(broken));
-                }
-                repeated = true;
-                continue;
-            }
+        let left = clocks.left(clocks.now())?;
+        let request =
+            told.with_identity(|extra| pick.call().to_h2_request(left, extra)).map_err(Fault::Untold)?;
+        let carried = match stream.sender.send_request(request, body.is_over()) {
+            Ok((response, up)) => told.converse(response, up, body, out, status).await,
+            Err(error) => Err(told.broke(Broken::H2(error))),
         };
-        let way = Way { conn, clocks, body: &mut *body, out: &mut *out, status: &mut *status };
-        let carried = converse(pick, way, &added, response, up).await;
-        match carried {
-            Err(Fault::Upstream { source, address }) => {
-                stream.give_up(&source);
-                let harmless =
-                    source.is_unprocessed() || (stream.is_used && pick.is_idempotent() && source.is_lost());
-                let again = !repeated && harmless && body.is_untouched() && !out.is_begun();
-                if !again {
-                    return Err(Fault::Upstream { source, address });
-                }
-                repeated = true;
-            }
-            other => {
-                stream.serves();
-                return other;
-            }
+        let Err(Fault::Upstream { source, address }) = carried else {
+            stream.serves();
+            return carried;
+        };
+        stream.give_up(&source);
+        // Proven not to be processed, or harmless to tell again on a connection that had been kept (RY-02, RY-05).
+        let harmless =
+            source.is_unprocessed() || (stream.is_used && pick.is_idempotent() && source.is_lost());
+        if repeated || !harmless || !body.is_untouched() || out.is_begun() {
+            return Err(Fault::Upstream { source, address });
         }
+        repeated = true;
     }
 }
 
-/// The body up, the answer down, on a stream whose request was sent.
-async fn converse<R, W>(
-    pick: &Pick,
-    way: Way<'_, '_, R, W>,
-    added: &Added,
-    response: ResponseFuture,
-    up: SendStream<Bytes>,
-) -> Result<(), Fault>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    let Way { conn, clocks, body, out, status } = way;
-    let broke = |source| Fault::Upstream { address: pick.endpoint.address, source };
-    let down = async {
-        let waiting = async { response.await.map_err(|error| broke(Broken::H2(error))) };
-        let (parts, stream) = unless_gone(out, waiting).await?.into_parts();
-        let call = pick.call();
-        let is_grpc = call.protocol() == CallProtocol::Grpc;
+impl Told<'_> {
+    /// The body up, the answer down, on a stream whose request was sent.
+    async fn converse<R, W>(
+        &self,
+        response: ResponseFuture,
+        up: SendStream<Bytes>,
+        body: &mut Inlet<'_, R>,
+        out: &mut Outlet<'_, W>,
+        status: &mut u16,
+    ) -> Result<(), Fault>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let down = pin!(async {
+            let head = {
+                let waiting = pin!(async { response.await.map_err(|error| self.broke(Broken::H2(error))) });
+                unless_gone(out, waiting).await?
+            };
+            let Some(stream) = self.begin_h2(head, out, status)? else {
+                return Ok(());
+            };
+            let mut inlet = Inlet::<Empty>::H2(stream);
+            relay(&mut inlet, out, self.clocks).await.map_err(|error| self.ended(error))
+        });
+        if body.is_over() {
+            return down.await;
+        }
+        let mut upstream = Outlet::<Sink>::H2(H2Outlet::request(up));
+        let up = pin!(async {
+            relay(body, &mut upstream, self.clocks).await?;
+            self.clocks.sent();
+            Ok::<(), RelayError>(())
+        });
+        both(up, down).await.map(drop)
+    }
+
+    /// Starts the answer with the head of the upstream's; its body, when one follows.
+    fn begin_h2<W: AsyncWrite + Unpin>(
+        &self,
+        head: Response<RecvStream>,
+        out: &mut Outlet<'_, W>,
+        status: &mut u16,
+    ) -> Result<Option<H2Inlet>, Fault> {
+        let (parts, stream) = head.into_parts();
+        let is_grpc = self.pick.call().protocol() == CallProtocol::Grpc;
         if is_grpc && !speaks_grpc(&parts) {
             return Err(Fault::NotGrpc { status: parts.status.as_u16() });
         }
-        let mut inlet = Inlet::<Empty>::H2(H2Inlet::new(stream));
-        let over = inlet.is_over();
-        let asked = Asked::by(call.http_method());
-        let answer = Answer::from_h2(parts, over, asked).map_err(|flaw| broke(Broken::Gate(flaw)))?;
+        let over = stream.is_end_stream();
+        let answer =
+            Answer::from_h2(parts, over, self.asked()).map_err(|flaw| self.broke(Broken::Gate(flaw)))?;
         *status = answer.status();
         // The deadline that a gRPC caller named holds for its streams too.
-        clocks.answered(answer.body() == BodyLength::Streamed && !is_grpc);
-        added.for_caller(conn, |extra| out.begin(&answer, over, extra)).map_err(Fault::Caller)?;
-        if over || answer.body() == BodyLength::None {
-            return out.flush().await.map_err(Fault::Caller);
-        }
-        relay(&mut inlet, out, clocks).await.map_err(|error| match error {
-            RelayError::From(broken) => broke(broken),
-            RelayError::To(broken) => Fault::Caller(broken),
-        })
-    };
-    if body.is_over() {
-        return down.await;
+        self.clocks.answered(answer.body() == BodyLength::Streamed && !is_grpc);
+        let begun = self.with_decision(|extra| out.begin(&answer, over, extra));
+        begun.map_err(Fault::Caller)?;
+        Ok((!over && answer.body() != BodyLength::None).then(|| H2Inlet::new(stream)))
     }
-    let mut upstream = Outlet::<Sink>::H2(H2Outlet::request(up));
-    let up = async {
-        relay(body, &mut upstream, clocks).await?;
-        clocks.sent();
-        Ok::<(), RelayError>(())
-    };
-    both(up, down).await.map(drop)
 }
 
 fn speaks_grpc(head: &http::response::Parts) -> bool {

@@ -21,6 +21,8 @@ use crate::wheel::Timer;
 
 type Tls = TlsStream<Stream>;
 
+/// Room for the usual head and a small body.
+const GATHERED: usize = 512;
 const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
 
@@ -47,16 +49,16 @@ enum Left {
 }
 
 /// Serves the connection to its end.
-pub(super) async fn run(conn: &Connection, mut tls: Tls) {
+pub(super) async fn run(conn: &Connection, mut tls: Box<Tls>) {
     let timer = conn.worker.wheel.timer();
     let mut buffer = BytesMut::new();
     let mut parser = RequestParser::new(conn.listening.transport.limits);
     let mut is_first = true;
     let left = loop {
         let left = match next(conn, &mut tls, &mut buffer, &mut parser, &timer, is_first).await {
-            Next::Head(head) => call(conn, &mut tls, &mut buffer, head, &timer).await,
-            Next::Refused(flaw) => refused(conn, &mut tls, flaw, &timer).await,
-            Next::Slow => slow(conn, &mut tls, &timer).await,
+            Next::Head(head) => Box::pin(call(conn, &mut tls, &mut buffer, head, &timer)).await,
+            Next::Refused(flaw) => Box::pin(refused(conn, &mut tls, flaw, &timer)).await,
+            Next::Slow => Box::pin(slow(conn, &mut tls, &timer)).await,
             Next::Over => Left::Done,
         };
         if left != Left::Open {
@@ -67,7 +69,7 @@ pub(super) async fn run(conn: &Connection, mut tls: Tls) {
             buffer = BytesMut::new();
         }
     };
-    close(conn, tls, left, &timer).await;
+    Box::pin(close(conn, &mut tls, left, &timer)).await;
 }
 
 /// Waits for the next head.
@@ -100,7 +102,8 @@ async fn next(
             if let Poll::Ready(read) = conn.worker.scratch.poll_fill(tls, buffer, context) {
                 return Poll::Ready(Some(read));
             }
-            let leaves = !has_begun && conn.worker.is_draining();
+            // One that was in the backlog when a drain began gets its first call served.
+            let leaves = !has_begun && !is_first && conn.worker.is_draining();
             if leaves { Poll::Ready(None) } else { timer.poll(context).map(|()| None) }
         });
         match read.await {
@@ -138,10 +141,10 @@ async fn call(
         }
     };
     let down = Downstream { version: wire.version, keep_alive: wire.keep_alive && !conn.is_retired(now) };
-    let mut gathered = BytesMut::new();
+    let mut gathered = BytesMut::with_capacity(GATHERED);
     let out = Outlet::H1(H1Outlet::answer(Half(&both), &mut gathered, down, trailers));
-    let mut exchange = Exchange { conn, asker, body, out, timer, now };
-    let whole = exchange.serve(call).await;
+    let mut exchange = Exchange { conn, asker, body, out, now };
+    let whole = exchange.serve(call, timer).await;
     match (whole, exchange.body.is_over()) {
         (false, _) => Left::Broken,
         (true, false) => Left::Unread,
@@ -157,8 +160,8 @@ async fn refused(conn: &Connection, tls: &mut Tls, flaw: NotCanonical, timer: &T
     let mut gathered = BytesMut::new();
     let out = answer_of_ours(Half(&both), &mut gathered);
     let asker = Asker::unknown(CallProtocol::H1);
-    let mut exchange = Exchange { conn, asker, body: Inlet::<Empty>::Empty, out, timer, now };
-    if exchange.serve(Err(flaw)).await { Left::Unread } else { Left::Broken }
+    let mut exchange = Exchange { conn, asker, body: Inlet::<Empty>::Empty, out, now };
+    if exchange.serve(Err(flaw), timer).await { Left::Unread } else { Left::Broken }
 }
 
 async fn slow(conn: &Connection, tls: &mut Tls, timer: &Timer<'_>) -> Left {
@@ -177,7 +180,7 @@ fn answer_of_ours<'a>(io: Half<'a, Tls>, gathered: &'a mut BytesMut) -> Outlet<'
 }
 
 /// Ends the connection so that the peer reads the last answer: closing a socket with unread bytes would reset it.
-async fn close(conn: &Connection, mut tls: Tls, left: Left, timer: &Timer<'_>) {
+async fn close(conn: &Connection, tls: &mut Tls, left: Left, timer: &Timer<'_>) {
     if left == Left::Broken {
         return;
     }
@@ -189,7 +192,7 @@ async fn close(conn: &Connection, mut tls: Tls, left: Left, timer: &Timer<'_>) {
         let mut dropped = 0;
         let mut rest = BytesMut::new();
         while dropped < LINGER_BYTES {
-            match poll_fn(|context| conn.worker.scratch.poll_fill(&mut tls, &mut rest, context)).await {
+            match poll_fn(|context| conn.worker.scratch.poll_fill(tls, &mut rest, context)).await {
                 Ok(length @ 1..) => dropped = length.saturating_add(dropped),
                 _ => return,
             }
@@ -207,4 +210,18 @@ async fn within<T>(timer: &Timer<'_>, work: impl Future<Output = T>) -> Option<T
         Poll::Pending => timer.poll(context).map(|()| None),
     })
     .await
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(crate) fn size_of_call() -> usize {
+        fn size<'a, F: Future>(
+            _: impl FnOnce(&'a Connection, &'a mut Tls, &'a mut BytesMut, RequestHead, &'a Timer<'a>) -> F,
+        ) -> usize {
+            size_of::<F>()
+        }
+        size(call)
+    }
 }

@@ -25,7 +25,7 @@ use crate::body::{H2Inlet, H2Outlet, Inlet, Outlet};
 use crate::respond::Asker;
 use crate::wheel::Timer;
 
-type Tls = TlsStream<Stream>;
+type Tls = Box<TlsStream<Stream>>;
 
 const STREAMS: u32 = 256;
 const STREAM_WINDOW: u32 = 1024 * 1024;
@@ -155,8 +155,12 @@ async fn greet(conn: &Connection, tls: Tls, timer: &Timer<'_>) -> Option<Frames<
     greeted.await
 }
 
-async fn call(conn: &Connection, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    let timer = conn.worker.wheel.timer();
+/// One call. What can be done at once is done before the future is made, so that it holds only what must wait.
+fn call(
+    conn: &Connection,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) -> impl Future<Output = ()> {
     let now = conn.worker.clock.now();
     let (parts, stream) = request.into_parts();
     let inlet = H2Inlet::new(stream);
@@ -169,6 +173,23 @@ async fn call(conn: &Connection, request: Request<RecvStream>, respond: SendResp
         Err(_) => Asker::unknown(protocol),
     };
     let out = Outlet::<Sink>::H2(H2Outlet::answer(respond, is_grpc));
-    let mut exchange = Exchange { conn, asker, body, out, timer: &timer, now };
-    exchange.serve(call).await;
+    let mut exchange = Exchange { conn, asker, body, out, now };
+    async move {
+        let timer = conn.worker.wheel.timer();
+        exchange.serve(call, &timer).await;
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(crate) fn size_of_call() -> usize {
+        fn size<'a, F: Future>(
+            _: impl FnOnce(&'a Connection, Request<RecvStream>, SendResponse<Bytes>) -> F,
+        ) -> usize {
+            size_of::<F>()
+        }
+        size(call)
+    }
 }

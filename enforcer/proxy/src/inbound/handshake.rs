@@ -28,7 +28,7 @@ pub(super) async fn secure(
     listening: Arc<Listening>,
     stream: Stream,
     peer: Peer,
-) -> Option<(Connection, TlsStream<Stream>)> {
+) -> Option<(Connection, Box<TlsStream<Stream>>)> {
     let source = match peer {
         Peer::Tcp(address) => address,
         Peer::Unix { .. } => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -47,7 +47,7 @@ pub(super) async fn secure(
     .await;
     drop(timer);
     let tls = match accepted {
-        Some(Ok(tls)) => tls,
+        Some(Ok(tls)) => Box::new(tls),
         Some(Err(error)) => {
             match tls::refusal_in(&error) {
                 Some(refusal) => refused(worker, listening, source, &refusal).await,

@@ -70,7 +70,7 @@ impl Endpoint {
         if !fresh && let Some(link) = self.h1.take(now) {
             return Ok(link);
         }
-        let stream = dial(worker, self.address, limit)
+        let stream = Box::pin(dial(worker, self.address, limit))
             .await
             .map_err(|source| Fault::Connect { address: self.address, source })?;
         Ok(H1Link {

@@ -147,9 +147,6 @@ async fn h1_23_continue_is_said_after_the_permit_only() {
 async fn a_head_request_has_a_length_and_no_body() {
     let origin = Origin::h1().await;
     let gateway = Setup::with_h1(origin.address).start();
-    let mut web = gateway.h1("/web").await;
-    web.send("HEAD /head HTTP/1.1\r\nhost: site.test\r\n\r\n").await;
-    // The origin answers with a body all the same: that ends the upstream connection, not the caller's.
     let mut h2 = gateway.h2("/web").await;
     let request = http::Request::head("https://site.test/hello").body(()).unwrap();
     let answer = h2.ask(request, &[]).await;
