@@ -121,6 +121,12 @@ fn the_file_is_found_by_flag_then_variable_then_place() {
     assert_eq!(domain(&[], None), "example.org");
     assert_eq!(domain(&[], Some("b.toml")), "b.org");
     assert_eq!(domain(&["-c", "c.toml"], Some("b.toml")), "c.org");
+    // A relative path starts at the file and is absolute in what is asked of others.
+    fs::write(dir.path().join("agent.toml"), format!("{GOOD}[agent]\n")).unwrap();
+    let fetch = portcullis(dir.path(), &["svid", "fetch", "-c", "agent.toml"]).output().unwrap();
+    let socket = format!("{}/data/workload.sock", dir.path().canonicalize().unwrap().display());
+    assert!(text(&fetch.stderr).contains(&format!("`{socket}`")), "{}", text(&fetch.stderr));
+    assert!(!text(&fetch.stderr).contains("no absolute path"), "{}", text(&fetch.stderr));
 }
 
 #[test]
@@ -308,10 +314,12 @@ fn check_names_unsafe_files_and_the_command_that_repairs_them() {
     let output = portcullis(dir.path(), &["check", "--pre"]).output().unwrap();
     ends(&output, 1);
     let stdout = text(&output.stdout);
-    for said in
-        ["next: chmod 700 data", "key file `data/seal.key` has mode 644", "next: chmod 600 data/seal.key"]
-    {
-        let said = said.replace(" data", " ./data").replace("`data", "`./data");
+    let data = dir.path().canonicalize().unwrap().join("data").display().to_string();
+    for said in [
+        format!("next: chmod 700 {data}\n"),
+        format!("key file `{data}/seal.key` has mode 644"),
+        format!("next: chmod 600 {data}/seal.key"),
+    ] {
         assert!(stdout.contains(&said), "no `{said}` in {stdout}");
     }
     assert!(!stdout.contains("signing.key"), "{stdout}");

@@ -9,7 +9,9 @@ use ca_authority::{EntryError, NewEntry};
 use ca_identity::{Selector, TrustDomain};
 use enforcer_traffic::{RouteError, Routes};
 
-use super::meant::{Admin, Agent, Ca, Config, Decisions, Enforcer, Listener, Policies, Route, Service};
+use super::meant::{
+    ADMIN_SOCKET, Admin, Agent, Ca, Config, Decisions, Enforcer, Listener, Policies, Route, Service,
+};
 use super::read::{Origin, Table, Value};
 use super::value::Address;
 use crate::assemble::entities;
@@ -29,6 +31,12 @@ pub(super) fn mean(
     meaning.config(path, table)
 }
 
+/// Longest path of a Unix socket: `sun_path` of Linux without its final zero.
+const SOCKET_BYTES: usize = 107;
+
+/// The longest name of a socket in the data directory.
+const WORKLOAD_SOCKET: &str = "workload.sock";
+
 struct Meaning<'a> {
     file: &'a str,
     text: &'a str,
@@ -40,6 +48,7 @@ struct Meaning<'a> {
 impl Meaning<'_> {
     fn config(&mut self, path: &Path, table: &Table) -> Option<Config> {
         let data_dir = self.resolve(table.path("data_dir")?);
+        self.socket(table, "data_dir", &data_dir.join(WORKLOAD_SOCKET));
         let ca = match table.table("ca") {
             Some(section) => Some(self.ca(section)?),
             None => None,
@@ -124,8 +133,12 @@ impl Meaning<'_> {
 
     fn agent(&mut self, section: &Table, data_dir: &Path) -> Agent {
         let socket = match section.address("socket") {
-            Some(Address::Unix(path)) => self.resolve(path),
-            _ => data_dir.join("workload.sock"),
+            Some(Address::Unix(path)) => {
+                let socket = self.resolve(path);
+                self.socket(section, "socket", &socket);
+                socket
+            }
+            _ => data_dir.join(WORKLOAD_SOCKET),
         };
         let written = section.text("socket_mode").map_or("0770", String::as_str);
         let socket_mode = match u32::from_str_radix(written, 8) {
@@ -322,9 +335,19 @@ impl Meaning<'_> {
         fault.next(format!("portcullis config explain {}", table.path))
     }
 
-    /// Relative paths start at the directory of the file, not where the process happens to stand.
+    /// Relative paths start at the directory of the file, and are absolute from here on: a socket is named by URL.
     fn resolve(&self, path: &Path) -> PathBuf {
-        self.base.join(path)
+        let path = self.base.join(path);
+        std::path::absolute(&path).unwrap_or(path)
+    }
+
+    fn socket(&mut self, table: &Table, key: &str, socket: &Path) {
+        let length = socket.as_os_str().len();
+        if length > SOCKET_BYTES {
+            let text =
+                format!("socket `{}` has {length} bytes; the kernel takes {SOCKET_BYTES}", socket.display());
+            self.wrong(table, key, text);
+        }
     }
 }
 

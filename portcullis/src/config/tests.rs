@@ -73,8 +73,8 @@ fn the_good_file_has_no_warning_and_every_default() {
     let loaded = read(GOOD, &[]).unwrap();
     assert_eq!(loaded.warnings, []);
     let config = loaded.config;
-    assert_eq!(config.data_dir, Path::new("/etc/portcullis/./data"));
-    assert_eq!(config.agent.unwrap().socket, Path::new("/etc/portcullis/./data/workload.sock"));
+    assert_eq!(config.data_dir, Path::new("/etc/portcullis/data"));
+    assert_eq!(config.agent.unwrap().socket, Path::new("/etc/portcullis/data/workload.sock"));
     let enforcer = config.enforcer.unwrap();
     assert!(!enforcer.observe);
     assert_eq!(enforcer.listeners[0].client_auth, "required");

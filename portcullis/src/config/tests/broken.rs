@@ -198,6 +198,22 @@ const BROKEN: &[Broken] = &[
         "`web` and `twin` match the same calls",
     ),
     (29, "[decisions]", "[decisions]\ncommit_interval = 50", "PC0104", (30, 19), "50 has no unit"),
+    (
+        3,
+        "data_dir",
+        "data_dir = \"/srv/a-very-long-name/a-very-long-name/a-very-long-name/a-very-long-name/a-very-long-name/xxxxxxx\"",
+        "PC0104",
+        (3, 12),
+        "the kernel takes 107",
+    ),
+    (
+        8,
+        "[agent]",
+        "[agent]\nsocket = \"unix:///srv/a-very-long-name/a-very-long-name/a-very-long-name/a-very-long-name/a-very-long-name/xxxxxxxxxxxxxxxxxx\"",
+        "PC0104",
+        (9, 10),
+        "has 108 bytes",
+    ),
     // References and repetitions.
     (4, "[ca]", "[x]", "PC0103", (4, 2), "unknown key `x` in the file"),
     (21, "service", "service = \"order\"", "PC0105", (21, 11), "did you mean `orders`?"),
