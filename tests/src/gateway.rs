@@ -3,14 +3,14 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::Result;
 use crate::binary::portcullis;
+use crate::{Outcome, Result};
 
 /// A running gateway. Dropping it kills the process and removes the directory.
 pub struct Gateway {
@@ -21,14 +21,6 @@ pub struct Gateway {
     pub address: SocketAddr,
     /// Health, metrics, docs.
     pub admin: SocketAddr,
-}
-
-/// What a command of the binary answered.
-#[derive(Debug)]
-pub struct Outcome {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
 }
 
 /// What to start.
@@ -396,16 +388,6 @@ impl Drop for Gateway {
         if let Some(mut child) = self.child.take() {
             drop(child.kill());
             drop(child.wait());
-        }
-    }
-}
-
-impl From<Output> for Outcome {
-    fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
 }

@@ -4,12 +4,14 @@
 pub mod binary;
 pub mod forge;
 pub mod gateway;
+mod outcome;
 pub mod peers;
 mod rest;
 pub mod script;
 pub mod upstream;
 
-pub use gateway::{Gateway, Outcome};
+pub use gateway::Gateway;
+pub use outcome::Outcome;
 pub use rest::Answer;
 pub use script::Script;
 
