@@ -9,9 +9,7 @@ use ca_authority::{EntryError, NewEntry};
 use ca_identity::{Selector, TrustDomain};
 use enforcer_traffic::{RouteError, Routes};
 
-use super::meant::{
-    ADMIN_SOCKET, Admin, Agent, Ca, Config, Decisions, Enforcer, Listener, Policies, Route, Service,
-};
+use super::meant::{Admin, Agent, Ca, Config, Decisions, Enforcer, Listener, Policies, Route, Service};
 use super::read::{Origin, Table, Value};
 use super::value::Address;
 use crate::assemble::entities;
