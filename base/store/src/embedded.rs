@@ -21,7 +21,7 @@ use writer::Writer;
 
 /// A durable store in a directory.
 ///
-/// Reads are answered by the calling thread, from an index that shows acknowledged commits only. Commits go to one writer
+/// Reads are answered by the calling thread, from an index that shows durable commits only. Commits go to one writer
 /// thread: what waits there shares one record and one disk sync. When sled fails, reads and commits go on from an index
 /// in memory that is rebuilt from the journal; a read in between may get [`StoreError::Index`].
 #[derive(Debug)]

@@ -13,7 +13,9 @@ pub enum StoreError {
         /// The key that differs.
         key: Vec<u8>,
     },
-    /// The disk is full or failed; this commit was refused. Reads go on.
+    /// The disk is full or failed; this commit was refused. Reads go on. After a failed sync (then [`StoreError::Stopped`]
+    /// follows) nobody can know what is on the disk: should the power go before the store is opened again, the commit
+    /// may be found there.
     #[error("the journal cannot be written")]
     Write(#[source] Arc<io::Error>),
     /// Too much waits for the disk; nothing was changed.
@@ -98,7 +100,7 @@ pub enum StoreError {
         /// The limit, bytes.
         limit: usize,
     },
-    /// The store is closing.
+    /// The store is closing. A commit that was under way may be durable or not.
     #[error("the store is closed")]
     Closed,
 }

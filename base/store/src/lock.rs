@@ -81,8 +81,10 @@ mod tests {
     #[test]
     fn fs4_fs5_a_directory_open_to_others_or_a_linked_lock_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(Lock::take(dir.path()), Err(StoreError::Exposed { .. })));
+        for mode in [0o777, 0o770, 0o702] {
+            std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            assert!(matches!(Lock::take(dir.path()), Err(StoreError::Exposed { .. })), "{mode:o}");
+        }
         std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let target = dir.path().join("target");
         std::os::unix::fs::symlink(&target, dir.path().join("lock")).unwrap();

@@ -14,13 +14,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// What the key holds.
     ///
     /// # Errors
-    /// When the index failed.
+    /// [`StoreError::Index`] when the index failed; it is rebuilt from the journal meanwhile, so ask again.
     fn get(&self, key: &[u8]) -> Result<Option<Entry>, StoreError>;
 
     /// Up to `limit` entries whose key begins with `prefix`, in order, after the key `after` when given.
     ///
     /// # Errors
-    /// When the index failed.
+    /// [`StoreError::Index`] when the index failed; it is rebuilt from the journal meanwhile, so ask again.
     fn range(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Entry>, StoreError>;
 
     /// The newest durable commit.

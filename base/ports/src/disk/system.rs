@@ -21,7 +21,7 @@ impl Disk for SystemDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         match DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => self.sync_dir(parent(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && path.parent().is_some() => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && parent(path) != Path::new(".") => {
                 self.create_dir_all(parent(path))?;
                 self.create_dir_all(path)
             }

@@ -9,6 +9,7 @@ use base_ports::{Disk, SystemDisk};
 use crate::StoreError;
 use crate::index::{Index, MapIndex, SledIndex};
 use crate::journal::{self, FORMAT, Journal, Survey};
+use crate::overlay::Changed;
 
 const MARKER: &str = "STORE";
 const JOURNAL: &str = "journal";
@@ -24,7 +25,8 @@ pub(super) fn on_disk(disk: &Arc<dyn Disk>, dir: &Path, roll: u64) -> Result<Ope
     let had_index = dir.join(INDEX).exists();
     let Some(survey) = survey(disk, dir, had_index)? else {
         let journal = begin(disk, dir, roll)?;
-        return Ok((fresh(dir, |_| Ok(()))?, journal));
+        let index = fresh(dir, |index| index.apply(&Changed::new(), journal.head()))?;
+        return Ok((index, journal));
     };
     let standing = standing(dir, &survey)?;
     let journal = survey.open(roll)?;
@@ -142,11 +144,16 @@ fn fresh(
     dir: &Path,
     fill: impl Fn(&dyn Index) -> Result<(), StoreError>,
 ) -> Result<Arc<dyn Index>, StoreError> {
-    let made = quarantine(dir).and_then(|()| SledIndex::open(&dir.join(INDEX))).and_then(|index| {
+    let make = || -> Result<_, StoreError> {
+        let path = dir.join(INDEX);
+        quarantine(dir)?;
+        // Sled would make it readable for everybody.
+        SystemDisk.create_dir_all(&path).map_err(|error| StoreError::io(&path, error))?;
+        let index = SledIndex::open(&path)?;
         fill(&index)?;
         Ok(Arc::new(index))
-    });
-    match made {
+    };
+    match make() {
         Ok(index) => Ok(index),
         Err(error) => {
             tracing::error!(event = "index_in_memory", error = %error, "no index can be made on disk; it is kept in memory");

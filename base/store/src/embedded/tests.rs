@@ -67,6 +67,26 @@ async fn what_was_committed_is_there_after_a_restart_and_revisions_go_on() {
     assert!(!dir.path().join("index.quarantine-1").exists());
 }
 
+#[test]
+fn a_store_without_a_commit_opens_again_with_its_index() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        assert_eq!(real(dir.path()).unwrap().revision(), Revision::ZERO);
+    }
+    assert!(!dir.path().join("index.quarantine-1").exists());
+}
+
+#[test]
+fn fs4_nobody_else_can_look_into_the_store() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    drop(real(dir.path()).unwrap());
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{:?}", entry.path());
+    }
+}
+
 #[tokio::test]
 async fn dropping_the_store_writes_what_waits() {
     let disk = MemoryDisk::new();

@@ -61,7 +61,10 @@ impl Writer {
             if let Err(fault) = self.journal.append(&record) {
                 return self.refuse(fault, answers);
             }
-            self.shared.queue.set_refuses(None);
+            if self.shared.queue.refuses().is_some() {
+                self.shared.queue.set_refuses(None);
+                tracing::info!(event = "disk_has_room", "commits are taken again");
+            }
             self.show(&changed, record);
         }
         answers.into_iter().zip(results).for_each(|(answer, result)| tell(answer, result));
@@ -115,7 +118,9 @@ impl Writer {
     fn refuse(&mut self, fault: Fault, answers: Vec<Answer>) {
         let error = match fault {
             Fault::Full(error) => {
-                tracing::error!(event = "disk_full", error = %error, "commits are refused until there is room; reads go on");
+                if self.shared.queue.refuses().is_none() {
+                    tracing::error!(event = "disk_full", error = %error, "commits are refused until there is room; reads go on");
+                }
                 StoreError::Write(Arc::new(error))
             }
             Fault::Lost(error) => {
