@@ -247,7 +247,7 @@ fn failing_case() -> Result {
         fs::write(gateway.dir().join("policies/web_test.json"), format!("[{}]", list.join(",")))
     };
     let passes = case("web reads", "allow", "\"web-all\"");
-    cases(&[passes.clone()])?;
+    cases(std::slice::from_ref(&passes))?;
     let outcome = gateway.cli(&["policy", "test"])?;
     check!(outcome.code == 0 && outcome.stdout.contains("1 passed, 0 failed"), "{outcome:?}");
     cases(&[
