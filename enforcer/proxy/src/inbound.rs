@@ -11,6 +11,7 @@ mod handshake;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use base_net::Accepted;
 use base_ports::Now;
@@ -30,6 +31,10 @@ use crate::secured::Secured;
 use crate::trail::Trail;
 use crate::wheel::Timer;
 use crate::worker::Worker;
+
+/// After an answer that did not need the whole body, so much of the rest is discarded, and for so long.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 64 * 1024;
 
 /// A secured connection and what its calls need.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncWriteExt, Empty};
 use tokio_rustls::server::TlsStream;
 
-use super::{Connection, Exchange};
+use super::{Connection, Exchange, LINGER, LINGER_BYTES};
 use crate::body::{H1Inlet, H1Outlet, Half, Inlet, Outlet};
 use crate::respond::{Asker, Refusal};
 use crate::wheel::Timer;
@@ -23,8 +23,6 @@ type Tls = TlsStream<Stream>;
 
 /// Room for the usual head and a small body.
 const GATHERED: usize = 512;
-const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
-const LINGER_BYTES: usize = 64 * 1024;
 
 /// What comes next on the connection.
 enum Next {

@@ -20,8 +20,8 @@ use http::header::CONTENT_TYPE;
 use tokio::io::{Empty, Sink};
 use tokio_rustls::server::TlsStream;
 
-use super::{Connection, Exchange};
-use crate::body::{H2Inlet, H2Outlet, Inlet, Outlet};
+use super::{Connection, Exchange, LINGER, LINGER_BYTES};
+use crate::body::{H2Inlet, H2Outlet, Inlet, Outlet, Piece};
 use crate::respond::Asker;
 use crate::wheel::Timer;
 
@@ -176,8 +176,30 @@ fn call(
     let mut exchange = Exchange { conn, asker, body, out, now };
     async move {
         let timer = conn.worker.wheel.timer();
-        exchange.serve(call, &timer).await;
+        if exchange.serve(call, &timer).await && !exchange.body.is_over() {
+            Box::pin(discard(conn, &mut exchange.body, &timer)).await;
+        }
     }
+}
+
+/// Takes what is left of a body that nobody wants, for a moment. Dropping the stream resets it, and a caller that is
+/// still sending may take the reset for a failure and drop the answer that it already has (curl does).
+async fn discard(conn: &Connection, body: &mut Inlet<'_, Empty>, timer: &Timer<'_>) {
+    timer.set(conn.worker.clock.now().mono + LINGER);
+    let mut dropped = 0_usize;
+    poll_fn(|context| {
+        while dropped < LINGER_BYTES {
+            match body.poll_piece(context) {
+                Poll::Ready(Ok(Piece::Data { bytes, last: false })) if body.release(bytes.len()).is_ok() => {
+                    dropped = dropped.saturating_add(bytes.len());
+                }
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return timer.poll(context),
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! Calls that do not pass: status, body and record, and nothing upstream.
 
+use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ca_identity::tls::ClientAuth;
 use policies_engine::{Effect, Phase, PrincipalKind, Reason};
 
-use super::client::{connect, grpc};
+use super::client::{connect, grpc, read, send_all};
 use super::harness::{POLICY, Setup};
 use super::origin::Origin;
 
@@ -42,6 +45,49 @@ async fn pa_08_a_denied_h2_call_is_told_the_same() {
     let request = http::Request::post("https://site.test/echo").body(()).unwrap();
     assert_eq!(other.ask(request, &[7; 100]).await.status, 403);
     assert_eq!(origin.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_refused_h2_call_may_end_its_body_late() {
+    let origin = Origin::h1().await;
+    let gateway = Setup::with_h1(origin.address).start();
+    let mut other = gateway.h2("/other").await;
+    for round in 0..50 {
+        let mut asked = other.start(unwanted(), false).await;
+        // The whole answer is here, and no reset behind it, so that the body can still be sent.
+        let answer = read((&mut asked.response).await.unwrap()).await.unwrap();
+        assert_eq!((answer.status, answer.json()["reason"].as_str()), (403, Some("denied")), "{round}");
+        send_all(&mut asked.body, Bytes::from_static(&[7; 1000]), false).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        send_all(&mut asked.body, Bytes::from_static(&[7; 1000]), true).await;
+        // The next exchange is behind whatever the gateway has to say about this one.
+        assert_eq!(other.ask(unwanted(), &[7; 1000]).await.status, 403, "{round}");
+        let reset = poll_fn(|context| Poll::Ready(asked.body.poll_reset(context))).await;
+        assert!(!matches!(reset, Poll::Ready(Ok(_))), "{round}: {reset:?}");
+    }
+    assert_eq!(origin.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_refused_h2_call_that_sends_on_and_on_is_reset_without_error() {
+    let origin = Origin::h1().await;
+    let gateway = Setup::with_h1(origin.address).start();
+    let mut other = gateway.h2("/other").await;
+    let (mut large, mut silent) =
+        (other.start(unwanted(), false).await, other.start(unwanted(), false).await);
+    for asked in [&mut large, &mut silent] {
+        assert_eq!(read((&mut asked.response).await.unwrap()).await.unwrap().status, 403);
+    }
+    send_all(&mut large.body, Bytes::from_static(&[7; 100_000]), false).await;
+    for asked in [&mut large, &mut silent] {
+        let reset = tokio::time::timeout(Duration::from_secs(5), poll_fn(|cx| asked.body.poll_reset(cx)));
+        assert_eq!(reset.await.unwrap().unwrap(), h2::Reason::NO_ERROR);
+    }
+    assert_eq!(other.ask(unwanted(), &[7; 100]).await.status, 403, "the connection lives on");
+}
+
+fn unwanted() -> http::Request<()> {
+    http::Request::post("https://site.test/echo").body(()).unwrap()
 }
 
 #[tokio::test]
@@ -199,7 +245,7 @@ async fn tl_06_an_optional_certificate_makes_the_caller_anonymous() {
     tasks.spawn("h2", async move { drop(connection.await) });
     let request = http::Request::get("https://site.test/head").body(()).unwrap();
     let (response, _) = sender.send_request(request, true).unwrap();
-    let answer = super::client::read(response.await.unwrap()).await.unwrap();
+    let answer = read(response.await.unwrap()).await.unwrap();
     assert_eq!(answer.status, 200);
     assert!(!answer.text().contains("portcullis-peer") && answer.text().contains("portcullis-decision-id"));
     let (_, record) = gateway.records.last();
