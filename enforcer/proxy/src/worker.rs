@@ -114,6 +114,10 @@ pub(crate) fn bind(config: &ProxyConfig, addresses: Option<&[Vec<SocketAddr>]>) 
         for address in binds {
             let fail =
                 |source| ProxyError::Bind { listener: Arc::clone(&spec.name), address: *address, source };
+            if addresses.is_none() {
+                // Workers share a port on purpose; with another process it would be stolen in silence.
+                drop(Listener::bind(&Bind::Tcp(*address), false).map_err(fail)?);
+            }
             let socket = Listener::bind(&Bind::Tcp(*address), true).map_err(fail)?;
             let real = socket.local_addr().unwrap_or(*address);
             sockets.push((socket, real));

@@ -1,14 +1,17 @@
 //! The life of connections and of the gateway itself: ends that are announced, and ends that are not waited for.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use base_net::Bind;
+use base_net::{Bind, Caps, Timers};
+use ca_identity::tls::ClientAuth;
 use http::Request;
+use policies_engine::Mode;
 
 use super::client::connect;
-use super::harness::Setup;
+use super::harness::{Gateway, Setup};
 use super::origin::Origin;
-use crate::{ProxyError, Reveal};
+use crate::{ListenerSpec, Proxy, ProxyConfig, ProxyError, Reveal};
 
 #[tokio::test]
 async fn dr_01_a_drain_lets_running_calls_end_and_takes_no_new_connection() {
@@ -117,23 +120,45 @@ async fn a_port_that_is_taken_is_a_named_error() {
     let taken = base_net::Listener::bind(&Bind::Tcp(([127, 0, 0, 1], 0).into()), false).unwrap();
     let address = taken.local_addr().unwrap();
     let gateway = Setup::default().start();
-    let config = crate::ProxyConfig {
-        workers: 1,
-        listeners: vec![crate::ListenerSpec {
-            name: "public".into(),
-            binds: vec![address],
-            client_auth: ca_identity::tls::ClientAuth::Required,
-            mode: None,
-            hosts: Vec::new(),
-            timers: base_net::Timers::default(),
-            caps: base_net::Caps::default(),
-        }],
-        mode: policies_engine::Mode::Enforce,
-        reveal_decision_id: Reveal::Never,
-    };
-    let error = crate::Proxy::start(config, gateway.ports()).unwrap_err();
+    let error = second(&gateway, vec![address]);
     assert!(matches!(&error, ProxyError::Bind { listener, .. } if &**listener == "public"), "{error}");
     assert!(error.to_string().contains(&address.to_string()));
+}
+
+#[tokio::test]
+async fn a_second_gateway_never_shares_a_port_in_silence() {
+    let origin = Origin::h1().await;
+    let gateway = Setup { workers: 2, ..Setup::with_h1(origin.address) }.start();
+    for _ in 0..3 {
+        let error = second(&gateway, vec![gateway.address]);
+        assert!(matches!(&error, ProxyError::Bind { address, .. } if *address == gateway.address), "{error}");
+        assert_eq!(gateway.h1("/web").await.get("/hello").await.status, 200, "the first goes on");
+    }
+    let free = ([127, 0, 0, 1], free_port()).into();
+    assert!(matches!(second(&gateway, vec![free, free]), ProxyError::Bind { .. }), "nor with itself");
+}
+
+/// Starts a second proxy there, which must fail.
+fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
+    let config = ProxyConfig {
+        workers: 2,
+        listeners: vec![ListenerSpec {
+            name: "public".into(),
+            binds,
+            client_auth: ClientAuth::Required,
+            mode: None,
+            hosts: Vec::new(),
+            timers: Timers::default(),
+            caps: Caps::default(),
+        }],
+        mode: Mode::Enforce,
+        reveal_decision_id: Reveal::Never,
+    };
+    Proxy::start(config, gateway.ports()).unwrap_err()
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]
