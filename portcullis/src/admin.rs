@@ -115,7 +115,9 @@ async fn authorize(State(api): State<Arc<Api>>, mut request: Request, next: Next
     });
     let (allow, id) = (verdict.allow, verdict.id.to_string());
     if verdict.recorded().await.is_err() {
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the decision could not be recorded").decision(&id).into_response();
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the decision could not be recorded")
+            .decision(&id)
+            .into_response();
     }
     if allow {
         return next.run(request).await;
@@ -148,7 +150,11 @@ async fn take_rest(mut body: Body) {
 fn principal(api: &Api, caller: &Caller) -> Principal {
     match caller {
         Caller::Local { uid } => {
-            let roles: &[Role] = if *uid == 0 || *uid == api.owner { &[Role::Operator, Role::Auditor, Role::Author, Role::Viewer] } else { &[] };
+            let roles: &[Role] = if *uid == 0 || *uid == api.owner {
+                &[Role::Operator, Role::Auditor, Role::Author, Role::Viewer]
+            } else {
+                &[]
+            };
             Principal::local_user(*uid, None, roles)
         }
         Caller::Svid(id) if id.path().starts_with("/portcullis/agent/") => Principal::agent(id.as_str()),
@@ -199,7 +205,9 @@ async fn missing(request: Request) -> Response {
 }
 
 async fn wrong_method(request: Request) -> Response {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed").detail(format!("{} {}", request.method(), request.uri().path())).into_response()
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
+        .detail(format!("{} {}", request.method(), request.uri().path()))
+        .into_response()
 }
 
 async fn unauthenticated() -> Response {
@@ -210,10 +218,20 @@ async fn unauthenticated() -> Response {
 
 /// Refuses requests that a browser was tricked into sending (AD2): only loopback names are ours.
 async fn expected_host(request: Request<Body>, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).or_else(|| request.uri().authority().map(|authority| authority.as_str()));
-    let name = host.map(|host| host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name));
+    let host = request
+        .headers()
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    let name = host.map(|host| {
+        host.rsplit_once(':')
+            .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+            .map_or(host, |(name, _)| name)
+    });
     match name {
         Some("localhost" | "127.0.0.1" | "[::1]") => next.run(request).await,
-        _ => Problem::new(StatusCode::MISDIRECTED_REQUEST, "unexpected Host").detail("use localhost or a loopback address").into_response(),
+        _ => Problem::new(StatusCode::MISDIRECTED_REQUEST, "unexpected Host")
+            .detail("use localhost or a loopback address")
+            .into_response(),
     }
 }

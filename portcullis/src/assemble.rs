@@ -7,6 +7,7 @@ pub(crate) mod entities;
 mod identity;
 pub(crate) mod judge;
 mod listeners;
+mod open;
 pub(crate) mod signals;
 mod view;
 mod vitals;
@@ -19,14 +20,13 @@ use std::time::Duration;
 
 use base_net::Drain;
 use base_ports::{Clock, Disk, Rng, SystemClock, SystemDisk, SystemRng, Tasks};
-use base_store::{Embedded, Store};
 use base_telemetry::{Health, Metrics};
 use ca_authority::Authority;
 use ca_identity::tls::Trust;
 use ca_identity::{Bundle, BundleMap, IdentitySnapshot, SpiffeId, X509Svid};
 use parking_lot::Mutex;
-use policies_decisions::{Ledger, LedgerConfig};
-use policies_store::{PolicyStore, StoreConfig};
+use policies_decisions::Ledger;
+use policies_store::PolicyStore;
 use tokio::sync::watch;
 
 use crate::admin::{Api, StatusFacts};
@@ -85,7 +85,11 @@ impl Running {
 /// Logs to stderr: for people on a terminal, JSON otherwise.
 pub(crate) fn logs(filter: &str, json: bool) {
     use std::io::IsTerminal;
-    let format = if json || !std::io::stderr().is_terminal() { base_telemetry::logs::Format::Json } else { base_telemetry::logs::Format::Human };
+    let format = if json || !std::io::stderr().is_terminal() {
+        base_telemetry::logs::Format::Json
+    } else {
+        base_telemetry::logs::Format::Human
+    };
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| filter.to_owned());
     base_telemetry::logs::init(format, &filter);
 }
@@ -104,12 +108,12 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
     let conditions = Conditions::new(&health, &config);
 
     // State and ledger.
-    let store = open_store(&config, &disk, &clock)?;
-    let ledger = open_ledger(&config, &disk, &clock, &rng)?;
+    let store = open::store(&config, &disk, &clock)?;
+    let ledger = open::ledger(&config, &disk, &clock, &rng)?;
     conditions.ledger.set(true, "writable");
 
     // Policies: the shipped ones are in force even without [policies].
-    let policies = open_policies(&config, &store, &clock).await?;
+    let policies = open::policies(&config, &store, &clock).await?;
     let snapshots = policies.subscribe();
     let judge = Judge::new(snapshots.clone(), ledger.lane(CONTROL_LANE), Arc::clone(&clock));
 
@@ -124,9 +128,12 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
                 clock: Arc::clone(&clock),
                 rng: Arc::clone(&rng),
                 gate: Arc::clone(&gate) as Arc<dyn ca_authority::IssuanceGate>,
-                events: Arc::new(identity::LedgerEvents { ledger: ledger.clone(), clock: Arc::clone(&clock) }),
+                events: Arc::new(identity::LedgerEvents {
+                    ledger: ledger.clone(),
+                    clock: Arc::clone(&clock),
+                }),
             };
-            Some(open_authority(&config, ca, ports).await?)
+            Some(open::authority(&config, ca, ports).await?)
         }
     };
     gate.open(Arc::clone(&judge));
@@ -137,18 +144,34 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
     policies.start(&tasks);
 
     let api_listeners = Arc::new(Mutex::new(Vec::new()));
-    let mut running = Running { tasks, drain, proxy: None, ledger: ledger.clone(), listeners: Vec::new(), admin: None, health: health.clone() };
+    let mut running = Running {
+        tasks,
+        drain,
+        proxy: None,
+        ledger: ledger.clone(),
+        listeners: Vec::new(),
+        admin: None,
+        health: health.clone(),
+    };
 
     // Agent and own identity.
     let mut trust = None;
     if let Some(authority) = &authority {
-        let own = config.enforcer.as_ref().map(|enforcer| enforcer.id.clone()).unwrap_or_else(|| authority.local_agent().clone());
+        let own = config
+            .enforcer
+            .as_ref()
+            .map(|enforcer| enforcer.id.clone())
+            .unwrap_or_else(|| authority.local_agent().clone());
         let names = config.enforcer.as_ref().map(|enforcer| enforcer.dns_names.clone()).unwrap_or_default();
-        trust = Some(keep_identity(authority, &own, &names, &clock, &rng, &running.tasks, conditions.identity.clone()).await?);
+        trust = Some(
+            keep_identity(authority, &own, &names, &clock, &rng, &running.tasks, conditions.identity.clone())
+                .await?,
+        );
         if let Some(agent) = &config.agent {
             let changed = changes(authority, &running.tasks);
             let upstream = identity::InProcess::new(Arc::clone(authority), changed);
-            let service = ca_agent::Agent::start(upstream, Arc::clone(&clock), Arc::clone(&rng), &running.tasks);
+            let service =
+                ca_agent::Agent::start(upstream, Arc::clone(&clock), Arc::clone(&rng), &running.tasks);
             listeners::workload_api(agent, service, &running.tasks, &draining)?;
         }
     }
@@ -164,7 +187,11 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         health: health.clone(),
         metrics: Arc::clone(&metrics),
         status: StatusFacts {
-            mode: config.enforcer.as_ref().map_or("none", |enforcer| if enforcer.observe { "observe" } else { "enforce" }),
+            mode: config
+                .enforcer
+                .as_ref()
+                .map_or("none", |enforcer| if enforcer.observe { "observe" } else { "enforce" }),
+            config: config.digest(),
             trust: trust.clone(),
             listeners: Arc::clone(&api_listeners),
             workload_socket: config.agent.as_ref().map(|agent| format!("unix://{}", agent.socket.display())),
@@ -181,8 +208,20 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
 
     // The data plane.
     if let (Some(enforcer), Some(trust)) = (&config.enforcer, &trust) {
-        let proxy = start_proxy(&config, enforcer, trust, &ledger, &metrics, &clock, &rng, snapshots, &running.tasks, &conditions)?;
-        running.listeners = proxy.addresses().into_iter().map(|(name, addr)| (name.to_string(), addr)).collect();
+        let proxy = start_proxy(
+            &config,
+            enforcer,
+            trust,
+            &ledger,
+            &metrics,
+            &clock,
+            &rng,
+            snapshots,
+            &running.tasks,
+            &conditions,
+        )?;
+        running.listeners =
+            proxy.addresses().into_iter().map(|(name, addr)| (name.to_string(), addr)).collect();
         *api_listeners.lock() = running.listeners.clone();
         running.proxy = Some(proxy);
         conditions.listeners.set(true, format!("{} bound", running.listeners.len()));
@@ -220,50 +259,6 @@ impl Conditions {
     }
 }
 
-fn open_store(config: &Config, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>) -> Result<Arc<dyn Store>, Message> {
-    let fault = |error: &dyn std::fmt::Display| {
-        Message::error("PC6001", format!("state directory `{}`: {error}", config.data_dir.display())).next("portcullis check")
-    };
-    disk.create_dir_all(&config.data_dir).map_err(|error| fault(&error))?;
-    let store = Embedded::open(&config.data_dir.join("state"), Arc::clone(disk), Arc::clone(clock)).map_err(|error| fault(&error))?;
-    Ok(store)
-}
-
-fn open_ledger(config: &Config, disk: &Arc<dyn Disk>, clock: &Arc<dyn Clock>, rng: &Arc<dyn Rng>) -> Result<Ledger, Message> {
-    let enforcer = match &config.enforcer {
-        Some(enforcer) => enforcer.id.as_str().to_owned(),
-        None => format!("spiffe://{}/portcullis/ca", config.trust_domain.as_str()),
-    };
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let settings = LedgerConfig {
-        name: config.decisions.name.clone(),
-        commit_interval: config.decisions.commit_interval,
-        ..LedgerConfig::new(config.data_dir.join("ledger"), config.trust_domain.as_str(), &enforcer, &host)
-    };
-    Ledger::open(settings, Arc::clone(disk), Arc::clone(clock), rng.as_ref())
-        .map_err(|error| Message::error("PC6001", format!("decision ledger: {error}")).next("portcullis check"))
-}
-
-async fn open_policies(config: &Config, store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Result<Arc<PolicyStore>, Message> {
-    let settings = StoreConfig { dir: config.policies.as_ref().map(|policies| policies.dir.clone()), store: Arc::clone(store), clock: Arc::clone(clock) };
-    let policies = PolicyStore::open(settings)
-        .await
-        .map_err(|error| Message::error("PC6001", format!("policy store: {error}")).next("portcullis check"))?;
-    policies.set_entities(entities::of(config, &[]), entities::digest(config.enforcer.as_ref())).await;
-    Ok(policies)
-}
-
-async fn open_authority(config: &Config, ca: &Ca, ports: ca_authority::Ports) -> Result<Arc<Authority>, Message> {
-    let settings = ca_authority::Config {
-        svid_ttl: ca.svid_ttl,
-        ..ca_authority::Config::new(config.trust_domain.clone(), &config.data_dir)
-    };
-    let fault = |error: &dyn std::fmt::Display| Message::error("PC1010", format!("certificate authority: {error}")).next("portcullis check");
-    let authority = Authority::open(settings, ports).await.map_err(|error| fault(&error))?;
-    authority.apply_entries(ca.entries.clone()).await.map_err(|error| fault(&error))?;
-    Ok(authority)
-}
-
 /// Workloads with a namespace or labels become entities, as entries come and go.
 fn follow_entries(config: &Config, authority: &Arc<Authority>, policies: &Arc<PolicyStore>, tasks: &Tasks) {
     let (config, authority, policies) = (config.clone(), Arc::clone(authority), Arc::clone(policies));
@@ -272,7 +267,9 @@ fn follow_entries(config: &Config, authority: &Arc<Authority>, policies: &Arc<Po
     tasks.spawn("entities", async move {
         while changed.changed().await.is_ok() {
             let entries = authority.entries_for(authority.local_agent());
-            policies.set_entities(entities::of(&config, &entries), entities::digest(config.enforcer.as_ref())).await;
+            policies
+                .set_entities(entities::of(&config, &entries), entities::digest(config.enforcer.as_ref()))
+                .await;
         }
     });
 }
@@ -319,11 +316,20 @@ async fn keep_identity(
 ) -> Result<Arc<Trust>, Message> {
     let trust = Trust::new(Arc::clone(clock));
     let sign = identity::sign_own(authority, id, dns_names);
-    let keeper = ca_agent::Keeper::start(id.clone(), dns_names.to_vec(), sign, |_| {}, Arc::clone(clock), Arc::clone(rng), tasks);
+    let keeper = ca_agent::Keeper::start(
+        id.clone(),
+        dns_names.to_vec(),
+        sign,
+        |_| {},
+        Arc::clone(clock),
+        Arc::clone(rng),
+        tasks,
+    );
     let (mut own, mut bundle) = (keeper.watch(), authority.watch_bundle());
     let first = async { own.wait_for(Option::is_some).await.is_ok() };
     if !tokio::time::timeout(START, first).await.unwrap_or(false) {
-        return Err(Message::error("PC1001", format!("`{id}` got no SVID within {} s", START.as_secs())).next("portcullis run --log-json"));
+        return Err(Message::error("PC1001", format!("`{id}` got no SVID within {} s", START.as_secs()))
+            .next("portcullis run --log-json"));
     }
     let publish = {
         let trust = Arc::clone(&trust);
@@ -333,7 +339,9 @@ async fn keep_identity(
                 None => condition.set(false, "own SVID expired"),
             }
             let bundles = BundleMap::of(Arc::clone(bundle));
-            if let Err(error) = trust.publish(IdentitySnapshot { own, bundles, ..IdentitySnapshot::default() }) {
+            if let Err(error) =
+                trust.publish(IdentitySnapshot { own, bundles, ..IdentitySnapshot::default() })
+            {
                 tracing::error!(event = "identity_not_published", error = %error, "the identity cannot be used");
             }
         }
@@ -378,8 +386,9 @@ fn start_proxy(
         clock: Arc::clone(clock),
         rng: Arc::clone(rng),
     };
-    enforcer_proxy::Proxy::start(view::settings(config, enforcer), ports)
-        .map_err(|error| Message::error("PC4001", format!("data plane: {error}")).next("portcullis config validate"))
+    enforcer_proxy::Proxy::start(view::settings(config, enforcer), ports).map_err(|error| {
+        Message::error("PC4001", format!("data plane: {error}")).next("portcullis config validate")
+    })
 }
 
 /// Who owns the data directory; root when it cannot be told.

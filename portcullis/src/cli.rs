@@ -23,7 +23,7 @@ use crate::output::{self, Answer, Exit, Format};
 #[derive(Debug, Parser)]
 #[command(
     name = "portcullis",
-    disable_version_flag = true,
+    version,
     arg_required_else_help = true,
     after_help = "Examples:\n  portcullis demo                     see an explained denial in ten seconds\n  portcullis init my-gateway          write a configuration for your own service\n  portcullis run -c portcullis.toml   run the roles it names\n  portcullis explain --last-deny      why the last call was refused"
 )]
@@ -84,7 +84,9 @@ enum Command {
     #[command(subcommand)]
     Policy(policy::Command),
     /// Ask whether a call would be allowed: exit 0 allow, 2 deny
-    #[command(after_help = "Example:\n  portcullis can 'Workload::\"spiffe://example.org/web\"' 'Action::\"grpc\"' 'Method::\"shop.Orders/Get\"'")]
+    #[command(
+        after_help = "Example:\n  portcullis can 'Workload::\"spiffe://example.org/web\"' 'Action::\"grpc\"' 'Method::\"shop.Orders/Get\"'"
+    )]
     Can(policy::CanOptions),
     /// The decision ledger
     #[command(subcommand)]
@@ -161,14 +163,16 @@ impl Global {
     /// The running process: `--server`, else the socket of the configuration.
     pub(crate) fn client(&self) -> Result<Client, Exit> {
         match &self.server {
-            Some(server) => match server.strip_prefix("unix://").map(Path::new).filter(|path| path.is_absolute()) {
-                Some(path) => Ok(Client::new(path)),
-                None => {
-                    let fault = Message::error("PC0104", format!("`{server}` is not unix:///PATH"));
-                    output::report(&[fault], self.output);
-                    Err(Exit::Usage)
+            Some(server) => {
+                match server.strip_prefix("unix://").map(Path::new).filter(|path| path.is_absolute()) {
+                    Some(path) => Ok(Client::new(path)),
+                    None => {
+                        let fault = Message::error("PC0104", format!("`{server}` is not unix:///PATH"));
+                        output::report(&[fault], self.output);
+                        Err(Exit::Usage)
+                    }
                 }
-            },
+            }
             None => Ok(Client::new(self.load()?.config.admin_socket())),
         }
     }
@@ -219,7 +223,8 @@ fn completion(shell: clap_complete::Shell) -> Exit {
 
 fn version(global: &Global) -> Exit {
     let version = env!("CARGO_PKG_VERSION");
-    let about = serde_json::json!({ "version": version, "cedar": "4.14.1", "target": std::env::consts::ARCH });
+    let about =
+        serde_json::json!({ "version": version, "cedar": "4.14.1", "target": std::env::consts::ARCH });
     Answer::object("Version", about, format!("portcullis {version} (cedar 4.14.1)")).print(global.output);
     Exit::Done
 }
@@ -228,7 +233,8 @@ fn about_code(code: &str, global: &Global) -> Exit {
     match crate::messages::find(code) {
         Some(found) => {
             let json = serde_json::json!({ "code": found.code, "title": found.title, "text": found.text });
-            Answer::object("Code", json, format!("{}: {}\n  {}", found.code, found.title, found.text)).print(global.output);
+            Answer::object("Code", json, format!("{}: {}\n  {}", found.code, found.title, found.text))
+                .print(global.output);
             Exit::Done
         }
         None => {

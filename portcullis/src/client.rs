@@ -1,6 +1,6 @@
 //! How commands reach a running portcullis: HTTP over its admin socket, where the kernel says who is asking.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base_ports::Tasks;
@@ -36,11 +36,6 @@ impl Client {
         Self { socket: socket.into() }
     }
 
-    /// The socket this client talks to.
-    pub(crate) fn socket(&self) -> &Path {
-        &self.socket
-    }
-
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Fault> {
         self.call(Method::GET, path, None).await
     }
@@ -65,10 +60,9 @@ impl Client {
             while let Some(end) = memchr_line(&buffer) {
                 let line: Vec<u8> = buffer.drain(..=end).collect();
                 let line = String::from_utf8_lossy(&line);
-                if let Some(data) = line.trim_end().strip_prefix("data:") {
-                    if !each(data.trim_start()) {
-                        return Ok(());
-                    }
+                let data = line.trim_end().strip_prefix("data:").map(str::trim_start);
+                if data.is_some_and(|data| !each(data)) {
+                    return Ok(());
                 }
             }
         }
@@ -79,23 +73,39 @@ impl Client {
         self.call_if(method, path, body, None).await
     }
 
-    async fn call_if(&self, method: Method, path: &str, body: Option<&Value>, revision: Option<&str>) -> Result<Value, Fault> {
+    async fn call_if(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        revision: Option<&str>,
+    ) -> Result<Value, Fault> {
         let whole = async {
             let (answer, _connection) = self.send(method, path, body, revision).await?;
             let bytes = answer.collect().await.map_err(|error| self.unavailable(&error))?.to_bytes();
-            Ok(serde_json::from_slice(&bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())))
+            Ok(serde_json::from_slice(&bytes)
+                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())))
         };
         match tokio::time::timeout(TIMEOUT, whole).await {
             Ok(answer) => answer,
             Err(_elapsed) => Err(Fault {
                 exit: Exit::Temporary,
-                message: Message::error("PC0142", format!("no answer from `{}` within {} s", self.socket.display(), TIMEOUT.as_secs())),
+                message: Message::error(
+                    "PC0142",
+                    format!("no answer from `{}` within {} s", self.socket.display(), TIMEOUT.as_secs()),
+                ),
             }),
         }
     }
 
     /// The body of a good answer, and the task that must live as long as somebody reads it.
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>, revision: Option<&str>) -> Result<(Incoming, Tasks), Fault> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        revision: Option<&str>,
+    ) -> Result<(Incoming, Tasks), Fault> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unavailable(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -127,9 +137,12 @@ impl Client {
     fn unavailable(&self, error: &dyn std::error::Error) -> Fault {
         Fault {
             exit: Exit::Unavailable,
-            message: Message::error("PC0140", format!("no running portcullis at `{}`: {error}", self.socket.display()))
-                .help("start one, or name its configuration or socket with -c FILE or --server unix:///PATH")
-                .next("portcullis run"),
+            message: Message::error(
+                "PC0140",
+                format!("no running portcullis at `{}`: {error}", self.socket.display()),
+            )
+            .help("start one, or name its configuration or socket with -c FILE or --server unix:///PATH")
+            .next("portcullis run"),
         }
     }
 }

@@ -49,7 +49,10 @@ pub(crate) fn run(options: Options, global: &Global) -> Exit {
         let mut story = story::Story::begin(&stage, format);
         let ended = tokio::select! {
             ended = story.tell(options.once) => ended,
-            _signal = assemble::signals::ended() => Ok(Exit::Done),
+            _signal = assemble::signals::ended() => {
+                output::talk("\nstopped; nothing is left behind");
+                Ok(Exit::Done)
+            }
         };
         story.end().await;
         ended
@@ -65,5 +68,6 @@ pub(crate) fn run(options: Options, global: &Global) -> Exit {
 }
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> Message {
-    Message::error("PC9001", format!("demo: {what}: {error}")).help("run it again with --log info to see what the roles say")
+    Message::error("PC9001", format!("demo: {what}: {error}"))
+        .help("run it again with --log info to see what the roles say")
 }

@@ -60,12 +60,15 @@ impl Answer {
 
     /// A list whose members are `kind`; the text is a table of `columns`.
     pub(crate) fn list(kind: &str, items: Vec<Value>, columns: &[(&str, &str)]) -> Self {
-        let rows = items.iter().map(|item| {
-            columns.iter().map(|(_, pointer)| cell(item.pointer(pointer))).collect::<Vec<_>>()
-        });
+        let rows = items
+            .iter()
+            .map(|item| columns.iter().map(|(_, pointer)| cell(item.pointer(pointer))).collect::<Vec<_>>());
         let headers: Vec<_> = columns.iter().map(|(header, _)| *header).collect();
         let text = table(&headers, rows);
-        Self { json: json!({ "apiVersion": "portcullis/v1", "kind": format!("{kind}List"), "items": items }), text }
+        Self {
+            json: json!({ "apiVersion": "portcullis/v1", "kind": format!("{kind}List"), "items": items }),
+            text,
+        }
     }
 
     /// Writes the answer to stdout. A closed pipe ends in silence.
@@ -93,7 +96,8 @@ pub(crate) fn table(headers: &[&str], rows: impl Iterator<Item = Vec<String>>) -
         }
     }
     let line = |cells: Vec<&str>| {
-        let padded: Vec<_> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let padded: Vec<_> =
+            cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         padded.join("  ").trim_end().to_owned()
     };
     let mut lines = vec![line(headers.to_vec())];
@@ -105,26 +109,38 @@ fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "-".to_owned(),
         Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(items)) => {
-            items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(", ")
-        }
+        Some(Value::Array(items)) => items.iter().map(|item| cell(Some(item))).collect::<Vec<_>>().join(", "),
         Some(other) => other.to_string(),
     }
 }
 
-/// One line of data.
+/// One line of data. A reader that has gone ends the command in silence.
 pub(crate) fn data(line: &str) {
     let mut out = io::stdout().lock();
     if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+        closed();
     }
+}
+
+static LEFT_BEHIND: parking_lot::Mutex<Option<std::path::PathBuf>> = parking_lot::Mutex::new(None);
+
+/// The directory to remove when nobody reads any more.
+pub(crate) fn when_closed(dir: Option<std::path::PathBuf>) {
+    *LEFT_BEHIND.lock() = dir;
+}
+
+fn closed() -> ! {
+    if let Some(dir) = LEFT_BEHIND.lock().take() {
+        drop(std::fs::remove_dir_all(dir));
+    }
+    std::process::exit(0)
 }
 
 /// A line that the next one of its kind replaces, on a terminal.
 pub(crate) fn status(line: &str) {
     let mut out = io::stdout().lock();
     if write!(out, "\r{line}\x1b[K").and_then(|()| out.flush()).is_err() {
-        std::process::exit(0);
+        closed();
     }
 }
 
@@ -141,8 +157,11 @@ pub(crate) fn report(messages: &[Message], format: Format) -> Exit {
         Format::Table => messages.iter().for_each(|message| talk(&format!("{message}\n"))),
         Format::Json | Format::Ndjson => {
             let items: Vec<_> = messages.iter().map(Message::to_json).collect();
-            Answer { json: json!({ "apiVersion": "portcullis/v1", "kind": "MessageList", "items": items }), text: String::new() }
-                .print(format);
+            Answer {
+                json: json!({ "apiVersion": "portcullis/v1", "kind": "MessageList", "items": items }),
+                text: String::new(),
+            }
+            .print(format);
         }
     }
     if failed { Exit::Invalid } else { Exit::Done }
@@ -150,7 +169,9 @@ pub(crate) fn report(messages: &[Message], format: Format) -> Exit {
 
 /// Whether stdout is a terminal that may be drawn on.
 pub(crate) fn is_terminal() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() && std::env::var("TERM").is_ok_and(|term| term != "dumb")
+    io::stdout().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none()
+        && std::env::var("TERM").is_ok_and(|term| term != "dumb")
 }
 
 #[cfg(test)]
@@ -159,7 +180,8 @@ mod tests {
 
     #[test]
     fn tables_line_up_and_escape_hostile_cells() {
-        let rows = vec![vec!["web".to_owned(), "1".to_owned()], vec!["a\u{1b}[31m".to_owned(), "22".to_owned()]];
+        let rows =
+            vec![vec!["web".to_owned(), "1".to_owned()], vec!["a\u{1b}[31m".to_owned(), "22".to_owned()]];
         let text = table(&["NAME", "N"], rows.into_iter());
         let lines: Vec<_> = text.lines().collect();
         assert!(lines[0].starts_with("NAME"));

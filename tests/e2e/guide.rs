@@ -58,13 +58,24 @@ impl Guide {
     fn shell(&self, line: &str) -> Result<Outcome> {
         let bin = binary::portcullis();
         let path = format!("{}:{}", bin.parent().unwrap_or(Path::new("/")).display(), std::env::var("PATH")?);
-        let output = Command::new("sh").args(["-c", line]).current_dir(&self.dir).env("PATH", path).stdin(Stdio::null()).output()?;
+        let output = Command::new("sh")
+            .args(["-c", line])
+            .current_dir(&self.dir)
+            .env("PATH", path)
+            .stdin(Stdio::null())
+            .output()?;
         Ok(output.into())
     }
 
     fn expect(&mut self, line: &str, code: i32) -> Result<String> {
         let outcome = self.run(line)?;
-        check!(outcome.code == code, "`{line}` ended with {}, not {code}:\n{}{}", outcome.code, outcome.stdout, outcome.stderr);
+        check!(
+            outcome.code == code,
+            "`{line}` ended with {}, not {code}:\n{}{}",
+            outcome.code,
+            outcome.stdout,
+            outcome.stderr
+        );
         Ok(outcome.stdout)
     }
 }
@@ -94,7 +105,13 @@ fn guide() -> Result {
 
     let log = std::fs::File::create(home.path().join("log"))?;
     guide.done.insert("portcullis run".to_owned());
-    let run = Command::new(binary::portcullis()).arg("run").current_dir(&guide.dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
+    let run = Command::new(binary::portcullis())
+        .arg("run")
+        .current_dir(&guide.dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()?;
     guide.running = Some(run);
     guide.expect("portcullis wait --timeout 30s", 0)?;
     guide.expect("portcullis status", 0)?;
@@ -106,7 +123,9 @@ fn guide() -> Result {
     guide.expect("portcullis svid write --dir tls --once", 0)?;
     guide.expect("portcullis svid inspect tls/svid.pem", 0)?;
 
-    let call = format!("curl -sS --cacert tls/bundle.pem --cert tls/svid.pem --key tls/svid.key -X POST https://localhost:{listener}/");
+    let call = format!(
+        "curl -sS --cacert tls/bundle.pem --cert tls/svid.pem --key tls/svid.key -X POST https://localhost:{listener}/"
+    );
     let observed = guide.shell(&call)?;
     check!(observed.stdout.starts_with("POST / HTTP/1.1"), "observe mode refused: {observed:?}");
     let would = guide.expect("portcullis decisions query --would deny", 0)?;
@@ -130,10 +149,21 @@ fn guide() -> Result {
         check!(run.wait()?.success(), "SIGTERM: {}", std::fs::read_to_string(home.path().join("log"))?);
     }
     let log = std::fs::File::create(home.path().join("log"))?;
-    guide.running = Some(Command::new(binary::portcullis()).arg("run").current_dir(&guide.dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?);
+    guide.running = Some(
+        Command::new(binary::portcullis())
+            .arg("run")
+            .current_dir(&guide.dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?,
+    );
     guide.expect("portcullis wait --timeout 30s", 0)?;
     let allowed = guide.shell(&call)?;
-    check!(allowed.stdout.starts_with("POST / HTTP/1.1"), "the suggested permit is not in force: {allowed:?}");
+    check!(
+        allowed.stdout.starts_with("POST / HTTP/1.1"),
+        "the suggested permit is not in force: {allowed:?}"
+    );
     let refused = guide.shell(&call.replace("POST", "DELETE"))?;
     let problem: Value = serde_json::from_str(&refused.stdout)?;
     let id = problem["decision_id"].as_str().ok_or("no decision id")?.to_owned();
@@ -149,7 +179,8 @@ fn guide() -> Result {
     guide.expect("portcullis code PC2001", 0)?;
 
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide.md"))?;
-    let written: BTreeSet<String> = commands(&text).iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let written: BTreeSet<String> =
+        commands(&text).iter().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     let untested: Vec<_> = written.difference(&guide.done).collect();
     check!(untested.is_empty(), "docs/guide.md has commands that this test does not run: {untested:?}");
     Ok(())

@@ -40,11 +40,17 @@ struct TokenRequest {
 pub(super) async fn token(State(api): State<Arc<Api>>, body: Bytes) -> Response {
     let request: TokenRequest = match serde_json::from_slice(if body.is_empty() { b"{}" } else { &body }) {
         Ok(request) => request,
-        Err(error) => return Problem::new(StatusCode::BAD_REQUEST, "malformed body").detail(error.to_string()).into_response(),
+        Err(error) => {
+            return Problem::new(StatusCode::BAD_REQUEST, "malformed body")
+                .detail(error.to_string())
+                .into_response();
+        }
     };
     let ttl = match crate::config::duration(request.ttl.as_deref().unwrap_or("10m")) {
         Ok(ttl) => ttl,
-        Err(fault) => return Problem::new(StatusCode::BAD_REQUEST, "malformed ttl").detail(fault).into_response(),
+        Err(fault) => {
+            return Problem::new(StatusCode::BAD_REQUEST, "malformed ttl").detail(fault).into_response();
+        }
     };
     let Some(authority) = &api.authority else {
         return Problem::new(StatusCode::NOT_FOUND, "no authority runs here").into_response();
@@ -54,6 +60,8 @@ pub(super) async fn token(State(api): State<Arc<Api>>, body: Bytes) -> Response 
             let body = json!({ "apiVersion": "portcullis/v1", "kind": "JoinToken", "token": token.token, "expires": token.expires.to_string() });
             (StatusCode::CREATED, Json(body)).into_response()
         }
-        Err(error) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "no token").detail(error.to_string()).into_response(),
+        Err(error) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "no token")
+            .detail(error.to_string())
+            .into_response(),
     }
 }

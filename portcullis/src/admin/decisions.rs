@@ -21,19 +21,22 @@ use super::problem::Problem;
 pub(super) struct Options {
     #[serde(default)]
     all: bool,
-    #[serde(default)]
-    short: bool,
 }
 
 /// Why a recorded decision came out as it did.
 #[utoipa::path(get, path = "/v1/decisions/{id}/explain", params(("id" = String, Path, description = "decision id or PREFIX…SUFFIX")), responses((status = 200, description = "explanation"), (status = 404, description = "no such decision")))]
-pub(super) async fn explain(State(api): State<Arc<Api>>, Path(id): Path<String>, Query(options): Query<Options>) -> Response {
+pub(super) async fn explain(
+    State(api): State<Arc<Api>>,
+    Path(id): Path<String>,
+    Query(options): Query<Options>,
+) -> Response {
     let recorded = match find(&api, &id).await {
         Ok(recorded) => recorded,
         Err(problem) => return problem.into_response(),
     };
     let Some(snapshot) = pinned(&api, recorded.snapshot).await else {
-        return Problem::new(StatusCode::GONE, "the policies that judged it are no longer stored").into_response();
+        return Problem::new(StatusCode::GONE, "the policies that judged it are no longer stored")
+            .into_response();
     };
     let explanation = explained(&snapshot, &recorded.question);
     let text = explanation.to_text(
@@ -44,7 +47,7 @@ pub(super) async fn explain(State(api): State<Arc<Api>>, Path(id): Path<String>,
             age: Some(age(api.clock.now().wall.saturating_since(recorded.question.now))),
             enforcer: Some(recorded.instance),
             service: recorded.service,
-            shorten: options.short,
+            shorten: false,
             all: options.all,
             is_observed: recorded.is_observed,
         },
@@ -101,7 +104,9 @@ async fn pinned(api: &Api, number: Option<u64>) -> Option<Arc<Snapshot>> {
 
 async fn find(api: &Api, id: &str) -> Result<Recorded, Problem> {
     let missing = |detail: String| {
-        Problem::new(StatusCode::NOT_FOUND, "no such decision").detail(detail).hint("portcullis decisions query lists ids")
+        Problem::new(StatusCode::NOT_FOUND, "no such decision")
+            .detail(detail)
+            .hint("portcullis decisions query lists ids")
     };
     let pattern: IdPattern = id.parse().map_err(|error: PatternError| missing(error.to_string()))?;
     let ledger = api.ledger.clone();
@@ -109,7 +114,10 @@ async fn find(api: &Api, id: &str) -> Result<Recorded, Problem> {
     let stored = match found {
         Ok(Ok(stored)) => stored,
         Ok(Err(error)) => return Err(missing(error.to_string())),
-        Err(error) => return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the ledger failed").detail(error.to_string())),
+        Err(error) => {
+            return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the ledger failed")
+                .detail(error.to_string()));
+        }
     };
     recorded(&stored).ok_or_else(|| missing(format!("record {} is no decision of a call", stored.id)))
 }
@@ -117,7 +125,8 @@ async fn find(api: &Api, id: &str) -> Result<Recorded, Problem> {
 /// `None` for a record that is no decision, or names what this version does not know.
 fn recorded(stored: &StoredRecord) -> Option<Recorded> {
     let decision = stored.decision()?;
-    let resource = Resource::from_parts(&decision.resource.kind, &decision.resource.id).unwrap_or_else(Resource::unknown);
+    let resource = Resource::from_parts(&decision.resource.kind, &decision.resource.id)
+        .unwrap_or_else(Resource::unknown);
     let placed = match &decision.service {
         Some(service) => resource.within(service, decision.namespace.as_deref()),
         None => resource,

@@ -12,10 +12,17 @@ use utoipa_swagger_ui::SwaggerUi;
 #[openapi(
     info(title = "Portcullis", description = "Identity, policies and decisions of a running gateway."),
     paths(
-        super::health::live, super::health::ready, super::health::metrics, super::health::version,
-        super::status::status, super::policies::list, super::policies::can,
-        super::decisions::explain, super::decisions::suggest,
-        super::authorities::list, super::authorities::token,
+        super::health::live,
+        super::health::ready,
+        super::health::metrics,
+        super::health::version,
+        super::status::status,
+        super::policies::list,
+        super::policies::can,
+        super::decisions::explain,
+        super::decisions::suggest,
+        super::authorities::list,
+        super::authorities::token,
     )
 )]
 struct Document;

@@ -40,5 +40,7 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>, headers: HeaderMap) -> 
 /// What this binary is.
 #[utoipa::path(get, path = "/version", responses((status = 200, description = "version")))]
 pub(super) async fn version() -> Json<Value> {
-    Json(json!({ "apiVersion": "portcullis/v1", "kind": "Version", "version": env!("CARGO_PKG_VERSION"), "cedar": "4.14.1" }))
+    Json(
+        json!({ "apiVersion": "portcullis/v1", "kind": "Version", "version": env!("CARGO_PKG_VERSION"), "cedar": "4.14.1" }),
+    )
 }

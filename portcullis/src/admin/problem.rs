@@ -37,11 +37,17 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut document = json!({ "type": "about:blank", "title": self.title, "status": self.status.as_u16() });
+        let mut document =
+            json!({ "type": "about:blank", "title": self.title, "status": self.status.as_u16() });
         if let Some(members) = document.as_object_mut() {
             let optional = [("detail", &self.detail), ("hint", &self.hint), ("decision_id", &self.decision)];
-            members.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), Value::from(value.clone()?)))));
+            members.extend(
+                optional
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value.clone()?)))),
+            );
         }
-        (self.status, [(header::CONTENT_TYPE, "application/problem+json")], document.to_string()).into_response()
+        (self.status, [(header::CONTENT_TYPE, "application/problem+json")], document.to_string())
+            .into_response()
     }
 }

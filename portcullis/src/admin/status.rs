@@ -15,6 +15,8 @@ use super::Api;
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
     pub(crate) mode: &'static str,
+    /// Digest of the configuration that runs.
+    pub(crate) config: String,
     pub(crate) trust: Option<Arc<Trust>>,
     pub(crate) listeners: Arc<Mutex<Vec<(String, SocketAddr)>>>,
     pub(crate) workload_socket: Option<String>,
@@ -25,8 +27,18 @@ pub(crate) struct Facts {
 pub(super) async fn status(State(api): State<Arc<Api>>) -> Json<Value> {
     let facts = &api.status;
     let own = facts.trust.as_ref().and_then(|trust| trust.snapshot().own.clone());
-    let conditions: Vec<_> = api.health.report().into_iter().map(|(name, ok, detail)| json!({ "name": name, "ok": ok, "detail": detail })).collect();
-    let listeners: Vec<_> = facts.listeners.lock().iter().map(|(name, addr)| json!({ "name": name, "address": format!("tcp://{addr}") })).collect();
+    let conditions: Vec<_> = api
+        .health
+        .report()
+        .into_iter()
+        .map(|(name, ok, detail)| json!({ "name": name, "ok": ok, "detail": detail }))
+        .collect();
+    let listeners: Vec<_> = facts
+        .listeners
+        .lock()
+        .iter()
+        .map(|(name, addr)| json!({ "name": name, "address": format!("tcp://{addr}") }))
+        .collect();
     let policies = api.store.as_ref().map(|store| {
         let status = store.status();
         json!({
@@ -42,6 +54,7 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Json<Value> {
         "trust_domain": api.trust_domain.as_str(),
         "ready": api.health.is_ready(),
         "mode": facts.mode,
+        "config": facts.config,
         "conditions": conditions,
         "listeners": listeners,
         "workload_api": facts.workload_socket,

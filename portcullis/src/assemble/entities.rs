@@ -1,27 +1,40 @@
 //! What policies may name: services, methods and routes of the configuration, workloads of the registration entries.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use ca_authority::EntryRecord;
-use enforcer_traffic::{BalancerKind, EndpointSpec, GrpcMatch, RouteSpec, ServiceSpec, Timeouts, UpstreamProtocol, method_id};
+use enforcer_traffic::{
+    BalancerKind, EndpointSpec, GrpcMatch, RouteSpec, ServiceSpec, Timeouts, UpstreamProtocol, method_id,
+};
 use policies_engine::{EntitySet, MethodEntity, RouteEntity, ServiceEntity, WorkloadEntity};
 
 use crate::config::{Address, Config, Enforcer};
 
 /// The entities of one snapshot.
 pub(crate) fn of(config: &Config, entries: &[std::sync::Arc<EntryRecord>]) -> EntitySet {
-    let mut set = EntitySet { trust_domain: Some(config.trust_domain.as_str().to_owned()), ..EntitySet::default() };
+    let mut set =
+        EntitySet { trust_domain: Some(config.trust_domain.as_str().to_owned()), ..EntitySet::default() };
     if let Some(enforcer) = &config.enforcer {
         let (specs, _) = traffic(enforcer);
         for (service, spec) in enforcer.services.iter().zip(&specs) {
-            set.services.push(ServiceEntity { name: service.name.clone(), namespace: service.namespace.clone(), ..ServiceEntity::default() });
+            set.services.push(ServiceEntity {
+                name: service.name.clone(),
+                namespace: service.namespace.clone(),
+                ..ServiceEntity::default()
+            });
             for method in &service.methods {
                 let id = method_id(spec, method);
-                set.methods.push(MethodEntity { id, service: service.name.clone(), ..MethodEntity::default() });
+                set.methods.push(MethodEntity {
+                    id,
+                    service: service.name.clone(),
+                    ..MethodEntity::default()
+                });
             }
         }
         for route in &enforcer.routes {
-            set.routes.push(RouteEntity { name: route.name.clone(), service: route.service.clone(), sensitivity: None });
+            set.routes.push(RouteEntity {
+                name: route.name.clone(),
+                service: route.service.clone(),
+                sensitivity: None,
+            });
         }
     }
     for entry in entries {
@@ -63,23 +76,25 @@ pub(crate) fn traffic(enforcer: &Enforcer) -> (Vec<ServiceSpec>, Vec<RouteSpec>)
             grpc: route.grpc.clone().map(|(service, method)| GrpcMatch { service, method }),
             endpoints: route.to.iter().filter_map(endpoint).collect(),
             balancer: if route.round_robin { BalancerKind::RoundRobin } else { BalancerKind::P2c },
-            timeouts: Timeouts { connect: route.connect_timeout, header: route.header_timeout, call: route.timeout, ..Timeouts::default() },
+            timeouts: Timeouts {
+                connect: route.connect_timeout,
+                header: route.header_timeout,
+                call: route.timeout,
+                ..Timeouts::default()
+            },
             observe: route.observe,
         })
         .collect();
     (services, routes)
 }
 
-/// A digest of what `traffic` gives, so that a change of routes is a new snapshot.
+/// SHA-256 of what `traffic` gives, so that a change of routes is a new snapshot.
 pub(crate) fn digest(enforcer: Option<&Enforcer>) -> [u8; 32] {
     let mut digest = [0u8; 32];
     if let Some(enforcer) = enforcer {
         let text = format!("{:?}{:?}", enforcer.services, enforcer.routes);
-        for (index, part) in digest.chunks_mut(8).enumerate() {
-            let mut hasher = DefaultHasher::new();
-            (index, &text).hash(&mut hasher);
-            part.copy_from_slice(&hasher.finish().to_be_bytes());
-        }
+        digest
+            .copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref());
     }
     digest
 }

@@ -4,12 +4,16 @@ use std::sync::Arc;
 
 use base_ports::Clock;
 use ca_agent::{AgentEntry, SignedChain, Upstream, UpstreamError};
-use ca_authority::{Authority, AuthorityError, Events, GateAnswer, IdentityEvent, IssuanceGate, IssueRequest, Requester};
+use ca_authority::{
+    Authority, AuthorityError, Events, GateAnswer, IdentityEvent, IssuanceGate, IssueRequest, Requester,
+};
 use ca_identity::{Bundle, SpiffeId};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use policies_decisions::Ledger;
-use policies_engine::{AdminAction, AdminContext, AuthorityRecord, IssueContext, Phase, Principal, Record, Resource};
+use policies_engine::{
+    AdminAction, AdminContext, AuthorityRecord, IssueContext, Phase, Principal, Record, Resource,
+};
 use tokio::sync::watch;
 
 use super::judge::{Judge, Question};
@@ -67,7 +71,9 @@ impl Events for LedgerEvents {
     fn event(&self, event: IdentityEvent) {
         let told = tell(&event);
         match &event {
-            IdentityEvent::Alarm { code, detail } => tracing::error!(event = "identity_alarm", code, detail, "alarm of the authority"),
+            IdentityEvent::Alarm { code, detail } => {
+                tracing::error!(event = "identity_alarm", code, detail, "alarm of the authority")
+            }
             _ => tracing::info!(event = told.name, subject = told.subject.as_deref(), "identity"),
         }
         let record = AuthorityRecord {
@@ -97,27 +103,61 @@ fn tell(event: &IdentityEvent) -> Told {
         details: details.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
     };
     match event {
-        IdentityEvent::RootCreated { key_id, not_after, .. } => told("root_created", None, &[("key", key_id.to_string()), ("not_after", not_after.to_string())]),
-        IdentityEvent::SigningPrepared { key_id, not_after } => told("signing_prepared", None, &[("key", key_id.to_string()), ("not_after", not_after.to_string())]),
-        IdentityEvent::SigningActivated { key_id } => told("signing_activated", None, &[("key", key_id.to_string())]),
-        IdentityEvent::SigningRetired { key_id } => told("signing_retired", None, &[("key", key_id.to_string())]),
-        IdentityEvent::JoinTokenCreated { expires } => told("join_token_created", None, &[("expires", expires.to_string())]),
-        IdentityEvent::Attested { agent, attested_by } => told("attested", Some(agent), &[("by", (*attested_by).to_owned())]),
-        IdentityEvent::AttestationRefused { attested_by, reason } => told("attestation_refused", None, &[("by", (*attested_by).to_owned()), ("reason", reason.clone())]),
+        IdentityEvent::RootCreated { key_id, not_after, .. } => {
+            told("root_created", None, &[("key", key_id.to_string()), ("not_after", not_after.to_string())])
+        }
+        IdentityEvent::SigningPrepared { key_id, not_after } => told(
+            "signing_prepared",
+            None,
+            &[("key", key_id.to_string()), ("not_after", not_after.to_string())],
+        ),
+        IdentityEvent::SigningActivated { key_id } => {
+            told("signing_activated", None, &[("key", key_id.to_string())])
+        }
+        IdentityEvent::SigningRetired { key_id } => {
+            told("signing_retired", None, &[("key", key_id.to_string())])
+        }
+        IdentityEvent::JoinTokenCreated { expires } => {
+            told("join_token_created", None, &[("expires", expires.to_string())])
+        }
+        IdentityEvent::Attested { agent, attested_by } => {
+            told("attested", Some(agent), &[("by", (*attested_by).to_owned())])
+        }
+        IdentityEvent::AttestationRefused { attested_by, reason } => told(
+            "attestation_refused",
+            None,
+            &[("by", (*attested_by).to_owned()), ("reason", reason.clone())],
+        ),
         IdentityEvent::Issued(record) => told(
             "issued",
             Some(&record.spiffe_id),
-            &[("serial", record.serial.to_string()), ("not_after", record.not_after.to_string()), ("decision", record.decision_id.clone())],
+            &[
+                ("serial", record.serial.to_string()),
+                ("not_after", record.not_after.to_string()),
+                ("decision", record.decision_id.clone()),
+            ],
         ),
         IdentityEvent::IssuanceRefused { requester, spiffe_id, reason, decision_id } => told(
             "issuance_refused",
             spiffe_id.as_ref(),
-            &[("requester", requester.to_string()), ("reason", reason.clone()), ("decision", decision_id.clone().unwrap_or_default())],
+            &[
+                ("requester", requester.to_string()),
+                ("reason", reason.clone()),
+                ("decision", decision_id.clone().unwrap_or_default()),
+            ],
         ),
-        IdentityEvent::EntryCreated(entry) => told("entry_created", Some(&entry.spiffe_id), &[("entry", entry.id.clone())]),
-        IdentityEvent::EntryUpdated(entry) => told("entry_updated", Some(&entry.spiffe_id), &[("entry", entry.id.clone())]),
-        IdentityEvent::EntryDeleted(entry) => told("entry_deleted", Some(&entry.spiffe_id), &[("entry", entry.id.clone())]),
-        IdentityEvent::Alarm { code, detail } => told("alarm", None, &[("code", (*code).to_owned()), ("detail", detail.clone())]),
+        IdentityEvent::EntryCreated(entry) => {
+            told("entry_created", Some(&entry.spiffe_id), &[("entry", entry.id.clone())])
+        }
+        IdentityEvent::EntryUpdated(entry) => {
+            told("entry_updated", Some(&entry.spiffe_id), &[("entry", entry.id.clone())])
+        }
+        IdentityEvent::EntryDeleted(entry) => {
+            told("entry_deleted", Some(&entry.spiffe_id), &[("entry", entry.id.clone())])
+        }
+        IdentityEvent::Alarm { code, detail } => {
+            told("alarm", None, &[("code", (*code).to_owned()), ("detail", detail.clone())])
+        }
         _ => told("other", None, &[]),
     }
 }
@@ -171,7 +211,11 @@ impl Upstream for InProcess {
 }
 
 /// A way to have the CSRs of this process's own roles signed.
-pub(crate) fn sign_own(authority: &Arc<Authority>, id: &SpiffeId, dns_names: &[String]) -> ca_agent::rotate::SignOwn {
+pub(crate) fn sign_own(
+    authority: &Arc<Authority>,
+    id: &SpiffeId,
+    dns_names: &[String],
+) -> ca_agent::rotate::SignOwn {
     let (authority, id, dns_names) = (Arc::clone(authority), id.clone(), dns_names.to_vec());
     Arc::new(move |csr| {
         let (authority, id, dns_names) = (Arc::clone(&authority), id.clone(), dns_names.clone());

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use base_ports::Clock;
 use parking_lot::Mutex;
 use policies_engine::{
-    AccessRequest, Action, AdminAction, AdminContext, Audit, AuditUnavailable, Decision, DecisionId, DecisionRecord, Engine, Facts,
-    Lane, OwnedFacts, Phase, Principal, Reason, Receipt, Resource, Snapshot,
+    AccessRequest, Action, AdminAction, AdminContext, Audit, AuditUnavailable, Decision, DecisionId,
+    DecisionRecord, Engine, Facts, Lane, OwnedFacts, Phase, Principal, Reason, Receipt, Resource, Snapshot,
 };
 use tokio::sync::watch;
 
@@ -56,7 +56,11 @@ impl std::fmt::Debug for Judge {
 }
 
 impl Judge {
-    pub(crate) fn new(snapshots: watch::Receiver<Option<Arc<Snapshot>>>, lane: Box<dyn Lane>, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(crate) fn new(
+        snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+        lane: Box<dyn Lane>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
         Arc::new(Self { snapshots, state: Mutex::new(State { engine: None, lane }), clock })
     }
 
@@ -86,7 +90,8 @@ impl Judge {
         };
         let allow = decision.is_allowed();
         let reads = question.action.is_read();
-        let mut record = DecisionRecord::new(decision, question.principal.clone(), action, question.resource.clone(), now);
+        let mut record =
+            DecisionRecord::new(decision, question.principal.clone(), action, question.resource.clone(), now);
         record.phase = question.phase;
         record.versions = state.engine.as_ref().map(|engine| Arc::clone(engine.snapshot().versions()));
         record.facts = Some(Arc::new(facts) as Arc<dyn Facts>);

@@ -22,7 +22,12 @@ use crate::serve;
 const LOCAL_AGE: Duration = Duration::from_secs(7 * 86_400);
 
 /// The SPIFFE Workload API.
-pub(super) fn workload_api(settings: &Agent, agent: Arc<ca_agent::Agent>, tasks: &Tasks, drain: &DrainWatch) -> Result<(), Message> {
+pub(super) fn workload_api(
+    settings: &Agent,
+    agent: Arc<ca_agent::Agent>,
+    tasks: &Tasks,
+    drain: &DrainWatch,
+) -> Result<(), Message> {
     let listener = bind(&Bind::Unix { path: settings.socket.clone(), mode: settings.socket_mode })?;
     let router = ca_agent::workload_api(agent).into_axum_router();
     accept(listener, "workload api", tasks, drain, move |accepted, tasks, drain| {
@@ -42,7 +47,12 @@ pub(super) fn workload_api(settings: &Agent, agent: Arc<ca_agent::Agent>, tasks:
 }
 
 /// The whole API on the local socket, for commands of this machine.
-pub(super) fn local_api(path: &Path, api: &Arc<Api>, tasks: &Tasks, drain: &DrainWatch) -> Result<(), Message> {
+pub(super) fn local_api(
+    path: &Path,
+    api: &Arc<Api>,
+    tasks: &Tasks,
+    drain: &DrainWatch,
+) -> Result<(), Message> {
     let listener = bind(&Bind::Unix { path: path.to_owned(), mode: 0o700 })?;
     let router = admin::router(api);
     accept(listener, "local api", tasks, drain, move |accepted, tasks, drain| {
@@ -60,7 +70,12 @@ pub(super) fn local_api(path: &Path, api: &Arc<Api>, tasks: &Tasks, drain: &Drai
 }
 
 /// Health, metrics and docs on loopback.
-pub(super) fn public_api(addr: SocketAddr, api: &Arc<Api>, tasks: &Tasks, drain: &DrainWatch) -> Result<SocketAddr, Message> {
+pub(super) fn public_api(
+    addr: SocketAddr,
+    api: &Arc<Api>,
+    tasks: &Tasks,
+    drain: &DrainWatch,
+) -> Result<SocketAddr, Message> {
     let listener = bind(&Bind::Tcp(addr))?;
     let bound = listener.local_addr().unwrap_or(addr);
     let router = admin::public(api);
@@ -75,19 +90,36 @@ pub(super) fn public_api(addr: SocketAddr, api: &Arc<Api>, tasks: &Tasks, drain:
 }
 
 /// Enrolment and the API for SVIDs, over TLS; a certificate is optional, an anonymous caller may only enrol.
-pub(super) fn remote_api(addr: SocketAddr, trust: &Arc<Trust>, api: &Arc<Api>, tasks: &Tasks, drain: &DrainWatch) -> Result<SocketAddr, Message> {
+pub(super) fn remote_api(
+    addr: SocketAddr,
+    trust: &Arc<Trust>,
+    api: &Arc<Api>,
+    tasks: &Tasks,
+    drain: &DrainWatch,
+) -> Result<SocketAddr, Message> {
     let listener = bind(&Bind::Tcp(addr))?;
     let bound = listener.local_addr().unwrap_or(addr);
     let acceptor = TlsAcceptor::from(server_config(trust, ClientAuth::Optional, &[b"h2", b"http/1.1"]));
-    let (router, trust, clock): (Router, _, _) = (admin::router(api), Arc::clone(trust), Arc::clone(&api.clock));
+    let (router, trust, clock): (Router, _, _) =
+        (admin::router(api), Arc::clone(trust), Arc::clone(&api.clock));
     accept(listener, "ca api", tasks, drain, move |accepted, tasks, drain| {
-        let (acceptor, router, trust, clock) = (acceptor.clone(), router.clone(), Arc::clone(&trust), Arc::clone(&clock));
+        let (acceptor, router, trust, clock) =
+            (acceptor.clone(), router.clone(), Arc::clone(&trust), Arc::clone(&clock));
         tasks.spawn("ca api connection", async move {
             let _permit = accepted.permit;
-            let Ok(Ok(stream)) = deadline::within(Timers::default().handshake, "handshake", acceptor.accept(accepted.stream)).await else { return };
-            let Ok(verified) = peer(&trust, stream.get_ref().1.peer_certificates(), Usage::Client) else { return };
+            let Ok(Ok(stream)) =
+                deadline::within(Timers::default().handshake, "handshake", acceptor.accept(accepted.stream))
+                    .await
+            else {
+                return;
+            };
+            let Ok(verified) = peer(&trust, stream.get_ref().1.peer_certificates(), Usage::Client) else {
+                return;
+            };
             let age = match &verified {
-                Some(verified) => verified.expires.saturating_since(clock.now().wall).min(Timers::default().max_age),
+                Some(verified) => {
+                    verified.expires.saturating_since(clock.now().wall).min(Timers::default().max_age)
+                }
                 None => Duration::from_secs(60),
             };
             let caller = verified.map_or(Caller::Anonymous, |verified| Caller::Svid(verified.id));
@@ -106,16 +138,26 @@ fn bind(bind: &Bind) -> Result<Listener, Message> {
             Bind::Tcp(addr) => addr.to_string(),
             Bind::Unix { path, .. } => path.display().to_string(),
         };
-        Message::error("PC4001", format!("`{place}` cannot be bound: {error}")).help("is another process using it?")
+        Message::error("PC4001", format!("`{place}` cannot be bound: {error}"))
+            .help("is another process using it?")
     })
 }
 
 /// Runs the accept loop; each connection gets a task of a group that ends with it.
-fn accept(listener: Listener, name: &'static str, tasks: &Tasks, drain: &DrainWatch, mut on: impl FnMut(Accepted, &Tasks, DrainWatch) + Send + 'static) {
+fn accept(
+    listener: Listener,
+    name: &'static str,
+    tasks: &Tasks,
+    drain: &DrainWatch,
+    mut on: impl FnMut(Accepted, &Tasks, DrainWatch) + Send + 'static,
+) {
     let (watch, connections) = (drain.clone(), Tasks::new(name));
     let draining = drain.clone();
     tasks.spawn(name, async move {
-        accept_loop(listener, Caps::default(), watch, |accepted| on(accepted, &connections, draining.clone())).await;
+        accept_loop(listener, Caps::default(), watch, |accepted| {
+            on(accepted, &connections, draining.clone())
+        })
+        .await;
         connections.drain(Duration::from_secs(5)).await;
     });
 }

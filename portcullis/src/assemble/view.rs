@@ -24,10 +24,12 @@ pub(super) fn publish(
     condition: Condition,
 ) -> Result<Arc<ViewHandle>, Message> {
     let (services, routes) = entities::traffic(enforcer);
-    let routes = Routes::build(&services, &routes)
-        .map_err(|error| Message::error("PC0105", format!("routes: {error}")).next("portcullis config validate"))?;
+    let routes = Routes::build(&services, &routes).map_err(|error| {
+        Message::error("PC0105", format!("routes: {error}")).next("portcullis config validate")
+    })?;
     let routes = Arc::new(routes);
-    let handle = Arc::new(ViewHandle::new(View::new(snapshots.borrow_and_update().clone(), Arc::clone(&routes))));
+    let handle =
+        Arc::new(ViewHandle::new(View::new(snapshots.borrow_and_update().clone(), Arc::clone(&routes))));
     tell(&condition, snapshots.borrow().as_ref());
     let views = Arc::clone(&handle);
     tasks.spawn("view", async move {
@@ -44,7 +46,12 @@ fn tell(condition: &Condition, snapshot: Option<&Arc<Snapshot>>) {
     match snapshot {
         Some(snapshot) => {
             let numbers = snapshot.versions().numbers;
-            tracing::info!(event = "policies_in_force", version = numbers.policies, snapshot = numbers.snapshot, "policies are in force");
+            tracing::info!(
+                event = "policies_in_force",
+                version = numbers.policies,
+                snapshot = numbers.snapshot,
+                "policies are in force"
+            );
             condition.set(true, format!("policies v{} (snapshot {})", numbers.policies, numbers.snapshot));
         }
         None => condition.set(false, "no valid policies yet; portcullis policy validate shows why"),
@@ -77,7 +84,10 @@ pub(super) fn settings(config: &Config, enforcer: &Enforcer) -> ProxyConfig {
                     idle: listener.idle_timeout,
                     max_age: listener.max_age,
                 },
-                caps: Caps { connections: listener.max_connections, per_source: listener.max_connections_per_source },
+                caps: Caps {
+                    connections: listener.max_connections,
+                    per_source: listener.max_connections_per_source,
+                },
             })
             .collect(),
     }

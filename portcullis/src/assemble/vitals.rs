@@ -12,7 +12,10 @@ const PERIOD: Duration = Duration::from_secs(1);
 pub(super) fn watch(ledger: Ledger, condition: Condition, health: Health, metrics: &Metrics, tasks: &Tasks) {
     let gauge = |name, help| metrics.gauge(name, help, &[]).with(&[]);
     let counter = |name, help| metrics.counter(name, help, &[]).with(&[]);
-    metrics.gauge("portcullis_build_info", "Version of this binary", &["version"]).with(&[env!("CARGO_PKG_VERSION")]).set(1);
+    metrics
+        .gauge("portcullis_build_info", "Version of this binary", &["version"])
+        .with(&[env!("CARGO_PKG_VERSION")])
+        .set(1);
     let ready = gauge("portcullis_ready", "1 when every condition of readiness is met");
     let records = counter("portcullis_ledger_records", "Records taken by the ledger since the start");
     let dropped = counter("portcullis_decision_log_dropped", "Records lost, each covered by a gap record");

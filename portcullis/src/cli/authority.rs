@@ -29,7 +29,9 @@ pub(crate) enum AgentCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum EntryCommand {
     /// Register a workload: processes that match all selectors get the identity
-    #[command(after_help = "Example:\n  portcullis entry create --id spiffe://example.org/web --selector unix:uid:1000")]
+    #[command(
+        after_help = "Example:\n  portcullis entry create --id spiffe://example.org/web --selector unix:uid:1000"
+    )]
     Create(CreateOptions),
     /// All entries
     #[command(alias = "ls", after_help = "Example:\n  portcullis entry list -o json")]
@@ -70,7 +72,8 @@ pub(crate) fn ca(command: CaCommand, global: &Global) -> Exit {
     match command {
         CaCommand::Show => global.ask(|client| async move {
             let items = items(client.get("/v1/authorities").await?);
-            let columns = [("KIND", "/kind"), ("STATE", "/state"), ("KEY", "/key_id"), ("EXPIRES", "/not_after")];
+            let columns =
+                [("KIND", "/kind"), ("STATE", "/state"), ("KEY", "/key_id"), ("EXPIRES", "/not_after")];
             Ok((Answer::list("Authority", items, &columns), Exit::Done))
         }),
     }
@@ -91,7 +94,12 @@ pub(crate) fn entry(command: EntryCommand, global: &Global) -> Exit {
     match command {
         EntryCommand::List => global.ask(|client| async move {
             let items = items(client.get("/v1/entries?limit=1000").await?);
-            let columns = [("ID", "/id"), ("SPIFFE ID", "/spiffe_id"), ("SELECTORS", "/selectors"), ("REVISION", "/revision")];
+            let columns = [
+                ("ID", "/id"),
+                ("SPIFFE ID", "/spiffe_id"),
+                ("SELECTORS", "/selectors"),
+                ("REVISION", "/revision"),
+            ];
             Ok((Answer::list("Entry", items, &columns), Exit::Done))
         }),
         EntryCommand::Create(options) => global.ask(|client| async move {
@@ -99,8 +107,14 @@ pub(crate) fn entry(command: EntryCommand, global: &Global) -> Exit {
             if let Some(members) = body.as_object_mut() {
                 let ttl = options.ttl.map(|ttl| json!(format!("{}s", ttl.as_secs())));
                 let dns_names = (!options.dns_names.is_empty()).then(|| json!(options.dns_names));
-                let optional = [("x509_ttl", ttl), ("dns_names", dns_names), ("hint", options.hint.map(Value::from)), ("namespace", options.namespace.map(Value::from))];
-                members.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+                let optional = [
+                    ("x509_ttl", ttl),
+                    ("dns_names", dns_names),
+                    ("hint", options.hint.map(Value::from)),
+                    ("namespace", options.namespace.map(Value::from)),
+                ];
+                members
+                    .extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
             }
             let entry = client.post("/v1/entries", &body).await?;
             let id = entry.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();

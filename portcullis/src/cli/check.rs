@@ -45,13 +45,15 @@ pub(crate) fn run(options: &Options, global: &Global) -> Exit {
         block_on(process(&loaded.config, global, options, &mut lines));
     }
     let worst = lines.iter().filter_map(|line| line.message.as_ref()).map(|message| message.severity);
-    let fails = worst.clone().any(|severity| severity == Severity::Error || options.fail_on == Level::Warning);
+    let fails =
+        worst.clone().any(|severity| severity == Severity::Error || options.fail_on == Level::Warning);
     let items = lines
         .iter()
         .map(|line| json!({ "group": line.group, "ok": line.message.is_none(), "text": line.text, "finding": line.message.as_ref().map(Message::to_json) }))
         .collect::<Vec<Value>>();
     let text = lines.iter().map(Line::show).collect::<Vec<_>>().join("\n");
-    Answer { json: json!({ "apiVersion": "portcullis/v1", "kind": "CheckList", "items": items }), text }.print(global.format());
+    Answer { json: json!({ "apiVersion": "portcullis/v1", "kind": "CheckList", "items": items }), text }
+        .print(global.format());
     if fails { Exit::Failed } else { Exit::Done }
 }
 
@@ -71,7 +73,9 @@ impl Line {
     }
 
     fn show(&self) -> String {
-        let Some(message) = &self.message else { return format!("ok       {:<10} {}", self.group, self.text) };
+        let Some(message) = &self.message else {
+            return format!("ok       {:<10} {}", self.group, self.text);
+        };
         let tick = if message.severity == Severity::Error { "FAILED" } else { "warning" };
         let mut text = format!("{tick:<8} {:<10} {}", self.group, message.in_one_line());
         for (name, line) in [("help", &message.help), ("next", &message.next)] {
@@ -86,16 +90,29 @@ impl Line {
 fn files(config: &Config, lines: &mut Vec<Line>) {
     let dir = &config.data_dir;
     match std::fs::metadata(dir) {
-        Err(_absent) => lines.push(Line::ok("state", format!("{} does not exist yet; run makes it", dir.display()))),
+        Err(_absent) => {
+            lines.push(Line::ok("state", format!("{} does not exist yet; run makes it", dir.display())))
+        }
         Ok(about) if about.permissions().mode() & 0o077 != 0 => lines.push(Line::found(
             "state",
-            Message::error("PC0108", format!("`{}` is open to others (mode {:o})", dir.display(), about.permissions().mode() & 0o777))
-                .next(format!("chmod 700 {}", dir.display())),
+            Message::error(
+                "PC0108",
+                format!(
+                    "`{}` is open to others (mode {:o})",
+                    dir.display(),
+                    about.permissions().mode() & 0o777
+                ),
+            )
+            .next(format!("chmod 700 {}", dir.display())),
         )),
         Ok(_) => lines.push(Line::ok("state", format!("{} is private", dir.display()))),
     }
     for key in keys(&config.data_dir) {
-        if let Some(mode) = std::fs::metadata(&key).ok().map(|about| about.permissions().mode() & 0o777).filter(|mode| mode & 0o077 != 0) {
+        if let Some(mode) = std::fs::metadata(&key)
+            .ok()
+            .map(|about| about.permissions().mode() & 0o777)
+            .filter(|mode| mode & 0o077 != 0)
+        {
             let message = Message::error("PC0108", format!("key file `{}` has mode {mode:o}", key.display()));
             lines.push(Line::found("state", message.next(format!("chmod 600 {}", key.display()))));
         }
@@ -112,11 +129,18 @@ fn policies(config: &Config, lines: &mut Vec<Line>) {
     let report = policies_store::check_dir(&policies.dir, &entities::of(config, &[]));
     let findings: Vec<_> = report.diagnostics.iter().map(Message::from).collect();
     if findings.is_empty() {
-        lines.push(Line::ok("policies", format!("{} policies in {}", report.policies, policies.dir.display())));
+        lines.push(Line::ok(
+            "policies",
+            format!("{} policies in {}", report.policies, policies.dir.display()),
+        ));
     }
-    lines.extend(findings.into_iter().map(|found| Line::found("policies", found.next(format!("portcullis policy validate {}", policies.dir.display())))));
+    lines.extend(findings.into_iter().map(|found| {
+        Line::found("policies", found.next(format!("portcullis policy validate {}", policies.dir.display())))
+    }));
     if let Some(enforcer) = config.enforcer.as_ref() {
-        let observed = enforcer.observe || enforcer.listeners.iter().any(|l| l.observe == Some(true)) || enforcer.routes.iter().any(|r| r.observe == Some(true));
+        let observed = enforcer.observe
+            || enforcer.listeners.iter().any(|l| l.observe == Some(true))
+            || enforcer.routes.iter().any(|r| r.observe == Some(true));
         if observed {
             let message = Message::warning("PC4030", "observe mode is on: calls that policies deny pass");
             lines.push(Line::found("data plane", message.next("portcullis decisions query --would deny")));
@@ -133,13 +157,24 @@ async fn process(config: &Config, global: &Global, options: &Options, lines: &mu
         Ok(status) => status,
         Err(fault) => return lines.push(Line::found("process", fault.message)),
     };
+    let of = |name: &str| status.get(name).and_then(Value::as_str).unwrap_or_default();
+    if of("config") != config.digest() {
+        let text = format!(
+            "the running process was started with another configuration (it runs in mode {})",
+            of("mode")
+        );
+        lines.push(Line::found("config", Message::warning("PC0120", text).next("restart portcullis run")));
+    }
     for condition in status.get("conditions").and_then(Value::as_array).into_iter().flatten() {
         let of = |name: &str| condition.get(name).and_then(Value::as_str).unwrap_or_default();
         let text = format!("{} {}", of("name"), of("detail"));
         if condition.get("ok").and_then(Value::as_bool) == Some(true) {
             lines.push(Line::ok("process", text));
         } else {
-            lines.push(Line::found("process", Message::error("PC0142", format!("not ready: {text}")).next("portcullis status")));
+            lines.push(Line::found(
+                "process",
+                Message::error("PC0142", format!("not ready: {text}")).next("portcullis status"),
+            ));
         }
     }
     for found in status.pointer("/policies/diagnostics").and_then(Value::as_array).into_iter().flatten() {

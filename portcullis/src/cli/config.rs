@@ -34,8 +34,12 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
             Ok(loaded) => {
                 let view = config::view(&loaded.table, origin);
                 let text = serde_json::to_string_pretty(&view).unwrap_or_default();
-                Answer::object("Configuration", json!({ "source": loaded.config.source.display().to_string(), "values": view }), text)
-                    .print(global.format());
+                Answer::object(
+                    "Configuration",
+                    json!({ "source": loaded.config.source.display().to_string(), "values": view }),
+                    text,
+                )
+                .print(global.format());
                 Exit::Done
             }
             Err(exit) => exit,
@@ -47,12 +51,14 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
         Command::Validate => validate(global),
         Command::Explain { key } => match config::explain(&key) {
             Some(text) => {
-                Answer::object("Key", json!({ "key": key, "text": text }), text.trim_end().to_owned()).print(global.format());
+                Answer::object("Key", json!({ "key": key, "text": text }), text.trim_end().to_owned())
+                    .print(global.format());
                 Exit::Done
             }
             None => {
                 let mut fault = Message::error("PC0103", format!("no key `{key}`"));
-                fault.label = nearest(&key, config::key_paths()).map(|near| format!("did you mean `{near}`?"));
+                fault.label =
+                    nearest(&key, config::key_paths()).map(|near| format!("did you mean `{near}`?"));
                 output::report(&[fault], global.format())
             }
         },
@@ -66,7 +72,12 @@ fn validate(global: &Global) -> Exit {
             let source = loaded.config.source.display().to_string();
             let warnings: Vec<_> = loaded.warnings.iter().map(Message::to_json).collect();
             let text = format!("{source}: valid, {} warnings", warnings.len());
-            Answer::object("Validation", json!({ "source": source, "valid": true, "warnings": warnings }), text).print(global.format());
+            Answer::object(
+                "Validation",
+                json!({ "source": source, "valid": true, "warnings": warnings }),
+                text,
+            )
+            .print(global.format());
             Exit::Done
         }
         Err(exit) => exit,

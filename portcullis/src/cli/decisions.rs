@@ -12,7 +12,9 @@ use crate::output::{self, Answer, Exit, Format};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Search the ledger, newest first
-    #[command(after_help = "Example:\n  portcullis decisions query --effect deny --principal spiffe://example.org/web")]
+    #[command(
+        after_help = "Example:\n  portcullis decisions query --effect deny --principal spiffe://example.org/web"
+    )]
     Query {
         #[command(flatten)]
         filters: Filters,
@@ -22,6 +24,9 @@ pub(crate) enum Command {
         /// Go on where the answer before ended
         #[arg(long)]
         cursor: Option<String>,
+        /// Also what is no decision: reads, issuance, activations
+        #[arg(long)]
+        all: bool,
     },
     /// Follow the ledger
     #[command(after_help = "Example:\n  portcullis decisions tail --effect deny")]
@@ -87,8 +92,9 @@ pub(crate) struct ExplainOptions {
 
 pub(crate) fn run(command: Command, global: &Global) -> Exit {
     match command {
-        Command::Query { filters, limit, cursor } => global.ask(|client| async move {
+        Command::Query { filters, limit, cursor, all } => global.ask(|client| async move {
             let mut query = filters.query();
+            query.extend((!all).then(|| ("kind", "decision".to_owned())));
             query.push(("limit", limit.to_string()));
             query.extend(cursor.map(|cursor| ("cursor", cursor)));
             let mut list = client.get(&path("/v1/decisions", &query)).await?;
@@ -111,18 +117,28 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
 
 pub(crate) fn explain(options: &ExplainOptions, global: &Global) -> Exit {
     let id = options.id.clone();
-    let shortened = output::is_terminal();
     global.ask(|client| async move {
         let id = match id {
             Some(id) => id,
             None => {
                 let path = path(
                     "/v1/decisions",
-                    &[("effect", "deny".to_owned()), ("kind", "decision".to_owned()), ("since", "24h".to_owned()), ("limit", "1000".to_owned())],
+                    &[
+                        ("effect", "deny".to_owned()),
+                        ("kind", "decision".to_owned()),
+                        ("since", "24h".to_owned()),
+                        ("limit", "1000".to_owned()),
+                    ],
                 );
                 let denials = items(client.get(&path).await?);
-                let of_a_call = |denial: &&Value| denial.get("phase").and_then(Value::as_str) == Some("request");
-                match denials.iter().find(of_a_call).and_then(|denial| denial.get("id")).and_then(Value::as_str) {
+                let of_a_call =
+                    |denial: &&Value| denial.get("phase").and_then(Value::as_str) == Some("request");
+                match denials
+                    .iter()
+                    .find(of_a_call)
+                    .and_then(|denial| denial.get("id"))
+                    .and_then(Value::as_str)
+                {
                     Some(id) => id.to_owned(),
                     None => {
                         let message = Message::error("PC5001", "no denial of the last 24 h is on record")
@@ -132,7 +148,8 @@ pub(crate) fn explain(options: &ExplainOptions, global: &Global) -> Exit {
                 }
             }
         };
-        let explained = client.get(&format!("/v1/decisions/{}/explain?all={}&short={shortened}", encode(&id), options.all)).await?;
+        let explained =
+            client.get(&format!("/v1/decisions/{}/explain?all={}", encode(&id), options.all)).await?;
         let text = explained.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
         let changed = explained.get("recomputed").and_then(Value::as_str) == Some("changed");
         let exit = if changed { Exit::Failed } else { Exit::Done };
@@ -164,6 +181,7 @@ fn tail(filters: &Filters, global: &Global) -> Exit {
 const COLUMNS: &[(&str, &str)] = &[
     ("TIME", "/time"),
     ("EFFECT", "/effect"),
+    ("WOULD", "/would/effect"),
     ("REASON", "/reason"),
     ("PRINCIPAL", "/principal/id"),
     ("ACTION", "/action"),
@@ -176,7 +194,10 @@ fn line(data: &str, format: Format) {
         return output::data(data);
     }
     let Ok(decision) = serde_json::from_str::<Value>(data) else { return };
-    let cells: Vec<_> = COLUMNS.iter().map(|(_, pointer)| decision.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned()).collect();
+    let cells: Vec<_> = COLUMNS
+        .iter()
+        .map(|(_, pointer)| decision.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned())
+        .collect();
     output::data(&base_telemetry::redact::escape(&cells.join("  ")));
 }
 
@@ -225,7 +246,10 @@ mod tests {
 
     #[test]
     fn queries_are_encoded() {
-        assert_eq!(path("/v1/decisions", &[("principal", "prefix:spiffe://a/b c".to_owned())]), "/v1/decisions?principal=prefix%3Aspiffe%3A%2F%2Fa%2Fb%20c");
+        assert_eq!(
+            path("/v1/decisions", &[("principal", "prefix:spiffe://a/b c".to_owned())]),
+            "/v1/decisions?principal=prefix%3Aspiffe%3A%2F%2Fa%2Fb%20c"
+        );
         assert_eq!(encode("01JD…7Q"), "01JD%E2%80%A67Q");
     }
 }

@@ -62,20 +62,25 @@ pub(crate) fn write(dir: &Path, trust_domain: &str) -> Result<Vec<String>, Messa
     for (name, _) in &files {
         let path = dir.join(name);
         if path.exists() {
-            return Err(Message::error("PC0150", format!("`{}` exists already; nothing was written", path.display()))
-                .next("portcullis init ANOTHER_DIRECTORY"));
+            return Err(Message::error(
+                "PC0150",
+                format!("`{}` exists already; nothing was written", path.display()),
+            )
+            .next("portcullis init ANOTHER_DIRECTORY"));
         }
     }
     let failed = |path: &Path, error: &std::io::Error| {
         Message::error("PC0107", format!("`{}` cannot be written: {error}", path.display()))
     };
+    let user = format!("unix:uid:{}", rustix::process::getuid().as_raw());
     let mut written = Vec::new();
     for (name, text) in &files {
         let path = dir.join(name);
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
         }
-        fs::write(&path, text.replace("example.org", trust_domain)).map_err(|error| failed(&path, &error))?;
+        fs::write(&path, text.replace("example.org", trust_domain).replace("unix:uid:1000", &user))
+            .map_err(|error| failed(&path, &error))?;
         written.push(path.display().to_string());
     }
     Ok(written)

@@ -53,19 +53,27 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
         Command::Test { dir } => test(dir, global),
         Command::Suggest { id } => global.ask(|client| async move {
             let suggested = client.get(&format!("/v1/decisions/{}/suggest", encode(&id))).await?;
-            let text = suggested.get("policy").and_then(Value::as_str).unwrap_or_default().trim_end().to_owned();
+            let text =
+                suggested.get("policy").and_then(Value::as_str).unwrap_or_default().trim_end().to_owned();
             Ok((Answer::object("Suggestion", suggested, text), Exit::Done))
         }),
         Command::List => global.ask(|client| async move {
             let items = super::authority::items(client.get("/v1/policies").await?);
-            let columns = [("ID", "/id"), ("EFFECT", "/effect"), ("SOURCE", "/file"), ("LINE", "/line"), ("SYSTEM", "/system")];
+            let columns = [
+                ("ID", "/id"),
+                ("EFFECT", "/effect"),
+                ("SOURCE", "/file"),
+                ("LINE", "/line"),
+                ("SYSTEM", "/system"),
+            ];
             Ok((Answer::list("Policy", items, &columns), Exit::Done))
         }),
     }
 }
 
 pub(crate) fn can(options: &CanOptions, global: &Global) -> Exit {
-    let mut body = json!({ "principal": options.principal, "action": options.action, "resource": options.resource });
+    let mut body =
+        json!({ "principal": options.principal, "action": options.action, "resource": options.resource });
     if let Some(path) = &options.context {
         let read = fs::read_to_string(path).map_err(|error| error.to_string());
         match read.and_then(|text| serde_json::from_str::<Value>(&text).map_err(|error| error.to_string())) {
@@ -118,13 +126,23 @@ fn test(dir: Option<PathBuf>, global: &Global) -> Exit {
     if messages.iter().any(|message| message.severity == Severity::Error) {
         return output::report(&messages, global.format());
     }
+    if report.cases.is_empty() {
+        let fault = Message::error("PC2002", format!("`{}` holds no *_test.json with a case", dir.display()))
+            .help("an empty run must not look like a passed one")
+            .next("portcullis init shows a first case");
+        return output::report(&[fault], global.format());
+    }
     let items: Vec<_> = report
         .cases
         .iter()
         .map(|case| json!({ "file": case.file, "name": case.name, "passed": case.failure.is_none(), "failure": case.failure }))
         .collect();
     let failed = report.cases.iter().filter(|case| case.failure.is_some()).count();
-    let mut answer = Answer::list("Case", items, &[("PASSED", "/passed"), ("FILE", "/file"), ("CASE", "/name"), ("FAILURE", "/failure")]);
+    let mut answer = Answer::list(
+        "Case",
+        items,
+        &[("PASSED", "/passed"), ("FILE", "/file"), ("CASE", "/name"), ("FAILURE", "/failure")],
+    );
     answer.text.push_str(&format!("\n{} passed, {failed} failed", report.cases.len().saturating_sub(failed)));
     answer.print(global.format());
     if failed == 0 { Exit::Done } else { Exit::Invalid }
@@ -133,10 +151,8 @@ fn test(dir: Option<PathBuf>, global: &Global) -> Exit {
 /// The directory, and what the configuration says policies may name. Without a configuration nothing is known.
 fn place(dir: Option<PathBuf>, global: &Global) -> Result<(PathBuf, policies_engine::EntitySet), Exit> {
     let path = global.config_path();
-    if !path.exists() {
-        if let Some(dir) = dir {
-            return Ok((dir, policies_engine::EntitySet::default()));
-        }
+    if let (Some(dir), false) = (&dir, path.exists()) {
+        return Ok((dir.clone(), policies_engine::EntitySet::default()));
     }
     let config = global.load()?.config;
     let known = entities::of(&config, &[]);

@@ -55,7 +55,8 @@ pub(crate) fn wait(options: &WaitOptions, global: &Global) -> Exit {
             Exit::Done
         }
         Err(_elapsed) => {
-            let text = format!("not ready after {}: {blocker}", crate::config::print_duration(options.timeout));
+            let text =
+                format!("not ready after {}: {blocker}", crate::config::print_duration(options.timeout));
             output::report(&[Message::error("PC0142", text).next("portcullis check")], global.format());
             Exit::Temporary
         }
@@ -65,7 +66,9 @@ pub(crate) fn wait(options: &WaitOptions, global: &Global) -> Exit {
 /// The first condition that is not met, with its detail.
 fn blocked(status: &Value, wanted: &[String]) -> Option<String> {
     let conditions = status.get("conditions").and_then(Value::as_array)?;
-    let of = |condition: &Value, name: &str| condition.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let of = |condition: &Value, name: &str| {
+        condition.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
     conditions
         .iter()
         .filter(|condition| wanted.is_empty() || wanted.contains(&of(condition, "name")))
@@ -95,7 +98,8 @@ fn text(status: &Value) -> String {
     }
     for condition in status.get("conditions").and_then(Value::as_array).into_iter().flatten() {
         let of = |name: &str| condition.get(name).and_then(Value::as_str).unwrap_or_default();
-        let tick = if condition.get("ok").and_then(Value::as_bool) == Some(true) { "ok" } else { "NOT READY" };
+        let tick =
+            if condition.get("ok").and_then(Value::as_bool) == Some(true) { "ok" } else { "NOT READY" };
         lines.push(format!("{:<13} {tick} {}", of("name"), of("detail")).trim_end().to_owned());
     }
     for found in status.pointer("/policies/diagnostics").and_then(Value::as_array).into_iter().flatten() {

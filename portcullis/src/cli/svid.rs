@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{Global, block_on};
 use crate::client::Fault;
 use crate::messages::Message;
-use crate::output::{Answer, Exit};
+use crate::output::{self, Answer, Exit};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -72,7 +72,8 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
 fn fetch(socket: &Socket, global: &Global) -> Result<Answer, Fault> {
     let context = block_on(obtain(socket, global))?;
     let items: Vec<Value> = context.svids.iter().map(about).collect();
-    let columns = [("SPIFFE ID", "/spiffe_id"), ("SERIAL", "/serial"), ("NOT AFTER", "/not_after"), ("HINT", "/hint")];
+    let columns =
+        [("SPIFFE ID", "/spiffe_id"), ("SERIAL", "/serial"), ("NOT AFTER", "/not_after"), ("HINT", "/hint")];
     Ok(Answer::list("Svid", items, &columns))
 }
 
@@ -85,25 +86,27 @@ fn write(options: &WriteOptions, global: &Global) -> Result<Answer, Fault> {
         }
         written.print(global.format());
         let address = address(&options.socket, global)?;
+        let mut updates =
+            WorkloadClient::connect(&address).await.map_err(|error| unavailable(&error))?.watch_x509();
         let mut current = first(&context).map(|svid| svid.serial.to_string());
         loop {
-            tokio::select! {
+            let update = tokio::select! {
                 _interrupt = tokio::signal::ctrl_c() => return Ok(written),
-                () = tokio::time::sleep(Duration::from_millis(200)) => {}
-            }
-            let client = WorkloadClient::connect(&address).await.map_err(|error| unavailable(&error))?;
-            let mut updates = client.watch_x509();
-            loop {
-                let context = tokio::select! {
-                    _interrupt = tokio::signal::ctrl_c() => return Ok(written),
-                    update = updates.next() => update.map_err(|error| unavailable(&error))?,
-                };
-                let serial = first(&context).map(|svid| svid.serial.to_string());
-                if serial != current {
-                    written = store(&options.dir, &context)?;
-                    written.print(global.format());
-                    current = serial;
+                update = updates.next() => update,
+            };
+            match update {
+                Ok(context) => {
+                    let serial = first(&context).map(|svid| svid.serial.to_string());
+                    if serial != current {
+                        written = store(&options.dir, &context)?;
+                        written.print(global.format());
+                        current = serial;
+                    }
                 }
+                // The identity was withdrawn: what was written must not be used on.
+                Err(error) if error.is_denied() => return Err(unavailable(&error)),
+                // The agent restarts or is short of its authority; the next call of `next` connects again.
+                Err(error) => output::talk(&format!("waiting for the Workload API: {error}")),
             }
         }
     })
@@ -123,7 +126,13 @@ async fn obtain(socket: &Socket, global: &Global) -> Result<X509Context, Fault> 
         Ok(context) => context,
         Err(_elapsed) => Err(Fault {
             exit: Exit::Temporary,
-            message: Message::error("PC0142", format!("no answer from `{address}` within {}", crate::config::print_duration(socket.timeout))),
+            message: Message::error(
+                "PC0142",
+                format!(
+                    "no answer from `{address}` within {}",
+                    crate::config::print_duration(socket.timeout)
+                ),
+            ),
         }),
     }
 }
@@ -141,8 +150,9 @@ fn address(socket: &Socket, global: &Global) -> Result<String, Fault> {
         }
         None => Err(Fault {
             exit: Exit::Usage,
-            message: Message::error("PC1001", "no Workload API address")
-                .help("set SPIFFE_ENDPOINT_SOCKET or --socket unix:///PATH, or name a configuration with [agent]"),
+            message: Message::error("PC1001", "no Workload API address").help(
+                "set SPIFFE_ENDPOINT_SOCKET or --socket unix:///PATH, or name a configuration with [agent]",
+            ),
         }),
     }
 }
@@ -151,11 +161,18 @@ fn address(socket: &Socket, global: &Global) -> Result<String, Fault> {
 /// sees the new certificate finds its key.
 fn store(dir: &Path, context: &X509Context) -> Result<Answer, Fault> {
     let Some(svid) = first(context) else {
-        return Err(Fault { exit: Exit::Failed, message: Message::error("PC1001", "the Workload API gave no SVID") });
+        return Err(Fault {
+            exit: Exit::Failed,
+            message: Message::error("PC1001", "the Workload API gave no SVID"),
+        });
     };
     let chain: String = svid.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
     let bundle = context.bundles.get(svid.id.trust_domain());
-    let bundle: String = bundle.into_iter().flat_map(|bundle| bundle.certificates()).map(|der| pem("CERTIFICATE", der)).collect();
+    let bundle: String = bundle
+        .into_iter()
+        .flat_map(|bundle| bundle.certificates())
+        .map(|der| pem("CERTIFICATE", der))
+        .collect();
     let key = pem("PRIVATE KEY", svid.key.pkcs8());
     let files = [("svid.key", key, 0o600), ("bundle.pem", bundle, 0o644), ("svid.pem", chain, 0o644)];
     let write = || -> io::Result<()> {
@@ -182,13 +199,19 @@ fn store(dir: &Path, context: &X509Context) -> Result<Answer, Fault> {
     if let Some(members) = about.as_object_mut() {
         members.insert("dir".to_owned(), json!(dir.display().to_string()));
     }
-    let text = format!("wrote svid.pem, svid.key, bundle.pem to {}: {} until {}", dir.display(), svid.id, svid.not_after);
+    let text = format!(
+        "wrote svid.pem, svid.key, bundle.pem to {}: {} until {}",
+        dir.display(),
+        svid.id,
+        svid.not_after
+    );
     Ok(Answer::object("SvidFiles", about, text))
 }
 
 fn inspect(file: &Path) -> Result<Answer, Fault> {
     let fault = |text: String| Fault { exit: Exit::Invalid, message: Message::error("PC1002", text) };
-    let bytes = fs::read(file).map_err(|error| fault(format!("`{}` cannot be read: {error}", file.display())))?;
+    let bytes =
+        fs::read(file).map_err(|error| fault(format!("`{}` cannot be read: {error}", file.display())))?;
     let certificates = certificates(&bytes);
     if certificates.is_empty() {
         return Err(fault(format!("`{}` holds no certificate, neither PEM nor DER", file.display())));
@@ -196,13 +219,21 @@ fn inspect(file: &Path) -> Result<Answer, Fault> {
     let now = SystemClock.now().wall;
     let mut items = Vec::new();
     for der in &certificates {
-        let facts = ca_identity::inspect::certificate(der).map_err(|error| fault(format!("`{}`: {error}", file.display())))?;
+        let facts = ca_identity::inspect::certificate(der)
+            .map_err(|error| fault(format!("`{}`: {error}", file.display())))?;
         items.push(json!({
             "spiffe_id": facts.id.map(|id| id.to_string()), "serial": facts.serial.to_string(), "not_before": facts.not_before.to_string(), "not_after": facts.not_after.to_string(),
             "expired": facts.not_after < now, "dns_names": facts.dns_names, "issuer": facts.issuer, "key_id": facts.key_id.to_string(), "ca": facts.is_ca,
         }));
     }
-    let columns = [("SPIFFE ID", "/spiffe_id"), ("CA", "/ca"), ("NOT AFTER", "/not_after"), ("EXPIRED", "/expired"), ("SERIAL", "/serial"), ("DNS NAMES", "/dns_names")];
+    let columns = [
+        ("SPIFFE ID", "/spiffe_id"),
+        ("CA", "/ca"),
+        ("NOT AFTER", "/not_after"),
+        ("EXPIRED", "/expired"),
+        ("SERIAL", "/serial"),
+        ("DNS NAMES", "/dns_names"),
+    ];
     Ok(Answer::list("Certificate", items, &columns))
 }
 
@@ -248,7 +279,9 @@ fn unavailable(error: &dyn std::error::Error) -> Fault {
     }
     Fault {
         exit: Exit::Unavailable,
-        message: Message::error("PC1001", text).help("is the agent running, and does an entry match this process?").next("portcullis entry list"),
+        message: Message::error("PC1001", text)
+            .help("is the agent running, and does an entry match this process?")
+            .next("portcullis entry list"),
     }
 }
 

@@ -110,4 +110,10 @@ impl Config {
     pub(crate) fn admin_socket(&self) -> PathBuf {
         self.data_dir.join("admin.sock")
     }
+
+    /// Tells whether a running process and the file mean the same: SHA-256 over every setting, in hex.
+    pub(crate) fn digest(&self) -> String {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{self:?}").as_bytes());
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }

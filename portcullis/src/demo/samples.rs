@@ -84,9 +84,15 @@ async fn identity(socket: &str) -> Result<Arc<Trust>, Error> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
     let svid = Arc::new(context.svids.into_iter().next().ok_or("no SVID")?);
-    tell(&json!({ "event": "identity", "id": svid.id.as_str(), "serial": svid.serial.to_string(), "not_after": svid.not_after.to_string() }));
+    tell(
+        &json!({ "event": "identity", "id": svid.id.as_str(), "serial": svid.serial.to_string(), "not_after": svid.not_after.to_string() }),
+    );
     let trust = Trust::new(Arc::new(SystemClock));
-    trust.publish(IdentitySnapshot { own: Some(svid), bundles: context.bundles, ..IdentitySnapshot::default() })?;
+    trust.publish(IdentitySnapshot {
+        own: Some(svid),
+        bundles: context.bundles,
+        ..IdentitySnapshot::default()
+    })?;
     Ok(trust)
 }
 
@@ -119,7 +125,9 @@ async fn web(options: &SampleOptions) -> Result<(), Error> {
                 Ok(7) => denied = denied.wrapping_add(1),
                 Ok(_) | Err(_) => failed = failed.wrapping_add(1),
             }
-            tell(&json!({ "event": "called", "method": method, "allowed": allowed, "denied": denied, "failed": failed }));
+            tell(
+                &json!({ "event": "called", "method": method, "allowed": allowed, "denied": denied, "failed": failed }),
+            );
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -136,7 +144,9 @@ async fn call(client: &mut h2::client::SendRequest<Bytes>, method: &str) -> Resu
     let (answer, mut body) = client.send_request(request, false)?;
     body.send_data(message(b""), true)?;
     let answer = answer.await?;
-    let status = |headers: &HeaderMap| headers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
+    let status = |headers: &HeaderMap| {
+        headers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok())
+    };
     if let Some(status) = status(answer.headers()) {
         return Ok(status);
     }
@@ -169,7 +179,11 @@ async fn serve(stream: TcpStream) -> Result<(), Error> {
     let mut connection = h2::server::handshake(stream).await?;
     while let Some(accepted) = connection.accept().await {
         let (request, mut respond) = accepted?;
-        let peer = request.headers().get("portcullis-peer").cloned().unwrap_or_else(|| HeaderValue::from_static("nobody"));
+        let peer = request
+            .headers()
+            .get("portcullis-peer")
+            .cloned()
+            .unwrap_or_else(|| HeaderValue::from_static("nobody"));
         let head = Response::builder().status(200).header("content-type", "application/grpc").body(())?;
         let mut body = respond.send_response(head, false)?;
         // One protobuf field: who the gateway says is calling.

@@ -11,6 +11,7 @@ use rustix::process::getuid;
 
 use super::failed;
 use crate::messages::Message;
+use crate::output;
 
 const PREFIX: &str = "portcullis-demo-";
 
@@ -42,6 +43,8 @@ impl Stage {
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
         let lock = File::create(dir.join("lock"))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        // A reader that goes away ends the demo at its next line; the directory must not stay.
+        output::when_closed(Some(dir.clone()));
         let stage = Self { orders: free_port(50_051)?, dir, _lock: lock };
         stage.write()?;
         Ok(stage)
@@ -66,6 +69,10 @@ impl Stage {
     /// The sample `name` as a program of its own.
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.dir.join("bin").join(name)
+    }
+
+    pub(super) fn admin_socket(&self) -> PathBuf {
+        self.dir.join("data/admin.sock")
     }
 
     pub(super) fn config(&self) -> PathBuf {
@@ -132,6 +139,7 @@ listen = ["http://{admin}"]
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        output::when_closed(None);
         if let Err(error) = fs::remove_dir_all(&self.dir) {
             tracing::warn!(event = "demo_directory_left", dir = %self.dir.display(), error = %error, "could not remove the demo's directory");
         }
@@ -170,10 +178,9 @@ fn sweep(place: &Path) {
     for entry in found.flatten() {
         let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
         let lock = File::open(entry.path().join("lock"));
-        if let (true, Ok(lock)) = (is_ours, lock) {
-            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
-                drop(fs::remove_dir_all(entry.path()));
-            }
+        let abandoned = lock.is_ok_and(|lock| flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok());
+        if is_ours && abandoned {
+            drop(fs::remove_dir_all(entry.path()));
         }
     }
 }

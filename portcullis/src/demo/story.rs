@@ -50,7 +50,7 @@ impl<'a> Story<'a> {
 
     /// Tells it to the explained denial; then goes on with live counters unless `once`.
     pub(super) async fn tell(&mut self, once: bool) -> Result<Exit, Message> {
-        match tokio::time::timeout(PATIENCE, self.steps()).await {
+        match tokio::time::timeout(PATIENCE, self.steps(once)).await {
             Ok(told) => told?,
             Err(_elapsed) => {
                 return Err(failed("no explained denial", &format!("not within {} s", PATIENCE.as_secs())));
@@ -59,14 +59,15 @@ impl<'a> Story<'a> {
         if once {
             self.document.insert("timings_ms".to_owned(), Value::Object(self.timings.clone()));
             if self.format == Format::Json {
-                Answer::object("Demo", Value::Object(self.document.clone()), String::new()).print(Format::Json);
+                Answer::object("Demo", Value::Object(self.document.clone()), String::new())
+                    .print(Format::Json);
             }
             return Ok(Exit::Done);
         }
         self.live().await
     }
 
-    async fn steps(&mut self) -> Result<(), Message> {
+    async fn steps(&mut self, once: bool) -> Result<(), Message> {
         let config = crate::config::load(&self.stage.config()).map_err(|faults| {
             faults.into_iter().next().unwrap_or_else(|| failed("configuration", &"invalid"))
         })?;
@@ -76,8 +77,13 @@ impl<'a> Story<'a> {
         let (gateway, admin) = (running.listener("public"), running.admin_address());
         self.running = Some(running);
         let authorities = client.get("/v1/authorities").await.map_err(|fault| fault.message)?;
-        let root = authorities.pointer("/items/0/key_id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        self.step("trust_domain", &format!("trust domain example.org made; root key {}", short(&root)), json!({ "trust_domain": "example.org", "root_key": root }));
+        let root =
+            authorities.pointer("/items/0/key_id").and_then(Value::as_str).unwrap_or_default().to_owned();
+        self.step(
+            "trust_domain",
+            &format!("trust domain example.org made; root key {}", short(&root)),
+            json!({ "trust_domain": "example.org", "root_key": root }),
+        );
 
         self.start("orders", &["--address", &self.stage.orders.to_string()])?;
         let orders = self.wait("orders", "identity").await?;
@@ -87,7 +93,11 @@ impl<'a> Story<'a> {
         self.start("web", &["--address", &gateway.to_string(), "--expect", "spiffe://example.org/gateway"])?;
         let web = self.wait("web", "identity").await?;
         self.attested("web", &web);
-        self.step("gateway", &format!("gateway listening on tcp://{gateway}, mTLS 1.3 only"), json!({ "gateway": format!("tcp://{gateway}") }));
+        self.step(
+            "gateway",
+            &format!("gateway listening on tcp://{gateway}, mTLS 1.3 only"),
+            json!({ "gateway": format!("tcp://{gateway}") }),
+        );
 
         let mut flowing = false;
         let counts = loop {
@@ -101,19 +111,32 @@ impl<'a> Story<'a> {
                 break json!({ "allowed": of("allowed"), "denied": of("denied"), "failed": of("failed") });
             }
         };
-        self.step("denied", "one caller was refused: web asked for shop.Orders/Refund", json!({ "counts": counts }));
+        self.step(
+            "denied",
+            "one call in four is refused: web asks for shop.Orders/Refund",
+            json!({ "counts": counts }),
+        );
         self.document.insert("counts".to_owned(), counts);
         self.explained(&client).await?;
-        let socket = client.socket().display().to_string();
-        let server = format!("--server unix://{socket}");
+        if once {
+            return Ok(());
+        }
         let api = admin.map(|admin| format!("http://{admin}")).unwrap_or_default();
-        self.step("go_on", &format!("API docs {api}/docs   metrics {api}/metrics"), json!({ "api": api, "admin_socket": format!("unix://{socket}") }));
+        let dir = self.stage.dir.display().to_string();
+        self.step(
+            "go_on",
+            &format!("API docs {api}/docs   metrics {api}/metrics"),
+            json!({ "api": api, "dir": dir }),
+        );
         if self.format == Format::Table {
             output::data("\n  go on in a second terminal with");
-            for command in ["decisions tail", "explain --last-deny", "status", "entry list"] {
-                output::data(&format!("    portcullis {command} {server}"));
+            output::data(&format!("    cd {dir}"));
+            for command in ["explain --last-deny", "decisions tail", "status", "entry list"] {
+                output::data(&format!("    portcullis {command}"));
             }
-            output::data(&format!("  or edit {} and watch\n", self.stage.dir.join("policies/orders.cedar").display()));
+            output::data(
+                "  or add Method::\"shop.Orders/Refund\" to the list in policies/orders.cedar there, and watch here\n",
+            );
         }
         Ok(())
     }
@@ -128,7 +151,7 @@ impl<'a> Story<'a> {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
-        let path = format!("/v1/decisions/{id}/explain?short={}", output::is_terminal());
+        let path = format!("/v1/decisions/{id}/explain");
         let explained = client.get(&path).await.map_err(|fault| fault.message)?;
         let text = explained.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
         if text.is_empty() || explained.pointer("/nearest/0/policy").is_none() {
@@ -144,23 +167,55 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
+    /// Counters once a second, and every edit of the policy: taken in force, or refused with its place.
     async fn live(&mut self) -> Result<Exit, Message> {
         let terminal = output::is_terminal();
-        let mut shown = 0u32;
+        let (mut shown, mut policies) = (0u32, self.policies().await?);
         loop {
             let called = self.wait("web", "called").await?;
             shown = shown.wrapping_add(1);
-            if shown % 20 != 0 {
+            if !shown.is_multiple_of(20) {
                 continue;
             }
+            let now = self.policies().await?;
+            if now != policies {
+                self.step("policies", &now, json!({ "policies": now }));
+                policies = now;
+            }
             let of = |name: &str| called.get(name).and_then(Value::as_u64).unwrap_or_default();
+            let counts =
+                format!("  allowed {}  denied {}  failed {}", of("allowed"), of("denied"), of("failed"));
             match self.format {
-                Format::Table if terminal => output::status(&format!("  allowed {}  denied {}  failed {}   Ctrl-C ends", of("allowed"), of("denied"), of("failed"))),
-                Format::Table if shown % 200 == 0 => output::data(&format!("  allowed {}  denied {}  failed {}", of("allowed"), of("denied"), of("failed"))),
+                Format::Table if terminal => output::status(&format!("{counts}   Ctrl-C ends")),
+                Format::Table if shown.is_multiple_of(200) => output::data(&counts),
                 Format::Ndjson => output::data(&json!({ "event": "counts", "allowed": of("allowed"), "denied": of("denied"), "failed": of("failed") }).to_string()),
                 Format::Table | Format::Json => {}
             }
         }
+    }
+
+    /// What is in force, and what was refused, in one line.
+    async fn policies(&self) -> Result<String, Message> {
+        let status =
+            Client::new(self.stage.admin_socket()).get("/v1/status").await.map_err(|fault| fault.message)?;
+        let version = status.pointer("/policies/version").and_then(Value::as_u64).unwrap_or_default();
+        let found = status.pointer("/policies/diagnostics/0");
+        let of = |name: &str| {
+            found
+                .and_then(|found| found.get(name))
+                .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+                .unwrap_or_default()
+        };
+        Ok(match found {
+            None => format!("policies v{version} in force"),
+            Some(_) => format!(
+                "edit refused: {}:{}:{} {}; policies v{version} stay in force",
+                of("file"),
+                of("line"),
+                of("column"),
+                of("message")
+            ),
+        })
     }
 
     /// Stops samples and roles.
@@ -178,7 +233,10 @@ impl<'a> Story<'a> {
     fn attested(&mut self, name: &str, said: &Value) {
         let of = |field: &str| said.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
         let (id, serial, until) = (of("id"), of("serial"), of("not_after"));
-        let text = format!("{name:<7} attested by uid and path, holds {id}, serial {}, until {until}", short(&serial));
+        let text = format!(
+            "{name:<7} attested by uid and path, holds {id}, serial {}, until {until}",
+            short(&serial)
+        );
         let identity = json!({ "id": id, "serial": serial, "not_after": until });
         self.step(&format!("identity_{name}"), &text, identity.clone());
         if let Value::Array(identities) = self.document.entry("identities").or_insert_with(|| json!([])) {

@@ -47,6 +47,11 @@ pub(crate) static CODES: &[Code] = &[
         text: "A variable begins with PORTCULLIS_ and names no key; it is ignored.",
     },
     Code {
+        code: "PC0120",
+        title: "the file and the process differ",
+        text: "The configuration was changed after the process started; it takes effect at the next start.",
+    },
+    Code {
         code: "PC0131",
         title: "admin listener beyond loopback",
         text: "The admin listener has no client certificates, so it binds to loopback only.",

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use base_ports::{Disk, Rng};
-use base_store::seal::SealKey;
+use base_store::seal::{SealError, SealKey, read_private};
 use ca_identity::{KeyId, PrivateKey};
 
 use super::KeyKind;
@@ -68,13 +68,14 @@ impl Vault {
     /// Reads a key back and checks that it is the one that its record names.
     pub(crate) fn load(&self, kind: KeyKind, key_id: KeyId) -> Result<PrivateKey, AuthorityError> {
         let path = self.path(kind, key_id);
-        let sealed = match self.disk.read(&path) {
+        let sealed = match read_private(&path, self.disk.as_ref()) {
             Ok(sealed) => sealed,
-            Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
+            Err(SealError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 let (kind, key_id) = (kind.as_str(), key_id.to_string());
                 return Err(AuthorityError::KeyFileMissing { kind, key_id, path });
             }
-            Err(source) => return Err(AuthorityError::KeyFile { path, source }),
+            Err(SealError::Io { source, .. }) => return Err(AuthorityError::KeyFile { path, source }),
+            Err(unsafe_file) => return Err(unsafe_file.into()),
         };
         let opened = self.seal.open(&context(kind, key_id), &sealed);
         let plain = opened.map_err(|source| AuthorityError::Unseal { path: path.clone(), source })?;

@@ -1,3 +1,5 @@
+//! Authority names of gRPC clients on Unix sockets are made readable, and nothing else is touched.
+
 use proptest::prelude::*;
 use tokio::io::AsyncReadExt as _;
 

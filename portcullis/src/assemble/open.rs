@@ -1,0 +1,83 @@
+//! Opening what lies on disk: store, ledger, policies, authority. Each failure is a message with the next command.
+
+use std::sync::Arc;
+
+use base_ports::{Clock, Disk, Rng};
+use base_store::{Embedded, Store};
+use ca_authority::Authority;
+use policies_decisions::{Ledger, LedgerConfig};
+use policies_store::{PolicyStore, StoreConfig};
+
+use super::entities;
+use crate::config::{Ca, Config};
+use crate::messages::Message;
+
+pub(super) fn store(
+    config: &Config,
+    disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Store>, Message> {
+    let fault = |error: &dyn std::fmt::Display| {
+        Message::error("PC6001", format!("state directory `{}`: {error}", config.data_dir.display()))
+            .next("portcullis check")
+    };
+    disk.create_dir_all(&config.data_dir).map_err(|error| fault(&error))?;
+    let store = Embedded::open(&config.data_dir.join("state"), Arc::clone(disk), Arc::clone(clock))
+        .map_err(|error| fault(&error))?;
+    Ok(store)
+}
+
+pub(super) fn ledger(
+    config: &Config,
+    disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
+    rng: &Arc<dyn Rng>,
+) -> Result<Ledger, Message> {
+    let enforcer = match &config.enforcer {
+        Some(enforcer) => enforcer.id.as_str().to_owned(),
+        None => format!("spiffe://{}/portcullis/ca", config.trust_domain.as_str()),
+    };
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let settings = LedgerConfig {
+        name: config.decisions.name.clone(),
+        commit_interval: config.decisions.commit_interval,
+        ..LedgerConfig::new(config.data_dir.join("ledger"), config.trust_domain.as_str(), &enforcer, &host)
+    };
+    Ledger::open(settings, Arc::clone(disk), Arc::clone(clock), rng.as_ref()).map_err(|error| {
+        Message::error("PC6001", format!("decision ledger: {error}")).next("portcullis check")
+    })
+}
+
+pub(super) async fn policies(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<PolicyStore>, Message> {
+    let settings = StoreConfig {
+        dir: config.policies.as_ref().map(|policies| policies.dir.clone()),
+        store: Arc::clone(store),
+        clock: Arc::clone(clock),
+    };
+    let policies = PolicyStore::open(settings).await.map_err(|error| {
+        Message::error("PC6001", format!("policy store: {error}")).next("portcullis check")
+    })?;
+    policies.set_entities(entities::of(config, &[]), entities::digest(config.enforcer.as_ref())).await;
+    Ok(policies)
+}
+
+pub(super) async fn authority(
+    config: &Config,
+    ca: &Ca,
+    ports: ca_authority::Ports,
+) -> Result<Arc<Authority>, Message> {
+    let settings = ca_authority::Config {
+        svid_ttl: ca.svid_ttl,
+        ..ca_authority::Config::new(config.trust_domain.clone(), &config.data_dir)
+    };
+    let fault = |error: &dyn std::fmt::Display| {
+        Message::error("PC1010", format!("certificate authority: {error}")).next("portcullis check")
+    };
+    let authority = Authority::open(settings, ports).await.map_err(|error| fault(&error))?;
+    authority.apply_entries(ca.entries.clone()).await.map_err(|error| fault(&error))?;
+    Ok(authority)
+}
