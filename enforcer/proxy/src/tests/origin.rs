@@ -229,8 +229,9 @@ async fn serve_h2(
         // One answer message per request message, as they come.
         let mut out = respond.send_response(head.body(()).unwrap(), false)?;
         while let Some(part) = stream.data().await.transpose()? {
-            stream.flow_control().release_capacity(part.len())?;
-            out.send_data(part, false)?;
+            let length = part.len();
+            send_all(&mut out, part, false).await;
+            stream.flow_control().release_capacity(length)?;
         }
         return out.send_trailers(status("0"));
     }
