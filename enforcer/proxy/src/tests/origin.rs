@@ -18,6 +18,7 @@ use super::client::{framed, send_all};
 pub(super) struct Origin {
     pub(super) address: SocketAddr,
     pub(super) requests: Arc<AtomicUsize>,
+    answered: Arc<AtomicUsize>,
     pub(super) connections: Arc<AtomicUsize>,
     _tasks: Tasks,
 }
@@ -27,13 +28,23 @@ impl Origin {
         self.requests.load(Ordering::SeqCst)
     }
 
+    /// Answers of an HTTP/1 origin that were taken whole.
+    pub(super) fn answered(&self) -> usize {
+        self.answered.load(Ordering::SeqCst)
+    }
+
     pub(super) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 
     /// An HTTP/1 origin.
     pub(super) async fn h1() -> Self {
-        Self::start(|socket, tasks, requests| tasks.spawn("h1", h1(socket, requests))).await
+        let answered = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&answered);
+        let serve = move |socket, tasks: &Tasks, requests| {
+            tasks.spawn("h1", h1(socket, requests, Arc::clone(&counted)))
+        };
+        Self { answered, ..Self::start(serve).await }
     }
 
     /// An HTTP/2 origin.
@@ -55,13 +66,15 @@ impl Origin {
                 serve(socket, &served, Arc::clone(&counted));
             }
         });
-        Self { address, requests, connections, _tasks: tasks }
+        Self { address, requests, answered: Arc::default(), connections, _tasks: tasks }
     }
 }
 
-async fn h1(mut socket: TcpStream, requests: Arc<AtomicUsize>) {
+async fn h1(mut socket: TcpStream, requests: Arc<AtomicUsize>, answered: Arc<AtomicUsize>) {
     let mut buffer = BytesMut::new();
-    while serve_h1(&mut socket, &mut buffer, &requests).await.is_some() {}
+    while serve_h1(&mut socket, &mut buffer, &requests).await.is_some() {
+        answered.fetch_add(1, Ordering::SeqCst);
+    }
 }
 
 /// One exchange; none when the connection is to end.
