@@ -56,6 +56,15 @@ pub(crate) struct Api {
 
 /// Everything, for callers who are known.
 pub(crate) fn router(api: &Arc<Api>) -> Router {
+    v1(api).merge(open(api))
+}
+
+/// What other hosts reach: nothing that is not asked of Cedar, so no metrics and no docs for strangers.
+pub(crate) fn remote(api: &Arc<Api>) -> Router {
+    v1(api)
+}
+
+fn v1(api: &Arc<Api>) -> Router {
     let mut v1 = Router::new()
         .route("/v1/status", get(status::status))
         .route("/v1/policies", get(policies::list))
@@ -78,7 +87,6 @@ pub(crate) fn router(api: &Arc<Api>) -> Router {
     v1.fallback(missing)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(api), authorize))
-        .merge(open(api))
 }
 
 /// Health, metrics and docs, for anyone on loopback.
@@ -99,8 +107,9 @@ fn open(api: &Arc<Api>) -> Router {
 /// Decides by Cedar whether the caller may make this call, and puts the decision on record.
 async fn authorize(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().cloned().unwrap_or(Caller::Anonymous);
+    // What no row names is refused even if a handler exists: a new path is closed until it is put in the table.
     let Some((action, resource)) = asked(&api, request.method(), request.uri().path()) else {
-        return next.run(request).await;
+        return missing(request).await;
     };
     let principal = principal(&api, &caller);
     // The ledger's service puts who read what on record.
@@ -179,7 +188,7 @@ fn facts(caller: &Caller) -> OwnedFacts {
     OwnedFacts::local(listener)
 }
 
-/// What a call asks for. `None` for paths that do not exist, which answer 404 to everybody.
+/// What a call asks for: the table of rights. `None` for every other path, which answers 404 to everybody.
 fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resource)> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let domain = || Resource::trust_domain(api.trust_domain.as_str());

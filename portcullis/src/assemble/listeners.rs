@@ -101,7 +101,7 @@ pub(super) fn remote_api(
     let bound = listener.local_addr().unwrap_or(addr);
     let acceptor = TlsAcceptor::from(server_config(trust, ClientAuth::Optional, &[b"h2", b"http/1.1"]));
     let (router, trust, clock): (Router, _, _) =
-        (admin::router(api), Arc::clone(trust), Arc::clone(&api.clock));
+        (admin::remote(api), Arc::clone(trust), Arc::clone(&api.clock));
     accept(listener, "ca api", tasks, drain, move |accepted, tasks, drain| {
         let (acceptor, router, trust, clock) =
             (acceptor.clone(), router.clone(), Arc::clone(&trust), Arc::clone(&clock));
