@@ -4,6 +4,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
+use base_telemetry::redact::escape;
 use serde_json::{Value, json};
 
 use crate::messages::{Message, Severity};
@@ -71,24 +72,37 @@ impl Answer {
         }
     }
 
-    /// Writes the answer to stdout. A closed pipe ends in silence.
+    /// Writes the answer to stdout, harmless for a terminal (OU6). A closed pipe ends in silence.
     pub(crate) fn print(&self, format: Format) {
         match format {
-            Format::Table => data(&self.text),
-            Format::Json => data(&serde_json::to_string_pretty(&self.json).unwrap_or_default()),
+            Format::Table => self.text.lines().for_each(|line| data(&escape(line))),
+            Format::Json => data(&harmless(&serde_json::to_string_pretty(&self.json).unwrap_or_default())),
             Format::Ndjson => match self.json.get("items").and_then(Value::as_array) {
-                Some(items) => items.iter().for_each(|item| data(&item.to_string())),
-                None => data(&self.json.to_string()),
+                Some(items) => items.iter().for_each(|item| data(&harmless(&item.to_string()))),
+                None => data(&harmless(&self.json.to_string())),
             },
         }
     }
 }
 
+/// JSON in which nothing moves a cursor or turns text around. serde_json escapes what JSON must escape; of the rest,
+/// what is harmful can only stand inside strings, where an escape means the same.
+fn harmless(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        let mut one = [0; 4];
+        match c == '\n' || matches!(escape(c.encode_utf8(&mut one)), std::borrow::Cow::Borrowed(_)) {
+            true => out.push(c),
+            false => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+        }
+    }
+    out
+}
+
 /// Lines up `rows` below `headers`, two spaces apart; cells are escaped for a terminal.
 pub(crate) fn table(headers: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let rows: Vec<Vec<String>> = rows
-        .map(|row| row.iter().map(|cell| base_telemetry::redact::escape(cell).into_owned()).collect())
-        .collect();
+    let rows: Vec<Vec<String>> =
+        rows.map(|row| row.iter().map(|cell| escape(cell).into_owned()).collect()).collect();
     let mut widths: Vec<usize> = headers.iter().map(|header| header.chars().count()).collect();
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -187,6 +201,14 @@ mod tests {
         assert!(lines[0].starts_with("NAME"));
         assert!(!text.contains('\u{1b}'));
         assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
+    fn json_for_a_terminal_is_harmless_and_means_the_same() {
+        let value = json!({ "path": "/\u{9b}31mRED\u{202e}x", "é": "你好" });
+        let shown = harmless(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(!shown.contains(['\u{9b}', '\u{202e}']));
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
     }
 
     #[test]
