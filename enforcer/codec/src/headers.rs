@@ -2,6 +2,8 @@
 //!
 //! Called for each field by the parsers and by the HTTP/2 mapping; names are lower-case here.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 
 /// A header that the proxy adds: a lower-case name and a value without control bytes.
@@ -33,21 +35,18 @@ pub fn is_hop_by_hop(name: &[u8]) -> bool {
     )
 }
 
-/// True for fields that must not stand in a trailer section (H1-18).
+/// True for fields that must not stand in a trailer section, spelled with `-` or with `_` (H1-18).
 pub fn is_forbidden_trailer(name: &[u8]) -> bool {
-    is_reserved(name)
-        || is_hop_by_hop(name)
-        || is_guarded(name)
+    let name = if name.contains(&b'_') { Cow::Owned(hyphenated(name)) } else { Cow::Borrowed(name) };
+    Class::of(&name) != Class::Plain
+        || is_guarded(&name)
         || matches!(
-            name,
-            b"content-type"
-                | b"content-encoding"
+            &*name,
+            b"content-encoding"
                 | b"content-range"
-                | b"proxy-authorization"
                 | b"proxy-authenticate"
                 | b"www-authenticate"
                 | b"set-cookie"
-                | b"expect"
                 | b"max-forwards"
                 | b"cache-control"
                 | b"age"
@@ -132,7 +131,7 @@ impl Class {
 /// What an underscore in a name leads to (H1-27, H1-28).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Twin {
-    /// The hyphen form is reserved, framing or a credential.
+    /// The hyphen form is judged, dropped or set by the proxy.
     Guarded,
     /// The hyphen form is an ordinary name.
     Plain,
@@ -140,12 +139,7 @@ pub(crate) enum Twin {
 
 /// Judges a name that contains `_` by its hyphen twin.
 pub(crate) fn twin(name: &[u8]) -> Twin {
-    let hyphen = hyphenated(name);
-    if is_reserved(&hyphen) || is_guarded(&hyphen) || is_hop_by_hop(&hyphen) {
-        Twin::Guarded
-    } else {
-        Twin::Plain
-    }
+    if Class::of(&hyphenated(name)) == Class::Plain { Twin::Plain } else { Twin::Guarded }
 }
 
 /// The name with every `_` as `-`.
@@ -156,6 +150,29 @@ pub(crate) fn hyphenated(name: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Names that a parser judges or drops, each with a hyphen that an attacker may bend.
+    const JUDGED: [&str; 19] = [
+        "portcullis-peer",
+        "x-forwarded-for",
+        "x-forwarded-client-cert",
+        "x-envoy-original-path",
+        "x-real-ip",
+        "x-http-method",
+        "x-method-override",
+        "x-http-method-override",
+        "content-length",
+        "content-type",
+        "transfer-encoding",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "http2-settings",
+        "grpc-timeout",
+        "sec-websocket-key",
+        "sec-websocket-version",
+        "x-forwarded-host",
+    ];
 
     #[test]
     fn hr_08_reserved_names_are_known_by_prefix() {
@@ -185,9 +202,30 @@ mod tests {
 
     #[test]
     fn underscores_are_judged_by_their_hyphen_twin() {
-        assert_eq!(twin(b"x_forwarded_for"), Twin::Guarded);
-        assert_eq!(twin(b"content_length"), Twin::Guarded);
-        assert_eq!(twin(b"portcullis_peer"), Twin::Guarded);
-        assert_eq!(twin(b"my_header"), Twin::Plain);
+        for name in JUDGED {
+            assert_eq!(twin(name.replace('-', "_").as_bytes()), Twin::Guarded, "{name}");
+            assert_eq!(twin(name.replacen('-', "_", 1).as_bytes()), Twin::Guarded, "{name}");
+        }
+        for name in ["my_header", "x_request_id", "x_http_method_overrides"] {
+            assert_eq!(twin(name.as_bytes()), Twin::Plain, "{name}");
+        }
+    }
+
+    #[test]
+    fn h1_18_no_spelling_of_a_judged_name_is_a_trailer() {
+        let mut trailers = HeaderMap::new();
+        let value = http::HeaderValue::from_static("EVIL");
+        for name in JUDGED {
+            for name in [name.to_owned(), name.replace('-', "_"), name.replacen('-', "_", 1)] {
+                assert!(is_forbidden_trailer(name.as_bytes()), "{name}");
+                trailers.insert(http::HeaderName::from_bytes(name.as_bytes()).unwrap(), value.clone());
+            }
+        }
+        for name in ["set_cookie", "cache_control", "www_authenticate"] {
+            assert!(is_forbidden_trailer(name.as_bytes()), "{name}");
+        }
+        trailers.insert("my_sum", value);
+        strip_trailers(&mut trailers);
+        assert_eq!(trailers.keys().map(|name| name.as_str()).collect::<Vec<_>>(), ["my_sum"]);
     }
 }

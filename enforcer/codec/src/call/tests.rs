@@ -198,7 +198,9 @@ fn hv_11_reserved_and_override_fields_are_stripped_on_http_2() {
     )
     .unwrap();
     assert_eq!(call.headers().map(|(name, _)| name).collect::<Vec<_>>(), ["accept"]);
-    assert_eq!(rule(get().header("portcullis_peer", "x")), "H1-27");
+    for name in ["portcullis_peer", "x_forwarded_client_cert", "x_http_method_override", "content_type"] {
+        assert_eq!(rule(get().header(name, "x")), "H1-27", "{name}");
+    }
     let edge = Transport { profile: Profile::Edge, ..Transport::new(Scheme::Https) };
     assert_eq!(judge_on(get().header("my_one", "1"), true, &edge).unwrap().headers().count(), 0);
     assert_eq!(judge(get().header("my_one", "1"), true).unwrap().headers().count(), 1);
