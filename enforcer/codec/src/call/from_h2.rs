@@ -89,6 +89,10 @@ impl Seen {
             if !is_value(value) {
                 return Err(NotCanonical::bad("H1-10", "a control byte in a value"));
             }
+            // RFC 9113 8.2.1: whoever trims such a value reads another one than was judged.
+            if matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t']) {
+                return Err(NotCanonical::bad("HX-01", "a value that starts or ends with white space"));
+            }
             let single = match Class::of(name) {
                 Class::Connection | Class::TransferEncoding | Class::Upgrade => {
                     return Err(NotCanonical::bad("HX-01", "a connection-specific field"));

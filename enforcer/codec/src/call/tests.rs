@@ -114,6 +114,19 @@ fn hx_01_connection_specific_fields_are_refused() {
 }
 
 #[test]
+fn hx_01_values_neither_start_nor_end_with_white_space() {
+    for padded in [" application/grpc", "application/grpc ", "\tapplication/grpc", "application/grpc\t", " "]
+    {
+        let call = builder("POST", "https://h/shop.Orders/Get").header("content-type", padded);
+        assert_eq!(rule(call), "HX-01", "{padded:?}");
+        assert_eq!(rule(get().header("x-plain", padded)), "HX-01", "{padded:?}");
+    }
+    let call = judge(get().header("x-plain", "a \tb").header("x-empty", ""), true).unwrap();
+    assert_eq!(call.header("x-plain").collect::<Vec<_>>(), [b"a \tb"]);
+    assert_eq!(call.header("x-empty").collect::<Vec<_>>(), [b""]);
+}
+
+#[test]
 fn hx_02_scheme_and_authority_agree_with_the_transport() {
     assert_eq!(rule(builder("GET", "http://h/a")), "HX-02");
     assert_eq!(rule(builder("GET", "/a")), "HX-02");
