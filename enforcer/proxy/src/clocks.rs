@@ -1,10 +1,10 @@
 //! The clocks of one call (TO-01, TO-02): answer head, stillness, the call as a whole, all on one timer.
 //!
-//! The timer is moved once per call and whenever a body had to wait, never per piece that was there already.
+//! The timer is moved once per call and whenever a body had to wait, never per piece that was there already. No call
+//! outlives the identity under which it was permitted (CT-02), whatever else its clocks would allow.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
 use base_ports::{Clock, Mono};
@@ -21,28 +21,32 @@ pub(crate) struct Clocks<'w> {
     started: Mono,
     timeouts: Timeouts,
     budget: Option<Duration>,
-    /// The end of the call as a whole; `u64::MAX` when only stillness ends it.
+    /// The end of the connection: no clock runs beyond it.
+    cap: Mono,
+    /// The end of the call as a whole, never after `cap`.
     end_nanos: AtomicU64,
     answered: AtomicBool,
 }
 
 impl<'w> Clocks<'w> {
-    /// Clocks of a call that began at `started` and may take `budget`.
+    /// Clocks of a call that began at `started` and may take `budget`, on a connection that ends at `cap`.
     pub(crate) fn start(
         timer: &'w Timer<'w>,
         clock: &'w dyn Clock,
         started: Mono,
         timeouts: Timeouts,
         budget: Option<Duration>,
+        cap: Mono,
     ) -> Self {
-        let end = budget.map_or(u64::MAX, |budget| (started + budget).as_nanos());
+        let end = budget.map_or(cap, |budget| cap.min(started + budget));
         let clocks = Self {
             timer,
             clock,
             started,
             timeouts,
             budget,
-            end_nanos: AtomicU64::new(end),
+            cap,
+            end_nanos: AtomicU64::new(end.as_nanos()),
             answered: AtomicBool::new(false),
         };
         clocks.set(started, timeouts.header);
@@ -75,7 +79,7 @@ impl<'w> Clocks<'w> {
     pub(crate) fn answered(&self, streams: bool) {
         self.answered.store(true, Ordering::Relaxed);
         if streams {
-            self.end_nanos.store(u64::MAX, Ordering::Relaxed);
+            self.end_nanos.store(self.cap.as_nanos(), Ordering::Relaxed);
         }
     }
 
@@ -97,14 +101,14 @@ impl<'w> Clocks<'w> {
     }
 
     /// Runs the work until a clock of the call runs out.
-    pub(crate) async fn within<F>(&self, mut work: Pin<&mut F>) -> Result<(), Fault>
+    pub(crate) async fn within<F>(&self, work: Pin<&mut F>) -> Result<(), Fault>
     where
         F: Future<Output = Result<(), Fault>>,
     {
-        std::future::poll_fn(|context| match work.as_mut().poll(context) {
-            Poll::Ready(done) => Poll::Ready(done),
-            Poll::Pending => self.timer.poll(context).map(|()| Err(Fault::Deadline)),
-        })
-        .await
+        match self.timer.within(work).await {
+            Some(done) => done,
+            None if self.now() >= self.cap => Err(Fault::Lapsed),
+            None => Err(Fault::Deadline),
+        }
     }
 }

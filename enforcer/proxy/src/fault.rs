@@ -32,6 +32,9 @@ pub(crate) enum Fault {
     /// The answer took too long, or the call as a whole did.
     #[error("the deadline passed")]
     Deadline,
+    /// The identity that opened the connection came to its end (CT-02).
+    #[error("the identity of the connection has ended")]
+    Lapsed,
     /// The body of the request broke the rules of its framing.
     #[error("the body of the request")]
     Body(#[source] NotCanonical),
@@ -67,7 +70,7 @@ pub(crate) enum Broken {
 impl Fault {
     pub(crate) fn side(&self) -> Side {
         match self {
-            Self::Body(_) | Self::Caller(_) => Side::Downstream,
+            Self::Body(_) | Self::Caller(_) | Self::Lapsed => Side::Downstream,
             _ => Side::Upstream,
         }
     }

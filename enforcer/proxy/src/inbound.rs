@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base_net::Accepted;
-use base_ports::Now;
+use base_ports::{Mono, Now};
 use enforcer_codec::{Call, NotCanonical};
 use policies_engine::ReasonClass;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -72,7 +72,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         let mut trail = Trail::start(self.asker.protocol(), self.now);
         let whole = match self.steps(head, timer, &mut trail).await {
             Ok(()) => true,
-            Err(stop) => Box::pin(self.refuse(&stop, &mut trail)).await,
+            Err(stop) => {
+                timer.set(self.conn.tells_until());
+                let refusing = Box::pin(self.refuse(&stop, &mut trail));
+                timer.within(pin!(refusing)).await.unwrap_or(false)
+            }
         };
         trail.end(self.conn);
         whole
@@ -91,7 +95,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         };
         let permitted = authorize(conn, call, self.now).await?; // decided and recorded as its strength demands
         let (timeouts, budget) = trail.permitted(&permitted);
-        let clocks = Clocks::start(timer, &*conn.worker.clock, self.now.mono, timeouts, budget);
+        let clocks = {
+            let ends = conn.secured.ends; // no call outlives the identity that was permitted
+            Clocks::start(timer, &*conn.worker.clock, self.now.mono, timeouts, budget, ends)
+        };
         let pick = pick(permitted)?;
         let way =
             Way { conn, clocks: &clocks, body: &mut self.body, out: &mut self.out, status: trail.status() };
@@ -130,6 +137,12 @@ impl Connection {
     /// The peer should be asked to go, whatever the time.
     pub(crate) fn must_leave(&self) -> bool {
         self.worker.is_draining() || self.lapsed.load(Ordering::Relaxed)
+    }
+
+    /// So long a peer has to take an answer of our own: one that reads nothing does not hold its connection.
+    fn tells_until(&self) -> Mono {
+        let now = self.worker.clock.now().mono;
+        (now + self.listening.timers.header).min(self.secured.ends).max(now + LINGER)
     }
 
     /// No new call should come over this connection.

@@ -86,6 +86,7 @@ impl Refusal {
             }
             Fault::Untold(_) => (502, Code::Internal, "The call cannot be told to the service"),
             Fault::Deadline => (504, Code::DeadlineExceeded, "The call took too long"),
+            Fault::Lapsed => (503, Code::Unavailable, "The connection has come to its end"),
             Fault::Body(flaw) => (flaw.status, Code::from_own_http(flaw.status), "The body is malformed"),
             Fault::Caller(_) => (499, Code::Cancelled, "The caller is gone"),
         };
@@ -93,7 +94,7 @@ impl Refusal {
             Fault::Body(_) => "malformed",
             _ => "unavailable",
         };
-        let close = matches!(fault, Fault::Body(_) | Fault::Caller(_));
+        let close = matches!(fault, Fault::Body(_) | Fault::Caller(_) | Fault::Lapsed);
         Self { status, code, class, title, decision, close }
     }
 

@@ -4,6 +4,8 @@
 //! per call. A deadline that moves later, which is the common case, stays where it is and is looked at again when its
 //! old slot comes round. Deadlines are late by at most two ticks, never early.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -120,6 +122,15 @@ impl Timer<'_> {
             none => *none = Some(context.waker().clone()),
         }
         Poll::Pending
+    }
+
+    /// Runs until done or until the deadline has passed.
+    pub(crate) async fn within<F: Future>(&self, mut work: Pin<&mut F>) -> Option<F::Output> {
+        poll_fn(|context| match work.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => self.poll(context).map(|()| None),
+        })
+        .await
     }
 }
 
@@ -350,7 +361,7 @@ mod tests {
         let before = wheel.clock.now().mono;
         tokio::select! {
             () = wheel.run() => {}
-            () = std::future::poll_fn(|context| timer.poll(context)) => {}
+            () = poll_fn(|context| timer.poll(context)) => {}
         }
         assert!(wheel.clock.now().mono.saturating_since(before) >= Duration::from_millis(30));
     }

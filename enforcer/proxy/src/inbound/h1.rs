@@ -4,6 +4,7 @@
 //! discarded, and the peer gets a moment to read the answer (H1-29 to H1-32).
 
 use std::future::poll_fn;
+use std::pin::pin;
 use std::task::Poll;
 
 use base_net::Stream;
@@ -168,7 +169,9 @@ async fn slow(conn: &Connection, tls: &mut Tls, timer: &Timer<'_>) -> Left {
     let mut gathered = BytesMut::new();
     let mut out = answer_of_ours(Half(&both), &mut gathered);
     let asker = Asker::unknown(CallProtocol::H1);
-    let told = within(timer, Refusal::slow_head().tell(asker, conn.worker.reveal, true, &mut out)).await;
+    let refusal = Refusal::slow_head();
+    let telling = pin!(refusal.tell(asker, conn.worker.reveal, true, &mut out));
+    let told = timer.within(telling).await;
     if told.is_some() { Left::Unread } else { Left::Broken }
 }
 
@@ -183,7 +186,7 @@ async fn close(conn: &Connection, tls: &mut Tls, left: Left, timer: &Timer<'_>) 
         return;
     }
     timer.set(conn.worker.clock.now().mono + LINGER);
-    within(timer, async {
+    let closing = pin!(async {
         if tls.shutdown().await.is_err() || left != Left::Unread {
             return;
         }
@@ -196,18 +199,8 @@ async fn close(conn: &Connection, tls: &mut Tls, left: Left, timer: &Timer<'_>) 
             }
             rest.clear();
         }
-    })
-    .await;
-}
-
-/// Runs until done or until the timer fires.
-async fn within<T>(timer: &Timer<'_>, work: impl Future<Output = T>) -> Option<T> {
-    let mut work = std::pin::pin!(work);
-    poll_fn(|context| match work.as_mut().poll(context) {
-        Poll::Ready(done) => Poll::Ready(Some(done)),
-        Poll::Pending => timer.poll(context).map(|()| None),
-    })
-    .await
+    });
+    timer.within(closing).await;
 }
 
 #[cfg(test)]

@@ -4,9 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use base_net::{Bind, Caps, Timers};
+use base_ports::{Clock, SystemClock};
 use ca_identity::tls::ClientAuth;
 use http::Request;
 use policies_engine::Mode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+use tokio_rustls::TlsConnector;
 
 use super::client::connect;
 use super::harness::{Gateway, Setup};
@@ -67,6 +71,41 @@ async fn ct_02_a_connection_ends_with_the_certificate_that_opened_it() {
 }
 
 #[tokio::test]
+async fn ct_02_an_answer_over_http_1_is_cut_when_the_certificate_of_its_caller_ends() {
+    let origin = Origin::h1().await;
+    let gateway = Setup::with_h1(origin.address).start();
+    let svid = gateway.ca.svid_with("/web", &[], Duration::from_secs(3));
+    let expires = svid.not_after;
+    let mut tls = connect(gateway.address, gateway.client_tls(Some(svid), &[b"http/1.1"])).await.unwrap();
+    tls.write_all(b"GET /drip?400 HTTP/1.1\r\nhost: site.test\r\n\r\n").await.unwrap();
+    let mut seen = Vec::new();
+    let cut = tokio::time::timeout(Duration::from_secs(6), tls.read_to_end(&mut seen)).await;
+    let error = cut.expect("not after the certificate has expired").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "cut, which nobody takes for a clean end");
+    let late = SystemClock.now().wall.saturating_since(expires);
+    assert!(late < Duration::from_millis(500), "{late:?}");
+    let text = String::from_utf8(seen).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200") && text.matches("drip").count() > 20, "streamed: {text}");
+    gateway.metric("portcullis_connections{", 0).await;
+}
+
+#[tokio::test]
+async fn a_caller_that_takes_no_refusal_does_not_hold_its_connection() {
+    let origin = Origin::h1().await;
+    let mut setup = Setup::with_h1(origin.address);
+    setup.timers.header = Duration::from_millis(100);
+    let gateway = setup.start();
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let tcp = socket.connect(gateway.address).await.unwrap();
+    let config = gateway.client_tls(Some(gateway.ca.svid("/other")), &[b"http/1.1"]);
+    let mut tls = TlsConnector::from(config).connect("gateway.test".try_into().unwrap(), tcp).await.unwrap();
+    let asking = async { while tls.write_all(b"GET / HTTP/1.1\r\nhost: site.test\r\n\r\n").await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(20), asking).await.expect("the gateway goes");
+    assert!(gateway.records.all().len() > 10, "it was refused for a while");
+}
+
+#[tokio::test]
 async fn tl_08_without_an_own_svid_nobody_is_taken_in() {
     let origin = Origin::h1().await;
     let gateway = Setup::with_h1(origin.address).start();
@@ -98,7 +137,7 @@ async fn a_handshake_that_stands_still_is_ended() {
     setup.timers.handshake = Duration::from_millis(60);
     let gateway = setup.start();
     let mut silent = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
-    let read = tokio::io::AsyncReadExt::read_u8(&mut silent).await;
+    let read = silent.read_u8().await;
     assert!(read.is_err());
     gateway.metric("portcullis_handshakes_total{result=\"timeout\"}", 1).await;
 }

@@ -169,7 +169,7 @@ async fn serve_h1(socket: &mut TcpStream, buffer: &mut BytesMut, requests: &Atom
         }
         "/drip" => {
             socket.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.ok()?;
-            for _ in 0..3 {
+            for _ in 0..query.parse().unwrap_or(3) {
                 socket.write_all(b"4\r\ndrip\r\n").await.ok()?;
                 tokio::time::sleep(Duration::from_millis(30)).await;
             }
