@@ -3,10 +3,11 @@
 use crate::{
     check::compile,
     load::{Loaded, load},
+    open,
 };
 use policies_engine::{Diagnostic, EntitySet};
 use serde_json::Value;
-use std::{fs, path::Path, sync::Arc};
+use std::{io::Read, path::Path, sync::Arc};
 
 /// What came of all cases of a directory.
 #[derive(Debug, Clone, Default)]
@@ -66,11 +67,14 @@ fn entity_file(dir: &Path, name: &str) -> Result<Value, String> {
     if !path.starts_with(&home) {
         return Err(fault(&"the file lies outside the directory"));
     }
-    if fs::metadata(&path).map_err(|cause| fault(&cause))?.len() > BYTES {
-        return Err(fault(&format!("more than {BYTES} bytes")));
+    let mut bytes = Vec::new();
+    let file = open::file(&path).map_err(|cause| fault(&cause))?;
+    let read = file.take(BYTES + 1).read_to_end(&mut bytes).map_err(|cause| fault(&cause))?;
+    if u64::try_from(read).is_ok_and(|read| read <= BYTES) {
+        serde_json::from_slice(&bytes).map_err(|cause| fault(&cause))
+    } else {
+        Err(fault(&format!("more than {BYTES} bytes")))
     }
-    let text = fs::read_to_string(&path).map_err(|cause| fault(&cause))?;
-    serde_json::from_str(&text).map_err(|cause| fault(&cause))
 }
 
 #[cfg(test)]

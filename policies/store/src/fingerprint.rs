@@ -2,9 +2,12 @@
 
 use std::{ffi::OsString, fs, io, os::unix::fs::MetadataExt, path::Path};
 
-/// Name, inode, length and times of every file that counts, sorted by name.
+/// Owner and mode of the directory; name, inode, length and times of every file that counts, sorted by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fingerprint(Vec<Seen>);
+pub(crate) struct Fingerprint {
+    home: (u32, u32),
+    files: Vec<Seen>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Seen {
@@ -18,7 +21,8 @@ struct Seen {
 impl Fingerprint {
     /// Of the files of `dir` now. Links are followed: a mounted configuration map is a directory of links.
     pub(crate) fn of(dir: &Path) -> io::Result<Fingerprint> {
-        let mut all = Vec::new();
+        let home = fs::metadata(dir)?;
+        let mut files = Vec::new();
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             if !counts(&entry.file_name()) {
@@ -30,7 +34,7 @@ impl Fingerprint {
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound => entry.metadata()?,
                 Err(cause) => return Err(cause),
             };
-            all.push(Seen {
+            files.push(Seen {
                 name: entry.file_name(),
                 inode: (about.dev(), about.ino()),
                 length: about.len(),
@@ -38,13 +42,13 @@ impl Fingerprint {
                 changed: (about.ctime(), about.ctime_nsec()),
             });
         }
-        all.sort();
-        Ok(Fingerprint(all))
+        files.sort();
+        Ok(Fingerprint { home: (home.uid(), home.mode()), files })
     }
 
     /// Names of the files, sorted.
     pub(crate) fn names(&self) -> impl Iterator<Item = &OsString> {
-        self.0.iter().map(|seen| &seen.name)
+        self.files.iter().map(|seen| &seen.name)
     }
 }
 
@@ -58,6 +62,7 @@ fn counts(name: &OsString) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_change_of_content_name_or_number_shows_and_an_editors_copy_does_not() {
@@ -78,6 +83,14 @@ mod tests {
         fs::rename(dir.path().join("a.cedar"), dir.path().join("b.cedar")).unwrap();
         assert_ne!(look(), two);
         assert_eq!(look().names().collect::<Vec<_>>(), ["b.cedar"]);
+    }
+
+    #[test]
+    fn who_can_write_the_directory_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = Fingerprint::of(dir.path()).unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert_ne!(Fingerprint::of(dir.path()).unwrap(), before);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod error;
 mod fingerprint;
 mod load;
 mod manifest;
+mod open;
 mod registry;
 mod retain;
 mod status;

@@ -3,12 +3,11 @@
 //! Deterministic (sorted by name), bounded before it reads (VA4), and all findings at once. A file is never read
 //! halfway: what changes while it is being read is read again.
 
-use crate::fingerprint::Fingerprint;
+use crate::{fingerprint::Fingerprint, open};
 use policies_engine::{Diagnostic, PolicySource, SchemaText, baseline};
 use serde_json::Value;
 use std::{
     ffi::OsStr,
-    fs::{self, File},
     io::{self, Read},
     path::Path,
     sync::Arc,
@@ -65,6 +64,7 @@ fn read(dir: &Path, mut file: impl FnMut(&mut Reading<'_>, &OsStr)) -> Loaded {
     };
     for _ in 0..TRIES {
         let mut reading = Reading::new(dir);
+        reading.directory();
         before.names().for_each(|name| file(&mut reading, name));
         let after = match Fingerprint::of(dir) {
             Ok(fingerprint) => fingerprint,
@@ -114,6 +114,13 @@ impl<'a> Reading<'a> {
             cases: Vec::new(),
             left: SET_BYTES,
             found: Vec::new(),
+        }
+    }
+
+    /// Whoever can put files into the directory, or take them away, makes the policies.
+    fn directory(&mut self) {
+        if let Err(cause) = open::directory(self.dir) {
+            self.found.push(cause.finding(&Arc::from(self.dir.display().to_string())));
         }
     }
 
@@ -176,16 +183,10 @@ impl<'a> Reading<'a> {
     /// The text of one file, or a finding. Never reads more than `cap` and one byte.
     fn text(&mut self, name: &OsStr, shown: &Arc<str>, cap: u64) -> Option<String> {
         let mut bytes = Vec::new();
-        let path = self.dir.join(name);
-        // Looked at before it is opened: opening a pipe would wait for its writer.
-        let read = fs::metadata(&path).and_then(|about| {
-            if !about.is_file() {
-                return Err(io::Error::other("not a file"));
-            }
-            File::open(&path)?.take(cap.saturating_add(1)).read_to_end(&mut bytes)
-        });
+        let read = open::file(&self.dir.join(name))
+            .and_then(|file| Ok(file.take(cap.saturating_add(1)).read_to_end(&mut bytes)?));
         if let Err(cause) = read {
-            self.found.push(Diagnostic::about("PC2013", shown, format!("cannot be read: {cause}")));
+            self.found.push(cause.finding(shown));
             return None;
         }
         if length(&bytes) > cap {

@@ -9,6 +9,7 @@ use policies_engine::{
 };
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     sync::{
         Arc,
@@ -32,6 +33,7 @@ impl Site {
     pub(crate) fn new(files: &[(&str, &str)]) -> Site {
         let site = Site { home: tempfile::tempdir().unwrap(), disk: Arc::new(Disk::new()) };
         fs::create_dir(site.dir()).unwrap();
+        site.chmod("", 0o755);
         files.iter().for_each(|(name, text)| site.write(name, text));
         site
     }
@@ -42,6 +44,17 @@ impl Site {
 
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         fs::write(self.dir().join(name), text).unwrap();
+        self.chmod(name, 0o644);
+    }
+
+    /// Changes the mode of a file; of the directory when `name` is empty.
+    pub(crate) fn chmod(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.dir().join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    pub(crate) fn pipe(&self, name: &str) {
+        let made = std::process::Command::new("mkfifo").arg(self.dir().join(name)).status().unwrap();
+        assert!(made.success());
     }
 
     pub(crate) fn remove(&self, name: &str) {

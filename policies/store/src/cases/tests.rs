@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::testing::{READ, STOP, Site, TYPO, shop};
+use std::fs;
 
 fn case(name: &str, decision: &str, entities: &str) -> String {
     format!(
@@ -78,4 +79,18 @@ fn te1_entities_come_from_a_file_beside_the_case_and_from_nowhere_else() {
         let failure = from(file).unwrap_or_default();
         assert!(failure.starts_with(&format!("entities `{file}`")), "{file}: {failure}");
     }
+}
+
+#[test]
+fn fs4_an_entity_file_that_is_a_pipe_or_that_others_can_write_is_refused() {
+    let site = Site::new(&[("a.cedar", READ), ("open.json", "[]")]);
+    site.chmod("open.json", 0o666);
+    site.pipe("pipe.json");
+    let named = |file: &str| case(file, "deny", &format!("\"{file}\""));
+    site.write("a_test.json", format!("[{},{}]", named("open.json"), named("pipe.json")));
+    let report = run_cases(&site.dir(), &shop());
+    let [("open.json", Some(open)), ("pipe.json", Some(pipe))] = failures(&report)[..] else {
+        panic!("{report:?}")
+    };
+    assert!(open.contains("can be written by others") && pipe.contains("not a file"), "{open} {pipe}");
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::testing::{READ, STOP, Site};
-use std::os::unix::ffi::OsStrExt;
+use std::{fs, os::unix::ffi::OsStrExt};
 
 fn files(rules: &Rules) -> Vec<&str> {
     rules.policies.iter().filter(|source| !source.is_baseline).map(|source| &*source.file).collect()
@@ -127,9 +127,52 @@ fn what_is_no_file_and_a_link_to_nothing_are_findings() {
 #[test]
 fn a_pipe_is_refused_and_not_waited_for() {
     let site = Site::new(&[]);
-    let made = std::process::Command::new("mkfifo").arg(site.dir().join("a.cedar")).status().unwrap();
-    assert!(made.success());
+    site.pipe("a.cedar");
     assert_eq!(findings(&site)[0].code, "PC2013");
+}
+
+#[test]
+fn fs4_a_file_of_any_kind_that_others_can_write_is_refused_with_the_command_that_mends_it() {
+    for (name, text) in
+        [("a.cedar", READ), ("s.cedarschema", ""), ("entities.json", "[]"), ("a_test.json", "[]")]
+    {
+        let site = Site::new(&[(name, text)]);
+        for mode in [0o666, 0o664, 0o646] {
+            site.chmod(name, mode);
+            let found = findings(&site);
+            assert_eq!(
+                (found.len(), found[0].code, &*found[0].file),
+                (1, "PC0108", &*format!("policies/{name}"))
+            );
+            assert!(found[0].message.contains(&format!("mode {mode:o}")), "{}", found[0].message);
+            let mended = format!("chmod go-w {}", site.dir().join(name).display());
+            assert_eq!(found[0].help.as_deref(), Some(&*mended));
+        }
+        site.chmod(name, 0o644);
+        assert!(load(&site.dir()).rules.is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn fs4_a_directory_that_others_can_write_is_refused_even_when_it_is_sticky() {
+    let site = Site::new(&[("a.cedar", READ)]);
+    for mode in [0o777, 0o775, 0o1777] {
+        site.chmod("", mode);
+        let found = findings(&site);
+        assert_eq!((found.len(), found[0].code), (1, "PC0108"), "{found:?}");
+        assert_eq!(found[0].help.as_deref(), Some(&*format!("chmod go-w {}", site.dir().display())));
+    }
+    site.chmod("", 0o755);
+    assert!(load(&site.dir()).rules.is_ok());
+}
+
+#[test]
+fn fs5_a_link_is_judged_by_its_target() {
+    let site = Site::new(&[("target.txt", READ)]);
+    std::os::unix::fs::symlink("target.txt", site.dir().join("a.cedar")).unwrap();
+    assert!(load(&site.dir()).rules.is_ok());
+    site.chmod("target.txt", 0o646);
+    assert_eq!(findings(&site)[0].code, "PC0108");
 }
 
 /// The text of `a.cedar` and `z.cedar` when both are edited after the first of them was read, `edits` times over.

@@ -261,3 +261,18 @@ async fn a_large_set_of_entities_is_stored_in_pieces() {
     let old = store.version(1).unwrap();
     assert_ne!(old.versions().entities, in_force(&store).versions().entities);
 }
+
+#[tokio::test]
+async fn fs4_a_policy_that_others_can_write_is_not_obeyed_and_the_last_good_one_stays() {
+    let site = Site::new(&[("a.cedar", READ)]);
+    let store = site.start().await;
+    site.write("b.cedar", STOP);
+    site.chmod("b.cedar", 0o666);
+    store.reload().await;
+    assert_eq!((numbers(&store), web_gets(&in_force(&store))), ((1, 1), Allow));
+    assert_eq!(store.status().diagnostics[0].code, "PC0108");
+    site.chmod("b.cedar", 0o644);
+    assert!(store.is_outdated(&site.dir()), "a mended mode is noticed");
+    store.reload().await;
+    assert_eq!((store.status().diagnostics.len(), web_gets(&in_force(&store))), (0, Deny));
+}
