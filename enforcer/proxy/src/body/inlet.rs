@@ -4,6 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use enforcer_codec::h1::{BodyDecoder, BodyEvent};
+use enforcer_codec::{Limits, NotCanonical};
 use h2::RecvStream;
 use http::HeaderMap;
 use tokio::io::AsyncRead;
@@ -108,12 +109,25 @@ impl H2Inlet {
         self.is_over = true;
         Poll::Ready(Ok(match trailers {
             Some(mut trailers) => {
+                bounded(&trailers)?;
                 enforcer_codec::headers::strip_trailers(&mut trailers);
                 Piece::Trailers(Box::new(trailers))
             }
             None => Piece::End,
         }))
     }
+}
+
+/// Refuses a trailer section of HTTP/2 that is over the limits which its twin on HTTP/1 has (hardening.md 1).
+fn bounded(trailers: &HeaderMap) -> Result<(), NotCanonical> {
+    let limits = Limits::default();
+    let bytes = trailers.iter().fold(0_usize, |sum, (name, value)| {
+        sum.saturating_add(name.as_str().len()).saturating_add(value.len())
+    });
+    if trailers.len() <= limits.trailers && bytes <= limits.trailer_bytes {
+        return Ok(());
+    }
+    Err(NotCanonical { rule: "H1-18", status: 431, close: false, detail: "the trailer section is too large" })
 }
 
 impl<R: AsyncRead + Unpin> Inlet<'_, R> {

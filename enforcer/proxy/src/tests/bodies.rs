@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, HeaderValue, Request};
 use tokio::io::AsyncReadExt;
 
 use super::client::{read, send_all};
@@ -152,4 +152,36 @@ async fn hr_05_an_answer_that_ends_early_is_never_a_clean_one() {
         Err(error) => Err(error),
     };
     assert!(ended.unwrap_err().is_reset());
+}
+
+#[tokio::test]
+async fn h1_18_trailers_over_http_2_have_the_limits_of_http_1() {
+    let (_h1, _h2, gateway) = both().await;
+    let mut new = gateway.h2("/web").await;
+    let trailers = |count: usize, length: usize| -> HeaderMap {
+        let value = HeaderValue::from_str(&"v".repeat(length)).unwrap();
+        (0..count).map(|nth| (format!("x-{nth:02}").parse().unwrap(), value.clone())).collect()
+    };
+    let mut repeated = trailers(1, 1);
+    for _ in 0..32 {
+        repeated.append("x-00", HeaderValue::from_static("v"));
+    }
+    for (sent, status) in [
+        (trailers(32, 1), 200),
+        (trailers(33, 1), 431),
+        (repeated, 431),
+        (trailers(1, 8 * 1024 - 4), 200),
+        (trailers(1, 8 * 1024 - 3), 431),
+        (trailers(2, 4 * 1024), 431),
+    ] {
+        for host in ["site.test", "h2.test"] {
+            let request = Request::post(format!("https://{host}/echo")).body(()).unwrap();
+            let mut asked = new.start(request, false).await;
+            send_all(&mut asked.body, Bytes::from_static(b"some"), false).await;
+            asked.body.send_trailers(sent.clone()).unwrap();
+            let answer = read(asked.response.await.unwrap()).await.unwrap();
+            assert_eq!(answer.status, status, "{} fields to {host}", sent.len());
+        }
+    }
+    assert_eq!(new.get("h2.test", "/hello").await.text(), "hello", "the connection lives on");
 }
