@@ -34,6 +34,7 @@ pub struct CaseResult {
 pub fn run_cases(dir: &Path, entities: &EntitySet) -> CaseReport {
     let mut report = CaseReport::default();
     let Loaded { rules, cases, .. } = load(dir);
+    let outside = rules.as_ref().map(|rules| rules.outside.clone()).unwrap_or_default();
     let snapshot = match compile(rules, entities) {
         Ok(snapshot) => snapshot,
         Err(diagnostics) => return CaseReport { diagnostics, ..report },
@@ -52,6 +53,7 @@ pub fn run_cases(dir: &Path, entities: &EntitySet) -> CaseReport {
             }
         }
     }
+    report.diagnostics = outside.conceal(report.diagnostics);
     report
 }
 

@@ -19,9 +19,11 @@ pub struct Report {
 /// Reads and compiles `dir` together with the shipped policies and `entities`. Blocks.
 #[must_use]
 pub fn check_dir(dir: &Path, entities: &EntitySet) -> Report {
-    match compile(load(dir).rules, entities) {
+    let rules = load(dir).rules;
+    let outside = rules.as_ref().map(|rules| rules.outside.clone()).unwrap_or_default();
+    match compile(rules, entities) {
         Ok(snapshot) => Report {
-            diagnostics: snapshot.warnings().to_vec(),
+            diagnostics: outside.conceal(snapshot.warnings().to_vec()),
             policies: snapshot.policies().filter(|policy| !policy.is_baseline).count(),
         },
         Err(diagnostics) => Report { diagnostics, policies: 0 },
@@ -34,7 +36,8 @@ pub(crate) fn compile(
     entities: &EntitySet,
 ) -> Result<Snapshot, Vec<Diagnostic>> {
     let content = Content { rules: rules?, entities: Arc::new(entities.clone()), routes: Hash([0; 32]) };
-    Snapshot::compile(content.input(Numbers::default()))
+    let compiled = Snapshot::compile(content.input(Numbers::default()));
+    compiled.map_err(|found| content.rules.outside.conceal(found))
 }
 
 #[cfg(test)]

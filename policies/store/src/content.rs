@@ -94,7 +94,7 @@ impl Content {
 
     /// From the archive.
     pub(crate) fn from_objects(objects: Vec<Object>, routes: Hash) -> Result<Content, String> {
-        let mut rules = Rules { policies: Vec::new(), schema: SchemaText::default(), extra: None };
+        let mut rules = Rules { policies: Vec::new(), schema: SchemaText::default(), ..Rules::shipped() };
         let mut entities = EntitySet::default();
         for Object { reference, bytes } in objects {
             match (reference.kind, reference.id.as_str()) {

@@ -15,6 +15,7 @@ mod fingerprint;
 mod load;
 mod manifest;
 mod open;
+mod outside;
 mod registry;
 mod retain;
 mod status;

@@ -3,7 +3,7 @@
 //! Deterministic (sorted by name), bounded before it reads (VA4), and all findings at once. A file is never read
 //! halfway: what changes while it is being read is read again.
 
-use crate::{fingerprint::Fingerprint, open};
+use crate::{fingerprint::Fingerprint, open, outside::Outside};
 use policies_engine::{Diagnostic, PolicySource, SchemaText, baseline};
 use serde_json::Value;
 use std::{
@@ -30,12 +30,19 @@ pub(crate) struct Rules {
     pub(crate) schema: SchemaText,
     /// `entities.json`.
     pub(crate) extra: Option<Value>,
+    /// Files whose text no finding shows.
+    pub(crate) outside: Outside,
 }
 
 impl Rules {
     /// The shipped policies alone.
     pub(crate) fn shipped() -> Rules {
-        Rules { policies: baseline(), schema: SchemaText::default(), extra: None }
+        Rules {
+            policies: baseline(),
+            schema: SchemaText::default(),
+            extra: None,
+            outside: Outside::default(),
+        }
     }
 }
 
@@ -98,6 +105,7 @@ struct Reading<'a> {
     schema: Option<(Arc<str>, String)>,
     extra: Option<Value>,
     cases: Vec<(String, String)>,
+    outside: Outside,
     left: u64,
     found: Vec<Diagnostic>,
 }
@@ -112,6 +120,7 @@ impl<'a> Reading<'a> {
             schema: None,
             extra: None,
             cases: Vec::new(),
+            outside: Outside::default(),
             left: SET_BYTES,
             found: Vec::new(),
         }
@@ -183,7 +192,9 @@ impl<'a> Reading<'a> {
     /// The text of one file, or a finding. Never reads more than `cap` and one byte.
     fn text(&mut self, name: &OsStr, shown: &Arc<str>, cap: u64) -> Option<String> {
         let mut bytes = Vec::new();
-        let read = open::file(&self.dir.join(name))
+        let path = self.dir.join(name);
+        self.outside.look_at(self.dir, &path, shown);
+        let read = open::file(&path)
             .and_then(|file| Ok(file.take(cap.saturating_add(1)).read_to_end(&mut bytes)?));
         if let Err(cause) = read {
             self.found.push(cause.finding(shown));
@@ -210,9 +221,9 @@ impl<'a> Reading<'a> {
             let schema =
                 self.schema.map(|(file, text)| SchemaText::with_site(&file, &text)).unwrap_or_default();
             let policies = baseline().into_iter().chain(self.policies).collect();
-            Ok(Rules { policies, schema, extra: self.extra })
+            Ok(Rules { policies, schema, extra: self.extra, outside: self.outside })
         } else {
-            Err(self.found)
+            Err(self.outside.conceal(self.found))
         };
         Loaded { rules, cases: self.cases, fingerprint: Some(fingerprint) }
     }

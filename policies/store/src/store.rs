@@ -281,7 +281,9 @@ impl PolicyStore {
         }
         let input = content.input(manifest.numbers());
         let compiled = blocking(move || Ok(Snapshot::compile(input))).await.map_err(internal)?;
-        let snapshot = Arc::new(compiled.map_err(Refused::Content)?);
+        let outside = &content.rules.outside;
+        let snapshot = Arc::new(compiled.map_err(|found| Refused::Content(outside.conceal(found)))?);
+        let warnings = outside.conceal(snapshot.warnings().to_vec());
         if !is_stored {
             let known = writer.retained.objects();
             let new = objects.into_iter().filter(|object| !known.contains(&object.reference.sha256));
@@ -304,7 +306,7 @@ impl PolicyStore {
             status.numbers = Some(snapshot.versions().numbers);
             status.policies = snapshot.policy_count();
             status.since = Some(now);
-            status.warnings = snapshot.warnings().to_vec();
+            status.warnings = warnings;
         }
         self.active.send_replace(Some(snapshot));
         Ok(Applied::New)
