@@ -76,12 +76,19 @@ pub(crate) fn write(dir: &Path, trust_domain: &str) -> Result<Vec<String>, Messa
     let mut written = Vec::new();
     for (name, text) in &files {
         let path = dir.join(name);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|error| failed(parent, &error))?;
+        // Whatever the umask: files that a group can write are refused by `run`.
+        if let Some(parent) = path.parent().filter(|parent| !parent.exists()) {
+            let made = fs::create_dir_all(parent).and_then(|()| fs::set_permissions(parent, mode(0o755)));
+            made.map_err(|error| failed(parent, &error))?;
         }
-        fs::write(&path, text.replace("example.org", trust_domain).replace("unix:uid:1000", &user))
-            .map_err(|error| failed(&path, &error))?;
+        let text = text.replace("example.org", trust_domain).replace("unix:uid:1000", &user);
+        let made = fs::write(&path, text).and_then(|()| fs::set_permissions(&path, mode(0o644)));
+        made.map_err(|error| failed(&path, &error))?;
         written.push(path.display().to_string());
     }
     Ok(written)
+}
+
+fn mode(mode: u32) -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(mode)
 }
