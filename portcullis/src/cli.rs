@@ -24,8 +24,6 @@ use crate::output::{self, Answer, Exit, Format};
 #[command(
     name = "portcullis",
     version,
-    // The same help whichever features another crate of the build gives clap.
-    color = clap::ColorChoice::Never,
     arg_required_else_help = true,
     after_help = "Examples:\n  portcullis demo                     see an explained denial in ten seconds\n  portcullis init my-gateway          write a configuration for your own service\n  portcullis run -c portcullis.toml   run the roles it names\n  portcullis explain --last-deny      why the last call was refused"
 )]
