@@ -7,10 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base_ports::{Clock, SystemClock};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use ca_agent::client::{WorkloadClient, X509Context};
-use ca_identity::X509Svid;
+use ca_identity::{CertificateDer, X509Svid, pem};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -166,15 +164,12 @@ fn store(dir: &Path, context: &X509Context) -> Result<Answer, Fault> {
             message: Message::error("PC1001", "the Workload API gave no SVID"),
         });
     };
-    let chain: String = svid.chain.iter().map(|der| pem("CERTIFICATE", der)).collect();
+    let chain = pem::write_certificates(&svid.chain);
     let bundle = context.bundles.get(svid.id.trust_domain());
-    let bundle: String = bundle
-        .into_iter()
-        .flat_map(|bundle| bundle.certificates())
-        .map(|der| pem("CERTIFICATE", der))
-        .collect();
-    let key = pem("PRIVATE KEY", svid.key.pkcs8());
-    let files = [("svid.key", key, 0o600), ("bundle.pem", bundle, 0o644), ("svid.pem", chain, 0o644)];
+    let bundle = pem::write_certificates(bundle.into_iter().flat_map(|bundle| bundle.certificates()));
+    let key = pem::write_private_key(&svid.key);
+    let files =
+        [("svid.key", key.as_str(), 0o600), ("bundle.pem", &bundle, 0o644), ("svid.pem", &chain, 0o644)];
     let write = || -> io::Result<()> {
         fs::create_dir_all(dir)?;
         for (name, text, mode) in &files {
@@ -238,18 +233,12 @@ fn inspect(file: &Path) -> Result<Answer, Fault> {
 }
 
 /// The certificates of a PEM file, or the one DER certificate that the file is.
-fn certificates(bytes: &[u8]) -> Vec<Vec<u8>> {
-    let text = String::from_utf8_lossy(bytes);
-    let mut found = Vec::new();
-    for part in text.split("-----BEGIN CERTIFICATE-----").skip(1) {
-        let Some((body, _)) = part.split_once("-----END CERTIFICATE-----") else { continue };
-        let body: String = body.chars().filter(|c| !c.is_whitespace()).collect();
-        found.extend(STANDARD.decode(body));
+fn certificates(bytes: &[u8]) -> Vec<CertificateDer<'static>> {
+    match pem::read_certificates(bytes) {
+        Ok(found) if !found.is_empty() => found,
+        _ if bytes.first() == Some(&0x30) => vec![CertificateDer::from(bytes.to_vec())],
+        _ => Vec::new(),
     }
-    if found.is_empty() && bytes.first() == Some(&0x30) {
-        found.push(bytes.to_vec());
-    }
-    found
 }
 
 fn about(svid: &X509Svid) -> Value {
@@ -261,13 +250,6 @@ fn about(svid: &X509Svid) -> Value {
         "hint": svid.hint,
         "chain": svid.chain.len(),
     })
-}
-
-/// PEM armour (RFC 7468): 64 characters a line.
-pub(crate) fn pem(label: &str, der: &[u8]) -> String {
-    let body = STANDARD.encode(der);
-    let lines: Vec<_> = body.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
 fn unavailable(error: &dyn std::error::Error) -> Fault {
@@ -291,8 +273,8 @@ mod tests {
 
     #[test]
     fn pem_reads_back() {
-        let der = vec![0x30u8; 100];
-        assert_eq!(certificates(pem("CERTIFICATE", &der).as_bytes()), vec![der.clone()]);
+        let der = CertificateDer::from(vec![0x30u8; 100]);
+        assert_eq!(certificates(pem::write_certificates([&der]).as_bytes()), vec![der.clone()]);
         assert_eq!(certificates(&der), vec![der]);
         assert!(certificates(b"hello").is_empty());
     }
