@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base_net::Drain;
-use base_ports::{Clock, Disk, Rng, SystemClock, SystemDisk, SystemRng, Tasks};
+use base_ports::{Clock, Disk, Rng, SystemClock, SystemDisk, SystemNet, SystemRng, Tasks};
 use base_telemetry::{Health, Metrics};
 use ca_authority::Authority;
 use ca_identity::tls::Trust;
@@ -385,6 +385,7 @@ fn start_proxy(
         metrics: Arc::clone(metrics),
         clock: Arc::clone(clock),
         rng: Arc::clone(rng),
+        net: Arc::new(SystemNet),
     };
     enforcer_proxy::Proxy::start(view::settings(config, enforcer), ports).map_err(|error| {
         Message::error("PC4001", format!("data plane: {error}")).next("portcullis config validate")

@@ -1,4 +1,4 @@
-//! Clock, randomness, disk and supervised tasks as parameters.
+//! Clock, randomness, disk, network and supervised tasks as parameters.
 //!
 //! Cores take these as values, so rotation, expiry, recovery and balance are deterministic in tests.
 //! This crate knows no word of identity, policy or traffic. Five types to know: [`Clock`], [`Rng`], [`Disk`],
@@ -6,10 +6,12 @@
 
 pub mod clock;
 pub mod disk;
+pub mod net;
 pub mod rng;
 pub mod task;
 
 pub use clock::{Clock, ManualClock, Mono, Now, SystemClock, UnixTime};
 pub use disk::{Disk, DiskFile, MemoryDisk, Survive, SystemDisk};
+pub use net::{Dialing, ManualNet, Net, SystemNet};
 pub use rng::{Rng, SeededRng, SystemRng};
 pub use task::{TaskHandle, Tasks};

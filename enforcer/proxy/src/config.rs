@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use base_net::{Caps, Timers};
-use base_ports::{Clock, Rng};
+use base_ports::{Clock, Net, Rng};
 use base_telemetry::Metrics;
 use ca_identity::tls::{ClientAuth, Trust};
 use policies_engine::{Lane, Mode};
@@ -90,6 +90,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// Randomness for balancing.
     pub rng: Arc<dyn Rng>,
+    /// Where upstreams are dialled.
+    pub net: Arc<dyn Net>,
 }
 
 impl fmt::Debug for Ports {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base_net::{Bind, DrainWatch, Gate, Listener, accept_loop};
-use base_ports::{Clock, Rng, Tasks};
+use base_ports::{Clock, Net, Rng, Tasks};
 use ca_identity::tls::Trust;
 use tokio::sync::watch;
 
@@ -26,6 +26,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 pub(crate) struct Worker {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) net: Arc<dyn Net>,
     pub(crate) trust: Arc<Trust>,
     pub(crate) view: Arc<ViewHandle>,
     pub(crate) judge: Judge,
@@ -51,6 +52,7 @@ impl Worker {
         Arc::new(Self {
             clock: Arc::clone(&ports.clock),
             rng: Arc::clone(&ports.rng),
+            net: Arc::clone(&ports.net),
             trust: Arc::clone(&ports.trust),
             view: Arc::clone(&ports.view),
             judge: Judge::new((ports.lane)(number), ports.view.current(), Arc::clone(&nowhere)),

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use crate::worker::Worker;
 pub(super) async fn dial(worker: &Worker, address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let timer = worker.wheel.timer();
     timer.set(worker.clock.now().mono + limit);
-    let mut connecting = pin!(TcpStream::connect(address));
+    let mut connecting = worker.net.dial(address);
     let stream = poll_fn(|context| match connecting.as_mut().poll(context) {
         Poll::Pending => timer.poll(context).map(|()| Err(io::ErrorKind::TimedOut.into())),
         connected => connected,

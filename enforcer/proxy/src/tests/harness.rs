@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use base_net::{Caps, Timers};
-use base_ports::{Clock, SystemClock, SystemRng};
+use base_ports::{Clock, ManualNet, SystemClock, SystemRng};
 use base_telemetry::Metrics;
 use ca_identity::testing::TestCa;
 use ca_identity::tls::{ClientAuth, Expected, Trust, client_config};
@@ -126,6 +126,8 @@ pub(super) struct Gateway {
     pub(super) trust: Arc<Trust>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) routes: Arc<Routes>,
+    /// Where the proxy dials; what nobody scripted is as it is.
+    pub(super) net: ManualNet,
 }
 
 impl Setup {
@@ -150,7 +152,8 @@ impl Setup {
         let view = Arc::new(ViewHandle::new(View::new(policy, Arc::clone(&routes))));
         let records = Records::default();
         let metrics = Arc::new(Metrics::new());
-        let ports = ports(&view, &trust, &records, &metrics);
+        let net = ManualNet::new();
+        let ports = ports(&view, &trust, &records, &metrics, &net);
         let config = ProxyConfig {
             workers: self.workers,
             listeners: vec![ListenerSpec {
@@ -167,7 +170,7 @@ impl Setup {
         };
         let proxy = Proxy::start(config, ports).unwrap();
         let address = proxy.addresses().first().unwrap().1;
-        Gateway { ca, proxy, address, records, view, trust, metrics, routes }
+        Gateway { ca, proxy, address, records, view, trust, metrics, routes, net }
     }
 
     fn routes(&self) -> Routes {
@@ -233,7 +236,13 @@ pub(super) fn snapshot(policy: &str, number: u64) -> Arc<Snapshot> {
     }))
 }
 
-fn ports(view: &Arc<ViewHandle>, trust: &Arc<Trust>, records: &Records, metrics: &Arc<Metrics>) -> Ports {
+fn ports(
+    view: &Arc<ViewHandle>,
+    trust: &Arc<Trust>,
+    records: &Records,
+    metrics: &Arc<Metrics>,
+    net: &ManualNet,
+) -> Ports {
     let lanes = records.clone();
     Ports {
         view: Arc::clone(view),
@@ -242,13 +251,14 @@ fn ports(view: &Arc<ViewHandle>, trust: &Arc<Trust>, records: &Records, metrics:
         metrics: Arc::clone(metrics),
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
+        net: Arc::new(net.clone()),
     }
 }
 
 impl Gateway {
     /// The ports of this gateway, for another proxy.
     pub(super) fn ports(&self) -> Ports {
-        ports(&self.view, &self.trust, &self.records, &self.metrics)
+        ports(&self.view, &self.trust, &self.records, &self.metrics, &self.net)
     }
 
     pub(super) fn publish(&self, policy: &str, number: u64) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base_ports::net::Route;
 use http::Request;
 use policies_engine::{Effect, Reason};
 use tokio::net::TcpListener;
@@ -29,6 +30,21 @@ async fn pa_08_an_endpoint_that_refuses_is_503_and_14() {
     gateway
         .metric(&format!("portcullis_upstream_requests_total{{endpoint=\"{closed}\",result=\"failed\"}}"), 2)
         .await;
+}
+
+#[tokio::test]
+async fn to_01_a_firewall_that_drops_costs_the_connect_timeout_and_no_more() {
+    let origin = Origin::h1().await;
+    let mut setup = Setup::with_h1(origin.address);
+    setup.timeouts.connect = Duration::from_millis(200);
+    let gateway = setup.start();
+    gateway.net.script(origin.address, Route::Silence);
+    let mut web = gateway.h1("/web").await;
+    let refused = tokio::time::timeout(Duration::from_secs(5), web.get("/hello")).await.unwrap();
+    assert_eq!((refused.status, origin.requests()), (503, 0));
+    gateway.net.script(origin.address, Route::Lead(origin.address));
+    assert_eq!(web.get("/hello").await.status, 200, "the endpoint is tried again");
+    assert!(gateway.net.dials().iter().all(|dialled| *dialled == origin.address));
 }
 
 #[tokio::test]
