@@ -210,13 +210,15 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
 }
 
 async fn missing(request: Request) -> Response {
-    Problem::new(StatusCode::NOT_FOUND, "no such path").detail(request.uri().path()).into_response()
+    let path = request.uri().path().to_owned();
+    take_rest(request.into_body()).await;
+    Problem::new(StatusCode::NOT_FOUND, "no such path").detail(path).into_response()
 }
 
 async fn wrong_method(request: Request) -> Response {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
-        .detail(format!("{} {}", request.method(), request.uri().path()))
-        .into_response()
+    let asked = format!("{} {}", request.method(), request.uri().path());
+    take_rest(request.into_body()).await;
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed").detail(asked).into_response()
 }
 
 async fn unauthenticated() -> Response {

@@ -192,6 +192,12 @@ fn signed() -> Result {
     );
     check!(ca.upstream.calls() == 1, "{} calls", ca.upstream.calls());
 
+    // What loopback may see is not for the network.
+    for path in ["/metrics", "/docs", "/openapi.json", "/readyz"] {
+        let (status, answer) = ca.post(path, None, &json!({}))?;
+        check!(status == 404, "{path} on the CA listener: {status} {answer}");
+    }
+
     // Other administration is not an agent's, nor anybody's without an SVID.
     for tls in [None, Some(agent.as_path())] {
         let (status, problem) = ca.post("/v1/agents:token", tls, &json!({}))?;
