@@ -11,6 +11,7 @@ pub fn baseline() -> Vec<PolicySource> {
         shipped("baseline/system.cedar", include_str!("../../baseline/system.cedar")),
         shipped("baseline/roles.cedar", include_str!("../../baseline/roles.cedar")),
         shipped("baseline/issue.cedar", include_str!("../../baseline/issue.cedar")),
+        shipped("baseline/change.cedar", include_str!("../../baseline/change.cedar")),
     ]
 }
 
@@ -21,5 +22,6 @@ pub fn baseline_cases() -> Vec<(&'static str, &'static str)> {
         ("baseline/system_test.json", include_str!("../../baseline/system_test.json")),
         ("baseline/roles_test.json", include_str!("../../baseline/roles_test.json")),
         ("baseline/issue_test.json", include_str!("../../baseline/issue_test.json")),
+        ("baseline/change_test.json", include_str!("../../baseline/change_test.json")),
     ]
 }

@@ -229,6 +229,7 @@ fn extra(context: &Map<String, Value>) -> Option<AdminContext> {
             caller_is_author: flag("caller_is_author"),
             touches_baseline: flag("touches_baseline"),
             replay_newly_denied: number("replay_newly_denied"),
+            two_person: flag("two_person"),
         }));
     }
     let text = |name: &str| context.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();

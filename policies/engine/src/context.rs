@@ -161,6 +161,7 @@ fn changes(change: &ChangeContext) -> Pairs {
         flag("caller_is_author", change.caller_is_author),
         flag("touches_baseline", change.touches_baseline),
         number("replay_newly_denied", change.replay_newly_denied),
+        flag("two_person", change.two_person),
     ]
 }
 

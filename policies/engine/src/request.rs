@@ -59,4 +59,5 @@ pub struct ChangeContext {
     pub caller_is_author: bool,
     pub touches_baseline: bool,
     pub replay_newly_denied: i64,
+    pub two_person: bool,
 }
