@@ -8,6 +8,7 @@ use crate::{
 use base_ports::UnixTime;
 use cedar_policy::{Context, Entities, Entity, RestrictedExpression};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// What came of one case.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,7 +99,7 @@ impl Case<'_> {
         &self,
         resource: &Resource,
         read: &dyn Fn(&str) -> Result<Value, String>,
-    ) -> Result<Entities, String> {
+    ) -> Result<Arc<Entities>, String> {
         let parts = self.snapshot.parts();
         let given = match self.document.get("entities") {
             Some(Value::String(file)) => read(file)?,
@@ -106,16 +107,18 @@ impl Case<'_> {
             None => Value::Null,
         };
         let entities = match &given {
-            Value::Null => parts.entities.clone(),
-            Value::Array(list) if list.is_empty() => parts.entities.clone(),
+            Value::Null => Arc::clone(&parts.entities),
+            Value::Array(list) if list.is_empty() => Arc::clone(&parts.entities),
             _ => {
-                Entities::from_json_value(given, Some(&parts.schema)).map_err(|e| format!("entities: {e}"))?
+                let given = Entities::from_json_value(given, Some(&parts.schema));
+                Arc::new(given.map_err(|e| format!("entities: {e}"))?)
             }
         };
         let uid = cedar_uid(resource.entity_type(), resource.id());
         match bare(resource) {
             Some(entity) if entities.get(&uid).is_none() => {
-                entities.add_entities(entity?, None).map_err(|e| format!("entities: {e}"))
+                let more = Entities::clone(&entities).add_entities(entity?, None);
+                Ok(Arc::new(more.map_err(|e| format!("entities: {e}"))?))
             }
             _ => Ok(entities),
         }
@@ -163,7 +166,7 @@ impl Case<'_> {
         let Ok(cast) = snapshot.cast(request) else { return Ok(()) };
         let parts = snapshot.parts();
         let stage = snapshot.stage(&cast).map_err(|e| e.to_string())?;
-        let schema = Some((&parts.schema, &stage.action));
+        let schema = Some((&*parts.schema, &stage.action));
         let context =
             Context::from_json_value(context.clone(), schema).map_err(|e| format!("context: {e}"))?;
         let theirs = stock::judge_on(snapshot, request, &stage, context).map_err(|e| e.to_string())?.decision;
@@ -251,7 +254,7 @@ fn extra(context: &Map<String, Value>) -> Option<AdminContext> {
 
 impl Snapshot {
     /// The same rules over other entities.
-    fn with_entities(&self, entities: Entities) -> Snapshot {
+    fn with_entities(&self, entities: Arc<Entities>) -> Snapshot {
         let mut parts = self.parts().clone();
         parts.entities = entities;
         Snapshot::assemble(parts)

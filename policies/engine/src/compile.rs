@@ -25,7 +25,10 @@ pub(crate) type Environments = HashSet<(PrincipalKind, Action, ResourceKind)>;
 const STACK_BYTES: usize = 16 << 20;
 
 /// Runs [`checked`] with a large stack.
-pub(crate) fn compile(input: SnapshotInput) -> Result<Snapshot, Vec<Diagnostic>> {
+pub(crate) fn compile(
+    _previous: Option<Arc<Snapshot>>,
+    input: SnapshotInput,
+) -> Result<Snapshot, Vec<Diagnostic>> {
     let broken = |cause: String| vec![Diagnostic::about("PC2011", &Arc::from("policies"), cause)];
     let thread = thread::Builder::new().name("policy-compile".to_owned()).stack_size(STACK_BYTES);
     let handle = thread.spawn(move || checked(input));
@@ -73,21 +76,23 @@ pub(crate) fn with_schema(
             .iter()
             .enumerate()
             .map(|(at, rule)| (Arc::clone(&rule.id), at))
-            .collect::<HashMap<_, _>>(),
-        named: rules.iter().flat_map(|rule| rule.literals.iter().cloned()).collect(),
+            .collect::<HashMap<_, _>>()
+            .into(),
+        named: rules.iter().flat_map(|rule| rule.literals.iter().cloned()).collect::<HashSet<_>>().into(),
         read_only: input
             .entities
             .methods
             .iter()
             .filter(|m| m.read_only == Some(true))
             .map(|m| m.id.clone())
-            .collect(),
-        environments: environments(&schema),
+            .collect::<HashSet<_>>()
+            .into(),
+        environments: environments(&schema).into(),
         versions,
-        rules,
-        index,
-        schema,
-        entities,
+        rules: rules.into_iter().map(Arc::new).collect(),
+        index: index.into(),
+        schema: schema.into(),
+        entities: entities.into(),
         warnings: found,
     }))
 }

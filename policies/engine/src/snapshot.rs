@@ -70,8 +70,8 @@ pub struct SnapshotInput {
     pub schema: SchemaText,
     /// All policy files, the baseline among them.
     pub policies: Vec<PolicySource>,
-    /// The entities.
-    pub entities: EntitySet,
+    /// The entities; shared, so that a snapshot after this one sees at once that they are the same.
+    pub entities: Arc<EntitySet>,
     /// Digest of the routes this snapshot goes with.
     pub routes_digest: [u8; 32],
 }
@@ -83,17 +83,17 @@ pub struct Snapshot(Parts);
 #[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) versions: Arc<Versions>,
-    pub(crate) rules: Vec<Rule>,
-    pub(crate) by_id: HashMap<Arc<str>, usize>,
-    pub(crate) index: ScopeIndex,
-    pub(crate) schema: Schema,
+    pub(crate) rules: Vec<Arc<Rule>>,
+    pub(crate) by_id: Arc<HashMap<Arc<str>, usize>>,
+    pub(crate) index: Arc<ScopeIndex>,
+    pub(crate) schema: Arc<Schema>,
     /// All entities, the actions of the schema among them.
-    pub(crate) entities: Entities,
-    pub(crate) environments: Environments,
+    pub(crate) entities: Arc<Entities>,
+    pub(crate) environments: Arc<Environments>,
     /// Entities that policies name.
-    pub(crate) named: HashSet<EntityUid>,
+    pub(crate) named: Arc<HashSet<EntityUid>>,
     /// Ids of methods that change nothing.
-    pub(crate) read_only: HashSet<String>,
+    pub(crate) read_only: Arc<HashSet<String>>,
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
@@ -124,7 +124,18 @@ impl Snapshot {
     /// # Errors
     /// All findings, when at least one blocks.
     pub fn compile(input: SnapshotInput) -> Result<Snapshot, Vec<Diagnostic>> {
-        crate::compile::compile(input)
+        crate::compile::compile(None, input)
+    }
+
+    /// The same result as [`Snapshot::compile`], sooner: what `previous` has checked already is not checked again.
+    ///
+    /// # Errors
+    /// As [`Snapshot::compile`].
+    pub fn compile_after(
+        previous: Option<&Arc<Snapshot>>,
+        input: SnapshotInput,
+    ) -> Result<Snapshot, Vec<Diagnostic>> {
+        crate::compile::compile(previous.cloned(), input)
     }
 
     pub(crate) fn assemble(parts: Parts) -> Snapshot {
@@ -173,7 +184,7 @@ impl Snapshot {
 
     /// Every policy, file by file.
     pub fn policies(&self) -> impl Iterator<Item = PolicyInfo> + '_ {
-        self.0.rules.iter().map(PolicyInfo::of)
+        self.0.rules.iter().map(|rule| PolicyInfo::of(rule))
     }
 
     /// Whether the entities have that resource, or it needs none.
@@ -183,7 +194,7 @@ impl Snapshot {
     }
 
     pub(crate) fn rule(&self, id: &str) -> Option<&Rule> {
-        self.0.rules.get(*self.0.by_id.get(id)?)
+        self.0.rules.get(*self.0.by_id.get(id)?).map(|rule| &**rule)
     }
 }
 

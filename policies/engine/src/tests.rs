@@ -22,7 +22,7 @@ fn input(policies: &[(&str, &str)], entities: EntitySet) -> SnapshotInput {
         numbers: Numbers { epoch: 1, snapshot: 1207, policies: 41 },
         schema: SchemaText::default(),
         policies: sources,
-        entities,
+        entities: entities.into(),
         routes_digest: [0; 32],
     }
 }

@@ -27,7 +27,7 @@ fn a_known_constant_plan_allocates_nothing() {
         numbers: Numbers::default(),
         schema: SchemaText::default(),
         policies,
-        entities: EntitySet { services: vec![service], methods: vec![method], ..EntitySet::default() },
+        entities: EntitySet { services: vec![service], methods: vec![method], ..EntitySet::default() }.into(),
         routes_digest: [0; 32],
     });
     let mut engine = Engine::new(Arc::new(snapshot.unwrap()));

@@ -56,15 +56,17 @@ const EXTRA: &str = "entities.json";
 impl Content {
     /// For the compiler. Entities of the file come after those we were told.
     pub(crate) fn input(&self, numbers: Numbers) -> SnapshotInput {
-        let mut entities = EntitySet::clone(&self.entities);
-        entities.extra = match (entities.extra.take(), self.rules.extra.clone()) {
-            (Some(Value::Array(mut told)), Some(Value::Array(written))) => {
-                told.extend(written);
-                Some(Value::Array(told))
-            }
-            (told, None) => told,
-            (_, written) => written,
-        };
+        let mut entities = Arc::clone(&self.entities);
+        if let Some(written) = self.rules.extra.clone() {
+            let all = Arc::make_mut(&mut entities);
+            all.extra = match (all.extra.take(), written) {
+                (Some(Value::Array(mut told)), Value::Array(written)) => {
+                    told.extend(written);
+                    Some(Value::Array(told))
+                }
+                (_, written) => Some(written),
+            };
+        }
         SnapshotInput {
             numbers,
             schema: self.rules.schema.clone(),

@@ -280,7 +280,9 @@ impl PolicyStore {
             return Ok(Applied::Unchanged);
         }
         let input = content.input(manifest.numbers());
-        let compiled = blocking(move || Ok(Snapshot::compile(input))).await.map_err(internal)?;
+        let previous = self.active.borrow().clone();
+        let compiled = blocking(move || Ok(Snapshot::compile_after(previous.as_ref(), input)));
+        let compiled = compiled.await.map_err(internal)?;
         let outside = &content.rules.outside;
         let snapshot = Arc::new(compiled.map_err(|found| Refused::Content(outside.conceal(found)))?);
         let warnings = outside.conceal(snapshot.warnings().to_vec());

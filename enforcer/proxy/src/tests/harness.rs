@@ -228,7 +228,8 @@ pub(super) fn snapshot(policy: &str, number: u64) -> Arc<Snapshot> {
             methods: ["Get", "Watch", "Refund"].map(method).into(),
             routes: ["site", "site-h2", "orders", "closed"].map(route).into(),
             ..EntitySet::default()
-        },
+        }
+        .into(),
         routes_digest: [0; 32],
     });
     Arc::new(compiled.unwrap_or_else(|found| {

@@ -111,7 +111,8 @@ type Verdict = (Effect, Reason, BTreeSet<String>, BTreeSet<String>);
 
 fn stock(snapshot: &Snapshot, request: &AccessRequest<'_>) -> Verdict {
     let cast = snapshot.cast(request).unwrap();
-    let entities = snapshot.parts().entities.clone().upsert_entities(cast.overlay.clone(), None).unwrap();
+    let entities = cedar_policy::Entities::clone(&snapshot.parts().entities);
+    let entities = entities.upsert_entities(cast.overlay.clone(), None).unwrap();
     let context = context::build(request, walk::Reads::ALL, &snapshot.versions().declared).unwrap();
     let uid = |lineage: &scope::Lineage| lineage.uid.clone();
     let (p, a, r) = (uid(&cast.triple.principal), uid(&cast.triple.action), uid(&cast.triple.resource));
