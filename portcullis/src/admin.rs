@@ -32,6 +32,7 @@ use policies_engine::{AdminAction, OwnedFacts, Phase, Principal, Resource, Role}
 use policies_store::PolicyStore;
 
 use crate::assemble::judge::{Judge, Question};
+use crate::config::LocalUser;
 use problem::Problem;
 pub(crate) use status::Facts as StatusFacts;
 
@@ -44,6 +45,8 @@ pub(crate) struct Api {
     pub(crate) trust_domain: TrustDomain,
     /// Owner of the data directory: an operator on the local socket, like uid 0 (SETTLED S15).
     pub(crate) owner: u32,
+    /// Other local users, and what they may do.
+    pub(crate) users: Vec<LocalUser>,
     pub(crate) judge: Arc<Judge>,
     pub(crate) ledger: Ledger,
     pub(crate) authority: Option<Arc<Authority>>,
@@ -68,7 +71,7 @@ fn v1(api: &Arc<Api>) -> Router {
     let mut v1 = Router::new()
         .route("/v1/status", get(status::status))
         .route("/v1/policies", get(policies::list))
-        .route("/v1/policies:can", post(policies::can))
+        .route("/v1/policies:can", post(policies::can::can))
         .route("/v1/decisions/{id}/explain", get(decisions::explain))
         .route("/v1/decisions/{id}/suggest", get(decisions::suggest))
         .with_state(Arc::clone(api))
@@ -159,12 +162,16 @@ async fn take_rest(mut body: Body) {
 fn principal(api: &Api, caller: &Caller) -> Principal {
     match caller {
         Caller::Local { uid } => {
-            let roles: &[Role] = if *uid == 0 || *uid == api.owner {
-                &[Role::Operator, Role::Auditor, Role::Author, Role::Viewer]
-            } else {
-                &[]
-            };
-            Principal::local_user(*uid, None, roles)
+            let mut roles: Vec<_> = api
+                .users
+                .iter()
+                .filter(|user| user.uid == *uid)
+                .flat_map(|user| user.roles.clone())
+                .collect();
+            if *uid == 0 || *uid == api.owner {
+                roles.extend([Role::Operator, Role::Auditor, Role::Author, Role::Viewer]);
+            }
+            Principal::local_user(*uid, None, &roles)
         }
         Caller::Svid(id) if id.path().starts_with("/portcullis/agent/") => Principal::agent(id.as_str()),
         Caller::Svid(id) => Principal::workload(id.as_str()),

@@ -180,6 +180,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
     let api = Arc::new(Api {
         trust_domain: config.trust_domain.clone(),
         owner: owner(&config.data_dir),
+        users: config.admin.users.clone(),
         judge,
         ledger: ledger.clone(),
         authority: authority.clone(),
@@ -198,7 +199,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         },
         clock: Arc::clone(&clock),
     });
-    listeners::local_api(&config.admin_socket(), &api, &running.tasks, &draining)?;
+    listeners::local_api(&config.admin, &api, &running.tasks, &draining)?;
     for addr in &config.admin.listen {
         running.admin = Some(listeners::public_api(*addr, &api, &running.tasks, &draining)?);
     }

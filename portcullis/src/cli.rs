@@ -198,7 +198,8 @@ impl Global {
 
     /// Prints `fault` and gives its exit code.
     pub(crate) fn fail(&self, fault: &Fault) -> Exit {
-        output::report(std::slice::from_ref(&fault.message), self.output);
+        let told: Vec<_> = fault.findings.iter().chain([&fault.message]).cloned().collect();
+        output::report(&told, self.output);
         fault.exit
     }
 }

@@ -23,6 +23,20 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Fault {
     pub(crate) exit: Exit,
     pub(crate) message: Message,
+    /// Findings about what was sent, which stand before the message.
+    pub(crate) findings: Vec<Message>,
+}
+
+impl Fault {
+    pub(crate) fn new(exit: Exit, message: Message) -> Self {
+        Self { exit, message, findings: Vec::new() }
+    }
+
+    /// With the command that helps, unless the answer named one.
+    pub(crate) fn or_next(mut self, next: impl Into<String>) -> Self {
+        self.message.next.get_or_insert_with(|| next.into());
+        self
+    }
 }
 
 /// The admin socket of a running process.
@@ -42,6 +56,16 @@ impl Client {
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Fault> {
         self.call(Method::POST, path, Some(body)).await
+    }
+
+    /// Posts to `path` as it was at `revision`.
+    pub(crate) async fn post_if(&self, path: &str, body: &Value, revision: &str) -> Result<Value, Fault> {
+        self.call_if(Method::POST, path, Some(body), Some(revision)).await
+    }
+
+    /// Deletes what `path` names, whatever it is now.
+    pub(crate) async fn remove(&self, path: &str) -> Result<Value, Fault> {
+        self.call(Method::DELETE, path, None).await
     }
 
     /// Deletes `path` as it was at `revision`.
@@ -88,13 +112,13 @@ impl Client {
         };
         match tokio::time::timeout(TIMEOUT, whole).await {
             Ok(answer) => answer,
-            Err(_elapsed) => Err(Fault {
-                exit: Exit::Temporary,
-                message: Message::error(
+            Err(_elapsed) => Err(Fault::new(
+                Exit::Temporary,
+                Message::error(
                     "PC0142",
                     format!("no answer from `{}` within {} s", self.socket.display(), TIMEOUT.as_secs()),
                 ),
-            }),
+            )),
         }
     }
 
@@ -135,15 +159,11 @@ impl Client {
     }
 
     fn unavailable(&self, error: &dyn std::error::Error) -> Fault {
-        Fault {
-            exit: Exit::Unavailable,
-            message: Message::error(
-                "PC0140",
-                format!("no running portcullis at `{}`: {error}", self.socket.display()),
-            )
+        let text = format!("no running portcullis at `{}`: {error}", self.socket.display());
+        let message = Message::error("PC0140", text)
             .help("start one, or name its configuration or socket with -c FILE or --server unix:///PATH")
-            .next("portcullis run"),
-        }
+            .next("portcullis run");
+        Fault::new(Exit::Unavailable, message)
     }
 }
 
@@ -153,7 +173,8 @@ fn refused(status: StatusCode, body: &[u8]) -> Fault {
     let text = |name: &str| problem.get(name).and_then(Value::as_str).map(str::to_owned);
     let title = text("title").unwrap_or_else(|| status.to_string());
     let detail = text("detail").map(|detail| format!("{title}: {detail}")).unwrap_or(title);
-    let mut message = Message::error("PC0141", detail);
+    let code = text("code").and_then(|code| Some(crate::messages::find(&code)?.code)).unwrap_or("PC0141");
+    let mut message = Message::error(code, detail);
     message.help = text("hint").or_else(|| text("help"));
     message.next = text("next");
     let exit = match status.as_u16() {
@@ -162,7 +183,8 @@ fn refused(status: StatusCode, body: &[u8]) -> Fault {
         429 | 503 | 504 => Exit::Temporary,
         _ => Exit::Failed,
     };
-    Fault { exit, message }
+    let findings = problem.get("errors").and_then(Value::as_array).into_iter().flatten();
+    Fault { exit, message, findings: findings.filter_map(Message::from_json).collect() }
 }
 
 fn memchr_line(buffer: &[u8]) -> Option<usize> {
@@ -178,6 +200,13 @@ mod tests {
         let fault = refused(StatusCode::FORBIDDEN, br#"{"title":"not permitted","detail":"needs operator"}"#);
         assert_eq!(fault.exit, Exit::NotPermitted);
         assert_eq!(fault.message.text, "not permitted: needs operator");
+        assert_eq!((fault.message.code, fault.findings.len()), ("PC0141", 0));
+        let body = br#"{"title":"not valid","code":"PC2001","next":"portcullis check","errors":[{"code":"PC2001","message":"no","file":"a.cedar","line":2,"column":3}]}"#;
+        let fault = refused(StatusCode::UNPROCESSABLE_ENTITY, body);
+        assert_eq!((fault.exit, fault.message.code), (Exit::Invalid, "PC2001"));
+        assert_eq!(fault.message.next.as_deref(), Some("portcullis check"));
+        assert_eq!(fault.findings[0].in_one_line(), "a.cedar:2:3: no [PC2001]");
+        assert_eq!(fault.or_next("portcullis status").message.next.as_deref(), Some("portcullis check"));
         assert_eq!(refused(StatusCode::BAD_GATEWAY, b"oops").exit, Exit::Failed);
     }
 }

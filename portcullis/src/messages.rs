@@ -139,8 +139,8 @@ impl Message {
             file,
             line: number("line").unwrap_or(0),
             column: number("column").unwrap_or(0),
-            source: String::new(),
-            length: 1,
+            source: text("source").unwrap_or_default(),
+            length: number("length").unwrap_or(1),
         });
         (message.label, message.help, message.next) = (text("label"), text("help"), text("next"));
         Some(message)
@@ -154,6 +154,8 @@ impl Message {
             "file": self.place.as_ref().map(|place| place.file.clone()),
             "line": self.place.as_ref().filter(|place| place.line > 0).map(|place| place.line),
             "column": self.place.as_ref().filter(|place| place.line > 0).map(|place| place.column),
+            "source": self.place.as_ref().filter(|place| place.line > 0).map(|place| place.source.clone()),
+            "length": self.place.as_ref().filter(|place| place.line > 0).map(|place| place.length),
             "label": self.label,
             "help": self.help,
             "next": self.next,

@@ -18,7 +18,7 @@ use utoipa_swagger_ui::SwaggerUi;
         super::health::version,
         super::status::status,
         super::policies::list,
-        super::policies::can,
+        super::policies::can::can,
         super::decisions::explain,
         super::decisions::suggest,
         super::authorities::list,

@@ -9,14 +9,30 @@ use serde_json::{Value, json};
 pub(crate) struct Problem {
     status: StatusCode,
     title: String,
+    code: Option<&'static str>,
     detail: Option<String>,
     hint: Option<String>,
+    next: Option<String>,
     decision: Option<String>,
+    /// Findings about what was sent, each with its own place.
+    errors: Vec<Value>,
+    /// Members of this kind of problem alone.
+    more: Vec<(&'static str, Value)>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, title: impl Into<String>) -> Self {
-        Self { status, title: title.into(), detail: None, hint: None, decision: None }
+        Self {
+            status,
+            title: title.into(),
+            code: None,
+            detail: None,
+            hint: None,
+            next: None,
+            decision: None,
+            errors: Vec::new(),
+            more: Vec::new(),
+        }
     }
 
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -29,6 +45,28 @@ impl Problem {
         self
     }
 
+    /// The code of the registry, which is also the type of the problem.
+    pub(crate) fn code(mut self, code: &'static str) -> Self {
+        self.code = Some(code);
+        self
+    }
+
+    /// A command that works in this state.
+    pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
+        self.next = Some(next.into());
+        self
+    }
+
+    pub(crate) fn errors(mut self, errors: impl IntoIterator<Item = Value>) -> Self {
+        self.errors.extend(errors);
+        self
+    }
+
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.more.push((name, value.into()));
+        self
+    }
+
     pub(crate) fn decision(mut self, id: &str) -> Self {
         self.decision = Some(id.to_owned());
         self
@@ -37,15 +75,28 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut document =
-            json!({ "type": "about:blank", "title": self.title, "status": self.status.as_u16() });
+        let kind = self
+            .code
+            .map_or_else(|| "about:blank".to_owned(), |code| format!("urn:portcullis:problem:{code}"));
+        let mut document = json!({ "type": kind, "title": self.title, "status": self.status.as_u16() });
         if let Some(members) = document.as_object_mut() {
-            let optional = [("detail", &self.detail), ("hint", &self.hint), ("decision_id", &self.decision)];
+            let code = self.code.map(str::to_owned);
+            let optional = [
+                ("code", &code),
+                ("detail", &self.detail),
+                ("hint", &self.hint),
+                ("next", &self.next),
+                ("decision_id", &self.decision),
+            ];
             members.extend(
                 optional
                     .into_iter()
                     .filter_map(|(name, value)| Some((name.to_owned(), Value::from(value.clone()?)))),
             );
+            if !self.errors.is_empty() {
+                members.insert("errors".to_owned(), Value::from(self.errors));
+            }
+            members.extend(self.more.into_iter().map(|(name, value)| (name.to_owned(), value)));
         }
         (self.status, [(header::CONTENT_TYPE, "application/problem+json")], document.to_string())
             .into_response()

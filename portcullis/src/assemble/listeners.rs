@@ -1,7 +1,6 @@
 //! The sockets of our own APIs: each accepts through `base_net`, says who is calling, and serves with timers.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use ca_identity::tls::{ClientAuth, Trust, peer, server_config};
 use tokio_rustls::TlsAcceptor;
 
 use crate::admin::{self, Api};
-use crate::config::Agent;
+use crate::config::{Admin, Agent};
 use crate::messages::Message;
 use crate::serve;
 
@@ -48,12 +47,12 @@ pub(super) fn workload_api(
 
 /// The whole API on the local socket, for commands of this machine.
 pub(super) fn local_api(
-    path: &Path,
+    settings: &Admin,
     api: &Arc<Api>,
     tasks: &Tasks,
     drain: &DrainWatch,
 ) -> Result<(), Message> {
-    let listener = bind(&Bind::Unix { path: path.to_owned(), mode: 0o700 })?;
+    let listener = bind(&Bind::Unix { path: settings.socket.clone(), mode: settings.socket_mode })?;
     let router = admin::router(api);
     accept(listener, "local api", tasks, drain, move |accepted, tasks, drain| {
         let Peer::Unix { uid, .. } = accepted.peer else { return };

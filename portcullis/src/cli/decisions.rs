@@ -143,7 +143,7 @@ pub(crate) fn explain(options: &ExplainOptions, global: &Global) -> Exit {
                     None => {
                         let message = Message::error("PC5001", "no denial of the last 24 h is on record")
                             .next("portcullis decisions query");
-                        return Err(Fault { exit: Exit::Failed, message });
+                        return Err(Fault::new(Exit::Failed, message));
                     }
                 }
             }

@@ -122,16 +122,16 @@ async fn obtain(socket: &Socket, global: &Global) -> Result<X509Context, Fault> 
     };
     match tokio::time::timeout(socket.timeout, fetched).await {
         Ok(context) => context,
-        Err(_elapsed) => Err(Fault {
-            exit: Exit::Temporary,
-            message: Message::error(
+        Err(_elapsed) => Err(Fault::new(
+            Exit::Temporary,
+            Message::error(
                 "PC0142",
                 format!(
                     "no answer from `{address}` within {}",
                     crate::config::print_duration(socket.timeout)
                 ),
             ),
-        }),
+        )),
     }
 }
 
@@ -146,12 +146,12 @@ fn address(socket: &Socket, global: &Global) -> Result<String, Fault> {
             let path = fs::canonicalize(&agent.socket).unwrap_or(agent.socket);
             Ok(format!("unix://{}", path.display()))
         }
-        None => Err(Fault {
-            exit: Exit::Usage,
-            message: Message::error("PC1001", "no Workload API address").help(
+        None => Err(Fault::new(
+            Exit::Usage,
+            Message::error("PC1001", "no Workload API address").help(
                 "set SPIFFE_ENDPOINT_SOCKET or --socket unix:///PATH, or name a configuration with [agent]",
             ),
-        }),
+        )),
     }
 }
 
@@ -159,10 +159,7 @@ fn address(socket: &Socket, global: &Global) -> Result<String, Fault> {
 /// sees the new certificate finds its key.
 fn store(dir: &Path, context: &X509Context) -> Result<Answer, Fault> {
     let Some(svid) = first(context) else {
-        return Err(Fault {
-            exit: Exit::Failed,
-            message: Message::error("PC1001", "the Workload API gave no SVID"),
-        });
+        return Err(Fault::new(Exit::Failed, Message::error("PC1001", "the Workload API gave no SVID")));
     };
     let chain = pem::write_certificates(&svid.chain);
     let bundle = context.bundles.get(svid.id.trust_domain());
@@ -186,9 +183,11 @@ fn store(dir: &Path, context: &X509Context) -> Result<Answer, Fault> {
         }
         File::open(dir)?.sync_all()
     };
-    write().map_err(|error| Fault {
-        exit: Exit::Failed,
-        message: Message::error("PC0107", format!("`{}` cannot be written: {error}", dir.display())),
+    write().map_err(|error| {
+        Fault::new(
+            Exit::Failed,
+            Message::error("PC0107", format!("`{}` cannot be written: {error}", dir.display())),
+        )
     })?;
     let mut about = about(svid);
     if let Some(members) = about.as_object_mut() {
@@ -204,7 +203,7 @@ fn store(dir: &Path, context: &X509Context) -> Result<Answer, Fault> {
 }
 
 fn inspect(file: &Path) -> Result<Answer, Fault> {
-    let fault = |text: String| Fault { exit: Exit::Invalid, message: Message::error("PC1002", text) };
+    let fault = |text: String| Fault::new(Exit::Invalid, Message::error("PC1002", text));
     let bytes =
         fs::read(file).map_err(|error| fault(format!("`{}` cannot be read: {error}", file.display())))?;
     let certificates = certificates(&bytes);
@@ -259,12 +258,12 @@ fn unavailable(error: &dyn std::error::Error) -> Fault {
         text.push_str(&format!(": {cause}"));
         source = cause.source();
     }
-    Fault {
-        exit: Exit::Unavailable,
-        message: Message::error("PC1001", text)
+    Fault::new(
+        Exit::Unavailable,
+        Message::error("PC1001", text)
             .help("is the agent running, and does an entry match this process?")
             .next("portcullis entry list"),
-    }
+    )
 }
 
 #[cfg(test)]

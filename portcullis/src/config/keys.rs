@@ -52,6 +52,7 @@ const fn preset(
     Key { path, kind, default: Some(default), required: false, text, example }
 }
 
+const ROLES: Kind = Kind::Choice(&["viewer", "auditor", "author", "approver", "operator"]);
 const MODES: Kind = Kind::Choice(&["enforce", "observe"]);
 
 pub(crate) static KEYS: &[Key] = &[
@@ -279,6 +280,32 @@ pub(crate) static KEYS: &[Key] = &[
         "http://127.0.0.1:8080",
         "loopback addresses that serve health, metrics and docs",
         "[\"http://127.0.0.1:8080\"]",
+    ),
+    key(
+        "admin.socket",
+        Kind::Address(&["unix"]),
+        "where commands of this machine ask; default DATA_DIR/admin.sock",
+        "\"unix:///run/portcullis/admin.sock\"",
+    ),
+    preset(
+        "admin.socket_mode",
+        Kind::Text,
+        "0700",
+        "file mode of the socket; 0777 lets every local user connect, and do what its roles permit",
+        "\"0777\"",
+    ),
+    key("admin.user", Kind::Tables, "a local user with roles over this installation", "[[admin.user]]"),
+    required(
+        "admin.user.uid",
+        Kind::Integer { min: 0, max: 4_294_967_294 },
+        "the user, as the kernel names it on the local socket",
+        "1001",
+    ),
+    required(
+        "admin.user.roles",
+        Kind::List(&ROLES),
+        "what the user may do: viewer reads, author drafts policies, approver approves them, operator runs all, auditor reads decisions",
+        "[\"author\", \"viewer\"]",
     ),
     preset("admin.log", Kind::Text, "info", "level, or filter as in RUST_LOG", "\"info\""),
 ];

@@ -1,6 +1,8 @@
 //! From the checked tree to settings: the checks that need more than one key, each fault at the place to change.
 //! Called by `parse` once every value has its kind; what other crates would refuse at start is refused here.
 
+mod admin;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +11,7 @@ use ca_authority::{EntryError, NewEntry};
 use ca_identity::{Selector, TrustDomain};
 use enforcer_traffic::{RouteError, Routes};
 
-use super::meant::{Admin, Agent, Ca, Config, Decisions, Enforcer, Listener, Policies, Route, Service};
+use super::meant::{Agent, Ca, Config, Decisions, Enforcer, Listener, Policies, Route, Service};
 use super::read::{Origin, Table, Value};
 use super::value::Address;
 use crate::assemble::entities;
@@ -77,7 +79,7 @@ impl Meaning<'_> {
             commit_interval: *decisions.duration("commit_interval")?,
             reveal_decision_id: decisions.text("reveal_decision_id")?.clone(),
         };
-        let admin = self.admin(table.table("admin")?)?;
+        let admin = self.admin(table.table("admin")?, &data_dir)?;
         let (source, trust_domain) = (path.to_owned(), self.trust_domain.clone());
         Some(Config { source, trust_domain, data_dir, ca, agent, policies, enforcer, decisions, admin })
     }
@@ -130,23 +132,29 @@ impl Meaning<'_> {
     }
 
     fn agent(&mut self, section: &Table, data_dir: &Path) -> Agent {
+        let (socket, socket_mode) = self.place_of_socket(section, &data_dir.join(WORKLOAD_SOCKET), 0o770);
+        Agent { socket, socket_mode }
+    }
+
+    /// Keys `socket` and `socket_mode` of a section that serves one.
+    fn place_of_socket(&mut self, section: &Table, default: &Path, mode: u32) -> (PathBuf, u32) {
         let socket = match section.address("socket") {
             Some(Address::Unix(path)) => {
                 let socket = self.resolve(path);
                 self.socket(section, "socket", &socket);
                 socket
             }
-            _ => data_dir.join(WORKLOAD_SOCKET),
+            _ => default.to_owned(),
         };
-        let written = section.text("socket_mode").map_or("0770", String::as_str);
-        let socket_mode = match u32::from_str_radix(written, 8) {
-            Ok(mode) if mode <= 0o777 => mode,
+        let Some(written) = section.text("socket_mode") else { return (socket, mode) };
+        match u32::from_str_radix(written, 8) {
+            Ok(mode) if mode <= 0o777 => (socket, mode),
             _ => {
-                self.wrong(section, "socket_mode", format!("`{written}` is no file mode; write \"0770\""));
-                0o770
+                let text = format!("`{written}` is no file mode; write \"{mode:04o}\"");
+                self.wrong(section, "socket_mode", text);
+                (socket, mode)
             }
-        };
-        Agent { socket, socket_mode }
+        }
     }
 
     fn enforcer(&mut self, section: &Table) -> Option<Enforcer> {
@@ -270,21 +278,6 @@ impl Meaning<'_> {
             timeout: *table.duration("timeout")?,
             observe: table.text("mode").map(|mode| mode == "observe"),
         })
-    }
-
-    fn admin(&mut self, section: &Table) -> Option<Admin> {
-        let listen: Vec<_> = section
-            .list("listen")
-            .iter()
-            .filter_map(address)
-            .filter_map(|address| address.socket())
-            .collect();
-        for addr in listen.iter().filter(|addr| !addr.ip().is_loopback()) {
-            let text = format!("admin listener `http://{addr}` is not on loopback");
-            let help = "it has no client certificates; other hosts reach the API over [ca] listen = \"https://..\" with an SVID";
-            self.messages.push(self.fault("PC0131", section, "listen", text).help(help));
-        }
-        Some(Admin { listen, log: section.text("log")?.clone() })
     }
 
     /// `key` of `table`, when written, names one of the tables `key` of `section`.

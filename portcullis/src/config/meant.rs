@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ca_authority::NewEntry;
 use ca_identity::{SpiffeId, TrustDomain};
+use policies_engine::Role;
 
 use super::value::Address;
 
@@ -102,13 +103,23 @@ pub(crate) struct Decisions {
 #[derive(Debug, Clone)]
 pub(crate) struct Admin {
     pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) socket: PathBuf,
+    pub(crate) socket_mode: u32,
+    pub(crate) users: Vec<LocalUser>,
     pub(crate) log: String,
+}
+
+/// Somebody on this machine with roles over the installation.
+#[derive(Debug, Clone)]
+pub(crate) struct LocalUser {
+    pub(crate) uid: u32,
+    pub(crate) roles: Vec<Role>,
 }
 
 impl Config {
     /// The socket that commands of this machine talk to.
     pub(crate) fn admin_socket(&self) -> PathBuf {
-        self.data_dir.join("admin.sock")
+        self.admin.socket.clone()
     }
 
     /// Tells whether a running process and the file mean the same: SHA-256 over every setting, in hex.

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use policies_engine::Role;
 use serde_json::{Value as Json, json};
 
 use super::keys::{KEYS, Kind};
@@ -80,6 +81,24 @@ fn the_good_file_has_no_warning_and_every_default() {
     assert_eq!(enforcer.listeners[0].client_auth, "required");
     assert_eq!(enforcer.routes[0].grpc, Some(("shop.Orders".to_owned(), None)));
     assert_eq!(config.admin.log, "info");
+}
+
+#[test]
+fn local_users_hold_roles_on_a_socket_that_they_can_reach() {
+    let users = "[admin]\nsocket = \"unix:///run/portcullis/admin.sock\"\nsocket_mode = \"0770\"\n[[admin.user]]\nuid = 1001\nroles = [\"author\", \"viewer\"]\n[[admin.user]]\nuid = 1002\nroles = [\"approver\"]\n";
+    let text = GOOD.replace("[admin]\nlisten = [\"http://127.0.0.1:8080\"]\n", users);
+    let admin = read(&text, &[]).unwrap().config.admin;
+    assert_eq!(admin.socket, Path::new("/run/portcullis/admin.sock"));
+    assert_eq!(admin.socket_mode, 0o770);
+    assert_eq!((admin.users[0].uid, admin.users[1].uid), (1001, 1002));
+    assert_eq!(admin.users[0].roles, [Role::Author, Role::Viewer]);
+    assert_eq!(admin.users[1].roles, [Role::Approver]);
+    let admin = read(GOOD, &[]).unwrap().config.admin;
+    assert_eq!(
+        (admin.socket.as_path(), admin.socket_mode),
+        (Path::new("/etc/portcullis/data/admin.sock"), 0o700)
+    );
+    assert!(admin.users.is_empty());
 }
 
 #[test]

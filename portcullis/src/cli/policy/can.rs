@@ -1,0 +1,51 @@
+//! `portcullis can`: asks the running process whether a call would be allowed. Nothing is forwarded.
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::cli::Global;
+use crate::messages::Message;
+use crate::output::{self, Answer, Exit};
+
+#[derive(Debug, Args)]
+pub(crate) struct CanOptions {
+    /// Who, as Workload::"spiffe://..", a SPIFFE ID, or anonymous
+    principal: String,
+    /// What, as Action::"grpc" or http:GET
+    action: String,
+    /// On what, as Method::"shop.Orders/Get", Route::"..", Service::".."
+    resource: String,
+    /// JSON object with the facts of the call
+    #[arg(long, value_name = "FILE")]
+    context: Option<PathBuf>,
+}
+
+pub(crate) fn can(options: &CanOptions, global: &Global) -> Exit {
+    let mut body =
+        json!({ "principal": options.principal, "action": options.action, "resource": options.resource });
+    if let Some(path) = &options.context {
+        let read = fs::read_to_string(path).map_err(|error| error.to_string());
+        match read.and_then(|text| serde_json::from_str::<Value>(&text).map_err(|error| error.to_string())) {
+            Ok(context) => {
+                if let Some(members) = body.as_object_mut() {
+                    members.insert("context".to_owned(), context);
+                }
+            }
+            Err(error) => {
+                let fault = Message::error("PC0107", format!("--context `{}`: {error}", path.display()));
+                output::report(&[fault], global.format());
+                return Exit::Usage;
+            }
+        }
+    }
+    global.ask(|client| async move {
+        let answer = client.post("/v1/policies:can", &body).await?;
+        let effect = answer.get("effect").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = answer.get("text").and_then(Value::as_str).unwrap_or(&effect).to_owned();
+        let exit = if effect == "allow" { Exit::Done } else { Exit::Denied };
+        Ok((Answer::object("Can", answer, text), exit))
+    })
+}
