@@ -1,31 +1,46 @@
-//! A watched directory of policies becomes numbered, checked snapshots.
+//! Policies as numbered, signed, checked versions: from a watched directory, from changes that people approve.
 //!
 //! `portcullis run` opens a [`PolicyStore`], tells it the entities, and subscribes to its snapshots; `policy validate`
 //! and `policy test` call [`check_dir`] and [`run_cases`], which start nothing and store nothing.
 //! A bad edit never takes effect: the last good snapshot stays, also across a restart, and the findings are told.
-//! This crate judges no call and knows no network. Five types to know: [`PolicyStore`], [`StoreConfig`], [`Status`],
-//! [`Report`], [`CaseReport`].
+//! This crate judges no call and knows no network. Five types to know: [`PolicyStore`], [`StoreConfig`], [`Change`],
+//! [`VersionInfo`], [`Status`].
 
 mod archive;
 mod cases;
+mod change;
+mod changes;
 mod check;
 mod content;
 mod error;
 mod fingerprint;
+mod history;
 mod load;
 mod manifest;
+mod note;
 mod open;
 mod outside;
+mod ports;
 mod registry;
+mod releases;
 mod retain;
+mod signing;
+mod state;
 mod status;
 mod store;
 #[cfg(test)]
 mod testing;
+mod version;
 mod watch;
 
 pub use cases::{CaseReport, CaseResult, run_cases};
+pub use change::{Approval, Change, ChangeId, Checked, Checks, Edit, Impact, NewChange};
 pub use check::{Report, check_dir};
 pub use error::PolicyStoreError;
+pub use note::{NoteError, Verifier, verify};
+pub use ports::{Activation, Activations, NonePinned, Outcome, Pinned, Unrecorded};
+pub use signing::Signer;
+pub use state::{Refusal, Stage};
 pub use status::{Reloads, Status};
 pub use store::{PolicyStore, StoreConfig};
+pub use version::{Activated, BlameLine, HistoryEntry, Origin, Standing, Step, VersionInfo};

@@ -1,0 +1,74 @@
+//! What the store asks of its surroundings: where activations are recorded, and which snapshots records still name.
+//! `portcullis` maps both to the ledger; this crate knows no ledger.
+
+use base_ports::Now;
+use policies_engine::Versions;
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+/// How an activation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is in force.
+    Activated,
+    /// It is in force, and repeats an older version.
+    RolledBack,
+    /// It is not; the last good one stays.
+    Refused,
+}
+
+impl Outcome {
+    /// A stable word, as records carry it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Activated => "activated",
+            Outcome::RolledBack => "rolled_back",
+            Outcome::Refused => "refused",
+        }
+    }
+}
+
+/// A snapshot came into force, or was refused.
+#[derive(Debug, Clone)]
+pub struct Activation {
+    /// The snapshot in force after it; none when there never was one.
+    pub versions: Option<Arc<Versions>>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// By whom, as Cedar names him; none for this process itself (an entity changed, a restart).
+    pub by: Option<String>,
+    /// Code or text of a refusal.
+    pub detail: Option<String>,
+    /// When.
+    pub time: Now,
+}
+
+/// Takes note of every activation.
+pub trait Activations: Send + Sync + fmt::Debug {
+    /// Called before the snapshot is published, once for each. Must not block for long.
+    fn note(&self, activation: Activation);
+}
+
+/// Notes nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unrecorded;
+
+impl Activations for Unrecorded {
+    fn note(&self, _: Activation) {}
+}
+
+/// Which snapshots must stay because retained decision records name them (ST3).
+pub trait Pinned: Send + Sync + fmt::Debug {
+    /// Their snapshot numbers; `None` when it cannot be told now, then nothing is forgotten.
+    fn snapshots(&self) -> Option<BTreeSet<u64>>;
+}
+
+/// No record names any.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NonePinned;
+
+impl Pinned for NonePinned {
+    fn snapshots(&self) -> Option<BTreeSet<u64>> {
+        Some(BTreeSet::new())
+    }
+}
