@@ -4,10 +4,13 @@
 use crate::{
     PolicyStoreError,
     content::{Content, Hash, Object},
+    feed::Published,
     manifest::Manifest,
+    position::Position,
     retain::{Forgotten, Retained},
 };
 use base_store::{Compare, Entry, Revision, Store, StoreError, Transaction};
+use prost::bytes::Bytes;
 use std::sync::Arc;
 
 const HEAD: &[u8] = b"policies/h/site";
@@ -29,6 +32,19 @@ pub(crate) struct Archive {
 pub(crate) struct Head {
     pub(crate) manifest: Manifest,
     revision: Revision,
+}
+
+impl Head {
+    /// For the feed.
+    pub(crate) fn published(&self) -> Result<Published, serde_json::Error> {
+        let manifest = self.manifest.to_json()?;
+        Ok(Published {
+            position: Position::new(self.manifest.numbers(), Hash::of(&manifest)),
+            manifest: manifest.into(),
+            note: Bytes::new(),
+            objects: self.manifest.objects.clone(),
+        })
+    }
 }
 
 impl Archive {
@@ -54,6 +70,15 @@ impl Archive {
     /// The pieces of an object, in order.
     fn pieces(&self, hash: &Hash) -> Result<Vec<Entry>, StoreError> {
         self.all(&object(hash))
+    }
+
+    /// The bytes of an object that is kept. Whoever takes them checks them against the hash.
+    pub(crate) fn bytes(&self, hash: &Hash) -> Result<Vec<u8>, PolicyStoreError> {
+        let pieces = self.pieces(hash)?;
+        if pieces.is_empty() {
+            return Err(PolicyStoreError::NotKept(hash.to_string()));
+        }
+        Ok(pieces.iter().map(|piece| &*piece.value).collect::<Vec<_>>().concat())
     }
 
     fn all(&self, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {

@@ -6,6 +6,7 @@ use crate::{
     PolicyStoreError, Status,
     archive::{Archive, Head},
     content::{Content, Hash},
+    feed::{Feed, Published},
     fingerprint::Fingerprint,
     load::{Loaded, Rules, load},
     manifest::Manifest,
@@ -53,6 +54,8 @@ pub struct PolicyStore {
     seen: Mutex<Option<Fingerprint>>,
     status: Mutex<Status>,
     active: channel::Sender<Option<Arc<Snapshot>>>,
+    published: channel::Sender<Option<Arc<Published>>>,
+    feed: Arc<Feed>,
     pinned: Mutex<VecDeque<Arc<Snapshot>>>,
 }
 
@@ -97,6 +100,8 @@ impl PolicyStore {
     pub async fn open(config: StoreConfig) -> Result<Arc<PolicyStore>, PolicyStoreError> {
         let archive = Archive::new(config.store);
         let reading = archive.clone();
+        let published = channel::Sender::new(None);
+        let feed = Feed::new(published.subscribe(), archive.clone(), Arc::clone(&config.clock));
         let (head, retained) = blocking(move || Ok((reading.head()?, reading.retained()?))).await?;
         Ok(Arc::new(PolicyStore {
             dir: config.dir,
@@ -107,6 +112,8 @@ impl PolicyStore {
             seen: Mutex::new(None),
             status: Mutex::default(),
             active: channel::Sender::new(None),
+            published,
+            feed,
             pinned: Mutex::default(),
         }))
     }
@@ -152,6 +159,12 @@ impl PolicyStore {
     #[must_use]
     pub fn subscribe(&self) -> channel::Receiver<Option<Arc<Snapshot>>> {
         self.active.subscribe()
+    }
+
+    /// What enforcers in other processes follow.
+    #[must_use]
+    pub fn feed(&self) -> &Arc<Feed> {
+        &self.feed
     }
 
     /// What is in force and what was refused.
@@ -310,7 +323,9 @@ impl PolicyStore {
             status.since = Some(now);
             status.warnings = warnings;
         }
+        let published = writer.head.as_ref().map(Head::published).transpose().map_err(internal)?;
         self.active.send_replace(Some(snapshot));
+        self.published.send_replace(published.map(Arc::new));
         Ok(Applied::New)
     }
 
