@@ -16,6 +16,17 @@ pub(crate) use codes::{CODES, find};
 pub(crate) enum Severity {
     Error,
     Warning,
+    Note,
+}
+
+impl Severity {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Note => "note",
+        }
+    }
 }
 
 /// Where in a file; line 0 is the file as a whole.
@@ -132,9 +143,11 @@ impl Message {
             json.get(name).and_then(serde_json::Value::as_u64).and_then(|number| usize::try_from(number).ok())
         };
         let mut message = Self::error(find(&text("code")?)?.code, text("message")?);
-        if text("severity").is_some_and(|severity| severity == "warning") {
-            message.severity = Severity::Warning;
-        }
+        message.severity = match text("severity").as_deref() {
+            Some("warning") => Severity::Warning,
+            Some("note") => Severity::Note,
+            _ => Severity::Error,
+        };
         message.place = text("file").map(|file| Place {
             file,
             line: number("line").unwrap_or(0),
@@ -148,7 +161,7 @@ impl Message {
 
     pub(crate) fn to_json(&self) -> serde_json::Value {
         serde_json::json!({
-            "severity": match self.severity { Severity::Error => "error", Severity::Warning => "warning" },
+            "severity": self.severity.as_str(),
             "code": self.code,
             "message": self.text,
             "file": self.place.as_ref().map(|place| place.file.clone()),
@@ -168,6 +181,7 @@ impl From<&policies_engine::Diagnostic> for Message {
         let severity = match found.severity {
             policies_engine::Severity::Error => Severity::Error,
             policies_engine::Severity::Warning => Severity::Warning,
+            policies_engine::Severity::Note => Severity::Note,
         };
         let mut message = Self { severity, ..Self::error(found.code, found.message.clone()) };
         message.place = Some(Place {
@@ -185,11 +199,7 @@ impl From<&policies_engine::Diagnostic> for Message {
 
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = match self.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
-        write!(f, "{severity}[{}]: {}", self.code, escape(&self.text))?;
+        write!(f, "{}[{}]: {}", self.severity.as_str(), self.code, escape(&self.text))?;
         let label = self.label.as_deref().map(escape).unwrap_or_default();
         match &self.place {
             Some(place) if !place.source.is_empty() => {

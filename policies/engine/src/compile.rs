@@ -2,7 +2,9 @@
 //! thread; runs in a thread of its own with a large stack, so that deep input cannot take the process down (VA4).
 
 mod entities;
+pub(crate) mod letters;
 mod notes;
+mod phrase;
 pub(crate) mod policies;
 pub(crate) mod schema;
 mod text;

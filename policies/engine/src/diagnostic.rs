@@ -1,11 +1,13 @@
 //! Findings about policy and schema text: where, what, and what to do, with the line itself.
-//! Made by `compile`, shown by `policy validate`, `check` and the log.
+//! Made by `compile` and `lint`, shown by `policy validate`, `policy lint`, `check` and the log.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
+    /// Worth knowing; shown where findings are asked for.
+    Note,
     /// Shown; blocks only on demand.
     Warning,
     /// Blocks the snapshot.
@@ -13,10 +15,11 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// `warning` or `error`.
+    /// `note`, `warning` or `error`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Severity::Note => "note",
             Severity::Warning => "warning",
             Severity::Error => "error",
         }
@@ -46,6 +49,17 @@ pub struct Diagnostic {
     pub message: String,
     /// What to do.
     pub help: Option<String>,
+    /// An edit that does it and changes nothing else.
+    pub fix: Option<Fix>,
+}
+
+/// An edit of the file that a finding is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fix {
+    /// Bytes of the file.
+    pub range: Range<usize>,
+    /// What to put there.
+    pub text: String,
 }
 
 impl Diagnostic {
@@ -63,6 +77,7 @@ impl Diagnostic {
             label: String::new(),
             message: message.into(),
             help: None,
+            fix: None,
         }
     }
 
@@ -104,6 +119,13 @@ impl Diagnostic {
     #[must_use]
     pub fn warning(mut self) -> Diagnostic {
         self.severity = Severity::Warning;
+        self
+    }
+
+    /// With an edit that does what the help says.
+    #[must_use]
+    pub fn fix(mut self, range: Range<usize>, text: impl Into<String>) -> Diagnostic {
+        self.fix = Some(Fix { range, text: text.into() });
         self
     }
 }

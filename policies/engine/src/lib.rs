@@ -41,7 +41,7 @@ pub use baseline::{baseline, baseline_cases};
 pub use cases::{CaseError, CaseOutcome, run_cases};
 pub use decision::{Audit, Decision, Effect, ErrorClass, Evaluated, Mode, PolicyError, Would, observe};
 pub use decision_id::{DecisionId, DecisionIdError};
-pub use diagnostic::{Diagnostic, Severity};
+pub use diagnostic::{Diagnostic, Fix, Severity};
 pub use engine::Engine;
 pub use entities::{EntitySet, MethodEntity, RouteEntity, ServiceEntity, WorkloadEntity};
 pub use facts::{ConnectionFacts, Facts, Protocol, RequestView};

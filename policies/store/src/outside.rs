@@ -43,7 +43,7 @@ fn conceal(finding: &mut Diagnostic) {
     };
     // A warning is about text that was understood as policies; an error may be about anything.
     let message = match finding.severity {
-        Severity::Warning => format!("{}{place}", finding.message),
+        Severity::Note | Severity::Warning => format!("{}{place}", finding.message),
         Severity::Error => {
             format!(
                 "not valid{place}; its text is not shown, because the file is a link out of the directory"

@@ -166,6 +166,26 @@ pub(crate) static CODES: &[Code] = &[
     },
     Code { code: "PC2102", title: "id used twice", text: "Two policies carry the same `@id`." },
     Code {
+        code: "PC2107",
+        title: "optional attribute without a guard",
+        text: "The attribute or tag is not always there. Ask for it first: `x has a && x.a == ..`, `x.hasTag(\"t\") && x.getTag(\"t\") == ..`. `portcullis policy lint --fix` writes the guard.",
+    },
+    Code {
+        code: "PC2111",
+        title: "no such context field",
+        text: "The context of an action that this policy covers has no such field. `portcullis schema show` lists the fields; headers, query members and captures are declared by the site's part of the schema.",
+    },
+    Code {
+        code: "PC2116",
+        title: "forbid that can error",
+        text: "A forbid that cannot be evaluated denies. Arithmetic can overflow, and a tag can be missing; compare without arithmetic, ask `hasTag` first.",
+    },
+    Code {
+        code: "PC2121",
+        title: "characters that deceive",
+        text: "A name or text mixes alphabets, turns direction, hides characters or is not in Unicode's composed form (NFC): it looks like another one and is not. In an entity id this is an error.",
+    },
+    Code {
         code: "PC4001",
         title: "listener cannot start",
         text: "A listener could not be bound or configured.",

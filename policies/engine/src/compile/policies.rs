@@ -2,7 +2,9 @@
 //! schema (VA1). Cedar's own spans are moved to the place of the policy in its file (ER3).
 
 use super::{
+    letters,
     notes::Subject,
+    phrase,
     text::{Chunk, chunks},
 };
 use crate::{
@@ -113,12 +115,17 @@ fn draft<'a>(source: &'a PolicySource, chunk: Chunk, found: &mut Vec<Diagnostic>
     };
     let subject = Subject { file: &source.file, text: &source.text, chunk: &chunk, policy: &policy, effect };
     let (id, notes) = subject.read(found)?;
+    let literals = policy.entity_literals();
+    if let Some(unfit) = letters::unfit(source, &chunk, &literals) {
+        found.push(unfit);
+        return None;
+    }
     let line = Diagnostic::at("", &source.file, &source.text, chunk.effect_at, 1, "").line;
     let rule = Rule {
         effect,
         scope: Scope::of(&policy),
         reads: policy.has_non_scope_constraint().then(|| Reads::of(&json)),
-        literals: policy.entity_literals(),
+        literals,
         policy: policy.new_id(PolicyId::new(&id)),
         id,
         notes,
@@ -159,7 +166,8 @@ fn validate(
     let draft_of = |id: &PolicyId| drafts.get(*places.get(AsRef::<str>::as_ref(id))?);
     for error in result.validation_errors() {
         let Some(draft) = draft_of(error.policy_id()) else { continue };
-        let mut finding = moved("PC2002", draft.source, &draft.chunk, error);
+        let code = phrase::error_code(error, draft.rule.effect);
+        let mut finding = moved(code, draft.source, &draft.chunk, error);
         if let Some(meant) = meant(error, schema) {
             finding.help = Some(format!("did you mean `{meant}`?"));
         }
@@ -169,7 +177,8 @@ fn validate(
     let wrong: HashSet<&PolicyId> = result.validation_errors().map(|error| error.policy_id()).collect();
     for warning in result.validation_warnings().filter(|warning| !wrong.contains(warning.policy_id())) {
         let draft = draft_of(warning.policy_id());
-        found.extend(draft.map(|draft| moved("PC2003", draft.source, &draft.chunk, warning).warning()));
+        let code = phrase::warning_code(warning);
+        found.extend(draft.map(|draft| moved(code, draft.source, &draft.chunk, warning).warning()));
     }
 }
 

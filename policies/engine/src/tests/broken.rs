@@ -85,16 +85,16 @@ fn type_errors_say_what_was_meant() {
         "2:",
         &["PC2002", "did you mean `Action::\"http:GET\"`?"],
     );
-    assert_refused(&of(grpc, "context.conection.mtls"), "3:8 PC2002", &["conection", "connection"]);
-    assert_refused(&of(grpc, "context.connection.sni == \"x\""), "3:8 PC2002", &["sni", "has"]);
+    assert_refused(&of(grpc, "context.conection.mtls"), "3:8 PC2111", &["conection", "connection"]);
+    assert_refused(&of(grpc, "context.connection.sni == \"x\""), "3:8 PC2107", &["sni", "has"]);
     assert_refused(&of(grpc, "context.connection.tls == \"13\""), "3:8 PC2002", &["Long", "String"]);
     assert_refused(&of(grpc, "principal.trust_domain == 5"), "3:8 PC2002", &[]);
     assert_refused(&of(grpc, "context.connection.protocol == Protocol::\"grcp\""), "3:", &["PC2002", "grcp"]);
-    assert_refused(&of(grpc, "context.change.widens"), "3:8 PC2002", &["change"]);
+    assert_refused(&of(grpc, "context.change.widens"), "3:8 PC2111", &["change"]);
     assert_refused(&of(grpc, "ip(\"10.0.0.300\").isLoopback()"), "3:", &["PC2002"]);
     assert_refused(
         &of(grpc, "context has jwt && context.jwt.user.email == \"x\""),
-        "3:27 PC2002",
+        "3:27 PC2107",
         &["email", "has"],
     );
     assert_refused(

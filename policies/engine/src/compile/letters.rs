@@ -1,0 +1,75 @@
+//! Refuses entity ids that only look like what they are: not in Unicode's composed form (NFC), or with characters that
+//! turn text around or cannot be seen (VA2). Such an id never equals the one that people read. Called per policy.
+
+use super::text::Chunk;
+use crate::{Diagnostic, PolicySource};
+use cedar_policy::EntityUid;
+use unicode_normalization::{UnicodeNormalization, is_nfc};
+
+/// What is wrong with the first entity id that cannot be used.
+pub(crate) fn unfit(source: &PolicySource, chunk: &Chunk, literals: &[EntityUid]) -> Option<Diagnostic> {
+    literals.iter().find_map(|uid| {
+        let id: &str = uid.id().as_ref();
+        if id.is_ascii() {
+            return None;
+        }
+        let (message, help) = match id.chars().find(|c| is_hidden(*c)) {
+            Some(c) => (
+                format!("`{}` holds the invisible character U+{:04X}", shown(id), u32::from(c)),
+                "it looks like another id on a screen; remove the character".to_owned(),
+            ),
+            None if !is_nfc(id) => (
+                format!("`{}` is not in Unicode's composed form (NFC)", shown(id)),
+                format!(
+                    "it never equals `{}`, which looks the same; write that",
+                    id.nfc().collect::<String>()
+                ),
+            ),
+            None => return None,
+        };
+        let start = source.text.get(chunk.range.clone()).and_then(|text| text.find(id));
+        let (start, length) = match start {
+            Some(at) => (chunk.range.start + at, id.len()),
+            None => (chunk.effect_at, "permit".len()),
+        };
+        let found = Diagnostic::at("PC2121", &source.file, &source.text, start, length, message);
+        Some(found.label("in this id").help(help))
+    })
+}
+
+/// Characters that turn the direction of text, or take no room.
+pub(crate) fn is_hidden(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{ad}')
+}
+
+/// With every character that is not ASCII as its number.
+fn shown(id: &str) -> String {
+    id.chars().map(|c| if c.is_ascii() { c.to_string() } else { c.escape_unicode().to_string() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compile::text::chunks;
+    use cedar_policy::Policy;
+
+    fn unfit_of(id: &str) -> Option<Diagnostic> {
+        let text = format!("permit (principal == Group::\"{id}\", action, resource);");
+        let policy = Policy::parse(None, &text).unwrap();
+        let source = PolicySource::new("a.cedar", text);
+        let chunk = chunks(&source.text).remove(0);
+        unfit(&source, &chunk, &policy.entity_literals())
+    }
+
+    #[test]
+    fn va2_ids_are_composed_and_have_nothing_hidden() {
+        assert_eq!(unfit_of("caf\u{e9}"), None);
+        assert_eq!(unfit_of("plain"), None);
+        let found = unfit_of("cafe\u{301}").unwrap();
+        assert_eq!((found.column, found.length, found.code), (30, 5, "PC2121"));
+        assert!(found.help.unwrap().contains("`caf\u{e9}`"));
+        let found = unfit_of("ad\u{202e}nim").unwrap();
+        assert_eq!(found.message, "`ad\\u{202e}nim` holds the invisible character U+202E");
+        assert!(unfit_of("ad\u{200b}min").is_some());
+    }
+}
