@@ -18,6 +18,7 @@ mod engine;
 mod entities;
 pub mod explain;
 mod facts;
+pub mod impact;
 mod lane;
 mod owned_facts;
 mod plan;

@@ -4,6 +4,7 @@ mod baseline;
 mod broken;
 mod decide;
 mod explain;
+mod impact;
 mod oracle;
 mod suggest;
 
