@@ -6,6 +6,7 @@
 mod authorities;
 mod decisions;
 mod docs;
+mod grant;
 mod health;
 mod policies;
 mod problem;
@@ -33,6 +34,7 @@ use policies_store::PolicyStore;
 
 use crate::assemble::judge::{Judge, Question};
 use crate::config::LocalUser;
+use grant::Deferred;
 use problem::Problem;
 pub(crate) use status::Facts as StatusFacts;
 
@@ -70,8 +72,7 @@ pub(crate) fn remote(api: &Arc<Api>) -> Router {
 fn v1(api: &Arc<Api>) -> Router {
     let mut v1 = Router::new()
         .route("/v1/status", get(status::status))
-        .route("/v1/policies", get(policies::list))
-        .route("/v1/policies:can", post(policies::can::can))
+        .merge(policies::router())
         .route("/v1/decisions/{id}/explain", get(decisions::explain))
         .route("/v1/decisions/{id}/suggest", get(decisions::suggest))
         .with_state(Arc::clone(api))
@@ -117,6 +118,18 @@ async fn authorize(State(api): State<Arc<Api>>, mut request: Request, next: Next
     let principal = principal(&api, &caller);
     // The ledger's service puts who read what on record.
     request.extensions_mut().insert(principal.clone());
+    if grant::needs_change(action) {
+        let deferred = Deferred::new(&api, caller, principal, action, resource);
+        request.extensions_mut().insert(deferred.clone());
+        let response = next.run(request).await;
+        return if response.status().is_success() && !deferred.was_asked() {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the call was not judged")
+                .code("PC9001")
+                .into_response()
+        } else {
+            response
+        };
+    }
     let verdict = api.judge.decide(&Question {
         principal,
         action,
@@ -125,22 +138,13 @@ async fn authorize(State(api): State<Arc<Api>>, mut request: Request, next: Next
         phase: Phase::Admin,
         facts: Some(facts(&caller)),
     });
-    let (allow, id) = (verdict.allow, verdict.id.to_string());
-    if verdict.recorded().await.is_err() {
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the decision could not be recorded")
-            .decision(&id)
-            .into_response();
+    match grant::settle(verdict, &caller, action).await {
+        Ok(_) => next.run(request).await,
+        Err(refusal) => {
+            take_rest(request.into_body()).await;
+            refusal
+        }
     }
-    if allow {
-        return next.run(request).await;
-    }
-    take_rest(request.into_body()).await;
-    let known = !matches!(caller, Caller::Anonymous);
-    let status = if known { StatusCode::FORBIDDEN } else { StatusCode::UNAUTHORIZED };
-    Problem::new(status, "not permitted")
-        .detail(format!("{} needs {}", caller_name(&caller), action.as_str()))
-        .decision(&id)
-        .into_response()
 }
 
 /// Takes what is left of a small body, and drops it. A client that is refused while it still sends gets a reset stream
@@ -210,8 +214,7 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
         "entries" if reads => (AdminAction::EntryRead, domain()),
         "entries" => (AdminAction::EntryWrite, domain()),
         "decisions" => (AdminAction::DecisionsRead, domain()),
-        "policies" if path == "/v1/policies:can" => (AdminAction::Decide, Resource::system()),
-        "policies" => (AdminAction::PolicyRead, Resource::policy_scope("/")),
+        "policies" => return policies::rights::asked(method, path),
         _ => return None,
     })
 }

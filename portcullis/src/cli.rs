@@ -3,7 +3,7 @@
 mod authority;
 mod check;
 mod config;
-mod decisions;
+pub(crate) mod decisions;
 pub(crate) mod init;
 mod policy;
 mod run;

@@ -1,15 +1,33 @@
 //! `/v1/policies`: what is in force, what it would say, and how it is changed; one file per noun.
 
+mod asked;
 pub(super) mod can;
+pub(super) mod changes;
+mod documents;
+pub(super) mod history;
+mod refused;
+pub(super) mod rights;
+pub(super) mod versions;
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use policies_engine::Effect;
+use axum::http::StatusCode;
+use axum::{Json, Router, routing};
+use policies_engine::{AdministrationRecord, Effect, PolicyInfo, Principal, Record, Role, Snapshot};
 use serde_json::{Value, json};
 
 use super::Api;
+use super::problem::Problem;
+
+pub(super) fn router() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/v1/policies", routing::get(list))
+        .route("/v1/policies:can", routing::post(can::can))
+        .merge(changes::router())
+        .merge(versions::router())
+        .merge(history::router())
+}
 
 /// The policies in force, shipped ones included.
 #[utoipa::path(get, path = "/v1/policies", responses((status = 200, description = "policies in force")))]
@@ -17,14 +35,45 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<Value> {
     let snapshot = api.judge.snapshot();
     let items: Vec<_> = snapshot
         .iter()
-        .flat_map(|snapshot| snapshot.policies())
-        .map(|policy| {
-            json!({
-                "id": &*policy.id, "effect": match policy.effect { Effect::Allow => "permit", Effect::Deny => "forbid" },
-                "file": &*policy.file, "line": policy.line, "owner": policy.owner,
-                "system": snapshot.as_ref().is_some_and(|snapshot| snapshot.is_baseline(&policy.id)),
-            })
-        })
+        .flat_map(|snapshot| snapshot.policies().map(|policy| listed(snapshot, &policy)))
         .collect();
     Json(json!({ "apiVersion": "portcullis/v1", "kind": "PolicyList", "items": items }))
+}
+
+/// A policy as lists show it.
+fn listed(snapshot: &Snapshot, policy: &PolicyInfo) -> Value {
+    json!({
+        "id": &*policy.id, "effect": match policy.effect { Effect::Allow => "permit", Effect::Deny => "forbid" },
+        "file": &*policy.file, "line": policy.line, "owner": policy.owner, "shadow": policy.is_shadow,
+        "system": snapshot.is_baseline(&policy.id),
+    })
+}
+
+/// Whether somebody besides root and the owner of the data directory may approve; from then on no single person
+/// publishes what opens something (ST10). Workloads with a role are no second person.
+pub(super) fn two_person(api: &Api) -> bool {
+    let may_approve = |role: &Role| matches!(role, Role::Approver | Role::Operator);
+    api.users.iter().any(|user| user.uid != 0 && user.uid != api.owner && user.roles.iter().any(may_approve))
+}
+
+/// Puts what was done into the ledger. The decision that permitted it is there already.
+fn record(api: &Api, operation: &str, by: &Principal, details: &[(&str, String)]) {
+    let details = details.iter().filter(|(_, value)| !value.is_empty());
+    let record = AdministrationRecord {
+        operation: operation.to_owned(),
+        principal: Some(by.clone()),
+        details: details.map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        time: api.clock.now(),
+    };
+    if let Err(error) = api.ledger.append(Record::Administration(record)) {
+        tracing::error!(event = "administration_not_recorded", operation, %error, "a change of policies is not on record");
+    }
+}
+
+fn nothing_kept() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "no policies are kept here")
+}
+
+fn nothing_in_force() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no policy is in force").next("portcullis check")
 }

@@ -25,6 +25,8 @@ pub(crate) struct Question<'a> {
 pub(crate) struct Verdict {
     pub(crate) allow: bool,
     pub(crate) id: DecisionId,
+    /// The policies that decided.
+    pub(crate) determining: Arc<[Arc<str>]>,
     receipt: Receipt,
 }
 
@@ -88,7 +90,7 @@ impl Judge {
             }),
             None => Decision::refusal(Reason::NoPolicy),
         };
-        let allow = decision.is_allowed();
+        let (allow, determining) = (decision.is_allowed(), Arc::clone(&decision.determining));
         let reads = question.action.is_read();
         let mut record =
             DecisionRecord::new(decision, question.principal.clone(), action, question.resource.clone(), now);
@@ -97,7 +99,7 @@ impl Judge {
         record.facts = Some(Arc::new(facts) as Arc<dyn Facts>);
         record.audit = if reads { Audit::BestEffort } else { Audit::Durable };
         let (id, receipt) = state.lane.record(record);
-        Verdict { allow, id, receipt }
+        Verdict { allow, id, determining, receipt }
     }
 }
 

@@ -160,6 +160,31 @@ pub(crate) static CODES: &[Code] = &[
         text: "A version that is not on disk is not put into force.",
     },
     Code {
+        code: "PC2040",
+        title: "the checks of a change did not pass",
+        text: "A change is committed only when it compiles and every case passes; all findings are shown. Nothing was put into force.",
+    },
+    Code {
+        code: "PC2041",
+        title: "the change was written meanwhile",
+        text: "Somebody wrote the change after it was read, or it was not said which revision is meant (If-Match). Read it again.",
+    },
+    Code {
+        code: "PC2042",
+        title: "not in this state",
+        text: "A newer version was committed or is in force, or the change has ended; the answer names it.",
+    },
+    Code {
+        code: "PC2043",
+        title: "a change that you may not make alone",
+        text: "A policy about changes of policies forbids it: a second person has to approve, or the change belongs to its author.",
+    },
+    Code {
+        code: "PC2044",
+        title: "no such policy, version or change",
+        text: "Nothing of that name is kept. Versions are kept while they are in force, among the last hundred, or named by a record.",
+    },
+    Code {
         code: "PC2101",
         title: "policy without a good id",
         text: "Every policy carries an `@id`; records and explanations name it.",

@@ -1,0 +1,81 @@
+//! The table of rights below `/v1/policies`: what each path asks for. What no row names is closed.
+
+use axum::http::Method;
+use policies_engine::{AdminAction, Resource};
+
+/// What a call asks for; `None` for a path that has no row.
+pub(in crate::admin) fn asked(method: &Method, path: &str) -> Option<(AdminAction, Resource)> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let action = match path.strip_prefix("/v1/policies")? {
+        ":can" => return Some((AdminAction::Decide, Resource::system())),
+        ":validate" => AdminAction::PolicyRead,
+        "/shadow" if *method == Method::DELETE => AdminAction::PolicyPublish,
+        "" if reads => AdminAction::PolicyRead,
+        rest => below(rest.strip_prefix('/')?, method, reads)?,
+    };
+    Some((action, Resource::policy_scope("/")))
+}
+
+fn below(rest: &str, method: &Method, reads: bool) -> Option<AdminAction> {
+    if reads {
+        return Some(AdminAction::PolicyRead);
+    }
+    let verb = rest.rsplit_once(':').map(|(_, verb)| verb);
+    match (rest.split(['/', ':']).next()?, verb) {
+        ("changes", None) if rest == "changes" || *method == Method::PATCH => Some(AdminAction::PolicyDraft),
+        ("changes", Some("validate" | "test" | "rebase" | "abandon")) => Some(AdminAction::PolicyDraft),
+        ("changes", Some("approve")) => Some(AdminAction::PolicyApprove),
+        ("changes", Some("commit")) => Some(AdminAction::PolicyPublish),
+        ("versions", Some("activate" | "shadow")) => Some(AdminAction::PolicyPublish),
+        ("versions", Some("rollback")) => Some(AdminAction::PolicyRollback),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ps1_every_path_below_policies_has_a_row_and_no_other_is_open() {
+        let action = |method: Method, path: &str| asked(&method, path).map(|(action, _)| action);
+        for path in
+            ["", "/orders-read", "/orders-read/history", "/changes", "/changes/c1", "/versions", "/diff"]
+        {
+            assert_eq!(
+                action(Method::GET, &format!("/v1/policies{path}")),
+                Some(AdminAction::PolicyRead),
+                "{path}"
+            );
+        }
+        for (method, path, expected) in [
+            (Method::POST, "/v1/policies:can", AdminAction::Decide),
+            (Method::POST, "/v1/policies:validate", AdminAction::PolicyRead),
+            (Method::POST, "/v1/policies/changes", AdminAction::PolicyDraft),
+            (Method::PATCH, "/v1/policies/changes/c1", AdminAction::PolicyDraft),
+            (Method::POST, "/v1/policies/changes/c1:validate", AdminAction::PolicyDraft),
+            (Method::POST, "/v1/policies/changes/c1:abandon", AdminAction::PolicyDraft),
+            (Method::POST, "/v1/policies/changes/c1:approve", AdminAction::PolicyApprove),
+            (Method::POST, "/v1/policies/changes/c1:commit", AdminAction::PolicyPublish),
+            (Method::POST, "/v1/policies/versions/3:activate", AdminAction::PolicyPublish),
+            (Method::POST, "/v1/policies/versions/3:shadow", AdminAction::PolicyPublish),
+            (Method::DELETE, "/v1/policies/shadow", AdminAction::PolicyPublish),
+            (Method::POST, "/v1/policies/versions/3:rollback", AdminAction::PolicyRollback),
+        ] {
+            assert_eq!(action(method, path), Some(expected), "{path}");
+        }
+        for (method, path) in [
+            (Method::POST, "/v1/policies"),
+            (Method::POST, "/v1/policies:nonsense"),
+            (Method::PUT, "/v1/policies/changes/c1"),
+            (Method::DELETE, "/v1/policies/changes/c1"),
+            (Method::POST, "/v1/policies/changes/c1:nonsense"),
+            (Method::POST, "/v1/policies/changes/c1"),
+            (Method::POST, "/v1/policies/versions/3:commit"),
+            (Method::DELETE, "/v1/policies/orders-read"),
+            (Method::GET, "/v1/policiesx"),
+        ] {
+            assert_eq!(action(method, path), None, "{path}");
+        }
+    }
+}
