@@ -248,3 +248,20 @@ fn about_code(code: &str, global: &Global) -> Exit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policies_engine::{Reason, explain::fix};
+
+    #[test]
+    fn ex4_every_fix_of_an_explanation_is_a_command_of_ours() {
+        let id = "01JD8Z6N4T0B7K3Q5XW2M9E47Q";
+        let fixes: Vec<_> = Reason::ALL.iter().filter_map(|reason| fix(*reason, Some(id))).collect();
+        assert!(fixes.len() > 10);
+        for fix in fixes {
+            let parsed = Line::try_parse_from(&fix.command);
+            assert!(parsed.is_ok(), "{:?}: {:?}", fix.command, parsed.err());
+        }
+    }
+}

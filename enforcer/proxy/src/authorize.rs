@@ -58,7 +58,7 @@ pub(crate) async fn authorize(conn: &Connection, call: Call, now: Now) -> Result
 /// Puts on record that a head made no call.
 pub(crate) async fn not_canonical(conn: &Connection, flaw: NotCanonical, now: Now) -> Denied {
     let facts: Arc<dyn Facts> = Arc::new(OwnedFacts::new(ConnectionFacts::clone(conn.secured.facts(false))));
-    let why = (Reason::NotCanonical, Some(flaw.rule.to_owned()));
+    let why = (Reason::NotCanonical, Some(format!("{}: {}", flaw.rule, flaw.detail)));
     let (decision, receipt) =
         conn.worker.judge.refuse(conn, Phase::Request, why, Action::HttpOther, facts, now);
     kept(receipt).await;

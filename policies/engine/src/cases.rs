@@ -169,7 +169,8 @@ impl Case<'_> {
         let schema = Some((&*parts.schema, &stage.action));
         let context =
             Context::from_json_value(context.clone(), schema).map_err(|e| format!("context: {e}"))?;
-        let theirs = stock::judge_on(snapshot, request, &stage, context).map_err(|e| e.to_string())?.decision;
+        let theirs =
+            stock::judge_on(snapshot, request, &cast, &stage, context).map_err(|e| e.to_string())?.decision;
         let is_same = (ours.effect, ours.reason, &ours.determining, &ours.errors)
             == (theirs.effect, theirs.reason, &theirs.determining, &theirs.errors);
         if is_same { Ok(()) } else { Err(format!("the engine says {ours:?}, stock Cedar says {theirs:?}")) }

@@ -1,14 +1,24 @@
 //! Why a decision came out as it did, recomputed by stock Cedar from the record's own facts (EX1 to EX7).
 
-mod expression;
+mod cause;
+mod circumstances;
+pub(crate) mod expression;
+mod fault;
+mod fix;
 mod json;
 mod parts;
-mod terms;
+mod recorded;
+pub(crate) mod terms;
 mod text;
 
+pub(crate) use circumstances::circumstances;
+pub(crate) use fault::describe;
+pub use fix::{Fix, fix};
+pub use recorded::{Recorded, Repeats};
+
 use crate::{
-    AccessRequest, Action, AdminContext, Decision, Effect, ErrorClass, OwnedFacts, Principal, PrincipalKind,
-    Reason, Resource, Snapshot,
+    AccessRequest, Action, AdminContext, Decision, Effect, ErrorClass, OwnedFacts, Principal, Reason,
+    Resource, Snapshot,
     rule::Rule,
     stock::{self, Answer},
 };
@@ -31,25 +41,67 @@ pub struct RequestForExplain {
     pub now: UnixTime,
     /// Context of our own actions.
     pub extra: Option<AdminContext>,
-    /// Reason word of the record, where it is not one of the engine's own; explained by its sentence.
-    pub recorded: Option<(Effect, Reason)>,
+    /// What the record says came of it; `None` for a question that nobody decided yet.
+    pub recorded: Option<Recorded>,
+}
+
+impl RequestForExplain {
+    /// The same question as the engine takes it.
+    #[must_use]
+    pub fn access(&self) -> AccessRequest<'_> {
+        AccessRequest {
+            principal: &self.principal,
+            action: self.action,
+            resource: &self.resource,
+            facts: &self.facts,
+            now: self.now,
+            extra: self.extra.as_ref(),
+        }
+    }
 }
 
 /// An explained decision.
 #[derive(Debug, Clone)]
 pub struct Explanation {
-    /// Verdict of the recomputation, or the recorded one where no policy took part.
+    /// What happened by the record, else what stock Cedar says now.
     pub effect: Effect,
     /// Its reason.
     pub reason: Reason,
-    /// Whether the recomputed verdict equals the recorded one; `None` when nothing was recorded.
+    /// What stock Cedar says to the same question; `None` where policies alone did not decide, or the record does not
+    /// hold all they read.
+    pub recomputed: Option<Recomputed>,
+    /// The determining policies, part by part.
+    pub determining: Vec<Candidate>,
+    /// Policies that could not be evaluated, part by part.
+    pub errors: Vec<Failure>,
+    /// The permits that came nearest to a default deny, best first; at most three.
+    pub nearest: Vec<Candidate>,
+    /// How often the same call was refused before; filled in by who knows the ledger.
+    pub repeats: Option<Repeats>,
+}
+
+/// The verdict again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recomputed {
+    /// Allow or deny.
+    pub effect: Effect,
+    /// Why.
+    pub reason: Reason,
+    /// By which policies.
+    pub determining: Arc<[Arc<str>]>,
+    /// Whether the record says the same; `None` when nothing is on record.
     pub is_same: Option<bool>,
-    /// Its determining policies.
-    pub determining: Vec<PolicyPlace>,
-    /// Policies that could not be evaluated, with Cedar's message.
-    pub errors: Vec<(PolicyPlace, ErrorClass, String)>,
-    /// The permits that came nearest, best first; at most three.
-    pub nearest: Vec<Nearest>,
+}
+
+/// A policy that could not be evaluated.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Which, part by part.
+    pub candidate: Candidate,
+    /// Kind of error.
+    pub class: ErrorClass,
+    /// What is missing where, for people.
+    pub message: String,
 }
 
 /// Where a policy stands.
@@ -67,9 +119,9 @@ pub struct PolicyPlace {
     pub owner: Option<String>,
 }
 
-/// A policy that was near, part by part.
+/// A policy part by part.
 #[derive(Debug, Clone)]
-pub struct Nearest {
+pub struct Candidate {
     /// Which.
     pub place: PolicyPlace,
     /// Its parts in order.
@@ -117,86 +169,94 @@ pub struct TextOptions {
     pub service: Option<String>,
     /// Shorten ids, for a terminal (EX5).
     pub shorten: bool,
-    /// Print three candidates instead of one.
+    /// Print three candidates instead of one, and the clauses of what decided.
     pub all: bool,
-    /// The call passed although this was the verdict.
-    pub is_observed: bool,
 }
 
 /// Permits that are taken apart, and those that are kept.
 const CANDIDATES: usize = 200;
 const KEPT: usize = 3;
 
-/// Explains what `snapshot` says to that request: the verdict again, by stock Cedar over the whole set, and for a
-/// default deny the permits that came nearest (EX3).
+/// Explains what `snapshot` says to that request: the verdict again by stock Cedar, the policies that took part, and
+/// for a default deny the permits that came nearest (EX3).
 #[must_use]
 pub fn explain(snapshot: &Snapshot, request: &RequestForExplain) -> Explanation {
-    let access = AccessRequest {
-        principal: &request.principal,
-        action: request.action,
-        resource: &request.resource,
-        facts: &request.facts,
-        now: request.now,
-        extra: request.extra.as_ref(),
-    };
+    let access = request.access();
     let answer = stock::judge(snapshot, &access).unwrap_or_else(Answer::refusal);
     let decision = &answer.decision;
-    let recorded = request.recorded.filter(|recorded| !is_recomputable(decision, request, recorded.1));
-    let (effect, reason) = recorded.unwrap_or((decision.effect, decision.reason));
-    let is_policy_verdict = recorded.is_none();
-    let place = |id: &Arc<str>| snapshot.rule(id).map(PolicyPlace::of);
-    let message =
-        |id: &Arc<str>| answer.messages.iter().find(|(of, _)| of == id).map(|(_, text)| text.clone());
-    let errors = decision.errors.iter().filter(|_| is_policy_verdict);
-    Explanation {
+    let recorded = request.recorded.as_ref();
+    let recomputed = recorded.is_none_or(|recorded| recorded.is_recomputable(decision, request));
+    let recomputed = recomputed.then(|| Recomputed {
+        effect: decision.effect,
+        reason: decision.reason,
+        determining: Arc::clone(&decision.determining),
+        is_same: recorded.map(|recorded| recorded.is_same(decision)),
+    });
+    let (effect, reason) =
+        recorded.map_or((decision.effect, decision.reason), |recorded| (recorded.effect, recorded.reason));
+    let mut explanation = Explanation {
         effect,
         reason,
-        is_same: request
-            .recorded
-            .filter(|_| is_policy_verdict)
-            .map(|(_, recorded)| recorded == decision.reason),
-        determining: decision.determining.iter().filter(|_| is_policy_verdict).filter_map(place).collect(),
-        errors: errors
-            .filter_map(|e| Some((place(&e.policy)?, e.class, message(&e.policy).unwrap_or_default())))
-            .collect(),
-        nearest: if reason == Reason::NoPermit {
-            nearest(snapshot, &access, &request.facts)
-        } else {
-            Vec::new()
-        },
+        determining: Vec::new(),
+        errors: Vec::new(),
+        nearest: Vec::new(),
+        recomputed,
+        repeats: None,
+    };
+    if let Ok(cast) = snapshot.cast(&access) {
+        let bench = Bench::new(snapshot, request, &access, &cast);
+        let determining: Vec<&str> = match recorded {
+            Some(recorded) => recorded.determining.iter().map(|id| &**id).collect(),
+            None => decision.determining.iter().map(|id| &**id).collect(),
+        };
+        explanation.determining =
+            determining.iter().filter_map(|id| snapshot.rule(id)).map(|rule| bench.candidate(rule)).collect();
+        if explanation.recomputed.is_some() {
+            explanation.errors = failures(&answer, &bench);
+        }
+        if reason == Reason::NoPermit {
+            explanation.nearest = nearest(&bench);
+        }
     }
+    explanation
 }
 
-/// Whether policies alone gave the recorded reason, and the record holds all they read: it has neither the roles of a
-/// local user nor what issuance and publishing add to the context.
-fn is_recomputable(decision: &Decision, request: &RequestForExplain, recorded: Reason) -> bool {
-    let is_of_policies = matches!(
-        recorded,
-        Reason::Permit | Reason::NoPermit | Reason::Forbid | Reason::ForbidError | Reason::EntityMissing
-    );
-    let lacks_roles =
-        request.principal.kind() == PrincipalKind::LocalUser && request.principal.roles().is_empty();
-    let lacks_context = decision.reason == Reason::ContextIncomplete && request.extra.is_none();
-    is_of_policies && (recorded == decision.reason || !(lacks_roles || lacks_context))
+fn failures(answer: &Answer, bench: &Bench<'_>) -> Vec<Failure> {
+    let message =
+        |id: &Arc<str>| answer.messages.iter().find(|(of, _)| of == id).map(|(_, text)| text.clone());
+    let failure = |error: &crate::PolicyError| {
+        let rule = bench.snapshot.rule(&error.policy)?;
+        Some(Failure {
+            candidate: bench.candidate(rule),
+            class: error.class,
+            message: message(&error.policy).unwrap_or_default(),
+        })
+    };
+    answer.decision.errors.iter().filter_map(failure).collect()
 }
 
 /// The permits that differ in the fewest parts, best first.
-fn nearest(snapshot: &Snapshot, access: &AccessRequest<'_>, facts: &OwnedFacts) -> Vec<Nearest> {
-    let Ok(cast) = snapshot.cast(access) else { return Vec::new() };
-    let facts = facts.to_json();
-    let bench = Bench { snapshot, request: access, cast: &cast, facts: &facts };
-    let permits = snapshot.parts().rules.iter().filter(|rule| rule.is_permit());
-    let near = permits.filter(|rule| cast.triple.distance(&rule.scope) <= 1).take(CANDIDATES);
-    let mut ranked: Vec<(Rank, Nearest)> = near
-        .map(|rule| {
-            let parts = bench.parts(rule);
-            let rank = (rank(&parts), Reverse(rule.scope.specificity()), Arc::clone(&rule.id));
-            (rank, Nearest { place: PolicyPlace::of(rule), parts })
+fn nearest(bench: &Bench<'_>) -> Vec<Candidate> {
+    let triple = &bench.cast.triple;
+    let permits = bench.snapshot.parts().rules.iter().filter(|rule| rule.is_permit());
+    let mut near: Vec<_> = permits
+        .filter_map(|rule| {
+            let distance = triple.distance(&rule.scope);
+            (distance <= 1).then(|| (distance, Reverse(rule.scope.specificity()), &rule.id, rule))
+        })
+        .collect();
+    near.sort_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
+    near.truncate(CANDIDATES);
+    let mut ranked: Vec<(Rank, Candidate)> = near
+        .into_iter()
+        .map(|(_, specificity, id, rule)| {
+            let candidate = bench.candidate(rule);
+            ((rank(&candidate.parts), specificity, Arc::clone(id)), candidate)
         })
         .collect();
     ranked.sort_by(|a, b| a.0.cmp(&b.0));
     ranked.truncate(KEPT);
-    ranked.into_iter().map(|(_, nearest)| nearest).collect()
+    ranked.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
 type Rank = ((usize, usize), Reverse<u32>, Arc<str>);

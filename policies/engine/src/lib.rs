@@ -58,7 +58,7 @@ pub use request::{AccessRequest, AdminContext, ChangeContext, IssueContext};
 pub use resource::{Resource, ResourceKind};
 pub use schema::{Declared, SchemaText};
 pub use snapshot::{Numbers, PolicyInfo, PolicySource, Snapshot, SnapshotInput, Versions};
-pub use suggest::suggest;
+pub use suggest::{Expected, case_of, suggest};
 
 /// How many path segments policies see by name; the rest are only counted.
 pub const SEGMENTS: usize = 12;

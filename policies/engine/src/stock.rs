@@ -1,14 +1,19 @@
-//! Stock Cedar over the whole set, with SE1 applied: no index, no plan, no cache. The judge of explanations (EX6), of
-//! cases (TE2) and of the engine's own property tests.
+//! Stock Cedar with SE1 applied: no index, no plan, no cache. The judge of explanations (EX6), of cases (TE2) and of the
+//! engine's own property tests. Policies whose scope does not match are left out one by one, which changes nothing: a
+//! scope never errors (EN3).
 
 use crate::{
-    AccessRequest, Decision, Evaluated, Reason, Snapshot, cast::Stage, context, plan::class_of, tally::Tally,
+    AccessRequest, Decision, Evaluated, Reason, Snapshot,
+    cast::{Cast, Stage},
+    context, explain,
+    plan::class_of,
+    tally::Tally,
     walk::Reads,
 };
 use cedar_policy::{AuthorizationError, Authorizer, Context, PolicyId, PolicySet, Request};
 use std::sync::Arc;
 
-/// What stock Cedar says, and how it words its errors.
+/// What stock Cedar says, and how explanations word its errors.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) decision: Decision,
@@ -21,18 +26,21 @@ pub(crate) fn judge(snapshot: &Snapshot, request: &AccessRequest<'_>) -> Result<
     let cast = snapshot.cast(request)?;
     let stage = snapshot.stage(&cast)?;
     let context = context::build(request, Reads::ALL, &snapshot.versions().declared)?;
-    judge_on(snapshot, request, &stage, context)
+    judge_on(snapshot, request, &cast, &stage, context)
 }
 
 /// The same on entities and a context of the caller's choice.
 pub(crate) fn judge_on(
     snapshot: &Snapshot,
     request: &AccessRequest<'_>,
+    cast: &Cast,
     stage: &Stage,
     context: Context,
 ) -> Result<Answer, Reason> {
     let parts = snapshot.parts();
-    let in_force = parts.rules.iter().filter(|rule| !rule.notes.is_shadow && !rule.is_expired(request.now));
+    let in_force = parts.rules.iter().filter(|rule| {
+        !rule.notes.is_shadow && !rule.is_expired(request.now) && cast.triple.distance(&rule.scope) == 0
+    });
     let policies = PolicySet::from_policies(in_force.map(|rule| rule.policy.clone())).map_err(|cause| {
         tracing::error!(%cause, "policies of a snapshot do not fit together");
         Reason::EngineFault
@@ -48,7 +56,7 @@ pub(crate) fn judge_on(
     for AuthorizationError::PolicyEvaluationError(error) in response.diagnostics().errors() {
         if let Some((at, rule)) = rule(error.policy_id()) {
             tally.failed(at, rule, class_of(error.inner()));
-            messages.push((Arc::clone(&rule.id), error.inner().to_string()));
+            messages.push((Arc::clone(&rule.id), explain::describe(error.inner())));
         }
     }
     messages.sort_unstable();

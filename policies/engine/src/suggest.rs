@@ -1,5 +1,9 @@
 //! A permit for exactly one denied request (S27, EX8). Never proposes to remove a forbid.
 
+mod case;
+
+pub use case::{Expected, case_of};
+
 use crate::{Action, Principal, Resource, principal::spiffe_parts, uid::format_uid};
 
 const ID_CHARS: usize = 128;

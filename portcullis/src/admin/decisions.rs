@@ -8,8 +8,10 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use policies_decisions::{IdPattern, PatternError, StoredRecord};
-use policies_engine::explain::{RequestForExplain, TextOptions, explain as explained};
-use policies_engine::{Action, Effect, Facts, OwnedFacts, Principal, Resource, ResourceKind, Snapshot};
+use policies_engine::explain::{Recorded, RequestForExplain, TextOptions, explain as explained};
+use policies_engine::{
+    Action, ErrorClass, Facts, OwnedFacts, PolicyError, Principal, Resource, ResourceKind, Snapshot, Would,
+};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -39,6 +41,14 @@ pub(super) async fn explain(
             .into_response();
     };
     let explanation = explained(&snapshot, &recorded.question);
+    let again = explanation.recomputed.as_ref();
+    if again.is_some_and(|again| again.is_same == Some(false)) {
+        tracing::error!(
+            event = "recomputed_differs",
+            decision = recorded.id,
+            "stock Cedar decides a recorded call otherwise"
+        );
+    }
     let text = explanation.to_text(
         &recorded.question,
         &snapshot,
@@ -49,10 +59,9 @@ pub(super) async fn explain(
             service: recorded.service,
             shorten: false,
             all: options.all,
-            is_observed: recorded.is_observed,
         },
     );
-    let mut document = explanation.to_json(&snapshot, Some(&recorded.id));
+    let mut document = explanation.to_json(&recorded.question, &snapshot, Some(&recorded.id));
     if let Some(members) = document.as_object_mut() {
         members.insert("text".to_owned(), json!(text));
     }
@@ -82,11 +91,10 @@ pub(super) async fn suggest(State(api): State<Arc<Api>>, Path(id): Path<String>)
 }
 
 /// A recorded decision as the engine asks for it.
-struct Recorded {
+struct Stored {
     id: String,
     instance: String,
     service: Option<String>,
-    is_observed: bool,
     snapshot: Option<u64>,
     question: RequestForExplain,
 }
@@ -102,7 +110,7 @@ async fn pinned(api: &Api, number: Option<u64>) -> Option<Arc<Snapshot>> {
     tokio::task::spawn_blocking(move || store.version(number)).await.ok()?.ok()
 }
 
-async fn find(api: &Api, id: &str) -> Result<Recorded, Problem> {
+async fn find(api: &Api, id: &str) -> Result<Stored, Problem> {
     let missing = |detail: String| {
         Problem::new(StatusCode::NOT_FOUND, "no such decision")
             .detail(detail)
@@ -123,7 +131,7 @@ async fn find(api: &Api, id: &str) -> Result<Recorded, Problem> {
 }
 
 /// `None` for a record that is no decision, or names what this version does not know.
-fn recorded(stored: &StoredRecord) -> Option<Recorded> {
+fn recorded(stored: &StoredRecord) -> Option<Stored> {
     let decision = stored.decision()?;
     let resource = Resource::from_parts(&decision.resource.kind, &decision.resource.id)
         .unwrap_or_else(Resource::unknown);
@@ -131,11 +139,10 @@ fn recorded(stored: &StoredRecord) -> Option<Recorded> {
         Some(service) => resource.within(service, decision.namespace.as_deref()),
         None => resource,
     };
-    Some(Recorded {
+    Some(Stored {
         id: stored.id.to_string(),
         instance: stored.stream.instance.clone(),
         service: decision.service.clone(),
-        is_observed: decision.effect == Effect::Allow && decision.would.is_some(),
         snapshot: stored.versions.as_ref().map(|versions| versions.numbers.snapshot),
         question: RequestForExplain {
             principal: Principal::from_parts(&stored.principal.kind, &stored.principal.id)?,
@@ -144,8 +151,29 @@ fn recorded(stored: &StoredRecord) -> Option<Recorded> {
             facts: decision.facts.clone().unwrap_or_else(|| OwnedFacts::local("unknown")),
             now: stored.time,
             extra: None,
-            recorded: Some((decision.effect, decision.reason.parse().ok()?)),
+            recorded: Some(Recorded {
+                effect: decision.effect,
+                reason: decision.reason.parse().ok()?,
+                detail: decision.detail.clone(),
+                determining: decision.determining.iter().map(|id| id.as_str().into()).collect(),
+                would: decision.would.as_ref().and_then(would),
+                is_whole: stored.truncated.is_empty(),
+            }),
         },
+    })
+}
+
+/// `None` for words of a later version.
+fn would(stored: &policies_decisions::Would) -> Option<Would> {
+    let error = |(policy, class): &(String, String)| {
+        Some(PolicyError { policy: policy.as_str().into(), class: ErrorClass::from_word(class)? })
+    };
+    Some(Would {
+        effect: stored.effect,
+        reason: stored.reason.parse().ok()?,
+        determining: stored.determining.iter().map(|id| id.as_str().into()).collect(),
+        errors: stored.errors.iter().filter_map(error).collect(),
+        version: stored.version,
     })
 }
 

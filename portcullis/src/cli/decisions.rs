@@ -131,8 +131,11 @@ pub(crate) fn explain(options: &ExplainOptions, global: &Global) -> Exit {
                     ],
                 );
                 let denials = items(client.get(&path).await?);
-                let of_a_call =
-                    |denial: &&Value| denial.get("phase").and_then(Value::as_str) == Some("request");
+                // Calls and handshakes of callers, not of our own API.
+                let of_a_call = |denial: &&Value| {
+                    let phase = denial.get("phase").and_then(Value::as_str);
+                    matches!(phase, Some("request" | "connect" | "rejudge"))
+                };
                 match denials
                     .iter()
                     .find(of_a_call)
@@ -151,8 +154,8 @@ pub(crate) fn explain(options: &ExplainOptions, global: &Global) -> Exit {
         let explained =
             client.get(&format!("/v1/decisions/{}/explain?all={}", encode(&id), options.all)).await?;
         let text = explained.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let changed = explained.get("recomputed").and_then(Value::as_str) == Some("changed");
-        let exit = if changed { Exit::Failed } else { Exit::Done };
+        let differs = explained.get("recomputed").and_then(Value::as_str) == Some("different");
+        let exit = if differs { Exit::Failed } else { Exit::Done };
         Ok((Answer::object("Explanation", explained, text), exit))
     })
 }

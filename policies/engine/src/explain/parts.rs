@@ -2,11 +2,11 @@
 //! action or resource counts for that variable; every other one is a `condition`, judged by stock Cedar on its own.
 
 use super::{
-    Part, PartResult, expression,
+    Candidate, Part, PartResult, PolicyPlace, RequestForExplain, circumstances, expression, fault,
     terms::{VarTerm, cedar, conjuncts, words},
 };
 use crate::{
-    AccessRequest, Snapshot,
+    AccessRequest, Reason, Snapshot,
     cast::{Cast, Stage},
     context,
     rule::Rule,
@@ -14,21 +14,43 @@ use crate::{
     stock,
     walk::Reads,
 };
-use cedar_policy::{AuthorizationError, Authorizer, Policy, PolicySet};
+use cedar_policy::{AuthorizationError, Authorizer, EntityUid, Policy, PolicySet, Request};
 use serde_json::{Map, Value, json};
 
-/// Everything needed to judge parts.
+/// Everything needed to judge parts, made once per explanation.
 pub(crate) struct Bench<'a> {
     pub(crate) snapshot: &'a Snapshot,
-    pub(crate) request: &'a AccessRequest<'a>,
     pub(crate) cast: &'a Cast,
-    /// Facts as a document, to show the values that conditions compare.
-    pub(crate) facts: &'a Map<String, Value>,
+    request: &'a AccessRequest<'a>,
+    /// Entities and question of the call, or why policies cannot be asked.
+    scene: Result<(Stage, Request), Reason>,
+    /// The context as a document, to show the values that conditions compare.
+    circumstances: Map<String, Value>,
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    pub(crate) fn new(
+        snapshot: &'a Snapshot,
+        question: &RequestForExplain,
+        request: &'a AccessRequest<'a>,
+        cast: &'a Cast,
+    ) -> Bench<'a> {
+        let scene = snapshot.stage(cast).and_then(|stage| {
+            let context = context::build(request, Reads::ALL, &snapshot.versions().declared)?;
+            let question = stock::question(&stage, context)?;
+            Ok((stage, question))
+        });
+        let circumstances = circumstances(&question.facts, question.now, question.extra.as_ref());
+        Bench { snapshot, cast, request, scene, circumstances }
+    }
+
+    /// `rule`, part by part.
+    pub(crate) fn candidate(&self, rule: &Rule) -> Candidate {
+        Candidate { place: PolicyPlace::of(rule), parts: self.parts(rule) }
+    }
+
     /// The parts of `rule` in order: three variables, then conditions, then what keeps it out of force.
-    pub(crate) fn parts(&self, rule: &Rule) -> Vec<Part> {
+    fn parts(&self, rule: &Rule) -> Vec<Part> {
         let json = rule.policy.to_json().unwrap_or_default();
         let conditions = json.get("conditions").and_then(Value::as_array);
         let mut of_variables: Vec<(String, VarTerm)> = Vec::new();
@@ -63,11 +85,10 @@ impl Bench<'_> {
     }
 
     fn conditions(&self, conjuncts: &[Value]) -> Vec<Part> {
-        let stage = self.snapshot.stage(self.cast);
         let mut is_reached = true;
         let judge = |conjunct: &Value| {
-            let judged = match &stage {
-                Ok(stage) => self.condition(conjunct, stage),
+            let judged = match &self.scene {
+                Ok((stage, question)) => self.condition(conjunct, stage, question),
                 Err(reason) => PartResult::Error(reason.sentence().to_owned()),
             };
             let result = match judged {
@@ -82,7 +103,7 @@ impl Bench<'_> {
     }
 
     /// Asks stock Cedar whether this conjunct alone holds.
-    fn condition(&self, conjunct: &Value, stage: &Stage) -> PartResult {
+    fn condition(&self, conjunct: &Value, stage: &Stage, question: &Request) -> PartResult {
         let fault = |cause: &dyn std::fmt::Display| PartResult::Error(cause.to_string());
         let policy = match Policy::from_json(None, probe(conjunct)) {
             Ok(policy) => policy,
@@ -92,39 +113,50 @@ impl Bench<'_> {
             Ok(policies) => policies,
             Err(cause) => return fault(&cause),
         };
-        let declared = &self.snapshot.versions().declared;
-        let question = context::build(self.request, Reads::ALL, declared)
-            .and_then(|context| stock::question(stage, context));
-        let question = match question {
-            Ok(question) => question,
-            Err(reason) => return PartResult::Error(reason.sentence().to_owned()),
-        };
-        let answer = Authorizer::new().is_authorized(&question, &policies, &stage.entities);
+        let answer = Authorizer::new().is_authorized(question, &policies, &stage.entities);
         if let Some(AuthorizationError::PolicyEvaluationError(error)) = answer.diagnostics().errors().next() {
-            return fault(error.inner());
+            return PartResult::Error(fault::describe(error.inner()));
         }
         match answer.decision() {
             cedar_policy::Decision::Allow => PartResult::Matched,
-            cedar_policy::Decision::Deny => PartResult::Failed(self.values(conjunct)),
+            cedar_policy::Decision::Deny => PartResult::Failed(self.values(conjunct, stage)),
         }
     }
 
     /// `connection.mtls is false`: the facts that a failed conjunct reads.
-    fn values(&self, conjunct: &Value) -> String {
-        let mut paths = Vec::new();
-        context_paths(conjunct, &mut paths);
-        paths.sort();
-        paths.dedup();
-        let shown = paths.iter().map(|path| {
-            let value = path.iter().try_fold(None, |at: Option<&Value>, name| {
-                let members = at.map_or(Some(self.facts), Value::as_object)?;
-                members.get(name).map(Some)
-            });
-            let value = value.flatten().map_or_else(|| "absent".to_owned(), Value::to_string);
-            format!("{} is {value}", path.join("."))
+    fn values(&self, conjunct: &Value, stage: &Stage) -> String {
+        let mut read = Vec::new();
+        reads(conjunct, &mut read);
+        read.sort();
+        read.dedup();
+        let shown = read.iter().map(|(variable, path)| match variable.as_str() {
+            "context" => {
+                let value = path.iter().try_fold(None, |at: Option<&Value>, name| {
+                    let members = at.map_or(Some(&self.circumstances), Value::as_object)?;
+                    members.get(name).map(Some)
+                });
+                let value = value.flatten().map_or_else(|| "absent".to_owned(), Value::to_string);
+                format!("{} is {value}", path.join("."))
+            }
+            _ => {
+                let uid = if variable == "principal" { &stage.principal } else { &stage.resource };
+                let name = path.first().map(String::as_str).unwrap_or_default();
+                format!("{variable}.{name} is {}", attribute(stage, uid, name))
+            }
         });
         let text = shown.collect::<Vec<_>>().join(", ");
         if text.is_empty() { "does not hold".to_owned() } else { text }
+    }
+}
+
+/// Value of an attribute, else of a tag, of an entity.
+fn attribute(stage: &Stage, uid: &EntityUid, name: &str) -> String {
+    let entity = stage.entities.get(uid);
+    let value = entity.and_then(|entity| entity.attr(name).or_else(|| entity.tag(name)));
+    match value {
+        Some(Ok(value)) => value.to_string(),
+        Some(Err(cause)) => cause.to_string(),
+        None => "absent".to_owned(),
     }
 }
 
@@ -182,32 +214,39 @@ fn probe(conjunct: &Value) -> Value {
     })
 }
 
-/// Paths below `context` that an expression reads, longest only.
-fn context_paths(node: &Value, paths: &mut Vec<Vec<String>>) {
-    if let Some(path) = context_path(node) {
-        paths.push(path);
+/// What an expression reads, longest paths only: below `context`, or one attribute or tag of principal or resource.
+fn reads(node: &Value, found: &mut Vec<(String, Vec<String>)>) {
+    if let Some((variable, path)) = access(node)
+        && (variable == "context" || path.len() == 1)
+    {
+        found.push((variable.to_owned(), path));
         return;
     }
     match node {
-        Value::Object(members) => members.values().for_each(|value| context_paths(value, paths)),
-        Value::Array(items) => items.iter().for_each(|item| context_paths(item, paths)),
+        Value::Object(members) => members.values().for_each(|value| reads(value, found)),
+        Value::Array(items) => items.iter().for_each(|item| reads(item, found)),
         _ => {}
     }
 }
 
-fn context_path(node: &Value) -> Option<Vec<String>> {
+/// `context.a.b`, `principal.x`, `resource.getTag("x")`.
+fn access(node: &Value) -> Option<(&str, Vec<String>)> {
+    if let Some(tag) = node.get("getTag").or_else(|| node.get("hasTag")) {
+        let variable = tag.get("left")?.get("Var")?.as_str()?;
+        return Some((variable, vec![tag.get("right")?.get("Value")?.as_str()?.to_owned()]));
+    }
     let access = node.get(".").or_else(|| node.get("has"))?;
     let left = access.get("left")?;
-    let mut path = match left.get("Var").and_then(Value::as_str) {
-        Some("context") => Vec::new(),
-        _ => context_path(left)?,
+    let (variable, mut path) = match left.get("Var").and_then(Value::as_str) {
+        Some(variable) => (variable, Vec::new()),
+        None => self::access(left)?,
     };
     match access.get("attr")? {
         Value::String(name) => path.push(name.clone()),
         Value::Array(names) => path.extend(names.iter().filter_map(Value::as_str).map(str::to_owned)),
         _ => return None,
     }
-    Some(path)
+    Some((variable, path))
 }
 
 /// The parts that keep the policy from applying.

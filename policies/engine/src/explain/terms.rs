@@ -136,11 +136,12 @@ pub(crate) fn cedar(uid: &EntityUid) -> String {
 /// `Type "id"`, or the bare id of an action.
 pub(crate) fn words(uid: &EntityUid, is_action: bool) -> String {
     let id = uid.id().unescaped();
-    if is_action { id.to_owned() } else { format!("{} \"{id}\"", short_type(uid.type_name())) }
+    if is_action { id.to_owned() } else { format!("{} \"{id}\"", short_type(&uid.type_name().to_string())) }
 }
 
-fn short_type(kind: &EntityTypeName) -> String {
-    kind.to_string().trim_start_matches("Portcullis::").to_owned()
+/// A type without our own namespace.
+pub(crate) fn short_type(kind: &str) -> &str {
+    kind.trim_start_matches("Portcullis::")
 }
 
 fn cedar_list(uids: &[EntityUid]) -> String {

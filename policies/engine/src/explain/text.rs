@@ -1,7 +1,10 @@
 //! The layout people read (EX1): verdict, caller, target; then `why` with the parts, `who`, `fix`.
 
-use super::{Explanation, Nearest, PartResult, PolicyPlace, RequestForExplain, TextOptions};
-use crate::{Action, Effect, Facts, Principal, PrincipalKind, Reason, Snapshot, principal::spiffe_parts};
+use super::{
+    Candidate, Explanation, PartResult, RequestForExplain, TextOptions,
+    cause::{target, what},
+};
+use crate::{Effect, Principal, PrincipalKind, Reason, Snapshot, principal::spiffe_parts};
 use std::fmt::Write;
 
 /// Columns of a part's label, and space after the longest value.
@@ -13,31 +16,51 @@ impl Explanation {
     #[must_use]
     pub fn to_text(&self, request: &RequestForExplain, snapshot: &Snapshot, options: &TextOptions) -> String {
         let mut lines = vec![self.headline(request, snapshot, options)];
-        let shown = if options.all { self.nearest.len() } else { 1 };
-        lines.push(format!(" why    {}", self.why(request, options)));
-        for (at, nearest) in self.nearest.iter().take(shown).enumerate() {
+        lines.push(format!(" why    {}", self.cause(request, snapshot)));
+        for (at, candidate) in self.shown(options).into_iter().enumerate() {
             if at > 0 {
-                lines.push(format!("        next: {}", place(&nearest.place)));
+                lines.push(format!("        next: {}", candidate.place.spaced()));
             }
-            lines.extend(part_lines(nearest));
+            lines.extend(part_lines(candidate));
         }
-        if let Some(owner) = self.owner() {
-            lines.push(format!(" who    {owner}"));
-        }
-        if let Some(fix) = self.fix(options) {
-            lines.push(format!(" fix    {fix}"));
+        lines.extend(self.differs());
+        lines.extend(would(request));
+        lines.extend(self.who().map(|who| format!(" who    {who}")));
+        if let Some(fix) = super::fix(self.reason, options.decision.as_deref()) {
+            let word = |word: &String| match &options.decision {
+                Some(id) if id == word => shown_id(id, options),
+                _ => word.clone(),
+            };
+            let command: Vec<String> = fix.command.iter().map(word).collect();
+            lines.push(format!(" fix    {}     {}", command.join(" "), fix.note));
         }
         lines.join("\n") + "\n"
     }
 
+    /// The policies whose clauses are printed: the nearest permits, a forbid that failed, with `all` what decided.
+    fn shown(&self, options: &TextOptions) -> Vec<&Candidate> {
+        let failed = self.errors.iter().map(|failure| &failure.candidate);
+        match self.reason {
+            Reason::NoPermit => {
+                self.nearest.iter().take(if options.all { self.nearest.len() } else { 1 }).collect()
+            }
+            Reason::ForbidError => failed
+                .filter(|of| of.place.effect == Effect::Deny)
+                .take(if options.all { 3 } else { 1 })
+                .collect(),
+            _ if options.all => self.determining.iter().take(3).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     fn headline(&self, request: &RequestForExplain, snapshot: &Snapshot, options: &TextOptions) -> String {
-        let word = match (options.is_observed, self.effect) {
+        let is_observed = request.recorded.as_ref().is_some_and(super::Recorded::is_observed);
+        let word = match (is_observed, self.effect) {
             (true, _) => "ALLOW*",
             (false, Effect::Allow) => "ALLOW",
             (false, Effect::Deny) => "DENY",
         };
-        let service = options.service.as_deref().or_else(|| request.resource.service());
-        let target = service.unwrap_or_else(|| request.resource.id());
+        let target = target(request, options.service.as_deref());
         let mut line = format!("{word}  {} -> {target}  {}", caller(&request.principal), what(request));
         let mut add = |text: String| {
             line.push_str("   ");
@@ -51,53 +74,62 @@ impl Explanation {
         line
     }
 
-    fn why(&self, request: &RequestForExplain, options: &TextOptions) -> String {
-        let why = self.cause(request);
-        if options.is_observed { format!("observe mode; would deny: {why}") } else { why }
+    /// EX6: a verdict that comes out otherwise is told.
+    fn differs(&self) -> Option<String> {
+        let again = self.recomputed.as_ref().filter(|again| again.is_same == Some(false))?;
+        let by = if again.determining.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", again.determining.join(", "))
+        };
+        Some(format!(
+            " differs recorded {}, {}; the same policies now say {}, {}{by}",
+            self.effect, self.reason, again.effect, again.reason
+        ))
     }
 
-    fn cause(&self, request: &RequestForExplain) -> String {
-        let list = |places: &[PolicyPlace]| places.iter().map(single_spaced).collect::<Vec<_>>().join(", ");
-        match self.reason {
-            Reason::Permit if !self.determining.is_empty() => {
-                let ids: Vec<&str> = self.determining.iter().map(|place| &*place.policy).collect();
-                format!("permit matched: {}", ids.join(", "))
-            }
-            Reason::Forbid if !self.determining.is_empty() => {
-                format!("forbid matched: {}", list(&self.determining))
-            }
-            Reason::ForbidError => {
-                let forbids = self.errors.iter().filter(|(place, _, _)| place.effect == Effect::Deny);
-                let told: Vec<String> =
-                    forbids.map(|(place, _, why)| format!("{}: {why}", place.policy)).collect();
-                format!("forbid could not be evaluated: {}", told.join("; "))
-            }
-            Reason::NoPermit => match self.nearest.first() {
-                Some(nearest) => format!("no permit matched; nearest: {}", place(&nearest.place)),
-                None => "no permit matched, and none is near".to_owned(),
-            },
-            Reason::NoIdentity => {
-                let listener = &request.facts.connection().listener;
-                format!("the caller presented no certificate; listener {listener} requires one")
-            }
-            other => other.sentence().to_owned(),
+    /// Who to ask, and how often it happened.
+    fn who(&self) -> Option<String> {
+        let repeats = self.repeats.filter(|repeats| repeats.count > 1).map(|repeats| {
+            let more = if repeats.is_more { "more than " } else { "" };
+            let since = repeats.since.to_string();
+            let since = since.split('.').next().unwrap_or_default().trim_end_matches('Z').to_owned();
+            let first = repeats.policies.map(|no| format!(", first by policies v{no}")).unwrap_or_default();
+            format!("refused {more}{} times in the last hour, since {since}Z{first}", repeats.count)
+        });
+        match (self.owner(), repeats) {
+            (Some(owner), Some(repeats)) => Some(format!("{owner}; {repeats}")),
+            (owner, repeats) => owner.map(str::to_owned).or(repeats),
         }
     }
 
-    fn owner(&self) -> Option<&str> {
-        let nearest = self.nearest.first().map(|nearest| &nearest.place);
-        self.determining.first().or(nearest).and_then(|place| place.owner.as_deref())
-    }
-
-    fn fix(&self, options: &TextOptions) -> Option<String> {
-        let id = options.decision.as_deref().filter(|_| self.reason == Reason::NoPermit)?;
-        let note = "(a minimal permit and its test, and what it would change in the last 24 h)";
-        Some(format!("portcullis policy suggest {}     {note}", shown_id(id, options)))
+    /// Of the policy that decided, failed or came nearest.
+    pub(super) fn owner(&self) -> Option<&str> {
+        let failed = self.errors.first().map(|failure| &failure.candidate);
+        let failed = failed.filter(|_| self.reason == Reason::ForbidError);
+        let of = self.determining.first().or(failed).or(self.nearest.first())?;
+        of.place.owner.as_deref()
     }
 }
 
-fn part_lines(nearest: &Nearest) -> Vec<String> {
-    let widest = nearest.parts.iter().map(|part| part.shown.chars().count()).max().unwrap_or_default();
+/// What a shadow policy or a candidate version would have said to a call that was decided by others.
+fn would(request: &RequestForExplain) -> Option<String> {
+    let recorded = request.recorded.as_ref().filter(|recorded| !recorded.is_observed())?;
+    let would = recorded.would.as_ref()?;
+    let by = if would.determining.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", would.determining.join(", "))
+    };
+    let whose = match would.version {
+        Some(version) => format!("policies v{version}, in shadow"),
+        None => "with the shadow policies".to_owned(),
+    };
+    Some(format!(" would  {}, {}{by}  ({whose})", would.effect, would.reason))
+}
+
+fn part_lines(candidate: &Candidate) -> Vec<String> {
+    let widest = candidate.parts.iter().map(|part| part.shown.chars().count()).max().unwrap_or_default();
     let line = |part: &super::Part| {
         let mut line = format!("          {:LABEL$}{:width$}", part.name, part.shown, width = widest + GAP);
         let told = match &part.result {
@@ -110,7 +142,7 @@ fn part_lines(nearest: &Nearest) -> Vec<String> {
             Ok(()) | Err(std::fmt::Error) => line,
         }
     };
-    nearest.parts.iter().map(line).collect()
+    candidate.parts.iter().map(line).collect()
 }
 
 /// `web` for `spiffe://example.org/web`; the whole id of everybody else.
@@ -124,22 +156,6 @@ fn caller(principal: &Principal) -> String {
         (_, Some(path)) => path.to_owned(),
         (_, None) => principal.id().to_owned(),
     }
-}
-
-fn what(request: &RequestForExplain) -> String {
-    match (request.action, Facts::request(&request.facts)) {
-        (Action::Admin(action), _) => format!("{} {}", action.as_str(), request.resource.id()),
-        (_, Some(view)) => format!("{} {}", view.method, view.path),
-        (action, None) => format!("{action} {}", request.resource.id()),
-    }
-}
-
-fn place(place: &PolicyPlace) -> String {
-    format!("{}  [{}:{}]", place.policy, place.file, place.line)
-}
-
-fn single_spaced(place: &PolicyPlace) -> String {
-    format!("{} [{}:{}]", place.policy, place.file, place.line)
 }
 
 /// `01JD…7Q` on a terminal (EX5).

@@ -55,13 +55,13 @@ fn ex1_the_sentence_the_product_is_built_around() {
 fn ex7_the_document_has_the_same_content() {
     let snapshot = shop_with(ORDERS);
     let question = RequestForExplain {
-        recorded: Some((Effect::Deny, Reason::NoPermit)),
+        recorded: Some(Recorded::new(Effect::Deny, Reason::NoPermit)),
         ..question(Action::Grpc, Resource::method("shop.Orders/Refund"))
     };
-    let document = explain(&snapshot, &question).to_json(&snapshot, Some(ID));
+    let document = explain(&snapshot, &question).to_json(&question, &snapshot, Some(ID));
     let expected = serde_json::json!({
         "apiVersion": "portcullis/v1", "kind": "Explanation", "decision": ID, "effect": "deny", "reason": "no_permit",
-        "recomputed": "same", "policies": 41, "snapshot": 1207, "determining": [], "errors": [],
+        "why": "no permit matched; nearest: orders-read  [policies/orders.cedar:4]", "recomputed": "same", "policies": 41, "snapshot": 1207, "determining": [], "errors": [],
         "nearest": [{
             "policy": "orders-read", "effect": "permit", "source": { "file": "policies/orders.cedar", "line": 4 },
             "parts": [
@@ -154,13 +154,18 @@ when { context.connection.tls + 9223372036854775800 > 0 };
     assert!(line.starts_with(" why    forbid could not be evaluated: odd: integer overflow"), "{line}");
     let (word, line, _) = why(&question(Action::Grpc, Resource::method("shop.Orders/Get")), &options());
     assert_eq!((word.as_str(), line.as_str()), ("ALLOW", " why    permit matched: ok"));
-    let observed = TextOptions { is_observed: true, ..options() };
-    let (word, line, _) = why(&question(Action::Grpc, Resource::method("shop.Orders/Refund")), &observed);
+    let observed =
+        Recorded { determining: vec!["stop".into()], ..Recorded::new(Effect::Allow, Reason::Forbid) };
+    let observed = RequestForExplain {
+        recorded: Some(observed),
+        ..question(Action::Grpc, Resource::method("shop.Orders/Refund"))
+    };
+    let (word, line, _) = why(&observed, &options());
     assert_eq!(word, "ALLOW*");
     assert_eq!(line, " why    observe mode; would deny: forbid matched: stop [policies/orders.cedar:1]");
     let unknown = RequestForExplain {
         principal: Principal::anonymous(),
-        recorded: Some((Effect::Deny, Reason::NoIdentity)),
+        recorded: Some(Recorded::new(Effect::Deny, Reason::NoIdentity)),
         ..question(Action::Grpc, Resource::method("shop.Orders/Get"))
     };
     let (word, line, _) = why(&unknown, &options());
@@ -171,22 +176,233 @@ when { context.connection.tls + 9223372036854775800 > 0 };
 #[test]
 fn ex6_a_recomputed_verdict_that_differs_is_told() {
     let snapshot = shop_with(ORDERS);
-    let same = |recorded, question: RequestForExplain| {
+    let same = |effect, reason, determining: &[&str], is_whole, question: RequestForExplain| {
+        let determining = determining.iter().map(|id| (*id).into()).collect();
+        let recorded = Recorded { determining, is_whole, ..Recorded::new(effect, reason) };
         let question = RequestForExplain { recorded: Some(recorded), ..question };
-        explain(&snapshot, &question).is_same
+        let explained = explain(&snapshot, &question);
+        let text = explained.to_text(&question, &snapshot, &options());
+        let is_same = explained.recomputed.and_then(|again| again.is_same);
+        assert_eq!(text.contains("\n differs "), is_same == Some(false), "{text}");
+        is_same
     };
     let refund = || question(Action::Grpc, Resource::method("shop.Orders/Refund"));
-    assert_eq!(same((Effect::Deny, Reason::NoPermit), refund()), Some(true));
-    assert_eq!(same((Effect::Allow, Reason::NoPermit), refund()), Some(true), "observed");
-    assert_eq!(same((Effect::Allow, Reason::Permit), refund()), Some(false));
-    assert_eq!(same((Effect::Deny, Reason::UnknownMethod), refund()), None);
+    let get = || question(Action::Grpc, Resource::method("shop.Orders/Get"));
+    assert_eq!(same(Effect::Deny, Reason::NoPermit, &[], true, refund()), Some(true));
+    assert_eq!(same(Effect::Allow, Reason::NoPermit, &[], true, refund()), Some(true), "observed");
+    assert_eq!(same(Effect::Allow, Reason::Permit, &[], true, refund()), Some(false));
+    assert_eq!(same(Effect::Allow, Reason::Permit, &["orders-read"], true, get()), Some(true));
+    assert_eq!(same(Effect::Allow, Reason::Permit, &["other"], true, get()), Some(false), "another policy");
+    assert_eq!(same(Effect::Allow, Reason::Permit, &["other"], false, get()), None, "a fact was cut");
+    assert_eq!(same(Effect::Deny, Reason::UnknownMethod, &[], true, refund()), None);
     // A record does not hold the roles of a local user.
     let action = Action::Admin(AdminAction::EntryWrite);
     let admin = RequestForExplain {
         principal: Principal::local_user(0, None, &[]),
         ..question(action, Resource::trust_domain("example.org"))
     };
-    let question = RequestForExplain { recorded: Some((Effect::Allow, Reason::Permit)), ..admin };
-    let explained = explain(&snapshot, &question);
-    assert_eq!((explained.is_same, explained.effect), (None, Effect::Allow));
+    assert_eq!(same(Effect::Allow, Reason::Permit, &["role-operator"], true, admin), None);
+    let differs =
+        RequestForExplain { recorded: Some(Recorded::new(Effect::Allow, Reason::Permit)), ..refund() };
+    let explained = explain(&snapshot, &differs);
+    let text = explained.to_text(&differs, &snapshot, &options());
+    assert!(text.starts_with("ALLOW  web -> orders"), "the headline tells what happened: {text}");
+    assert!(
+        text.contains(" differs recorded allow, permit; the same policies now say deny, no_permit\n"),
+        "{text}"
+    );
+    let document = explained.to_json(&differs, &snapshot, Some(ID));
+    assert_eq!(
+        (&document["recomputed"], &document["now"]["reason"]),
+        (&"different".into(), &"no_permit".into())
+    );
+}
+
+/// A question of each kind of denial, as the ledger would give it.
+fn recorded(reason: Reason, detail: Option<&str>) -> RequestForExplain {
+    let effect = if reason == Reason::Permit { Effect::Allow } else { Effect::Deny };
+    let outcome = Recorded { detail: detail.map(str::to_owned), ..Recorded::new(effect, reason) };
+    RequestForExplain {
+        recorded: Some(outcome),
+        ..question(Action::Grpc, Resource::method("shop.Orders/Refund"))
+    }
+}
+
+#[test]
+fn ex4_no_two_reasons_read_alike_and_each_says_what_it_means() {
+    let policies = r#"@id("odd") forbid (principal, action == Action::"grpc", resource == Method::"shop.Orders/Refund")
+when { context.connection.tls + 9223372036854775800 > 0 };"#;
+    let snapshot = shop_with(policies);
+    let why = |reason| {
+        let question = recorded(reason, None);
+        explain(&snapshot, &question).cause(&question, &snapshot)
+    };
+    let mut said: Vec<String> = Reason::ALL.iter().map(|reason| why(*reason)).collect();
+    assert!(said.iter().all(|why| why.len() > 15 && !why.ends_with(['.', ' ', ':'])), "{said:#?}");
+    said.sort();
+    let all = said.len();
+    said.dedup();
+    assert_eq!(said.len(), all, "two reasons read alike: {said:#?}");
+    // Nothing but policies undoes a forbid, and no command un-revokes.
+    for reason in [Reason::Forbid, Reason::IdentityRevoked, Reason::GateRefused, Reason::Permit] {
+        assert_eq!(fix(reason, Some(ID)), None);
+    }
+    assert_eq!(fix(Reason::NoPermit, None), None, "a question nobody recorded");
+    assert!(fix(Reason::NoIdentity, None).is_some());
+}
+
+#[test]
+fn ex4_sentences_hold_the_values_of_the_call() {
+    let snapshot = shop_with(ORDERS);
+    let why = |question: &RequestForExplain| explain(&snapshot, question).cause(question, &snapshot);
+    for (reason, detail, expected) in [
+        (
+            Reason::IdentityUntrusted,
+            Some("unknown_trust_domain"),
+            "the certificate of the caller is not trusted here: unknown trust domain (listener public)",
+        ),
+        (
+            Reason::NotCanonical,
+            Some("CC-03: an encoded slash"),
+            "the request is not in canonical form: an encoded slash (rule CC-03, listener public)",
+        ),
+        (
+            Reason::NotCanonical,
+            Some("H1-19: too many fields"),
+            "the request is above a limit: too many fields (rule H1-19, listener public)",
+        ),
+        (
+            Reason::NotCanonical,
+            Some("CC-03"),
+            "the request is not in canonical form: rule CC-03 (listener public)",
+        ),
+        (Reason::UnknownMethod, None, "no service offers shop.Orders/Refund (listener public)"),
+        (
+            Reason::UnknownRoute,
+            None,
+            "no route matches POST /shop.Orders/Refund on host orders (listener public)",
+        ),
+        (
+            Reason::AuthorityMismatch,
+            None,
+            "server name, authority and certificate disagree: sni is absent, authority is orders (listener public)",
+        ),
+        (
+            Reason::RevokedByChange,
+            Some("policies v42"),
+            "a change of policies or entities ended this stream: policies v42",
+        ),
+        (Reason::PolicyStale, None, "the last policies are older than their limit: policies v41"),
+    ] {
+        assert_eq!(why(&recorded(reason, detail)), expected);
+    }
+    let gone = RequestForExplain {
+        resource: Resource::method("shop.Orders/Gone"),
+        recorded: None,
+        ..recorded(Reason::EntityMissing, None)
+    };
+    assert_eq!(why(&gone), r#"the policies know nothing of Method "shop.Orders/Gone""#);
+    // What never became a call.
+    let nothing = RequestForExplain {
+        principal: Principal::anonymous(),
+        action: Action::TcpConnect,
+        resource: Resource::unknown(),
+        facts: OwnedFacts::local("public"),
+        ..recorded(Reason::NoIdentity, None)
+    };
+    let text = explain(&snapshot, &nothing).to_text(&nothing, &snapshot, &TextOptions::default());
+    assert!(text.starts_with("DENY  anonymous -> listener public  handshake   policies v41\n"), "{text}");
+    let odd = RequestForExplain { action: Action::HttpOther, ..nothing };
+    let text = explain(&snapshot, &odd).to_text(&odd, &snapshot, &TextOptions::default());
+    assert!(text.starts_with("DENY  anonymous -> listener public  malformed request "), "{text}");
+}
+
+#[test]
+fn ex4_a_forbid_that_fails_shows_attribute_entity_and_clause() {
+    let policies = r#"@id("other-units") @owner("risk")
+forbid (principal is Workload, action == Action::"grpc", resource)
+when { context.connection.mtls && !(principal.hasTag("no") && principal.getTag("no") == "x") && principal.getTag("unit") == "eu" };
+"#;
+    // Strict validation asks for `hasTag`; entities alone can still lack what a schema makes optional.
+    let found = snapshot_of(&[("p.cedar", policies)], shop()).map(|_| ());
+    assert!(found.is_err(), "the validator takes an unguarded tag");
+    let policies = r#"@id("sum") @owner("risk")
+forbid (principal is Workload, action == Action::"grpc", resource)
+when { context.connection.mtls && context.connection.tls + 9223372036854775800 > 0 };
+"#;
+    let snapshot = shop_with(policies);
+    let question = recorded(Reason::ForbidError, None);
+    let text = explain(&snapshot, &question).to_text(&question, &snapshot, &options());
+    assert!(
+        text.contains(" why    forbid could not be evaluated: sum: integer overflow while attempting to add"),
+        "{text}"
+    );
+    assert!(text.contains("          condition  context.connection.mtls"), "{text}");
+    assert!(text.contains("error: integer overflow"), "{text}");
+    assert!(text.contains("\n who    risk\n"), "{text}");
+}
+
+#[test]
+fn ex1_who_tells_how_often_since_when_and_after_which_version() {
+    let snapshot = shop_with(ORDERS);
+    let question = recorded(Reason::NoPermit, None);
+    let mut explained = explain(&snapshot, &question);
+    let repeats = Repeats { count: 1, is_more: false, since: noon(), policies: Some(40) };
+    explained.repeats = Some(repeats);
+    assert!(!explained.to_text(&question, &snapshot, &options()).contains("\n who "), "once is no repeat");
+    explained.repeats = Some(Repeats { count: 14, ..repeats });
+    let text = explained.to_text(&question, &snapshot, &options());
+    let line =
+        " who    refused 14 times in the last hour, since 2026-11-22T12:00:00Z, first by policies v40\n fix ";
+    assert!(text.contains(line), "{text}");
+    let who = explained.to_json(&question, &snapshot, Some(ID))["who"].clone();
+    let since = noon().to_string();
+    let expected = serde_json::json!({ "owner": null, "last_hour": 14, "is_more": false, "since": since, "policies": 40 });
+    assert_eq!(who, expected);
+}
+
+#[test]
+fn a_shadow_verdict_stands_beside_what_happened() {
+    let snapshot = shop_with(ORDERS);
+    let would = Would {
+        effect: Effect::Deny,
+        reason: Reason::Forbid,
+        determining: vec!["no-gets".into()].into(),
+        errors: Vec::new(),
+        version: None,
+    };
+    let outcome = Recorded {
+        determining: vec!["orders-read".into()],
+        would: Some(would.clone()),
+        ..Recorded::new(Effect::Allow, Reason::Permit)
+    };
+    let question = RequestForExplain {
+        recorded: Some(outcome.clone()),
+        ..question(Action::Grpc, Resource::method("shop.Orders/Get"))
+    };
+    let text = explain(&snapshot, &question).to_text(&question, &snapshot, &options());
+    assert!(text.starts_with("ALLOW  web"), "{text}");
+    assert!(text.contains("\n would  deny, forbid: no-gets  (with the shadow policies)\n"), "{text}");
+    let would = Would { version: Some(42), ..would };
+    let question =
+        RequestForExplain { recorded: Some(Recorded { would: Some(would), ..outcome }), ..question };
+    let text = explain(&snapshot, &question).to_text(&question, &snapshot, &options());
+    assert!(text.contains("(policies v42, in shadow)\n"), "{text}");
+}
+
+#[test]
+fn failed_conditions_show_time_attributes_and_tags() {
+    let policies = r#"@id("weekdays")
+permit (principal is Workload, action == Action::"grpc", resource is Method)
+when { context.time.weekday < 6 && principal.path == "/api" && principal.hasTag("team") && principal.getTag("team") == "red" && resource.service != "orders" };
+"#;
+    let text = text_of(policies, &question(Action::Grpc, Resource::method("shop.Orders/Get")), &options());
+    for failed in [
+        "failed: time.weekday is 7",
+        r#"failed: principal.path is "/web""#,
+        r#"failed: principal.team is "blue""#,
+        r#"failed: resource.service is "orders""#,
+    ] {
+        assert!(text.contains(failed), "`{failed}` is not said: {text}");
+    }
 }

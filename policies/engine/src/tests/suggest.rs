@@ -68,3 +68,50 @@ when { context.connection.mtls };
     );
     assert!(long.lines().next().unwrap().len() <= "@id(\"\")".len() + 128);
 }
+
+#[test]
+fn te3_a_recorded_decision_becomes_a_case_that_passes() {
+    let policies = r#"@id("read") permit (principal, action == Action::"grpc", resource == Method::"shop.Orders/Get") when { context.connection.mtls && context.time.weekday == 7 };
+@id("odd") forbid (principal, action == Action::"grpc", resource == Method::"shop.Orders/List")
+when { context.connection.tls + 9223372036854775800 > 0 };
+@id("who") permit (principal is Portcullis::LocalUser, action == Portcullis::Action::"policy:publish", resource) when { !context.change.widens };"#;
+    let snapshot = shop_with(policies);
+    let user = Principal::local_user(1000, None, &[]);
+    let change =
+        AdminContext::Change(ChangeContext { scope: "/".into(), coverage: 90, ..ChangeContext::default() });
+    for (principal, action, resource, extra, reason) in [
+        (web(), Action::Grpc, Resource::method("shop.Orders/Get"), None, Reason::Permit),
+        (web(), Action::Grpc, Resource::method("shop.Orders/Refund"), None, Reason::NoPermit),
+        (web(), Action::Grpc, Resource::method("shop.Orders/List"), None, Reason::ForbidError),
+        (Principal::anonymous(), Action::HttpGet, Resource::route("home"), None, Reason::NoPermit),
+        (web(), Action::TcpConnect, Resource::service_named("orders"), None, Reason::NoPermit),
+        (
+            user,
+            Action::Admin(AdminAction::PolicyPublish),
+            Resource::policy_scope("/"),
+            Some(change),
+            Reason::Permit,
+        ),
+    ] {
+        let facts = OwnedFacts::assumed(action, &resource);
+        let question = crate::explain::RequestForExplain {
+            principal,
+            action,
+            resource,
+            facts,
+            now: noon(),
+            extra,
+            recorded: None,
+        };
+        let decision = snapshot.decide(&question.access());
+        assert_eq!(decision.reason, reason);
+        let case = case_of("recorded", &question, &Expected::of(&decision));
+        let text = serde_json::json!([case]).to_string();
+        let outcomes = run_cases(&snapshot, &text, &|_| Err("no file".into())).unwrap();
+        assert_eq!(outcomes[0].failure, None, "{text}");
+        // A case that expects something else fails.
+        let wrong = Expected { effect: Effect::Allow, reason: Reason::Forbid, ..Expected::of(&decision) };
+        let text = serde_json::json!([case_of("wrong", &question, &wrong)]).to_string();
+        assert!(run_cases(&snapshot, &text, &|_| Err("no file".into())).unwrap()[0].failure.is_some());
+    }
+}

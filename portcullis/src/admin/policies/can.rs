@@ -71,7 +71,7 @@ pub(in crate::admin) async fn can(State(api): State<Arc<Api>>, body: Bytes) -> R
         recorded: None,
     };
     let explained = explain(&snapshot, &question);
-    let mut document = explained.to_json(&snapshot, None);
+    let mut document = explained.to_json(&question, &snapshot, None);
     if let Some(members) = document.as_object_mut() {
         members.insert("effect".to_owned(), json!(explained.effect.as_str()));
         members.insert(
