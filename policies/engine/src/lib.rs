@@ -14,6 +14,7 @@ mod context;
 mod decision;
 mod decision_id;
 mod diagnostic;
+pub mod diff;
 mod engine;
 mod entities;
 pub mod explain;

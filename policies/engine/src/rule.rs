@@ -22,7 +22,7 @@ pub(crate) struct Rule {
 }
 
 /// Where a policy stands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) file: Arc<str>,
     /// Line of the effect keyword.

@@ -1,0 +1,152 @@
+//! The difference as people read it: policies first, then one line for each caller and target.
+
+use super::{Caller, Cell, CellKind, ChangeKind, Counts, Difference, LISTED, PolicyChange, Target};
+use crate::{Effect, PrincipalKind, ResourceKind};
+use std::sync::Arc;
+
+impl Difference {
+    /// Short and aligned; ends with a line that says whether it widens.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut paragraphs = vec![self.policy_lines(), self.cell_lines()];
+        paragraphs.retain(|lines| !lines.is_empty());
+        paragraphs.push(vec![self.summary()]);
+        let paragraph = |lines: Vec<String>| lines.join("\n") + "\n";
+        paragraphs.into_iter().map(paragraph).collect::<Vec<_>>().join("\n")
+    }
+
+    fn policy_lines(&self) -> Vec<String> {
+        let widest = self.policies.iter().map(|change| change.id.chars().count()).max().unwrap_or_default();
+        let line = |change: &PolicyChange| {
+            let PolicyChange { id, kind, file, line, parts, .. } = change;
+            let effect = if change.effect == Effect::Allow { "permit" } else { "forbid" };
+            let (sign, word) = (sign(*kind), kind.as_str());
+            let loosens = if change.loosens { "loosens" } else { "" };
+            let tail = format!("{}  {loosens}", parts.join(", "));
+            let text = format!("{sign} {word:<9} {effect} {id:<widest$}  [{file}:{line}]  {tail}");
+            text.trim_end().to_owned()
+        };
+        self.policies.iter().map(line).collect()
+    }
+
+    fn cell_lines(&self) -> Vec<String> {
+        let places = self.places();
+        let policy = |id: &Arc<str>| match places.get(&**id) {
+            Some((file, line)) => format!("{id} [{file}:{line}]"),
+            None => id.to_string(),
+        };
+        let mut text = Vec::new();
+        for line in lines(&self.cells) {
+            let Some(cell) = line.first() else { continue };
+            let (sign, verb) = match cell.kind {
+                CellKind::Gains => ('+', "may now call"),
+                CellKind::Loses => ('-', "may no longer call"),
+                CellKind::Depends => ('~', "may depend on conditions to call"),
+            };
+            let (who, what) = (caller(&cell.principal), target(&cell.resource));
+            let actions = line.iter().map(|cell| cell.action.as_str()).collect::<Vec<_>>().join(", ");
+            let policies = cell.policies.iter().map(policy).collect::<Vec<_>>().join(", ");
+            let by = if policies.is_empty() { String::new() } else { format!("  by {policies}") };
+            text.push(format!("{sign} {who} {verb} {what} ({actions}){by}"));
+            text.extend(cell.clause.as_ref().map(|clause| format!("    {clause}")));
+        }
+        let counts = &self.counts;
+        let more = (counts.gains + counts.loses + counts.depends).saturating_sub(self.cells.len());
+        if more > 0 {
+            text.push(format!("  .. and {more} more; the first {LISTED} are listed"));
+        }
+        if counts.unexamined > 0 {
+            let count = counts.unexamined;
+            text.push(format!("  .. and {count} calls were not compared: the change touches too many"));
+        }
+        text
+    }
+
+    fn summary(&self) -> String {
+        if self.is_empty() {
+            return "no difference".to_owned();
+        }
+        let kinds = ChangeKind::ALL.into_iter().filter(|kind| self.count(*kind) > 0);
+        let policies: Vec<String> =
+            kinds.map(|kind| format!("{} {}", self.count(kind), kind.as_str())).collect();
+        let policies = if policies.is_empty() { "none".to_owned() } else { policies.join(", ") };
+        let Counts { entities, gains, loses, depends, .. } = self.counts;
+        let widens = if self.widens { "yes" } else { "no" };
+        format!(
+            "policies: {policies}; entities: {entities}; calls: {gains} gained, {loses} lost, {depends} depend; widens: {widens}"
+        )
+    }
+}
+
+/// Cells that differ in nothing but the action, together.
+fn lines(cells: &[Cell]) -> Vec<Vec<&Cell>> {
+    let mut lines: Vec<Vec<&Cell>> = Vec::new();
+    for cell in cells {
+        let is_same = |line: &&mut Vec<&Cell>| {
+            line.first().is_some_and(|first| Cell { action: first.action, ..cell.clone() } == **first)
+        };
+        match lines.iter_mut().find(is_same) {
+            Some(line) => line.push(cell),
+            None => lines.push(vec![cell]),
+        }
+    }
+    lines
+}
+
+fn sign(kind: ChangeKind) -> char {
+    match kind {
+        ChangeKind::Added => '+',
+        ChangeKind::Removed => '-',
+        ChangeKind::Changed => '~',
+        ChangeKind::Annotated | ChangeKind::Moved => ' ',
+    }
+}
+
+fn caller(caller: &Caller) -> String {
+    let with_roles = |name: String, roles: &[crate::Role]| match roles {
+        [] => name,
+        roles => {
+            format!("{name} as {}", roles.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(" and "))
+        }
+    };
+    match caller {
+        Caller::One(principal) if principal.kind() == PrincipalKind::Anonymous => "anonymous".to_owned(),
+        Caller::One(principal) => {
+            let name = match principal.kind() {
+                PrincipalKind::LocalUser => format!("local user {}", principal.id()),
+                _ => principal.id().to_owned(),
+            };
+            with_roles(name, principal.roles())
+        }
+        Caller::Others { kind, trust_domain, roles } => {
+            let name = match kind {
+                PrincipalKind::Workload => "any other workload",
+                PrincipalKind::User => "any other user",
+                PrincipalKind::Anonymous => "anonymous",
+                PrincipalKind::Agent => "any other agent",
+                PrincipalKind::LocalUser => "any other local user",
+            };
+            let name = match trust_domain {
+                Some(domain) => format!("{name} of {domain}"),
+                None if *kind == PrincipalKind::Workload => format!("{name} of another trust domain"),
+                None => name.to_owned(),
+            };
+            with_roles(name, roles)
+        }
+    }
+}
+
+fn target(target: &Target) -> String {
+    match target {
+        Target::One(resource) => match resource.kind() {
+            ResourceKind::Route | ResourceKind::Method | ResourceKind::Service | ResourceKind::System => {
+                resource.id().to_owned()
+            }
+            _ => resource.to_string(),
+        },
+        Target::Others { kind, within } => match within {
+            Some(within) => format!("any other {} in {within}", kind.as_str()),
+            None => format!("any other {}", kind.as_str()),
+        },
+    }
+}
