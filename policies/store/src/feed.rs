@@ -12,8 +12,11 @@ use crate::{
     PolicyStoreError,
     archive::Archive,
     content::Hash,
+    follow::SnapshotFile,
     generated::{
-        messages::{self, FetchRequest, FetchResponse, ReportRequest, ReportResponse, WatchRequest, WatchResponse},
+        messages::{
+            self, FetchRequest, FetchResponse, ReportRequest, ReportResponse, WatchRequest, WatchResponse,
+        },
         server::policy_feed_server::{PolicyFeed, PolicyFeedServer},
     },
     position::Position,
@@ -83,6 +86,20 @@ impl Feed {
     #[must_use]
     pub fn newest(&self) -> Option<Position> {
         self.published.borrow().as_ref().map(|published| published.position)
+    }
+
+    /// The snapshot file of what is published (ST9), for an enforcer to begin with; none when nothing is. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn snapshot_file(&self) -> Result<Option<Vec<u8>>, PolicyStoreError> {
+        let Some(published) = self.published.borrow().clone() else { return Ok(None) };
+        let objects = published.objects.iter().map(|reference| reference.sha256);
+        let read = |hash: Hash| Ok::<_, PolicyStoreError>((hash, Bytes::from(self.archive.bytes(&hash)?)));
+        let (manifest, note) = (published.manifest.clone(), published.note.clone());
+        Ok(Some(
+            SnapshotFile { manifest, note, objects: objects.map(read).collect::<Result<_, _>>()? }.encode(),
+        ))
     }
 
     /// The frame of a step; made once for all who take it at the same time.

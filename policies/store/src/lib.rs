@@ -15,6 +15,7 @@ mod content;
 mod error;
 mod feed;
 mod fingerprint;
+mod follow;
 mod generated;
 mod history;
 mod load;
@@ -41,6 +42,7 @@ pub use change::{Approval, Change, ChangeId, Checked, Checks, Edit, Impact, NewC
 pub use check::{Report, check_dir};
 pub use error::PolicyStoreError;
 pub use feed::{EnforcerStatus, Feed};
+pub use follow::{FollowConfig, FollowStatus, Follower, Patience};
 pub use note::{NoteError, Verifier, verify};
 pub use ports::{Activation, Activations, NonePinned, Outcome, Pinned, Unrecorded};
 pub use position::Position;

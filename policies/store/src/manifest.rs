@@ -59,6 +59,11 @@ impl Manifest {
         })
     }
 
+    /// SHA-256 of the manifest before it.
+    pub(crate) fn parent(&self) -> Option<Hash> {
+        self.parent
+    }
+
     pub(crate) fn numbers(&self) -> Numbers {
         Numbers { epoch: self.epoch, snapshot: self.snapshot, policies: self.policies }
     }

@@ -160,6 +160,46 @@ pub(crate) static CODES: &[Code] = &[
         text: "A version that is not on disk is not put into force.",
     },
     Code {
+        code: "PC2021",
+        title: "snapshot is not signed by a pinned key",
+        text: "What came from the publisher was changed on the way, or signed by a key that `[policies] signer` does not name. Nothing of it is used.",
+    },
+    Code {
+        code: "PC2022",
+        title: "snapshot is not understood",
+        text: "The publisher is newer than this enforcer: its manifest has a format, field, kind or language that this build does not know. It is refused as a whole.",
+    },
+    Code {
+        code: "PC2023",
+        title: "snapshot is incomplete or damaged",
+        text: "An object of the snapshot is missing, or its bytes are not those that its hash names. The publisher is asked again.",
+    },
+    Code {
+        code: "PC2024",
+        title: "snapshot does not come after the one in force",
+        text: "Numbers only grow, along one chain: an older snapshot, or another one under the same number, is a replay or a fork. A rollback has a higher number; a restored store raises its epoch.",
+    },
+    Code {
+        code: "PC2025",
+        title: "snapshot does not fit this enforcer",
+        text: "The snapshot of the publisher does not compile together with the services, methods and routes of this process. The findings beside it say where.",
+    },
+    Code {
+        code: "PC2026",
+        title: "shipped cases fail",
+        text: "The system policies of the publisher do not mean here what the shipped cases say, so its snapshot is not used.",
+    },
+    Code {
+        code: "PC2027",
+        title: "snapshot file cannot be used",
+        text: "A file of the last good snapshot is damaged (it is renamed to *.bad) or not signed by a pinned key; the one before it is used.",
+    },
+    Code {
+        code: "PC2028",
+        title: "snapshot file cannot be written",
+        text: "The snapshot is enforced from memory; a restart without the publisher would begin with the one before it.",
+    },
+    Code {
         code: "PC2040",
         title: "the checks of a change did not pass",
         text: "A change is committed only when it compiles and every case passes; all findings are shown. Nothing was put into force.",

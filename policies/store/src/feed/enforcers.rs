@@ -107,7 +107,8 @@ impl Enforcers {
 impl Known {
     fn status(&self, principal: &str, name: &str) -> EnforcerStatus {
         let report = &self.report;
-        let position = |message: &Option<messages::Position>| message.as_ref().and_then(Position::from_message);
+        let position =
+            |message: &Option<messages::Position>| message.as_ref().and_then(Position::from_message);
         EnforcerStatus {
             principal: principal.to_owned(),
             name: name.to_owned(),
@@ -117,9 +118,10 @@ impl Known {
             compile_micros: report.compile_micros,
             slow_policies: report.slow_policies.clone(),
             mismatches: report.mismatches,
-            refusal: report.refusal.as_ref().map(|refusal| {
-                (position(&refusal.offered), refusal.code.clone(), refusal.detail.clone())
-            }),
+            refusal: report
+                .refusal
+                .as_ref()
+                .map(|refusal| (position(&refusal.offered), refusal.code.clone(), refusal.detail.clone())),
             reported: self.reported,
         }
     }
@@ -175,13 +177,11 @@ mod tests {
         enforcers.report(&gateway(1), report("a", 2), now).unwrap();
         enforcers.report(&gateway(2), report("a", 3), now).unwrap();
         let listed = enforcers.list();
-        let policies: Vec<_> = listed.iter().map(|enforcer| (&*enforcer.principal, enforcer.policies)).collect();
+        let policies: Vec<_> =
+            listed.iter().map(|enforcer| (&*enforcer.principal, enforcer.policies)).collect();
         assert_eq!(
             policies,
-            [
-                ("Workload::\"spiffe://example.org/gw-1\"", 2),
-                ("Workload::\"spiffe://example.org/gw-2\"", 3)
-            ]
+            [("Workload::\"spiffe://example.org/gw-1\"", 2), ("Workload::\"spiffe://example.org/gw-2\"", 3)]
         );
         assert!(listed.iter().all(|enforcer| !enforcer.is_connected && enforcer.reported == Some(now)));
     }
@@ -202,11 +202,14 @@ mod tests {
         let enforcers = Enforcers::default();
         let long = "é".repeat(5_000);
         for at in 0..ENFORCERS + 5 {
-            let refusal =
-                Some(messages::Refusal { offered: None, code: long.clone(), detail: long.clone() });
+            let refusal = Some(messages::Refusal { offered: None, code: long.clone(), detail: long.clone() });
             let slow_policies = if at == 0 { vec![long.clone(); 300] } else { Vec::new() };
-            let report =
-                messages::ReportRequest { enforcer: long.clone(), refusal, slow_policies, ..Default::default() };
+            let report = messages::ReportRequest {
+                enforcer: long.clone(),
+                refusal,
+                slow_policies,
+                ..Default::default()
+            };
             let now = UnixTime::from_secs(i64::try_from(at).unwrap());
             enforcers.report(&gateway(at), report, now).unwrap();
         }

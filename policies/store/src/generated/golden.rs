@@ -19,8 +19,7 @@ fn st8_the_frames_have_their_published_bytes() {
     let position_bytes = b"\x08\x01\x10\xac\x02\x1a\x01\x07";
     let request = WatchRequest { from: Some(position()), enforcer: "gw".to_owned() };
     both_ways(&request, &[b"\x0a\x08".as_slice(), position_bytes, b"\x12\x02gw"].concat());
-    let heartbeat =
-        WatchResponse { frame: Some(Frame::Heartbeat(Heartbeat { newest: Some(position()) })) };
+    let heartbeat = WatchResponse { frame: Some(Frame::Heartbeat(Heartbeat { newest: Some(position()) })) };
     both_ways(&heartbeat, &[b"\x12\x0a\x0a\x08".as_slice(), position_bytes].concat());
     let snapshot = Snapshot {
         manifest: Bytes::from_static(b"m"),
@@ -79,8 +78,7 @@ fn the_descriptor_set_is_that_of_the_proto_file() {
     for message in &file.message_type {
         lines.push(message.name().to_owned());
         let fields = message.field.iter();
-        lines
-            .extend(fields.map(|field| format!("{}.{} {}", message.name(), field.name(), field.number())));
+        lines.extend(fields.map(|field| format!("{}.{} {}", message.name(), field.name(), field.number())));
     }
     let methods = file.service.iter().flat_map(|service| &service.method);
     lines.extend(methods.map(|method| format!("rpc {}", method.name())));

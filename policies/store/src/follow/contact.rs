@@ -1,0 +1,148 @@
+//! When the publisher was last heard, and what follows from its silence: `stale` after minutes, denial after a day.
+//! Kept on disk, so that a restart does not begin the count anew. Counts on the monotonic clock within one process.
+
+use base_ports::{Clock, Disk, Mono, UnixTime};
+use parking_lot::Mutex;
+use policies_engine::Freshness;
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+/// How long the publisher may be silent; none: for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// From then on decisions say that they may be out of date.
+    pub stale_after: Option<Duration>,
+    /// From then on every call is denied.
+    pub deny_after: Option<Duration>,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        let hours = |hours: u64| Duration::from_secs(hours.saturating_mul(3_600));
+        Patience { stale_after: Some(Duration::from_secs(300)), deny_after: Some(hours(24)) }
+    }
+}
+
+/// The file is written this often; a restart forgets no more of the silence than this.
+const WRITE: Duration = Duration::from_secs(60);
+const FILE: &str = "heard";
+
+#[derive(Debug)]
+pub(crate) struct Contact {
+    patience: Patience,
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    last: Mutex<Last>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    /// How long it had been silent at `at`.
+    silence: Duration,
+    at: Mono,
+    /// When it was heard; none when it never was.
+    heard: Option<UnixTime>,
+    written: Option<Mono>,
+}
+
+impl Contact {
+    /// What the last process knew; a publisher that nobody ever heard is counted from now.
+    pub(crate) fn open(
+        dir: &std::path::Path,
+        patience: Patience,
+        clock: Arc<dyn Clock>,
+        disk: Arc<dyn Disk>,
+    ) -> Contact {
+        let path = dir.join(FILE);
+        let text = disk.read(&path).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let heard = text.and_then(|text| UnixTime::parse_rfc3339(text.trim()).ok());
+        let now = clock.now();
+        let silence = heard.map(|heard| now.wall.saturating_since(heard)).unwrap_or_default();
+        let last = Mutex::new(Last { silence, at: now.mono, heard, written: None });
+        Contact { patience, clock, disk, path, last }
+    }
+
+    /// The publisher said something. Writes to disk now and then.
+    pub(crate) fn hear(&self) {
+        let now = self.clock.now();
+        let is_due = {
+            let mut last = self.last.lock();
+            let is_due = last.written.is_none_or(|written| now.mono.saturating_since(written) >= WRITE);
+            let written = if is_due { Some(now.mono) } else { last.written };
+            *last = Last { silence: Duration::ZERO, at: now.mono, heard: Some(now.wall), written };
+            is_due
+        };
+        if is_due
+            && let Err(cause) = self.disk.write_atomic(&self.path, now.wall.to_string().as_bytes(), 0o600)
+        {
+            tracing::warn!(event = "contact_not_written", %cause, "a restart will not know when the publisher was heard");
+        }
+    }
+
+    pub(crate) fn heard(&self) -> Option<UnixTime> {
+        self.last.lock().heard
+    }
+
+    pub(crate) fn freshness(&self) -> Freshness {
+        let last = *self.last.lock();
+        let silence = last.silence.saturating_add(self.clock.now().mono.saturating_since(last.at));
+        let is_past = |limit: Option<Duration>| limit.is_some_and(|limit| silence >= limit);
+        match (is_past(self.patience.deny_after), is_past(self.patience.stale_after)) {
+            (true, _) => Freshness::Expired,
+            (false, true) => Freshness::Stale,
+            (false, false) => Freshness::Fresh,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base_ports::{ManualClock, MemoryDisk};
+    use std::path::Path;
+
+    fn open(clock: &Arc<ManualClock>, disk: &Arc<MemoryDisk>, patience: Patience) -> Contact {
+        let (clock, disk) = (Arc::clone(clock) as Arc<dyn Clock>, Arc::clone(disk) as Arc<dyn Disk>);
+        disk.create_dir_all(Path::new("/p")).unwrap();
+        Contact::open(Path::new("/p"), patience, clock, disk)
+    }
+
+    #[test]
+    fn silence_is_stale_after_five_minutes_and_denies_after_a_day_not_before() {
+        let clock = Arc::new(ManualClock::new(UnixTime::from_secs(1_764_000_000)));
+        let disk = Arc::new(MemoryDisk::new());
+        let contact = open(&clock, &disk, Patience::default());
+        contact.hear();
+        let mut seen = Vec::new();
+        for seconds in [299, 1, 86_099, 1] {
+            clock.advance(Duration::from_secs(seconds));
+            seen.push(contact.freshness());
+        }
+        assert_eq!(seen, [Freshness::Fresh, Freshness::Stale, Freshness::Stale, Freshness::Expired]);
+        contact.hear();
+        assert_eq!(contact.freshness(), Freshness::Fresh);
+    }
+
+    #[test]
+    fn a_restart_does_not_begin_the_count_anew_and_a_stepped_clock_changes_nothing() {
+        let clock = Arc::new(ManualClock::new(UnixTime::from_secs(1_764_000_000)));
+        let disk = Arc::new(MemoryDisk::new());
+        open(&clock, &disk, Patience::default()).hear();
+        clock.advance(Duration::from_secs(250));
+        let contact = open(&clock, &disk, Patience::default());
+        assert_eq!(contact.freshness(), Freshness::Fresh);
+        clock.set_wall(UnixTime::from_secs(2_000_000_000));
+        assert_eq!(contact.freshness(), Freshness::Fresh, "the wall clock is looked at once");
+        clock.advance(Duration::from_secs(50));
+        assert_eq!(contact.freshness(), Freshness::Stale);
+    }
+
+    #[test]
+    fn without_limits_silence_changes_nothing() {
+        let clock = Arc::new(ManualClock::new(UnixTime::from_secs(1_764_000_000)));
+        let disk = Arc::new(MemoryDisk::new());
+        let contact = open(&clock, &disk, Patience { stale_after: None, deny_after: None });
+        clock.advance(Duration::from_secs(1_000_000));
+        assert_eq!((contact.freshness(), contact.heard()), (Freshness::Fresh, None));
+    }
+}
