@@ -6,12 +6,15 @@
 
 mod body;
 mod caps;
+mod decided;
 mod decode;
 pub(crate) mod encode;
 mod json;
 mod view;
 
 pub use body::{Body, DecisionBody, Gap, GapCause, StoredCredential, Would};
+pub(crate) use decided::Shared;
+pub use decided::{Decided, LeafFacts};
 pub use decode::LeafError;
 pub(crate) use decode::gap as gap_of;
 pub(crate) use json::hex;
@@ -54,6 +57,8 @@ pub(crate) mod key {
     pub(crate) const CONNECTION: u64 = 22;
     pub(crate) const REQUEST: u64 = 23;
     pub(crate) const RPC: u64 = 24;
+    pub(crate) const JWT: u64 = 25;
+    pub(crate) const FORWARDED_BY: u64 = 26;
     pub(crate) const TRACE: u64 = 28;
     pub(crate) const AUDIT: u64 = 29;
     pub(crate) const LOST: u64 = 30;

@@ -30,6 +30,7 @@ mod state;
 mod tail;
 #[cfg(test)]
 mod testing;
+mod walk;
 mod writer;
 
 pub use cbor::CborError;
@@ -38,8 +39,8 @@ pub use error::LedgerError;
 pub use frame::BadFrame;
 pub use lane::{Pending, Waits};
 pub use leaf::{
-    Body, DecisionBody, Entity, Gap, GapCause, Kind, LeafError, StoredCredential, StoredRecord,
-    StoredVersions, Stream, Truncated, Would, json_text,
+    Body, Decided, DecisionBody, Entity, Gap, GapCause, Kind, LeafError, LeafFacts, StoredCredential,
+    StoredRecord, StoredVersions, Stream, Truncated, Would, json_text,
 };
 pub use ledger::{Ledger, LedgerConfig, Stats};
 pub use pattern::{IdPattern, PatternError};
@@ -49,3 +50,4 @@ pub use scan::{Damage, GetError, Page};
 pub use service::{Api, router};
 pub use state::StateError;
 pub use tail::{Tail, TailItem};
+pub use walk::Walked;

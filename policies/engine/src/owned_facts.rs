@@ -118,7 +118,7 @@ impl OwnedFacts {
     #[must_use]
     pub fn with_request(mut self, mut request: OwnedRequest) -> OwnedFacts {
         request.query_names.extend(request.query.keys().cloned());
-        self.raw_query = spell_query(&request);
+        self.raw_query = request.raw_query();
         self.request = Some(request);
         self
     }
@@ -204,7 +204,14 @@ fn copy_request(facts: &dyn Facts, view: RequestView<'_>, declared: &Declared) -
     request
 }
 
-/// A query that [`RequestView::query_pairs`] reads back to the same sets.
+impl OwnedRequest {
+    /// A query that [`RequestView::query_pairs`] reads back to the same sets.
+    #[must_use]
+    pub fn raw_query(&self) -> Option<String> {
+        spell_query(self)
+    }
+}
+
 fn spell_query(request: &OwnedRequest) -> Option<String> {
     let mut raw = String::new();
     let mut pair = |name: &str, value: Option<&str>| {

@@ -17,6 +17,7 @@ use bodies::BodyFields;
 use members::*;
 
 pub(crate) use bodies::gap;
+pub(super) use members::{address, text_sets, texts};
 
 /// Why a leaf cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

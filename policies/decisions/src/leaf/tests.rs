@@ -141,6 +141,33 @@ proptest! {
     }
 
     #[test]
+    fn one_pass_sees_what_decoding_sees(record in records(), flip in any::<prop::sample::Index>(), bit in 0_u8..8) {
+        let mut leaf = encoded(record.clone());
+        let stored = decoded(leaf.clone());
+        let decision = stored.decision().unwrap();
+        let decided = Decided::of(&leaf, &mut Shared::default()).unwrap().unwrap();
+        prop_assert_eq!((decided.id, decided.time), (stored.id, stored.time));
+        prop_assert_eq!((decided.reason, decided.phase), (decision.reason.as_str(), decision.phase.as_str()));
+        prop_assert_eq!(decided.principal, (stored.principal.kind.as_str(), stored.principal.id.as_str()));
+        prop_assert_eq!(decided.resource, (decision.resource.kind.as_str(), decision.resource.id.as_str()));
+        prop_assert_eq!(decided.action, decision.action.as_str());
+        prop_assert_eq!((decided.service, decided.namespace), (decision.service.as_deref(), decision.namespace.as_deref()));
+        prop_assert_eq!(&decided.determining, &decision.determining);
+        prop_assert_eq!(decided.snapshot, stored.versions.as_ref().map(|versions| versions.numbers.snapshot));
+        let declared = &record.versions.as_ref().unwrap().declared;
+        let facts = decided.facts.as_ref().map(|facts| OwnedFacts::copy(facts, declared));
+        prop_assert_eq!(facts.as_ref(), decision.facts.as_ref());
+        prop_assert!(decided.cut.is_empty());
+
+        // What is damaged is refused or read, never a panic; what is read whole is read in one pass too.
+        let at = flip.index(leaf.len());
+        leaf[at] ^= 1 << bit;
+        let whole = StoredRecord::decode(0, leaf.clone().into());
+        let one = Decided::of(&leaf, &mut Shared::default());
+        prop_assert!(whole.is_err() || one.is_ok(), "{:?}", one.err());
+    }
+
+    #[test]
     fn a_view_sees_what_decoding_sees(record in records()) {
         let leaf = encoded(record.clone());
         let view = View::of(&leaf).unwrap();

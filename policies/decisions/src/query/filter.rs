@@ -69,6 +69,11 @@ impl Filter {
         })
     }
 
+    /// Whether it asks for nothing in particular.
+    pub(crate) fn is_open(&self) -> bool {
+        *self == Filter::default()
+    }
+
     /// Whether the record is asked for. The cheap conditions come first.
     pub(crate) fn matches(&self, view: &View<'_>) -> bool {
         let text = |wanted: &Option<Text>, value: Option<&str>| {

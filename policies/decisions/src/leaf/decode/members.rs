@@ -25,7 +25,7 @@ pub(super) fn choice<T: Copy, const N: usize>(value: &mut Reader<'_>, of: [T; N]
     usize::try_from(value.uint()?).ok().and_then(|at| of.get(at)).copied().ok_or(CborError::Range)
 }
 
-pub(super) fn texts(value: &mut Reader<'_>) -> Read<Vec<String>> {
+pub(in crate::leaf) fn texts(value: &mut Reader<'_>) -> Read<Vec<String>> {
     let mut texts = Vec::new();
     value.array(|item| {
         texts.push(item.text()?.to_owned());
@@ -182,7 +182,7 @@ pub(super) fn connection(value: &mut Reader<'_>, extra: &mut Extra) -> Read<Conn
     Ok(connection)
 }
 
-pub(super) fn address(bytes: &[u8]) -> Read<IpAddr> {
+pub(in crate::leaf) fn address(bytes: &[u8]) -> Read<IpAddr> {
     if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
         return Ok(Ipv4Addr::from(octets).into());
     }
@@ -212,7 +212,7 @@ pub(super) fn request(value: &mut Reader<'_>, extra: &mut Extra) -> Read<OwnedRe
     Ok(request)
 }
 
-pub(super) fn text_sets(value: &mut Reader<'_>) -> Read<BTreeMap<String, Vec<String>>> {
+pub(in crate::leaf) fn text_sets(value: &mut Reader<'_>) -> Read<BTreeMap<String, Vec<String>>> {
     let mut sets = BTreeMap::new();
     value.text_map(|name, value| {
         sets.insert(name.to_owned(), texts(value)?);
