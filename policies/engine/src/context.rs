@@ -80,15 +80,15 @@ fn clock(now: UnixTime) -> Result<Pairs, Reason> {
 }
 
 fn http(facts: &dyn Facts, view: RequestView<'_>, declared: &Declared) -> Result<Pairs, Reason> {
-    let segments: Vec<String> = view.segments().collect();
+    let segments: Vec<_> = view.segments().collect();
     let first =
         segments.iter().take(SEGMENTS).enumerate().map(|(at, segment)| text(&at.to_string(), segment));
     let mut query: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     let mut names = Vec::new();
     for (name, value) in view.query_pairs() {
-        names.push(Value::new_string(name.clone()));
-        if declared.query.contains(name.as_str()) {
-            query.entry(name).or_default().push(Value::new_string(value));
+        names.push(Value::new_string(name.to_string()));
+        if declared.query.contains(&*name) {
+            query.entry(name.into_owned()).or_default().push(Value::new_string(value.into_owned()));
         }
     }
     let headers = declared.headers.iter().filter_map(|name| {

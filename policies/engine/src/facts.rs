@@ -2,7 +2,7 @@
 //! the command line over [`crate::OwnedFacts`]. The engine never parses request bytes again (MO10) and
 //! reads only what the policies of a plan need.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
 /// Everything policies and records may learn about one call besides who, what and which.
 pub trait Facts: Send + Sync + fmt::Debug {
@@ -99,24 +99,37 @@ pub struct RequestView<'a> {
 
 impl<'a> RequestView<'a> {
     /// Decoded segments of the canonical path, in order. `/` has none; `/a/` has `a` and an empty one.
-    pub fn segments(self) -> impl Iterator<Item = String> + use<'a> {
-        let rest = self.path.strip_prefix('/').unwrap_or(self.path);
-        let skip_all = usize::from(rest.is_empty());
-        rest.split('/').skip(skip_all).map(|segment| decode(segment, false))
+    pub fn segments(self) -> impl Iterator<Item = Cow<'a, str>> {
+        segments(self.path)
     }
 
     /// Decoded name and value pairs of the query, in order; `+` is a space.
-    pub fn query_pairs(self) -> impl Iterator<Item = (String, String)> + use<'a> {
-        let pairs = self.query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-        pairs.map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name, true), decode(value, true))
-        })
+    pub fn query_pairs(self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
+        pairs(self.query)
     }
 }
 
+/// Decoded segments of a canonical path.
+pub(crate) fn segments(path: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    let rest = path.strip_prefix('/').unwrap_or(path);
+    let skip_all = usize::from(rest.is_empty());
+    rest.split('/').skip(skip_all).map(|segment| decode(segment, false))
+}
+
+/// Decoded pairs of a query.
+pub(crate) fn pairs(query: Option<&str>) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        (decode(name, true), decode(value, true))
+    })
+}
+
 /// Percent-decodes; what is not UTF-8 after decoding becomes U+FFFD, what is not an escape stays as it is.
-fn decode(text: &str, plus_is_space: bool) -> String {
+fn decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
+    if !text.bytes().any(|byte| byte == b'%' || (plus_is_space && byte == b'+')) {
+        return Cow::Borrowed(text);
+    }
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
@@ -133,7 +146,7 @@ fn decode(text: &str, plus_is_space: bool) -> String {
             (byte, _) => out.push(byte),
         }
     }
-    String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned())
+    Cow::Owned(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }
 
 fn hex(byte: u8) -> Option<u8> {
@@ -165,7 +178,7 @@ mod tests {
     #[test]
     fn query_pairs_keep_order_and_repeats() {
         let pairs = |query| view("/", Some(query)).query_pairs().collect::<Vec<_>>();
-        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        let pair = |a: &'static str, b: &'static str| (Cow::Borrowed(a), Cow::Borrowed(b));
         assert_eq!(
             pairs("a=1&b&a=x+y%2B&&=z"),
             [pair("a", "1"), pair("b", ""), pair("a", "x y+"), pair("", "z")]

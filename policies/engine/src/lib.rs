@@ -22,6 +22,7 @@ mod facts;
 mod freshness;
 pub mod impact;
 mod lane;
+mod logic;
 mod owned_facts;
 mod plan;
 mod principal;

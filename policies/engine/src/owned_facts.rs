@@ -184,10 +184,10 @@ fn copy_request(facts: &dyn Facts, view: RequestView<'_>, declared: &Declared) -
         ..OwnedRequest::default()
     };
     for (name, value) in view.query_pairs() {
-        if declared.query.contains(name.as_str()) {
-            request.query.entry(name.clone()).or_default().push(value);
+        if declared.query.contains(&*name) {
+            request.query.entry(name.to_string()).or_default().push(value.into_owned());
         }
-        request.query_names.insert(name);
+        request.query_names.insert(name.into_owned());
     }
     for name in &declared.headers {
         let mut lines = Vec::new();

@@ -88,6 +88,11 @@ impl Lineage {
         self.up.contains(uid)
     }
 
+    /// Whether the entity is below `uid`, not it.
+    pub(crate) fn has_ancestor(&self, uid: &EntityUid) -> bool {
+        self.uid != *uid && self.up.contains(uid)
+    }
+
     pub(crate) fn matches(&self, term: &Term) -> bool {
         match term {
             Term::Any => true,

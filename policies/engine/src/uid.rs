@@ -2,7 +2,9 @@
 //! Does not check names against a schema.
 
 use cedar_policy::{EntityId, EntityTypeName, EntityUid};
+use parking_lot::RwLock;
 use std::{
+    collections::HashMap,
     hash::{BuildHasher, Hash, RandomState},
     sync::LazyLock,
 };
@@ -14,13 +16,30 @@ pub(crate) fn hash_of<T: Hash>(value: &T) -> u64 {
     SEED.hash_one(value)
 }
 
+/// Type names that were parsed already: Cedar reads a name with its whole grammar. Bounded, because policies name types.
+static TYPES: LazyLock<RwLock<HashMap<Box<str>, EntityTypeName>>> = LazyLock::new(RwLock::default);
+const TYPES_KEPT: usize = 1_024;
+
+/// The Cedar type of that name; `None` when it is not a name.
+pub(crate) fn type_of(name: &str) -> Option<EntityTypeName> {
+    if let Some(known) = TYPES.read().get(name) {
+        return Some(known.clone());
+    }
+    let parsed: EntityTypeName = name.parse().ok()?;
+    let mut types = TYPES.write();
+    if types.len() < TYPES_KEPT {
+        types.insert(name.into(), parsed.clone());
+    }
+    Some(parsed)
+}
+
 /// A Cedar type of the shipped schema.
 #[expect(
     clippy::expect_used,
     reason = "INVARIANT: only names written in this crate come here; a test parses each kind"
 )]
 pub(crate) fn type_name(name: &'static str) -> EntityTypeName {
-    name.parse().expect("a type name of the shipped schema")
+    type_of(name).expect("a type name of the shipped schema")
 }
 
 /// A Cedar uid of a type of the shipped schema.

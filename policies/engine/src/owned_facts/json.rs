@@ -51,7 +51,7 @@ impl OwnedFacts {
     fn request_json(&self, request: &OwnedRequest) -> Value {
         let mut out = Map::new();
         let mut put = |name: &str, value: Value| out.insert(name.to_owned(), value);
-        let segments: Vec<String> =
+        let segments: Vec<std::borrow::Cow<'_, str>> =
             Facts::request(self).into_iter().flat_map(|view| view.segments()).collect();
         let first = segments.iter().take(crate::SEGMENTS).enumerate();
         put("method", json!(request.method));

@@ -1,0 +1,155 @@
+//! Reads facts of one call, each only when an operation asks for it.
+
+use super::{
+    eval::{Scene, Stop},
+    expr::{Fact, Group},
+    range::Range,
+    value::{Several, Value},
+};
+use crate::{
+    Action, AdminAction, AdminContext, ChangeContext, ErrorClass, IssueContext, Reason, RequestView, facts,
+};
+use std::borrow::Cow;
+
+const DAY: i64 = 86_400_000;
+
+impl<'a> Scene<'a> {
+    /// The fact, or `None` where the schema lets it be absent and it is.
+    pub(super) fn read(&self, fact: &'a Fact) -> Result<Option<Value<'a>>, Stop> {
+        let connection = self.request.facts.connection();
+        let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
+        Ok(Some(match fact {
+            Fact::Mtls => Value::Bool(connection.mtls),
+            Fact::Tls => Value::Long(connection.tls.into()),
+            Fact::SourceIp => Value::Ip(Range::one(connection.source_ip)),
+            Fact::Sni => return Ok(connection.sni.as_deref().map(text)),
+            Fact::Listener => text(&connection.listener),
+            Fact::Protocol => Value::Entity("Protocol", connection.protocol.as_str()),
+            Fact::Now => Value::Moment(self.millis()),
+            // 1970 began on a Thursday.
+            Fact::Weekday => Value::Long((self.millis().div_euclid(DAY) + 3).rem_euclid(7) + 1),
+            Fact::Minute => Value::Long(self.millis().rem_euclid(DAY) / 60_000),
+            Fact::Method => text(self.http()?.method),
+            Fact::Host => text(self.http()?.host),
+            Fact::Path => text(self.http()?.path),
+            Fact::Segment(at) => return Ok(facts::segments(self.http()?.path).nth(*at).map(Value::Text)),
+            Fact::SegmentCount => Value::Long(long(facts::segments(self.http()?.path).count())?),
+            Fact::Param(name) => {
+                self.http()?;
+                return Ok(self.request.facts.param(name).map(text));
+            }
+            Fact::Query(name) => {
+                let query = self.http()?.query;
+                let is_there = facts::pairs(query).any(|(found, _)| *found == **name);
+                return Ok(is_there.then_some(Value::Set(Several::Query(query, name))));
+            }
+            Fact::QueryNames => Value::Set(Several::QueryNames(self.http()?.query)),
+            Fact::Header(name) => {
+                self.http()?;
+                let lines = Several::Header(self.request.facts, name);
+                return Ok((!lines.is_empty()).then_some(Value::Set(lines)));
+            }
+            Fact::MediaType => return Ok(self.http()?.media_type.map(text)),
+            Fact::Length => {
+                return self.http()?.length.map(|length| long(length).map(Value::Long)).transpose();
+            }
+            Fact::RpcService => text(self.rpc()?.0),
+            Fact::RpcMethod => text(self.rpc()?.1),
+            Fact::Kind
+            | Fact::TtlSeconds
+            | Fact::Audience
+            | Fact::AttestedBy
+            | Fact::Selectors
+            | Fact::Entry => {
+                return Ok(self.issue()?.and_then(|issue| issued(issue, fact)));
+            }
+            _ => return Ok(changed(self.change()?, fact)),
+        }))
+    }
+
+    /// Whether the context has that part.
+    pub(super) fn has_group(&self, group: Group) -> bool {
+        has_group(self.request.action, group)
+    }
+
+    fn millis(&self) -> i64 {
+        self.request.now.as_nanos().div_euclid(1_000_000)
+    }
+
+    fn http(&self) -> Result<RequestView<'a>, Stop> {
+        if !self.has_group(Group::Request) {
+            return Err(ErrorClass::MissingAttribute.into());
+        }
+        self.request.facts.request().ok_or(Stop::Refused(Reason::ContextIncomplete))
+    }
+
+    fn rpc(&self) -> Result<(&'a str, &'a str), Stop> {
+        if !self.has_group(Group::Rpc) {
+            return Err(ErrorClass::MissingAttribute.into());
+        }
+        self.request.facts.rpc().ok_or(Stop::Refused(Reason::ContextIncomplete))
+    }
+
+    fn issue(&self) -> Result<Option<&'a IssueContext>, Stop> {
+        match (self.request.action, self.request.extra) {
+            (Action::Admin(AdminAction::IdentityIssue), Some(AdminContext::Issue(issue))) => Ok(Some(issue)),
+            (Action::Admin(AdminAction::IdentityIssue), _) => Err(Stop::Refused(Reason::ContextIncomplete)),
+            _ => Ok(None),
+        }
+    }
+
+    fn change(&self) -> Result<&'a ChangeContext, Stop> {
+        match (self.has_group(Group::Change), self.request.extra) {
+            (true, Some(AdminContext::Change(change))) => Ok(change),
+            (true, _) => Err(Stop::Refused(Reason::ContextIncomplete)),
+            (false, _) => Err(ErrorClass::MissingAttribute.into()),
+        }
+    }
+}
+
+/// Whether the context of `action` has that part.
+pub(super) fn has_group(action: Action, group: Group) -> bool {
+    match group {
+        Group::Request => !matches!(action, Action::TcpConnect | Action::Admin(_)),
+        Group::Rpc => action == Action::Grpc,
+        Group::Change => matches!(
+            action,
+            Action::Admin(
+                AdminAction::PolicyApprove
+                    | AdminAction::PolicySign
+                    | AdminAction::PolicyPublish
+                    | AdminAction::PolicyRollback
+            )
+        ),
+    }
+}
+
+fn long(number: impl TryInto<i64>) -> Result<i64, Stop> {
+    number.try_into().map_err(|_too_large| Stop::Refused(Reason::ContextInvalid))
+}
+
+fn issued<'a>(issue: &'a IssueContext, fact: &Fact) -> Option<Value<'a>> {
+    Some(match fact {
+        Fact::Kind => Value::Text(Cow::Borrowed(&issue.kind)),
+        Fact::TtlSeconds => Value::Long(issue.ttl_seconds),
+        Fact::Audience => Value::Set(Several::Words(&issue.audience)),
+        Fact::AttestedBy => Value::Set(Several::Words(&issue.attested_by)),
+        Fact::Selectors => Value::Set(Several::Words(&issue.selectors)),
+        Fact::Entry => Value::Text(Cow::Borrowed(&issue.entry)),
+        _ => return None,
+    })
+}
+
+fn changed<'a>(change: &'a ChangeContext, fact: &Fact) -> Option<Value<'a>> {
+    Some(match fact {
+        Fact::Scope => Value::Text(Cow::Borrowed(&change.scope)),
+        Fact::Widens => Value::Bool(change.widens),
+        Fact::TestsPassed => Value::Bool(change.tests_passed),
+        Fact::Coverage => Value::Long(change.coverage),
+        Fact::Approvals => Value::Long(change.approvals),
+        Fact::CallerIsAuthor => Value::Bool(change.caller_is_author),
+        Fact::TouchesBaseline => Value::Bool(change.touches_baseline),
+        Fact::ReplayNewlyDenied => Value::Long(change.replay_newly_denied),
+        _ => return None,
+    })
+}
