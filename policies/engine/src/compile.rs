@@ -96,6 +96,8 @@ pub(crate) fn with_schema(
         schema: schema.into(),
         entities: entities.into(),
         warnings: found,
+        distrust: Arc::default(),
+        candidate: None,
     }))
 }
 

@@ -2,24 +2,40 @@
 //! a new engine, so nothing is ever invalidated (EN1).
 
 use crate::{
-    AccessRequest, Action, Decision, Principal, PrincipalKind, Reason, Resource, Snapshot,
+    AccessRequest, Action, Decision, Principal, PrincipalKind, Reason, Resource, Sample, Samples, Snapshot,
     plan::{Plan, contained},
+    sampler::{APART, EVERY},
 };
+use base_ports::UnixTime;
 use std::{
     collections::HashMap,
     hash::{BuildHasherDefault, Hash, Hasher},
     sync::Arc,
 };
 
-/// Plans a worker keeps; beyond that requests are planned each time (EN7).
+/// Plans a worker keeps, and about how many bytes of them; beyond that requests are planned each time (EN7).
 const PLANS: usize = 65_536;
+const BYTES: usize = 64 << 20;
 
 /// One worker's way to decide.
 #[derive(Debug)]
 pub struct Engine {
     snapshot: Arc<Snapshot>,
-    plans: HashMap<u64, Vec<Known>, BuildHasherDefault<Mix>>,
+    plans: Plans,
     count: usize,
+    bytes: usize,
+    /// Of the snapshot's distrust when the plans were made.
+    generation: u64,
+    candidate: Option<Box<Engine>>,
+    doubt: Option<Doubt>,
+}
+
+/// Which decisions are offered to a second judge.
+#[derive(Debug)]
+struct Doubt {
+    samples: Arc<dyn Samples>,
+    left: u32,
+    last: UnixTime,
 }
 
 /// A plan with its key; several share a place only when their hashes collide.
@@ -43,21 +59,54 @@ impl Engine {
     /// An engine over that snapshot, with no plans yet.
     #[must_use]
     pub fn new(snapshot: Arc<Snapshot>) -> Engine {
-        Engine { snapshot, plans: HashMap::default(), count: 0 }
+        let candidate = snapshot.parts().candidate.as_ref();
+        Engine {
+            candidate: candidate.map(|(candidate, _)| Box::new(Engine::new(Arc::clone(candidate)))),
+            generation: snapshot.parts().distrust.generation(),
+            snapshot,
+            plans: HashMap::default(),
+            count: 0,
+            bytes: 0,
+            doubt: None,
+        }
     }
 
-    /// The verdict of the snapshot. Never panics on any input; allocates nothing when the plan is constant and known.
+    /// The same, offering one of 1,024 decisions, at most 50 per second, to `samples` (OR3).
+    #[must_use]
+    pub fn sampled(snapshot: Arc<Snapshot>, samples: Arc<dyn Samples>) -> Engine {
+        let doubt = Doubt { samples, left: EVERY, last: UnixTime::from_nanos(i64::MIN) };
+        Engine { doubt: Some(doubt), ..Engine::new(snapshot) }
+    }
+
+    /// The verdict of the snapshot. Never panics on any input; allocates nothing when the plan is known and came out so
+    /// before.
     pub fn decide(&mut self, request: &AccessRequest<'_>) -> Decision {
-        let place = place(request, request.principal.hash64());
-        if let Some(plan) =
-            self.find(place, request, |who| matches!(who, Who::One(one) if one == request.principal))
-        {
-            return match plan {
-                Plan::Constant(decision) => decision.clone(),
-                open @ Plan::Open(_) => contained(|| open.judge(&self.snapshot, request)),
-            };
+        let mut decision = self.decide_live(request);
+        if let Some(candidate) = &mut self.candidate {
+            let version = self.snapshot.parts().candidate.as_ref().map(|(_, version)| *version);
+            if let Some(would) = candidate.decide_live(request).unlike(&decision, version) {
+                decision.would = Some(would);
+            }
         }
-        contained(|| self.decide_anew(request, place))
+        if let Some(doubt) = &mut self.doubt {
+            doubt.left = doubt.left.saturating_sub(1);
+            if doubt.left == 0 && request.now.saturating_since(doubt.last) >= APART {
+                (doubt.left, doubt.last) = (EVERY, request.now);
+                doubt.samples.offer(Sample::new(&self.snapshot, request, &decision));
+            }
+        }
+        decision
+    }
+
+    fn decide_live(&mut self, request: &AccessRequest<'_>) -> Decision {
+        self.forget_distrusted();
+        let place = place(request, request.principal.hash64());
+        let is_own = |who: &Who| matches!(who, Who::One(one) if one == request.principal);
+        match find(&mut self.plans, place, request, is_own) {
+            Some(Plan::Constant(decision)) => decision.clone(),
+            Some(plan) => contained(|| plan.judge(&self.snapshot, request)),
+            None => contained(|| self.decide_anew(request, place)),
+        }
     }
 
     /// What judges.
@@ -72,6 +121,14 @@ impl Engine {
         self.count
     }
 
+    fn forget_distrusted(&mut self) {
+        let generation = self.snapshot.parts().distrust.generation();
+        if generation != self.generation {
+            self.plans.clear();
+            (self.count, self.bytes, self.generation) = (0, 0, generation);
+        }
+    }
+
     /// For principals without a plan of their own: the plan of their kind, or a new one.
     fn decide_anew(&mut self, request: &AccessRequest<'_>, place: u64) -> Result<Decision, Reason> {
         let snapshot = Arc::clone(&self.snapshot);
@@ -83,28 +140,37 @@ impl Engine {
         } else {
             let shared = |who: &Who| matches!(who, Who::All(k, d) if *k == kind && **d == *domain);
             let place = self::place(request, crate::uid::hash_of(&(kind, domain)));
-            if let Some(plan) = self.find(place, request, shared) {
+            if let Some(plan) = find(&mut self.plans, place, request, shared) {
                 return plan.judge(&snapshot, request);
             }
             (Who::All(kind, domain.into()), place)
         };
         let cast = snapshot.cast(request)?;
-        let plan = Plan::build(&snapshot, request, &cast, is_distinct)?;
+        let mut plan = Plan::build(&snapshot, request, &cast, is_distinct)?;
         let decision = plan.judge(&snapshot, request);
-        if self.count < PLANS {
+        let weight = plan.weight() + size_of::<Known>();
+        if self.count < PLANS && self.bytes + weight <= BYTES {
             let known = Known { who, action: request.action, resource: request.resource.clone(), plan };
             self.plans.entry(place).or_default().push(known);
             self.count += 1;
+            self.bytes += weight;
         }
         decision
     }
+}
 
-    fn find(&self, place: u64, request: &AccessRequest<'_>, is_who: impl Fn(&Who) -> bool) -> Option<&Plan> {
-        let known = self.plans.get(&place)?.iter().find(|known| {
-            known.action == request.action && known.resource == *request.resource && is_who(&known.who)
-        });
-        known.map(|known| &known.plan)
-    }
+type Plans = HashMap<u64, Vec<Known>, BuildHasherDefault<Mix>>;
+
+fn find<'p>(
+    plans: &'p mut Plans,
+    place: u64,
+    request: &AccessRequest<'_>,
+    is_who: impl Fn(&Who) -> bool,
+) -> Option<&'p mut Plan> {
+    let known = plans.get_mut(&place)?.iter_mut().find(|known| {
+        known.action == request.action && known.resource == *request.resource && is_who(&known.who)
+    });
+    known.map(|known| &mut known.plan)
 }
 
 fn place(request: &AccessRequest<'_>, who: u64) -> u64 {

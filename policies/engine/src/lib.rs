@@ -31,6 +31,7 @@ mod record;
 mod request;
 mod resource;
 mod rule;
+mod sampler;
 mod schema;
 mod scope;
 mod snapshot;
@@ -60,6 +61,7 @@ pub use record::{
 };
 pub use request::{AccessRequest, AdminContext, ChangeContext, IssueContext};
 pub use resource::{Resource, ResourceKind};
+pub use sampler::{Mismatch, Sample, Samples};
 pub use schema::{Declared, SchemaText};
 pub use snapshot::{Numbers, PolicyInfo, PolicySource, Snapshot, SnapshotInput, Versions};
 pub use suggest::{Expected, case_of, suggest};

@@ -1,15 +1,29 @@
-//! What is left to do for one (principal, action, resource): a constant verdict where scopes decide everything, else
-//! the candidates whose conditions stock Cedar evaluates (S31, EN4).
+//! What is left to do for one (principal, action, resource): a constant verdict where scopes and entities decide
+//! everything, else the folded conditions of the candidates, and stock Cedar for those that could not be lowered (EN4).
+
+mod outcome;
+mod slow;
 
 use crate::{
     AccessRequest, Decision, ErrorClass, Evaluated, Reason, Snapshot, Would,
-    cast::{Cast, Stage},
-    context, stock,
+    cast::Cast,
+    logic::{Expr, Fold, Logic, Scene, Stop, truth},
+    rule::Rule,
     tally::Tally,
-    walk::Reads,
 };
-use cedar_policy::{Authorizer, EvaluationError, PolicySet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use base_ports::UnixTime;
+use outcome::Outcomes;
+use slow::Slow;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+pub(crate) use outcome::Outcome;
+pub(crate) use slow::class_of;
+
+/// Verdicts a plan remembers.
+const REMEMBERED: usize = 16;
 
 /// Plan of one triple.
 #[derive(Debug)]
@@ -21,34 +35,36 @@ pub(crate) enum Plan {
 /// A plan with conditions.
 #[derive(Debug)]
 pub(crate) struct Open {
-    live: Candidates,
-    /// Live and shadow policies together, where shadow policies apply.
-    with_shadow: Option<Candidates>,
-    /// `None` in plans that principals share: each call brings its own.
-    stage: Option<Stage>,
-}
-
-/// Policies whose scope matches.
-#[derive(Debug, Default)]
-struct Candidates {
-    /// Satisfied by their scope alone.
+    /// What does not depend on the call, of the live policies.
     fixed: Tally,
-    /// Satisfied by their scope until they expire.
-    timed: Vec<usize>,
-    /// Those with conditions.
-    conditional: PolicySet,
-    reads: Reads,
+    /// The same with the shadow policies, where there are any.
+    fixed_with_shadow: Option<Tally>,
+    /// Conditions of live policies, then of shadow policies.
+    clauses: Box<[Clause]>,
+    live: usize,
+    slow: Option<Slow>,
+    /// Verdicts by what came of the clauses, so that a known outcome costs no allocation.
+    known: Vec<(Outcomes, Decision)>,
 }
 
-/// Plans and judges once. A panic in evaluation is a denial, `engine_fault` (EN11).
+/// A candidate that each call decides.
+#[derive(Debug)]
+struct Clause {
+    rule: usize,
+    /// `None`: satisfied until it expires.
+    when: Option<Arc<Expr>>,
+    expires: Option<UnixTime>,
+}
+
+/// Plans and judges once.
 pub(crate) fn decide(snapshot: &Snapshot, request: &AccessRequest<'_>) -> Decision {
-    contained(|| match snapshot.cast(request) {
-        Ok(cast) => Plan::build(snapshot, request, &cast, true)?.judge(snapshot, request),
-        Err(reason) => Err(reason),
+    contained(|| {
+        let cast = snapshot.cast(request)?;
+        Plan::build(snapshot, request, &cast, true)?.judge(snapshot, request)
     })
 }
 
-/// Runs one evaluation; refusals and panics become decisions.
+/// Runs one evaluation; refusals become decisions, and a panic is a denial, `engine_fault` (EN11).
 pub(crate) fn contained(judge: impl FnOnce() -> Result<Decision, Reason>) -> Decision {
     match catch_unwind(AssertUnwindSafe(judge)) {
         Ok(Ok(decision)) => decision,
@@ -61,127 +77,200 @@ pub(crate) fn contained(judge: impl FnOnce() -> Result<Decision, Reason>) -> Dec
 }
 
 impl Plan {
-    /// The plan of `cast`. With `own`, the entities are kept with it.
+    /// The plan of `cast`; `is_own` when no other principal shares it.
     pub(crate) fn build(
         snapshot: &Snapshot,
         request: &AccessRequest<'_>,
         cast: &Cast,
-        own: bool,
+        is_own: bool,
     ) -> Result<Plan, Reason> {
         let parts = snapshot.parts();
-        let found = parts.index.find(&cast.triple.principal, &cast.triple.resource);
-        let rule = |at: &usize| parts.rules.get(*at);
-        let is_candidate =
-            |at: &usize| rule(at).is_some_and(|rule| cast.triple.action.matches_action(&rule.scope.action));
-        let all: Vec<usize> = found.into_iter().filter(is_candidate).collect();
-        let is_live = |at: &usize| rule(at).is_some_and(|rule| !rule.notes.is_shadow);
-        let live = Candidates::sort(snapshot, all.iter().copied().filter(is_live))?;
-        let with_shadow = if all.iter().all(is_live) {
-            None
-        } else {
-            Some(Candidates::sort(snapshot, all.iter().copied())?)
-        };
-        if live.is_constant() && with_shadow.as_ref().is_none_or(Candidates::is_constant) {
+        let fold = Fold::new(snapshot, cast, request, is_own);
+        let mut drafts = [Draft::default(), Draft::default()];
+        let [live, shadow] = &mut drafts;
+        let mut slow = Vec::new();
+        for at in parts.index.find(&cast.triple.principal, &cast.triple.resource) {
+            let Some(rule) = parts.rules.get(at) else { continue };
+            if !cast.triple.action.matches_action(&rule.scope.action) {
+                continue;
+            }
+            let draft = if rule.notes.is_shadow { &mut *shadow } else { &mut *live };
+            match &rule.logic {
+                Logic::Slow(_) => slow.push(at),
+                Logic::When(_) if snapshot.is_distrusted(at) => slow.push(at),
+                Logic::Always => draft.add(at, rule, None),
+                Logic::When(when) => draft.add(at, rule, Some(fold.fold(when))),
+            }
+        }
+        let has_shadow = !shadow.is_empty() || slow.iter().any(|at| is_shadow(snapshot, *at));
+        let fixed_with_shadow = has_shadow.then(|| live.fixed.and(&shadow.fixed));
+        if live.clauses.is_empty() && shadow.clauses.is_empty() && slow.is_empty() {
             let mut decision = live.fixed.decision(snapshot, request, Evaluated::Constant);
-            decision.would =
-                with_shadow.and_then(|shadow| would(snapshot, request, &shadow.fixed, &decision));
+            decision.would = fixed_with_shadow.and_then(|tally| would(snapshot, request, &tally, &decision));
             return Ok(Plan::Constant(decision));
         }
-        let stage = if own { Some(snapshot.stage(cast)?) } else { None };
-        Ok(Plan::Open(Box::new(Open { live, with_shadow, stage })))
+        let slow = if slow.is_empty() { None } else { Some(Slow::new(snapshot, cast, &slow, is_own)?) };
+        let fixed = std::mem::take(&mut live.fixed);
+        let lives = live.clauses.len();
+        let clauses = drafts.into_iter().flat_map(|draft| draft.clauses).collect();
+        Ok(Plan::Open(Box::new(Open {
+            fixed,
+            fixed_with_shadow,
+            clauses,
+            live: lives,
+            slow,
+            known: Vec::new(),
+        })))
     }
 
-    pub(crate) fn judge(&self, snapshot: &Snapshot, request: &AccessRequest<'_>) -> Result<Decision, Reason> {
+    pub(crate) fn judge(
+        &mut self,
+        snapshot: &Snapshot,
+        request: &AccessRequest<'_>,
+    ) -> Result<Decision, Reason> {
         match self {
             Plan::Constant(decision) => Ok(decision.clone()),
             Plan::Open(open) => open.judge(snapshot, request),
         }
     }
+
+    /// About how many bytes it holds.
+    pub(crate) fn weight(&self) -> usize {
+        const CONDITION: usize = 256;
+        size_of::<Plan>()
+            + match self {
+                Plan::Constant(_) => 0,
+                Plan::Open(open) => {
+                    size_of::<Open>()
+                        + open.clauses.len() * (size_of::<Clause>() + CONDITION)
+                        + REMEMBERED.min(1 << open.clauses.len().min(4)) * size_of::<(Outcomes, Decision)>()
+                        + open.slow.as_ref().map_or(0, Slow::weight)
+                }
+            }
+    }
 }
 
 impl Open {
-    fn judge(&self, snapshot: &Snapshot, request: &AccessRequest<'_>) -> Result<Decision, Reason> {
-        match &self.stage {
-            Some(stage) => self.judge_on(stage, snapshot, request),
-            None => self.judge_on(&snapshot.stage(&snapshot.cast(request)?)?, snapshot, request),
+    fn judge(&mut self, snapshot: &Snapshot, request: &AccessRequest<'_>) -> Result<Decision, Reason> {
+        let (live, shadow) = self.clauses.split_at_checked(self.live).unwrap_or((&self.clauses, &[]));
+        let mut outcomes = Outcomes::default();
+        for clause in live {
+            outcomes.push(clause.judge(request)?);
         }
+        if !shadow.is_empty() {
+            // SH2: whatever comes of shadow policies, the verdict above stands.
+            let judged = catch_unwind(AssertUnwindSafe(|| {
+                shadow.iter().fold(outcomes, |mut all, clause| {
+                    all.push(clause.judge(request).unwrap_or(Outcome::Unsatisfied));
+                    all
+                })
+            }));
+            outcomes = judged.unwrap_or_else(|_panic| outcomes.with_none(shadow.len()));
+        }
+        let is_short = self.clauses.len() <= Outcomes::MOST && self.slow.is_none();
+        if is_short && let Some((_, decision)) = self.known.iter().find(|(known, _)| *known == outcomes) {
+            return Ok(decision.clone());
+        }
+        let decision = self.conclude(snapshot, request, &outcomes)?;
+        if is_short && self.known.len() < REMEMBERED {
+            self.known.push((outcomes, decision.clone()));
+        }
+        Ok(decision)
     }
 
-    fn judge_on(
+    fn conclude(
         &self,
-        stage: &Stage,
         snapshot: &Snapshot,
         request: &AccessRequest<'_>,
+        outcomes: &Outcomes,
     ) -> Result<Decision, Reason> {
-        let tally = self.live.tally(stage, snapshot, request)?;
-        let evaluated =
-            if self.live.conditional.is_empty() { Evaluated::Constant } else { Evaluated::Fallback };
-        let mut decision = tally.decision(snapshot, request, evaluated);
-        // SH2: whatever comes of the shadow policies, the verdict above stands.
-        decision.would = self.with_shadow.as_ref().and_then(|shadow| {
-            let tally =
-                catch_unwind(AssertUnwindSafe(|| shadow.tally(stage, snapshot, request))).ok()?.ok()?;
-            would(snapshot, request, &tally, &decision)
-        });
+        let mut live = self.fixed.clone();
+        let mut all = self.fixed_with_shadow.clone();
+        let mut note = |at: usize, is_live: bool, outcome: Outcome| {
+            let Some(rule) = snapshot.parts().rules.get(at) else { return };
+            if is_live {
+                live.note(at, rule, outcome);
+            }
+            if let Some(all) = &mut all {
+                all.note(at, rule, outcome);
+            }
+        };
+        let long = outcomes.rest();
+        for (number, clause) in self.clauses.iter().enumerate() {
+            // Beyond what outcomes hold, the clause is judged again: long plans are rare and remember nothing.
+            let outcome = match outcomes.at(number).filter(|_| !long) {
+                Some(outcome) => outcome,
+                None if number < self.live => clause.judge(request)?,
+                None => clause.judge(request).unwrap_or(Outcome::Unsatisfied),
+            };
+            note(clause.rule, number < self.live, outcome);
+        }
+        if let Some(slow) = &self.slow {
+            for (at, outcome) in slow.judge(snapshot, request)? {
+                note(at, !is_shadow(snapshot, at), outcome);
+            }
+        }
+        let evaluated = match (&self.slow, self.clauses.is_empty()) {
+            (Some(_), _) => Evaluated::Fallback,
+            (None, false) => Evaluated::Compiled,
+            (None, true) => Evaluated::Constant,
+        };
+        let mut decision = live.decision(snapshot, request, evaluated);
+        decision.would = all.and_then(|all| would(snapshot, request, &all, &decision));
         Ok(decision)
     }
 }
 
-impl Candidates {
-    fn sort(snapshot: &Snapshot, candidates: impl Iterator<Item = usize>) -> Result<Candidates, Reason> {
-        let mut sorted = Candidates::default();
-        for at in candidates {
-            let Some(rule) = snapshot.parts().rules.get(at) else { continue };
-            match rule.reads {
-                None if rule.notes.expires.is_some() => sorted.timed.push(at),
-                None => sorted.fixed.satisfied(at, rule),
-                Some(reads) => {
-                    sorted.reads = sorted.reads.and(reads);
-                    sorted.conditional.add(rule.policy.clone()).map_err(|cause| {
-                        tracing::error!(%cause, "candidates of one request do not fit together");
-                        Reason::EngineFault
-                    })?;
-                }
-            }
+impl Clause {
+    fn judge(&self, request: &AccessRequest<'_>) -> Result<Outcome, Reason> {
+        if self.expires.is_some_and(|expires| request.now >= expires) {
+            return Ok(Outcome::Unsatisfied);
         }
-        Ok(sorted)
+        let Some(when) = &self.when else { return Ok(Outcome::Satisfied) };
+        match truth(when, Scene { request }) {
+            Ok(true) => Ok(Outcome::Satisfied),
+            Ok(false) => Ok(Outcome::Unsatisfied),
+            Err(Stop::Error(class)) => Ok(Outcome::Failed(class)),
+            Err(Stop::Refused(reason)) => Err(reason),
+        }
     }
+}
 
-    fn is_constant(&self) -> bool {
-        self.timed.is_empty() && self.conditional.is_empty()
-    }
+/// Candidates of one kind, while a plan is made.
+#[derive(Debug, Default)]
+struct Draft {
+    fixed: Tally,
+    clauses: Vec<Clause>,
+}
 
-    fn tally(
-        &self,
-        stage: &Stage,
-        snapshot: &Snapshot,
-        request: &AccessRequest<'_>,
-    ) -> Result<Tally, Reason> {
-        let parts = snapshot.parts();
-        let mut tally = self.fixed.clone();
-        for (at, rule) in self.timed.iter().filter_map(|at| Some((*at, parts.rules.get(*at)?))) {
-            if !rule.is_expired(request.now) {
-                tally.satisfied(at, rule);
-            }
-        }
-        if self.conditional.is_empty() {
-            return Ok(tally);
-        }
-        let context = context::build(request, self.reads, &parts.versions.declared)?;
-        let question = stock::question(stage, context)?;
-        let answer = Authorizer::new().is_authorized(&question, &self.conditional, &stage.entities);
-        let rule = |id: &cedar_policy::PolicyId| {
-            let at = *parts.by_id.get(AsRef::<str>::as_ref(id))?;
-            Some((at, parts.rules.get(at)?)).filter(|(_, rule)| !rule.is_expired(request.now))
+impl Draft {
+    fn add(&mut self, at: usize, rule: &Rule, when: Option<Arc<Expr>>) {
+        let known = match when.as_deref() {
+            None => Some(Outcome::Satisfied),
+            Some(Expr::Fail(class)) => Some(Outcome::Failed(*class)),
+            Some(folded) => folded.known_truth().map(|truth| match truth {
+                Ok(true) => Outcome::Satisfied,
+                Ok(false) => Outcome::Unsatisfied,
+                Err(class) => Outcome::Failed(class),
+            }),
         };
-        answer.diagnostics().reason().filter_map(rule).for_each(|(at, rule)| tally.satisfied(at, rule));
-        for cedar_policy::AuthorizationError::PolicyEvaluationError(error) in answer.diagnostics().errors() {
-            if let Some((at, rule)) = rule(error.policy_id()) {
-                tally.failed(at, rule, class_of(error.inner()));
+        match (known, rule.notes.expires) {
+            (Some(Outcome::Unsatisfied), _) => {}
+            (Some(outcome), None) => self.fixed.note(at, rule, outcome),
+            (Some(Outcome::Satisfied), expires) => {
+                self.clauses.push(Clause { rule: at, when: None, expires })
             }
+            (_, expires) => self.clauses.push(Clause { rule: at, when, expires }),
         }
-        Ok(tally)
     }
+
+    fn is_empty(&self) -> bool {
+        self.clauses.is_empty() && self.fixed.is_empty()
+    }
+}
+
+fn is_shadow(snapshot: &Snapshot, at: usize) -> bool {
+    snapshot.parts().rules.get(at).is_some_and(|rule| rule.notes.is_shadow)
 }
 
 /// What live and shadow policies together say, unless that is the same.
@@ -191,27 +280,28 @@ fn would(
     tally: &Tally,
     live: &Decision,
 ) -> Option<Box<Would>> {
-    let Decision { effect, reason, determining, errors, .. } =
-        tally.decision(snapshot, request, live.evaluated);
-    let is_same = effect == live.effect
-        && reason == live.reason
-        && determining == live.determining
-        && errors == live.errors;
-    (!is_same).then(|| Box::new(Would { effect, reason, determining, errors, version: None }))
+    tally.decision(snapshot, request, live.evaluated).unlike(live, None)
 }
 
-pub(crate) fn class_of(error: &EvaluationError) -> ErrorClass {
-    match error {
-        EvaluationError::EntityDoesNotExist(_) => ErrorClass::MissingEntity,
-        EvaluationError::EntityAttrDoesNotExist(error) if error.to_string().contains("tag") => {
-            ErrorClass::MissingTag
+impl Decision {
+    /// This verdict as a would-be one, unless it is the same as `live`.
+    pub(crate) fn unlike(self, live: &Decision, version: Option<u64>) -> Option<Box<Would>> {
+        let Decision { effect, reason, determining, errors, .. } = self;
+        let is_same = effect == live.effect
+            && reason == live.reason
+            && determining == live.determining
+            && errors == live.errors;
+        (!is_same).then(|| Box::new(Would { effect, reason, determining, errors, version }))
+    }
+}
+
+impl Expr {
+    /// What is left when folding decided everything.
+    fn known_truth(&self) -> Option<Result<bool, ErrorClass>> {
+        match self {
+            Expr::Const(known) => Some(known.truth().ok_or(ErrorClass::Type)),
+            Expr::Fail(class) => Some(Err(*class)),
+            _ => None,
         }
-        EvaluationError::EntityAttrDoesNotExist(_) | EvaluationError::RecordAttrDoesNotExist(_) => {
-            ErrorClass::MissingAttribute
-        }
-        EvaluationError::IntegerOverflow(_) | EvaluationError::RecursionLimit(_) => ErrorClass::Overflow,
-        EvaluationError::FailedExtensionFunctionLookup(_)
-        | EvaluationError::FailedExtensionFunctionExecution(_) => ErrorClass::Extension,
-        _ => ErrorClass::Type,
     }
 }

@@ -1,6 +1,6 @@
 //! One policy after compilation: its text form for Cedar, its scope, its annotations, its place.
 
-use crate::{Audit, Effect, scope::Scope, walk::Reads};
+use crate::{Audit, Effect, logic::Logic, scope::Scope, walk::Reads};
 use base_ports::UnixTime;
 use cedar_policy::{EntityUid, Policy};
 use std::sync::Arc;
@@ -12,6 +12,8 @@ pub(crate) struct Rule {
     pub(crate) effect: Effect,
     pub(crate) policy: Policy,
     pub(crate) scope: Scope,
+    /// Its conditions.
+    pub(crate) logic: Logic,
     /// What its conditions read of the context; `None` when it has no conditions.
     pub(crate) reads: Option<Reads>,
     /// Every entity it names.

@@ -2,8 +2,8 @@
 //! Built by the policy store, shared by all workers; everything derived from it dies with it (EN1).
 
 use crate::{
-    AccessRequest, Decision, Diagnostic, Effect, EntitySet, Resource, compile::Environments, rule::Rule,
-    schema::Declared, schema::SchemaText, scope::ScopeIndex,
+    AccessRequest, Decision, Diagnostic, Effect, EntitySet, Resource, compile::Environments, logic::Logic,
+    rule::Rule, sampler::Distrust, schema::Declared, schema::SchemaText, scope::ScopeIndex,
 };
 use cedar_policy::{Entities, EntityUid, Schema};
 use std::{
@@ -95,6 +95,10 @@ pub(crate) struct Parts {
     /// Ids of methods that change nothing.
     pub(crate) read_only: Arc<HashSet<String>>,
     pub(crate) warnings: Vec<Diagnostic>,
+    /// Compiled conditions that stock Cedar contradicted (OR3).
+    pub(crate) distrust: Arc<Distrust>,
+    /// A set of rules that is evaluated beside this one and never decides (SH3), with its policies number.
+    pub(crate) candidate: Option<(Arc<Snapshot>, u64)>,
 }
 
 /// A policy as listings show it.
@@ -150,6 +154,25 @@ impl Snapshot {
     #[must_use]
     pub fn decide(&self, request: &AccessRequest<'_>) -> Decision {
         crate::plan::decide(self, request)
+    }
+
+    /// The same snapshot with `candidate`, policies number `version`, evaluated beside it: where the candidate would say
+    /// something else, [`Decision::would`] says what (SH3).
+    #[must_use]
+    pub fn beside(&self, candidate: Arc<Snapshot>, version: u64) -> Snapshot {
+        Snapshot(Parts { candidate: Some((candidate, version)), ..self.0.clone() })
+    }
+
+    /// Policies that stock Cedar judges because their conditions are not compiled, and why (EN10).
+    pub fn slow_policies(&self) -> impl Iterator<Item = (PolicyInfo, &'static str)> + '_ {
+        self.0.rules.iter().filter_map(|rule| match &rule.logic {
+            Logic::Slow(why) => Some((PolicyInfo::of(rule), *why)),
+            Logic::Always | Logic::When(_) => None,
+        })
+    }
+
+    pub(crate) fn is_distrusted(&self, rule: usize) -> bool {
+        self.0.distrust.has(rule)
     }
 
     /// Findings that did not block.

@@ -6,7 +6,7 @@ use crate::{
     AccessRequest, Decision, Evaluated, Reason, Snapshot,
     cast::{Cast, Stage},
     context, explain,
-    plan::class_of,
+    plan::{Outcome, class_of},
     tally::Tally,
     walk::Reads,
 };
@@ -52,10 +52,14 @@ pub(crate) fn judge_on(
     };
     let mut tally = Tally::default();
     let mut messages = Vec::new();
-    response.diagnostics().reason().filter_map(rule).for_each(|(at, rule)| tally.satisfied(at, rule));
+    response
+        .diagnostics()
+        .reason()
+        .filter_map(rule)
+        .for_each(|(at, rule)| tally.note(at, rule, Outcome::Satisfied));
     for AuthorizationError::PolicyEvaluationError(error) in response.diagnostics().errors() {
         if let Some((at, rule)) = rule(error.policy_id()) {
-            tally.failed(at, rule, class_of(error.inner()));
+            tally.note(at, rule, Outcome::Failed(class_of(error.inner())));
             messages.push((Arc::clone(&rule.id), explain::describe(error.inner())));
         }
     }

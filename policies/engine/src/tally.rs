@@ -3,7 +3,7 @@
 
 use crate::{
     AccessRequest, Action, Audit, Decision, Effect, ErrorClass, Evaluated, PolicyError, Reason, ResourceKind,
-    Snapshot, decision::no_policies, rule::Rule,
+    Snapshot, decision::no_policies, plan::Outcome, rule::Rule,
 };
 use std::sync::Arc;
 
@@ -17,13 +17,30 @@ pub(crate) struct Tally {
 }
 
 impl Tally {
-    pub(crate) fn satisfied(&mut self, at: usize, rule: &Rule) {
-        if rule.is_permit() { self.permits.push(at) } else { self.forbids.push(at) }
+    pub(crate) fn note(&mut self, at: usize, rule: &Rule, outcome: Outcome) {
+        match outcome {
+            Outcome::Unsatisfied => {}
+            Outcome::Satisfied if rule.is_permit() => self.permits.push(at),
+            Outcome::Satisfied => self.forbids.push(at),
+            Outcome::Failed(class) => {
+                self.errors.push((at, class));
+                self.has_forbid_error |= !rule.is_permit();
+            }
+        }
     }
 
-    pub(crate) fn failed(&mut self, at: usize, rule: &Rule, class: ErrorClass) {
-        self.errors.push((at, class));
-        self.has_forbid_error |= !rule.is_permit();
+    /// Both together.
+    pub(crate) fn and(&self, other: &Tally) -> Tally {
+        let mut all = self.clone();
+        all.permits.extend(&other.permits);
+        all.forbids.extend(&other.forbids);
+        all.errors.extend(&other.errors);
+        all.has_forbid_error |= other.has_forbid_error;
+        all
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.permits.is_empty() && self.forbids.is_empty() && self.errors.is_empty()
     }
 
     fn verdict(&self) -> (Effect, Reason, &[usize]) {

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     Diagnostic, Effect, PolicySource, Severity,
+    logic::Logic,
     rule::{Place, Rule},
     scope::Scope,
     walk::{Reads, wildcards},
@@ -124,6 +125,7 @@ fn draft<'a>(source: &'a PolicySource, chunk: Chunk, found: &mut Vec<Diagnostic>
     let rule = Rule {
         effect,
         scope: Scope::of(&policy),
+        logic: Logic::of(&policy),
         reads: policy.has_non_scope_constraint().then(|| Reads::of(&json)),
         literals,
         policy: policy.new_id(PolicyId::new(&id)),

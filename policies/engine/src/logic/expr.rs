@@ -97,6 +97,7 @@ pub(crate) enum Fact {
     CallerIsAuthor,
     TouchesBaseline,
     ReplayNewlyDenied,
+    TwoPerson,
 }
 
 impl Expr {

@@ -292,6 +292,7 @@ fn member(place: Place, name: &str) -> Lowered<Member> {
         (Place::Change, "caller_is_author") => Member::Fact(Fact::CallerIsAuthor),
         (Place::Change, "touches_baseline") => Member::Fact(Fact::TouchesBaseline),
         (Place::Change, "replay_newly_denied") => Member::Fact(Fact::ReplayNewlyDenied),
+        (Place::Change, "two_person") => Member::Fact(Fact::TwoPerson),
         _ => return Err("it reads a fact this version does not compile"),
     })
 }

@@ -149,6 +149,7 @@ fn changed<'a>(change: &'a ChangeContext, fact: &Fact) -> Option<Value<'a>> {
         Fact::Approvals => Value::Long(change.approvals),
         Fact::CallerIsAuthor => Value::Bool(change.caller_is_author),
         Fact::TouchesBaseline => Value::Bool(change.touches_baseline),
+        Fact::TwoPerson => Value::Bool(change.two_person),
         Fact::ReplayNewlyDenied => Value::Long(change.replay_newly_denied),
         _ => return None,
     })

@@ -69,6 +69,13 @@ impl hash::Hash for Named {
 }
 
 impl Const {
+    pub(crate) fn truth(&self) -> Option<bool> {
+        match self {
+            Const::Bool(value) => Some(*value),
+            _ => None,
+        }
+    }
+
     pub(crate) fn text(text: &str) -> Const {
         Const::Text(text.into())
     }

@@ -52,13 +52,13 @@ fn request_members(
     let mut query: Vec<(String, Vec<String>)> = Vec::new();
     let mut query_names: Vec<String> = Vec::new();
     for (name, value) in request.query_pairs() {
-        if declared.is_some_and(|declared| declared.query.contains(name.as_str())) {
+        if declared.is_some_and(|declared| declared.query.contains(&*name)) {
             match query.iter_mut().find(|(known, _)| *known == name) {
-                Some((_, values)) => values.push(value),
-                None => query.push((name.clone(), vec![value])),
+                Some((_, values)) => values.push(value.into_owned()),
+                None => query.push((name.to_string(), vec![value.into_owned()])),
             }
         }
-        query_names.push(name);
+        query_names.push(name.into_owned());
     }
     query_names.sort_unstable();
     query_names.dedup();
