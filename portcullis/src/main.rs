@@ -11,6 +11,7 @@ mod config;
 mod demo;
 mod messages;
 mod output;
+mod replay;
 mod serve;
 
 fn main() -> std::process::ExitCode {

@@ -7,6 +7,7 @@
 //! [`VersionInfo`], [`Status`].
 
 mod archive;
+mod candidate;
 mod cases;
 mod change;
 mod changes;

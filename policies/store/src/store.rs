@@ -167,6 +167,12 @@ impl PolicyStore {
         &self.feed
     }
 
+    /// The entities of configuration and registration, and the digest of the routes they go with.
+    pub(crate) fn entities(&self) -> (Arc<EntitySet>, Hash) {
+        let wanted = self.wanted.lock();
+        (Arc::clone(&wanted.entities), wanted.routes)
+    }
+
     /// What is in force and what was refused.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -19,6 +19,7 @@ use utoipa_swagger_ui::SwaggerUi;
         super::status::status,
         super::policies::list,
         super::policies::can::can,
+        super::policies::impact::impact,
         super::policies::changes::list,
         super::policies::changes::create,
         super::policies::changes::read,

@@ -5,6 +5,7 @@ pub(super) mod can;
 pub(super) mod changes;
 mod documents;
 pub(super) mod history;
+pub(super) mod impact;
 mod refused;
 pub(super) mod rights;
 pub(super) mod versions;
@@ -27,6 +28,7 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .merge(changes::router())
         .merge(versions::router())
         .merge(history::router())
+        .merge(impact::router())
 }
 
 /// The policies in force, shipped ones included.

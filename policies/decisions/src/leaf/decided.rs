@@ -40,6 +40,8 @@ pub struct Decided<'a> {
     pub determining: Vec<&'a str>,
     /// Number of the snapshot that judged it.
     pub snapshot: Option<u64>,
+    /// SHA-256 of the schema of that snapshot.
+    pub schema: Option<[u8; 32]>,
     /// The facts of the call.
     pub facts: Option<LeafFacts<'a>>,
     /// Fields that were cut, and parts of the context that this version does not read.
@@ -105,6 +107,7 @@ struct Parts<'a> {
     namespace: Option<&'a str>,
     determining: Vec<&'a str>,
     snapshot: Option<u64>,
+    schema: Option<[u8; 32]>,
     connection: Option<ConnectionFacts>,
     request: Option<LeafRequest<'a>>,
     rpc: Option<(&'a str, &'a str)>,
@@ -134,6 +137,7 @@ impl<'a> Parts<'a> {
             })?,
             key::VERSIONS => value.text_map(|name, value| {
                 match name {
+                    "schema" => self.schema = Some(value.byte_array()?),
                     "snapshot" => self.snapshot = Some(value.uint()?),
                     _ => drop(value.skip()?),
                 }
@@ -176,6 +180,7 @@ impl<'a> Parts<'a> {
             namespace: self.namespace,
             determining: self.determining,
             snapshot: self.snapshot,
+            schema: self.schema,
             facts,
             cut: self.cut,
         })

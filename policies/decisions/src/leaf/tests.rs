@@ -154,6 +154,7 @@ proptest! {
         prop_assert_eq!((decided.service, decided.namespace), (decision.service.as_deref(), decision.namespace.as_deref()));
         prop_assert_eq!(&decided.determining, &decision.determining);
         prop_assert_eq!(decided.snapshot, stored.versions.as_ref().map(|versions| versions.numbers.snapshot));
+        prop_assert_eq!(decided.schema, stored.versions.as_ref().map(|versions| versions.schema));
         let declared = &record.versions.as_ref().unwrap().declared;
         let facts = decided.facts.as_ref().map(|facts| OwnedFacts::copy(facts, declared));
         prop_assert_eq!(facts.as_ref(), decision.facts.as_ref());
