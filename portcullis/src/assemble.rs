@@ -3,6 +3,7 @@
 //! The only place that knows all crates. It owns no logic: it hands values and channels from one to the next.
 //! Order matters and is the order of `start`: state, ledger, policies, authority, own identity, agent, proxy, API.
 
+mod doubt;
 pub(crate) mod entities;
 mod identity;
 pub(crate) mod judge;
@@ -383,6 +384,7 @@ fn start_proxy(
         view: views,
         trust: Arc::clone(trust),
         lane: Arc::new(move |worker| lanes.lane(worker)),
+        samples: doubt::start(ledger, clock, metrics, tasks),
         metrics: Arc::clone(metrics),
         clock: Arc::clone(clock),
         rng: Arc::clone(rng),

@@ -11,7 +11,7 @@ use base_net::{Caps, Timers};
 use base_ports::{Clock, Net, Rng};
 use base_telemetry::Metrics;
 use ca_identity::tls::{ClientAuth, Trust};
-use policies_engine::{Lane, Mode};
+use policies_engine::{Lane, Mode, Samples};
 
 use crate::{ProxyError, ViewHandle};
 
@@ -84,6 +84,8 @@ pub struct Ports {
     pub trust: Arc<Trust>,
     /// A lane per worker; called once for each, on its thread.
     pub lane: Lanes,
+    /// Takes decisions that are to be judged a second time.
+    pub samples: Arc<dyn Samples>,
     /// Where metrics are counted.
     pub metrics: Arc<Metrics>,
     /// The time.

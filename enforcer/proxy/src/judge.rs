@@ -13,7 +13,7 @@ use enforcer_traffic::{Found, Route, Target, TargetKind};
 use parking_lot::Mutex;
 use policies_engine::{
     AccessRequest, Action, Decision, DecisionId, DecisionRecord, Engine, Facts, Lane, Mode, Phase, Reason,
-    Receipt, Resource, Snapshot, Versions, observe,
+    Receipt, Resource, Samples, Snapshot, Versions, observe,
 };
 
 use crate::View;
@@ -28,6 +28,7 @@ pub(crate) struct Judge(Mutex<Bench>);
 
 struct Bench {
     lane: Box<dyn Lane>,
+    samples: Arc<dyn Samples>,
     /// 0 before the first call.
     generation: u64,
     in_force: Arc<InForce>,
@@ -77,7 +78,12 @@ struct Question<'a> {
 }
 
 impl Judge {
-    pub(crate) fn new(lane: Box<dyn Lane>, worker_view: Arc<View>, nowhere: Arc<RouteMeter>) -> Self {
+    pub(crate) fn new(
+        lane: Box<dyn Lane>,
+        samples: Arc<dyn Samples>,
+        worker_view: Arc<View>,
+        nowhere: Arc<RouteMeter>,
+    ) -> Self {
         let in_force = InForce {
             view: worker_view,
             versions: None,
@@ -86,7 +92,7 @@ impl Judge {
             unknown: Resource::unknown(),
             nowhere,
         };
-        Self(Mutex::new(Bench { lane, generation: 0, in_force: Arc::new(in_force), engine: None }))
+        Self(Mutex::new(Bench { lane, samples, generation: 0, in_force: Arc::new(in_force), engine: None }))
     }
 
     /// The verdict on a call, put on record with the view that made it.
@@ -173,7 +179,10 @@ impl Bench {
         }
         // INVARIANT: the generation is read before the view, so a publication in between is taken again next time.
         let view = worker.view.current();
-        self.engine = view.policy.as_ref().map(|snapshot| Engine::new(Arc::clone(snapshot)));
+        self.engine = view
+            .policy
+            .as_ref()
+            .map(|snapshot| Engine::sampled(Arc::clone(snapshot), Arc::clone(&self.samples)));
         self.in_force = Arc::new(InForce::of(view, worker));
         self.generation = generation;
     }

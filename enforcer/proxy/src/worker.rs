@@ -55,7 +55,12 @@ impl Worker {
             net: Arc::clone(&ports.net),
             trust: Arc::clone(&ports.trust),
             view: Arc::clone(&ports.view),
-            judge: Judge::new((ports.lane)(number), ports.view.current(), Arc::clone(&nowhere)),
+            judge: Judge::new(
+                (ports.lane)(number),
+                Arc::clone(&ports.samples),
+                ports.view.current(),
+                Arc::clone(&nowhere),
+            ),
             wheel: Wheel::new(Arc::clone(&ports.clock)),
             pools: Pools::default(),
             scratch: Scratch::new(),

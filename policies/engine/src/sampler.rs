@@ -136,7 +136,11 @@ impl Snapshot {
         let found = parts.index.find(&cast.triple.principal, &cast.triple.resource);
         let moved: Vec<usize> = found
             .into_iter()
-            .filter(|at| parts.rules.get(*at).is_some_and(|rule| rule.reads.is_some()))
+            .filter(|at| {
+                parts.rules.get(*at).is_some_and(|rule| {
+                    rule.reads.is_some() && cast.triple.action.matches_action(&rule.scope.action)
+                })
+            })
             .collect();
         parts.distrust.add(moved.iter().copied());
         moved.into_iter().filter_map(|at| parts.rules.get(at)).map(|rule| Arc::clone(&rule.id)).collect()

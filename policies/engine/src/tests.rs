@@ -3,6 +3,7 @@
 mod baseline;
 mod broken;
 mod decide;
+mod doubt;
 mod explain;
 mod impact;
 mod oracle;

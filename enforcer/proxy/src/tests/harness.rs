@@ -237,6 +237,14 @@ pub(super) fn snapshot(policy: &str, number: u64) -> Arc<Snapshot> {
     }))
 }
 
+/// Nobody judges a second time here.
+#[derive(Debug)]
+struct NoSamples;
+
+impl policies_engine::Samples for NoSamples {
+    fn offer(&self, _sample: policies_engine::Sample) {}
+}
+
 fn ports(
     view: &Arc<ViewHandle>,
     trust: &Arc<Trust>,
@@ -249,6 +257,7 @@ fn ports(
         view: Arc::clone(view),
         trust: Arc::clone(trust),
         lane: Arc::new(move |worker| Box::new(TestLane(lanes.clone(), worker))),
+        samples: Arc::new(NoSamples),
         metrics: Arc::clone(metrics),
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
