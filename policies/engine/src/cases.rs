@@ -2,8 +2,8 @@
 //! two beyond SE1 fails the case (TE2). Called by the policy store and by the tests of the baseline.
 
 use crate::{
-    AccessRequest, Action, AdminContext, ChangeContext, Decision, IssueContext, OwnedFacts, Principal,
-    Resource, ResourceKind, Snapshot, stock, uid::cedar_uid,
+    AccessRequest, Action, AdminContext, ChangeContext, CoverageTally, Decision, IssueContext, OwnedFacts,
+    Principal, Resource, ResourceKind, Snapshot, stock, uid::cedar_uid,
 };
 use base_ports::UnixTime;
 use cedar_policy::{Context, Entities, Entity, RestrictedExpression};
@@ -39,13 +39,26 @@ pub fn run_cases(
     text: &str,
     entities: &dyn Fn(&str) -> Result<Value, String>,
 ) -> Result<Vec<CaseOutcome>, CaseError> {
+    run_cases_seen(snapshot, text, entities, &mut CoverageTally::none())
+}
+
+/// As [`run_cases`]; `tally` sees what the cases show of each policy.
+///
+/// # Errors
+/// As [`run_cases`].
+pub fn run_cases_seen(
+    snapshot: &Snapshot,
+    text: &str,
+    entities: &dyn Fn(&str) -> Result<Value, String>,
+    tally: &mut CoverageTally,
+) -> Result<Vec<CaseOutcome>, CaseError> {
     let Value::Array(cases) = serde_json::from_str(text)? else { return Err(CaseError::NotAList) };
     let outcome = |(at, case): (usize, &Value)| CaseOutcome {
         name: case
             .get("name")
             .and_then(Value::as_str)
             .map_or_else(|| format!("case {}", at + 1), str::to_owned),
-        failure: Case { snapshot, document: case }.run(entities).err(),
+        failure: Case { snapshot, document: case }.run(entities, tally).err(),
     };
     Ok(cases.iter().enumerate().map(outcome).collect())
 }
@@ -56,7 +69,11 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    fn run(&self, entities: &dyn Fn(&str) -> Result<Value, String>) -> Result<(), String> {
+    fn run(
+        &self,
+        entities: &dyn Fn(&str) -> Result<Value, String>,
+        tally: &mut CoverageTally,
+    ) -> Result<(), String> {
         let principal = self.uid("principal", Principal::parse)?;
         let action = self.uid("action", |text| Action::parse(text).ok())?;
         let resource = self.uid("resource", Resource::parse)?;
@@ -76,6 +93,7 @@ impl Case<'_> {
             extra: extra.as_ref(),
         };
         let snapshot = self.snapshot.with_entities(self.entities(&resource, entities)?);
+        tally.see(&snapshot, &request);
         let decision = snapshot.decide(&request);
         self.compare(&decision)?;
         self.compare_stock(&snapshot, &request, context, &decision)

@@ -4,10 +4,10 @@
 mod entities;
 pub(crate) mod letters;
 mod notes;
-mod phrase;
+pub(crate) mod phrase;
 pub(crate) mod policies;
 pub(crate) mod schema;
-mod text;
+pub(crate) mod text;
 
 use crate::{
     Action, AdminAction, Diagnostic, PrincipalKind, ResourceKind, Severity, Snapshot, SnapshotInput,

@@ -29,6 +29,17 @@ fn input(policies: &[(&str, &str)], entities: EntitySet) -> SnapshotInput {
     }
 }
 
+/// The baseline and those files over the entities of [`shop`].
+pub(crate) fn shop_input(policies: &[(&str, &str)]) -> SnapshotInput {
+    input(policies, shop())
+}
+
+/// Compiled over the shipped schema, which is built once.
+pub(crate) fn compiled(input: SnapshotInput) -> Result<Snapshot, Vec<Diagnostic>> {
+    let (schema, declared) = &*SCHEMA;
+    compile::with_schema(schema.clone(), declared.clone(), input)
+}
+
 fn snapshot_of(policies: &[(&str, &str)], entities: EntitySet) -> Result<Snapshot, Vec<Diagnostic>> {
     let (schema, declared) = &*SCHEMA;
     compile::with_schema(schema.clone(), declared.clone(), input(policies, entities))

@@ -231,9 +231,44 @@ pub(crate) static CODES: &[Code] = &[
     },
     Code { code: "PC2102", title: "id used twice", text: "Two policies carry the same `@id`." },
     Code {
+        code: "PC2103",
+        title: "permit for everybody",
+        text: "The permit names no principal, no action, no resource and no condition. Say who may do what.",
+    },
+    Code {
+        code: "PC2104",
+        title: "nothing offers this",
+        text: "The policy names a method, route, service or action that no configured service offers, so it never applies. Names are case-sensitive; look for a typing error, or register what is missing.",
+    },
+    Code {
+        code: "PC2105",
+        title: "policy that nothing matched",
+        text: "No recorded call matched the policy in the time shown. What nobody needs should not be granted; a forbid may still be a fence.",
+    },
+    Code {
+        code: "PC2106",
+        title: "permit that is always overruled",
+        text: "A forbid refuses all that this permit allows, so it grants nothing. Remove the permit or narrow the forbid; a shipped permit that is overruled may cut off health checks and metrics.",
+    },
+    Code {
         code: "PC2107",
         title: "optional attribute without a guard",
         text: "The attribute or tag is not always there. Ask for it first: `x has a && x.a == ..`, `x.hasTag(\"t\") && x.getTag(\"t\") == ..`. `portcullis policy lint --fix` writes the guard.",
+    },
+    Code {
+        code: "PC2108",
+        title: "pattern on a path",
+        text: "`*` in `like` also matches `/`, so `/orders/*/items` matches deeper paths too. Test `context.request.segments`; only `/prefix/*` means what it shows.",
+    },
+    Code {
+        code: "PC2109",
+        title: "SPIFFE path compared as text",
+        text: "Who may have such a path is decided elsewhere and changes. Put the callers into a group and test `principal in Group::..`, or name the caller.",
+    },
+    Code {
+        code: "PC2110",
+        title: "forbid without an owner",
+        text: "A refused caller needs somebody to ask: write `@owner(\"team\")`. `explain` shows it.",
     },
     Code {
         code: "PC2111",
@@ -241,9 +276,49 @@ pub(crate) static CODES: &[Code] = &[
         text: "The context of an action that this policy covers has no such field. `portcullis schema show` lists the fields; headers, query members and captures are declared by the site's part of the schema.",
     },
     Code {
+        code: "PC2112",
+        title: "one of several values",
+        text: "`contains` on a header or query value is true when a second value is there as well, and the service may use that one. Compare the whole set, `== [\"value\"]`; `portcullis policy lint --fix` does where it is safe.",
+    },
+    Code {
+        code: "PC2113",
+        title: "permit for every caller",
+        text: "The permit is for every workload, every user or a whole trust domain, also for those that come later. Name a group or the callers.",
+    },
+    Code {
+        code: "PC2114",
+        title: "cases do not cover the policy",
+        text: "The cases show less of the policy than is asked for. `portcullis policy test --coverage` lists what no case shows.",
+    },
+    Code {
+        code: "PC2115",
+        title: "anonymous callers may write",
+        text: "The permit lets callers without an identity do what changes things. Limit the action to `http:read`, or ask for an identity.",
+    },
+    Code {
         code: "PC2116",
         title: "forbid that can error",
         text: "A forbid that cannot be evaluated denies. Arithmetic can overflow, and a tag can be missing; compare without arithmetic, ask `hasTag` first.",
+    },
+    Code {
+        code: "PC2117",
+        title: "old shadow policy",
+        text: "The policy is in shadow mode for more than 30 days: evaluated, recorded, never enforced. Let it go live or remove it.",
+    },
+    Code {
+        code: "PC2118",
+        title: "permit that ends",
+        text: "`@expires` has passed or is less than 14 days away; from then on the permit grants nothing.",
+    },
+    Code {
+        code: "PC2119",
+        title: "condition on time for streams",
+        text: "Calls that can run long are judged again every 10 seconds when a condition reads the time, and end when it no longer holds.",
+    },
+    Code {
+        code: "PC2120",
+        title: "policy that is not compiled",
+        text: "The condition uses something that the compiler leaves to stock Cedar. The verdict is the same; each call that the policy may match takes microseconds instead of nanoseconds.",
     },
     Code {
         code: "PC2121",

@@ -14,7 +14,7 @@ use crate::{
     scope::Scope,
     walk::{Reads, wildcards},
 };
-use cedar_policy::{Policy, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, Validator};
+use cedar_policy::{Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
@@ -166,22 +166,18 @@ fn validate(
     let result =
         Validator::new(schema.clone()).validate_with_level(&set, ValidationMode::Strict, DEREFERENCES);
     let draft_of = |id: &PolicyId| drafts.get(*places.get(AsRef::<str>::as_ref(id))?);
+    let mut said = phrase::Said::default();
     for error in result.validation_errors() {
         let Some(draft) = draft_of(error.policy_id()) else { continue };
-        let code = phrase::error_code(error, draft.rule.effect);
-        let mut finding = moved(code, draft.source, &draft.chunk, error);
-        if let Some(meant) = meant(error, schema) {
-            finding.help = Some(format!("did you mean `{meant}`?"));
-        }
-        found.push(finding);
+        said.error(error, draft.rule.effect, moved("PC2002", draft.source, &draft.chunk, error), schema);
     }
     // What is wrong already needs no second word.
     let wrong: HashSet<&PolicyId> = result.validation_errors().map(|error| error.policy_id()).collect();
     for warning in result.validation_warnings().filter(|warning| !wrong.contains(warning.policy_id())) {
-        let draft = draft_of(warning.policy_id());
-        let code = phrase::warning_code(warning);
-        found.extend(draft.map(|draft| moved(code, draft.source, &draft.chunk, warning).warning()));
+        let Some(draft) = draft_of(warning.policy_id()) else { continue };
+        said.warning(warning, moved("PC2003", draft.source, &draft.chunk, warning));
     }
+    found.extend(said.finish());
 }
 
 /// Cedar's finding, moved to where the policy stands in its file.
@@ -200,35 +196,10 @@ fn moved(
         _ => (chunk.effect_at, "permit".len()),
     };
     let text = error.to_string();
-    let mut found = Diagnostic::at(code, &source.file, &source.text, start, length, without_policy(&text));
+    let mut found =
+        Diagnostic::at(code, &source.file, &source.text, start, length, phrase::without_policy(&text));
     found.severity = Severity::Error;
     found.label = label.and_then(|label| label.label().map(str::to_owned)).unwrap_or_default();
     found.help = error.help().map(|help| help.to_string());
     found
-}
-
-/// Validation messages open with the policy, which file and line already tell.
-fn without_policy(message: &str) -> &str {
-    match message.strip_prefix("for policy `").and_then(|rest| rest.split_once("`, ")) {
-        Some((_, rest)) => rest,
-        None => message,
-    }
-}
-
-/// The action or type nearest to one that does not exist. Cedar's own guess depends on the order of a hash set.
-fn meant(error: &ValidationError, schema: &Schema) -> Option<String> {
-    let message = error.to_string();
-    let written = message.rsplit_once("unrecognized ")?.1.split_once('`')?.1.strip_suffix('`')?;
-    let known: Vec<String> = match error {
-        ValidationError::UnrecognizedActionId(_) => schema.actions().map(ToString::to_string).collect(),
-        ValidationError::UnrecognizedEntityType(_) => {
-            schema.entity_types().map(ToString::to_string).collect()
-        }
-        _ => return None,
-    };
-    known
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(written, &name), name))
-        .min()
-        .map(|(_, name)| name)
 }

@@ -53,6 +53,11 @@ pub(crate) fn chunks(text: &str) -> Vec<Chunk> {
     chunks
 }
 
+/// The places of all words, strings and single characters of `text`, without space and comments.
+pub(crate) fn tokens(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
+    Tokens::new(text).map(|token| token.range)
+}
+
 #[derive(Debug)]
 enum Kind<'a> {
     Word(&'a str),

@@ -104,7 +104,7 @@ fn type_errors_say_what_was_meant() {
     );
     // Cedar lets this pass as a warning: nothing can match it.
     let found = findings(&of("principal, action == Action::\"grpc\", resource is Route", "true"));
-    assert!(found[0].starts_with("2:1 PC2003 unable to find an applicable action"), "{found:?}");
+    assert!(found[0].starts_with("2:1 PC2003 no action of this policy goes with"), "{found:?}");
 }
 
 #[test]
