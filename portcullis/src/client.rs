@@ -63,6 +63,11 @@ impl Client {
         self.call_if(Method::POST, path, Some(body), Some(revision)).await
     }
 
+    /// Changes `path` as it was at `revision`.
+    pub(crate) async fn patch(&self, path: &str, body: &Value, revision: &str) -> Result<Value, Fault> {
+        self.call_if(Method::PATCH, path, Some(body), Some(revision)).await
+    }
+
     /// Deletes what `path` names, whatever it is now.
     pub(crate) async fn remove(&self, path: &str) -> Result<Value, Fault> {
         self.call(Method::DELETE, path, None).await

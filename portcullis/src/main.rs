@@ -9,6 +9,7 @@ mod cli;
 mod client;
 mod config;
 mod demo;
+mod lines;
 mod messages;
 mod output;
 mod replay;

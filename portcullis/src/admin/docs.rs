@@ -25,6 +25,7 @@ use utoipa_swagger_ui::SwaggerUi;
         super::policies::changes::read,
         super::policies::changes::edit,
         super::policies::changes::act,
+        super::policies::diff::diff,
         super::policies::versions::list,
         super::policies::versions::read,
         super::policies::versions::files,

@@ -3,6 +3,7 @@
 mod asked;
 pub(super) mod can;
 pub(super) mod changes;
+pub(super) mod diff;
 mod documents;
 pub(super) mod history;
 pub(super) mod impact;
@@ -29,6 +30,7 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .merge(versions::router())
         .merge(history::router())
         .merge(impact::router())
+        .merge(diff::router())
 }
 
 /// The policies in force, shipped ones included.

@@ -1,8 +1,16 @@
 //! `portcullis policy`: its verbs, one file each; checked locally against the files, or asked of the running process.
 
 mod can;
+mod change;
+mod diff;
+mod files;
+mod history;
+mod new;
+mod push;
+mod shown;
 mod test;
 mod validate;
+mod version;
 
 use std::path::PathBuf;
 
@@ -34,8 +42,69 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  portcullis policy suggest 01JD8Z…7Q")]
     Suggest { id: String },
     /// The policies in force
-    #[command(after_help = "Example:\n  portcullis policy list")]
+    #[command(alias = "ls", after_help = "Example:\n  portcullis policy list")]
     List,
+    /// One policy: its text, in force or in a version
+    #[command(after_help = "Example:\n  portcullis policy get orders-read --version v3")]
+    Get(history::GetOptions),
+    /// A policy to begin with, and its first case
+    #[command(after_help = "Example:\n  portcullis policy new orders-read")]
+    New(new::NewOptions),
+    /// Make a change of a directory, and check it
+    #[command(
+        after_help = "Examples:\n  portcullis policy push ./policies -m 'orders: read only' --ticket SEC-12\n  portcullis policy push ./policies --publish"
+    )]
+    Push(push::PushOptions),
+    /// Changes that are open, and the last that ended
+    #[command(after_help = "Example:\n  portcullis policy changes")]
+    Changes,
+    /// One change: where it stands, what it changes, what can be done next
+    #[command(after_help = "Example:\n  portcullis policy show c17")]
+    Show(change::ShowOptions),
+    /// Check a change against what is in force: findings, cases, what it opens
+    #[command(after_help = "Example:\n  portcullis policy check c17")]
+    Check(change::OneChange),
+    /// Say yes to a change that somebody else wrote
+    #[command(after_help = "Example:\n  portcullis policy approve c17")]
+    Approve(change::OneChange),
+    /// Make a signed, numbered version of a change; not yet in force
+    #[command(after_help = "Example:\n  portcullis policy commit c17")]
+    Commit(change::OneChange),
+    /// Give a change up
+    #[command(after_help = "Example:\n  portcullis policy abandon c17")]
+    Abandon(change::OneChange),
+    /// Versions, newest first
+    #[command(after_help = "Example:\n  portcullis policy versions")]
+    Versions,
+    /// Put a committed version into force
+    #[command(after_help = "Example:\n  portcullis policy activate v41")]
+    Activate(version::OneVersion),
+    /// Go back: the files of an older version, in force under a new number
+    #[command(
+        after_help = "Examples:\n  portcullis policy rollback\n  portcullis policy rollback v40 -m 'orders broke'"
+    )]
+    Rollback(version::RollbackOptions),
+    /// Evaluate a version beside the one in force, and record where it would differ
+    #[command(after_help = "Examples:\n  portcullis policy shadow v42\n  portcullis policy shadow --stop")]
+    Shadow(version::ShadowOptions),
+    /// Versions that changed a policy, newest first
+    #[command(after_help = "Example:\n  portcullis policy history orders-read")]
+    History(history::OnePolicy),
+    /// Who last changed each line of a policy
+    #[command(after_help = "Example:\n  portcullis policy blame orders-read")]
+    Blame(history::OnePolicy),
+    /// How two versions differ, or a version and a directory
+    #[command(after_help = "Examples:\n  portcullis policy diff\n  portcullis policy diff v40 v41")]
+    Diff(diff::DiffOptions),
+    /// Write the files of a version into a directory
+    #[command(after_help = "Example:\n  portcullis policy pull ./policies --version v41")]
+    Pull(files::PullOptions),
+    /// Write a version into one file
+    #[command(after_help = "Example:\n  portcullis policy export policies.json")]
+    Export(files::ExportOptions),
+    /// Make a change of an exported file, and check it
+    #[command(after_help = "Example:\n  portcullis policy import policies.json -m 'from staging'")]
+    Import(files::ImportOptions),
 }
 
 pub(crate) fn run(command: Command, global: &Global) -> Exit {
@@ -48,17 +117,26 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
                 suggested.get("policy").and_then(Value::as_str).unwrap_or_default().trim_end().to_owned();
             Ok((Answer::object("Suggestion", suggested, text), Exit::Done))
         }),
-        Command::List => global.ask(|client| async move {
-            let items = super::authority::items(client.get("/v1/policies").await?);
-            let columns = [
-                ("ID", "/id"),
-                ("EFFECT", "/effect"),
-                ("SOURCE", "/file"),
-                ("LINE", "/line"),
-                ("SYSTEM", "/system"),
-            ];
-            Ok((Answer::list("Policy", items, &columns), Exit::Done))
-        }),
+        Command::List => history::list(global),
+        Command::Get(options) => history::get(options, global),
+        Command::New(options) => new::new(options, global),
+        Command::Push(options) => push::push(options, global),
+        Command::Changes => change::changes(global),
+        Command::Show(options) => change::show(options, global),
+        Command::Check(options) => change::check(options, global),
+        Command::Approve(options) => change::approve(options, global),
+        Command::Commit(options) => change::commit(options, global),
+        Command::Abandon(options) => change::abandon(options, global),
+        Command::Versions => version::versions(global),
+        Command::Activate(options) => version::activate(options, global),
+        Command::Rollback(options) => version::rollback(options, global),
+        Command::Shadow(options) => version::shadow(options, global),
+        Command::History(options) => history::history(options, global),
+        Command::Blame(options) => history::blame(options, global),
+        Command::Diff(options) => diff::diff(options, global),
+        Command::Pull(options) => files::pull(options, global),
+        Command::Export(options) => files::export(options, global),
+        Command::Import(options) => files::import(options, global),
     }
 }
 
