@@ -12,8 +12,8 @@ use enforcer_traffic::balance::Balancer;
 use enforcer_traffic::{Found, Route, Target, TargetKind};
 use parking_lot::Mutex;
 use policies_engine::{
-    AccessRequest, Action, Decision, DecisionId, DecisionRecord, Engine, Facts, Lane, Mode, Phase, Reason,
-    Receipt, Resource, Samples, Snapshot, Versions, observe,
+    AccessRequest, Action, Decision, DecisionId, DecisionRecord, Engine, Facts, Freshness, Lane, Mode, Phase,
+    Reason, Receipt, Resource, Samples, Snapshot, Versions, observe,
 };
 
 use crate::View;
@@ -133,6 +133,7 @@ impl Judge {
             mode: question.mode,
             credential: conn.secured.credential.clone(),
             versions: in_force.versions.clone(),
+            stale: in_force.view.freshness != Freshness::Fresh,
             decide_ns: u32::try_from(took.as_nanos()).unwrap_or(u32::MAX),
             facts: Some(Arc::clone(facts) as Arc<dyn Facts>),
             ..DecisionRecord::new(decision, conn.secured.principal.clone(), action, resource, now)
@@ -164,6 +165,7 @@ impl Judge {
             phase,
             credential: conn.secured.credential.clone(),
             versions: bench.in_force.versions.clone(),
+            stale: bench.in_force.view.freshness != Freshness::Fresh,
             facts: Some(facts),
             ..DecisionRecord::new(decision, conn.secured.principal.clone(), action, unknown, now)
         };
@@ -179,10 +181,12 @@ impl Bench {
         }
         // INVARIANT: the generation is read before the view, so a publication in between is taken again next time.
         let view = worker.view.current();
-        self.engine = view
-            .policy
-            .as_ref()
-            .map(|snapshot| Engine::sampled(Arc::clone(snapshot), Arc::clone(&self.samples)));
+        // Plans live as long as their snapshot, whatever else changes around it.
+        let kept = self.engine.take().filter(|engine| {
+            view.policy.as_ref().is_some_and(|snapshot| Arc::ptr_eq(engine.snapshot(), snapshot))
+        });
+        let fresh = |snapshot| Engine::sampled(Arc::clone(snapshot), Arc::clone(&self.samples));
+        self.engine = kept.or_else(|| view.policy.as_ref().map(fresh));
         self.in_force = Arc::new(InForce::of(view, worker));
         self.generation = generation;
     }
@@ -262,6 +266,9 @@ impl InForce {
         }
         if self.view.policy.is_none() {
             return Some(Reason::NoPolicy);
+        }
+        if self.view.freshness == Freshness::Expired {
+            return Some(Reason::PolicyStale);
         }
         if question.route.is_none() {
             let grpc = call.protocol() == enforcer_codec::CallProtocol::Grpc;

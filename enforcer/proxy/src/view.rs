@@ -8,13 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use enforcer_traffic::Routes;
-use policies_engine::Snapshot;
+use policies_engine::{Freshness, Snapshot};
 
 /// What judges and routes a call: one version of everything.
 #[derive(Debug, Clone)]
 pub struct View {
     /// Policies, schema and entities; `None` until the first valid snapshot.
     pub policy: Option<Arc<Snapshot>>,
+    /// Whether these policies may still be decided by.
+    pub freshness: Freshness,
     /// Services, methods and routes.
     pub routes: Arc<Routes>,
 }
@@ -23,7 +25,13 @@ impl View {
     /// A view of both.
     #[must_use]
     pub fn new(policy: Option<Arc<Snapshot>>, routes: Arc<Routes>) -> Self {
-        Self { policy, routes }
+        Self { policy, freshness: Freshness::Fresh, routes }
+    }
+
+    /// The same, known to be that current.
+    #[must_use]
+    pub fn as_of(self, freshness: Freshness) -> Self {
+        Self { freshness, ..self }
     }
 }
 

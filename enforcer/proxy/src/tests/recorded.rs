@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use policies_engine::{Audit, Effect, Mode, Reason};
+use policies_engine::{Audit, Effect, Freshness, Mode, Reason};
 
 use super::harness::{POLICY, Setup, snapshot};
 use super::origin::Origin;
@@ -62,6 +62,25 @@ async fn sh4_observe_lets_pass_and_records_what_it_would_have_denied() {
     gateway.metric(series, 1).await;
     let answer = other.ask("GET / HTTP/1.1\r\nhost: nowhere.test\r\n\r\n").await;
     assert_eq!(answer.status, 404, "an unknown route is never softened");
+}
+
+#[tokio::test]
+async fn st8_stale_policies_are_said_on_record_and_expired_ones_deny_also_in_observe_mode() {
+    let origin = Origin::h1().await;
+    let gateway = Setup { mode: Mode::Observe, ..Setup::with_h1(origin.address) }.start();
+    let mut web = gateway.h1("/web").await;
+    let mut seen = Vec::new();
+    for freshness in [Freshness::Fresh, Freshness::Stale, Freshness::Expired, Freshness::Fresh] {
+        let view = gateway.view.current();
+        gateway.view.publish(View::clone(&view).as_of(freshness));
+        let status = web.get("/hello").await.status;
+        let (_, record) = gateway.records.last();
+        seen.push((status, record.effect, record.reason, record.stale));
+    }
+    let passes = |stale| (200, Effect::Allow, Reason::Permit, stale);
+    let denied = (503, Effect::Deny, Reason::PolicyStale, true);
+    assert_eq!(seen, [passes(false), passes(true), denied, passes(false)]);
+    assert_eq!(origin.requests(), 3);
 }
 
 #[tokio::test]
