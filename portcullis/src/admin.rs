@@ -30,7 +30,7 @@ use ca_identity::TrustDomain;
 use http_body_util::BodyExt;
 use policies_decisions::Ledger;
 use policies_engine::{AdminAction, OwnedFacts, Phase, Principal, Resource, Role};
-use policies_store::PolicyStore;
+use policies_store::{Follower, PolicyStore};
 
 use crate::assemble::judge::{Judge, Question};
 use crate::config::LocalUser;
@@ -53,6 +53,8 @@ pub(crate) struct Api {
     pub(crate) ledger: Ledger,
     pub(crate) authority: Option<Arc<Authority>>,
     pub(crate) store: Option<Arc<PolicyStore>>,
+    /// In place of a store: whose policies are in force here.
+    pub(crate) follower: Option<Arc<Follower>>,
     pub(crate) health: Health,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) status: status::Facts,
@@ -77,6 +79,9 @@ fn v1(api: &Arc<Api>) -> Router {
         .route("/v1/decisions/{id}/suggest", get(decisions::suggest))
         .with_state(Arc::clone(api))
         .merge(policies_decisions::router(api.ledger.clone()));
+    if let Some(store) = &api.store {
+        v1 = v1.route_service(policies::FEED, store.feed().routes());
+    }
     if let Some(authority) = &api.authority {
         v1 = v1
             .merge(
@@ -203,6 +208,9 @@ fn facts(caller: &Caller) -> OwnedFacts {
 fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resource)> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let domain = || Resource::trust_domain(api.trust_domain.as_str());
+    if path.starts_with(policies::FEED_PATHS) {
+        return Some((AdminAction::PolicyRead, Resource::policy_scope("/")));
+    }
     let noun = path.strip_prefix("/v1/")?;
     let noun = noun.split(['/', ':']).next().unwrap_or(noun);
     Some(match noun {

@@ -9,6 +9,7 @@ mod identity;
 pub(crate) mod judge;
 mod listeners;
 mod open;
+pub(crate) mod policies;
 pub(crate) mod signals;
 mod view;
 mod vitals;
@@ -27,13 +28,13 @@ use ca_identity::tls::Trust;
 use ca_identity::{Bundle, BundleMap, IdentitySnapshot, SpiffeId, X509Svid};
 use parking_lot::Mutex;
 use policies_decisions::Ledger;
-use policies_store::PolicyStore;
 use tokio::sync::watch;
 
 use crate::admin::{Api, StatusFacts};
 use crate::config::{Ca, Config, Enforcer};
 use crate::messages::Message;
 use judge::Judge;
+use policies::Policies;
 
 /// Lane of the control runtime in the ledger; workers use 0, 1, 2, ..
 const CONTROL_LANE: u16 = 1 << 14;
@@ -114,7 +115,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
     conditions.ledger.set(true, "writable");
 
     // Policies: the shipped ones are in force even without [policies].
-    let policies = open::policies(&config, &store, &clock).await?;
+    let policies = Policies::open(&config, &store, (&disk, &clock, &rng)).await?;
     let snapshots = policies.subscribe();
     let judge = Judge::new(snapshots.clone(), ledger.lane(CONTROL_LANE), Arc::clone(&clock));
 
@@ -142,7 +143,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         follow_entries(&config, authority, &policies, &tasks);
         sweep(Arc::clone(authority), &tasks);
     }
-    policies.start(&tasks);
+    policies.start(&tasks, &metrics);
 
     let api_listeners = Arc::new(Mutex::new(Vec::new()));
     let mut running = Running {
@@ -185,7 +186,8 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         judge,
         ledger: ledger.clone(),
         authority: authority.clone(),
-        store: Some(Arc::clone(&policies)),
+        store: policies.own(),
+        follower: policies.follower(),
         health: health.clone(),
         metrics: Arc::clone(&metrics),
         status: StatusFacts {
@@ -218,7 +220,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
             &metrics,
             &clock,
             &rng,
-            snapshots,
+            (snapshots, policies.freshness()),
             &running.tasks,
             &conditions,
         )?;
@@ -262,8 +264,8 @@ impl Conditions {
 }
 
 /// Workloads with a namespace or labels become entities, as entries come and go.
-fn follow_entries(config: &Config, authority: &Arc<Authority>, policies: &Arc<PolicyStore>, tasks: &Tasks) {
-    let (config, authority, policies) = (config.clone(), Arc::clone(authority), Arc::clone(policies));
+fn follow_entries(config: &Config, authority: &Arc<Authority>, policies: &Policies, tasks: &Tasks) {
+    let (config, authority, policies) = (config.clone(), Arc::clone(authority), policies.clone());
     let mut changed = authority.watch_entries();
     changed.mark_changed();
     tasks.spawn("entities", async move {
@@ -374,11 +376,11 @@ fn start_proxy(
     metrics: &Arc<Metrics>,
     clock: &Arc<dyn Clock>,
     rng: &Arc<dyn Rng>,
-    snapshots: watch::Receiver<Option<Arc<policies_engine::Snapshot>>>,
+    policies: view::Subscribed,
     tasks: &Tasks,
     conditions: &Conditions,
 ) -> Result<enforcer_proxy::Proxy, Message> {
-    let views = view::publish(enforcer, snapshots, tasks, conditions.policy.clone())?;
+    let views = view::publish(enforcer, policies, tasks, conditions.policy.clone())?;
     let lanes = ledger.clone();
     let ports = enforcer_proxy::Ports {
         view: views,

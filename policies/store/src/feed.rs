@@ -4,6 +4,7 @@
 //! carries as an extension. The feed hands out what the store has committed and signed, byte for byte; it never makes
 //! anything. Refused: calls without a caller, hashes that are none, objects that are not kept.
 
+mod announce;
 mod enforcers;
 mod published;
 mod watcher;
@@ -31,6 +32,7 @@ use tokio::sync::{Mutex, watch};
 use tonic::{Request, Response, Status, service::Routes};
 use watcher::Watcher;
 
+pub use announce::Announcement;
 pub use enforcers::EnforcerStatus;
 pub(crate) use published::{Published, bytes_of};
 
@@ -100,6 +102,11 @@ impl Feed {
         Ok(Some(
             SnapshotFile { manifest, note, objects: objects.map(read).collect::<Result<_, _>>()? }.encode(),
         ))
+    }
+
+    /// What comes into force, from now on and unless the reader has it: for people and programs that only look.
+    pub fn announcements(&self, from: Option<(u64, u64)>) -> BoxStream<'static, Announcement> {
+        announce::stream(self.published.clone(), from)
     }
 
     /// The frame of a step; made once for all who take it at the same time.

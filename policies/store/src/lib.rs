@@ -42,7 +42,7 @@ pub use cases::{CaseReport, CaseResult, run_cases};
 pub use change::{Approval, Change, ChangeId, Checked, Checks, Edit, Impact, NewChange};
 pub use check::{Report, check_dir};
 pub use error::PolicyStoreError;
-pub use feed::{EnforcerStatus, Feed};
+pub use feed::{Announcement, EnforcerStatus, Feed};
 pub use follow::{FollowConfig, FollowStatus, Follower, Patience};
 pub use note::{NoteError, Verifier, verify};
 pub use ports::{Activation, Activations, NonePinned, Outcome, Pinned, Unrecorded};

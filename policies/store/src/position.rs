@@ -32,6 +32,12 @@ impl Position {
         messages::Position { epoch: self.epoch, snapshot: self.snapshot, digest }
     }
 
+    /// The digest in hexadecimal.
+    #[must_use]
+    pub fn to_hex(&self) -> String {
+        Hash(self.digest).to_string()
+    }
+
     /// What grows from snapshot to snapshot (ST5).
     pub(crate) fn number(&self) -> (u64, u64) {
         (self.epoch, self.snapshot)

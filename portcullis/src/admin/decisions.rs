@@ -106,6 +106,9 @@ async fn pinned(api: &Api, number: Option<u64>) -> Option<Arc<Snapshot>> {
     if let Some(current) = in_force.filter(|current| current.versions().numbers.snapshot == number) {
         return Some(current);
     }
+    if let Some(follower) = api.follower.clone() {
+        return tokio::task::spawn_blocking(move || follower.version(number)).await.ok()?.ok();
+    }
     let store = Arc::clone(api.store.as_ref()?);
     tokio::task::spawn_blocking(move || store.version(number)).await.ok()?.ok()
 }

@@ -10,6 +10,7 @@ pub(super) mod impact;
 mod refused;
 pub(super) mod rights;
 pub(super) mod versions;
+pub(super) mod watch;
 
 use std::sync::Arc;
 
@@ -21,6 +22,11 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::problem::Problem;
+use crate::config::Follow;
+
+/// The gRPC service that enforcers follow; to read policies is the right they need.
+pub(super) const FEED_PATHS: &str = "/portcullis.policies.v1.PolicyFeed/";
+pub(super) const FEED: &str = "/portcullis.policies.v1.PolicyFeed/{method}";
 
 pub(super) fn router() -> Router<Arc<Api>> {
     Router::new()
@@ -74,8 +80,15 @@ fn record(api: &Api, operation: &str, by: &Principal, details: &[(&str, String)]
     }
 }
 
-fn nothing_kept() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "no policies are kept here")
+/// Versions and changes are where policies are written.
+fn nothing_kept(api: &Api) -> Problem {
+    let Some(follower) = &api.follower else {
+        return Problem::new(StatusCode::NOT_FOUND, "no policies are kept here");
+    };
+    let publisher = Follow::publisher(&follower.follow_status().publisher);
+    Problem::new(StatusCode::CONFLICT, "policies are followed, not written here")
+        .detail(format!("this process follows `{publisher}`; ask there"))
+        .next(format!("portcullis policy versions --server {publisher}"))
 }
 
 fn nothing_in_force() -> Problem {

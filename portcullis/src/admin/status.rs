@@ -7,9 +7,11 @@ use axum::Json;
 use axum::extract::State;
 use ca_identity::tls::Trust;
 use parking_lot::Mutex;
+use policies_store::{EnforcerStatus, FollowStatus, Position};
 use serde_json::{Value, json};
 
 use super::Api;
+use crate::config::Follow;
 
 /// What only the assembly knows.
 #[derive(Debug, Clone)]
@@ -39,14 +41,7 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Json<Value> {
         .iter()
         .map(|(name, addr)| json!({ "name": name, "address": format!("tcp://{addr}") }))
         .collect();
-    let policies = api.store.as_ref().map(|store| {
-        let status = store.status();
-        json!({
-            "version": status.numbers.map(|numbers| numbers.policies),
-            "snapshot": status.numbers.map(|numbers| numbers.snapshot),
-            "diagnostics": status.diagnostics.iter().map(|found| crate::messages::Message::from(found).to_json()).collect::<Vec<_>>(),
-        })
-    });
+    let policies = policies(&api);
     Json(json!({
         "apiVersion": "portcullis/v1",
         "kind": "Status",
@@ -61,4 +56,65 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Json<Value> {
         "identity": own.map(|own| json!({ "id": own.id.as_str(), "serial": own.serial.to_string(), "not_after": own.not_after.to_string() })),
         "policies": policies,
     }))
+}
+
+/// What is in force, what was refused, and how it stands with the publisher or the enforcers that follow.
+fn policies(api: &Api) -> Value {
+    let status = match (&api.store, &api.follower) {
+        (Some(store), _) => store.status(),
+        (None, Some(follower)) => follower.status(),
+        (None, None) => return Value::Null,
+    };
+    let diagnostics = status.diagnostics.iter().map(|found| crate::messages::Message::from(found).to_json());
+    let mut document = json!({
+        "version": status.numbers.map(|numbers| numbers.policies),
+        "snapshot": status.numbers.map(|numbers| numbers.snapshot),
+        "diagnostics": diagnostics.collect::<Vec<_>>(),
+    });
+    let Some(members) = document.as_object_mut() else { return document };
+    if let Some(store) = &api.store {
+        let keys: Vec<_> = store.verifiers().iter().map(ToString::to_string).collect();
+        let wanted = store.feed().newest();
+        let enforcers: Vec<_> =
+            store.feed().enforcers().iter().map(|enforcer| followed_by(enforcer, wanted)).collect();
+        members.insert("keys".to_owned(), json!(keys));
+        members.insert("enforcers".to_owned(), json!(enforcers));
+    }
+    if let Some(follower) = &api.follower {
+        members.insert("follows".to_owned(), follows(&follower.follow_status()));
+    }
+    document
+}
+
+fn follows(status: &FollowStatus) -> Value {
+    json!({
+        "publisher": Follow::publisher(&status.publisher),
+        "connected": status.is_connected,
+        "heard": status.heard.map(|heard| heard.to_string()),
+        "freshness": status.freshness.as_str(),
+        "wanted": status.wanted.map(|position| position.to_string()),
+        "running": status.running.map(|position| position.to_string()),
+        "refusal": status.refusal.as_ref().map(|(code, detail)| json!({ "code": code, "detail": detail })),
+        "alarm": status.alarm,
+    })
+}
+
+fn followed_by(enforcer: &EnforcerStatus, wanted: Option<Position>) -> Value {
+    let refusal = enforcer.refusal.as_ref();
+    json!({
+        "principal": enforcer.principal,
+        "name": enforcer.name,
+        "connected": enforcer.is_connected,
+        "wanted": wanted.map(|position| position.to_string()),
+        "running": enforcer.running.map(|position| position.to_string()),
+        "current": wanted.is_some() && enforcer.running == wanted,
+        "policies": enforcer.policies,
+        "compile_micros": enforcer.compile_micros,
+        "slow_policies": enforcer.slow_policies,
+        "mismatches": enforcer.mismatches,
+        "refusal": refusal.map(|(offered, code, detail)| {
+            json!({ "snapshot": offered.map(|position| position.to_string()), "code": code, "detail": detail })
+        }),
+        "reported": enforcer.reported.map(|time| time.to_string()),
+    })
 }

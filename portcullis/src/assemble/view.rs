@@ -9,17 +9,20 @@ use base_telemetry::Condition;
 use ca_identity::tls::ClientAuth;
 use enforcer_proxy::{ListenerSpec, ProxyConfig, View, ViewHandle};
 use enforcer_traffic::Routes;
-use policies_engine::{Mode, Snapshot};
+use policies_engine::{Freshness, Mode, Snapshot};
 use tokio::sync::watch;
 
 use super::entities;
 use crate::config::{Config, Enforcer};
 use crate::messages::Message;
 
+/// Snapshots as they come into force, and how current they are known to be.
+pub(super) type Subscribed = (watch::Receiver<Option<Arc<Snapshot>>>, Option<watch::Receiver<Freshness>>);
+
 /// Publishes a view for every snapshot; the condition says whether calls can be judged.
 pub(super) fn publish(
     enforcer: &Enforcer,
-    mut snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    policies: Subscribed,
     tasks: &Tasks,
     condition: Condition,
 ) -> Result<Arc<ViewHandle>, Message> {
@@ -27,23 +30,52 @@ pub(super) fn publish(
     let routes = Routes::build(&services, &routes).map_err(|error| {
         Message::error("PC0105", format!("routes: {error}")).next("portcullis config validate")
     })?;
-    let routes = Arc::new(routes);
-    let handle =
-        Arc::new(ViewHandle::new(View::new(snapshots.borrow_and_update().clone(), Arc::clone(&routes))));
-    tell(&condition, snapshots.borrow().as_ref());
+    let mut source = Source { policies, routes: Arc::new(routes), condition };
+    let handle = Arc::new(ViewHandle::new(source.view()));
     let views = Arc::clone(&handle);
     tasks.spawn("view", async move {
-        while snapshots.changed().await.is_ok() {
-            let snapshot = snapshots.borrow_and_update().clone();
-            tell(&condition, snapshot.as_ref());
-            views.publish(View::new(snapshot, Arc::clone(&routes)));
+        while source.changed().await {
+            views.publish(source.view());
         }
     });
     Ok(handle)
 }
 
-fn tell(condition: &Condition, snapshot: Option<&Arc<Snapshot>>) {
+/// What a view is made of.
+struct Source {
+    policies: Subscribed,
+    routes: Arc<Routes>,
+    condition: Condition,
+}
+
+impl Source {
+    /// The view of now; what it is made of counts as seen.
+    fn view(&mut self) -> View {
+        let (snapshots, freshness) = &mut self.policies;
+        let freshness = freshness.as_mut().map(|told| *told.borrow_and_update()).unwrap_or_default();
+        let snapshot = snapshots.borrow_and_update().clone();
+        tell(&self.condition, snapshot.as_ref(), freshness);
+        View::new(snapshot, Arc::clone(&self.routes)).as_of(freshness)
+    }
+
+    /// Waits until something is not seen; false when nothing can come any more.
+    async fn changed(&mut self) -> bool {
+        match &mut self.policies {
+            (snapshots, None) => snapshots.changed().await.is_ok(),
+            (snapshots, Some(freshness)) => tokio::select! {
+                moved = snapshots.changed() => moved.is_ok(),
+                moved = freshness.changed() => moved.is_ok(),
+            },
+        }
+    }
+}
+
+fn tell(condition: &Condition, snapshot: Option<&Arc<Snapshot>>, freshness: Freshness) {
     match snapshot {
+        Some(_) if freshness == Freshness::Expired => {
+            condition
+                .set(false, "the publisher of policies was not heard for longer than policies.deny_after");
+        }
         Some(snapshot) => {
             let numbers = snapshot.versions().numbers;
             tracing::info!(

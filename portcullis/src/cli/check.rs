@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Global, block_on};
 use crate::assemble::entities;
-use crate::config::Config;
+use crate::config::{Config, Follow};
 use crate::messages::{Message, Severity};
 use crate::output::{Answer, Exit};
 
@@ -126,6 +126,11 @@ fn keys(dir: &Path) -> Vec<std::path::PathBuf> {
 
 fn policies(config: &Config, lines: &mut Vec<Line>) {
     let Some(policies) = &config.policies else { return };
+    if let Some(follow) = &policies.follow {
+        lines
+            .push(Line::ok("policies", format!("of the publisher at {}", Follow::publisher(&follow.socket))));
+        return observing(config, lines);
+    }
     let report = policies_store::check_dir(&policies.dir, &entities::of(config, &[]));
     let findings: Vec<_> = report.diagnostics.iter().map(Message::from).collect();
     if findings.is_empty() {
@@ -137,6 +142,10 @@ fn policies(config: &Config, lines: &mut Vec<Line>) {
     lines.extend(findings.into_iter().map(|found| {
         Line::found("policies", found.next(format!("portcullis policy validate {}", policies.dir.display())))
     }));
+    observing(config, lines);
+}
+
+fn observing(config: &Config, lines: &mut Vec<Line>) {
     if let Some(enforcer) = config.enforcer.as_ref() {
         let observed = enforcer.observe
             || enforcer.listeners.iter().any(|l| l.observe == Some(true))
@@ -182,6 +191,10 @@ async fn process(config: &Config, global: &Global, options: &Options, lines: &mu
             message.text = format!("last edit refused: {}", message.text);
             lines.push(Line::found("policies", message.next("portcullis policy validate")));
         }
+    }
+    if let Some(alarm) = status.pointer("/policies/follows/alarm").and_then(Value::as_str) {
+        let message = Message::error("PC2027", alarm.to_owned());
+        lines.push(Line::found("policies", message.next("portcullis status")));
     }
     if config.ca.is_some() {
         authority(&client, options, lines).await;

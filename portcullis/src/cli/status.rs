@@ -83,6 +83,9 @@ fn text(status: &Value) -> String {
         ("trust domain", "/trust_domain"),
         ("policies", "/policies/version"),
         ("snapshot", "/policies/snapshot"),
+        ("policy key", "/policies/keys/0"),
+        ("follows", "/policies/follows/publisher"),
+        ("publisher", "/policies/follows/freshness"),
         ("mode", "/mode"),
         ("own svid", "/identity/id"),
         ("expires", "/identity/not_after"),
@@ -102,6 +105,9 @@ fn text(status: &Value) -> String {
             if condition.get("ok").and_then(Value::as_bool) == Some(true) { "ok" } else { "NOT READY" };
         lines.push(format!("{:<13} {tick} {}", of("name"), of("detail")).trim_end().to_owned());
     }
+    for enforcer in status.pointer("/policies/enforcers").and_then(Value::as_array).into_iter().flatten() {
+        lines.push(followed_by(enforcer));
+    }
     for found in status.pointer("/policies/diagnostics").and_then(Value::as_array).into_iter().flatten() {
         if let Some(message) = Message::from_json(found) {
             lines.push(format!("{:<13} last edit refused: {}", "policies", message.in_one_line()));
@@ -109,6 +115,23 @@ fn text(status: &Value) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// One enforcer that follows the policies of this process: what it should run, what it runs, what it refused.
+fn followed_by(enforcer: &Value) -> String {
+    let of = |pointer: &str| enforcer.pointer(pointer).and_then(Value::as_str).unwrap_or("nothing");
+    let is = |name: &str| enforcer.get(name).and_then(Value::as_bool) == Some(true);
+    let state = match (is("connected"), is("current")) {
+        (false, _) => "not connected,",
+        (true, true) => "in step,",
+        (true, false) => "BEHIND,",
+    };
+    let mut line =
+        format!("{:<13} {} {state} runs {} of {}", "enforcer", of("/name"), of("/running"), of("/wanted"));
+    if enforcer.pointer("/refusal/code").is_some() {
+        line.push_str(&format!(", refused: {} [{}]", of("/refusal/detail"), of("/refusal/code")));
+    }
+    line
 }
 
 #[cfg(test)]

@@ -130,6 +130,38 @@ pub(crate) static KEYS: &[Key] = &[
         "watched directory of *.cedar, *.cedarschema, entities.json, *_test.json",
         "\"./policies\"",
     ),
+    key(
+        "policies.follow",
+        Kind::Address(&["unix", "https"]),
+        "admin socket of another portcullis whose policies are in force here, instead of a directory",
+        "\"unix:///run/portcullis/admin.sock\"",
+    ),
+    key(
+        "policies.signer",
+        Kind::Text,
+        "the key that signs the policies that are followed; `portcullis status` prints it at the publisher",
+        "\"example.org/policies+1f2e3d4c+AbCd\"",
+    ),
+    key(
+        "policies.bootstrap",
+        Kind::Path,
+        "signed snapshot file to begin with, as long as nothing newer is there",
+        "\"./first.pcsnap\"",
+    ),
+    preset(
+        "policies.stale_after",
+        Kind::Duration,
+        "5m",
+        "silence of the publisher until decisions are recorded as stale; 0s = never",
+        "\"5m\"",
+    ),
+    preset(
+        "policies.deny_after",
+        Kind::Duration,
+        "24h",
+        "silence of the publisher until every call is denied; 0s = never",
+        "\"24h\"",
+    ),
     // enforcer
     key("enforcer", Kind::Table, "the enforcing proxy runs in this process", "[enforcer]"),
     required(

@@ -2,6 +2,7 @@
 //! Called by `parse` once every value has its kind; what other crates would refuse at start is refused here.
 
 mod admin;
+mod policies;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use ca_authority::{EntryError, NewEntry};
 use ca_identity::{Selector, TrustDomain};
 use enforcer_traffic::{RouteError, Routes};
 
-use super::meant::{Agent, Ca, Config, Decisions, Enforcer, Listener, Policies, Route, Service};
+use super::meant::{Agent, Ca, Config, Decisions, Enforcer, Listener, Route, Service};
 use super::read::{Origin, Table, Value};
 use super::value::Address;
 use crate::assemble::entities;
@@ -58,9 +59,10 @@ impl Meaning<'_> {
             None => None,
         };
         let agent = table.table("agent").map(|section| self.agent(section, &data_dir));
-        let policies = table
-            .table("policies")
-            .and_then(|section| Some(Policies { dir: self.resolve(section.path("dir")?) }));
+        let policies = match table.table("policies") {
+            Some(section) => Some(self.policies(section)?),
+            None => None,
+        };
         if ca.is_none() {
             for section in ["agent", "enforcer"].into_iter().filter_map(|role| table.table(role)) {
                 let text = format!("[{}] needs an identity, and no [ca] runs in this process", section.path);

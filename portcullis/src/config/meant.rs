@@ -8,6 +8,7 @@ use std::time::Duration;
 use ca_authority::NewEntry;
 use ca_identity::{SpiffeId, TrustDomain};
 use policies_engine::Role;
+use policies_store::{Patience, Verifier};
 
 use super::value::Address;
 
@@ -41,6 +42,21 @@ pub(crate) struct Agent {
 #[derive(Debug, Clone)]
 pub(crate) struct Policies {
     pub(crate) dir: PathBuf,
+    /// Instead of the directory.
+    pub(crate) follow: Option<Follow>,
+}
+
+/// Another process whose policies are in force here.
+#[derive(Debug, Clone)]
+pub(crate) struct Follow {
+    /// Its admin socket.
+    pub(crate) socket: PathBuf,
+    /// The key that signs its policies.
+    pub(crate) signer: Verifier,
+    /// A signed snapshot file to begin with.
+    pub(crate) bootstrap: Option<PathBuf>,
+    /// How long it may be silent.
+    pub(crate) patience: Patience,
 }
 
 #[derive(Debug, Clone)]

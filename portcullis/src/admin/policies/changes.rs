@@ -278,7 +278,7 @@ pub(super) fn find(api: &Api, id: &str) -> Result<Change, Problem> {
 
 pub(super) fn store(api: &Api) -> Result<&PolicyStore, Problem> {
     let store = api.store.as_deref();
-    store.ok_or_else(super::nothing_kept)
+    store.ok_or_else(|| super::nothing_kept(api))
 }
 
 /// Puts what was done to a change into the ledger.

@@ -39,7 +39,7 @@ pub(in crate::admin) async fn read(
     let number = at.version.as_deref().map(asked::number).transpose()?;
     let (snapshot, number) = match number {
         Some(number) => {
-            let policies = Arc::clone(api.store.as_ref().ok_or_else(super::nothing_kept)?);
+            let policies = Arc::clone(api.store.as_ref().ok_or_else(|| super::nothing_kept(&api))?);
             let compiled = tokio::task::spawn_blocking(move || policies.policies(number)).await;
             let compiled = compiled.map_err(|error| internal(&error))?;
             (compiled.map_err(|error| refused::problem(&error))?, number)

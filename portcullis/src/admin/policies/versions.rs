@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::changes::store;
-use super::{asked, documents, record, refused, two_person};
+use super::{asked, documents, record, refused, two_person, watch};
 use crate::admin::Api;
 use crate::admin::grant::{Deferred, Granted};
 use crate::admin::problem::Problem;
@@ -26,11 +26,15 @@ pub(super) fn router() -> Router<Arc<Api>> {
 }
 
 /// Every version that is kept, newest first.
-#[utoipa::path(get, path = "/v1/policies/versions", params(("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)), responses((status = 200, description = "versions")))]
-pub(in crate::admin) async fn list(State(api): State<Arc<Api>>, uri: Uri) -> Result<Json<Value>, Problem> {
+#[utoipa::path(get, path = "/v1/policies/versions", params(("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query), ("watch" = Option<bool>, Query, description = "true: server-sent events, one for each snapshot that comes into force"), ("from" = Option<String>, Query, description = "with watch: the snapshot you have, as 1.1207")), responses((status = 200, description = "versions")))]
+pub(in crate::admin) async fn list(State(api): State<Arc<Api>>, uri: Uri) -> Result<Response, Problem> {
+    if let Some(from) = watch::wanted(&uri)? {
+        return Ok(watch::answer(store(&api)?, from));
+    }
     let page: asked::Page = asked::query(&uri)?;
     let versions = store(&api)?.versions().map_err(|error| refused::problem(&error))?;
-    page.of("PolicyVersion", versions, |version| version.policies, documents::version).map(Json)
+    page.of("PolicyVersion", versions, |version| version.policies, documents::version)
+        .map(|page| Json(page).into_response())
 }
 
 /// One version: who, when, why, what its check found, and the signed note over its manifest.

@@ -1,0 +1,133 @@
+//! Where the policies of this process come from: its own store, or another process that it follows. Both publish
+//! snapshots through the same kind of channel, so nothing behind them knows the difference.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base_ports::{Clock, Disk, Rng, Tasks};
+use base_store::Store;
+use base_telemetry::Metrics;
+use policies_engine::{EntitySet, Freshness, Snapshot};
+use policies_store::{FollowConfig, Follower, PolicyStore};
+use tokio::sync::watch;
+
+use super::{entities, open};
+use crate::config::{Config, Follow};
+use crate::messages::Message;
+
+/// Snapshot files of a follower, below the data directory.
+const FILES: &str = "policies";
+
+/// Who makes snapshots.
+#[derive(Debug, Clone)]
+pub(crate) enum Policies {
+    Own(Arc<PolicyStore>),
+    Followed(Arc<Follower>),
+}
+
+impl Policies {
+    pub(super) async fn open(
+        config: &Config,
+        store: &Arc<dyn Store>,
+        (disk, clock, rng): (&Arc<dyn Disk>, &Arc<dyn Clock>, &Arc<dyn Rng>),
+    ) -> Result<Self, Message> {
+        let Some(follow) = config.policies.as_ref().and_then(|policies| policies.follow.as_ref()) else {
+            return open::policies(config, store, clock).await.map(Self::Own);
+        };
+        let settings = FollowConfig {
+            socket: follow.socket.clone(),
+            name: name(config),
+            signers: vec![follow.signer.clone()],
+            dir: config.data_dir.join(FILES),
+            bootstrap: follow.bootstrap.clone(),
+            patience: follow.patience,
+            disk: Arc::clone(disk),
+            clock: Arc::clone(clock),
+            rng: Arc::clone(rng),
+        };
+        let follower = Follower::open(settings).await.map_err(|error| {
+            Message::error("PC6001", format!("snapshot files: {error}")).next("portcullis check")
+        })?;
+        follower.set_entities(entities::of(config, &[]), entities::digest(config.enforcer.as_ref())).await;
+        Ok(Self::Followed(follower))
+    }
+
+    pub(super) fn start(&self, tasks: &Tasks, metrics: &Metrics) {
+        match self {
+            Self::Own(store) => store.start(tasks),
+            Self::Followed(follower) => {
+                follower.start(tasks);
+                gauge(follower.freshness(), metrics, tasks);
+            }
+        }
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Option<Arc<Snapshot>>> {
+        match self {
+            Self::Own(store) => store.subscribe(),
+            Self::Followed(follower) => follower.subscribe(),
+        }
+    }
+
+    /// How current they are known to be; none for the own store, which always is.
+    pub(super) fn freshness(&self) -> Option<watch::Receiver<Freshness>> {
+        match self {
+            Self::Own(_) => None,
+            Self::Followed(follower) => Some(follower.freshness()),
+        }
+    }
+
+    pub(super) async fn set_entities(&self, entities: EntitySet, routes_digest: [u8; 32]) {
+        match self {
+            Self::Own(store) => store.set_entities(entities, routes_digest).await,
+            Self::Followed(follower) => follower.set_entities(entities, routes_digest).await,
+        }
+    }
+
+    pub(super) fn own(&self) -> Option<Arc<PolicyStore>> {
+        match self {
+            Self::Own(store) => Some(Arc::clone(store)),
+            Self::Followed(_) => None,
+        }
+    }
+
+    pub(super) fn follower(&self) -> Option<Arc<Follower>> {
+        match self {
+            Self::Own(_) => None,
+            Self::Followed(follower) => Some(Arc::clone(follower)),
+        }
+    }
+}
+
+/// What the publisher's `status` calls this process, beside the identity that its connection proves.
+fn name(config: &Config) -> String {
+    match &config.enforcer {
+        Some(enforcer) => enforcer.id.as_str().to_owned(),
+        None => config.data_dir.display().to_string(),
+    }
+}
+
+/// 0 fresh, 1 stale, 2 expired: calls are denied.
+fn gauge(mut freshness: watch::Receiver<Freshness>, metrics: &Metrics, tasks: &Tasks) {
+    let help = "Whether the publisher of policies was heard lately: 0 yes, 1 no, 2 so long ago that calls are denied";
+    let stale = metrics.gauge("portcullis_policy_stale", help, &[]).with(&[]);
+    tasks.spawn("policy stale gauge", async move {
+        loop {
+            stale.set(match *freshness.borrow_and_update() {
+                Freshness::Fresh => 0,
+                Freshness::Stale => 1,
+                Freshness::Expired => 2,
+            });
+            if freshness.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+impl Follow {
+    /// The publisher, as people name it.
+    pub(crate) fn publisher(socket: &Path) -> String {
+        format!("unix://{}", socket.display())
+    }
+}
