@@ -244,7 +244,7 @@ pub(in crate::admin) async fn compile(
     api: &Arc<Api>,
     files: Vec<(String, Arc<str>)>,
 ) -> Result<Arc<Snapshot>, Problem> {
-    let store = api.store.clone().ok_or_else(super::nothing_kept)?;
+    let store = api.store.clone().ok_or_else(|| super::nothing_kept(api))?;
     let compiled = tokio::task::spawn_blocking(move || store.candidate(&files)).await;
     let compiled = compiled.map_err(|error| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the compiler failed").detail(error.to_string())
