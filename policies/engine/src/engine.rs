@@ -16,12 +16,16 @@ use std::{
 /// Plans a worker keeps, and about how many bytes of them; beyond that requests are planned each time (EN7).
 const PLANS: usize = 65_536;
 const BYTES: usize = 64 << 20;
+/// Callers that share a plan with all of their kind, remembered so that nothing is looked up again.
+const STRANGERS: usize = 1_024;
 
 /// One worker's way to decide.
 #[derive(Debug)]
 pub struct Engine {
     snapshot: Arc<Snapshot>,
     plans: Plans,
+    /// By hash; a newer one takes the place of an older one.
+    strangers: Box<[Option<Principal>]>,
     count: usize,
     bytes: usize,
     /// Of the snapshot's distrust when the plans were made.
@@ -65,6 +69,7 @@ impl Engine {
             generation: snapshot.parts().distrust.generation(),
             snapshot,
             plans: HashMap::default(),
+            strangers: vec![None; STRANGERS].into(),
             count: 0,
             bytes: 0,
             doubt: None,
@@ -121,6 +126,20 @@ impl Engine {
         self.count
     }
 
+    /// Whether only its kind and trust domain tell that caller from others.
+    fn is_stranger(&mut self, principal: &Principal) -> bool {
+        let at = usize::try_from(principal.hash64() % STRANGERS as u64).unwrap_or_default();
+        let slot = self.strangers.get_mut(at);
+        if slot.as_ref().is_some_and(|slot| slot.as_ref() == Some(principal)) {
+            return true;
+        }
+        let is_stranger = !self.snapshot.is_distinct(principal);
+        if let (true, Some(slot)) = (is_stranger, slot) {
+            *slot = Some(principal.clone());
+        }
+        is_stranger
+    }
+
     fn forget_distrusted(&mut self) {
         let generation = self.snapshot.parts().distrust.generation();
         if generation != self.generation {
@@ -132,7 +151,7 @@ impl Engine {
     /// For principals without a plan of their own: the plan of their kind, or a new one.
     fn decide_anew(&mut self, request: &AccessRequest<'_>, place: u64) -> Result<Decision, Reason> {
         let snapshot = Arc::clone(&self.snapshot);
-        let is_distinct = snapshot.is_distinct(request.principal);
+        let is_distinct = !self.is_stranger(request.principal);
         let kind = request.principal.kind();
         let domain = request.principal.trust_domain().unwrap_or_default();
         let (who, place) = if is_distinct {

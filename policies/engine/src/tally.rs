@@ -3,7 +3,7 @@
 
 use crate::{
     AccessRequest, Action, Audit, Decision, Effect, ErrorClass, Evaluated, PolicyError, Reason, ResourceKind,
-    Snapshot, decision::no_policies, plan::Outcome, rule::Rule,
+    Snapshot, plan::Outcome, rule::Rule,
 };
 use std::sync::Arc;
 
@@ -79,7 +79,8 @@ impl Tally {
         Decision {
             effect,
             reason,
-            determining: if determining.is_empty() { no_policies() } else { determining.into() },
+            // A list of its own even when empty: workers do not count references of one value.
+            determining: determining.into(),
             errors,
             would: None,
             evaluated,
