@@ -5,6 +5,7 @@
 //! Only verdicts of the engine on calls are judged again; refusals before it (`not_canonical`, `no_identity`, ..) and
 //! calls of our own API, whose context is not on record, are counted as outside.
 
+pub(crate) mod again;
 mod carried;
 mod groups;
 mod json;

@@ -25,6 +25,7 @@ pub mod impact;
 mod lane;
 pub mod lint;
 mod logic;
+pub mod mining;
 mod owned_facts;
 mod plan;
 mod principal;

@@ -27,7 +27,7 @@ pub fn suggest(principal: &Principal, action: Action, resource: &Resource, mtls:
 }
 
 /// Words of an id, in its alphabet, joined by `-`.
-fn policy_id(words: &[&str]) -> String {
+pub(crate) fn policy_id(words: &[&str]) -> String {
     let mut id = String::new();
     for c in words.join("-").chars().map(|c| c.to_ascii_lowercase()) {
         match c {

@@ -6,6 +6,7 @@ mod decide;
 mod doubt;
 mod explain;
 mod impact;
+mod mining;
 mod oracle;
 mod suggest;
 

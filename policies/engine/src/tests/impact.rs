@@ -30,7 +30,7 @@ const CONDITIONS: [&str; 12] = [
     "context.time.minute < 800 && 9223372036854775807 + context.connection.tls > 0",
 ];
 
-fn policies() -> impl Strategy<Value = String> {
+pub(super) fn policies() -> impl Strategy<Value = String> {
     let one = (
         prop::bool::weighted(0.3),
         prop::sample::select(&SCOPES[..]),
@@ -48,7 +48,7 @@ fn policies() -> impl Strategy<Value = String> {
 }
 
 /// Without the baseline, which has nothing to say about calls and would be validated again each time.
-fn alone(text: &str) -> Arc<Snapshot> {
+pub(super) fn alone(text: &str) -> Arc<Snapshot> {
     let (schema, declared) = &*SCHEMA;
     let policies = vec![PolicySource::new("policies/orders.cedar", text)];
     let input = SnapshotInput { policies, ..input(&[], shop()) };
@@ -57,14 +57,14 @@ fn alone(text: &str) -> Arc<Snapshot> {
 }
 
 #[derive(Debug, Clone)]
-struct Call {
-    principal: Principal,
-    action: Action,
-    resource: Resource,
-    facts: OwnedFacts,
+pub(super) struct Call {
+    pub(super) principal: Principal,
+    pub(super) action: Action,
+    pub(super) resource: Resource,
+    pub(super) facts: OwnedFacts,
 }
 
-fn call() -> impl Strategy<Value = Call> {
+pub(super) fn call() -> impl Strategy<Value = Call> {
     let principal = prop::sample::select(vec![
         web(),
         Principal::workload("spiffe://example.org/billing"),
@@ -100,7 +100,7 @@ fn call() -> impl Strategy<Value = Call> {
 }
 
 impl Call {
-    fn request(&self) -> AccessRequest<'_> {
+    pub(super) fn request(&self) -> AccessRequest<'_> {
         AccessRequest {
             principal: &self.principal,
             action: self.action,
@@ -119,8 +119,19 @@ impl Call {
         facts: &OwnedFacts,
         carried: Carried<'_>,
     ) -> Seen {
+        self.recorded(before, facts, carried, |recorded| replay.see(recorded))
+    }
+
+    /// This call as a record of what `before` says.
+    pub(super) fn recorded<T>(
+        &self,
+        before: &Decision,
+        facts: &OwnedFacts,
+        carried: Carried<'_>,
+        see: impl FnOnce(&Recorded<'_>) -> T,
+    ) -> T {
         let determining: Vec<&str> = before.determining.iter().map(|id| &**id).collect();
-        replay.see(&Recorded {
+        see(&Recorded {
             id: DecisionId::new(1, 2, 3),
             principal: &self.principal,
             action: self.action,
