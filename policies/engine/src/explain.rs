@@ -276,7 +276,7 @@ impl Answer {
 }
 
 impl PolicyPlace {
-    fn of(rule: &Rule) -> PolicyPlace {
+    pub(crate) fn of(rule: &Rule) -> PolicyPlace {
         PolicyPlace {
             policy: Arc::clone(&rule.id),
             effect: rule.effect,

@@ -6,6 +6,7 @@
 //! Five types to know: [`AccessRequest`], [`Snapshot`], [`Engine`], [`Decision`], [`DecisionRecord`].
 
 mod action;
+pub mod ask;
 mod baseline;
 mod cases;
 mod cast;
@@ -68,7 +69,7 @@ pub use resource::{Resource, ResourceKind};
 pub use sampler::{Mismatch, Sample, Samples};
 pub use schema::{Declared, SchemaText};
 pub use snapshot::{Numbers, PolicyInfo, PolicySource, Snapshot, SnapshotInput, Versions};
-pub use suggest::{Expected, case_of, suggest};
+pub use suggest::{Expected, Suggestion, case_of, suggest, suggestion};
 
 /// How many path segments policies see by name; the rest are only counted.
 pub const SEGMENTS: usize = 12;

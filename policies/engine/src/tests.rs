@@ -1,5 +1,6 @@
 //! Tests of the whole crate over snapshots made from text.
 
+mod ask;
 mod baseline;
 mod broken;
 mod decide;

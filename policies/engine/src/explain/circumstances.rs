@@ -1,7 +1,7 @@
 //! Everything a question tells besides who, what and which, as one document: what `values seen` are read from, and what
 //! a case of `policy test` holds.
 
-use crate::{AdminContext, OwnedFacts};
+use crate::{AdminContext, ChangeContext, IssueContext, OwnedFacts};
 use base_ports::UnixTime;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
@@ -16,18 +16,30 @@ pub(crate) fn circumstances(
     out.extend(clock(now).map(|clock| ("time".to_owned(), clock)));
     match extra {
         Some(AdminContext::Change(change)) => {
+            // Every member by name: one more in the schema is one more here.
+            let ChangeContext {
+                scope,
+                widens,
+                tests_passed,
+                coverage,
+                approvals,
+                caller_is_author,
+                two_person,
+                touches_baseline,
+                replay_newly_denied,
+            } = change;
             let change = json!({
-                "scope": change.scope, "widens": change.widens, "tests_passed": change.tests_passed,
-                "coverage": change.coverage, "approvals": change.approvals,
-                "caller_is_author": change.caller_is_author, "touches_baseline": change.touches_baseline,
-                "replay_newly_denied": change.replay_newly_denied,
+                "scope": scope, "widens": widens, "tests_passed": tests_passed, "coverage": coverage,
+                "approvals": approvals, "caller_is_author": caller_is_author, "two_person": two_person,
+                "touches_baseline": touches_baseline, "replay_newly_denied": replay_newly_denied,
             });
             out.insert("change".to_owned(), change);
         }
         Some(AdminContext::Issue(issue)) => {
+            let IssueContext { kind, ttl_seconds, audience, attested_by, selectors, entry } = issue;
             let issue = json!({
-                "kind": issue.kind, "ttl_seconds": issue.ttl_seconds, "audience": issue.audience,
-                "attested_by": issue.attested_by, "selectors": issue.selectors, "entry": issue.entry,
+                "kind": kind, "ttl_seconds": ttl_seconds, "audience": audience, "attested_by": attested_by,
+                "selectors": selectors, "entry": entry,
             });
             out.extend(issue.as_object().cloned().unwrap_or_default());
         }

@@ -115,3 +115,40 @@ when { context.connection.tls + 9223372036854775800 > 0 };
         assert!(run_cases(&snapshot, &text, &|_| Err("no file".into())).unwrap()[0].failure.is_some());
     }
 }
+
+#[test]
+fn ex8_a_suggestion_has_an_id_of_its_own_and_a_case_that_it_passes() {
+    let question = |principal: Principal| {
+        let (action, resource) = (Action::Grpc, Resource::method("shop.Orders/Refund"));
+        let facts = OwnedFacts::assumed(action, &resource);
+        crate::explain::RequestForExplain {
+            principal,
+            action,
+            resource,
+            facts,
+            now: noon(),
+            extra: None,
+            recorded: None,
+        }
+    };
+    let asked = question(web());
+    let first = suggestion(&shop_with(""), &asked);
+    assert_eq!(first.id, "allow-web-shop.orders-refund-grpc");
+    assert_eq!(first.case["name"], "web may grpc shop.Orders/Refund");
+    // The same id stands for something else already.
+    let taken = format!("@id(\"{}\") permit (principal is Anonymous, action, resource);", first.id);
+    let second = suggestion(&shop_with(&taken), &asked);
+    assert_eq!(second.id, "allow-web-shop.orders-refund-grpc-2");
+    let both = shop_with(&format!("{taken}\n{}", second.policy));
+    let outcomes = run_cases(&both, &serde_json::json!([second.case]).to_string(), &|_| Err("none".into()));
+    assert_eq!(outcomes.unwrap()[0].failure, None);
+    // Without the permit the case fails.
+    let outcomes =
+        run_cases(&shop_with(""), &serde_json::json!([second.case]).to_string(), &|_| Err("none".into()));
+    assert!(outcomes.unwrap()[0].failure.is_some());
+    let long = question(Principal::workload(&format!("spiffe://a/{}", "x".repeat(300))));
+    let long_id = suggestion(&shop_with(""), &long).id;
+    let taken = format!("@id(\"{long_id}\") permit (principal is Anonymous, action, resource);");
+    let next = suggestion(&shop_with(&taken), &long).id;
+    assert!(next.len() <= 128 && next.ends_with("-2"), "{next}");
+}
