@@ -76,7 +76,7 @@ fn v1(api: &Arc<Api>) -> Router {
         .route("/v1/status", get(status::status))
         .merge(policies::router())
         .route("/v1/decisions/{id}/explain", get(decisions::explain))
-        .route("/v1/decisions/{id}/suggest", get(decisions::suggest))
+        .route("/v1/decisions/{id}/suggest", get(decisions::suggested::suggest))
         .with_state(Arc::clone(api))
         .merge(policies_decisions::router(api.ledger.clone()));
     if let Some(store) = &api.store {

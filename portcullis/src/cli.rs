@@ -88,6 +88,18 @@ enum Command {
         after_help = "Example:\n  portcullis can 'Workload::\"spiffe://example.org/web\"' 'Action::\"grpc\"' 'Method::\"shop.Orders/Get\"'"
     )]
     Can(policy::CanOptions),
+    /// Who can do that: callers one by one, everybody else by class; exit 2 when nobody can
+    #[command(
+        name = "who-can",
+        after_help = "Example:\n  portcullis who-can grpc 'Method::\"shop.Orders/Get\"'"
+    )]
+    WhoCan(policy::WhoCanOptions),
+    /// What a caller can do, on everything there is; exit 2 when nothing
+    #[command(
+        name = "what-can",
+        after_help = "Examples:\n  portcullis what-can spiffe://example.org/web\n  portcullis what-can anonymous --action http:GET"
+    )]
+    WhatCan(policy::WhatCanOptions),
     /// The decision ledger
     #[command(subcommand)]
     Decisions(decisions::Command),
@@ -135,6 +147,8 @@ pub(crate) fn main() -> Exit {
         Command::Agent(command) => authority::agent(command, &global),
         Command::Policy(command) => policy::run(command, &global),
         Command::Can(options) => policy::can(&options, &global),
+        Command::WhoCan(options) => policy::who_can(options, &global),
+        Command::WhatCan(options) => policy::what_can(options, &global),
         Command::Decisions(command) => decisions::run(command, &global),
         Command::Explain(options) => decisions::explain(&options, &global),
         Command::Config(command) => config::run(command, &global),

@@ -183,6 +183,8 @@ fn refused(status: StatusCode, body: &[u8]) -> Fault {
     message.help = text("hint").or_else(|| text("help"));
     message.next = text("next");
     let exit = match status.as_u16() {
+        // An abbreviation that fits several: the list is in the text (EX5).
+        409 if problem.get("candidates").is_some() => Exit::Usage,
         400 | 404 | 405 | 409 | 410 | 412 | 413 | 415 | 422 | 428 => Exit::Invalid,
         401 | 403 => Exit::NotPermitted,
         429 | 503 | 504 => Exit::Temporary,
@@ -213,5 +215,8 @@ mod tests {
         assert_eq!(fault.findings[0].in_one_line(), "a.cedar:2:3: no [PC2001]");
         assert_eq!(fault.or_next("portcullis status").message.next.as_deref(), Some("portcullis check"));
         assert_eq!(refused(StatusCode::BAD_GATEWAY, b"oops").exit, Exit::Failed);
+        let several = br#"{"title":"several decisions fit","candidates":["a","b"]}"#;
+        assert_eq!(refused(StatusCode::CONFLICT, several).exit, Exit::Usage);
+        assert_eq!(refused(StatusCode::CONFLICT, b"{}").exit, Exit::Invalid);
     }
 }

@@ -51,6 +51,8 @@ const COMMANDS: &[&[&str]] = &[
     &["policy", "test"],
     &["policy", "suggest"],
     &["can"],
+    &["who-can"],
+    &["what-can"],
     &["decisions", "query"],
     &["decisions", "tail"],
     &["decisions", "get"],

@@ -169,7 +169,22 @@ fn guide() -> Result {
     let id = problem["decision_id"].as_str().ok_or("no decision id")?.to_owned();
     let explained = guide.expect("portcullis explain --last-deny", 0)?;
     check!(explained.starts_with("DENY  web -> orders"), "explained: {explained}");
-    for line in ["portcullis explain DECISION_ID -o json", "portcullis decisions get DECISION_ID"] {
+    let get = "spiffe://example.org/web grpc 'Method::\"shop.Orders/Get\"'";
+    let clauses = guide.expect(&format!("portcullis can {get} --explain"), 0)?;
+    check!(
+        clauses.contains("permit matched: ") && clauses.contains("          principal  "),
+        "can: {clauses}"
+    );
+    guide.expect(&format!("portcullis can {get} --version v1"), 0)?;
+    let who = guide.expect("portcullis who-can grpc 'Method::\"shop.Orders/Get\"'", 0)?;
+    check!(who.contains("spiffe://example.org/web") && who.contains("allow"), "who-can: {who}");
+    let what = guide.expect("portcullis what-can spiffe://example.org/web", 0)?;
+    check!(what.contains("Method::\"shop.Orders/Get\""), "what-can: {what}");
+    for line in [
+        "portcullis explain DECISION_ID -o json",
+        "portcullis decisions get DECISION_ID",
+        "portcullis policy suggest DECISION_ID --write policies",
+    ] {
         let outcome = guide.shell(&line.replace("DECISION_ID", &id))?;
         check!(outcome.code == 0, "{line}: {outcome:?}");
         guide.done.insert(line.to_owned());

@@ -1,6 +1,8 @@
 //! Policies as an operator lives with them: edits that are good, bad, many at once and under load; tests, shadow
 //! policies, explanations of what is long replaced.
 
+mod asked;
+mod explained;
 mod load;
 
 use std::fs;
@@ -15,6 +17,13 @@ use tests::{Gateway, Result, check};
 use crate::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
+    let mut trials = own();
+    trials.extend(asked::trials());
+    trials.extend(explained::trials());
+    trials
+}
+
+fn own() -> Vec<Trial> {
     vec![
         trial(
             "fs2_a_bad_edit_keeps_the_last_good_policies_and_is_shown_everywhere",

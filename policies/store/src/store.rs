@@ -194,7 +194,10 @@ impl PolicyStore {
         }
         let manifest = self.archive.manifest(snapshot)?;
         let input = self.archive.content(&manifest)?.input(manifest.numbers());
-        let compiled = Snapshot::compile(input).map(Arc::new).map_err(|found| PolicyStoreError::Refused {
+        // What the version in force shares with the retired one needs no second look.
+        let active = self.active.borrow().clone();
+        let compiled = Snapshot::compile_after(active.as_ref(), input);
+        let compiled = compiled.map(Arc::new).map_err(|found| PolicyStoreError::Refused {
             number: snapshot,
             first: found.first().map(ToString::to_string).unwrap_or_default(),
         })?;

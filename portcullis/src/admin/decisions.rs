@@ -1,5 +1,8 @@
-//! `GET /v1/decisions/{id}/explain` and `/suggest`: the record and the policies that judged it, joined.
+//! `GET /v1/decisions/{id}/explain`: the record and the policies that judged it, joined.
 //! The ledger knows no Cedar and the engine no ledger; they meet here (policy EX6).
+
+mod repeats;
+pub(super) mod suggested;
 
 use std::sync::Arc;
 
@@ -7,10 +10,11 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use policies_decisions::{IdPattern, PatternError, StoredRecord};
+use policies_decisions::{GetError, IdPattern, PatternError, StoredRecord};
 use policies_engine::explain::{Recorded, RequestForExplain, TextOptions, explain as explained};
 use policies_engine::{
-    Action, ErrorClass, Facts, OwnedFacts, PolicyError, Principal, Resource, ResourceKind, Snapshot, Would,
+    Action, Diagnostic, ErrorClass, Numbers, OwnedFacts, PolicyError, Principal, Resource, SchemaText,
+    Snapshot, SnapshotInput, Would,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -36,11 +40,13 @@ pub(super) async fn explain(
         Ok(recorded) => recorded,
         Err(problem) => return problem.into_response(),
     };
-    let Some(snapshot) = pinned(&api, recorded.snapshot).await else {
-        return Problem::new(StatusCode::GONE, "the policies that judged it are no longer stored")
-            .into_response();
+    let snapshot = match pinned(&api, recorded.snapshot).await {
+        Ok(snapshot) => snapshot,
+        Err(problem) => return problem.into_response(),
     };
-    let explanation = explained(&snapshot, &recorded.question);
+    let mut explanation = explained(&snapshot, &recorded.question);
+    explanation.repeats = repeats::of(&api, &recorded).await;
+    let explanation = explanation;
     let again = explanation.recomputed.as_ref();
     if again.is_some_and(|again| again.is_same == Some(false)) {
         tracing::error!(
@@ -68,28 +74,6 @@ pub(super) async fn explain(
     Json(document).into_response()
 }
 
-/// A permit for exactly the call that was denied.
-#[utoipa::path(get, path = "/v1/decisions/{id}/suggest", params(("id" = String, Path, description = "decision id or PREFIX…SUFFIX")), responses((status = 200, description = "a permit with @id"), (status = 404, description = "no such decision")))]
-pub(super) async fn suggest(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
-    let recorded = match find(&api, &id).await {
-        Ok(recorded) => recorded,
-        Err(problem) => return problem.into_response(),
-    };
-    if recorded.question.resource.kind() == ResourceKind::Unknown {
-        return Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "nothing to permit")
-            .detail("the call named no registered route or method; add it to the configuration first")
-            .into_response();
-    }
-    let question = &recorded.question;
-    let mtls = question.facts.connection().mtls;
-    let policy = policies_engine::suggest(&question.principal, question.action, &question.resource, mtls);
-    Json(json!({
-        "apiVersion": "portcullis/v1", "kind": "Suggestion", "decision": recorded.id, "policy": policy,
-        "next": "save it below policies.dir, then: portcullis policy test",
-    }))
-    .into_response()
-}
-
 /// A recorded decision as the engine asks for it.
 struct Stored {
     id: String,
@@ -99,18 +83,38 @@ struct Stored {
     question: RequestForExplain,
 }
 
-/// The snapshot of that number; the one in force when the record names none.
-async fn pinned(api: &Api, number: Option<u64>) -> Option<Arc<Snapshot>> {
+/// The snapshot of that number. A record that names none was made before there was one, or needs none: those in force
+/// show it, else the shipped ones.
+async fn pinned(api: &Arc<Api>, number: Option<u64>) -> Result<Arc<Snapshot>, Problem> {
     let in_force = api.judge.snapshot();
-    let Some(number) = number else { return in_force };
-    if let Some(current) = in_force.filter(|current| current.versions().numbers.snapshot == number) {
-        return Some(current);
+    let is_it = |held: &Arc<Snapshot>| number.is_none_or(|number| held.versions().numbers.snapshot == number);
+    if let Some(current) = in_force.filter(is_it) {
+        return Ok(current);
     }
-    if let Some(follower) = api.follower.clone() {
-        return tokio::task::spawn_blocking(move || follower.version(number)).await.ok()?.ok();
-    }
-    let store = Arc::clone(api.store.as_ref()?);
-    tokio::task::spawn_blocking(move || store.version(number)).await.ok()?.ok()
+    let gone = |detail: String| {
+        Problem::new(StatusCode::GONE, "the policies that judged it are no longer stored").detail(detail)
+    };
+    let held = Arc::clone(api);
+    let compiling = tokio::task::spawn_blocking(move || match (number, &held.store) {
+        (Some(number), Some(store)) => store.version(number).map_err(|error| error.to_string()),
+        (Some(number), None) => Err(format!("snapshot {number}; no policies are kept here")),
+        (None, _) => shipped(),
+    });
+    let compiled = compiling.await.map_err(|error| gone(error.to_string()))?;
+    compiled.map_err(gone)
+}
+
+/// What is in force where nothing else is, without a number.
+fn shipped() -> Result<Arc<Snapshot>, String> {
+    let input = SnapshotInput {
+        numbers: Numbers::default(),
+        schema: SchemaText::default(),
+        policies: policies_engine::baseline(),
+        entities: Arc::default(),
+        routes_digest: [0; 32],
+    };
+    let first = |found: Vec<Diagnostic>| found.first().map(ToString::to_string).unwrap_or_default();
+    Snapshot::compile(input).map(Arc::new).map_err(first)
 }
 
 async fn find(api: &Api, id: &str) -> Result<Stored, Problem> {
@@ -124,6 +128,12 @@ async fn find(api: &Api, id: &str) -> Result<Stored, Problem> {
     let found = tokio::task::spawn_blocking(move || ledger.get(&pattern)).await;
     let stored = match found {
         Ok(Ok(stored)) => stored,
+        Ok(Err(GetError::Ambiguous { id, candidates })) => {
+            let ids: Vec<String> = candidates.iter().map(ToString::to_string).collect();
+            return Err(Problem::new(StatusCode::CONFLICT, "several decisions fit")
+                .detail(format!("`{id}` is short for {}", ids.join(", ")))
+                .with("candidates", ids));
+        }
         Ok(Err(error)) => return Err(missing(error.to_string())),
         Err(error) => {
             return Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the ledger failed")

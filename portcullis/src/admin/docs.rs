@@ -19,6 +19,8 @@ use utoipa_swagger_ui::SwaggerUi;
         super::status::status,
         super::policies::list,
         super::policies::can::can,
+        super::policies::ask::who_can,
+        super::policies::ask::what_can,
         super::policies::impact::impact,
         super::policies::changes::list,
         super::policies::changes::create,
@@ -35,7 +37,7 @@ use utoipa_swagger_ui::SwaggerUi;
         super::policies::history::history,
         super::policies::history::blame,
         super::decisions::explain,
-        super::decisions::suggest,
+        super::decisions::suggested::suggest,
         super::authorities::list,
         super::authorities::token,
     )

@@ -1,5 +1,6 @@
 //! `/v1/policies`: what is in force, what it would say, and how it is changed; one file per noun.
 
+pub(super) mod ask;
 mod asked;
 pub(super) mod can;
 pub(super) mod changes;
@@ -32,6 +33,7 @@ pub(super) fn router() -> Router<Arc<Api>> {
     Router::new()
         .route("/v1/policies", routing::get(list))
         .route("/v1/policies:can", routing::post(can::can))
+        .merge(ask::router())
         .merge(changes::router())
         .merge(versions::router())
         .merge(history::router())

@@ -153,7 +153,9 @@ pub(crate) fn explain(options: &ExplainOptions, global: &Global) -> Exit {
         };
         let explained =
             client.get(&format!("/v1/decisions/{}/explain?all={}", encode(&id), options.all)).await?;
-        let text = explained.get("text").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let text = explained.get("text").and_then(Value::as_str).unwrap_or_default();
+        let full = explained.get("decision").and_then(Value::as_str).unwrap_or_default();
+        let text = if output::is_terminal() { text.replace(full, &shortened(full)) } else { text.to_owned() };
         let differs = explained.get("recomputed").and_then(Value::as_str) == Some("different");
         let exit = if differs { Exit::Failed } else { Exit::Done };
         Ok((Answer::object("Explanation", explained, text), exit))
@@ -225,7 +227,16 @@ impl Filters {
     }
 }
 
-fn path(base: &str, query: &[(&str, String)]) -> String {
+/// `01JD…7Q`, which every command takes (EX5).
+fn shortened(id: &str) -> String {
+    match (id.get(..4), id.len().checked_sub(2).and_then(|at| id.get(at..))) {
+        (Some(first), Some(last)) if id.len() > 8 => format!("{first}…{last}"),
+        _ => id.to_owned(),
+    }
+}
+
+/// A path with its query, encoded.
+pub(crate) fn path(base: &str, query: &[(&str, String)]) -> String {
     let pairs: Vec<_> = query.iter().map(|(name, value)| format!("{name}={}", encode(value))).collect();
     format!("{base}?{}", pairs.join("&"))
 }
@@ -246,6 +257,15 @@ pub(crate) fn encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ex5_ids_are_shortened_to_what_commands_take_back() {
+        let id = "01JD8Z6N4T0B7K3Q5XW2M9E47Q";
+        assert_eq!(shortened(id), "01JD…7Q");
+        let pattern: policies_decisions::IdPattern = shortened(id).parse().unwrap();
+        assert!(pattern.matches(id.parse().unwrap()));
+        assert_eq!(shortened("short"), "short");
+    }
 
     #[test]
     fn queries_are_encoded() {

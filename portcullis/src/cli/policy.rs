@@ -1,5 +1,6 @@
 //! `portcullis policy`: its verbs, one file each; checked locally against the files, or asked of the running process.
 
+mod ask;
 mod can;
 mod change;
 mod diff;
@@ -8,20 +9,19 @@ mod history;
 mod new;
 mod push;
 mod shown;
+mod suggest;
 mod test;
 mod validate;
 mod version;
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
-use serde_json::Value;
-
 use super::Global;
-use super::decisions::encode;
 use crate::assemble::entities;
-use crate::output::{Answer, Exit};
+use crate::output::Exit;
+use clap::Subcommand;
 
+pub(crate) use ask::{WhatCanOptions, WhoCanOptions, what_can, who_can};
 pub(crate) use can::{CanOptions, can};
 
 #[derive(Debug, Subcommand)]
@@ -39,8 +39,10 @@ pub(crate) enum Command {
         dir: Option<PathBuf>,
     },
     /// A least-privilege permit for a recorded denial
-    #[command(after_help = "Example:\n  portcullis policy suggest 01JD8Z…7Q")]
-    Suggest { id: String },
+    #[command(
+        after_help = "Examples:\n  portcullis policy suggest 01JD8Z…7Q\n  portcullis policy suggest 01JD8Z…7Q --write ./policies"
+    )]
+    Suggest(suggest::SuggestOptions),
     /// The policies in force
     #[command(alias = "ls", after_help = "Example:\n  portcullis policy list")]
     List,
@@ -111,12 +113,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
     match command {
         Command::Validate { dir } => validate::validate(dir, global),
         Command::Test { dir } => test::test(dir, global),
-        Command::Suggest { id } => global.ask(|client| async move {
-            let suggested = client.get(&format!("/v1/decisions/{}/suggest", encode(&id))).await?;
-            let text =
-                suggested.get("policy").and_then(Value::as_str).unwrap_or_default().trim_end().to_owned();
-            Ok((Answer::object("Suggestion", suggested, text), Exit::Done))
-        }),
+        Command::Suggest(options) => suggest::suggest(options, global),
         Command::List => history::list(global),
         Command::Get(options) => history::get(options, global),
         Command::New(options) => new::new(options, global),

@@ -225,6 +225,11 @@ pub(crate) static CODES: &[Code] = &[
         text: "Nothing of that name is kept. Versions are kept while they are in force, among the last hundred, or named by a record.",
     },
     Code {
+        code: "PC2060",
+        title: "no permit would help",
+        text: "A permit is suggested for calls that policies refused because no permit matched. A forbid is not lifted by a permit: ask its owner.",
+    },
+    Code {
         code: "PC2101",
         title: "policy without a good id",
         text: "Every policy carries an `@id`; records and explanations name it.",

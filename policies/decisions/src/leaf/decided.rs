@@ -40,6 +40,8 @@ pub struct Decided<'a> {
     pub determining: Vec<&'a str>,
     /// Number of the snapshot that judged it.
     pub snapshot: Option<u64>,
+    /// Number of its policies, the one people see.
+    pub policies: Option<u64>,
     /// SHA-256 of the schema of that snapshot.
     pub schema: Option<[u8; 32]>,
     /// The facts of the call.
@@ -107,6 +109,7 @@ struct Parts<'a> {
     namespace: Option<&'a str>,
     determining: Vec<&'a str>,
     snapshot: Option<u64>,
+    policies: Option<u64>,
     schema: Option<[u8; 32]>,
     connection: Option<ConnectionFacts>,
     request: Option<LeafRequest<'a>>,
@@ -139,6 +142,7 @@ impl<'a> Parts<'a> {
                 match name {
                     "schema" => self.schema = Some(value.byte_array()?),
                     "snapshot" => self.snapshot = Some(value.uint()?),
+                    "policies" => self.policies = Some(value.uint()?),
                     _ => drop(value.skip()?),
                 }
                 Ok(())
@@ -180,6 +184,7 @@ impl<'a> Parts<'a> {
             namespace: self.namespace,
             determining: self.determining,
             snapshot: self.snapshot,
+            policies: self.policies,
             schema: self.schema,
             facts,
             cut: self.cut,

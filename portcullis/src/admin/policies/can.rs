@@ -1,17 +1,22 @@
-//! `POST /v1/policies:can`: what the policies in force would say. Nothing is forwarded.
+//! `POST /v1/policies:can`: what the policies in force would say, or those of another version or time. Nothing is
+//! forwarded.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode};
+use base_ports::UnixTime;
+use policies_decisions::{Ledger, Query};
 use policies_engine::explain::{RequestForExplain, TextOptions, explain};
-use policies_engine::{Action, OwnedFacts, Principal, Resource};
+use policies_engine::{OwnedFacts, Snapshot, ask};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::ask::{action, malformed, principal, resource};
+use super::changes::store;
+use super::{asked, nothing_in_force, refused};
 use crate::admin::Api;
 use crate::admin::problem::Problem;
 
@@ -22,62 +27,101 @@ struct CanRequest {
     action: String,
     resource: String,
     context: Option<Value>,
+    /// RFC 3339: the clock of the question, and, without `version`, the policies then in force.
+    at: Option<String>,
+    /// 41 or "v41".
+    version: Option<Value>,
 }
 
-/// Whether a call would be allowed now, with the explanation. Nothing is forwarded.
-#[utoipa::path(post, path = "/v1/policies:can", responses((status = 200, description = "the verdict and why")))]
-pub(in crate::admin) async fn can(State(api): State<Arc<Api>>, body: Bytes) -> Response {
-    let bad = |detail: String| {
-        Problem::new(StatusCode::BAD_REQUEST, "malformed question").detail(detail).into_response()
-    };
-    let asked: CanRequest = match serde_json::from_slice(&body) {
-        Ok(asked) => asked,
-        Err(error) => return bad(error.to_string()),
-    };
-    let Some(principal) = Principal::parse(&asked.principal) else {
-        return bad(format!(
-            "`{}` is no principal; write Workload::\"spiffe://..\", a SPIFFE ID, or anonymous",
-            asked.principal
-        ));
-    };
-    let action = match Action::parse(&asked.action) {
-        Ok(action) => action,
-        Err(error) => return bad(error.to_string()),
-    };
-    let Some(resource) = Resource::parse(&asked.resource) else {
-        return bad(format!(
-            "`{}` is no resource; write Method::\"shop.Orders/Get\", Route::\"..\" or Service::\"..\"",
-            asked.resource
-        ));
-    };
+/// Whether a call would be allowed, with the explanation.
+#[utoipa::path(post, path = "/v1/policies:can", responses((status = 200, description = "the verdict and why"), (status = 400, description = "malformed; near names are told"), (status = 404, description = "no such version, or nothing was in force then")))]
+pub(in crate::admin) async fn can(
+    State(api): State<Arc<Api>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Problem> {
+    let asked: CanRequest = asked::body(&headers, &body)?;
+    let (principal, action) = (principal(&asked.principal)?, action(&asked.action)?);
+    let resource = resource(&asked.resource)?;
     let facts = match &asked.context {
         None => OwnedFacts::assumed(action, &resource),
-        Some(Value::Object(context)) => match OwnedFacts::from_json(context) {
-            Ok(facts) => facts,
-            Err(error) => return bad(format!("context: {error}")),
-        },
-        Some(_) => return bad("context is no JSON object".to_owned()),
+        Some(Value::Object(context)) => {
+            OwnedFacts::from_json(context).map_err(|error| malformed(format!("context: {error}")))?
+        }
+        Some(_) => return Err(malformed("context is no JSON object".to_owned())),
     };
-    let Some(snapshot) = api.judge.snapshot() else {
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no policy is in force").into_response();
-    };
-    let question = RequestForExplain {
-        principal,
-        action,
-        resource,
-        facts,
-        now: api.clock.now().wall,
-        extra: None,
-        recorded: None,
-    };
+    let at = asked.at.as_deref().map(|at| {
+        UnixTime::parse_rfc3339(at).map_err(|error| malformed(format!("at: `{at}` is not a time: {error}")))
+    });
+    let at = at.transpose()?;
+    let snapshot = of(&api, asked.version.as_ref(), at).await?;
+    let hints = ask::hints(&snapshot, Some(&principal), Some(&resource));
+    let now = at.unwrap_or_else(|| api.clock.now().wall);
+    let question = RequestForExplain { principal, action, resource, facts, now, extra: None, recorded: None };
     let explained = explain(&snapshot, &question);
     let mut document = explained.to_json(&question, &snapshot, None);
     if let Some(members) = document.as_object_mut() {
-        members.insert("effect".to_owned(), json!(explained.effect.as_str()));
-        members.insert(
-            "text".to_owned(),
-            json!(explained.to_text(&question, &snapshot, &TextOptions::default())),
-        );
+        let text =
+            explained.to_text(&question, &snapshot, &TextOptions { all: true, ..TextOptions::default() });
+        members.insert("text".to_owned(), json!(text));
+        members.insert("hints".to_owned(), json!(hints));
+        members.insert("at".to_owned(), json!(now.to_string()));
     }
-    Json(document).into_response()
+    Ok(Json(document))
+}
+
+/// The policies to ask: of that version, else of that time, else those in force.
+async fn of(api: &Arc<Api>, version: Option<&Value>, at: Option<UnixTime>) -> Result<Arc<Snapshot>, Problem> {
+    let number = match (version, at) {
+        (Some(version), _) => {
+            let text = version.as_str().map_or_else(|| version.to_string(), str::to_owned);
+            asked::number(&text)?
+        }
+        (None, Some(at)) if at < api.clock.now().wall => in_force_at(api, at).await?,
+        (None, Some(_to_come)) => return api.judge.snapshot().ok_or_else(nothing_in_force),
+        (None, None) => return api.judge.snapshot().ok_or_else(nothing_in_force),
+    };
+    if let Some(current) = api.judge.snapshot().filter(|held| held.versions().numbers.policies == number) {
+        return Ok(current);
+    }
+    store(api)?;
+    let held = Arc::clone(api);
+    let compiled =
+        tokio::task::spawn_blocking(move || store(&held).map(|store| store.policies(number))).await;
+    let failed = |detail: String| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the version could not be compiled").detail(detail)
+    };
+    compiled.map_err(|error| failed(error.to_string()))??.map_err(|error| refused::problem(&error))
+}
+
+/// The version that was in force at that time: by its activation, else by the last decision before.
+async fn in_force_at(api: &Arc<Api>, at: UnixTime) -> Result<u64, Problem> {
+    let versions = store(api)?.versions().unwrap_or_default();
+    let activated =
+        versions.iter().filter_map(|version| Some((version.activated.as_ref()?.at, version.policies)));
+    if let Some((_, policies)) = activated.filter(|(since, _)| *since <= at).max() {
+        return Ok(policies);
+    }
+    let ledger = api.ledger.clone();
+    let asking = tokio::task::spawn_blocking(move || last_before(&ledger, at));
+    asking.await.ok().flatten().ok_or_else(|| {
+        Problem::new(StatusCode::NOT_FOUND, "no policies were in force then")
+            .detail(format!(
+                "no version that is kept was in force at {at}, and no decision before it is on record"
+            ))
+            .next("portcullis policy versions")
+    })
+}
+
+/// The policies of the newest decision up to that time.
+fn last_before(ledger: &Ledger, at: UnixTime) -> Option<u64> {
+    let pairs = [
+        ("kind", "decision".to_owned()),
+        ("since", UnixTime::from_nanos(0).to_string()),
+        ("until", at.to_string()),
+        ("limit", "1".to_owned()),
+    ]
+    .map(|(name, value)| (name.to_owned(), value));
+    let page = ledger.query(&Query::parse(&pairs, at).ok()?).ok()?;
+    Some(page.rows.first()?.versions.as_ref()?.numbers.policies)
 }

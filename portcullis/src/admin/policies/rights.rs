@@ -7,7 +7,7 @@ use policies_engine::{AdminAction, Resource};
 pub(in crate::admin) fn asked(method: &Method, path: &str) -> Option<(AdminAction, Resource)> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let action = match path.strip_prefix("/v1/policies")? {
-        ":can" => return Some((AdminAction::Decide, Resource::system())),
+        ":can" | ":who-can" | ":what-can" => return Some((AdminAction::Decide, Resource::system())),
         ":validate" | ":impact" => AdminAction::PolicyRead,
         "/shadow" if *method == Method::DELETE => AdminAction::PolicyPublish,
         "" if reads => AdminAction::PolicyRead,
@@ -50,6 +50,8 @@ mod tests {
         }
         for (method, path, expected) in [
             (Method::POST, "/v1/policies:can", AdminAction::Decide),
+            (Method::GET, "/v1/policies:who-can", AdminAction::Decide),
+            (Method::GET, "/v1/policies:what-can", AdminAction::Decide),
             (Method::POST, "/v1/policies:validate", AdminAction::PolicyRead),
             (Method::POST, "/v1/policies:impact", AdminAction::PolicyRead),
             (Method::POST, "/v1/policies/changes", AdminAction::PolicyDraft),
