@@ -1,49 +1,116 @@
 //! From texts and values to a [`Snapshot`], or to every finding at once. Called by the policy store on a control
 //! thread; runs in a thread of its own with a large stack, so that deep input cannot take the process down (VA4).
+//!
+//! A snapshot after another one takes over what did not change (EN12): the schema while its text is the same, each
+//! policy while its text and the schema are, the entities while the values and the schema are. What a snapshot says
+//! never depends on the one before it.
 
+pub(crate) mod bounded;
+mod cores;
+mod draft;
 mod entities;
+mod finding;
 pub(crate) mod letters;
+mod links;
+mod named;
 mod notes;
 pub(crate) mod phrase;
 pub(crate) mod policies;
 pub(crate) mod schema;
 pub(crate) mod text;
+mod validate;
+
+pub(crate) use named::Named;
 
 use crate::{
-    Action, AdminAction, Diagnostic, PrincipalKind, ResourceKind, Severity, Snapshot, SnapshotInput,
-    Versions, schema::Declared, scope::ScopeIndex, snapshot::Parts, uid::cedar_uid,
+    Action, AdminAction, Diagnostic, EntitySet, PrincipalKind, ResourceKind, Snapshot, SnapshotInput,
+    Versions,
+    rule::Rule,
+    schema::{Declared, SchemaText},
+    scope::ScopeIndex,
+    snapshot::Parts,
+    uid::cedar_uid,
 };
 use aws_lc_rs::digest::{Context, SHA256};
-use cedar_policy::Schema;
+use bounded::Unfinished;
+use cedar_policy::{Entities, Schema, Validator};
+use policies::{CheckedFile, is_blocked};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
-    thread,
+    time::Duration,
 };
 
 /// Who may ask for what on what, by type.
 pub(crate) type Environments = HashSet<(PrincipalKind, Action, ResourceKind)>;
 
-const STACK_BYTES: usize = 16 << 20;
+/// Time for a set of ordinary size; every further [`LIMIT_BYTES`] of text get the same again. Builds without
+/// optimization are given more.
+const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 5 });
+const LIMIT_BYTES: usize = 4 << 20;
 
-/// Runs [`checked`] with a large stack.
-pub(crate) fn compile(
-    _previous: Option<Arc<Snapshot>>,
-    input: SnapshotInput,
-) -> Result<Snapshot, Vec<Diagnostic>> {
-    let broken = |cause: String| vec![Diagnostic::about("PC2011", &Arc::from("policies"), cause)];
-    let thread = thread::Builder::new().name("policy-compile".to_owned()).stack_size(STACK_BYTES);
-    let handle = thread.spawn(move || checked(input));
-    match handle.map(thread::JoinHandle::join) {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(broken("the policy compiler failed on this input".to_owned())),
-        Err(cause) => Err(broken(format!("no thread for the policy compiler: {cause}"))),
+/// What a snapshot keeps for the next one.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    vocabulary: Arc<Vocabulary>,
+    files: Vec<Arc<CheckedFile>>,
+    entities: Arc<EntitySet>,
+}
+
+/// The schema and all that follows from it.
+pub(crate) struct Vocabulary {
+    text: SchemaText,
+    schema: Arc<Schema>,
+    validator: Validator,
+    declared: Arc<Declared>,
+    environments: Arc<Environments>,
+    digest: [u8; 32],
+}
+
+impl std::fmt::Debug for Vocabulary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vocabulary").field("declared", &self.declared).finish_non_exhaustive()
     }
 }
 
-fn checked(input: SnapshotInput) -> Result<Snapshot, Vec<Diagnostic>> {
-    let (schema, declared) = schema::build(&input.schema).map_err(|found| vec![*found])?;
-    with_schema(schema, declared, input)
+/// Runs [`checked`] with a large stack and a time limit.
+pub(crate) fn compile(
+    before: Option<Arc<Snapshot>>,
+    input: SnapshotInput,
+) -> Result<Snapshot, Vec<Diagnostic>> {
+    let bytes: usize = input.policies.iter().map(|source| source.text.len()).sum();
+    let times = u32::try_from(bytes / LIMIT_BYTES).unwrap_or(u32::MAX).saturating_add(1);
+    let limit = LIMIT.saturating_mul(times);
+    let result = bounded::COMPILERS.run(limit, move || checked(before.as_deref(), input));
+    result.unwrap_or_else(|cause| Err(vec![unfinished(&cause, limit)]))
+}
+
+fn unfinished(cause: &Unfinished, limit: Duration) -> Diagnostic {
+    let about = |code, message: String| Diagnostic::about(code, &Arc::from("policies"), message);
+    match cause {
+        Unfinished::Late => {
+            let message = format!("the policies are not compiled after {} s", limit.as_secs());
+            about("PC2010", message)
+                .help("leave out what was added last; some policy costs too much to look at")
+        }
+        Unfinished::Crowded(left) => {
+            let message = format!("{left} compilations that took too long still run; no more is started");
+            about("PC2010", message).help("restart the process after the policies that take so long are gone")
+        }
+        Unfinished::Panicked => about("PC2011", "the policy compiler failed on this input".to_owned()),
+        Unfinished::NoThread(cause) => about("PC2011", format!("no thread for the policy compiler: {cause}")),
+    }
+}
+
+fn checked(before: Option<&Snapshot>, input: SnapshotInput) -> Result<Snapshot, Vec<Diagnostic>> {
+    let before = before.map(Snapshot::parts).filter(|parts| parts.kept.vocabulary.text == input.schema);
+    match before {
+        Some(parts) => complete(Arc::clone(&parts.kept.vocabulary), Some(parts), input),
+        None => {
+            let (schema, declared) = schema::build(&input.schema).map_err(|found| vec![*found])?;
+            with_schema(schema, declared, input)
+        }
+    }
 }
 
 /// The rest of compilation, over a schema that is built already.
@@ -52,57 +119,132 @@ pub(crate) fn with_schema(
     declared: Declared,
     input: SnapshotInput,
 ) -> Result<Snapshot, Vec<Diagnostic>> {
-    let mut found = Vec::new();
-    let rules = policies::rules(&input.policies, &schema, &mut found);
-    let entities = entities::build(&input.entities, &schema, &mut found);
-    let (Some(entities), false) = (entities, found.iter().any(|finding| finding.severity == Severity::Error))
-    else {
-        found.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
-        return Err(found);
+    let vocabulary = Vocabulary {
+        environments: environments(&schema).into(),
+        validator: Validator::new(schema.clone()),
+        schema: schema.into(),
+        declared: declared.into(),
+        digest: digest(input.schema.texts()),
+        text: input.schema.clone(),
     };
-    let mut index = ScopeIndex::default();
-    for (at, rule) in rules.iter().enumerate() {
-        index.insert(&rule.scope, at);
-    }
+    complete(vocabulary.into(), None, input)
+}
+
+/// Compiles `input` over `vocabulary`. `before` has the same vocabulary.
+fn complete(
+    vocabulary: Arc<Vocabulary>,
+    before: Option<&Parts>,
+    input: SnapshotInput,
+) -> Result<Snapshot, Vec<Diagnostic>> {
+    let mut found = Vec::new();
+    let files_before = before.map(|parts| &*parts.kept.files).unwrap_or_default();
+    let files = policies::check(&input.policies, files_before, &vocabulary.validator, &mut found);
+    let told = known_entities(before, &input.entities);
+    let told = told.or_else(|| Told::new(&input.entities, &vocabulary.schema, &mut found));
+    found.sort_by(|a, b| place(a).cmp(&place(b)));
+    let Some(told) = told.filter(|_| !is_blocked(&found)) else { return Err(found) };
+    let ruled = match before {
+        Some(parts) if is_same(&files, &parts.kept.files) => Ruled::of(parts),
+        before => Ruled::new(&files, before),
+    };
     let versions = Arc::new(Versions {
         numbers: input.numbers,
-        manifest: digest(input.policies.iter().flat_map(|source| [&*source.file, &*source.text])),
-        schema: digest([&*input.schema.core, &*input.schema.site]),
-        entities: digest([&*format!("{:?}", input.entities)]),
+        manifest: policies::manifest(&files),
+        schema: vocabulary.digest,
+        entities: told.digest,
         routes: input.routes_digest,
         engine: engine_build(),
-        declared: Arc::new(declared),
+        declared: Arc::clone(&vocabulary.declared),
     });
     Ok(Snapshot::assemble(Parts {
-        by_id: rules
-            .iter()
-            .enumerate()
-            .map(|(at, rule)| (Arc::clone(&rule.id), at))
-            .collect::<HashMap<_, _>>()
-            .into(),
-        named: rules.iter().flat_map(|rule| rule.literals.iter().cloned()).collect::<HashSet<_>>().into(),
-        read_only: input
-            .entities
-            .methods
-            .iter()
-            .filter(|m| m.read_only == Some(true))
-            .map(|m| m.id.clone())
-            .collect::<HashSet<_>>()
-            .into(),
-        environments: environments(&schema).into(),
         versions,
-        rules: rules.into_iter().map(Arc::new).collect(),
-        index: index.into(),
-        schema: schema.into(),
-        entities: entities.into(),
+        rules: ruled.rules,
+        by_id: ruled.by_id,
+        index: ruled.index,
+        named: ruled.named,
+        schema: Arc::clone(&vocabulary.schema),
+        environments: Arc::clone(&vocabulary.environments),
+        entities: told.entities,
+        read_only: told.read_only,
         warnings: found,
         distrust: Arc::default(),
         candidate: None,
+        kept: Kept { vocabulary, files, entities: input.entities },
     }))
 }
 
+/// Where a finding stands, and what it says there.
+fn place(found: &Diagnostic) -> (&str, usize, usize, usize, &str, &str) {
+    (&found.file, found.line, found.column, found.length, found.code, &found.message)
+}
+
+fn is_same(files: &[Arc<CheckedFile>], before: &[Arc<CheckedFile>]) -> bool {
+    files.len() == before.len() && files.iter().zip(before).all(|(file, before)| Arc::ptr_eq(file, before))
+}
+
+/// All that follows from the policies of a set.
+struct Ruled {
+    rules: Vec<Arc<Rule>>,
+    by_id: Arc<HashMap<Arc<str>, usize>>,
+    index: Arc<ScopeIndex>,
+    named: Arc<Named>,
+}
+
+impl Ruled {
+    fn of(parts: &Parts) -> Ruled {
+        Ruled {
+            rules: parts.rules.clone(),
+            by_id: Arc::clone(&parts.by_id),
+            index: Arc::clone(&parts.index),
+            named: Arc::clone(&parts.named),
+        }
+    }
+
+    fn new(files: &[Arc<CheckedFile>], before: Option<&Parts>) -> Ruled {
+        let rules: Vec<Arc<Rule>> = files.iter().flat_map(|file| file.rules()).cloned().collect();
+        let mut by_id = HashMap::with_capacity(rules.len());
+        by_id.extend(rules.iter().enumerate().map(|(at, rule)| (Arc::clone(&rule.id), at)));
+        let index = ScopeIndex::of(&rules);
+        let named = match before {
+            Some(parts) => parts.named.after(&parts.kept.files, files),
+            None => Named::of(files),
+        };
+        Ruled { rules, by_id: by_id.into(), index: index.into(), named: named.into() }
+    }
+}
+
+/// All that follows from the entities. What an engine wants precomputed of them belongs here: built when the values or
+/// the schema change, shared by every snapshot until then.
+struct Told {
+    entities: Arc<Entities>,
+    read_only: Arc<HashSet<String>>,
+    digest: [u8; 32],
+}
+
+impl Told {
+    fn new(set: &EntitySet, schema: &Schema, found: &mut Vec<Diagnostic>) -> Option<Told> {
+        let entities = entities::build(set, schema, found)?;
+        let read_only = set.methods.iter().filter(|method| method.read_only == Some(true));
+        Some(Told {
+            entities: entities.into(),
+            read_only: Arc::new(read_only.map(|method| method.id.clone()).collect()),
+            digest: digest([&*format!("{set:?}")]),
+        })
+    }
+}
+
+fn known_entities(before: Option<&Parts>, set: &Arc<EntitySet>) -> Option<Told> {
+    let is_known = |parts: &&Parts| Arc::ptr_eq(&parts.kept.entities, set) || parts.kept.entities == *set;
+    let parts = before.filter(is_known)?;
+    Some(Told {
+        entities: Arc::clone(&parts.entities),
+        read_only: Arc::clone(&parts.read_only),
+        digest: parts.versions.entities,
+    })
+}
+
 /// Length before each text, so that no two lists of texts digest alike.
-fn digest<'a>(texts: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
+pub(crate) fn digest<'a>(texts: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     for text in texts {
         context.update(&u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());

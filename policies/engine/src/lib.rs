@@ -48,6 +48,7 @@ mod walk;
 pub use action::{Action, AdminAction, UnknownAction};
 pub use baseline::{baseline, baseline_cases};
 pub use cases::{CaseError, CaseOutcome, run_cases, run_cases_seen};
+pub use compile::bounded::compilers_left_behind;
 pub use coverage::{Coverage, CoverageTally, PolicyCoverage};
 pub use decision::{Audit, Decision, Effect, ErrorClass, Evaluated, Mode, PolicyError, Would, observe};
 pub use decision_id::{DecisionId, DecisionIdError};
@@ -67,8 +68,8 @@ pub use record::{
 pub use request::{AccessRequest, AdminContext, ChangeContext, IssueContext};
 pub use resource::{Resource, ResourceKind};
 pub use sampler::{Mismatch, Sample, Samples};
-pub use schema::{Declared, SchemaText};
-pub use snapshot::{Numbers, PolicyInfo, PolicySource, Snapshot, SnapshotInput, Versions};
+pub use schema::{Declared, SchemaText, TeamSchema};
+pub use snapshot::{Numbers, PolicyInfo, PolicySource, Snapshot, SnapshotInput, SourceKind, Versions};
 pub use suggest::{Expected, Suggestion, case_of, suggest, suggestion};
 
 /// How many path segments policies see by name; the rest are only counted.

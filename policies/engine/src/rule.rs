@@ -10,17 +10,21 @@ use std::sync::Arc;
 pub(crate) struct Rule {
     pub(crate) id: Arc<str>,
     pub(crate) effect: Effect,
+    /// Without slots: a link is its template with the values in place.
     pub(crate) policy: Policy,
-    pub(crate) scope: Scope,
+    pub(crate) scope: Arc<Scope>,
     /// Its conditions.
     pub(crate) logic: Logic,
     /// What its conditions read of the context; `None` when it has no conditions.
     pub(crate) reads: Option<Reads>,
     /// Every entity it names.
-    pub(crate) literals: Vec<EntityUid>,
-    pub(crate) notes: Notes,
+    pub(crate) literals: Arc<[EntityUid]>,
+    pub(crate) notes: Arc<Notes>,
+    /// For a link, where its template stands.
     pub(crate) place: Place,
     pub(crate) is_baseline: bool,
+    /// Id of the template it is a link of.
+    pub(crate) template: Option<Arc<str>>,
 }
 
 /// Where a policy stands.

@@ -12,6 +12,17 @@ pub struct SchemaText {
     pub site: Arc<str>,
     /// Name of the site's file, for findings.
     pub site_file: Arc<str>,
+    /// Fragments of teams, each in namespaces of its own.
+    pub teams: Vec<TeamSchema>,
+}
+
+/// A schema fragment of a team.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TeamSchema {
+    /// Name of its file, for findings.
+    pub file: Arc<str>,
+    /// Its text.
+    pub text: Arc<str>,
 }
 
 impl Default for SchemaText {
@@ -21,6 +32,7 @@ impl Default for SchemaText {
             core: include_str!("../../schema/portcullis.cedarschema").into(),
             site: include_str!("../../schema/site.cedarschema").into(),
             site_file: "site.cedarschema".into(),
+            teams: Vec::new(),
         }
     }
 }
@@ -30,6 +42,11 @@ impl SchemaText {
     #[must_use]
     pub fn with_site(file: &str, text: &str) -> SchemaText {
         SchemaText { site: text.into(), site_file: file.into(), ..SchemaText::default() }
+    }
+
+    /// All texts, for a digest.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        [&*self.core, &*self.site].into_iter().chain(self.teams.iter().map(|team| &*team.text))
     }
 }
 

@@ -1,10 +1,11 @@
 //! Scopes of policies: who a rule can be about at all, decided without looking at any fact.
 //! Slicing by scope is exact, because a scope never errors (EN3).
 
+use crate::{rule::Rule, uid::hash_of};
 use cedar_policy::{
     ActionConstraint, EntityTypeName, EntityUid, Policy, PrincipalConstraint, ResourceConstraint,
 };
-use std::collections::{HashMap, HashSet};
+use std::{collections::HashSet, sync::Arc};
 
 /// What a scope says about principal or resource.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -22,6 +23,8 @@ pub(crate) struct Scope {
     pub(crate) principal: Term,
     pub(crate) action: ActionConstraint,
     pub(crate) resource: Term,
+    /// Of the principal and the resource term, for [`ScopeIndex`].
+    key: u64,
 }
 
 impl Scope {
@@ -40,7 +43,8 @@ impl Scope {
             ResourceConstraint::Is(kind) => Term::Is(kind),
             ResourceConstraint::IsIn(kind, uid) => Term::IsIn(kind, uid),
         };
-        Scope { principal, action: policy.action_constraint(), resource }
+        let key = join(hash_of(&principal), hash_of(&resource));
+        Scope { principal, action: policy.action_constraint(), resource, key }
     }
 
     /// How much it narrows; orders near misses.
@@ -137,25 +141,46 @@ impl Triple {
     }
 }
 
-/// From the principal and resource terms to the rules that carry them.
+/// From the principal and resource terms to the rules that carry them: a sorted list, cheap to build anew whenever
+/// rules come, go or move.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ScopeIndex {
-    rules: HashMap<Term, HashMap<Term, Vec<usize>>>,
+    /// Key of the terms, place of the rule.
+    entries: Vec<(u64, u32)>,
+    /// Of each rule.
+    scopes: Vec<Arc<Scope>>,
 }
 
 impl ScopeIndex {
-    pub(crate) fn insert(&mut self, scope: &Scope, rule: usize) {
-        let by_resource = self.rules.entry(scope.principal.clone()).or_default();
-        by_resource.entry(scope.resource.clone()).or_default().push(rule);
+    pub(crate) fn of(rules: &[Arc<Rule>]) -> ScopeIndex {
+        let mut entries: Vec<(u64, u32)> = rules.iter().map(|rule| rule.scope.key).zip(0..).collect();
+        entries.sort_unstable();
+        ScopeIndex { entries, scopes: rules.iter().map(|rule| Arc::clone(&rule.scope)).collect() }
     }
 
     /// Rules whose principal and resource scopes match, in order; the action is for the caller to check.
     pub(crate) fn find(&self, principal: &Lineage, resource: &Lineage) -> Vec<usize> {
-        let resource_terms: Vec<Term> = resource.terms().collect();
-        let by_resource = principal.terms().filter_map(|term| self.rules.get(&term));
-        let found = by_resource.flat_map(|rules| resource_terms.iter().filter_map(|term| rules.get(term)));
-        let mut found: Vec<usize> = found.flatten().copied().collect();
+        let resources: Vec<u64> = resource.terms().map(|term| hash_of(&term)).collect();
+        let keys = principal.terms().map(|term| hash_of(&term));
+        let mut found = Vec::new();
+        for key in keys.flat_map(|principal| resources.iter().map(move |resource| join(principal, *resource)))
+        {
+            let start = self.entries.partition_point(|(other, _)| *other < key);
+            let same = self.entries.iter().skip(start).take_while(|(other, _)| *other == key);
+            found.extend(same.filter_map(|(_, at)| usize::try_from(*at).ok()));
+        }
+        // Two pairs of terms may share a key.
+        found.retain(|at: &usize| {
+            self.scopes
+                .get(*at)
+                .is_some_and(|scope| principal.matches(&scope.principal) && resource.matches(&scope.resource))
+        });
         found.sort_unstable();
+        found.dedup();
         found
     }
+}
+
+fn join(principal: u64, resource: u64) -> u64 {
+    principal.rotate_left(32).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ resource
 }

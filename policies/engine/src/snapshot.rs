@@ -2,10 +2,16 @@
 //! Built by the policy store, shared by all workers; everything derived from it dies with it (EN1).
 
 use crate::{
-    AccessRequest, Decision, Diagnostic, Effect, EntitySet, Resource, compile::Environments, logic::Logic,
-    rule::Rule, sampler::Distrust, schema::Declared, schema::SchemaText, scope::ScopeIndex,
+    AccessRequest, Decision, Diagnostic, Effect, EntitySet, Resource,
+    compile::{Environments, Kept, Named},
+    logic::Logic,
+    rule::Rule,
+    sampler::Distrust,
+    schema::Declared,
+    schema::SchemaText,
+    scope::ScopeIndex,
 };
-use cedar_policy::{Entities, EntityUid, Schema};
+use cedar_policy::{Entities, Schema};
 use std::{
     collections::{HashMap, HashSet},
     fmt,
@@ -53,7 +59,22 @@ pub struct PolicySource {
     pub is_baseline: bool,
 }
 
+/// What a policy file holds; its name tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceKind {
+    /// Policies and templates.
+    Policies,
+    /// Links of templates: `*.links.json`.
+    Links,
+}
+
 impl PolicySource {
+    /// What it holds.
+    #[must_use]
+    pub fn kind(&self) -> SourceKind {
+        if self.file.ends_with(".links.json") { SourceKind::Links } else { SourceKind::Policies }
+    }
+
     /// A file of the site.
     #[must_use]
     pub fn new(file: impl Into<Arc<str>>, text: impl Into<Arc<str>>) -> PolicySource {
@@ -91,7 +112,7 @@ pub(crate) struct Parts {
     pub(crate) entities: Arc<Entities>,
     pub(crate) environments: Arc<Environments>,
     /// Entities that policies name.
-    pub(crate) named: Arc<HashSet<EntityUid>>,
+    pub(crate) named: Arc<Named>,
     /// Ids of methods that change nothing.
     pub(crate) read_only: Arc<HashSet<String>>,
     pub(crate) warnings: Vec<Diagnostic>,
@@ -99,6 +120,8 @@ pub(crate) struct Parts {
     pub(crate) distrust: Arc<Distrust>,
     /// A set of rules that is evaluated beside this one and never decides (SH3), with its policies number.
     pub(crate) candidate: Option<(Arc<Snapshot>, u64)>,
+    /// What the next snapshot starts from.
+    pub(crate) kept: Kept,
 }
 
 /// A policy as listings show it.
@@ -120,6 +143,8 @@ pub struct PolicyInfo {
     pub is_shadow: bool,
     /// Shipped with the product.
     pub is_baseline: bool,
+    /// The template it is a link of; file and line are those of the template.
+    pub template: Option<Arc<str>>,
 }
 
 impl Snapshot {
@@ -232,6 +257,7 @@ impl PolicyInfo {
             advice: rule.notes.advice.clone(),
             is_shadow: rule.notes.is_shadow,
             is_baseline: rule.is_baseline,
+            template: rule.template.clone(),
         }
     }
 }

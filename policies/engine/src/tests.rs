@@ -3,10 +3,12 @@
 mod ask;
 mod baseline;
 mod broken;
+mod compile_after;
 mod decide;
 mod doubt;
 mod explain;
 mod impact;
+mod links;
 mod mining;
 mod oracle;
 mod suggest;

@@ -137,7 +137,7 @@ pub(crate) static CODES: &[Code] = &[
     Code {
         code: "PC2011",
         title: "not supported",
-        text: "The text is Cedar, but of a kind that portcullis does not take, such as templates.",
+        text: "The text is Cedar, but of a kind that portcullis does not take.",
     },
     Code {
         code: "PC2012",
@@ -153,6 +153,11 @@ pub(crate) static CODES: &[Code] = &[
         code: "PC2014",
         title: "file left out",
         text: "A file of the policy directory has a name or a place in which it is not read.",
+    },
+    Code {
+        code: "PC2015",
+        title: "link that fills no template",
+        text: "A *.links.json file is no list of links, names a template that is not there, or gives values that are not those of its slots.",
     },
     Code {
         code: "PC2020",

@@ -1,6 +1,7 @@
 //! Turns the entity values into Cedar entities and checks them against the schema (VA3).
 //! Refuses one uid from two sources (PC2012) and one RPC interface offered by two services unscoped (PC2004).
 
+use super::letters::unfit_id;
 use crate::{
     Diagnostic, EntitySet, MethodEntity, RouteEntity, ServiceEntity, WorkloadEntity, principal::spiffe_parts,
     uid::cedar_uid,
@@ -9,10 +10,12 @@ use cedar_policy::{Entities, Entity, EntityUid, RestrictedExpression, Schema};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
+    io::{self, Write},
     sync::Arc,
 };
 
 const CAP: usize = 200_000;
+const CAP_BYTES: usize = 64 << 20;
 
 /// All entities with the actions of the schema, or `None` with the findings.
 pub(crate) fn build(set: &EntitySet, schema: &Schema, found: &mut Vec<Diagnostic>) -> Option<Entities> {
@@ -137,6 +140,16 @@ impl Builder<'_> {
             self.found.push(about("PC2003", "entities.json is not a list of entities"));
             return;
         };
+        let mut bytes = Length(0);
+        if serde_json::to_writer(&mut bytes, extra).is_err() || bytes.0 > CAP_BYTES {
+            let message = format!("entities.json has {} bytes; at most {CAP_BYTES}", bytes.0);
+            self.found.push(about("PC2010", message));
+            return;
+        }
+        if items.len() > CAP {
+            self.found.push(about("PC2010", format!("{} entities; at most {CAP}", items.len())));
+            return;
+        }
         for item in items {
             match Entity::from_json_value(item.clone(), Some(schema)) {
                 Ok(entity) => self.insert("entities.json", entity),
@@ -181,6 +194,10 @@ impl Builder<'_> {
     }
 
     fn insert(&mut self, source: &'static str, entity: Entity) {
+        if let Some((message, help)) = unfit_id(entity.uid().id().as_ref()) {
+            self.found.push(about("PC2121", format!("{source}: {message}")).help(help));
+            return;
+        }
         match self.all.entry(entity.uid()) {
             Entry::Vacant(free) => {
                 free.insert((entity, source));
@@ -195,6 +212,20 @@ impl Builder<'_> {
                 self.found.push(about("PC2012", message).help("give one of them another name, or drop one"));
             }
         }
+    }
+}
+
+/// Counts what is written and keeps none of it.
+struct Length(usize);
+
+impl Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -10,23 +10,7 @@ use unicode_normalization::{UnicodeNormalization, is_nfc};
 pub(crate) fn unfit(source: &PolicySource, chunk: &Chunk, literals: &[EntityUid]) -> Option<Diagnostic> {
     literals.iter().find_map(|uid| {
         let id: &str = uid.id().as_ref();
-        if id.is_ascii() {
-            return None;
-        }
-        let (message, help) = match id.chars().find(|c| is_hidden(*c)) {
-            Some(c) => (
-                format!("`{}` holds the invisible character U+{:04X}", shown(id), u32::from(c)),
-                "it looks like another id on a screen; remove the character".to_owned(),
-            ),
-            None if !is_nfc(id) => (
-                format!("`{}` is not in Unicode's composed form (NFC)", shown(id)),
-                format!(
-                    "it never equals `{}`, which looks the same; write that",
-                    id.nfc().collect::<String>()
-                ),
-            ),
-            None => return None,
-        };
+        let (message, help) = unfit_id(id)?;
         let start = source.text.get(chunk.range.clone()).and_then(|text| text.find(id));
         let (start, length) = match start {
             Some(at) => (chunk.range.start + at, id.len()),
@@ -35,6 +19,24 @@ pub(crate) fn unfit(source: &PolicySource, chunk: &Chunk, literals: &[EntityUid]
         let found = Diagnostic::at("PC2121", &source.file, &source.text, start, length, message);
         Some(found.label("in this id").help(help))
     })
+}
+
+/// Why an entity id cannot be used, and what to do.
+pub(crate) fn unfit_id(id: &str) -> Option<(String, String)> {
+    if id.is_ascii() {
+        return None;
+    }
+    match id.chars().find(|c| is_hidden(*c)) {
+        Some(c) => Some((
+            format!("`{}` holds the invisible character U+{:04X}", shown(id), u32::from(c)),
+            "it looks like another id on a screen; remove the character".to_owned(),
+        )),
+        None if !is_nfc(id) => Some((
+            format!("`{}` is not in Unicode's composed form (NFC)", shown(id)),
+            format!("it never equals `{}`, which looks the same; write that", id.nfc().collect::<String>()),
+        )),
+        None => None,
+    }
 }
 
 /// Characters that turn the direction of text, or take no room.

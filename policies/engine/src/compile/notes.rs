@@ -1,10 +1,9 @@
 //! Checks the annotations of one policy (`policy.md` 3): reserved keys have reserved values, and what looks like a
 //! reserved key but is not does not go live (VA5).
 
-use super::text::Chunk;
+use super::finding::Text;
 use crate::{Audit, Diagnostic, Effect, rule::Notes};
 use base_ports::UnixTime;
-use cedar_policy::Policy;
 use std::sync::Arc;
 
 const RESERVED: [&str; 8] = ["id", "owner", "advice", "audit", "mode", "expires", "ticket", "severity"];
@@ -15,10 +14,8 @@ const ID_CHARS: usize = 128;
 
 /// One policy text under examination.
 pub(crate) struct Subject<'a> {
-    pub(crate) file: &'a Arc<str>,
-    pub(crate) text: &'a str,
-    pub(crate) chunk: &'a Chunk,
-    pub(crate) policy: &'a Policy,
+    pub(crate) at: &'a Text<'a>,
+    pub(crate) annotations: Vec<(&'a str, &'a str)>,
     pub(crate) effect: Effect,
 }
 
@@ -28,11 +25,11 @@ impl Subject<'_> {
         let before = found.len();
         let mut notes = Notes::default();
         let mut id = None;
-        if self.policy.annotations().count() > ANNOTATIONS {
+        if self.annotations.len() > ANNOTATIONS {
             found
-                .push(self.at_effect("PC2010", format!("more than {ANNOTATIONS} annotations on one policy")));
+                .push(self.at.effect("PC2010", format!("more than {ANNOTATIONS} annotations on one policy")));
         }
-        for (key, value) in self.policy.annotations() {
+        for (key, value) in self.annotations.iter().copied() {
             if value.len() > ANNOTATION_BYTES {
                 let message =
                     format!("annotation `@{key}` has {} bytes; at most {ANNOTATION_BYTES}", value.len());
@@ -44,7 +41,7 @@ impl Subject<'_> {
             }
         }
         if id.is_none() && found.len() == before {
-            found.push(self.at_effect("PC2101", "this policy has no `@id`").label("needs an id above").help(
+            found.push(self.at.effect("PC2101", "this policy has no `@id`").label("needs an id above").help(
                 "write `@id(\"a-short-name\")` in the line before; it names the policy in every record",
             ));
         }
@@ -53,15 +50,13 @@ impl Subject<'_> {
     }
 
     fn id(&self, value: &str, found: &mut Vec<Diagnostic>) -> Option<Arc<str>> {
-        let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        let is_valid = value.starts_with(is_word)
-            && value.len() <= ID_CHARS
-            && value.chars().all(|c| is_word(c) || matches!(c, '.' | '_' | '-'));
-        if !is_valid {
-            let help = "an id has 1 to 128 of a-z, 0-9, `.`, `_`, `-` and starts with a letter or digit";
-            found.push(self.at("PC2101", "id", format!("`{value}` is not a policy id")).help(help));
+        match policy_id(value) {
+            Ok(()) => Some(value.into()),
+            Err(message) => {
+                found.push(self.at("PC2101", "id", message).help(ID_SHAPE));
+                None
+            }
         }
-        is_valid.then(|| value.into())
     }
 
     fn note(&self, key: &str, value: &str, notes: &mut Notes) -> Option<Diagnostic> {
@@ -119,14 +114,22 @@ impl Subject<'_> {
 
     /// At the annotation of that name.
     fn at(&self, code: &'static str, key: &str, message: impl Into<String>) -> Diagnostic {
-        let place = self.chunk.annotations.iter().find(|(name, _)| name == key);
-        let start = place.map_or(self.chunk.effect_at, |(_, start)| *start);
-        Diagnostic::at(code, self.file, self.text, start, key.len() + 1, message)
+        let chunk = self.at.chunk;
+        let place = chunk.annotations.iter().find(|(name, _)| name == key);
+        let start = place.map_or(chunk.effect_at, |(_, start)| *start);
+        self.at.at(code, start, key.len() + 1, message)
     }
+}
 
-    fn at_effect(&self, code: &'static str, message: impl Into<String>) -> Diagnostic {
-        Diagnostic::at(code, self.file, self.text, self.chunk.effect_at, "permit".len(), message)
-    }
+const ID_SHAPE: &str = "an id has 1 to 128 of a-z, 0-9, `.`, `_`, `-` and starts with a letter or digit";
+
+/// Whether that can be the id of a policy (VA4).
+pub(crate) fn policy_id(value: &str) -> Result<(), String> {
+    let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_valid = value.starts_with(is_word)
+        && value.len() <= ID_CHARS
+        && value.chars().all(|c| is_word(c) || matches!(c, '.' | '_' | '-'));
+    if is_valid { Ok(()) } else { Err(format!("`{value}` is not a policy id")) }
 }
 
 /// The word within edit distance 2, unless every letter of it would have to change.

@@ -1,74 +1,116 @@
-//! Parses and validates all policies: each on its own with its id, then strictly and to level 1 against the whole
-//! schema (VA1). Cedar's own spans are moved to the place of the policy in its file (ER3).
+//! All policy files of a set: what stands in them unchanged is taken over from the snapshot before, the rest is read
+//! and validated on all cores. Then the whole set is looked at: sizes, ids, links.
 
 use super::{
-    letters,
-    notes::Subject,
-    phrase,
+    cores::spread,
+    draft::{Blank, Draft, draft, placed},
+    finding::Text,
+    links::{self, Link, Linked},
     text::{Chunk, chunks},
+    validate::{Checked, validate},
 };
 use crate::{
-    Diagnostic, Effect, PolicySource, Severity,
-    logic::Logic,
+    Diagnostic, PolicySource, Severity,
     rule::{Place, Rule},
-    scope::Scope,
-    walk::{Reads, wildcards},
+    snapshot::SourceKind,
 };
-use cedar_policy::{Policy, PolicyId, PolicySet, Schema, ValidationMode, Validator};
+use aws_lc_rs::digest::{Context, SHA256};
+use cedar_policy::Validator;
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
+    ops::Range,
     sync::Arc,
 };
 
 const FILE_BYTES: usize = 256 << 10;
-const POLICY_BYTES: usize = 10 << 10;
 const SET_BYTES: usize = 64 << 20;
 const SET_POLICIES: usize = 100_000;
-const DEPTH: usize = 64;
-const WILDCARDS: usize = 16;
-const DEREFERENCES: u32 = 1;
 
-/// A rule with the text it came from, while it is being checked.
-struct Draft<'a> {
-    rule: Rule,
-    source: &'a PolicySource,
-    chunk: Chunk,
+/// A file with everything that became of it. The next snapshot starts from it.
+#[derive(Debug)]
+pub(crate) struct CheckedFile {
+    pub(crate) source: PolicySource,
+    /// SHA-256 of its name and text.
+    pub(crate) digest: [u8; 32],
+    items: Vec<Item>,
+    links: Vec<Linked>,
 }
 
-/// All rules that parse; `found` holds what is wrong with them and with the others.
-pub(crate) fn rules(sources: &[PolicySource], schema: &Schema, found: &mut Vec<Diagnostic>) -> Vec<Rule> {
+/// One policy text of a file.
+#[derive(Debug, Clone)]
+struct Item {
+    range: Range<usize>,
+    line: usize,
+    /// Its `@id`.
+    id_at: usize,
+    draft: Draft,
+    warnings: Arc<[Diagnostic]>,
+}
+
+impl CheckedFile {
+    /// Its rules, in the order of the file.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &Arc<Rule>> {
+        let written = self.items.iter().filter_map(|item| match &item.draft {
+            Draft::Rule(rule) => Some(rule),
+            Draft::Blank(_) => None,
+        });
+        written.chain(self.links.iter().map(|linked| &linked.rule))
+    }
+
+    fn templates(&self) -> impl Iterator<Item = (&Arc<Blank>, Place)> {
+        let file = &self.source.file;
+        self.items.iter().filter_map(move |item| match &item.draft {
+            Draft::Blank(blank) => Some((blank, Place { file: Arc::clone(file), line: item.line })),
+            Draft::Rule(_) => None,
+        })
+    }
+
+    /// Ids with the bytes that say them.
+    fn ids(&self) -> impl Iterator<Item = (&Arc<str>, Range<usize>)> {
+        let written = self.items.iter().map(|item| (item.draft.id(), item.id_at..item.id_at + "@id".len()));
+        written.chain(self.links.iter().map(|linked| (&linked.link.id, linked.link.range.clone())))
+    }
+
+    fn warnings(&self) -> impl Iterator<Item = Diagnostic> {
+        self.items.iter().flat_map(|item| item.warnings.iter().cloned())
+    }
+
+    /// Whether another reading of `source` would yield the same.
+    fn is_of(&self, source: &PolicySource) -> bool {
+        self.source.is_baseline == source.is_baseline
+            && (Arc::ptr_eq(&self.source.text, &source.text) || self.source.text == source.text)
+    }
+}
+
+/// Checks `sources`. `before` are the files of the snapshot before, where the schema is the same.
+pub(crate) fn check(
+    sources: &[PolicySource],
+    before: &[Arc<CheckedFile>],
+    validator: &Validator,
+    found: &mut Vec<Diagnostic>,
+) -> Vec<Arc<CheckedFile>> {
     if let Some(excess) = excess_of_set(sources) {
         found.push(excess);
         return Vec::new();
     }
-    let mut drafts: Vec<Draft<'_>> = Vec::new();
-    let mut places: HashMap<Arc<str>, usize> = HashMap::new();
-    for source in sources {
-        if source.text.len() > FILE_BYTES {
-            let message = format!("file has {} bytes; at most {FILE_BYTES}", source.text.len());
-            found.push(Diagnostic::about("PC2010", &source.file, message));
-            continue;
-        }
-        for chunk in chunks(&source.text) {
-            let Some(draft) = draft(source, chunk, found) else { continue };
-            match places.entry(Arc::clone(&draft.rule.id)) {
-                Entry::Vacant(place) => {
-                    place.insert(drafts.len());
-                    drafts.push(draft);
-                }
-                Entry::Occupied(first) => {
-                    found.extend(drafts.get(*first.get()).map(|first| duplicate(first, &draft)));
-                }
-            }
-        }
-    }
-    if drafts.len() > SET_POLICIES {
-        let message = format!("{} policies; at most {SET_POLICIES}", drafts.len());
+    let named: HashMap<&str, &Arc<CheckedFile>> =
+        before.iter().map(|file| (&*file.source.file, file)).collect();
+    let kept: Vec<Option<&Arc<CheckedFile>>> = sources
+        .iter()
+        .map(|source| named.get(&*source.file).copied().filter(|file| file.is_of(source)))
+        .collect();
+    let mut files = written(sources, &kept, before, validator, found);
+    link(sources, &kept, before, &mut files, validator, found);
+    let files: Vec<Arc<CheckedFile>> = files.into_iter().flatten().collect();
+    let count: usize = files.iter().map(|file| file.items.len() + file.links.len()).sum();
+    if count > SET_POLICIES {
+        let message = format!("{count} policies; at most {SET_POLICIES}");
         found.push(Diagnostic::about("PC2010", &Arc::from("policies"), message));
         return Vec::new();
     }
-    validate(&drafts, &places, schema, found);
-    drafts.into_iter().map(|draft| draft.rule).collect()
+    duplicates(&files, found);
+    found.extend(files.iter().flat_map(|file| file.warnings()));
+    files
 }
 
 fn excess_of_set(sources: &[PolicySource]) -> Option<Diagnostic> {
@@ -77,129 +119,223 @@ fn excess_of_set(sources: &[PolicySource]) -> Option<Diagnostic> {
     (bytes > SET_BYTES).then(|| Diagnostic::about("PC2010", &Arc::from("policies"), message))
 }
 
-fn draft<'a>(source: &'a PolicySource, chunk: Chunk, found: &mut Vec<Diagnostic>) -> Option<Draft<'a>> {
-    let text = source.text.get(chunk.range.clone()).unwrap_or_default();
-    let at = |code, message| {
-        Diagnostic::at(code, &source.file, &source.text, chunk.effect_at, "permit".len(), message)
-    };
-    if text.len() > POLICY_BYTES {
-        found.push(at("PC2010", format!("policy has {} bytes; at most {POLICY_BYTES}", text.len())));
-        return None;
-    }
-    if chunk.depth > DEPTH {
-        found.push(at("PC2010", format!("brackets are nested {} deep; at most {DEPTH}", chunk.depth)));
-        return None;
-    }
-    let policy = match Policy::parse(None, text) {
-        Ok(policy) => policy,
-        Err(errors) => {
-            let code = if errors.to_string().contains("template") { "PC2011" } else { "PC2001" };
-            found.extend(errors.iter().map(|error| moved(code, source, &chunk, error)));
-            return None;
-        }
-    };
-    let json = match policy.to_json() {
-        Ok(json) => json,
-        Err(cause) => {
-            found.push(at("PC2001", format!("this policy cannot be written as JSON: {cause}")));
-            return None;
-        }
-    };
-    let most = wildcards(&json);
-    if most > WILDCARDS {
-        found.push(at("PC2010", format!("a pattern has {most} wildcards; at most {WILDCARDS}")));
-        return None;
-    }
-    let effect = match policy.effect() {
-        cedar_policy::Effect::Permit => Effect::Allow,
-        cedar_policy::Effect::Forbid => Effect::Deny,
-    };
-    let subject = Subject { file: &source.file, text: &source.text, chunk: &chunk, policy: &policy, effect };
-    let (id, notes) = subject.read(found)?;
-    let literals = policy.entity_literals();
-    if let Some(unfit) = letters::unfit(source, &chunk, &literals) {
-        found.push(unfit);
-        return None;
-    }
-    let line = Diagnostic::at("", &source.file, &source.text, chunk.effect_at, 1, "").line;
-    let rule = Rule {
-        effect,
-        scope: Scope::of(&policy),
-        logic: Logic::of(&policy),
-        reads: policy.has_non_scope_constraint().then(|| Reads::of(&json)),
-        literals,
-        policy: policy.new_id(PolicyId::new(&id)),
-        id,
-        notes,
-        place: Place { file: Arc::clone(&source.file), line },
-        is_baseline: source.is_baseline,
-    };
-    Some(Draft { rule, source, chunk })
+/// A text of a file that is not as it was: known from elsewhere, or one of those to be checked.
+enum Piece<'a> {
+    Known(&'a Item, Chunk),
+    New(usize),
 }
 
-fn duplicate(first: &Draft<'_>, second: &Draft<'_>) -> Diagnostic {
-    let id_at = |chunk: &Chunk| chunk.annotations.iter().find(|(name, _)| name == "id").map(|(_, at)| *at);
-    let at = |draft: &Draft<'_>, message: String| {
-        let start = id_at(&draft.chunk).unwrap_or(draft.chunk.effect_at);
-        Diagnostic::at("PC2102", &draft.source.file, &draft.source.text, start, "@id".len(), message)
-    };
-    let id = &first.rule.id;
-    let earlier = at(first, String::new());
-    at(second, format!("`{id}` is already the id of another policy"))
-        .label(format!("first used at {}:{}:{}", earlier.file, earlier.line, earlier.column))
-        .help("records name policies by id, so each id is used once; choose another")
+/// The files of policies, each at the place of its source; links come later.
+fn written(
+    sources: &[PolicySource],
+    kept: &[Option<&Arc<CheckedFile>>],
+    before: &[Arc<CheckedFile>],
+    validator: &Validator,
+    found: &mut Vec<Diagnostic>,
+) -> Vec<Option<Arc<CheckedFile>>> {
+    let is_kept: HashSet<&str> = kept.iter().flatten().map(|file| &*file.source.file).collect();
+    let mut known: HashMap<&str, &Item> = HashMap::new();
+    for file in before.iter().filter(|file| !is_kept.contains(&*file.source.file)) {
+        let text = |item: &Item| file.source.text.get(item.range.clone()).unwrap_or_default();
+        // What was warned about is looked at again, so that the warning tells its new place.
+        let quiet = file.items.iter().filter(|item| item.warnings.is_empty());
+        known.extend(quiet.map(|item| (text(item), item)));
+    }
+    let mut new: Vec<(&PolicySource, Chunk)> = Vec::new();
+    let mut pieces: Vec<Vec<Piece<'_>>> = Vec::new();
+    for (source, kept) in sources.iter().zip(kept) {
+        let mut of_file = Vec::new();
+        if kept.is_none() && fits(source, found) && source.kind() == SourceKind::Policies {
+            for chunk in chunks(&source.text) {
+                let text = source.text.get(chunk.range.clone()).unwrap_or_default();
+                of_file.push(match known.get(text) {
+                    Some(item) => Piece::Known(item, chunk),
+                    None => {
+                        new.push((source, chunk));
+                        Piece::New(new.len() - 1)
+                    }
+                });
+            }
+        }
+        pieces.push(of_file);
+    }
+    let mut checked: Vec<Option<Checked>> =
+        spread(&new, |part| check_part(part, validator)).into_iter().map(Some).collect();
+    let mut files = Vec::new();
+    for ((source, kept), pieces) in sources.iter().zip(kept).zip(pieces) {
+        if let Some(kept) = kept {
+            files.push(Some(Arc::clone(kept)));
+            continue;
+        }
+        let items = pieces.into_iter().filter_map(|piece| match piece {
+            Piece::Known(item, chunk) => Some(item.moved(source, &chunk)),
+            Piece::New(at) => {
+                let Checked { draft, errors, warnings } = checked.get_mut(at)?.take()?;
+                found.extend(errors);
+                let (_, chunk) = new.get(at)?;
+                Some(Item::new(chunk, draft?, warnings.into()))
+            }
+        });
+        let items = items.collect();
+        files.push(Some(Arc::new(CheckedFile {
+            source: source.clone(),
+            digest: digest(source),
+            items,
+            links: Vec::new(),
+        })));
+    }
+    files
 }
 
-fn validate(
-    drafts: &[Draft<'_>],
-    places: &HashMap<Arc<str>, usize>,
-    schema: &Schema,
+fn fits(source: &PolicySource, found: &mut Vec<Diagnostic>) -> bool {
+    let bytes = source.text.len();
+    if bytes > FILE_BYTES {
+        let message = format!("file has {bytes} bytes; at most {FILE_BYTES}");
+        found.push(Diagnostic::about("PC2010", &source.file, message));
+    }
+    bytes <= FILE_BYTES
+}
+
+/// Reads and validates some texts.
+fn check_part(part: &[(&PolicySource, Chunk)], validator: &Validator) -> Vec<Checked> {
+    let texts: Vec<Text<'_>> = part.iter().map(|(source, chunk)| Text { source, chunk }).collect();
+    let read = |text: &Text<'_>| {
+        let mut checked = Checked::default();
+        checked.draft = draft(text, &mut checked.errors);
+        checked
+    };
+    let mut checked: Vec<Checked> = texts.iter().map(read).collect();
+    validate(&texts, &mut checked, validator);
+    checked
+}
+
+impl Item {
+    fn new(chunk: &Chunk, draft: Draft, warnings: Arc<[Diagnostic]>) -> Item {
+        let id = chunk.annotations.iter().find(|(name, _)| name == "id");
+        Item {
+            range: chunk.range.clone(),
+            line: chunk.line,
+            id_at: id.map_or(chunk.effect_at, |(_, at)| *at),
+            draft,
+            warnings,
+        }
+    }
+
+    /// The same text at another place.
+    fn moved(&self, source: &PolicySource, chunk: &Chunk) -> Item {
+        let draft = match &self.draft {
+            Draft::Rule(rule) => {
+                let place = Place { file: Arc::clone(&source.file), line: chunk.line };
+                Draft::Rule(placed(rule, place, source.is_baseline))
+            }
+            Draft::Blank(blank) => Draft::Blank(Arc::clone(blank)),
+        };
+        Item::new(chunk, draft, Arc::clone(&self.warnings))
+    }
+}
+
+/// Fills the files of links in; those whose links are what they were stay.
+fn link(
+    sources: &[PolicySource],
+    kept: &[Option<&Arc<CheckedFile>>],
+    before: &[Arc<CheckedFile>],
+    files: &mut [Option<Arc<CheckedFile>>],
+    validator: &Validator,
     found: &mut Vec<Diagnostic>,
 ) {
-    let set = match PolicySet::from_policies(drafts.iter().map(|draft| draft.rule.policy.clone())) {
-        Ok(set) => set,
-        Err(cause) => {
-            found.push(Diagnostic::about("PC2011", &Arc::from("policies"), cause.to_string()));
-            return;
+    if !sources.iter().any(|source| source.kind() == SourceKind::Links) {
+        return;
+    }
+    let all: Vec<Arc<CheckedFile>> = files.iter().flatten().cloned().collect();
+    // The first of two templates of one id; that there are two is found elsewhere.
+    let mut templates: HashMap<&str, links::Template<'_>> = HashMap::new();
+    for (blank, place) in all.iter().flat_map(|file| file.templates()) {
+        templates.entry(&*blank.id).or_insert((blank, place));
+    }
+    let known: HashMap<&str, &Linked> =
+        before.iter().flat_map(|file| &file.links).map(|linked| (&*linked.link.id, linked)).collect();
+    for ((source, kept), file) in sources.iter().zip(kept).zip(files) {
+        if source.kind() != SourceKind::Links || file.is_none() {
+            continue;
         }
-    };
-    let result =
-        Validator::new(schema.clone()).validate_with_level(&set, ValidationMode::Strict, DEREFERENCES);
-    let draft_of = |id: &PolicyId| drafts.get(*places.get(AsRef::<str>::as_ref(id))?);
-    let mut said = phrase::Said::default();
-    for error in result.validation_errors() {
-        let Some(draft) = draft_of(error.policy_id()) else { continue };
-        said.error(error, draft.rule.effect, moved("PC2002", draft.source, &draft.chunk, error), schema);
+        let wanted: Vec<Link> = match kept {
+            Some(kept) => kept.links.iter().map(|linked| linked.link.clone()).collect(),
+            None if source.text.len() <= FILE_BYTES => links::read(source, found),
+            None => Vec::new(),
+        };
+        let resolved = spread(&wanted, |part| {
+            let one = |link: &Link| {
+                let template = templates.get(link.template());
+                links::resolve(source, link, template, known.get(&*link.id).copied(), validator)
+            };
+            part.iter().map(one).collect()
+        });
+        let mut linked = Vec::new();
+        for result in resolved {
+            match result {
+                Ok(one) => linked.push(one),
+                Err(finding) => found.push(finding),
+            }
+        }
+        let is_same = kept.is_some_and(|kept| {
+            kept.links.len() == linked.len()
+                && kept.links.iter().zip(&linked).all(|(old, new)| Arc::ptr_eq(&old.rule, &new.rule))
+        });
+        if !is_same {
+            let digest = digest(source);
+            *file = Some(Arc::new(CheckedFile {
+                source: source.clone(),
+                digest,
+                items: Vec::new(),
+                links: linked,
+            }));
+        }
     }
-    // What is wrong already needs no second word.
-    let wrong: HashSet<&PolicyId> = result.validation_errors().map(|error| error.policy_id()).collect();
-    for warning in result.validation_warnings().filter(|warning| !wrong.contains(warning.policy_id())) {
-        let Some(draft) = draft_of(warning.policy_id()) else { continue };
-        said.warning(warning, moved("PC2003", draft.source, &draft.chunk, warning));
-    }
-    found.extend(said.finish());
 }
 
-/// Cedar's finding, moved to where the policy stands in its file.
-fn moved(
-    code: &'static str,
-    source: &PolicySource,
-    chunk: &Chunk,
-    error: &(impl miette::Diagnostic + ?Sized),
-) -> Diagnostic {
-    let label = error.labels().and_then(|mut labels| labels.next());
-    // A mark on the whole policy is shown at its effect.
-    let (start, length) = match &label {
-        Some(label) if label.offset() > 0 || label.len() < chunk.range.len().saturating_sub(1) => {
-            (chunk.range.start + label.offset(), label.len())
+/// Policies, templates and links share the ids.
+fn duplicates(files: &[Arc<CheckedFile>], found: &mut Vec<Diagnostic>) {
+    let count = files.iter().map(|file| file.items.len() + file.links.len()).sum();
+    let mut first: HashMap<&str, (&PolicySource, Range<usize>)> = HashMap::with_capacity(count);
+    for (source, id, range) in
+        files.iter().flat_map(|file| file.ids().map(|(id, range)| (&file.source, id, range)))
+    {
+        match first.entry(id) {
+            Entry::Vacant(place) => {
+                place.insert((source, range));
+            }
+            Entry::Occupied(earlier) => {
+                let (other, at) = earlier.get();
+                let earlier = links::at(other, at, "PC2102", "");
+                let finding = links::at(
+                    source,
+                    &range,
+                    "PC2102",
+                    format!("`{id}` is already the id of another policy"),
+                );
+                found.push(
+                    finding
+                        .label(format!("first used at {}:{}:{}", earlier.file, earlier.line, earlier.column))
+                        .help("records name policies by id, so each id is used once; choose another"),
+                );
+            }
         }
-        _ => (chunk.effect_at, "permit".len()),
-    };
-    let text = error.to_string();
-    let mut found =
-        Diagnostic::at(code, &source.file, &source.text, start, length, phrase::without_policy(&text));
-    found.severity = Severity::Error;
-    found.label = label.and_then(|label| label.label().map(str::to_owned)).unwrap_or_default();
-    found.help = error.help().map(|help| help.to_string());
-    found
+    }
+}
+
+/// Whether something blocks.
+pub(crate) fn is_blocked(found: &[Diagnostic]) -> bool {
+    found.iter().any(|finding| finding.severity == Severity::Error)
+}
+
+/// Name and text with their lengths, so that no two files digest alike.
+fn digest(source: &PolicySource) -> [u8; 32] {
+    super::digest([&*source.file, &*source.text])
+}
+
+/// Over the digests of the files alone, whatever was known before.
+pub(crate) fn manifest(files: &[Arc<CheckedFile>]) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    files.iter().for_each(|file| context.update(&file.digest));
+    context.finish().as_ref().try_into().unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Builds the Cedar schema from its two parts and reads what the site declares.
+//! Builds the Cedar schema from its two parts and the fragments of teams, and reads what the site declares.
 //! Refuses a site part that redefines part 1 (PC2005), declares credentials (PC2006) or uses shapes that facts lack.
 
 use crate::{Diagnostic, schema::Declared, schema::SchemaText};
@@ -9,44 +9,68 @@ use std::{collections::BTreeSet, sync::Arc};
 type Checked<T> = Result<T, Box<Diagnostic>>;
 
 const CAP_BYTES: usize = 256 << 10;
+/// Our own namespace.
+const OURS: &str = "Portcullis";
 const CREDENTIALS: [&str; 5] = ["authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"];
 
 pub(crate) fn build(text: &SchemaText) -> Checked<(Schema, Declared)> {
-    let core_file: Arc<str> = "portcullis.cedarschema".into();
-    let core = fragment(&core_file, &text.core)?;
-    let site = fragment(&text.site_file, &text.site)?;
-    let site_json =
-        site.clone().to_json_value().map_err(|e| at(&text.site_file, &text.site, "PC2009", &e))?;
-    let core_json = core.clone().to_json_value().map_err(|e| at(&core_file, &text.core, "PC2009", &e))?;
-    let file = SiteFile { file: &text.site_file, text: &text.site };
-    if let Some(name) = redefined(&core_json, &site_json) {
-        let found =
-            file.at_name("PC2005", &name, format!("`{name}` belongs to part 1 of the schema and is closed"));
-        return Err(found.help("choose another name, or a namespace of your own").into());
+    let bytes: usize = text.texts().map(str::len).sum();
+    if bytes > CAP_BYTES {
+        let message = format!("{bytes} bytes of schema in all files; at most {CAP_BYTES}");
+        return Err(Diagnostic::about("PC2010", &text.site_file, message).into());
     }
+    let core_file = Arc::from("portcullis.cedarschema");
+    let core = Part::new(&core_file, &text.core)?;
+    let site = Part::new(&text.site_file, &text.site)?;
+    site.is_beside(&core)?;
+    let declared = declared(&site)?;
+    let mut teams: Vec<Part<'_>> = Vec::new();
+    for team in &text.teams {
+        let part = Part::new(&team.file, &team.text)?;
+        part.is_beside(&core)?;
+        part.has_namespaces_of_its_own(&teams)?;
+        teams.push(part);
+    }
+    let schema = join(&core, &site, &teams)?;
+    if !schema.is_complete() {
+        return Err(Diagnostic::about("PC2009", &text.site_file, "the schema leaves names `external`").into());
+    }
+    Ok((schema, declared))
+}
+
+fn declared(site: &Part<'_>) -> Checked<Declared> {
     let declared = Declared {
-        headers: file.names(&site_json, "SiteHeaders", Shape::TextSet)?,
-        query: file.names(&site_json, "SiteQuery", Shape::TextSet)?,
-        params: file.names(&site_json, "SiteParams", Shape::Text)?,
+        headers: site.names("SiteHeaders", Shape::TextSet)?,
+        query: site.names("SiteQuery", Shape::TextSet)?,
+        params: site.names("SiteParams", Shape::Text)?,
     };
     for name in &declared.headers {
         if CREDENTIALS.contains(&&**name) {
             let found =
-                file.at_name("PC2006", name, format!("`{name}` carries credentials and cannot be declared"));
+                site.at_name("PC2006", name, format!("`{name}` carries credentials and cannot be declared"));
             let help = "policies and records never see credentials; judge the verified identity instead";
             return Err(found.help(help).into());
         }
         if name.chars().any(char::is_uppercase) {
             let message = format!("header `{name}` must be written in lower case");
-            return Err(file.at_name("PC2009", name, message).into());
+            return Err(site.at_name("PC2009", name, message).into());
         }
     }
-    let schema = Schema::from_schema_fragments([core, site])
-        .map_err(|e| at(&text.site_file, &text.site, "PC2009", &e))?;
-    if !schema.is_complete() {
-        return Err(Diagnostic::about("PC2009", &text.site_file, "the schema leaves names `external`").into());
-    }
-    Ok((schema, declared))
+    Ok(declared)
+}
+
+/// All parts as one schema. An error is shown in the file without which there would be none.
+fn join(core: &Part<'_>, site: &Part<'_>, teams: &[Part<'_>]) -> Checked<Schema> {
+    let joined = |without: Option<usize>| {
+        let teams = teams.iter().enumerate().filter(|(at, _)| Some(*at) != without).map(|(_, team)| team);
+        let parts = [core, site].into_iter().chain(teams);
+        Schema::from_schema_fragments(parts.map(|part| part.fragment.clone()))
+    };
+    joined(None).map_err(|error| {
+        let culprit = (0..teams.len()).find(|at| joined(Some(*at)).is_ok());
+        let part = culprit.and_then(|at| teams.get(at)).unwrap_or(site);
+        at(part.file, part.text, "PC2009", &error).into()
+    })
 }
 
 fn fragment(file: &Arc<str>, text: &str) -> Checked<SchemaFragment> {
@@ -78,40 +102,83 @@ fn at(
     found
 }
 
-/// A type or action of the site that part 1 has as well, in the same namespace.
-fn redefined(core: &Value, site: &Value) -> Option<String> {
-    for (namespace, declarations) in site.as_object()? {
-        for kind in ["entityTypes", "actions", "commonTypes"] {
-            let theirs = declarations.get(kind).and_then(Value::as_object);
-            let ours = core.get(namespace).and_then(|ours| ours.get(kind)).and_then(Value::as_object);
-            let twice = theirs
-                .into_iter()
-                .flatten()
-                .find(|(name, _)| ours.is_some_and(|ours| ours.contains_key(*name)));
-            if let Some((name, _)) = twice {
-                return Some(name.clone());
-            }
-        }
-    }
-    None
-}
-
 #[derive(Clone, Copy, PartialEq)]
 enum Shape {
     Text,
     TextSet,
 }
 
-struct SiteFile<'a> {
+/// One schema file.
+struct Part<'a> {
     file: &'a Arc<str>,
     text: &'a str,
+    fragment: SchemaFragment,
+    json: Value,
 }
 
-impl SiteFile<'_> {
+/// Types share their names with each other, actions with actions.
+const SPACES: [&[&str]; 2] = [&["entityTypes", "commonTypes"], &["actions"]];
+
+impl<'a> Part<'a> {
+    fn new(file: &'a Arc<str>, text: &'a str) -> Checked<Part<'a>> {
+        let fragment = fragment(file, text)?;
+        let json = fragment.clone().to_json_value().map_err(|e| at(file, text, "PC2009", &e))?;
+        Ok(Part { file, text, fragment, json })
+    }
+
+    fn namespaces(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.json.as_object().into_iter().flatten().map(|(name, declarations)| (name.as_str(), declarations))
+    }
+
+    /// Declares nothing that part 1 has in the same namespace, or that part 1 has in none and policies would then read
+    /// otherwise.
+    fn is_beside(&self, core: &Part<'_>) -> Checked<()> {
+        for (namespace, theirs) in self.namespaces() {
+            for space in SPACES {
+                let is_taken = |name: &&String| {
+                    let is_in = |namespace: &str| {
+                        let ours = core.json.get(namespace).into_iter();
+                        ours.flat_map(|ours| declared_in(ours, space)).any(|ours| ours == *name)
+                    };
+                    is_in(namespace) || is_in("")
+                };
+                if let Some(name) = declared_in(theirs, space).find(is_taken) {
+                    let message = format!("`{name}` belongs to part 1 of the schema and is closed");
+                    let found = self.at_name("PC2005", name, message);
+                    return Err(found.help("choose another name").into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// For the fragment of a team: nothing outside a namespace, nothing in ours, nothing in that of another team.
+    fn has_namespaces_of_its_own(&self, others: &[Part<'_>]) -> Checked<()> {
+        for (namespace, declarations) in self.namespaces() {
+            let first = SPACES.iter().find_map(|space| declared_in(declarations, space).next());
+            let Some(name) = first else { continue };
+            let owner = others.iter().find(|other| other.json.get(namespace).is_some());
+            let message = if namespace.is_empty() {
+                format!("`{name}` stands in no namespace; the fragment of a team declares in its own")
+            } else if namespace == OURS || namespace.starts_with("Portcullis::") {
+                format!("`{name}` stands in namespace `{namespace}`, which belongs to part 1")
+            } else if let Some(owner) = owner {
+                format!("namespace `{namespace}` belongs to `{}`", owner.file)
+            } else {
+                continue;
+            };
+            let found = self.at_name("PC2005", name, message);
+            return Err(found
+                .help("write `namespace YourTeam { .. }` around it; part 2 is site.cedarschema")
+                .into());
+        }
+        Ok(())
+    }
+
     /// Attribute names of a record type; each must be optional and of that shape.
-    fn names(&self, site: &Value, kind: &str, shape: Shape) -> Checked<BTreeSet<Arc<str>>> {
-        let declared =
-            site.pointer("/").and_then(|root| root.pointer("/commonTypes")).and_then(|types| types.get(kind));
+    fn names(&self, kind: &str, shape: Shape) -> Checked<BTreeSet<Arc<str>>> {
+        let root = self.json.get("");
+        let declared = root.and_then(|root| root.get("commonTypes")).and_then(|types| types.get(kind));
         let Some(attributes) =
             declared.and_then(|record| record.get("attributes")).and_then(Value::as_object)
         else {
@@ -142,6 +209,12 @@ impl SiteFile<'_> {
             None => Diagnostic::about(code, self.file, message),
         }
     }
+}
+
+/// Names that a namespace declares, of the same space.
+fn declared_in<'a>(declarations: &'a Value, space: &'a [&str]) -> impl Iterator<Item = &'a String> {
+    let kinds = space.iter().filter_map(|kind| declarations.get(kind)?.as_object());
+    kinds.flat_map(|names| names.keys())
 }
 
 /// `String`, in either way Cedar writes it.

@@ -10,8 +10,12 @@ pub(crate) struct Chunk {
     pub(crate) range: Range<usize>,
     /// Byte of the effect keyword in the file, or of the policy when it has none.
     pub(crate) effect_at: usize,
+    /// Line of that byte, from 1.
+    pub(crate) line: usize,
     /// Names of its annotations with the byte of their `@` in the file.
     pub(crate) annotations: Vec<(String, usize)>,
+    /// Bytes of `?principal` and `?resource` in the file; a policy that has any is a template.
+    pub(crate) slots: Vec<Range<usize>>,
     /// Deepest nesting of brackets.
     pub(crate) depth: usize,
 }
@@ -26,16 +30,20 @@ pub(crate) fn chunks(text: &str) -> Vec<Chunk> {
         let chunk = open.get_or_insert_with(|| Chunk {
             range: token.range.clone(),
             effect_at: token.range.start,
+            line: token.line,
             annotations: Vec::new(),
+            slots: Vec::new(),
             depth: 0,
         });
         chunk.range.end = token.range.end;
         match token.kind {
             Kind::Word(word) if is_head && matches!(word, "permit" | "forbid") => {
                 chunk.effect_at = token.range.start;
+                chunk.line = token.line;
                 is_head = false;
             }
             Kind::Annotation(name) if is_head => chunk.annotations.push((name.to_owned(), token.range.start)),
+            Kind::Slot => chunk.slots.push(token.range),
             Kind::Open => {
                 depth += 1;
                 chunk.depth = chunk.depth.max(depth);
@@ -63,6 +71,8 @@ enum Kind<'a> {
     Word(&'a str),
     /// `@name`.
     Annotation(&'a str),
+    /// `?name`.
+    Slot,
     Open,
     Close,
     End,
@@ -73,35 +83,45 @@ enum Kind<'a> {
 struct Token<'a> {
     kind: Kind<'a>,
     range: Range<usize>,
+    line: usize,
 }
 
 /// Words, strings and single characters; space and comments are skipped.
 struct Tokens<'a> {
     text: &'a str,
     at: usize,
+    line: usize,
 }
 
 impl<'a> Tokens<'a> {
     fn new(text: &'a str) -> Tokens<'a> {
-        Tokens { text, at: 0 }
+        Tokens { text, at: 0, line: 1 }
     }
 
     fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or_default()
     }
 
+    /// Skips space and comments, counting lines. Byte by byte, because whole files of policies pass here on each change.
     fn skip_blank(&mut self) {
-        loop {
-            let rest = self.rest();
-            let blank = rest.len() - rest.trim_start().len();
-            let comment = match rest.trim_start().strip_prefix("//") {
-                Some(comment) => 2 + comment.find('\n').unwrap_or(comment.len()),
-                None => 0,
-            };
-            if blank + comment == 0 {
-                return;
+        let bytes = self.text.as_bytes();
+        while let Some(byte) = bytes.get(self.at) {
+            match byte {
+                b'\n' => {
+                    self.line += 1;
+                    self.at += 1;
+                }
+                b'/' if bytes.get(self.at + 1) == Some(&b'/') => {
+                    let rest = self.rest();
+                    self.at += rest.find('\n').unwrap_or(rest.len());
+                }
+                byte if byte.is_ascii_whitespace() || *byte == 0x0b => self.at += 1,
+                byte if byte.is_ascii() => return,
+                _ => match self.rest().chars().next().filter(|c| c.is_whitespace()) {
+                    Some(blank) => self.at += blank.len_utf8(),
+                    None => return,
+                },
             }
-            self.at += blank + comment;
         }
     }
 }
@@ -111,14 +131,18 @@ impl<'a> Iterator for Tokens<'a> {
 
     fn next(&mut self) -> Option<Token<'a>> {
         self.skip_blank();
+        let line = self.line;
         let rest = self.rest();
         let first = rest.chars().next()?;
+        let named = || rest.get(1..).map(word).unwrap_or_default();
         let (kind, length) = match first {
-            '"' => (Kind::Other, string_length(rest)),
-            '@' => {
-                let name = rest.get(1..).map(word).unwrap_or_default();
-                (Kind::Annotation(name), 1 + name.len())
+            '"' => {
+                let length = string_length(rest);
+                self.line += rest.bytes().take(length).filter(|byte| *byte == b'\n').count();
+                (Kind::Other, length)
             }
+            '@' => (Kind::Annotation(named()), 1 + named().len()),
+            '?' if !named().is_empty() => (Kind::Slot, 1 + named().len()),
             '(' | '[' | '{' => (Kind::Open, 1),
             ')' | ']' | '}' => (Kind::Close, 1),
             ';' => (Kind::End, 1),
@@ -129,23 +153,24 @@ impl<'a> Iterator for Tokens<'a> {
         };
         let range = self.at..self.at + length;
         self.at = range.end;
-        Some(Token { kind, range })
+        Some(Token { kind, range, line })
     }
 }
 
 fn word(text: &str) -> &str {
-    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(text.len());
-    text.get(..end).unwrap_or_default()
+    let end =
+        text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii() && c.is_alphanumeric()));
+    text.get(..end.unwrap_or(text.len())).unwrap_or_default()
 }
 
 /// Bytes of the string at the start of `text`, quotes included; all of it when it does not end.
 fn string_length(text: &str) -> usize {
     let mut is_escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
             _ if is_escaped => is_escaped = false,
-            '\\' => is_escaped = true,
-            '"' => return at + 1,
+            b'\\' => is_escaped = true,
+            b'"' => return at + 1,
             _ => {}
         }
     }
@@ -169,6 +194,18 @@ mod tests {
         assert_eq!(names, ["id", "permit"]);
         assert_eq!(piece(1), "forbid ( [{}] ) ;");
         assert_eq!(found[1].depth, 3);
+        assert_eq!((found[0].line, found[1].line), (4, 6));
+    }
+
+    #[test]
+    fn slots_are_seen_outside_strings_and_comments() {
+        let text = "permit(principal == ?principal, action, resource) // ?resource\nwhen { \"?resource\\\"\n\" == \"?\" };\nforbid(principal, action, resource in ?resource);";
+        let found = chunks(text);
+        let slots = |at: usize| -> Vec<&str> {
+            found[at].slots.iter().map(|range| text.get(range.clone()).unwrap()).collect()
+        };
+        assert_eq!((slots(0), slots(1)), (vec!["?principal"], vec!["?resource"]));
+        assert_eq!(found[1].line, 4, "a line within a string counts");
     }
 
     #[test]

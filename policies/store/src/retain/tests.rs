@@ -20,7 +20,7 @@ struct Shelf {
 impl Shelf {
     fn step(&mut self, policy: u32, entities: u32) {
         let policies = vec![PolicySource::new("a.cedar", policy.to_string())];
-        let schema = SchemaText { core: "".into(), site: "".into(), site_file: "site.cedarschema".into() };
+        let schema = SchemaText { core: "".into(), site: "".into(), ..SchemaText::default() };
         let rules = Rules { policies, schema, ..Rules::shipped() };
         let set = EntitySet { trust_domain: Some(entities.to_string()), ..EntitySet::default() };
         let content = Content { rules, entities: Arc::new(set), routes: Hash([0; 32]) };

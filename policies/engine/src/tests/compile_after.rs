@@ -1,0 +1,183 @@
+//! A snapshot after another one is the snapshot that its input alone would give, whatever came before.
+
+use super::*;
+use proptest::prelude::*;
+use std::sync::Arc;
+
+const TEMPLATE: &str =
+    "@id(\"blank\") permit (principal == ?principal, action == Action::\"grpc\", resource);";
+
+/// Policies that files are made of; the last ones are wrong, or draw a warning.
+const TEXTS: [&str; 12] = [
+    "@id(\"a\") permit (principal, action == Action::\"grpc\", resource);",
+    "@id(\"b\") forbid (principal, action, resource == Route::\"home\");",
+    "@id(\"c\") permit (principal is Workload, action in Action::\"http\", resource) when { context.connection.mtls };",
+    "@id(\"a\") permit (principal, action == Action::\"http:GET\", resource);",
+    "// nothing\n",
+    TEMPLATE,
+    "@id(\"d\") @owner(\"x\") permit (principal == Workload::\"spiffe://example.org/web\", action, resource) unless { context.time.weekday == 7 };",
+    "@id(\"e\") @mode(\"shadow\") forbid (principal, action == Action::\"tcp:connect\", resource);",
+    "\n\n@id(\"f\") permit (principal in Group::\"money\", action, resource in Service::\"orders\");",
+    "@id(\"w\") permit (principal is User, action == Action::\"grpc\", resource) when { false };",
+    "@id(\"x\") permit (principal, action == Action::\"nope\", resource);",
+    "permit (principal",
+];
+
+const LINKS: [&str; 4] = [
+    "[]",
+    r#"[{ "id": "l1", "template": "blank", "principal": "Workload::\"spiffe://example.org/web\"" }]"#,
+    "[\n",
+    r#"[{ "id": "l1", "template": "blank", "principal": "Workload::\"spiffe://example.org/billing\"" }, { "id": "l2", "template": "blank", "principal": "Group::\"money\"" }]"#,
+];
+
+/// One state of a directory: files of picked texts, links, a service more, a schema.
+#[derive(Debug, Clone)]
+struct State {
+    files: Vec<Vec<usize>>,
+    links: usize,
+    sensitivity: Option<i64>,
+    has_team: bool,
+}
+
+fn state() -> impl Strategy<Value = State> {
+    // Mostly of the good ones.
+    let text = prop_oneof![12 => 0_usize..10, 1 => 10_usize..12];
+    let file = prop::collection::vec(text, 0..4);
+    (
+        prop::collection::vec(file, 0..4),
+        prop_oneof![Just(0_usize), Just(1), Just(3), Just(2)],
+        prop::option::of(0_i64..2),
+        prop::bool::weighted(0.02),
+    )
+        .prop_map(|(files, links, sensitivity, has_team)| State { files, links, sensitivity, has_team })
+}
+
+fn input_of(state: &State) -> SnapshotInput {
+    let mut entities = shop();
+    entities.services[0].sensitivity = state.sensitivity;
+    let file = |(at, picks): (usize, &Vec<usize>)| {
+        let text: String = picks.iter().map(|pick| TEXTS[*pick]).collect::<Vec<_>>().join(" ");
+        PolicySource::new(format!("{at}.cedar"), text)
+    };
+    let mut policies: Vec<PolicySource> = state.files.iter().enumerate().map(file).collect();
+    policies.push(PolicySource::new("0.links.json", LINKS[state.links]));
+    let mut schema = SchemaText::default();
+    if state.has_team {
+        schema.teams.push(TeamSchema {
+            file: "team.cedarschema".into(),
+            text: "namespace Team { entity Thing; }".into(),
+        });
+    }
+    SnapshotInput { policies, entities: entities.into(), schema, ..input(&[], EntitySet::default()) }
+}
+
+/// Everything that can be seen of a compilation.
+fn seen(compiled: &Result<Snapshot, Vec<Diagnostic>>) -> String {
+    match compiled {
+        Err(found) => format!("{found:#?}"),
+        Ok(snapshot) => {
+            let parts = snapshot.parts();
+            let rule = |rule: &Arc<rule::Rule>| {
+                format!(
+                    "{} {:?} {:?} {} {:?} {:?}",
+                    rule.policy, rule.scope, rule.place, rule.is_baseline, rule.notes, rule.template
+                )
+            };
+            let rules: Vec<String> = parts.rules.iter().map(rule).collect();
+            let mut ids: Vec<_> = parts.by_id.iter().collect();
+            ids.sort();
+            format!("{rules:#?}\n{ids:?}\n{:?}\n{:#?}", snapshot.versions(), snapshot.warnings())
+        }
+    }
+}
+
+fn answers(snapshot: &Snapshot) -> Vec<Decision> {
+    let resources = [
+        (Action::Grpc, Resource::method("shop.Orders/Get")),
+        (Action::HttpGet, Resource::route("home")),
+        (Action::TcpConnect, Resource::service_named("orders")),
+    ];
+    let callers = [
+        web(),
+        Principal::workload("spiffe://example.org/billing"),
+        Principal::workload("spiffe://example.org/other"),
+    ];
+    callers
+        .iter()
+        .flat_map(|who| resources.iter().map(|(action, resource)| ask(snapshot, who, *action, resource)))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn en12_a_snapshot_after_another_is_the_one_its_input_alone_would_give(states in prop::collection::vec(state(), 2..6)) {
+        let mut before: Option<Arc<Snapshot>> = None;
+        for state in &states {
+            let alone = alone(state);
+            let after = match &before {
+                Some(before) => Snapshot::compile_after(Some(before), input_of(state)),
+                None => self::alone(state),
+            };
+            prop_assert_eq!(seen(&after), seen(&alone));
+            if let (Ok(after), Ok(alone)) = (after, alone) {
+                prop_assert!(after.parts().entities.deep_eq(&alone.parts().entities));
+                prop_assert_eq!(&after.parts().named, &alone.parts().named);
+                prop_assert_eq!(answers(&after), answers(&alone));
+                before = Some(after.into());
+            }
+        }
+    }
+}
+
+/// Without one before; builds the schema only where it is not the shipped one.
+fn alone(state: &State) -> Result<Snapshot, Vec<Diagnostic>> {
+    let (schema, declared) = &*SCHEMA;
+    match state.has_team {
+        true => Snapshot::compile(input_of(state)),
+        false => compile::with_schema(schema.clone(), declared.clone(), input_of(state)),
+    }
+}
+
+/// How many rules of `after` are the very ones of `before`.
+fn shared(before: &Snapshot, after: &Snapshot) -> usize {
+    let of = |rule: &Arc<rule::Rule>| before.parts().rules.iter().any(|old| Arc::ptr_eq(old, rule));
+    after.parts().rules.iter().filter(|rule| of(rule)).count()
+}
+
+#[test]
+fn en12_what_did_not_change_is_taken_over() {
+    let state =
+        State { files: vec![vec![0, 1], vec![2, 6], vec![5]], links: 1, sensitivity: None, has_team: false };
+    let before = Arc::new(Snapshot::compile(input_of(&state)).unwrap());
+    let again = Snapshot::compile_after(Some(&before), input_of(&state)).unwrap();
+    assert_eq!(shared(&before, &again), before.policy_count());
+    assert!(Arc::ptr_eq(&before.parts().index, &again.parts().index));
+    assert!(Arc::ptr_eq(&before.parts().entities, &again.parts().entities));
+    let changed = State { files: vec![vec![0, 8], vec![2, 6], vec![5]], ..state.clone() };
+    let after = Snapshot::compile_after(Some(&before), input_of(&changed)).unwrap();
+    assert_eq!(
+        shared(&before, &after),
+        before.policy_count() - 1,
+        "one text is new, even within a changed file"
+    );
+    let moved = State { files: vec![vec![4, 0, 1], vec![2, 6], vec![5]], ..state.clone() };
+    let after = Snapshot::compile_after(Some(&before), input_of(&moved)).unwrap();
+    let scope = |snapshot: &Snapshot| Arc::clone(&snapshot.rule("a").unwrap().scope);
+    assert!(Arc::ptr_eq(&scope(&before), &scope(&after)), "moved, not read again");
+    assert_eq!((before.policy("a").unwrap().line, after.policy("a").unwrap().line), (1, 2));
+    let told = State { sensitivity: Some(1), ..state };
+    let after = Snapshot::compile_after(Some(&before), input_of(&told)).unwrap();
+    assert_eq!(shared(&before, &after), before.policy_count(), "entities alone change no rule");
+    assert!(!Arc::ptr_eq(&before.parts().entities, &after.parts().entities));
+}
+
+#[test]
+fn a_baseline_file_that_becomes_one_of_the_site_is_no_longer_baseline() {
+    let source = |is_baseline| PolicySource { is_baseline, ..PolicySource::new("a.cedar", TEXTS[0]) };
+    let of = |is_baseline| SnapshotInput { policies: vec![source(is_baseline)], ..input(&[], shop()) };
+    let before = Arc::new(Snapshot::compile(of(true)).unwrap());
+    let after = Snapshot::compile_after(Some(&before), of(false)).unwrap();
+    assert!(before.is_baseline("a") && !after.is_baseline("a"));
+}
