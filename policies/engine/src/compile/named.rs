@@ -17,6 +17,11 @@ impl Named {
         self.0.contains_key(uid)
     }
 
+    /// Every one of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &EntityUid> {
+        self.0.keys()
+    }
+
     pub(crate) fn of(files: &[Arc<CheckedFile>]) -> Named {
         let mut named = Named::default();
         files.iter().for_each(|file| named.add(file));
