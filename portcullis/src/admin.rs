@@ -76,6 +76,7 @@ fn v1(api: &Arc<Api>) -> Router {
         .route("/v1/status", get(status::status))
         .merge(policies::router())
         .route("/v1/decisions/{id}/explain", get(decisions::explain))
+        .route("/v1/decisions/{id}/case", get(decisions::case::case))
         .route("/v1/decisions/{id}/suggest", get(decisions::suggested::suggest))
         .with_state(Arc::clone(api))
         .merge(policies_decisions::router(api.ledger.clone()));

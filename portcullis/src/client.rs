@@ -58,6 +58,11 @@ impl Client {
         self.call(Method::POST, path, Some(body)).await
     }
 
+    /// Posts a question whose answer may take `patience` beyond what any answer may.
+    pub(crate) async fn ask(&self, path: &str, body: &Value, patience: Duration) -> Result<Value, Fault> {
+        self.within(TIMEOUT + patience, Method::POST, path, Some(body), None).await
+    }
+
     /// Posts to `path` as it was at `revision`.
     pub(crate) async fn post_if(&self, path: &str, body: &Value, revision: &str) -> Result<Value, Fault> {
         self.call_if(Method::POST, path, Some(body), Some(revision)).await
@@ -109,19 +114,30 @@ impl Client {
         body: Option<&Value>,
         revision: Option<&str>,
     ) -> Result<Value, Fault> {
+        self.within(TIMEOUT, method, path, body, revision).await
+    }
+
+    async fn within(
+        &self,
+        limit: Duration,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        revision: Option<&str>,
+    ) -> Result<Value, Fault> {
         let whole = async {
             let (answer, _connection) = self.send(method, path, body, revision).await?;
             let bytes = answer.collect().await.map_err(|error| self.unavailable(&error))?.to_bytes();
             Ok(serde_json::from_slice(&bytes)
                 .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())))
         };
-        match tokio::time::timeout(TIMEOUT, whole).await {
+        match tokio::time::timeout(limit, whole).await {
             Ok(answer) => answer,
             Err(_elapsed) => Err(Fault::new(
                 Exit::Temporary,
                 Message::error(
                     "PC0142",
-                    format!("no answer from `{}` within {} s", self.socket.display(), TIMEOUT.as_secs()),
+                    format!("no answer from `{}` within {} s", self.socket.display(), limit.as_secs()),
                 ),
             )),
         }

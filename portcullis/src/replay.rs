@@ -45,7 +45,9 @@ pub(crate) struct Replayed {
 /// When a file of the ledger cannot be read at all.
 pub(crate) fn replay(source: &Source<'_>, candidate: &Arc<Snapshot>) -> Result<Replayed, LedgerError> {
     let mut replay = Replay::new(Arc::clone(candidate));
-    let walked = source.each(candidate, |recorded| drop(replay.see(recorded)))?;
+    let walked = source.each(candidate, |recorded| {
+        replay.see(recorded);
+    })?;
     Ok(Replayed { impact: replay.finish(), walked })
 }
 

@@ -141,6 +141,12 @@ fn guide() -> Result {
     check!(suggested.code == 0, "{suggested:?}");
     guide.done.insert("portcullis policy suggest DECISION_ID > policies/suggested.cedar".to_owned());
     guide.expect("portcullis policy validate", 0)?;
+    let impact = guide.expect("portcullis policy impact", 0)?;
+    check!(impact.contains("deny -> allow  web"), "impact of the suggestion: {impact}");
+    guide.expect("portcullis policy impact ./policies --since 1h --fail-on newly-denied", 0)?;
+    let case = guide.shell(&format!("portcullis policy new --test {id}"))?;
+    check!(case.code == 0 && case.stdout.contains("may not http:POST"), "{case:?}");
+    guide.done.insert("portcullis policy new --test DECISION_ID".to_owned());
     guide.expect("portcullis can spiffe://example.org/web grpc 'Method::\"shop.Orders/Get\"'", 0)?;
 
     std::fs::write(&file, edited.replace("mode = \"observe\"", "mode = \"enforce\""))?;

@@ -9,6 +9,7 @@ mod grpc;
 mod guide;
 mod http;
 mod identity;
+mod impact;
 mod policies;
 
 use libtest_mimic::{Arguments, Trial};
@@ -34,6 +35,7 @@ fn main() {
         guide::trials(),
         http::trials(),
         identity::trials(),
+        impact::trials(),
         policies::trials(),
     ];
     libtest_mimic::run(&arguments, suites.into_iter().flatten().collect()).exit();

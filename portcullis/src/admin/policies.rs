@@ -8,6 +8,7 @@ pub(super) mod diff;
 mod documents;
 pub(super) mod history;
 pub(super) mod impact;
+pub(super) mod mine;
 mod refused;
 pub(super) mod rights;
 pub(super) mod versions;
@@ -38,6 +39,7 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .merge(versions::router())
         .merge(history::router())
         .merge(impact::router())
+        .merge(mine::router())
         .merge(diff::router())
 }
 

@@ -2,10 +2,13 @@
 
 mod ask;
 mod can;
+mod case;
 mod change;
 mod diff;
 mod files;
 mod history;
+mod impact;
+mod mine;
 mod new;
 mod push;
 mod shown;
@@ -38,7 +41,7 @@ pub(crate) enum Command {
         /// Directory [default: policies.dir of the configuration]
         dir: Option<PathBuf>,
     },
-    /// A least-privilege permit for a recorded denial
+    /// A least-privilege permit for a recorded denial, or permits for all denials of a range
     #[command(
         after_help = "Examples:\n  portcullis policy suggest 01JD8Z…7Q\n  portcullis policy suggest 01JD8Z…7Q --write ./policies"
     )]
@@ -98,6 +101,11 @@ pub(crate) enum Command {
     /// How two versions differ, or a version and a directory
     #[command(after_help = "Examples:\n  portcullis policy diff\n  portcullis policy diff v40 v41")]
     Diff(diff::DiffOptions),
+    /// What a directory, a change or a version would have done to the calls on record
+    #[command(
+        after_help = "Examples:\n  portcullis policy impact ./policies --since 24h\n  portcullis policy impact --change c17 --fail-on newly-denied"
+    )]
+    Impact(impact::ImpactOptions),
     /// Write the files of a version into a directory
     #[command(after_help = "Example:\n  portcullis policy pull ./policies --version v41")]
     Pull(files::PullOptions),
@@ -131,6 +139,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
         Command::History(options) => history::history(options, global),
         Command::Blame(options) => history::blame(options, global),
         Command::Diff(options) => diff::diff(options, global),
+        Command::Impact(options) => impact::impact(options, global),
         Command::Pull(options) => files::pull(options, global),
         Command::Export(options) => files::export(options, global),
         Command::Import(options) => files::import(options, global),

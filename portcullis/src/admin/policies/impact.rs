@@ -206,7 +206,7 @@ impl Range {
     }
 
     /// The range as it goes on record.
-    fn asked(&self) -> String {
+    pub(super) fn asked(&self) -> String {
         let mut asked = format!("since={}", self.since.as_deref().unwrap_or("24h"));
         if let Some(until) = &self.until {
             asked.push_str(&format!("&until={until}"));

@@ -15,22 +15,32 @@ use crate::output::{Answer, Exit};
 #[derive(Debug, Args)]
 pub(crate) struct NewOptions {
     /// Its @id, which is also the name of its file
-    id: String,
+    #[arg(required_unless_present = "test")]
+    id: Option<String>,
+    /// A case of `policy test` from a recorded decision instead: its id, or PREFIX…SUFFIX
+    #[arg(long, value_name = "DECISION", conflicts_with = "id")]
+    test: Option<String>,
+    /// Add that case to recorded_test.json of this directory
+    #[arg(long, value_name = "DIR", requires = "test")]
+    write: Option<PathBuf>,
     /// Directory [default: policies.dir of the configuration]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "test")]
     dir: Option<PathBuf>,
 }
 
 pub(super) fn new(options: NewOptions, global: &Global) -> Exit {
+    let id = match (options.test, options.id) {
+        (Some(decision), _) => return super::case::case(decision, options.write, global),
+        (None, id) => id.unwrap_or_default(),
+    };
     let (dir, _) = match super::place(options.dir, global) {
         Ok(place) => place,
         Err(exit) => return exit,
     };
-    match write(&dir, &options.id) {
+    match write(&dir, &id) {
         Ok(files) => {
             let text = format!("{}\nnext: portcullis policy test {}", files.join("\n"), dir.display());
-            Answer::object("NewPolicy", json!({ "id": options.id, "files": files }), text)
-                .print(global.format());
+            Answer::object("NewPolicy", json!({ "id": id, "files": files }), text).print(global.format());
             Exit::Done
         }
         Err(fault) => global.fail(&fault),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::Value;
 
+use super::impact::RangeOptions;
 use super::shown::text;
 use crate::cli::Global;
 use crate::cli::decisions::encode;
@@ -22,15 +23,34 @@ const CASES: &str = "suggested_test.json";
 #[derive(Debug, Args)]
 pub(crate) struct SuggestOptions {
     /// Decision id, or PREFIX…SUFFIX
-    id: String,
-    /// Append policy and case to suggested.cedar and suggested_test.json of this directory
+    #[arg(required_unless_present = "since")]
+    id: Option<String>,
+    /// Instead: permits for all denials from this time on, RFC 3339 or an age such as 24h
+    #[arg(long, conflicts_with = "id")]
+    since: Option<String>,
+    /// Denials until this time
+    #[arg(long, requires = "since")]
+    until: Option<String>,
+    /// A filter of the ledger, such as service=orders; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", requires = "since")]
+    filter: Vec<String>,
+    /// Seconds it may take to read the range
+    #[arg(long, value_name = "SECONDS", requires = "since")]
+    time_limit: Option<u64>,
+    /// Write policies and cases to suggested.cedar and suggested_test.json of this directory; those of one decision are
+    /// appended
     #[arg(long, value_name = "DIR")]
     write: Option<PathBuf>,
 }
 
 pub(super) fn suggest(options: SuggestOptions, global: &Global) -> Exit {
+    if let Some(since) = options.since {
+        let range = RangeOptions::of(since, options.until, options.filter, options.time_limit);
+        return super::mine::mine(range, options.write, global);
+    }
+    let id = options.id.unwrap_or_default();
     global.ask(|client| async move {
-        let suggested = client.get(&format!("/v1/decisions/{}/suggest", encode(&options.id))).await?;
+        let suggested = client.get(&format!("/v1/decisions/{}/suggest", encode(&id))).await?;
         output::talk(&format!("# {}", effect(&suggested)));
         let policy = text(&suggested, "policy").trim_end().to_owned();
         if let Some(dir) = &options.write {

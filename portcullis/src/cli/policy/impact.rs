@@ -1,0 +1,209 @@
+//! `policy impact`: what a candidate would have done to recorded calls, told by the running process (IM2).
+//! Exit 3 when it does what `--fail-on` names, 4 when some records could not be judged again and nothing else is wrong.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::files;
+use super::shown::{number, text};
+use crate::cli::Global;
+use crate::client::Fault;
+use crate::messages::Message;
+use crate::output::{Answer, Exit};
+
+/// Seconds a replay may take unless told otherwise.
+const TIME: u64 = 20;
+
+#[derive(Debug, Args)]
+pub(crate) struct ImpactOptions {
+    /// Directory of the candidate [default: policies.dir of the configuration]
+    #[arg(conflicts_with_all = ["change", "version"])]
+    dir: Option<PathBuf>,
+    /// Change, such as c17, instead of a directory
+    #[arg(long, value_name = "C", conflicts_with = "version")]
+    change: Option<String>,
+    /// Version, such as v41, instead of a directory
+    #[arg(long, value_name = "V")]
+    version: Option<String>,
+    #[command(flatten)]
+    range: RangeOptions,
+    /// Exit 3 when a call would be decided so
+    #[arg(long, value_enum, value_name = "WHAT")]
+    fail_on: Option<FailOn>,
+}
+
+/// Which records are looked at.
+#[derive(Debug, Args)]
+pub(crate) struct RangeOptions {
+    /// From this time on: RFC 3339, or an age such as 24h
+    #[arg(long, default_value = "24h")]
+    since: String,
+    /// Until this time
+    #[arg(long)]
+    until: Option<String>,
+    /// A filter of the ledger, such as service=orders; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    filter: Vec<String>,
+    /// Seconds it may take
+    #[arg(long, value_name = "SECONDS", default_value_t = TIME)]
+    time_limit: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FailOn {
+    /// Somebody would lose what was allowed
+    NewlyDenied,
+    /// Somebody would gain what was denied
+    NewlyAllowed,
+    /// Either
+    Any,
+}
+
+pub(super) fn impact(options: ImpactOptions, global: &Global) -> Exit {
+    let mut body = match options.range.body() {
+        Ok(range) => json!({ "range": range }),
+        Err(fault) => return global.fail(&fault),
+    };
+    let (name, candidate) = match (options.change, options.version) {
+        (Some(change), _) => ("change", json!(change)),
+        (_, Some(version)) => ("version", json!(version)),
+        (None, None) => {
+            let dir = match super::place(options.dir, global) {
+                Ok((dir, _)) => dir,
+                Err(exit) => return exit,
+            };
+            match files::read(&dir) {
+                Ok(mut files) => {
+                    files.retain(|name, _| !name.ends_with("_test.json"));
+                    ("files", json!(files))
+                }
+                Err(fault) => return global.fail(&fault),
+            }
+        }
+    };
+    if let Some(members) = body.as_object_mut() {
+        members.insert(name.to_owned(), candidate);
+    }
+    let patience = Duration::from_secs(options.range.time_limit);
+    let fail_on = options.fail_on;
+    global.ask(|client| async move {
+        let impact = client.ask("/v1/policies:impact", &body, patience).await?;
+        let exit = exit(&impact, fail_on);
+        let text = format!("{}{}", text(&impact, "text"), rest(&impact)).trim_end().to_owned();
+        Ok((Answer::object("Impact", impact, text), exit))
+    })
+}
+
+fn exit(impact: &Value, fail_on: Option<FailOn>) -> Exit {
+    let (denied, allowed) = (number(impact, "newly_denied") > 0, number(impact, "newly_allowed") > 0);
+    let is_hit = match fail_on {
+        None => false,
+        Some(FailOn::NewlyDenied) => denied,
+        Some(FailOn::NewlyAllowed) => allowed,
+        Some(FailOn::Any) => denied || allowed,
+    };
+    if is_hit {
+        Exit::Invalid
+    } else if number(impact, "undecided") > 0 || is_partial(impact) {
+        Exit::Partial
+    } else {
+        Exit::Done
+    }
+}
+
+fn is_partial(impact: &Value) -> bool {
+    impact.get("partial").and_then(Value::as_bool).unwrap_or(false)
+}
+
+/// What of the range was not looked at.
+pub(super) fn rest(impact: &Value) -> String {
+    let mut told = String::new();
+    if let Some(until) = impact.get("considered_until") {
+        let until =
+            until.as_str().map_or_else(|| "nothing".to_owned(), |until| format!("records until {until}"));
+        told.push_str(&format!(
+            "\nthe time was over: {until} looked at; give it longer with --time-limit, or less with --since\n"
+        ));
+    }
+    match number(impact, "unreadable") {
+        0 => {}
+        lost => told.push_str(&format!("\n{lost} records could not be read: portcullis check\n")),
+    }
+    told
+}
+
+impl RangeOptions {
+    /// A range that another verb was told.
+    pub(super) fn of(
+        since: String,
+        until: Option<String>,
+        filter: Vec<String>,
+        time_limit: Option<u64>,
+    ) -> RangeOptions {
+        RangeOptions { since, until, filter, time_limit: time_limit.unwrap_or(TIME) }
+    }
+
+    pub(super) fn time_limit(&self) -> Duration {
+        Duration::from_secs(self.time_limit)
+    }
+
+    /// The range as the API takes it.
+    pub(super) fn body(&self) -> Result<Value, Fault> {
+        let mut filter = Map::new();
+        for written in &self.filter {
+            let Some((name, value)) = written.split_once('=') else {
+                let message = Message::error("PC0104", format!("--filter `{written}` is not NAME=VALUE"));
+                return Err(Fault::new(Exit::Usage, message.help("such as --filter service=orders")));
+            };
+            filter.insert(name.to_owned(), json!(value));
+        }
+        Ok(json!({
+            "since": self.since, "until": self.until, "filter": filter, "time_limit": self.time_limit,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn im2_exit_codes_tell_a_gate_from_what_could_not_be_told() {
+        let of = |denied: u64, allowed: u64, undecided: u64| json!({ "newly_denied": denied, "newly_allowed": allowed, "undecided": undecided });
+        for (impact, fail_on, expected) in [
+            (of(0, 0, 0), Some(FailOn::Any), Exit::Done),
+            (of(3, 0, 0), None, Exit::Done),
+            (of(3, 0, 0), Some(FailOn::NewlyDenied), Exit::Invalid),
+            (of(3, 0, 0), Some(FailOn::NewlyAllowed), Exit::Done),
+            (of(0, 1, 0), Some(FailOn::NewlyAllowed), Exit::Invalid),
+            (of(0, 1, 9), Some(FailOn::Any), Exit::Invalid),
+            (of(0, 1, 9), Some(FailOn::NewlyDenied), Exit::Partial),
+            (of(0, 0, 9), None, Exit::Partial),
+        ] {
+            assert_eq!(exit(&impact, fail_on), expected, "{impact} {fail_on:?}");
+        }
+        assert_eq!(exit(&json!({ "partial": true }), None), Exit::Partial);
+    }
+
+    #[test]
+    fn a_filter_is_a_name_and_a_value() {
+        let options = |filter: &str| RangeOptions {
+            since: "1h".to_owned(),
+            until: None,
+            filter: vec![filter.to_owned()],
+            time_limit: 5,
+        };
+        assert_eq!(options("path~=a=b").body().unwrap()["filter"]["path~"], "a=b");
+        assert_eq!(options("banana").body().unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn what_was_not_looked_at_is_told() {
+        let told = rest(&json!({ "considered_until": "2026-11-22T07:00:00Z", "unreadable": 3 }));
+        assert!(told.contains("until 2026-11-22T07:00:00Z") && told.contains("3 records"), "{told}");
+        assert_eq!(rest(&json!({})), "");
+    }
+}
