@@ -43,7 +43,7 @@ pub(crate) enum Command {
     },
     /// A least-privilege permit for a recorded denial, or permits for all denials of a range
     #[command(
-        after_help = "Examples:\n  portcullis policy suggest 01JD8Z…7Q\n  portcullis policy suggest 01JD8Z…7Q --write ./policies"
+        after_help = "Examples:\n  portcullis policy suggest 01JD8Z…7Q\n  portcullis policy suggest 01JD8Z…7Q --write ./policies\n  portcullis policy suggest --since 24h --write ./suggested"
     )]
     Suggest(suggest::SuggestOptions),
     /// The policies in force

@@ -49,7 +49,10 @@ fn write(dir: &Path, policies: &str, cases: Option<&Value>) -> Result<Vec<String
     if let Some((path, _)) = texts.iter().find(|(path, _)| path.exists()) {
         let message = Message::error("PC0150", format!("`{}` stands there already", path.display()))
             .help("move it, or write into another directory");
-        return Err(Fault::new(Exit::Invalid, message.next("portcullis policy suggest --since 24h --write DIR")));
+        return Err(Fault::new(
+            Exit::Invalid,
+            message.next("portcullis policy suggest --since 24h --write DIR"),
+        ));
     }
     let mut written = Vec::new();
     for (path, text) in texts {
