@@ -5,6 +5,7 @@ mod api;
 mod commands;
 mod demo;
 mod durability;
+mod feed;
 mod grpc;
 mod guide;
 mod http;
@@ -31,6 +32,7 @@ fn main() {
         commands::trials(),
         demo::trials(),
         durability::trials(),
+        feed::trials(),
         grpc::trials(),
         guide::trials(),
         http::trials(),

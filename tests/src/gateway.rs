@@ -27,6 +27,8 @@ pub struct Gateway {
 #[derive(Debug, Clone)]
 pub struct Builder {
     files: Vec<(String, String)>,
+    /// Lines of `[policies]`, in place of a directory.
+    policies: Option<String>,
     services: String,
     routes: String,
     entries: String,
@@ -43,6 +45,7 @@ impl Default for Builder {
         let uid = rustix_uid();
         Self {
             files: vec![("policies/web.cedar".into(), ALLOW_WEB.into())],
+            policies: None,
             services: String::new(),
             routes: String::new(),
             entries: format!(
@@ -83,6 +86,13 @@ impl Builder {
     /// A file below the directory of the configuration.
     pub fn file(mut self, name: &str, text: &str) -> Self {
         self.files.push((name.into(), text.into()));
+        self
+    }
+
+    /// The lines of `[policies]`: no directory, no files.
+    pub fn policies(mut self, lines: &str) -> Self {
+        self.files.retain(|(name, _)| !name.starts_with("policies/"));
+        self.policies = Some(lines.into());
         self
     }
 
@@ -164,14 +174,35 @@ impl Builder {
 
     /// Writes the files, starts the binary and waits until it is ready.
     pub fn start(self) -> Result<Gateway> {
+        let mut gateway = self.written()?;
+        gateway.restart()?;
+        Ok(gateway)
+    }
+
+    /// The same for a process that will not be ready: waits until it answers.
+    pub fn start_unready(self) -> Result<Gateway> {
+        let mut gateway = self.written()?;
+        gateway.spawn()?;
+        let end = Instant::now() + Duration::from_secs(30);
+        while Instant::now() < end {
+            if gateway.http("/livez").is_ok_and(|(status, _)| status == 200) {
+                return Ok(gateway);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err(format!("no answer\n{}", gateway.log()).into())
+    }
+
+    fn written(self) -> Result<Gateway> {
         let dir = tempfile::Builder::new().prefix("portcullis-test-").tempdir()?;
         let (address, admin) = (free_port(), free_port());
         let root = dir.path().display();
         let config = format!(
             "version = 1\ntrust_domain = \"example.org\"\ndata_dir = \"{root}/data\"\n[ca]\n{ca}{entries}\n[agent]\nsocket = \"unix://{root}/workload.sock\"\n\
-             [policies]\ndir = \"{root}/policies\"\n[enforcer]\nid = \"spiffe://example.org/gateway\"\ndns_names = [\"localhost\"]\nworkers = 2\n{enforcer}\n\
+             [policies]\n{policies}\n[enforcer]\nid = \"spiffe://example.org/gateway\"\ndns_names = [\"localhost\"]\nworkers = 2\n{enforcer}\n\
              [[enforcer.listener]]\nname = \"public\"\nbind = [\"tcp://127.0.0.1:{address}\"]\n{listener}\n{services}{routes}\n[decisions]\n{decisions}\n[admin]\nlisten = [\"http://127.0.0.1:{admin}\"]\n",
             ca = self.ca,
+            policies = self.policies.clone().unwrap_or_else(|| format!("dir = \"{root}/policies\"")),
             decisions = self.decisions,
             entries = self.entries,
             enforcer = self.enforcer,
@@ -184,15 +215,13 @@ impl Builder {
         for (name, text) in &self.files {
             fs::write(dir.path().join(name), text)?;
         }
-        let mut gateway = Gateway {
+        Ok(Gateway {
             dir,
             child: None,
             builder: self,
             address: ([127, 0, 0, 1], address).into(),
             admin: ([127, 0, 0, 1], admin).into(),
-        };
-        gateway.restart()?;
-        Ok(gateway)
+        })
     }
 }
 
@@ -212,6 +241,11 @@ impl Gateway {
 
     /// Starts the process again on the same directory.
     pub fn restart(&mut self) -> Result {
+        self.spawn()?;
+        self.wait_ready(Duration::from_secs(30))
+    }
+
+    fn spawn(&mut self) -> Result {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.dir().join("log"))?;
         let mut words = self.builder.wrapper.clone();
         words.push(portcullis().display().to_string());
@@ -223,7 +257,7 @@ impl Gateway {
             .stdout(Stdio::null())
             .stderr(log);
         self.child = Some(command.spawn()?);
-        self.wait_ready(Duration::from_secs(30))
+        Ok(())
     }
 
     fn wait_ready(&mut self, timeout: Duration) -> Result {

@@ -31,9 +31,6 @@ pub enum PolicyStoreError {
     /// No kept version has it.
     #[error("no stored version has a policy `{0}`")]
     UnknownPolicy(String),
-    /// No version that is kept needs it.
-    #[error("object {0} is not stored")]
-    NotKept(String),
     /// A version that was in force once does not compile with this build.
     #[error("snapshot {number} does not compile with this build: {first}")]
     Refused {

@@ -2,7 +2,7 @@
 //!
 //! `portcullis` serves [`Feed::routes`] beside its API, after Cedar allowed the caller, whose [`Principal`] each request
 //! carries as an extension. The feed hands out what the store has committed and signed, byte for byte; it never makes
-//! anything. Refused: calls without a caller, hashes that are none, objects that are not kept.
+//! anything. Refused: calls without a caller, and hashes that are none.
 
 mod announce;
 mod enforcers;
@@ -102,6 +102,12 @@ impl Feed {
         Ok(Some(
             SnapshotFile { manifest, note, objects: objects.map(read).collect::<Result<_, _>>()? }.encode(),
         ))
+    }
+
+    /// What is published, and where its objects lie.
+    #[cfg(test)]
+    pub(crate) fn parts(&self) -> (watch::Receiver<Option<Arc<Published>>>, Archive) {
+        (self.published.clone(), self.archive.clone())
     }
 
     /// What comes into force, from now on and unless the reader has it: for people and programs that only look.
@@ -215,7 +221,6 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, Status> {
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(done)) => Ok(done),
-        Ok(Err(PolicyStoreError::NotKept(_))) => Err(Status::not_found("not kept")),
         Ok(Err(cause)) => {
             tracing::error!(event = "feed_unreadable", %cause, "the policy feed cannot read what it should send");
             Err(Status::unavailable("what is stored cannot be read"))

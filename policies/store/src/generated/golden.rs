@@ -85,5 +85,5 @@ fn the_descriptor_set_is_that_of_the_proto_file() {
     lines.sort();
     assert_eq!(file.package(), "portcullis.policies.v1");
     assert_eq!(lines, written());
-    assert_eq!(lines.len(), 3 + 11 + 28, "{lines:?}");
+    assert_eq!(lines.len(), 3 + 11 + 27, "{lines:?}");
 }

@@ -51,7 +51,6 @@ pub(super) fn problem(error: &PolicyStoreError) -> Problem {
         }
         PolicyStoreError::Refusal(_) => of(StatusCode::CONFLICT, "not in this state", "PC2042"),
         PolicyStoreError::Invalid(found) => invalid(found),
-        PolicyStoreError::NotKept(_) => of(StatusCode::GONE, "no longer kept", "PC2044"),
         PolicyStoreError::Store(_) => of(StatusCode::SERVICE_UNAVAILABLE, "it cannot be stored", "PC2020"),
         PolicyStoreError::Damaged { .. } | PolicyStoreError::Refused { .. } | PolicyStoreError::Key(_) => {
             of(StatusCode::INTERNAL_SERVER_ERROR, "what is stored cannot be used", "PC6001")
