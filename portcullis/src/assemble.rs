@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use base_net::Drain;
@@ -115,7 +116,8 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
     conditions.ledger.set(true, "writable");
 
     // Policies: the shipped ones are in force even without [policies].
-    let policies = Policies::open(&config, &store, (&disk, &clock, &rng)).await?;
+    let mismatches: Arc<AtomicU64> = Arc::default();
+    let policies = Policies::open(&config, &store, (&disk, &clock, &rng), &mismatches).await?;
     let snapshots = policies.subscribe();
     let judge = Judge::new(snapshots.clone(), ledger.lane(CONTROL_LANE), Arc::clone(&clock));
 
@@ -221,6 +223,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
             &clock,
             &rng,
             (snapshots, policies.freshness()),
+            mismatches,
             &running.tasks,
             &conditions,
         )?;
@@ -377,6 +380,7 @@ fn start_proxy(
     clock: &Arc<dyn Clock>,
     rng: &Arc<dyn Rng>,
     policies: view::Subscribed,
+    mismatches: Arc<AtomicU64>,
     tasks: &Tasks,
     conditions: &Conditions,
 ) -> Result<enforcer_proxy::Proxy, Message> {
@@ -386,7 +390,7 @@ fn start_proxy(
         view: views,
         trust: Arc::clone(trust),
         lane: Arc::new(move |worker| lanes.lane(worker)),
-        samples: doubt::start(ledger, clock, metrics, tasks),
+        samples: doubt::start(ledger, clock, metrics, tasks, mismatches),
         metrics: Arc::clone(metrics),
         clock: Arc::clone(clock),
         rng: Arc::clone(rng),

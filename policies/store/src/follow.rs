@@ -28,7 +28,10 @@ use shelf::Shelf;
 use std::{
     collections::{HashMap, VecDeque},
     path::PathBuf,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::{Notify, watch as channel};
@@ -62,6 +65,8 @@ pub struct FollowConfig {
     pub clock: Arc<dyn Clock>,
     /// For the waits between connections.
     pub rng: Arc<dyn Rng>,
+    /// Decisions that stock Cedar judged differently, for reports.
+    pub mismatches: Arc<AtomicU64>,
 }
 
 /// The policies of another process, in force here.
@@ -97,6 +102,8 @@ struct State {
     wanted: Option<Position>,
     is_connected: bool,
     compile: Duration,
+    /// Ids of policies that the stock evaluator runs.
+    slow: Vec<String>,
     refused: Option<Refused>,
     alarm: Option<String>,
 }
@@ -329,6 +336,7 @@ impl Follower {
             let mut state = self.state.lock();
             state.compile = now.mono.saturating_since(before.mono);
             state.running = Some(position);
+            state.slow = snapshot.slow_policies().map(|(policy, _)| policy.id.to_string()).collect();
             state.status.numbers = Some(snapshot.versions().numbers);
             state.status.policies = snapshot.policy_count();
             state.status.since = Some(now.wall);
@@ -409,8 +417,8 @@ impl Follower {
             active: state.running.map(Position::to_message),
             policies: u64::try_from(state.status.policies).unwrap_or(u64::MAX),
             compile_micros: u64::try_from(state.compile.as_micros()).unwrap_or(u64::MAX),
-            slow_policies: Vec::new(),
-            mismatches: 0,
+            slow_policies: state.slow.clone(),
+            mismatches: self.config.mismatches.load(Ordering::Relaxed),
             refusal,
             enforcer: self.config.name.clone(),
         }

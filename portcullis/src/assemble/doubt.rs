@@ -2,6 +2,7 @@
 //! counted, logged with code PC9001, put on record, and the conditions behind it are left to stock Cedar from then on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base_ports::{Clock, Tasks};
 use base_telemetry::Metrics;
@@ -23,12 +24,13 @@ impl Samples for Queue {
     }
 }
 
-/// Starts the second judge.
+/// Starts the second judge; `found` counts the differences, for the publisher of the policies.
 pub(super) fn start(
     ledger: &Ledger,
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
     tasks: &Tasks,
+    found: Arc<AtomicU64>,
 ) -> Arc<dyn Samples> {
     let counter = |name, help| metrics.counter(name, help, &[]).with(&[]);
     let checks =
@@ -42,6 +44,7 @@ pub(super) fn start(
             checks.inc();
             if let Ok(Some(mismatch)) = judged {
                 mismatches.inc();
+                found.fetch_add(1, Ordering::Relaxed);
                 alarm(&mismatch, &ledger, clock.as_ref());
             }
         }

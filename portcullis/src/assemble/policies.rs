@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use base_ports::{Clock, Disk, Rng, Tasks};
 use base_store::Store;
@@ -30,6 +31,7 @@ impl Policies {
         config: &Config,
         store: &Arc<dyn Store>,
         (disk, clock, rng): (&Arc<dyn Disk>, &Arc<dyn Clock>, &Arc<dyn Rng>),
+        mismatches: &Arc<AtomicU64>,
     ) -> Result<Self, Message> {
         let Some(follow) = config.policies.as_ref().and_then(|policies| policies.follow.as_ref()) else {
             return open::policies(config, store, clock).await.map(Self::Own);
@@ -44,6 +46,7 @@ impl Policies {
             disk: Arc::clone(disk),
             clock: Arc::clone(clock),
             rng: Arc::clone(rng),
+            mismatches: Arc::clone(mismatches),
         };
         let follower = Follower::open(settings).await.map_err(|error| {
             Message::error("PC6001", format!("snapshot files: {error}")).next("portcullis check")

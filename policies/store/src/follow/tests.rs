@@ -107,6 +107,7 @@ impl Publisher {
             disk: Arc::clone(disk) as Arc<dyn Disk>,
             clock: Arc::new(ManualClock::new(UnixTime::from_secs(1_764_000_000))),
             rng: Arc::new(SeededRng::new(1)),
+            mismatches: Arc::default(),
         }
     }
 

@@ -96,7 +96,8 @@ async fn ps4_objects_that_lie_or_do_not_belong_are_refused_and_the_snapshot_is_t
     let publisher = Publisher::start(&[("a.cedar", READ)]).await;
     let follower = begun(publisher.config(&Arc::new(MemoryDisk::new()))).await;
     let honest = publisher.whole(&publisher.newest());
-    let damaged: [(&str, fn(&mut messages::Snapshot)); 5] = [
+    type Damage = fn(&mut messages::Snapshot);
+    let damaged: [(&str, Damage); 5] = [
         ("other bytes", |frame| {
             frame.objects[0].content = Bytes::from_static(b"permit (principal, action, resource);")
         }),

@@ -73,6 +73,7 @@ proptest! {
                 disk: Arc::new(MemoryDisk::new()),
                 clock: Arc::new(ManualClock::new(UnixTime::from_secs(1_764_000_000))),
                 rng: Arc::new(SeededRng::new(1)),
+                mismatches: Arc::default(),
             };
             let follower = Follower::open(config).await.unwrap();
             let mut highest = 0;
