@@ -28,6 +28,7 @@ use ca_authority::Authority;
 use ca_authority::service::{self, Caller};
 use ca_identity::TrustDomain;
 use http_body_util::BodyExt;
+use policies_adapters::ext_authz;
 use policies_decisions::Ledger;
 use policies_engine::{AdminAction, OwnedFacts, Phase, Principal, Resource, Role};
 use policies_store::{Follower, PolicyStore};
@@ -55,6 +56,8 @@ pub(crate) struct Api {
     pub(crate) store: Option<Arc<PolicyStore>>,
     /// In place of a store: whose policies are in force here.
     pub(crate) follower: Option<Arc<Follower>>,
+    /// Judges for enforcers that are not ours, when they may ask.
+    pub(crate) outside: Option<(Arc<dyn policies_adapters::Judge>, ext_authz::Options)>,
     pub(crate) health: Health,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) status: status::Facts,
@@ -82,6 +85,9 @@ fn v1(api: &Arc<Api>) -> Router {
         .merge(policies_decisions::router(api.ledger.clone()));
     if let Some(store) = &api.store {
         v1 = v1.route_service(policies::FEED, store.feed().routes());
+    }
+    if let Some((judge, options)) = &api.outside {
+        v1 = v1.route_service(ext_authz::PATH, ext_authz::routes(Arc::clone(judge), *options));
     }
     if let Some(authority) = &api.authority {
         v1 = v1
@@ -122,6 +128,9 @@ async fn authorize(State(api): State<Arc<Api>>, mut request: Request, next: Next
         return missing(request).await;
     };
     let principal = principal(&api, &caller);
+    if request.uri().path() == ext_authz::PATH {
+        request.extensions_mut().insert(ext_authz::Asker(caller_name(&caller)));
+    }
     // The ledger's service puts who read what on record.
     request.extensions_mut().insert(principal.clone());
     if grant::needs_change(action) {
@@ -211,6 +220,9 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
     let domain = || Resource::trust_domain(api.trust_domain.as_str());
     if path.starts_with(policies::FEED_PATHS) {
         return Some((AdminAction::PolicyRead, Resource::policy_scope("/")));
+    }
+    if path == ext_authz::PATH {
+        return Some((AdminAction::Decide, Resource::system()));
     }
     let noun = path.strip_prefix("/v1/")?;
     let noun = noun.split(['/', ':']).next().unwrap_or(noun);

@@ -9,6 +9,7 @@ mod identity;
 pub(crate) mod judge;
 mod listeners;
 mod open;
+mod outside;
 pub(crate) mod policies;
 pub(crate) mod signals;
 mod view;
@@ -190,6 +191,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         authority: authority.clone(),
         store: policies.own(),
         follower: policies.follower(),
+        outside: outside::ask(&config, &snapshots, &ledger, trust.as_ref(), &clock)?,
         health: health.clone(),
         metrics: Arc::clone(&metrics),
         status: StatusFacts {

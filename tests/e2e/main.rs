@@ -5,6 +5,7 @@ mod api;
 mod commands;
 mod demo;
 mod durability;
+mod ext_authz;
 mod feed;
 mod grpc;
 mod guide;
@@ -32,6 +33,7 @@ fn main() {
         commands::trials(),
         demo::trials(),
         durability::trials(),
+        ext_authz::trials(),
         feed::trials(),
         grpc::trials(),
         guide::trials(),

@@ -36,6 +36,7 @@ pub struct Builder {
     listener: String,
     ca: String,
     decisions: String,
+    sections: String,
     environment: Vec<(String, String)>,
     wrapper: Vec<String>,
 }
@@ -55,6 +56,7 @@ impl Default for Builder {
             listener: String::new(),
             ca: String::new(),
             decisions: String::new(),
+            sections: String::new(),
             environment: Vec::new(),
             wrapper: Vec::new(),
         }
@@ -145,6 +147,13 @@ impl Builder {
         self
     }
 
+    /// Further sections of the file; TOML.
+    pub fn section(mut self, text: &str) -> Self {
+        self.sections.push_str(text);
+        self.sections.push('\n');
+        self
+    }
+
     /// Replaces the registration entries; TOML.
     pub fn entries(mut self, entries: &str) -> Self {
         self.entries = entries.into();
@@ -200,7 +209,8 @@ impl Builder {
         let config = format!(
             "version = 1\ntrust_domain = \"example.org\"\ndata_dir = \"{root}/data\"\n[ca]\n{ca}{entries}\n[agent]\nsocket = \"unix://{root}/workload.sock\"\n\
              [policies]\n{policies}\n[enforcer]\nid = \"spiffe://example.org/gateway\"\ndns_names = [\"localhost\"]\nworkers = 2\n{enforcer}\n\
-             [[enforcer.listener]]\nname = \"public\"\nbind = [\"tcp://127.0.0.1:{address}\"]\n{listener}\n{services}{routes}\n[decisions]\n{decisions}\n[admin]\nlisten = [\"http://127.0.0.1:{admin}\"]\n",
+             [[enforcer.listener]]\nname = \"public\"\nbind = [\"tcp://127.0.0.1:{address}\"]\n{listener}\n{services}{routes}\n[decisions]\n{decisions}\n[admin]\nlisten = [\"http://127.0.0.1:{admin}\"]\n{sections}",
+            sections = self.sections,
             ca = self.ca,
             policies = self.policies.clone().unwrap_or_else(|| format!("dir = \"{root}/policies\"")),
             decisions = self.decisions,

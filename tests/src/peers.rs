@@ -11,6 +11,15 @@ pub fn missing(program: &str) -> Option<String> {
     (!found).then(|| format!("{program} is not installed"))
 }
 
+/// Where `program` is: what `.ci/run` installed, else on the path.
+pub fn program(program: &str) -> Option<PathBuf> {
+    let beside = python().with_file_name(program);
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::iter::once(beside)
+        .chain(std::env::split_paths(&paths).map(|dir| dir.join(program)))
+        .find(|file| file.is_absolute() && file.is_file())
+}
+
 /// The Python whose packages `.ci/run` installed: `target/peers/venv`, else `python3`.
 pub fn python() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();

@@ -104,7 +104,7 @@ impl Judge {
 }
 
 /// Keeps the plans of a snapshot as long as the snapshot is in force.
-fn refresh(engine: &mut Option<Engine>, current: Option<Arc<Snapshot>>) {
+pub(super) fn refresh(engine: &mut Option<Engine>, current: Option<Arc<Snapshot>>) {
     let is_current = match (engine.as_ref(), &current) {
         (Some(engine), Some(current)) => Arc::ptr_eq(engine.snapshot(), current),
         (None, None) => true,

@@ -287,6 +287,15 @@ pub(crate) static KEYS: &[Key] = &[
         "\"2s\"",
     ),
     key("enforcer.route.mode", MODES, "overrides the listener's mode for this route", "\"observe\""),
+    // ext_authz
+    key("ext_authz", Kind::Table, "answer Envoys that ask (external authorization v3)", "[ext_authz]"),
+    preset(
+        "ext_authz.principal",
+        Kind::Choice(&["certificate", "claimed"]),
+        "certificate",
+        "who the caller is: whose certificate Envoy shows, or whom Envoy claims where it shows none",
+        "\"certificate\"",
+    ),
     // decisions
     preset("decisions", Kind::Table, "", "the decision ledger; always there", "[decisions]"),
     preset("decisions.name", Kind::Text, "main", "name of the ledger", "\"main\""),

@@ -81,9 +81,23 @@ impl Meaning<'_> {
             commit_interval: *decisions.duration("commit_interval")?,
             reveal_decision_id: decisions.text("reveal_decision_id")?.clone(),
         };
+        let ext_authz = table.table("ext_authz").map(|section| policies_adapters::ext_authz::Options {
+            trust_principal: section.text("principal").is_some_and(|word| word == "claimed"),
+        });
         let admin = self.admin(table.table("admin")?, &data_dir)?;
         let (source, trust_domain) = (path.to_owned(), self.trust_domain.clone());
-        Some(Config { source, trust_domain, data_dir, ca, agent, policies, enforcer, decisions, admin })
+        Some(Config {
+            source,
+            trust_domain,
+            data_dir,
+            ca,
+            agent,
+            policies,
+            enforcer,
+            ext_authz,
+            decisions,
+            admin,
+        })
     }
 
     fn ca(&mut self, section: &Table) -> Option<Ca> {

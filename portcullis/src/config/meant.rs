@@ -22,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) agent: Option<Agent>,
     pub(crate) policies: Option<Policies>,
     pub(crate) enforcer: Option<Enforcer>,
+    /// Set when Envoys may ask.
+    pub(crate) ext_authz: Option<policies_adapters::ext_authz::Options>,
     pub(crate) decisions: Decisions,
     pub(crate) admin: Admin,
 }

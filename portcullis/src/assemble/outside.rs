@@ -1,0 +1,173 @@
+//! Decides and records for enforcers that are not ours (`policies/adapters`): the policies and routes in force, one lane.
+
+use std::sync::Arc;
+
+use base_ports::{Clock, Now};
+use ca_identity::IdentitySnapshot;
+use ca_identity::tls::Trust;
+use enforcer_codec::Call;
+use enforcer_traffic::{Found, Routes, TargetKind};
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use policies_adapters::ext_authz::Options;
+use policies_adapters::{Judge, Question, Target, Unrecorded, Verdict};
+use policies_decisions::Ledger;
+use policies_engine::{
+    AccessRequest, Audit, Decision, DecisionRecord, Declared, Engine, Facts, Lane, Reason, Receipt, Resource,
+    Snapshot,
+};
+use tokio::sync::watch;
+
+use super::{CONTROL_LANE, entities, judge::refresh};
+use crate::config::Config;
+use crate::messages::Message;
+
+/// After that of the control runtime.
+const LANE: u16 = CONTROL_LANE + 1;
+
+/// The judge of those that may ask by the configuration, and how their questions are read.
+pub(super) fn ask(
+    config: &Config,
+    snapshots: &watch::Receiver<Option<Arc<Snapshot>>>,
+    ledger: &Ledger,
+    trust: Option<&Arc<Trust>>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<(Arc<dyn Judge>, Options)>, Message> {
+    let Some(options) = config.ext_authz else { return Ok(None) };
+    let (services, routes) = config.enforcer.as_ref().map(entities::traffic).unwrap_or_default();
+    let routes = Routes::build(&services, &routes).map_err(|error| {
+        Message::error("PC0105", format!("routes: {error}")).next("portcullis config validate")
+    })?;
+    let state = Mutex::new(State { engine: None, lane: ledger.lane(LANE) });
+    let (snapshots, trust, clock) = (snapshots.clone(), trust.cloned(), Arc::clone(clock));
+    Ok(Some((Arc::new(Outside { snapshots, state, routes, trust, clock }), options)))
+}
+
+struct Outside {
+    snapshots: watch::Receiver<Option<Arc<Snapshot>>>,
+    state: Mutex<State>,
+    routes: Routes,
+    trust: Option<Arc<Trust>>,
+    clock: Arc<dyn Clock>,
+}
+
+struct State {
+    engine: Option<Engine>,
+    lane: Box<dyn Lane>,
+}
+
+impl std::fmt::Debug for Outside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outside").finish_non_exhaustive()
+    }
+}
+
+impl Outside {
+    /// `reason`: why no policy is asked.
+    fn answer(
+        &self,
+        question: Question,
+        reason: Option<Reason>,
+    ) -> BoxFuture<'static, Result<Verdict, Unrecorded>> {
+        let now = self.clock.now();
+        let snapshot = self.snapshots.borrow().clone();
+        let mut state = self.state.lock();
+        refresh(&mut state.engine, snapshot.clone());
+        let decision = match (reason, &mut state.engine) {
+            (Some(reason), _) => Decision::refusal(reason),
+            (None, None) => Decision::refusal(Reason::NoPolicy),
+            (None, Some(engine)) => engine.decide(&AccessRequest {
+                principal: &question.principal,
+                action: question.action,
+                resource: &question.resource,
+                facts: &question.facts,
+                now: now.wall,
+                extra: None,
+            }),
+        };
+        let audit = decision.audit;
+        let record = DecisionRecord {
+            detail: Some(question.detail),
+            phase: question.phase,
+            credential: question.credential.map(Arc::new),
+            versions: snapshot.as_ref().map(|snapshot| Arc::clone(snapshot.versions())),
+            facts: Some(Arc::new(question.facts) as Arc<dyn Facts>),
+            audit,
+            ..DecisionRecord::new(
+                decision.clone(),
+                question.principal,
+                question.action,
+                question.resource,
+                now,
+            )
+        };
+        let (id, receipt) = state.lane.record(record);
+        drop(state);
+        let advice = snapshot.as_ref().filter(|_| !decision.is_allowed()).and_then(|snapshot| {
+            decision.determining.iter().find_map(|policy| snapshot.policy(policy)?.advice)
+        });
+        let policies = snapshot.map_or(0, |snapshot| snapshot.versions().numbers.policies);
+        Box::pin(async move {
+            match receipt {
+                Receipt::Taken | Receipt::Lost => {}
+                Receipt::Pending(accepted) => match (accepted.await, audit) {
+                    (Ok(()), _) | (Err(_), Audit::BestEffort) => {}
+                    (Err(cause), _) => return Err(Unrecorded(cause.to_string())),
+                },
+            }
+            Ok(Verdict { decision, id, policies, advice })
+        })
+    }
+
+    fn named(&self, name: &str, call: &Call) -> Target {
+        let found = self.routes.targets().iter().filter(|target| *target.route.name == *name);
+        let wanted = call.grpc().map(|(service, method)| format!("{service}/{method}"));
+        for target in found {
+            match (&target.kind, &wanted) {
+                (TargetKind::Route, None) => return Target::Resource(Resource::route(name)),
+                (TargetKind::Method(id), Some(wanted)) if id.rsplit(':').next() == Some(wanted) => {
+                    return Target::Resource(Resource::method(id));
+                }
+                _ => {}
+            }
+        }
+        if wanted.is_some() { Target::UnknownMethod } else { Target::UnknownRoute }
+    }
+}
+
+impl Judge for Outside {
+    fn judge(&self, question: Question) -> BoxFuture<'static, Result<Verdict, Unrecorded>> {
+        self.answer(question, None)
+    }
+
+    fn refuse(&self, question: Question, reason: Reason) -> BoxFuture<'static, Result<Verdict, Unrecorded>> {
+        self.answer(question, Some(reason))
+    }
+
+    fn target(&self, call: &Call, listener: &str, route: Option<&str>) -> Target {
+        if let Some(name) = route {
+            return self.named(name, call);
+        }
+        match self.routes.find(call, listener) {
+            Found::Target(target) => Target::Resource(match &target.kind {
+                TargetKind::Route => Resource::route(&target.route.name),
+                TargetKind::Method(id) => Resource::method(id),
+            }),
+            Found::UnknownRoute => Target::UnknownRoute,
+            Found::UnknownMethod => Target::UnknownMethod,
+        }
+    }
+
+    fn declared(&self) -> Arc<Declared> {
+        let snapshot = self.snapshots.borrow();
+        snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.versions().declared)).unwrap_or_default()
+    }
+
+    fn trust(&self) -> Arc<IdentitySnapshot> {
+        self.trust.as_ref().map(|trust| trust.snapshot()).unwrap_or_default()
+    }
+
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+}
