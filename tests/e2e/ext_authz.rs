@@ -21,7 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         Some(_) => missing("curl"),
         None => Some("envoy is not installed".to_owned()),
     };
-    vec![trial("xa1_an_envoy_asks_for_every_request_and_fails_closed", envoy, asks)]
+    vec![trial("policy_xa1_an_envoy_asks_for_every_request_and_fails_closed", envoy, asks)]
 }
 
 /// Killed when dropped.

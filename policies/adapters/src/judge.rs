@@ -1,10 +1,9 @@
 //! The port to whoever decides and records. Implemented by `portcullis` over its engine and a lane of the ledger.
 
 use ca_identity::IdentitySnapshot;
-use enforcer_codec::Call;
 use futures_util::future::BoxFuture;
 use policies_engine::{
-    Action, Credential, Decision, DecisionId, Declared, OwnedFacts, Phase, Principal, Reason, Resource,
+    Action, Credential, Decision, DecisionId, OwnedFacts, OwnedRequest, Phase, Principal, Reason, Resource,
 };
 use std::{fmt, sync::Arc};
 
@@ -16,17 +15,48 @@ pub trait Judge: Send + Sync + fmt::Debug + 'static {
     /// Records that no policy was asked, because the request says nothing that could be judged.
     fn refuse(&self, question: Question, reason: Reason) -> BoxFuture<'static, Result<Verdict, Unrecorded>>;
 
-    /// What a call goes to: the route of that name, or the one that matches.
-    fn target(&self, call: &Call, listener: &str, route: Option<&str>) -> Target;
-
-    /// Header, query and capture names that policies may read.
-    fn declared(&self) -> Arc<Declared>;
+    /// The request as our own listeners would have read it, and what it goes to: the route of that name, or the one that
+    /// matches.
+    ///
+    /// # Errors
+    /// The rule it breaks, when it has no canonical form or is not in it.
+    fn canonical(&self, held: &Held, listener: &str, route: Option<&str>) -> Result<Canonical, String>;
 
     /// Whom this process trusts.
     fn trust(&self) -> Arc<IdentitySnapshot>;
 
     /// The time.
     fn now(&self) -> base_ports::Now;
+}
+
+/// A request that another enforcer holds, as it says it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Method token.
+    pub method: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Authority.
+    pub host: String,
+    /// Path and query.
+    pub path: String,
+    /// Lines, in order, not joined.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// Whether a body follows.
+    pub has_body: bool,
+}
+
+/// The same in the one form that is judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Canonical {
+    /// What is asked for.
+    pub action: Action,
+    /// On what.
+    pub target: Target,
+    /// The request, with the headers and query names that policies may read.
+    pub request: OwnedRequest,
+    /// gRPC service and method.
+    pub rpc: Option<(String, String)>,
 }
 
 /// What a call goes to.

@@ -7,4 +7,4 @@ pub mod ext_authz;
 mod generated;
 mod judge;
 
-pub use judge::{Judge, Question, Target, Unrecorded, Verdict};
+pub use judge::{Canonical, Held, Judge, Question, Target, Unrecorded, Verdict};

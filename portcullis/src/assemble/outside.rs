@@ -1,5 +1,7 @@
 //! Decides and records for enforcers that are not ours (`policies/adapters`): the policies and routes in force, one lane.
 
+mod canonical;
+
 use std::sync::Arc;
 
 use base_ports::{Clock, Now};
@@ -10,11 +12,10 @@ use enforcer_traffic::{Found, Routes, TargetKind};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use policies_adapters::ext_authz::Options;
-use policies_adapters::{Judge, Question, Target, Unrecorded, Verdict};
+use policies_adapters::{Canonical, Held, Judge, Question, Target, Unrecorded, Verdict};
 use policies_decisions::Ledger;
 use policies_engine::{
-    AccessRequest, Audit, Decision, DecisionRecord, Declared, Engine, Facts, Lane, Reason, Receipt, Resource,
-    Snapshot,
+    AccessRequest, Audit, Decision, DecisionRecord, Engine, Facts, Lane, Reason, Receipt, Resource, Snapshot,
 };
 use tokio::sync::watch;
 
@@ -144,23 +145,22 @@ impl Judge for Outside {
         self.answer(question, Some(reason))
     }
 
-    fn target(&self, call: &Call, listener: &str, route: Option<&str>) -> Target {
-        if let Some(name) = route {
-            return self.named(name, call);
-        }
-        match self.routes.find(call, listener) {
-            Found::Target(target) => Target::Resource(match &target.kind {
-                TargetKind::Route => Resource::route(&target.route.name),
-                TargetKind::Method(id) => Resource::method(id),
-            }),
-            Found::UnknownRoute => Target::UnknownRoute,
-            Found::UnknownMethod => Target::UnknownMethod,
-        }
-    }
-
-    fn declared(&self) -> Arc<Declared> {
-        let snapshot = self.snapshots.borrow();
-        snapshot.as_ref().map(|snapshot| Arc::clone(&snapshot.versions().declared)).unwrap_or_default()
+    fn canonical(&self, held: &Held, listener: &str, route: Option<&str>) -> Result<Canonical, String> {
+        let call = canonical::call(held)?;
+        let target = match route {
+            Some(name) => self.named(name, &call),
+            None => match self.routes.find(&call, listener) {
+                Found::Target(target) => Target::Resource(match &target.kind {
+                    TargetKind::Route => Resource::route(&target.route.name),
+                    TargetKind::Method(id) => Resource::method(id),
+                }),
+                Found::UnknownRoute => Target::UnknownRoute,
+                Found::UnknownMethod => Target::UnknownMethod,
+            },
+        };
+        let snapshot = self.snapshots.borrow().clone();
+        let declared = snapshot.map(|snapshot| Arc::clone(&snapshot.versions().declared)).unwrap_or_default();
+        Ok(canonical::of(&call, target, &declared))
     }
 
     fn trust(&self) -> Arc<IdentitySnapshot> {

@@ -2,18 +2,16 @@
 
 use super::Options;
 use crate::{
-    Judge, Question, Target,
+    Held, Judge, Question, Target,
     generated::messages::{
-        AttributeContext,
+        AttributeContext, HeaderValue,
         attribute_context::{HttpRequest, Peer},
     },
 };
 use ca_identity::{Refusal, RefusalClass, SpiffeId, Usage, VerifiedPeer, pem, verify_svid};
-use enforcer_codec::{BodyLength, Call, CallProtocol, Scheme, Transport};
-use http::{HeaderName, HeaderValue};
 use policies_engine::{
     Action, ConnectionFacts, Credential, CredentialKind, OwnedFacts, OwnedRequest, Phase, Principal,
-    Protocol, Reason, RequestView, Resource,
+    Protocol, Reason, Resource,
 };
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -52,13 +50,13 @@ pub(super) fn read(attributes: AttributeContext, asker: &str, judge: &dyn Judge,
     let remove = ours(&http);
     let mut facts = OwnedFacts::new(connection.clone());
     let (mut action, mut resource) = (Action::HttpOther, Resource::unknown());
-    match canonical(&http) {
+    match held(&http).and_then(|held| {
+        judge.canonical(&held, listener, extension("route")).map_err(|flaw| (Reason::NotCanonical, flaw))
+    }) {
         Err(flaw) => refused = refused.or(Some(flaw)),
-        Ok(call) => {
-            let is_grpc = call.protocol() == CallProtocol::Grpc;
-            action = if is_grpc { Action::Grpc } else { Action::from_http_method(call.method()) };
-            facts = facts_of(&call, connection, judge);
-            let unknown = match judge.target(&call, listener, extension("route")) {
+        Ok(canonical) => {
+            action = canonical.action;
+            let unknown = match canonical.target {
                 Target::Resource(found) => {
                     resource = found;
                     None
@@ -66,7 +64,8 @@ pub(super) fn read(attributes: AttributeContext, asker: &str, judge: &dyn Judge,
                 Target::UnknownRoute => Some(Reason::UnknownRoute),
                 Target::UnknownMethod => Some(Reason::UnknownMethod),
             };
-            refused = refused.or(unknown.map(|reason| (reason, call.path().to_owned())));
+            refused = refused.or_else(|| unknown.map(|reason| (reason, canonical.request.path.clone())));
+            facts = facts_of(connection, canonical.request, canonical.rpc);
         }
     }
     let (refusal, why) = match refused {
@@ -144,92 +143,34 @@ fn credential(peer: &VerifiedPeer) -> Credential {
     }
 }
 
-/// The call as our own listeners would have read it.
-fn canonical(http: &HttpRequest) -> Result<Call, Refused> {
-    let not_canonical = |cause: String| (Reason::NotCanonical, cause);
-    let scheme = if http.scheme == "http" { Scheme::Http } else { Scheme::Https };
-    let uri = http::Uri::builder()
-        .scheme(if scheme == Scheme::Http { "http" } else { "https" })
-        .authority(http.host.as_str())
-        .path_and_query(http.path.as_str())
-        .build()
-        .map_err(|cause| not_canonical(format!("target: {cause}")))?;
-    let mut request =
-        http::Request::builder().method(http.method.as_str()).uri(uri).version(http::Version::HTTP_2);
+/// What Envoy says of the request.
+fn held(http: &HttpRequest) -> Result<Held, Refused> {
     let Some(lines) = &http.header_map else {
         return Err((Reason::ContextIncomplete, "no header_map; set encode_raw_headers: true".to_owned()));
     };
-    for line in &lines.headers {
-        let value: &[u8] = if line.raw_value.is_empty() { line.value.as_bytes() } else { &line.raw_value };
-        if line.key.starts_with(':') || is_hop_by_hop(&line.key) {
-            continue;
-        }
-        let name = HeaderName::from_bytes(line.key.as_bytes())
-            .map_err(|cause| not_canonical(format!("header `{}`: {cause}", line.key)))?;
-        let value = HeaderValue::from_bytes(value)
-            .map_err(|cause| not_canonical(format!("value of header `{}`: {cause}", line.key)))?;
-        request = request.header(name, value);
-    }
-    let (parts, ()) = request.body(()).map_err(|cause| not_canonical(cause.to_string()))?.into_parts();
-    let call = Call::from_h2(parts, http.size <= 0, &Transport::new(scheme))
-        .map_err(|flaw| not_canonical(format!("{}: {}", flaw.rule, flaw.detail)))?;
-    let ours = match call.query() {
-        Some(query) => format!("{}?{query}", call.path()),
-        None => call.path().to_owned(),
+    let line = |line: &HeaderValue| {
+        let value =
+            if line.raw_value.is_empty() { line.value.clone().into_bytes() } else { line.raw_value.clone() };
+        (line.key.clone(), value)
     };
-    if ours != http.path {
-        return Err(not_canonical(format!("path `{}` is not canonical, `{ours}` would be", http.path)));
-    }
-    Ok(call)
+    Ok(Held {
+        method: http.method.clone(),
+        scheme: http.scheme.clone(),
+        host: http.host.clone(),
+        path: http.path.clone(),
+        headers: lines.headers.iter().filter(|line| !line.key.starts_with(':')).map(line).collect(),
+        has_body: http.size > 0,
+    })
 }
 
-fn facts_of(call: &Call, mut connection: ConnectionFacts, judge: &dyn Judge) -> OwnedFacts {
-    let declared = judge.declared();
-    let view = RequestView {
-        method: call.method(),
-        host: call.authority(),
-        path: call.path(),
-        query: call.query(),
-        media_type: call.media_type(),
-        length: match call.body() {
-            BodyLength::None => Some(0),
-            BodyLength::Known(length) => Some(length),
-            BodyLength::Streamed => None,
-        },
-    };
-    let mut request = OwnedRequest {
-        method: view.method.to_owned(),
-        host: view.host.to_owned(),
-        path: view.path.to_owned(),
-        media_type: view.media_type.map(str::to_owned),
-        length: view.length,
-        ..OwnedRequest::default()
-    };
-    for (name, value) in view.query_pairs() {
-        if declared.query.contains(&*name) {
-            request.query.entry(name.to_string()).or_default().push(value.into_owned());
-        }
-        request.query_names.insert(name.into_owned());
-    }
-    for (name, value) in call.headers() {
-        let Ok(value) = std::str::from_utf8(value) else { continue };
-        if declared.headers.contains(name) {
-            request
-                .headers
-                .entry(name.to_owned())
-                .or_default()
-                .push(value.trim_matches([' ', '\t']).to_owned());
-        }
-    }
-    let rpc = call.grpc().map(|(service, method)| (service.to_owned(), method.to_owned()));
-    if rpc.is_some() {
-        connection.protocol = Protocol::Grpc;
-    }
-    let facts = OwnedFacts::new(connection).with_request(request);
-    match rpc {
-        Some((service, method)) => facts.with_rpc(&service, &method),
-        None => facts,
-    }
+fn facts_of(
+    mut connection: ConnectionFacts,
+    request: OwnedRequest,
+    rpc: Option<(String, String)>,
+) -> OwnedFacts {
+    let Some((service, method)) = rpc else { return OwnedFacts::new(connection).with_request(request) };
+    connection.protocol = Protocol::Grpc;
+    OwnedFacts::new(connection).with_request(request).with_rpc(&service, &method)
 }
 
 /// Headers that a caller sent and only we may send. Those of Envoy's own making stay.
@@ -242,10 +183,6 @@ fn ours(http: &HttpRequest) -> Vec<String> {
     names.sort_unstable();
     names.dedup();
     names
-}
-
-fn is_hop_by_hop(name: &str) -> bool {
-    enforcer_codec::headers::is_hop_by_hop(name.as_bytes())
 }
 
 fn address(source: &Peer) -> IpAddr {

@@ -2,14 +2,13 @@
 
 use super::{Options, question::read};
 use crate::{
-    Judge, Question, Target, Unrecorded, Verdict,
+    Canonical, Held, Judge, Question, Target, Unrecorded, Verdict,
     generated::messages::{AttributeContext, HeaderMap, HeaderValue, attribute_context as part},
 };
 use base_ports::{Clock, ManualClock, Now, UnixTime};
 use ca_identity::IdentitySnapshot;
-use enforcer_codec::Call;
 use futures_util::future::BoxFuture;
-use policies_engine::{Action, Declared, Facts, Reason, Resource};
+use policies_engine::{Action, Facts, OwnedRequest, Protocol, Reason, Resource};
 use std::sync::Arc;
 
 #[derive(Debug)]
@@ -24,17 +23,27 @@ impl Judge for Nobody {
         self.judge(question)
     }
 
-    fn target(&self, call: &Call, _listener: &str, route: Option<&str>) -> Target {
-        match (route, call.grpc()) {
-            (Some("site"), None) => Target::Resource(Resource::route("site")),
-            (_, Some(("shop.Orders", "Get"))) => Target::Resource(Resource::method("shop.Orders/Get")),
-            (_, Some(_)) => Target::UnknownMethod,
-            _ => Target::UnknownRoute,
+    fn canonical(&self, held: &Held, _listener: &str, route: Option<&str>) -> Result<Canonical, String> {
+        if held.path.contains("..") || held.host.is_empty() {
+            return Err("CC-03: dot segments".to_owned());
         }
-    }
-
-    fn declared(&self) -> Arc<Declared> {
-        Arc::new(Declared { headers: ["x-tenant".into()].into(), ..Declared::default() })
+        let rpc =
+            held.path.strip_prefix("/shop.Orders/").map(|name| ("shop.Orders".to_owned(), name.to_owned()));
+        Ok(Canonical {
+            action: if rpc.is_some() { Action::Grpc } else { Action::from_http_method(&held.method) },
+            target: match (route, rpc.as_ref().map(|(_, method)| method.as_str())) {
+                (_, Some("Get")) => Target::Resource(Resource::method("shop.Orders/Get")),
+                (_, Some(_)) => Target::UnknownMethod,
+                (Some("site"), None) => Target::Resource(Resource::route("site")),
+                (_, None) => Target::UnknownRoute,
+            },
+            request: OwnedRequest {
+                path: held.path.clone(),
+                host: held.host.clone(),
+                ..OwnedRequest::default()
+            },
+            rpc,
+        })
     }
 
     fn trust(&self) -> Arc<IdentitySnapshot> {
@@ -74,36 +83,33 @@ fn refusal(attributes: AttributeContext, options: Options) -> (Option<Reason>, S
 }
 
 #[test]
-fn a_request_is_read_as_our_own_listeners_would_read_it() {
-    let headers =
-        [("x-tenant", "a"), ("x-tenant", "b"), ("cookie", "secret"), ("Portcullis-Principal", "me")];
-    let got = read(asked("GET", "/orders?page=2", &headers), "an envoy", &Nobody, Options::default());
+fn a_request_is_read_with_what_it_goes_to() {
+    let headers = [(":path", "/orders"), ("x-tenant", "a"), ("Portcullis-Principal", "me")];
+    let got = read(asked("GET", "/orders", &headers), "an envoy", &Nobody, Options::default());
     assert_eq!((got.refusal, got.question.action), (None, Action::HttpGet));
     assert_eq!((got.question.resource.id(), got.question.detail.as_str()), ("site", "asked by an envoy"));
     assert_eq!(got.remove, ["portcullis-principal"]);
-    let request = got.question.facts.owned_request().unwrap();
-    assert_eq!((request.path.as_str(), request.host.as_str()), ("/orders", "shop.example"));
-    assert_eq!(request.headers.keys().collect::<Vec<_>>(), ["x-tenant"], "credentials are no facts");
-    assert_eq!(request.headers["x-tenant"], ["a", "b"], "lines are not joined");
-    let grpc = [("content-type", "application/grpc"), ("te", "trailers")];
-    let got = read(asked("POST", "/shop.Orders/Get", &grpc), "an envoy", &Nobody, Options::default());
+    assert_eq!(got.question.facts.owned_request().unwrap().host, "shop.example");
+    let got = read(asked("POST", "/shop.Orders/Get", &[]), "an envoy", &Nobody, Options::default());
     assert_eq!((got.refusal, got.question.action), (None, Action::Grpc));
     assert_eq!(got.question.facts.rpc(), Some(("shop.Orders", "Get")));
+    assert_eq!(got.question.facts.connection().protocol, Protocol::Grpc);
 }
 
 #[test]
-fn what_envoy_would_forward_in_another_form_is_not_canonical() {
-    for path in ["/a/../b", "/a//b", "/a%2fb", "/%61", "/a#b", "a", "/a\u{7f}"] {
-        let (reason, detail) = refusal(asked("GET", path, &[]), Options::default());
-        assert_eq!(reason, Some(Reason::NotCanonical), "{path}: {detail}");
-    }
+fn what_has_no_canonical_form_or_no_lines_is_refused() {
+    let (reason, detail) = refusal(asked("GET", "/a/../b", &[]), Options::default());
+    assert_eq!(
+        (reason, detail.as_str()),
+        (Some(Reason::NotCanonical), "CC-03: dot segments; asked by an envoy")
+    );
     let mut joined = asked("GET", "/", &[]);
     joined.request.as_mut().unwrap().http.as_mut().unwrap().header_map = None;
     let (reason, detail) = refusal(joined, Options::default());
     assert_eq!(reason, Some(Reason::ContextIncomplete));
     assert!(detail.contains("encode_raw_headers"), "{detail}");
     let (reason, _) = refusal(AttributeContext::default(), Options::default());
-    assert_eq!(reason, Some(Reason::NotCanonical), "an empty question");
+    assert_eq!(reason, Some(Reason::ContextIncomplete), "an empty question");
 }
 
 #[test]
