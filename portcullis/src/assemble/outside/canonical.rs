@@ -87,7 +87,7 @@ mod tests {
 
     fn held(path: &str) -> Held {
         let headers = vec![
-            ("x-tenant".to_owned(), b" a".to_vec()),
+            ("x-tenant".to_owned(), b"a".to_vec()),
             ("x-tenant".to_owned(), b"b".to_vec()),
             ("cookie".to_owned(), b"secret".to_vec()),
             ("connection".to_owned(), b"close".to_vec()),
