@@ -9,12 +9,13 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router, routing};
+use ca_authority::service::Caller;
 use policies_engine::{ChangeContext, Principal};
 use policies_store::{Change, ChangeId, Checks, Edit, NewChange, PolicyStore};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{asked, documents, refused, two_person};
+use super::{asked, documents, impact, refused, two_person};
 use crate::admin::Api;
 use crate::admin::grant::{Deferred, Granted};
 use crate::admin::problem::Problem;
@@ -118,19 +119,26 @@ pub(in crate::admin) async fn edit(
 }
 
 /// `:validate`, `:test` check it; `:rebase` lets it start from the newest version; `:approve` says yes to this content;
-/// `:commit` makes it a version, not yet in force; `:abandon` gives it up, whoever may draft.
-#[utoipa::path(post, path = "/v1/policies/changes/{change}:{verb}", params(("change" = String, Path), ("verb" = String, Path, description = "validate, test, rebase, approve, commit or abandon"), ("If-Match" = Option<String>, Header, description = "ETag of the change; required but for validate and test")), responses((status = 200, description = "done"), (status = 403, description = "not permitted; names the forbid"), (status = 409, description = "its base is not the newest version: head and conflicting policies"), (status = 412, description = "somebody wrote it meanwhile"), (status = 422, description = "its checks do not pass: all findings"), (status = 428, description = "If-Match is missing")))]
+/// `:commit` makes it a version, not yet in force; `:abandon` gives it up, whoever may draft; `:impact` replays recorded
+/// decisions against it and notes the counts, for rules over `replay_newly_denied`.
+#[utoipa::path(post, path = "/v1/policies/changes/{change}:{verb}", params(("change" = String, Path), ("verb" = String, Path, description = "validate, test, impact, rebase, approve, commit or abandon"), ("If-Match" = Option<String>, Header, description = "ETag of the change; required but for validate, test and impact")), responses((status = 200, description = "done"), (status = 403, description = "not permitted; names the forbid"), (status = 409, description = "its base is not the newest version: head and conflicting policies"), (status = 412, description = "somebody wrote it meanwhile"), (status = 422, description = "its checks do not pass: all findings"), (status = 428, description = "If-Match is missing")))]
 pub(in crate::admin) async fn act(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Principal>,
     deferred: Option<Extension<Deferred>>,
+    peer: Option<Extension<Caller>>,
     Path(segment): Path<String>,
     headers: HeaderMap,
+    bytes: Bytes,
 ) -> Result<Response, Response> {
     let (id, verb) = asked::verb(&segment).unwrap_or((&segment, ""));
     match (verb, deferred) {
         ("validate", _) => check(&api, id, false).await.map_err(Problem::into_response),
         ("test", _) => check(&api, id, true).await.map_err(Problem::into_response),
+        ("impact", _) => {
+            let noted = impact::noted(&api, caller, peer, id, &headers, &bytes).await;
+            noted.map_err(Problem::into_response)
+        }
         ("rebase", _) => rebase(&api, &caller, id, &headers).await.map_err(Problem::into_response),
         ("abandon", _) => abandon(&api, &caller, id, &headers).await.map_err(Problem::into_response),
         ("approve", Some(Extension(deferred))) => approve(&api, &deferred, id, &headers).await,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router, routing};
 use ca_authority::service::Caller;
 use policies_decisions::{Query, Walked};
@@ -83,6 +84,33 @@ pub(in crate::admin) async fn impact(
     };
     let replayed = run(&api, &reader, Arc::clone(&candidate), &body.range, "impact").await?;
     Ok(Json(document(&replayed, &candidate)))
+}
+
+/// The impact of a change; its counts are noted with the content they are about, unless only a part was looked at.
+pub(super) async fn noted(
+    api: &Arc<Api>,
+    principal: Principal,
+    caller: Option<Extension<Caller>>,
+    id: &str,
+    headers: &HeaderMap,
+    bytes: &Bytes,
+) -> Result<Response, Problem> {
+    let range: Range = asked::body(headers, bytes)?;
+    let change = changes::find(api, id)?;
+    let reader = Reader::admit(api, principal, caller).await?;
+    let candidate = of_change(api, &change).await?;
+    let replayed = run(api, &reader, Arc::clone(&candidate), &range, "impact").await?;
+    if range.filter.is_empty() && !replayed.walked.is_stopped {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let impact = policies_store::Impact {
+            replayed: number(replayed.impact.considered),
+            newly_denied: number(replayed.impact.allow_to_deny),
+            newly_allowed: number(replayed.impact.deny_to_allow),
+        };
+        let noting = changes::store(api)?.note_impact(change.id, change.revision, impact).await;
+        noting.map_err(|error| refused::problem(&error))?;
+    }
+    Ok(Json(document(&replayed, &candidate)).into_response())
 }
 
 /// Somebody who may read decisions.

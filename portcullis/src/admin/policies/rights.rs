@@ -23,7 +23,9 @@ fn below(rest: &str, method: &Method, reads: bool) -> Option<AdminAction> {
     let verb = rest.rsplit_once(':').map(|(_, verb)| verb);
     match (rest.split(['/', ':']).next()?, verb) {
         ("changes", None) if rest == "changes" || *method == Method::PATCH => Some(AdminAction::PolicyDraft),
-        ("changes", Some("validate" | "test" | "rebase" | "abandon")) => Some(AdminAction::PolicyDraft),
+        ("changes", Some("validate" | "test" | "impact" | "rebase" | "abandon")) => {
+            Some(AdminAction::PolicyDraft)
+        }
         ("changes", Some("approve")) => Some(AdminAction::PolicyApprove),
         ("changes", Some("commit")) => Some(AdminAction::PolicyPublish),
         ("versions", Some("activate" | "shadow")) => Some(AdminAction::PolicyPublish),
@@ -58,6 +60,7 @@ mod tests {
             (Method::POST, "/v1/policies/changes", AdminAction::PolicyDraft),
             (Method::PATCH, "/v1/policies/changes/c1", AdminAction::PolicyDraft),
             (Method::POST, "/v1/policies/changes/c1:validate", AdminAction::PolicyDraft),
+            (Method::POST, "/v1/policies/changes/c1:impact", AdminAction::PolicyDraft),
             (Method::POST, "/v1/policies/changes/c1:abandon", AdminAction::PolicyDraft),
             (Method::POST, "/v1/policies/changes/c1:approve", AdminAction::PolicyApprove),
             (Method::POST, "/v1/policies/changes/c1:commit", AdminAction::PolicyPublish),

@@ -63,38 +63,34 @@ enum FailOn {
 }
 
 pub(super) fn impact(options: ImpactOptions, global: &Global) -> Exit {
-    let mut body = match options.range.body() {
-        Ok(range) => json!({ "range": range }),
-        Err(fault) => return global.fail(&fault),
+    let (patience, fail_on) = (options.range.time_limit(), options.fail_on);
+    let (path, body) = match question(options, global) {
+        Ok(question) => question,
+        Err(exit) => return exit,
     };
-    let (name, candidate) = match (options.change, options.version) {
-        (Some(change), _) => ("change", json!(change)),
-        (_, Some(version)) => ("version", json!(version)),
-        (None, None) => {
-            let dir = match super::place(options.dir, global) {
-                Ok((dir, _)) => dir,
-                Err(exit) => return exit,
-            };
-            match files::read(&dir) {
-                Ok(mut files) => {
-                    files.retain(|name, _| !name.ends_with("_test.json"));
-                    ("files", json!(files))
-                }
-                Err(fault) => return global.fail(&fault),
-            }
-        }
-    };
-    if let Some(members) = body.as_object_mut() {
-        members.insert(name.to_owned(), candidate);
-    }
-    let patience = Duration::from_secs(options.range.time_limit);
-    let fail_on = options.fail_on;
     global.ask(|client| async move {
-        let impact = client.ask("/v1/policies:impact", &body, patience).await?;
+        let impact = client.ask(&path, &body, patience).await?;
         let exit = exit(&impact, fail_on);
         let text = format!("{}{}", text(&impact, "text"), rest(&impact)).trim_end().to_owned();
         Ok((Answer::object("Impact", impact, text), exit))
     })
+}
+
+/// Where the candidate is asked about, and how.
+fn question(options: ImpactOptions, global: &Global) -> Result<(String, Value), Exit> {
+    let range = options.range.body().map_err(|fault| global.fail(&fault))?;
+    let plain = "/v1/policies:impact".to_owned();
+    match (options.change, options.version) {
+        // The counts are noted with the change.
+        (Some(change), _) => Ok((super::change::path(&change, ":impact"), range)),
+        (None, Some(version)) => Ok((plain, json!({ "version": version, "range": range }))),
+        (None, None) => {
+            let (dir, _) = super::place(options.dir, global)?;
+            let mut files = files::read(&dir).map_err(|fault| global.fail(&fault))?;
+            files.retain(|name, _| !name.ends_with("_test.json"));
+            Ok((plain, json!({ "files": files, "range": range })))
+        }
+    }
 }
 
 fn exit(impact: &Value, fail_on: Option<FailOn>) -> Exit {
