@@ -7,6 +7,7 @@ pub(crate) mod decisions;
 pub(crate) mod init;
 mod policy;
 mod run;
+mod schema;
 mod status;
 mod svid;
 
@@ -83,6 +84,9 @@ enum Command {
     /// Policies: check them, test them, have one suggested
     #[command(subcommand)]
     Policy(policy::Command),
+    /// What policies can speak about
+    #[command(subcommand)]
+    Schema(schema::Command),
     /// Ask whether a call would be allowed: exit 0 allow, 2 deny
     #[command(
         after_help = "Example:\n  portcullis can 'Workload::\"spiffe://example.org/web\"' 'Action::\"grpc\"' 'Method::\"shop.Orders/Get\"'"
@@ -146,6 +150,7 @@ pub(crate) fn main() -> Exit {
         Command::Ca(command) => authority::ca(command, &global),
         Command::Agent(command) => authority::agent(command, &global),
         Command::Policy(command) => policy::run(command, &global),
+        Command::Schema(command) => schema::run(command, &global),
         Command::Can(options) => policy::can(&options, &global),
         Command::WhoCan(options) => policy::who_can(options, &global),
         Command::WhatCan(options) => policy::what_can(options, &global),

@@ -1,6 +1,8 @@
 //! How every command answers: data to stdout in the form asked for, talk to stderr, one exit code.
 //! The only room that prints.
 
+pub(crate) mod findings;
+
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 

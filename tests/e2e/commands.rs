@@ -49,6 +49,10 @@ const COMMANDS: &[&[&str]] = &[
     &["agent", "token"],
     &["policy", "validate"],
     &["policy", "test"],
+    &["policy", "lint"],
+    &["policy", "fmt"],
+    &["schema", "show"],
+    &["schema", "validate"],
     &["policy", "suggest"],
     &["can"],
     &["who-can"],
@@ -113,7 +117,7 @@ fn init() -> Result {
     let valid = run(&["config", "validate", "-c", &config])?;
     check!(valid.code == 0, "{valid:?}");
     let tested = run(&["policy", "test", "-c", &config])?;
-    check!(tested.code == 0 && tested.stdout.contains("2 passed, 0 failed"), "{tested:?}");
+    check!(tested.code == 0 && tested.stdout.contains("3 passed, 0 failed"), "{tested:?}");
     let validated = run(&["policy", "validate", "-c", &config])?;
     check!(validated.code == 0, "{validated:?}");
     let checked = run(&["check", "--pre", "-c", &config])?;

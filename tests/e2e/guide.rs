@@ -89,6 +89,10 @@ fn guide() -> Result {
     guide.expect("portcullis config explain enforcer.route", 0)?;
     guide.expect("portcullis policy validate", 0)?;
     guide.expect("portcullis policy test", 0)?;
+    guide.expect("portcullis policy fmt --check", 0)?;
+    guide.expect("portcullis policy lint --fail-level warning --format github", 0)?;
+    guide.expect("portcullis policy test --coverage --threshold 80", 0)?;
+    guide.expect("portcullis schema validate", 0)?;
     guide.expect("portcullis check --pre", 0)?;
 
     // What a person does in an editor: the address of the service, and here also ports and the user of this test.

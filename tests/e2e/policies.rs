@@ -3,6 +3,7 @@
 
 mod asked;
 mod explained;
+mod lint;
 mod load;
 
 use std::fs;
@@ -20,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = own();
     trials.extend(asked::trials());
     trials.extend(explained::trials());
+    trials.extend(lint::trials());
     trials
 }
 
@@ -298,7 +300,7 @@ const BROKEN: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "@id(\"a\")\npermit (principal, action == Action::\"http:GET\", resource)\nwhen {\n  context.request.methd == \"GET\"\n};\n",
-        "PC2002",
+        "PC2111",
         "p.cedar:4:3",
         "did you mean `method`?",
     ),

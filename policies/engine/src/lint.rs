@@ -1,7 +1,7 @@
 //! Lint: what is valid and still wrong, or will be (PC2101 to PC2121).
 //!
 //! `policy lint`, `check` and the gates of the policy store ask [`lint`] about a compiled snapshot. PC2101, PC2102,
-//! PC2107 and PC2111 are errors of compilation already; [`with_guards`] adds to them the edit that lint can make.
+//! PC2107 and most of PC2111 are errors of compilation already; [`with_guards`] adds the edit that lint can make.
 //! Each rule is one function over one policy; it reads no file and no clock, and what only a running process knows
 //! comes in as [`Usage`]. Shipped policies are not judged.
 
@@ -17,9 +17,9 @@ mod tests;
 mod walk;
 mod words;
 
-use crate::{Coverage, Diagnostic, PolicySource, Severity, Snapshot};
+use crate::{Coverage, Diagnostic, PolicySource, Severity, Snapshot, scope::ScopeIndex, snapshot::Parts};
 use base_ports::UnixTime;
-use std::{collections::HashMap, thread, time::Duration};
+use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 use subject::{Places, Subject};
 
 pub use fix::apply;
@@ -77,6 +77,7 @@ pub const RULES: &[LintRule] = {
         LintRule { code: "PC2108", severity: Warning, judge: condition::path_patterns },
         LintRule { code: "PC2109", severity: Note, judge: condition::identity_paths },
         LintRule { code: "PC2110", severity: Warning, judge: notes::ownerless },
+        LintRule { code: "PC2111", severity: Warning, judge: condition::undeclared },
         LintRule { code: "PC2112", severity: Warning, judge: condition::one_of_many },
         LintRule { code: "PC2113", severity: Warning, judge: scope::anybody },
         LintRule { code: "PC2114", severity: Warning, judge: notes::uncovered },
@@ -90,7 +91,7 @@ pub const RULES: &[LintRule] = {
 };
 
 /// Codes of lint that compilation or the text alone gives.
-pub const OTHER_CODES: &[&str] = &["PC2101", "PC2102", "PC2107", "PC2111", "PC2121"];
+pub const OTHER_CODES: &[&str] = &["PC2101", "PC2102", "PC2107", "PC2121"];
 
 /// Everything there is to say about `snapshot`, its own warnings too. `sources` are the files it was compiled from.
 #[must_use]
@@ -98,14 +99,29 @@ pub fn lint(snapshot: &Snapshot, sources: &[PolicySource], input: &LintInput<'_>
     judge(snapshot, sources, input, &|_| true)
 }
 
-/// PC2104 alone, for those who only check: a name that nothing offers is a typing error.
+/// The warnings of `snapshot` with PC2104 and PC2111, for those who only check: what names nothing is a typing error.
 #[must_use]
-pub fn offered(snapshot: &Snapshot, sources: &[PolicySource]) -> Vec<Diagnostic> {
-    // PC2104 asks no clock.
+pub fn warnings(snapshot: &Snapshot, sources: &[PolicySource]) -> Vec<Diagnostic> {
+    // These ask no clock.
     let input = LintInput { now: UnixTime::from_nanos(0), usage: None, coverage: None };
-    let mut found = judge(snapshot, sources, &input, &|rule| rule.code == "PC2104");
-    found.retain(|finding| finding.code == "PC2104");
-    found
+    judge(snapshot, sources, &input, &|rule| matches!(rule.code, "PC2104" | "PC2111"))
+}
+
+/// `snapshot` without its forbids: which permits match a call that a forbid refused (PC2106).
+#[must_use]
+pub fn permits(snapshot: &Snapshot) -> Snapshot {
+    let parts = snapshot.parts();
+    let rules: Vec<_> = parts.rules.iter().filter(|rule| rule.is_permit()).cloned().collect();
+    let by_id: HashMap<_, _> =
+        rules.iter().enumerate().map(|(at, rule)| (Arc::clone(&rule.id), at)).collect();
+    Snapshot::assemble(Parts {
+        index: ScopeIndex::of(&rules).into(),
+        by_id: by_id.into(),
+        distrust: Arc::default(),
+        candidate: None,
+        rules,
+        ..parts.clone()
+    })
 }
 
 /// Codes of rules that could not be asked, and what they lack.

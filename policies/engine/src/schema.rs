@@ -1,6 +1,7 @@
 //! The schema: part 1 is ours and closed, part 2 is replaced by the site. Both texts are embedded.
 //! Also the names a site makes visible to policies, which facts and records need.
 
+use crate::{Diagnostic, compile, lint::on_large_stack};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Both parts of the schema, as text.
@@ -47,6 +48,23 @@ impl SchemaText {
     /// All texts, for a digest.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
         [&*self.core, &*self.site].into_iter().chain(self.teams.iter().map(|team| &*team.text))
+    }
+
+    /// Its files by name, part 1 first.
+    pub fn parts(&self) -> impl Iterator<Item = (&str, &str)> {
+        let teams = self.teams.iter().map(|team| (&*team.file, &*team.text));
+        [("portcullis.cedarschema", &*self.core), (&*self.site_file, &*self.site)].into_iter().chain(teams)
+    }
+
+    /// Whether policies can be written against it.
+    ///
+    /// # Errors
+    /// What is wrong, and where.
+    pub fn check(&self) -> Result<(), Vec<Diagnostic>> {
+        let built = on_large_stack(|| compile::schema::build(self).map(drop));
+        let failed =
+            || Err(Box::new(Diagnostic::about("PC2009", &self.site_file, "this schema cannot be read")));
+        built.unwrap_or_else(failed).map_err(|found| vec![*found])
     }
 }
 

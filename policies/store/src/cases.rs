@@ -2,10 +2,11 @@
 
 use crate::{
     check::compile,
-    load::{Loaded, load},
+    load::Loaded,
     open,
+    part::{home, part},
 };
-use policies_engine::{Diagnostic, EntitySet};
+use policies_engine::{Coverage, CoverageTally, Diagnostic, EntitySet, Snapshot};
 use serde_json::Value;
 use std::{io::Read, path::Path, sync::Arc};
 
@@ -16,6 +17,8 @@ pub struct CaseReport {
     pub diagnostics: Vec<Diagnostic>,
     /// Every case that ran, file by file.
     pub cases: Vec<CaseResult>,
+    /// What the cases show of each policy (TE4).
+    pub coverage: Coverage,
 }
 
 /// What came of one case.
@@ -29,18 +32,26 @@ pub struct CaseResult {
     pub failure: Option<String>,
 }
 
-/// Runs every case of `dir` on the policies of `dir`, the shipped ones and `entities`. Blocks.
+/// Runs every case of the directory or file `path` on its policies, the shipped ones and `entities`. Blocks.
 #[must_use]
-pub fn run_cases(dir: &Path, entities: &EntitySet) -> CaseReport {
-    let mut report = CaseReport::default();
-    let Loaded { rules, cases, .. } = load(dir);
+pub fn run_cases(path: &Path, entities: &EntitySet) -> CaseReport {
+    let Loaded { rules, cases, .. } = part(path);
     let outside = rules.as_ref().map(|rules| rules.outside.clone()).unwrap_or_default();
-    let snapshot = match compile(rules, entities) {
-        Ok(snapshot) => snapshot,
-        Err(diagnostics) => return CaseReport { diagnostics, ..report },
+    let mut report = match compile(rules, entities) {
+        Ok(snapshot) => run_loaded(&snapshot, &cases, path),
+        Err(diagnostics) => CaseReport { diagnostics, ..CaseReport::default() },
     };
-    for (file, text) in cases {
-        match policies_engine::run_cases(&snapshot, &text, &|name| entity_file(dir, name)) {
+    report.diagnostics = outside.conceal(report.diagnostics);
+    report
+}
+
+/// Runs case files, by name and text, on `snapshot`; entity files are looked for beside them.
+pub(crate) fn run_loaded(snapshot: &Snapshot, files: &[(String, String)], path: &Path) -> CaseReport {
+    let mut report = CaseReport::default();
+    let mut tally = CoverageTally::default();
+    for (file, text) in files {
+        let beside = |name: &str| entity_file(home(path), name);
+        match policies_engine::run_cases_seen(snapshot, text, &beside, &mut tally) {
             Ok(outcomes) => report.cases.extend(outcomes.into_iter().map(|outcome| CaseResult {
                 file: file.clone(),
                 name: outcome.name,
@@ -48,12 +59,12 @@ pub fn run_cases(dir: &Path, entities: &EntitySet) -> CaseReport {
             })),
             Err(cause) => {
                 let help = "a case file is a list of {name, request, entities, decision, reason, num_errors}";
-                let found = Diagnostic::about("PC2002", &Arc::from(file), cause.to_string());
+                let found = Diagnostic::about("PC2002", &Arc::from(file.as_str()), cause.to_string());
                 report.diagnostics.push(found.help(help));
             }
         }
     }
-    report.diagnostics = outside.conceal(report.diagnostics);
+    report.coverage = tally.finish(snapshot);
     report
 }
 

@@ -2,9 +2,10 @@
 
 use crate::{
     content::{Content, Hash},
-    load::{Rules, load},
+    load::Rules,
+    part::part,
 };
-use policies_engine::{Diagnostic, EntitySet, Numbers, Snapshot};
+use policies_engine::{Diagnostic, EntitySet, Numbers, Snapshot, lint};
 use std::{path::Path, sync::Arc};
 
 /// What a check found.
@@ -16,14 +17,15 @@ pub struct Report {
     pub policies: usize,
 }
 
-/// Reads and compiles `dir` together with the shipped policies and `entities`. Blocks.
+/// Reads and compiles the directory or file `path` together with the shipped policies and `entities`. Blocks.
 #[must_use]
-pub fn check_dir(dir: &Path, entities: &EntitySet) -> Report {
-    let rules = load(dir).rules;
+pub fn check_dir(path: &Path, entities: &EntitySet) -> Report {
+    let rules = part(path).rules;
     let outside = rules.as_ref().map(|rules| rules.outside.clone()).unwrap_or_default();
+    let sources = rules.as_ref().map(|rules| rules.policies.clone()).unwrap_or_default();
     match compile(rules, entities) {
         Ok(snapshot) => Report {
-            diagnostics: outside.conceal(snapshot.warnings().to_vec()),
+            diagnostics: outside.conceal(lint::warnings(&snapshot, &sources)),
             policies: snapshot.policies().filter(|policy| !policy.is_baseline).count(),
         },
         Err(diagnostics) => Report { diagnostics, policies: 0 },

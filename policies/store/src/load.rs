@@ -62,6 +62,15 @@ pub(crate) fn load(dir: &Path) -> Loaded {
     read(dir, |reading, name| reading.file(name))
 }
 
+/// Reads the files of `dir` that `is_wanted` takes.
+pub(crate) fn load_some(dir: &Path, is_wanted: impl Fn(&OsStr) -> bool) -> Loaded {
+    read(dir, |reading, name| {
+        if is_wanted(name) {
+            reading.file(name);
+        }
+    })
+}
+
 fn read(dir: &Path, mut file: impl FnMut(&mut Reading<'_>, &OsStr)) -> Loaded {
     const TRIES: usize = 5;
     const PAUSE: Duration = Duration::from_millis(20);

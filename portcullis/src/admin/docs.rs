@@ -23,6 +23,7 @@ use utoipa_swagger_ui::SwaggerUi;
         super::policies::ask::what_can,
         super::policies::impact::impact,
         super::policies::mine::suggest,
+        super::policies::usage::usage,
         super::policies::changes::list,
         super::policies::changes::create,
         super::policies::changes::read,

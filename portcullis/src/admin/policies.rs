@@ -11,6 +11,7 @@ pub(super) mod impact;
 pub(super) mod mine;
 mod refused;
 pub(super) mod rights;
+pub(super) mod usage;
 pub(super) mod versions;
 pub(super) mod watch;
 
@@ -40,6 +41,7 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .merge(history::router())
         .merge(impact::router())
         .merge(mine::router())
+        .merge(usage::router())
         .merge(diff::router())
 }
 

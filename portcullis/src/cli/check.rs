@@ -131,17 +131,24 @@ fn policies(config: &Config, lines: &mut Vec<Line>) {
             .push(Line::ok("policies", format!("of the publisher at {}", Follow::publisher(&follow.socket))));
         return observing(config, lines);
     }
-    let report = policies_store::check_dir(&policies.dir, &entities::of(config, &[]));
+    let ask = policies_store::LintAsk { now: SystemClock.now().wall, usage: None, threshold: 0 };
+    let report = policies_store::lint_path(&policies.dir, &entities::of(config, &[]), ask);
     let findings: Vec<_> = report.diagnostics.iter().map(Message::from).collect();
     if findings.is_empty() {
-        lines.push(Line::ok(
-            "policies",
-            format!("{} policies in {}", report.policies, policies.dir.display()),
-        ));
+        let text = format!("{} policies in {}", report.policies, policies.dir.display());
+        lines.push(Line::ok("policies", text));
     }
-    lines.extend(findings.into_iter().map(|found| {
-        Line::found("policies", found.next(format!("portcullis policy validate {}", policies.dir.display())))
-    }));
+    let verb = if report.is_valid { "lint" } else { "validate" };
+    for mut found in findings {
+        // What lint finds in policies that are valid does not stop anything (DO6).
+        if report.is_valid && found.severity == Severity::Error {
+            found.severity = Severity::Warning;
+        }
+        if found.severity != Severity::Note {
+            let next = format!("portcullis policy {verb} {}", policies.dir.display());
+            lines.push(Line::found("policies", found.next(next)));
+        }
+    }
     observing(config, lines);
 }
 

@@ -6,8 +6,11 @@ mod case;
 mod change;
 mod diff;
 mod files;
+mod fmt;
 mod history;
 mod impact;
+mod lint;
+mod live;
 mod mine;
 mod new;
 mod push;
@@ -29,18 +32,24 @@ pub(crate) use can::{CanOptions, can};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Check a directory of policies; starts nothing
-    #[command(after_help = "Example:\n  portcullis policy validate ./policies")]
-    Validate {
-        /// Directory [default: policies.dir of the configuration]
-        dir: Option<PathBuf>,
-    },
-    /// Run the *_test.json cases of a directory
-    #[command(after_help = "Example:\n  portcullis policy test ./policies")]
-    Test {
-        /// Directory [default: policies.dir of the configuration]
-        dir: Option<PathBuf>,
-    },
+    /// Check a directory of policies, or one file; starts nothing
+    #[command(after_help = "Example:\n  portcullis policy validate ./policies --fail-level warning")]
+    Validate(validate::ValidateOptions),
+    /// Look for what is valid and still wrong
+    #[command(
+        after_help = "Examples:\n  portcullis policy lint ./policies\n  portcullis policy lint ./policies --format sarif --fail-level warning\n  portcullis policy lint ./policies --fix"
+    )]
+    Lint(lint::LintOptions),
+    /// Write policy files in Cedar's form
+    #[command(
+        after_help = "Examples:\n  portcullis policy fmt ./policies\n  portcullis policy fmt --check ./policies"
+    )]
+    Fmt(fmt::FormatOptions),
+    /// Run the *_test.json cases of a directory, or of one file
+    #[command(
+        after_help = "Examples:\n  portcullis policy test ./policies\n  portcullis policy test ./policies --coverage --threshold 80"
+    )]
+    Test(test::TestOptions),
     /// A least-privilege permit for a recorded denial, or permits for all denials of a range
     #[command(
         after_help = "Examples:\n  portcullis policy suggest 01JD8Z…7Q\n  portcullis policy suggest 01JD8Z…7Q --write ./policies\n  portcullis policy suggest --since 24h --write ./suggested"
@@ -119,8 +128,10 @@ pub(crate) enum Command {
 
 pub(crate) fn run(command: Command, global: &Global) -> Exit {
     match command {
-        Command::Validate { dir } => validate::validate(dir, global),
-        Command::Test { dir } => test::test(dir, global),
+        Command::Validate(options) => validate::validate(options, global),
+        Command::Lint(options) => lint::lint(options, global),
+        Command::Fmt(options) => fmt::format(options, global),
+        Command::Test(options) => test::test(options, global),
         Command::Suggest(options) => suggest::suggest(options, global),
         Command::List => history::list(global),
         Command::Get(options) => history::get(options, global),
@@ -147,7 +158,10 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
 }
 
 /// The directory, and what the configuration says policies may name. Without a configuration nothing is known.
-fn place(dir: Option<PathBuf>, global: &Global) -> Result<(PathBuf, policies_engine::EntitySet), Exit> {
+pub(super) fn place(
+    dir: Option<PathBuf>,
+    global: &Global,
+) -> Result<(PathBuf, policies_engine::EntitySet), Exit> {
     let path = global.config_path();
     if let (Some(dir), false) = (&dir, path.exists()) {
         return Ok((dir.clone(), policies_engine::EntitySet::default()));

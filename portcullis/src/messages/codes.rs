@@ -160,6 +160,11 @@ pub(crate) static CODES: &[Code] = &[
         text: "A *.links.json file is no list of links, names a template that is not there, or gives values that are not those of its slots.",
     },
     Code {
+        code: "PC2016",
+        title: "a case failed",
+        text: "A case of a *_test.json expects another decision than the policies give. Either the policies or the case are wrong.",
+    },
+    Code {
         code: "PC2020",
         title: "version cannot be stored",
         text: "A version that is not on disk is not put into force.",

@@ -1,7 +1,7 @@
 //! One policy text on its own (VA1): parsed, capped, its annotations read. What comes out is a rule, or a template that
 //! links turn into rules; whether it fits the schema is for `validate` to say.
 
-use super::{finding::Text, letters, notes::Subject};
+use super::{finding::Text, letters, notes::Subject, phrase};
 use crate::{
     Diagnostic, Effect,
     logic::Logic,
@@ -56,11 +56,19 @@ pub(crate) fn draft(at: &Text<'_>, found: &mut Vec<Diagnostic>) -> Option<Draft>
     let Text { source, chunk } = at;
     let text = at.text();
     if text.len() > POLICY_BYTES {
-        found.push(at.effect("PC2010", format!("policy has {} bytes; at most {POLICY_BYTES}", text.len())));
+        let message = format!("policy has {} bytes; at most {POLICY_BYTES}", text.len());
+        found.push(
+            at.effect("PC2010", message).help(
+                "several permits are alternatives: write one for each; lists of names belong into groups",
+            ),
+        );
         return None;
     }
     if chunk.depth > DEPTH {
-        found.push(at.effect("PC2010", format!("brackets are nested {} deep; at most {DEPTH}", chunk.depth)));
+        let message = format!("brackets are nested {} deep; at most {DEPTH}", chunk.depth);
+        found.push(
+            at.effect("PC2010", message).help("leave out brackets that change nothing, or split the policy"),
+        );
         return None;
     }
     if !chunk.slots.is_empty() {
@@ -69,7 +77,7 @@ pub(crate) fn draft(at: &Text<'_>, found: &mut Vec<Diagnostic>) -> Option<Draft>
     let policy = match Policy::parse(None, text) {
         Ok(policy) => policy,
         Err(errors) => {
-            found.extend(errors.iter().map(|error| at.moved("PC2001", error)));
+            found.extend(errors.iter().map(|error| phrase::syntax(at.moved("PC2001", error))));
             return None;
         }
     };
@@ -93,7 +101,7 @@ fn blank(at: &Text<'_>, found: &mut Vec<Diagnostic>) -> Option<Blank> {
     let template = match Template::parse(None, at.text()) {
         Ok(template) => template,
         Err(errors) => {
-            found.extend(errors.iter().map(|error| at.moved("PC2001", error)));
+            found.extend(errors.iter().map(|error| phrase::syntax(at.moved("PC2001", error))));
             return None;
         }
     };
@@ -142,7 +150,7 @@ fn look<E: std::fmt::Display>(
     } else {
         return Some(look);
     };
-    found.push(at.effect("PC2010", excess));
+    found.push(at.effect("PC2010", excess).help("test segments, or split the policy into several"));
     None
 }
 

@@ -26,14 +26,17 @@ impl Subject<'_> {
         let mut notes = Notes::default();
         let mut id = None;
         if self.annotations.len() > ANNOTATIONS {
-            found
-                .push(self.at.effect("PC2010", format!("more than {ANNOTATIONS} annotations on one policy")));
+            let message = format!("more than {ANNOTATIONS} annotations on one policy");
+            found.push(self.at.effect("PC2010", message).help("keep what records and people need"));
         }
         for (key, value) in self.annotations.iter().copied() {
             if value.len() > ANNOTATION_BYTES {
                 let message =
                     format!("annotation `@{key}` has {} bytes; at most {ANNOTATION_BYTES}", value.len());
-                found.push(self.at("PC2010", key, message));
+                found.push(
+                    self.at("PC2010", key, message)
+                        .help("name a ticket or a page instead of telling it here"),
+                );
             }
             match key {
                 "id" => id = self.id(value, found),
@@ -61,7 +64,10 @@ impl Subject<'_> {
 
     fn note(&self, key: &str, value: &str, notes: &mut Notes) -> Option<Diagnostic> {
         match key {
-            "owner" if value.is_empty() => return Some(self.at("PC2007", key, "`@owner` is empty")),
+            "owner" if value.is_empty() => {
+                let found = self.at("PC2007", key, "`@owner` is empty");
+                return Some(found.help("name the team that answers for this policy: `@owner(\"team\")`"));
+            }
             "owner" => notes.owner = Some(value.to_owned()),
             "advice" if value.chars().count() > ADVICE_CHARS || value.chars().any(char::is_control) => {
                 let help = "advice is shown to callers: at most 512 characters, no control characters";
@@ -129,7 +135,11 @@ pub(crate) fn policy_id(value: &str) -> Result<(), String> {
     let is_valid = value.starts_with(is_word)
         && value.len() <= ID_CHARS
         && value.chars().all(|c| is_word(c) || matches!(c, '.' | '_' | '-'));
-    if is_valid { Ok(()) } else { Err(format!("`{value}` is not a policy id")) }
+    match value {
+        _ if is_valid => Ok(()),
+        "" => Err("`@id` has no value".to_owned()),
+        _ => Err(format!("`{value}` is not a policy id")),
+    }
 }
 
 /// The word within edit distance 2, unless every letter of it would have to change.

@@ -2,13 +2,21 @@
 //! its own and tells the same thing again and again, in the order of a hash set. Called while policies are validated;
 //! lint routes by the codes, so each stands for one thing to do.
 
-use super::text::tokens;
+mod places;
+mod schema;
+mod syntax;
+
 use crate::{Diagnostic, Effect};
 use cedar_policy::{Schema, ValidationError, ValidationWarning};
+use places::{at_name, marked, members, narrowed, quoted};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+
+pub(crate) use places::question;
+pub(crate) use schema::schema;
+pub(crate) use syntax::syntax;
 
 /// Where and what, so that the same is said once.
 type Key = (Arc<str>, usize, usize, usize, &'static str, String);
@@ -27,7 +35,7 @@ impl Said {
         schema: &Schema,
     ) {
         let (found, action) = match error {
-            ValidationError::UnsafeOptionalAttributeAccess(_) => (optional(found), None),
+            ValidationError::UnsafeOptionalAttributeAccess(_) => (optional(found, effect), None),
             ValidationError::UnsafeTagAccess(_) => (tag(found, effect), None),
             ValidationError::UnsafeAttributeAccess(_) => unknown_attribute(found),
             ValidationError::UnrecognizedActionId(_) => {
@@ -42,6 +50,18 @@ impl Said {
             ValidationError::UnexpectedType(_) | ValidationError::IncompatibleTypes(_) => {
                 (types(found), None)
             }
+            ValidationError::InvalidEnumEntity(_) => (one_of(found), None),
+            ValidationError::FunctionArgumentValidation(_) => (argument(found), None),
+            ValidationError::NonLitExtConstructor(_) => (
+                found.label("must be written out").help(
+                    "`ip(..)`, `datetime(..)` and `decimal(..)` take a literal; facts of a call have their type already, as `context.connection.source_ip`",
+                ),
+                None,
+            ),
+            ValidationError::EmptySetForbidden(_) => (
+                found.label("nothing is in it").help("ask `x.isEmpty()` instead, or write what it should contain"),
+                None,
+            ),
             _ => (found, None),
         };
         self.put(found, action);
@@ -115,40 +135,45 @@ pub(crate) fn without_policy(message: &str) -> &str {
     rest.map_or(message, |(_, rest)| rest.trim_start_matches([',', ':', ' ']))
 }
 
-fn optional(found: Diagnostic) -> Diagnostic {
-    let Some(path) = quoted(&found.message).map(str::to_owned) else {
-        return Diagnostic { code: "PC2107", ..found };
-    };
+fn optional(found: Diagnostic, effect: Effect) -> Diagnostic {
+    let path = quoted(&found.message).unwrap_or_default().to_owned();
     let found = narrowed(found, &path);
-    let help = match question(&marked(&found)) {
-        Some(question) => {
-            format!("ask first: `{question} && ..`; `portcullis policy lint --fix` writes it where it can")
-        }
-        None => "ask for it with `has` first".to_owned(),
+    let mark = marked(&found);
+    let name = members(&mark).pop().map_or(path, |(name, _)| name);
+    let (label, help) = match effect {
+        Effect::Allow => ("grants nothing to a request that lacks it", guarded(&mark)),
+        Effect::Deny => ("denies every request that lacks it", decided(&mark)),
     };
-    let name = path.rsplit('.').next().unwrap_or(&path);
-    Diagnostic {
-        code: "PC2107",
-        message: format!("`{name}` is optional, and nothing asks whether it is there"),
-        label: "an error for every request that lacks it".to_owned(),
-        ..found
-    }
-    .help(help)
+    let message = format!("`{name}` is optional, and nothing asks whether it is there");
+    Diagnostic { code: "PC2107", message, label: label.to_owned(), ..found }.help(help)
 }
 
 fn tag(found: Diagnostic, effect: Effect) -> Diagnostic {
-    let help = match question(&marked(&found)) {
-        Some(question) => {
-            format!("ask first: `{question} && ..`; `portcullis policy lint --fix` writes it where it can")
-        }
-        None => "ask for it with `hasTag` first".to_owned(),
-    };
-    let (code, label) = match effect {
-        Effect::Allow => ("PC2107", "an error for every entity that lacks the tag"),
-        Effect::Deny => ("PC2116", "denies every request of an entity that lacks the tag"),
+    let mark = marked(&found);
+    let (code, label, help) = match effect {
+        Effect::Allow => ("PC2107", "grants nothing to an entity that lacks it", guarded(&mark)),
+        Effect::Deny => ("PC2116", "denies every request of an entity that lacks it", decided(&mark)),
     };
     let message = "a tag may be missing, and nothing asks whether it is there".to_owned();
     Diagnostic { code, message, label: label.to_owned(), ..found }.help(help)
+}
+
+/// How a permit asks before it reads.
+fn guarded(read: &str) -> String {
+    match question(read) {
+        Some(question) => {
+            format!("ask first: `{question} && ..`; `portcullis policy lint --fix` writes it where it can")
+        }
+        None => "ask with `has` whether it is there".to_owned(),
+    }
+}
+
+/// How a forbid says what absence means.
+fn decided(read: &str) -> String {
+    let question = question(read).unwrap_or_else(|| "x has y".to_owned());
+    format!(
+        "say what absence means: `{question} && ..` lets it pass, `if {question} then .. else true` denies; `portcullis policy lint --fix` writes the second where it can"
+    )
 }
 
 /// With the action that Cedar judged, when the attribute is missing in a context.
@@ -164,12 +189,29 @@ fn unknown_attribute(found: Diagnostic) -> (Diagnostic, Option<String>) {
         (None, Some(kind)) => format!("`{kind}` has no attribute `{path}`"),
         (None, None) => found.message.clone(),
     };
-    let help =
-        found.help.clone().unwrap_or_else(|| "`portcullis schema show` lists what there is".to_owned());
+    let help = match path.as_str() {
+        part @ ("request" | "rpc" | "jwt" | "forwarded_by" | "change") if action.is_some() => format!(
+            "not every action has it: write `context has {part} && ..`, or name actions that have it in the scope"
+        ),
+        _ => suggestion(&found, &path)
+            .unwrap_or_else(|| "`portcullis schema show` lists what there is".to_owned()),
+    };
     let code = if action.is_some() { "PC2111" } else { found.code };
     let found = narrowed(found, &path);
     let label = if found.label.is_empty() { "not in the schema".to_owned() } else { found.label.clone() };
     (Diagnostic { code, message, label, ..found }.help(help), action)
+}
+
+/// Cedar's guess at an attribute, unless it is far off.
+fn suggestion(found: &Diagnostic, path: &str) -> Option<String> {
+    let meant = quoted(found.help.as_deref()?)?;
+    let written = path.rsplit('.').next().unwrap_or(path);
+    (strsim::damerau_levenshtein(written, meant) <= far(written)).then(|| format!("did you mean `{meant}`?"))
+}
+
+/// How far from what was written a name may be and still be meant.
+fn far(written: &str) -> usize {
+    2.max(written.len() / 3)
 }
 
 /// The name nearest to one that does not exist. Cedar's own guess depends on the order of a hash set.
@@ -177,9 +219,8 @@ fn nearest(found: Diagnostic, known: impl Iterator<Item = String>, otherwise: &s
     let written = found.message.rsplit_once("unrecognized ").and_then(|(_, rest)| rest.split_once('`'));
     let written = written.map(|(_, name)| name.trim_end_matches('`').to_owned()).unwrap_or_default();
     let near = known.map(|name| (strsim::damerau_levenshtein(&written, &name), name)).min();
-    let far = 2.max(written.len() / 3);
     let help = match near {
-        Some((distance, name)) if distance <= far => format!("did you mean `{name}`?"),
+        Some((distance, name)) if distance <= far(&written) => format!("did you mean `{name}`?"),
         _ => otherwise.to_owned(),
     };
     Diagnostic { help: None, ..found }.label("not in the schema").help(help)
@@ -191,7 +232,32 @@ fn level(found: Diagnostic) -> Diagnostic {
     )
 }
 
+/// `Type::"id"` of a type that lists its ids.
+fn one_of(found: Diagnostic) -> Diagnostic {
+    let uid = quoted(&found.message).unwrap_or_default().to_owned();
+    let (kind, written) = uid.split_once("::\"").unwrap_or((&uid, ""));
+    let written = written.trim_end_matches('"');
+    let ids: Vec<String> =
+        found.help.iter().flat_map(|help| help.split('"').skip(1).step_by(2)).map(str::to_owned).collect();
+    let near = ids.iter().map(|id| (strsim::damerau_levenshtein(written, id), id)).min();
+    let label = match near {
+        Some((distance, id)) if distance <= far(written) => format!("did you mean `{id}`?"),
+        _ => "not in the schema".to_owned(),
+    };
+    let message = format!("there is no `{written}` among the `{kind}`s of the schema");
+    let help = ids.iter().map(|id| format!("`{id}`")).collect::<Vec<_>>().join(", ");
+    Diagnostic { message, label, ..found }.help(format!("there are {help}"))
+}
+
+fn argument(found: Diagnostic) -> Diagnostic {
+    let message =
+        found.message.trim_start_matches("error during extension function argument validation: ").to_owned();
+    Diagnostic { message, label: "cannot be read".to_owned(), ..found }
+}
+
 fn types(found: Diagnostic) -> Diagnostic {
+    let message = found.message.replace("Set<__cedar::internal::Any>", "a set").replace("__cedar::", "");
+    let found = Diagnostic { message, ..found };
     let help = found.help.as_deref().map(without_policy).map(str::to_owned);
     let help = help.unwrap_or_else(|| "`portcullis schema show` tells the type of each attribute".to_owned());
     let label = if found.label.is_empty() { "has another type".to_owned() } else { found.label.clone() };
@@ -199,94 +265,21 @@ fn types(found: Diagnostic) -> Diagnostic {
 }
 
 fn deceiving(found: Diagnostic) -> Diagnostic {
+    let found = at_name(found);
     let mark = marked(&found);
     let strange = mark.chars().find(|c| !c.is_ascii());
     let label = strange.map_or_else(String::new, |c| format!("U+{:04X} stands in it", u32::from(c)));
-    Diagnostic { code: "PC2121", label, ..found }
-        .help("it can look like another name on a screen; write it in one alphabet, or remove the character")
-}
-
-/// The first name in backticks.
-fn quoted(message: &str) -> Option<&str> {
-    message.split('`').nth(1)
-}
-
-/// The marked characters of a finding.
-fn marked(found: &Diagnostic) -> String {
-    found.source_line.chars().skip(found.column.saturating_sub(1)).take(found.length).collect()
-}
-
-/// Cedar marks `context.jwt.user.email` as a whole when `jwt` is meant: marks no more than up to the end of `path`.
-fn narrowed(found: Diagnostic, path: &str) -> Diagnostic {
-    let mark = marked(&found);
-    let names: Vec<&str> = path.split('.').collect();
-    let members = members(&mark);
-    let starts = 0..(members.len() + 1).saturating_sub(names.len());
-    let is_path = |at: &usize| members.iter().skip(*at).zip(&names).all(|((name, _), wanted)| name == wanted);
-    let last = starts.rev().find(is_path).and_then(|at| members.get(at + names.len() - 1));
-    match last.and_then(|(_, end)| mark.get(..*end)) {
-        Some(kept) => Diagnostic { length: kept.chars().count(), ..found },
-        None => found,
-    }
-}
-
-/// The member names of an access, each with the byte where it ends.
-fn members(text: &str) -> Vec<(String, usize)> {
-    let all: Vec<_> = tokens(text).filter_map(|range| Some((text.get(range.clone())?, range.end))).collect();
-    let member = |at: usize| match all.get(at..all.len().min(at + 3))? {
-        [(".", _), (name, end), ..] => Some(((*name).to_owned(), *end)),
-        [("[", _), (name, _), ("]", end)] if name.starts_with('"') => {
-            Some((name.trim_matches('"').to_owned(), *end))
-        }
-        _ => None,
+    let message = match quoted(&found.message) {
+        Some(name) => format!("`{}` mixes alphabets or hides characters", name.trim_matches('"')),
+        None => found.message.clone(),
     };
-    (0..all.len()).filter_map(member).collect()
-}
-
-/// What asks for `X.a`, `X["a"]` or `X.getTag("t")`: `X has a`, `X.hasTag("t")`.
-pub(crate) fn question(read: &str) -> Option<String> {
-    let read = read.trim();
-    if let Some((of, tag)) = read.split_once(".getTag") {
-        return Some(format!("{of}.hasTag{tag}"));
-    }
-    if let Some(open) = read.strip_suffix(']') {
-        let (of, name) = open.rsplit_once('[')?;
-        return Some(format!("{} has {}", of.trim_end(), name.trim()));
-    }
-    let (of, name) = read.rsplit_once('.')?;
-    let is_name = name.trim().chars().all(|c| c.is_alphanumeric() || c == '_');
-    is_name.then(|| format!("{} has {}", of.trim_end(), name.trim()))
+    Diagnostic { code: "PC2121", message, label, ..found }
+        .help("it can look like another name on a screen; write it in one alphabet, or remove the character")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_mark_ends_with_the_attribute_that_is_meant() {
-        let file = Arc::from("a");
-        let of = |text: &str, path: &str| {
-            let found = Diagnostic::at("PC2107", &file, text, 0, text.len(), "");
-            marked(&narrowed(found, path))
-        };
-        assert_eq!(of("context.jwt.user.email", "jwt"), "context.jwt");
-        assert_eq!(of("context.jwt.user.email", "email"), "context.jwt.user.email");
-        assert_eq!(
-            of(r#"context.request.headers["x-a"].contains("b")"#, "request.headers.x-a"),
-            r#"context.request.headers["x-a"]"#
-        );
-        assert_eq!(of("principal", "x"), "principal");
-        assert_eq!(of("a.b", "a.b.c"), "a.b");
-    }
-
-    #[test]
-    fn an_attribute_is_asked_for_as_it_is_read() {
-        assert_eq!(question("context.jwt").as_deref(), Some("context has jwt"));
-        assert_eq!(question(r#"context.a["x-b"]"#).as_deref(), Some(r#"context.a has "x-b""#));
-        assert_eq!(question(r#"principal.getTag("t")"#).as_deref(), Some(r#"principal.hasTag("t")"#));
-        assert_eq!(question("x"), None);
-        assert_eq!(question("f(a.b)"), None);
-    }
 
     #[test]
     fn long_lists_are_cut() {

@@ -1,8 +1,10 @@
 //! Builds the Cedar schema from its two parts and the fragments of teams, and reads what the site declares.
 //! Refuses a site part that redefines part 1 (PC2005), declares credentials (PC2006) or uses shapes that facts lack.
 
+use super::phrase;
 use crate::{Diagnostic, schema::Declared, schema::SchemaText};
 use cedar_policy::{CedarSchemaError, Schema, SchemaFragment};
+use miette::LabeledSpan;
 use serde_json::Value;
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -11,6 +13,8 @@ type Checked<T> = Result<T, Box<Diagnostic>>;
 const CAP_BYTES: usize = 256 << 10;
 /// Our own namespace.
 const OURS: &str = "Portcullis";
+/// Signs in names of headers besides letters and digits (RFC 9110, 5.6.2).
+const TOKEN: &str = "!#$%&'*+-.^_`|~";
 const CREDENTIALS: [&str; 5] = ["authorization", "cookie", "proxy-authorization", "set-cookie", "x-api-key"];
 
 pub(crate) fn build(text: &SchemaText) -> Checked<(Schema, Declared)> {
@@ -23,6 +27,7 @@ pub(crate) fn build(text: &SchemaText) -> Checked<(Schema, Declared)> {
     let core = Part::new(&core_file, &text.core)?;
     let site = Part::new(&text.site_file, &text.site)?;
     site.is_beside(&core)?;
+    site.is_not_in_ours()?;
     let declared = declared(&site)?;
     let mut teams: Vec<Part<'_>> = Vec::new();
     for team in &text.teams {
@@ -44,6 +49,7 @@ fn declared(site: &Part<'_>) -> Checked<Declared> {
         query: site.names("SiteQuery", Shape::TextSet)?,
         params: site.names("SiteParams", Shape::Text)?,
     };
+    site.record("SiteClaims")?;
     for name in &declared.headers {
         if CREDENTIALS.contains(&&**name) {
             let found =
@@ -51,9 +57,15 @@ fn declared(site: &Part<'_>) -> Checked<Declared> {
             let help = "policies and records never see credentials; judge the verified identity instead";
             return Err(found.help(help).into());
         }
+        if !name.chars().all(|c| c.is_ascii_alphanumeric() || TOKEN.contains(c)) {
+            let found = site.at_name("PC2009", name, format!("`{name}` is not the name of a header"));
+            let help = "names of headers have letters, digits, `-` and a few other signs, and no space";
+            return Err(found.help(help).into());
+        }
         if name.chars().any(char::is_uppercase) {
             let message = format!("header `{name}` must be written in lower case");
-            return Err(site.at_name("PC2009", name, message).into());
+            let help = format!("write `{}`; headers reach policies in lower case", name.to_lowercase());
+            return Err(site.at_name("PC2009", name, message).help(help).into());
         }
     }
     Ok(declared)
@@ -69,7 +81,8 @@ fn join(core: &Part<'_>, site: &Part<'_>, teams: &[Part<'_>]) -> Checked<Schema>
     joined(None).map_err(|error| {
         let culprit = (0..teams.len()).find(|at| joined(Some(*at)).is_ok());
         let part = culprit.and_then(|at| teams.get(at)).unwrap_or(site);
-        at(part.file, part.text, "PC2009", &error).into()
+        let known: Vec<&str> = [core, site].into_iter().chain(teams).flat_map(Part::types).collect();
+        at(part.file, part.text, "PC2009", &error, &known).into()
     })
 }
 
@@ -80,26 +93,34 @@ fn fragment(file: &Arc<str>, text: &str) -> Checked<SchemaFragment> {
     }
     match SchemaFragment::from_cedarschema_str(text) {
         Ok((fragment, _warnings)) => Ok(fragment),
-        Err(CedarSchemaError::Parse(e)) => Err(at(file, text, "PC2009", &e).into()),
-        Err(e) => Err(at(file, text, "PC2009", &e).into()),
+        Err(CedarSchemaError::Parse(e)) => Err(at(file, text, "PC2009", &e, &[]).into()),
+        Err(e) => Err(at(file, text, "PC2009", &e, &[]).into()),
     }
 }
 
-/// With the span, label and help that Cedar gives.
+/// With the span, label and help that Cedar gives. The span is of one of the texts that were joined, and only shown
+/// when it is of this one.
 fn at(
     file: &Arc<str>,
     text: &str,
     code: &'static str,
     error: &(impl miette::Diagnostic + ?Sized),
+    known: &[&str],
 ) -> Diagnostic {
-    let label = error.labels().and_then(|mut labels| labels.next());
+    let label = error.labels().and_then(|mut labels| labels.next()).filter(|label| is_of(text, label, error));
     let mut found = match &label {
         Some(label) => Diagnostic::at(code, file, text, label.offset(), label.len(), error.to_string()),
         None => Diagnostic::about(code, file, error.to_string()),
     };
     found.label = label.and_then(|label| label.label().map(str::to_owned)).unwrap_or_default();
     found.help = error.help().map(|help| help.to_string());
-    found
+    phrase::schema(found, known.iter().copied())
+}
+
+fn is_of(text: &str, label: &LabeledSpan, error: &(impl miette::Diagnostic + ?Sized)) -> bool {
+    let Some(source) = error.source_code() else { return true };
+    let marked = text.as_bytes().get(label.offset()..label.offset().saturating_add(label.len()));
+    source.read_span(label.inner(), 0, 0).is_ok_and(|read| Some(read.data()) == marked)
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -122,8 +143,14 @@ const SPACES: [&[&str]; 2] = [&["entityTypes", "commonTypes"], &["actions"]];
 impl<'a> Part<'a> {
     fn new(file: &'a Arc<str>, text: &'a str) -> Checked<Part<'a>> {
         let fragment = fragment(file, text)?;
-        let json = fragment.clone().to_json_value().map_err(|e| at(file, text, "PC2009", &e))?;
+        let json = fragment.clone().to_json_value().map_err(|e| at(file, text, "PC2009", &e, &[]))?;
         Ok(Part { file, text, fragment, json })
+    }
+
+    /// Names of its types, as they are written in their own namespace.
+    fn types(&self) -> impl Iterator<Item = &str> {
+        let [types, _] = &SPACES;
+        self.namespaces().flat_map(|(_, declarations)| declared_in(declarations, types)).map(String::as_str)
     }
 
     fn namespaces(&self) -> impl Iterator<Item = (&str, &Value)> {
@@ -152,6 +179,19 @@ impl<'a> Part<'a> {
         Ok(())
     }
 
+    /// For part 2: nothing in our namespace.
+    fn is_not_in_ours(&self) -> Checked<()> {
+        let mut ours = self.namespaces().filter(|(namespace, _)| is_ours(namespace));
+        let found = ours.find_map(|(namespace, declarations)| {
+            let name = SPACES.iter().find_map(|space| declared_in(declarations, space).next())?;
+            let message = format!("`{name}` stands in namespace `{namespace}`, which belongs to part 1");
+            Some(
+                self.at_name("PC2005", name, message).help("write it in no namespace, or in one of your own"),
+            )
+        });
+        found.map_or(Ok(()), |found| Err(found.into()))
+    }
+
     /// For the fragment of a team: nothing outside a namespace, nothing in ours, nothing in that of another team.
     fn has_namespaces_of_its_own(&self, others: &[Part<'_>]) -> Checked<()> {
         for (namespace, declarations) in self.namespaces() {
@@ -160,7 +200,7 @@ impl<'a> Part<'a> {
             let owner = others.iter().find(|other| other.json.get(namespace).is_some());
             let message = if namespace.is_empty() {
                 format!("`{name}` stands in no namespace; the fragment of a team declares in its own")
-            } else if namespace == OURS || namespace.starts_with("Portcullis::") {
+            } else if is_ours(namespace) {
                 format!("`{name}` stands in namespace `{namespace}`, which belongs to part 1")
             } else if let Some(owner) = owner {
                 format!("namespace `{namespace}` belongs to `{}`", owner.file)
@@ -175,18 +215,23 @@ impl<'a> Part<'a> {
         Ok(())
     }
 
-    /// Attribute names of a record type; each must be optional and of that shape.
-    fn names(&self, kind: &str, shape: Shape) -> Checked<BTreeSet<Arc<str>>> {
+    /// The attributes of a record type of part 2.
+    fn record(&self, kind: &str) -> Checked<&serde_json::Map<String, Value>> {
         let root = self.json.get("");
         let declared = root.and_then(|root| root.get("commonTypes")).and_then(|types| types.get(kind));
-        let Some(attributes) =
-            declared.and_then(|record| record.get("attributes")).and_then(Value::as_object)
-        else {
+        declared.and_then(|record| record.get("attributes")).and_then(Value::as_object).ok_or_else(|| {
             let help =
                 "the site part defines SiteHeaders, SiteQuery, SiteParams and SiteClaims, each a record";
-            let found = self.at_name("PC2009", kind, format!("type `{kind}` is missing or no record"));
-            return Err(found.help(help).into());
-        };
+            let what = if declared.is_some() { "is no record" } else { "is missing" };
+            self.at_name("PC2009", kind, format!("type `{kind}` {what}"))
+                .help(format!("{help}: `type {kind} = {{}};`"))
+                .into()
+        })
+    }
+
+    /// Attribute names of a record type; each must be optional and of that shape.
+    fn names(&self, kind: &str, shape: Shape) -> Checked<BTreeSet<Arc<str>>> {
+        let attributes = self.record(kind)?;
         for (name, attribute) in attributes {
             let element = if shape == Shape::TextSet { attribute.get("element") } else { Some(attribute) };
             let is_set = attribute.get("type").and_then(Value::as_str) == Some("Set");
@@ -209,6 +254,10 @@ impl<'a> Part<'a> {
             None => Diagnostic::about(code, self.file, message),
         }
     }
+}
+
+fn is_ours(namespace: &str) -> bool {
+    namespace == OURS || namespace.strip_prefix(OURS).is_some_and(|rest| rest.starts_with("::"))
 }
 
 /// Names that a namespace declares, of the same space.

@@ -66,6 +66,19 @@ pub(crate) fn tokens(text: &str) -> impl Iterator<Item = Range<usize>> + '_ {
     Tokens::new(text).map(|token| token.range)
 }
 
+/// The comments of `text`, without what stands before and after them.
+pub(crate) fn comments(text: &str) -> impl Iterator<Item = &str> {
+    let mut end = 0;
+    let between = tokens(text).chain(std::iter::once(text.len()..text.len()));
+    let blanks = between.map(move |token| {
+        let blank = end..token.start;
+        end = token.end;
+        blank
+    });
+    let blanks = blanks.filter_map(|blank| text.get(blank));
+    blanks.flat_map(str::lines).map(str::trim).filter(|line| line.starts_with("//"))
+}
+
 #[derive(Debug)]
 enum Kind<'a> {
     Word(&'a str),

@@ -1,4 +1,4 @@
-//! Rules about conditions: PC2108, PC2109, PC2112, PC2116, PC2119.
+//! Rules about conditions: PC2108, PC2109, PC2111, PC2112, PC2116, PC2119.
 
 use super::{
     subject::Subject,
@@ -64,6 +64,38 @@ pub(crate) fn identity_paths(subject: &Subject<'_>) -> Vec<Diagnostic> {
         )
     };
     parts(subject, is_compared).into_iter().map(told).collect()
+}
+
+/// PC2111: a question about a header, query member or capture that the site does not declare; the answer is always no.
+pub(crate) fn undeclared(subject: &Subject<'_>) -> Vec<Diagnostic> {
+    let declared = &subject.snapshot.versions().declared;
+    let unknown = |part: &Expr| match part {
+        Expr::HasAttr { expr, attrs } => {
+            let name: &str = attrs.first();
+            let lists = [
+                ("headers", "SiteHeaders", "header", &declared.headers),
+                ("query", "SiteQuery", "query member", &declared.query),
+                ("params", "SiteParams", "capture", &declared.params),
+            ];
+            let list = lists.into_iter().find(|(member, ..)| is_exactly(expr, &["request", member]))?;
+            (!list.3.contains(name)).then(|| (list.1, list.2, name.to_owned()))
+        }
+        _ => None,
+    };
+    let told = |(part, _, range): (&Expr, Sign, Option<Range<usize>>)| {
+        let (kind, what, name) = unknown(part)?;
+        let found = subject.at(range, format!("the site declares no {what} `{name}`"));
+        Some(
+            found
+                .label("false for every request")
+                .help(format!("add it to `{kind}` in the *.cedarschema of the policies")),
+        )
+    };
+    parts(subject, |part| unknown(part).is_some()).into_iter().filter_map(told).collect()
+}
+
+fn is_exactly(expression: &Expr, names: &[&str]) -> bool {
+    path(expression).is_some_and(|(variable, path)| *variable == Var::Context && path == names)
 }
 
 /// PC2112: a permit that is content with one of several header or query values.

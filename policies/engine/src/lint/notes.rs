@@ -16,7 +16,9 @@ pub(crate) fn unused(subject: &Subject<'_>) -> Vec<Diagnostic> {
     let is_new = used
         .and_then(|used| used.since)
         .is_some_and(|since| subject.input.now.saturating_since(since) < usage.window);
-    if is_new || used.is_some_and(|used| used.matched > 0) {
+    // What a shadow policy matches is recorded as what it would do; what a forbid overrules is PC2106.
+    let is_told = subject.rule.notes.is_shadow || used.is_some_and(|used| used.overruled.is_some());
+    if is_new || is_told || used.is_some_and(|used| used.matched > 0) {
         return Vec::new();
     }
     let help = if subject.rule.is_permit() {

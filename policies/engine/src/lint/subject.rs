@@ -5,7 +5,7 @@ use super::{
     words::{Finder, Words},
 };
 use crate::{
-    Action, Diagnostic, PolicySource, Snapshot,
+    Action, Diagnostic, PolicySource, Snapshot, SourceKind,
     compile::text::{Chunk, chunks},
     rule::Rule,
     scope::{Lineage, Term},
@@ -34,7 +34,7 @@ type Lines<'a> = HashMap<usize, Vec<(&'a PolicySource, Chunk)>>;
 impl<'a> Places<'a> {
     pub(crate) fn of(sources: &'a [PolicySource]) -> Places<'a> {
         let mut places: HashMap<Arc<str>, Lines<'a>> = HashMap::new();
-        for source in sources {
+        for source in sources.iter().filter(|source| source.kind() == SourceKind::Policies) {
             for chunk in chunks(&source.text) {
                 let line = Diagnostic::at("", &source.file, &source.text, chunk.effect_at, 1, "").line;
                 places

@@ -4,7 +4,7 @@ mod edits;
 
 use super::*;
 use crate::{
-    SnapshotInput,
+    AccessRequest, Action, OwnedFacts, Principal, Resource, SnapshotInput,
     tests::{noon, shop_input},
 };
 
@@ -109,12 +109,12 @@ fn pc2104_a_name_that_nothing_offers() {
 fn pc2104_an_action_that_nothing_offers() {
     let text = scope("principal in Group::\"money\"", "action == Action::\"grpc\"", "resource");
     let mut input = shop_input(&[(FILE, &text)]);
-    let found = offered(&crate::tests::compiled(input.clone()).unwrap(), &input.policies);
+    let found = warnings(&crate::tests::compiled(input.clone()).unwrap(), &input.policies);
     assert_eq!(shown(&found), "");
     let mut entities = (*input.entities).clone();
     entities.methods.clear();
     input.entities = entities.into();
-    let found = offered(&crate::tests::compiled(input.clone()).unwrap(), &input.policies);
+    let found = warnings(&crate::tests::compiled(input.clone()).unwrap(), &input.policies);
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].line, &*found[0].message), (2, "no method exists that this action could call"));
 }
@@ -125,7 +125,7 @@ fn pc2104_nothing_is_said_where_nobody_said_what_exists() {
     let input =
         SnapshotInput { entities: crate::EntitySet::default().into(), ..shop_input(&[(FILE, &text)]) };
     let snapshot = crate::tests::compiled(input.clone()).unwrap();
-    assert_eq!(offered(&snapshot, &input.policies), []);
+    assert_eq!(warnings(&snapshot, &input.policies), []);
     let asked = LintInput { now: noon(), usage: None, coverage: None };
     assert!(silent(&snapshot, &asked).iter().any(|(code, _)| *code == "PC2104"));
 }
@@ -173,6 +173,27 @@ fn pc2106_a_permit_that_a_forbid_always_overrules() {
     let replayed = PolicyUse { matched: 9, overruled: Some(("b".to_owned(), 9)), since: None };
     let found = told_with(&permit("context.connection.mtls"), Some(&usage("a", replayed)));
     assert_eq!(found[0].message, "`a` granted nothing in 30 days: `b` refused all 9 calls it matched");
+}
+
+#[test]
+fn pc2106_permits_alone_tell_what_a_forbid_overruled() {
+    let text = format!(
+        "@id(\"a\")\npermit ({SCOPE});\n@id(\"b\") @owner(\"x\")\nforbid ({SCOPE}) when {{ context.connection.mtls }};"
+    );
+    let (snapshot, _) = compiled(&text).unwrap();
+    let (principal, action, resource) =
+        (Principal::workload("spiffe://example.org/web"), Action::HttpGet, Resource::route("home"));
+    let facts = OwnedFacts::assumed(action, &resource);
+    let request = AccessRequest {
+        principal: &principal,
+        action,
+        resource: &resource,
+        facts: &facts,
+        now: noon(),
+        extra: None,
+    };
+    assert_eq!(*snapshot.decide(&request).determining, ["b".into()]);
+    assert_eq!(*permits(&snapshot).decide(&request).determining, ["a".into()]);
 }
 
 #[test]
@@ -234,6 +255,8 @@ fn pc2110_a_forbid_that_nobody_owns() {
 #[test]
 fn pc2111_a_context_field_that_does_not_exist() {
     assert_rule("PC2111", (&permit("context.conection.mtls"), 3, 8), &permit("context.connection.mtls"));
+    let header = |name: &str| permit(&format!("context.request.headers has \"{name}\""));
+    assert_rule("PC2111", (&header("x-team"), 3, 8), &header("x-tenant"));
 }
 
 #[test]

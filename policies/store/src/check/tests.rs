@@ -26,7 +26,7 @@ fn er2_a_typo_shows_file_line_column_source_label_and_help() {
     assert_eq!((&*found.file, found.line, found.column), ("policies/orders.cedar", 7, 3));
     assert_eq!(found.source_line, "  context.conection.mtls");
     let shown = found.to_string();
-    assert!(shown.starts_with("policies/orders.cedar:7:3: error PC2002:"), "{shown}");
+    assert!(shown.starts_with("policies/orders.cedar:7:3: error PC2111:"), "{shown}");
     assert!(shown.contains("conection") && shown.contains("`connection`"), "{shown}");
     assert!(shown.contains("\n 7 |   context.conection.mtls\n   |   ^"), "{shown}");
     assert_eq!(report.policies, 0);
@@ -93,7 +93,7 @@ fn va3_entities_against_the_schema_are_refused() {
 
 #[test]
 fn a_site_schema_is_part_of_the_check() {
-    let header = "@id(\"a\")\npermit (principal, action == Action::\"http:GET\", resource)\nwhen { context.request.headers has \"x-mine\" && context.request.headers[\"x-mine\"].contains(\"1\") };";
+    let header = "@id(\"a\")\npermit (principal, action == Action::\"grpc\", resource)\nwhen { context.request.headers has \"x-mine\" && context.request.headers[\"x-mine\"].contains(\"1\") };";
     let site = "type SiteHeaders = { \"x-mine\"?: Set<String> };\ntype SiteQuery = {};\ntype SiteParams = {};\ntype SiteClaims = {};\n";
     let without = check(&[("a.cedar", header)]);
     assert!(!without.diagnostics.is_empty());

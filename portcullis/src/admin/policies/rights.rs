@@ -8,7 +8,7 @@ pub(in crate::admin) fn asked(method: &Method, path: &str) -> Option<(AdminActio
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let action = match path.strip_prefix("/v1/policies")? {
         ":can" | ":who-can" | ":what-can" => return Some((AdminAction::Decide, Resource::system())),
-        ":validate" | ":impact" | ":suggest" => AdminAction::PolicyRead,
+        ":validate" | ":impact" | ":suggest" | ":usage" => AdminAction::PolicyRead,
         "/shadow" if *method == Method::DELETE => AdminAction::PolicyPublish,
         "" if reads => AdminAction::PolicyRead,
         rest => below(rest.strip_prefix('/')?, method, reads)?,
@@ -57,6 +57,7 @@ mod tests {
             (Method::POST, "/v1/policies:validate", AdminAction::PolicyRead),
             (Method::POST, "/v1/policies:impact", AdminAction::PolicyRead),
             (Method::POST, "/v1/policies:suggest", AdminAction::PolicyRead),
+            (Method::POST, "/v1/policies:usage", AdminAction::PolicyRead),
             (Method::POST, "/v1/policies/changes", AdminAction::PolicyDraft),
             (Method::PATCH, "/v1/policies/changes/c1", AdminAction::PolicyDraft),
             (Method::POST, "/v1/policies/changes/c1:validate", AdminAction::PolicyDraft),

@@ -1,23 +1,35 @@
-//! `policy validate`: checks a directory against the configuration; starts nothing and asks nobody.
+//! `policy validate`: checks a directory or a file against the configuration; starts nothing and asks nobody.
 
 use std::path::PathBuf;
 
+use clap::Args;
 use serde_json::json;
 
 use super::place;
 use crate::cli::Global;
-use crate::messages::{Message, Severity};
+use crate::messages::Message;
+use crate::output::findings::Level;
 use crate::output::{self, Answer, Exit};
 
-pub(super) fn validate(dir: Option<PathBuf>, global: &Global) -> Exit {
-    let (dir, known) = match place(dir, global) {
+#[derive(Debug, Args)]
+pub(crate) struct ValidateOptions {
+    /// Directory or *.cedar file [default: policies.dir of the configuration]
+    dir: Option<PathBuf>,
+    /// Exit 3 from this level on
+    #[arg(long, value_enum, default_value = "error")]
+    fail_level: Level,
+}
+
+pub(super) fn validate(options: ValidateOptions, global: &Global) -> Exit {
+    let (dir, known) = match place(options.dir, global) {
         Ok(place) => place,
         Err(exit) => return exit,
     };
     let report = policies_store::check_dir(&dir, &known);
     let messages: Vec<Message> = report.diagnostics.iter().map(Message::from).collect();
-    if messages.iter().any(|message| message.severity == Severity::Error) {
-        return output::report(&messages, global.format());
+    if messages.iter().any(|message| options.fail_level.is_reached_by(message.severity)) {
+        output::report(&messages, global.format());
+        return Exit::Invalid;
     }
     messages.iter().for_each(|message| output::talk(&message.to_string()));
     let json = json!({ "dir": dir.display().to_string(), "valid": true, "policies": report.policies,

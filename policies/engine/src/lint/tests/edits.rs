@@ -122,7 +122,7 @@ fn pc2112_the_edit_decides_the_same_for_one_value_and_refuses_a_second() {
 
 #[test]
 fn edits_that_overlap_wait_for_the_next_round() {
-    let file = std::sync::Arc::from("a.cedar");
+    let file = Arc::from("a.cedar");
     let fix = |range, text: &str| Diagnostic::about("PC2107", &file, "").fix(range, text);
     assert_eq!(
         apply("a.cedar", "abcdef", &[fix(3..5, "X"), fix(0..2, "Y"), fix(1..4, "Z")]),
