@@ -181,12 +181,13 @@ impl Bench {
         }
         // INVARIANT: the generation is read before the view, so a publication in between is taken again next time.
         let view = worker.view.current();
-        // Plans live as long as their snapshot, whatever else changes around it.
-        let kept = self.engine.take().filter(|engine| {
-            view.policy.as_ref().is_some_and(|snapshot| Arc::ptr_eq(engine.snapshot(), snapshot))
+        // Plans live as long as their snapshot, whatever else changes around it, and longer where entities alone change.
+        let engine = self.engine.take();
+        self.engine = view.policy.as_ref().map(|snapshot| match engine {
+            Some(engine) if Arc::ptr_eq(engine.snapshot(), snapshot) => engine,
+            Some(engine) => engine.succeed(Arc::clone(snapshot)),
+            None => Engine::sampled(Arc::clone(snapshot), Arc::clone(&self.samples)),
         });
-        let fresh = |snapshot| Engine::sampled(Arc::clone(snapshot), Arc::clone(&self.samples));
-        self.engine = kept.or_else(|| view.policy.as_ref().map(fresh));
         self.in_force = Arc::new(InForce::of(view, worker));
         self.generation = generation;
     }

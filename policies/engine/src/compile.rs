@@ -54,7 +54,7 @@ const LIMIT_BYTES: usize = 4 << 20;
 pub(crate) struct Kept {
     vocabulary: Arc<Vocabulary>,
     files: Vec<Arc<CheckedFile>>,
-    entities: Arc<EntitySet>,
+    pub(crate) entities: Arc<EntitySet>,
 }
 
 /// The schema and all that follows from it.
@@ -143,9 +143,9 @@ fn complete(
     let told = told.or_else(|| Told::new(&input.entities, &vocabulary.schema, &mut found));
     found.sort_by(|a, b| place(a).cmp(&place(b)));
     let Some(told) = told.filter(|_| !is_blocked(&found)) else { return Err(found) };
-    let ruled = match before {
-        Some(parts) if is_same(&files, &parts.kept.files) => Ruled::of(parts),
-        before => Ruled::new(&files, before),
+    let (ruled, distrust) = match before {
+        Some(parts) if is_same(&files, &parts.kept.files) => (Ruled::of(parts), Arc::clone(&parts.distrust)),
+        before => (Ruled::new(&files, before), Arc::default()),
     };
     let versions = Arc::new(Versions {
         numbers: input.numbers,
@@ -167,7 +167,8 @@ fn complete(
         entities: told.entities,
         read_only: told.read_only,
         warnings: found,
-        distrust: Arc::default(),
+        distrust,
+        moved: Arc::default(),
         candidate: None,
         kept: Kept { vocabulary, files, entities: input.entities },
     }))

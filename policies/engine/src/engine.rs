@@ -3,6 +3,7 @@
 
 use crate::{
     AccessRequest, Action, Decision, Principal, PrincipalKind, Reason, Resource, Sample, Samples, Snapshot,
+    carried::Carried,
     plan::{Plan, contained},
     sampler::{APART, EVERY},
 };
@@ -51,6 +52,13 @@ struct Known {
     plan: Plan,
 }
 
+impl Known {
+    /// About how many bytes it holds.
+    fn weight(&self) -> usize {
+        size_of::<Known>() + self.plan.weight()
+    }
+}
+
 /// Whose plan it is (EN5).
 #[derive(Debug)]
 enum Who {
@@ -81,6 +89,28 @@ impl Engine {
     pub fn sampled(snapshot: Arc<Snapshot>, samples: Arc<dyn Samples>) -> Engine {
         let doubt = Doubt { samples, left: EVERY, last: UnixTime::from_nanos(i64::MIN) };
         Engine { doubt: Some(doubt), ..Engine::new(snapshot) }
+    }
+
+    /// The engine of the snapshot after this one: plans that a change of entities leaves valid are kept (EN8).
+    #[must_use]
+    pub fn succeed(self, snapshot: Arc<Snapshot>) -> Engine {
+        let fresh = Engine { doubt: self.doubt, ..Engine::new(Arc::clone(&snapshot)) };
+        let Some(carried) = Carried::over(&self.snapshot, &snapshot) else { return fresh };
+        let Engine { mut plans, generation, .. } = self;
+        let (mut count, mut bytes) = (0, 0);
+        plans.retain(|_, known| {
+            known.retain(|known| {
+                let principal = match &known.who {
+                    Who::One(principal) => Some(principal),
+                    Who::All(..) => None,
+                };
+                carried.keeps(principal, &known.resource)
+            });
+            count += known.len();
+            bytes += known.iter().map(Known::weight).sum::<usize>();
+            !known.is_empty()
+        });
+        Engine { plans, generation, count, bytes, ..fresh }
     }
 
     /// The verdict of the snapshot. Never panics on any input; allocates nothing when the plan is known and came out so
@@ -167,9 +197,9 @@ impl Engine {
         let cast = snapshot.cast(request)?;
         let mut plan = Plan::build(&snapshot, request, &cast, is_distinct)?;
         let decision = plan.judge(&snapshot, request);
-        let weight = plan.weight() + size_of::<Known>();
+        let known = Known { who, action: request.action, resource: request.resource.clone(), plan };
+        let weight = known.weight();
         if self.count < PLANS && self.bytes + weight <= BYTES {
-            let known = Known { who, action: request.action, resource: request.resource.clone(), plan };
             self.plans.entry(place).or_default().push(known);
             self.count += 1;
             self.bytes += weight;

@@ -21,7 +21,7 @@ pub struct EntitySet {
 }
 
 /// A service.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct ServiceEntity {
     /// Its name.
     pub name: String,
@@ -38,7 +38,7 @@ pub struct ServiceEntity {
 }
 
 /// A method of an RPC interface.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct MethodEntity {
     /// `shop.Orders/Get`, or `scope:shop.Orders/Get` where the service sets `rpc_scope`.
     pub id: String,
@@ -51,7 +51,7 @@ pub struct MethodEntity {
 }
 
 /// A route.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct RouteEntity {
     /// Its name.
     pub name: String,
@@ -62,7 +62,7 @@ pub struct RouteEntity {
 }
 
 /// A workload that something is known about.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct WorkloadEntity {
     /// Its SPIFFE id.
     pub id: String,

@@ -8,6 +8,7 @@
 mod action;
 pub mod ask;
 mod baseline;
+mod carried;
 mod cases;
 mod cast;
 mod compile;

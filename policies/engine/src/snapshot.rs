@@ -3,6 +3,7 @@
 
 use crate::{
     AccessRequest, Decision, Diagnostic, Effect, EntitySet, Resource,
+    carried::Moved,
     compile::{Environments, Kept, Named},
     logic::Logic,
     rule::Rule,
@@ -118,6 +119,7 @@ pub(crate) struct Parts {
     pub(crate) warnings: Vec<Diagnostic>,
     /// Compiled conditions that stock Cedar contradicted (OR3).
     pub(crate) distrust: Arc<Distrust>,
+    pub(crate) moved: Arc<Moved>,
     /// A set of rules that is evaluated beside this one and never decides (SH3), with its policies number.
     pub(crate) candidate: Option<(Arc<Snapshot>, u64)>,
     /// What the next snapshot starts from.

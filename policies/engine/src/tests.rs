@@ -3,6 +3,7 @@
 mod ask;
 mod baseline;
 mod broken;
+mod carried;
 mod compile_after;
 mod coverage;
 mod decide;
