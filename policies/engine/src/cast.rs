@@ -72,7 +72,7 @@ impl Snapshot {
         Ok(Stage { principal: uid(principal), action: uid(action), resource: uid(resource), entities })
     }
 
-    fn principal(&self, principal: &Principal) -> Result<Found, Reason> {
+    pub(crate) fn principal(&self, principal: &Principal) -> Result<Found, Reason> {
         let uid = cedar_uid(principal.entity_type(), principal.id());
         if principal.roles().is_empty() && self.parts().entities.get(&uid).is_some() {
             return Ok((self.lineage(uid), None));
@@ -124,7 +124,7 @@ impl Snapshot {
         }
     }
 
-    fn lineage(&self, uid: EntityUid) -> Lineage {
+    pub(crate) fn lineage(&self, uid: EntityUid) -> Lineage {
         let ancestors: Vec<EntityUid> =
             self.parts().entities.ancestors(&uid).into_iter().flatten().cloned().collect();
         Lineage::new(uid, ancestors)

@@ -4,12 +4,22 @@
 //! The policy store asks before it commits, the command line prints the answer, and `widens` decides whether a second
 //! person must look. Only calls that a changed policy or a changed entity can touch are compared.
 
+mod cells;
 mod changes;
+mod classes;
 mod json;
+mod side;
 mod text;
 
+use crate::rule::Rule;
 use crate::{Action, Effect, Principal, PrincipalKind, Resource, ResourceKind, Role, Snapshot};
-use std::{collections::BTreeMap, sync::Arc};
+use cedar_policy::EntityUid;
+use cells::{Found, Survey};
+use classes::Classes;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 /// Cells, and changed entities, that a [`Difference`] lists; the rest are counted.
 pub const LISTED: usize = 200;
@@ -188,18 +198,70 @@ pub enum Target {
     },
 }
 
+/// Calls that are compared at most: as much as is told within a second.
+const EXAMINED: usize = 50_000;
+
 /// Compares two snapshots.
 #[must_use]
 pub fn diff(old: &Snapshot, new: &Snapshot) -> Difference {
+    compare(old, new, EXAMINED, LISTED)
+}
+
+fn compare(old: &Snapshot, new: &Snapshot, budget: usize, listed: usize) -> Difference {
     let policies = changes::policies(old, new);
-    let mut counts = Counts::default();
+    let entities = cells::entities(old, new);
+    let mut counts = Counts { entities: entities.len(), ..Counts::default() };
     for change in &policies {
         if let Some(count) = counts.policies.get_mut(change.kind as usize) {
             *count += 1;
         }
     }
-    let widens = policies.iter().any(|change| change.loosens);
-    Difference { policies, counts, widens, ..Difference::default() }
+    let mut difference = Difference { policies, counts, ..Difference::default() };
+    if difference.policies.is_empty() && entities.is_empty() {
+        return difference;
+    }
+    let classes = Classes::of([old, new]);
+    let (uids, changes): (HashSet<_>, Vec<_>) = entities.into_iter().unzip();
+    let mut survey = Survey::new([old, new], &classes, uids, budget);
+    survey.policies([old, new], &difference.policies);
+    survey.entities();
+    let mut found = std::mem::take(&mut survey.found);
+    found.sort_by(|a, b| (a.kind, &a.policies, a.at).cmp(&(b.kind, &b.policies, b.at)));
+    let count = |kind| found.iter().filter(|found| found.kind == kind).count();
+    let counts = &mut difference.counts;
+    counts.gains = count(CellKind::Gains);
+    counts.depends = count(CellKind::Depends);
+    counts.loses = count(CellKind::Loses);
+    counts.unexamined = survey.unexamined;
+    difference.widens = difference.policies.iter().any(|change| change.loosens)
+        || found.iter().any(|found| found.may_gain)
+        || survey.unexamined > 0;
+    let cell = |found: Found| {
+        let (principal, _) = classes.callers.get(found.at.caller)?;
+        let (resource, _) = classes.targets.get(found.at.target)?;
+        Some(Cell {
+            principal: principal.clone(),
+            action: side::actions().nth(found.at.action)?,
+            resource: resource.clone(),
+            kind: found.kind,
+            clause: survey.clause(found.at).filter(|_| found.kind == CellKind::Depends),
+            policies: found.policies,
+            may_gain: found.may_gain,
+        })
+    };
+    difference.cells = found.into_iter().take(listed).filter_map(cell).collect();
+    difference.entities = changes.into_iter().take(listed).collect();
+    difference
+}
+
+/// Entities that are not the same in both.
+pub(crate) fn changed_entities(old: &Snapshot, new: &Snapshot) -> Vec<EntityUid> {
+    cells::entities(old, new).into_iter().map(|(uid, _)| uid).collect()
+}
+
+/// Whether two readings of a policy judge the same calls alike.
+pub(crate) fn is_same_rule(old: &Rule, new: &Rule) -> bool {
+    changes::judges_alike(old, new)
 }
 
 impl Difference {

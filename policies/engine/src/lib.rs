@@ -6,6 +6,7 @@
 //! Five types to know: [`AccessRequest`], [`Snapshot`], [`Engine`], [`Decision`], [`DecisionRecord`].
 
 mod action;
+mod affected;
 pub mod ask;
 mod baseline;
 mod carried;
@@ -48,6 +49,7 @@ mod uid;
 mod walk;
 
 pub use action::{Action, AdminAction, UnknownAction};
+pub use affected::{Affected, affected};
 pub use baseline::{baseline, baseline_cases};
 pub use cases::{CaseError, CaseOutcome, run_cases, run_cases_seen};
 pub use compile::bounded::compilers_left_behind;

@@ -115,6 +115,11 @@ impl Lineage {
         }
     }
 
+    /// Whether both are in the same.
+    pub(crate) fn is_same(&self, other: &Lineage) -> bool {
+        self.uid == other.uid && self.up == other.up
+    }
+
     /// Every term that matches this entity.
     fn terms(&self) -> impl Iterator<Item = Term> + '_ {
         let kind = self.uid.type_name();
@@ -122,6 +127,23 @@ impl Lineage {
             self.up.iter().flat_map(|uid| [Term::In(uid.clone()), Term::IsIn(kind.clone(), uid.clone())]);
         [Term::Any, Term::Eq(self.uid.clone()), Term::Is(kind.clone())].into_iter().chain(of_groups)
     }
+}
+
+/// A lineage that is looked up often, with the keys of its terms.
+#[derive(Debug, Clone)]
+pub(crate) struct Keyed {
+    pub(crate) lineage: Lineage,
+    keys: Vec<u64>,
+}
+
+impl Keyed {
+    pub(crate) fn of(lineage: Lineage) -> Keyed {
+        Keyed { keys: keys(&lineage), lineage }
+    }
+}
+
+fn keys(lineage: &Lineage) -> Vec<u64> {
+    lineage.terms().map(|term| hash_of(&term)).collect()
 }
 
 /// Who is called by whom, as far as scopes tell.
@@ -160,9 +182,21 @@ impl ScopeIndex {
 
     /// Rules whose principal and resource scopes match, in order; the action is for the caller to check.
     pub(crate) fn find(&self, principal: &Lineage, resource: &Lineage) -> Vec<usize> {
-        let resources: Vec<u64> = resource.terms().map(|term| hash_of(&term)).collect();
-        let keys = principal.terms().map(|term| hash_of(&term));
+        self.look_up((principal, &keys(principal)), (resource, &keys(resource)))
+    }
+
+    /// The same for lineages with their keys.
+    pub(crate) fn find_keyed(&self, principal: &Keyed, resource: &Keyed) -> Vec<usize> {
+        self.look_up((&principal.lineage, &principal.keys), (&resource.lineage, &resource.keys))
+    }
+
+    fn look_up(
+        &self,
+        (principal, keys): (&Lineage, &[u64]),
+        (resource, resources): (&Lineage, &[u64]),
+    ) -> Vec<usize> {
         let mut found = Vec::new();
+        let keys = keys.iter().copied();
         for key in keys.flat_map(|principal| resources.iter().map(move |resource| join(principal, *resource)))
         {
             let start = self.entries.partition_point(|(other, _)| *other < key);

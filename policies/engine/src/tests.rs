@@ -47,9 +47,17 @@ pub(crate) fn compiled(input: SnapshotInput) -> Result<Snapshot, Vec<Diagnostic>
     compile::with_schema(schema.clone(), declared.clone(), input)
 }
 
-fn snapshot_of(policies: &[(&str, &str)], entities: EntitySet) -> Result<Snapshot, Vec<Diagnostic>> {
+/// The shipped policies alone; other snapshots start from it, so that each test pays for its own policies only.
+static SHIPPED: LazyLock<std::sync::Arc<Snapshot>> = LazyLock::new(|| {
     let (schema, declared) = &*SCHEMA;
-    compile::with_schema(schema.clone(), declared.clone(), input(policies, entities))
+    compile::with_schema(schema.clone(), declared.clone(), input(&[], shop())).unwrap().into()
+});
+
+pub(crate) fn snapshot_of(
+    policies: &[(&str, &str)],
+    entities: EntitySet,
+) -> Result<Snapshot, Vec<Diagnostic>> {
+    Snapshot::compile_after(Some(&SHIPPED), input(policies, entities))
 }
 
 /// A snapshot of one file over the entities of [`shop`].
@@ -63,7 +71,7 @@ pub(crate) fn shop_with(policies: &str) -> std::sync::Arc<Snapshot> {
 }
 
 /// Two services, three methods, two routes, two known workloads.
-fn shop() -> EntitySet {
+pub(crate) fn shop() -> EntitySet {
     let service = |name: &str, namespace: &str| ServiceEntity {
         name: name.into(),
         namespace: Some(namespace.into()),

@@ -3,10 +3,12 @@
 use super::{ChangeKind, PolicyChange};
 use crate::{
     Audit, Snapshot,
+    explain::expression,
     rule::Rule,
     scope::{Scope, Term},
 };
 use cedar_policy::{ActionConstraint, Policy, pst::Clause};
+use serde_json::Value;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Changed policies, by id.
@@ -41,6 +43,12 @@ fn change(old: Option<&Rule>, new: Option<&Rule>) -> Option<PolicyChange> {
 
 fn is_live(rule: &Rule) -> bool {
     !rule.notes.is_shadow
+}
+
+/// Whether both judge the same calls alike, whatever their layout, place and other annotations.
+pub(super) fn judges_alike(old: &Rule, new: &Rule) -> bool {
+    let is_alike = old.notes.expires == new.notes.expires && is_live(old) == is_live(new);
+    is_alike && meaning(old, new, has_same_conditions(old, new)).next().is_none()
 }
 
 /// What differs between two readings of one policy; `None` when nothing does.
@@ -102,7 +110,21 @@ pub(super) fn has_same_conditions(old: &Rule, new: &Rule) -> bool {
     }
 }
 
-pub(super) fn clauses(rule: &Rule) -> Option<Vec<Clause>> {
+/// Its conditions as it writes them, on one line: `permit a when { .. }`.
+pub(super) fn conditions(rule: &Rule) -> String {
+    let effect = if rule.is_permit() { "permit" } else { "forbid" };
+    let json = rule.policy.to_json().unwrap_or_default();
+    let clause = |clause: &Value| {
+        let kind = clause.get("kind").and_then(Value::as_str).unwrap_or("when");
+        format!(" {kind} {{ {} }}", expression::to_text(clause.get("body").unwrap_or(&Value::Null)))
+    };
+    let clauses = json.get("conditions").and_then(Value::as_array).into_iter().flatten();
+    let clauses: String = clauses.map(clause).collect();
+    let until = rule.notes.expires.map(|expires| format!(" until {expires}")).unwrap_or_default();
+    format!("{effect} {}{clauses}{until}", rule.id)
+}
+
+fn clauses(rule: &Rule) -> Option<Vec<Clause>> {
     rule.policy.to_pst().ok().map(|policy| policy.body().clauses().clone())
 }
 

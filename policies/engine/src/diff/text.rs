@@ -1,7 +1,7 @@
 //! The difference as people read it: policies first, then one line for each caller and target.
 
 use super::{Caller, Cell, CellKind, ChangeKind, Counts, Difference, LISTED, PolicyChange, Target};
-use crate::{Effect, PrincipalKind, ResourceKind};
+use crate::{Effect, PrincipalKind, ResourceKind, principal::spiffe_parts};
 use std::sync::Arc;
 
 impl Difference {
@@ -31,6 +31,7 @@ impl Difference {
 
     fn cell_lines(&self) -> Vec<String> {
         let places = self.places();
+        let home = home(&self.cells);
         let policy = |id: &Arc<str>| match places.get(&**id) {
             Some((file, line)) => format!("{id} [{file}:{line}]"),
             None => id.to_string(),
@@ -43,7 +44,7 @@ impl Difference {
                 CellKind::Loses => ('-', "may no longer call"),
                 CellKind::Depends => ('~', "may depend on conditions to call"),
             };
-            let (who, what) = (caller(&cell.principal), target(&cell.resource));
+            let (who, what) = (caller(&cell.principal, home), target(&cell.resource));
             let actions = line.iter().map(|cell| cell.action.as_str()).collect::<Vec<_>>().join(", ");
             let policies = cell.policies.iter().map(policy).collect::<Vec<_>>().join(", ");
             let by = if policies.is_empty() { String::new() } else { format!("  by {policies}") };
@@ -102,7 +103,17 @@ fn sign(kind: ChangeKind) -> char {
     }
 }
 
-fn caller(caller: &Caller) -> String {
+/// The trust domain that all named workloads are of: then their paths tell them apart.
+fn home(cells: &[Cell]) -> Option<&str> {
+    let mut domains = cells.iter().filter_map(|cell| match &cell.principal {
+        Caller::One(principal) if principal.kind() == PrincipalKind::Workload => principal.trust_domain(),
+        _ => None,
+    });
+    let first = domains.next()?;
+    domains.all(|domain| domain == first).then_some(first)
+}
+
+fn caller(caller: &Caller, home: Option<&str>) -> String {
     let with_roles = |name: String, roles: &[crate::Role]| match roles {
         [] => name,
         roles => {
@@ -114,6 +125,7 @@ fn caller(caller: &Caller) -> String {
         Caller::One(principal) => {
             let name = match principal.kind() {
                 PrincipalKind::LocalUser => format!("local user {}", principal.id()),
+                PrincipalKind::Workload => short(principal.id(), home).to_owned(),
                 _ => principal.id().to_owned(),
             };
             with_roles(name, principal.roles())
@@ -134,6 +146,12 @@ fn caller(caller: &Caller) -> String {
             with_roles(name, roles)
         }
     }
+}
+
+/// The path without its slash.
+fn short<'a>(id: &'a str, home: Option<&str>) -> &'a str {
+    let path = spiffe_parts(id).filter(|(domain, _)| Some(*domain) == home).map(|(_, path)| path);
+    path.and_then(|path| path.strip_prefix('/')).unwrap_or(id)
 }
 
 fn target(target: &Target) -> String {

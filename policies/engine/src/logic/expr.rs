@@ -105,6 +105,15 @@ impl Expr {
         Expr::Unary(UnaryOp::Not, Arc::new(of))
     }
 
+    /// Its value where folding has settled that: true or false, or an error.
+    pub(crate) fn as_truth(&self) -> Option<Result<bool, ()>> {
+        match self {
+            Expr::Const(Const::Bool(known)) => Some(Ok(*known)),
+            Expr::Const(_) | Expr::Fail(_) => Some(Err(())),
+            _ => None,
+        }
+    }
+
     /// Whether its value is a set that each call brings.
     pub(super) fn is_set_of_call(&self) -> bool {
         match self {
