@@ -20,6 +20,7 @@ use crate::{
     AccessRequest, Action, AdminContext, Decision, Effect, ErrorClass, OwnedFacts, Principal, Reason,
     Resource, Snapshot,
     rule::Rule,
+    scope::{Scope, Triple},
     stock::{self, Answer},
 };
 use base_ports::UnixTime;
@@ -117,6 +118,8 @@ pub struct PolicyPlace {
     pub line: usize,
     /// `@owner`.
     pub owner: Option<String>,
+    /// For a link, the template that stands there.
+    pub template: Option<Arc<str>>,
 }
 
 /// A policy part by part.
@@ -235,38 +238,57 @@ fn failures(answer: &Answer, bench: &Bench<'_>) -> Vec<Failure> {
     answer.decision.errors.iter().filter_map(failure).collect()
 }
 
-/// The permits that differ in the fewest parts, best first.
+/// The permits that differ in the fewest parts, best first. Taken apart in the order of the best rank their scope still
+/// lets them have, until none that is left can come before those that are kept.
 fn nearest(bench: &Bench<'_>) -> Vec<Candidate> {
-    let triple = &bench.cast.triple;
     let permits = bench.snapshot.parts().rules.iter().filter(|rule| rule.is_permit());
-    let mut near: Vec<_> = permits
+    let mut near: Vec<(Rank, &Rule)> = permits
         .filter_map(|rule| {
-            let distance = triple.distance(&rule.scope);
-            (distance <= 1).then(|| (distance, Reverse(rule.scope.specificity()), &rule.id, rule))
+            let best = best_rank(&bench.cast.triple, &rule.scope)?;
+            Some(((best, Reverse(rule.scope.specificity()), Arc::clone(&rule.id)), &**rule))
         })
         .collect();
-    near.sort_by(|a, b| (a.0, a.1, a.2).cmp(&(b.0, b.1, b.2)));
-    near.truncate(CANDIDATES);
-    let mut ranked: Vec<(Rank, Candidate)> = near
-        .into_iter()
-        .map(|(_, specificity, id, rule)| {
-            let candidate = bench.candidate(rule);
-            ((rank(&candidate.parts), specificity, Arc::clone(id)), candidate)
-        })
-        .collect();
-    ranked.sort_by(|a, b| a.0.cmp(&b.0));
-    ranked.truncate(KEPT);
-    ranked.into_iter().map(|(_, candidate)| candidate).collect()
+    near.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    let mut kept: Vec<(Rank, Candidate)> = Vec::new();
+    for ((best, specificity, id), rule) in near.into_iter().take(CANDIDATES) {
+        let possible = (best, specificity, id);
+        if kept.len() >= KEPT && kept.last().is_some_and(|(worst, _)| *worst <= possible) {
+            break;
+        }
+        let candidate = bench.candidate(rule);
+        kept.push(((rank(&candidate.parts), possible.1, possible.2), candidate));
+        kept.sort_by(|a, b| a.0.cmp(&b.0));
+        kept.truncate(KEPT);
+    }
+    kept.into_iter().map(|(_, candidate)| candidate).collect()
 }
 
 type Rank = ((usize, usize), Reverse<u32>, Arc<str>);
 
+/// What may fail, from what is changed first to what is changed last.
+const ORDER: [&str; 4] = ["resource", "action", "condition", "principal"];
+
 /// Number of failed parts, then resource before action before condition before principal.
 fn rank(parts: &[Part]) -> (usize, usize) {
-    const ORDER: [&str; 4] = ["resource", "action", "condition", "principal"];
     let order = |part: &Part| ORDER.iter().position(|name| *name == part.name).unwrap_or(ORDER.len());
     let count = parts::failures(parts).count();
     (count, parts::failures(parts).map(order).max().unwrap_or_default())
+}
+
+/// The best rank a permit of that scope can have; `None` when more than one part of the scope does not match. One that
+/// matches fails in a condition, and a condition may be about any part.
+fn best_rank(triple: &Triple, scope: &Scope) -> Option<(usize, usize)> {
+    let fails = [
+        (0, !triple.resource.matches(&scope.resource)),
+        (1, !triple.action.matches_action(&scope.action)),
+        (3, !triple.principal.matches(&scope.principal)),
+    ];
+    let mut failed = fails.into_iter().filter(|(_, fails)| *fails).map(|(order, _)| order);
+    match (failed.next(), failed.next()) {
+        (None, _) => Some((1, 0)),
+        (Some(order), None) => Some((1, order)),
+        (Some(_), Some(_)) => None,
+    }
 }
 
 impl Answer {
@@ -283,6 +305,17 @@ impl PolicyPlace {
             file: Arc::clone(&rule.place.file),
             line: rule.place.line,
             owner: rule.notes.owner.clone(),
+            template: rule.template.clone(),
         }
+    }
+}
+
+/// One policy taken apart, for the tests.
+#[cfg(test)]
+pub(crate) fn parts_of(snapshot: &Snapshot, question: &RequestForExplain, rule: &Rule) -> Vec<Part> {
+    let access = question.access();
+    match snapshot.cast(&access) {
+        Ok(cast) => Bench::new(snapshot, question, &access, &cast).candidate(rule).parts,
+        Err(_) => Vec::new(),
     }
 }

@@ -118,12 +118,17 @@ fn places(candidates: &[Candidate]) -> String {
 impl PolicyPlace {
     /// `orders-read  [policies/orders.cedar:4]`, at the end of a line.
     pub(super) fn spaced(&self) -> String {
-        format!("{}  [{}:{}]", self.policy, self.file, self.line)
+        format!("{}  [{}]", self.policy, self.stands())
     }
 
     /// The same inside a list.
     pub(super) fn joined(&self) -> String {
-        format!("{} [{}:{}]", self.policy, self.file, self.line)
+        format!("{} [{}]", self.policy, self.stands())
+    }
+
+    fn stands(&self) -> String {
+        let template = self.template.as_ref().map(|template| format!(", link of {template}"));
+        format!("{}:{}{}", self.file, self.line, template.unwrap_or_default())
     }
 }
 

@@ -72,12 +72,16 @@ impl Explanation {
 fn candidate(candidate: &Candidate) -> Value {
     let place = &candidate.place;
     let effect = if place.effect == Effect::Allow { "permit" } else { "forbid" };
-    json!({
+    let mut document = json!({
         "policy": &*place.policy,
         "effect": effect,
         "source": { "file": &*place.file, "line": place.line },
         "parts": candidate.parts.iter().map(part).collect::<Vec<_>>(),
-    })
+    });
+    if let (Some(template), Some(members)) = (&place.template, document.as_object_mut()) {
+        members.insert("template".to_owned(), json!(&**template));
+    }
+    document
 }
 
 fn failure(failure: &Failure) -> Value {
