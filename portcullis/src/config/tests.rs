@@ -368,3 +368,19 @@ fn config_view_tells_where_each_value_comes_from() {
     assert_eq!(origins["enforcer"]["route"][1]["match"]["path"]["origin"], "line 27");
     assert_eq!(origins["admin"]["log"]["origin"], "default");
 }
+
+#[test]
+fn a_publisher_is_followed_in_place_of_a_directory_and_its_silence_may_be_endless() {
+    let signer = "example.org/policies+8ec5fdd4+AQcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH";
+    let written = format!(
+        "follow = \"unix:///run/p/admin.sock\"\nsigner = \"{signer}\"\ndeny_after = \"0s\"\nbootstrap = \"first.pcsnap\""
+    );
+    let config = read(&with(10, "dir", &written), &[]).unwrap().config;
+    let follow = config.policies.unwrap().follow.unwrap();
+    assert_eq!(follow.socket, Path::new("/run/p/admin.sock"));
+    assert_eq!((follow.signer.to_string().as_str(), follow.signer.name()), (signer, "example.org/policies"));
+    assert_eq!(follow.patience.stale_after, Some(std::time::Duration::from_secs(300)));
+    assert_eq!(follow.patience.deny_after, None);
+    assert_eq!(follow.bootstrap.unwrap(), Path::new("/etc/portcullis/first.pcsnap"));
+    assert!(read(GOOD, &[]).unwrap().config.policies.unwrap().follow.is_none());
+}

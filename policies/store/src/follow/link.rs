@@ -118,7 +118,7 @@ async fn follow(follower: &Follower, has_heard: &mut bool) -> Result<(), Ended> 
     }
 }
 
-async fn connect(path: PathBuf) -> Result<Channel, tonic::transport::Error> {
+pub(super) async fn connect(path: PathBuf) -> Result<Channel, tonic::transport::Error> {
     let connector = tower::service_fn(move |_| {
         let path = path.clone();
         async move { UnixStream::connect(path).await.map(TokioIo::new) }

@@ -3,6 +3,7 @@
 mod attacks;
 mod files;
 mod live;
+mod measure;
 mod mixed;
 mod newer;
 

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 /// Serves the feed as `portcullis` does, with the caller of each connection.
-async fn serve(listener: UnixListener, feed: Arc<Feed>) {
+pub(super) async fn serve(listener: UnixListener, feed: Arc<Feed>) {
     let tasks = Tasks::new("connections");
     while let Ok((stream, _)) = listener.accept().await {
         let routes = feed.routes();
@@ -35,7 +35,7 @@ async fn serve(listener: UnixListener, feed: Arc<Feed>) {
     }
 }
 
-fn config(publisher: &Publisher, socket: &Path, name: &str) -> FollowConfig {
+pub(super) fn config(publisher: &Publisher, socket: &Path, name: &str) -> FollowConfig {
     FollowConfig {
         socket: socket.to_owned(),
         name: name.to_owned(),
