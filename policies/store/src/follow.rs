@@ -393,11 +393,14 @@ impl Follower {
     }
 
     /// The publisher says what it has in force.
-    fn hear(&self, newest: Option<Position>) {
-        self.contact.hear();
+    async fn hear(&self, newest: Option<Position>) {
+        let write = self.contact.hear();
         self.look();
         if newest.is_some() {
             self.state.lock().wanted = newest;
+        }
+        if let Some(write) = write {
+            drop(tokio::task::spawn_blocking(write).await);
         }
     }
 

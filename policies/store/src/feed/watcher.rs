@@ -7,15 +7,17 @@ use crate::{
     position::Position,
 };
 use futures_util::stream::{BoxStream, StreamExt as _, try_unfold};
-use std::{sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
-    time::{Interval, MissedTickBehavior, interval},
+    time::{Interval, MissedTickBehavior, Sleep, interval, sleep},
 };
 use tonic::Status;
 
 /// How often a follower hears that all is well (ST8).
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// A stream lives no longer, so that a follower is judged again; it asks again at once and loses nothing.
+const AGE: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug)]
 pub(super) struct Watcher {
@@ -24,6 +26,7 @@ pub(super) struct Watcher {
     /// What the follower has, as far as we know.
     sent: Option<Position>,
     heartbeat: Interval,
+    end: Pin<Box<Sleep>>,
     _permit: Permit,
 }
 
@@ -31,18 +34,26 @@ impl Watcher {
     pub(super) fn new(feed: Arc<Feed>, from: Option<Position>, permit: Permit) -> Watcher {
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Watcher { published: feed.published.clone(), feed, sent: from, heartbeat, _permit: permit }
+        Watcher {
+            published: feed.published.clone(),
+            feed,
+            sent: from,
+            heartbeat,
+            end: Box::pin(sleep(AGE)),
+            _permit: permit,
+        }
     }
 
     pub(super) fn into_stream(self) -> BoxStream<'static, Result<WatchResponse, Status>> {
         try_unfold(self, |mut watcher| async move {
             let frame = watcher.next().await?;
-            Ok(Some((WatchResponse { frame: Some(frame) }, watcher)))
+            Ok(frame.map(|frame| (WatchResponse { frame: Some(frame) }, watcher)))
         })
         .boxed()
     }
 
-    async fn next(&mut self) -> Result<Frame, Status> {
+    /// The next frame; none at the end of the stream.
+    async fn next(&mut self) -> Result<Option<Frame>, Status> {
         loop {
             let newest = self.published.borrow_and_update().clone();
             if let Some(newest) = &newest
@@ -50,7 +61,7 @@ impl Watcher {
             {
                 let frame = self.feed.frame(self.sent, newest).await?;
                 self.sent = Some(newest.position);
-                return Ok(Frame::Snapshot((*frame).clone()));
+                return Ok(Some(Frame::Snapshot((*frame).clone())));
             }
             tokio::select! {
                 changed = self.published.changed() => {
@@ -58,8 +69,9 @@ impl Watcher {
                 }
                 _ = self.heartbeat.tick() => {
                     let newest = newest.map(|newest| newest.position.to_message());
-                    return Ok(Frame::Heartbeat(Heartbeat { newest }));
+                    return Ok(Some(Frame::Heartbeat(Heartbeat { newest })));
                 }
+                () = self.end.as_mut() => return Ok(None),
             }
         }
     }

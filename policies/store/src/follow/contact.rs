@@ -62,21 +62,20 @@ impl Contact {
         Contact { patience, clock, disk, path, last }
     }
 
-    /// The publisher said something. Writes to disk now and then.
-    pub(crate) fn hear(&self) {
+    /// The publisher said something. What is to be written down is for the caller to run where it may block.
+    #[must_use]
+    pub(crate) fn hear(&self) -> Option<impl FnOnce() + Send + 'static> {
         let now = self.clock.now();
-        let is_due = {
-            let mut last = self.last.lock();
-            let is_due = last.written.is_none_or(|written| now.mono.saturating_since(written) >= WRITE);
-            let written = if is_due { Some(now.mono) } else { last.written };
-            *last = Last { silence: Duration::ZERO, at: now.mono, heard: Some(now.wall), written };
-            is_due
-        };
-        if is_due
-            && let Err(cause) = self.disk.write_atomic(&self.path, now.wall.to_string().as_bytes(), 0o600)
-        {
-            tracing::warn!(event = "contact_not_written", %cause, "a restart will not know when the publisher was heard");
-        }
+        let mut last = self.last.lock();
+        let is_due = last.written.is_none_or(|written| now.mono.saturating_since(written) >= WRITE);
+        let written = if is_due { Some(now.mono) } else { last.written };
+        *last = Last { silence: Duration::ZERO, at: now.mono, heard: Some(now.wall), written };
+        let (disk, path) = (Arc::clone(&self.disk), self.path.clone());
+        is_due.then_some(move || {
+            if let Err(cause) = disk.write_atomic(&path, now.wall.to_string().as_bytes(), 0o600) {
+                tracing::warn!(event = "contact_not_written", %cause, "a restart will not know when the publisher was heard");
+            }
+        })
     }
 
     pub(crate) fn heard(&self) -> Option<UnixTime> {
@@ -107,19 +106,25 @@ mod tests {
         Contact::open(Path::new("/p"), patience, clock, disk)
     }
 
+    fn hear(contact: &Contact) {
+        if let Some(write) = contact.hear() {
+            write();
+        }
+    }
+
     #[test]
     fn silence_is_stale_after_five_minutes_and_denies_after_a_day_not_before() {
         let clock = Arc::new(ManualClock::new(UnixTime::from_secs(1_764_000_000)));
         let disk = Arc::new(MemoryDisk::new());
         let contact = open(&clock, &disk, Patience::default());
-        contact.hear();
+        hear(&contact);
         let mut seen = Vec::new();
         for seconds in [299, 1, 86_099, 1] {
             clock.advance(Duration::from_secs(seconds));
             seen.push(contact.freshness());
         }
         assert_eq!(seen, [Freshness::Fresh, Freshness::Stale, Freshness::Stale, Freshness::Expired]);
-        contact.hear();
+        hear(&contact);
         assert_eq!(contact.freshness(), Freshness::Fresh);
     }
 
@@ -127,7 +132,7 @@ mod tests {
     fn a_restart_does_not_begin_the_count_anew_and_a_stepped_clock_changes_nothing() {
         let clock = Arc::new(ManualClock::new(UnixTime::from_secs(1_764_000_000)));
         let disk = Arc::new(MemoryDisk::new());
-        open(&clock, &disk, Patience::default()).hear();
+        hear(&open(&clock, &disk, Patience::default()));
         clock.advance(Duration::from_secs(250));
         let contact = open(&clock, &disk, Patience::default());
         assert_eq!(contact.freshness(), Freshness::Fresh);

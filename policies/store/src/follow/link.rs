@@ -95,7 +95,7 @@ async fn follow(follower: &Follower, has_heard: &mut bool) -> Result<(), Ended> 
         *has_heard = true;
         match frame.frame {
             Some(Frame::Heartbeat(heartbeat)) => {
-                follower.hear(heartbeat.newest.as_ref().and_then(Position::from_message));
+                follower.hear(heartbeat.newest.as_ref().and_then(Position::from_message)).await;
             }
             Some(Frame::Snapshot(snapshot)) => {
                 let fetching = feed.clone();
@@ -103,9 +103,11 @@ async fn follow(follower: &Follower, has_heard: &mut bool) -> Result<(), Ended> 
                     follower.take(snapshot, async move |missing| fetch(fetching, missing).await).await;
                 report(follower, &mut feed).await;
                 match taken {
-                    Taken::InForce => follower.hear(follower.running()),
-                    Taken::Known => follower.hear(None),
-                    Taken::Refused(refused) if refused.offered.is_some() => follower.hear(refused.offered),
+                    Taken::InForce => follower.hear(follower.running()).await,
+                    Taken::Known => follower.hear(None).await,
+                    Taken::Refused(refused) if refused.offered.is_some() => {
+                        follower.hear(refused.offered).await
+                    }
                     // Somebody on the way changes what is sent; it is no sign of life either.
                     Taken::Refused(refused) => {
                         *has_heard = false;
