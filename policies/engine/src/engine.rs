@@ -8,9 +8,9 @@ use crate::{
     sampler::{APART, EVERY},
 };
 use base_ports::UnixTime;
+use hashbrown::HashTable;
 use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hash, Hasher},
+    hash::{Hash, Hasher},
     sync::Arc,
 };
 
@@ -24,10 +24,9 @@ const STRANGERS: usize = 1_024;
 #[derive(Debug)]
 pub struct Engine {
     snapshot: Arc<Snapshot>,
-    plans: Plans,
+    plans: HashTable<Known>,
     /// By hash; a newer one takes the place of an older one.
     strangers: Box<[Option<Principal>]>,
-    count: usize,
     bytes: usize,
     /// Of the snapshot's distrust when the plans were made.
     generation: u64,
@@ -43,9 +42,11 @@ struct Doubt {
     last: UnixTime,
 }
 
-/// A plan with its key; several share a place only when their hashes collide.
+/// A plan with its key.
 #[derive(Debug)]
 struct Known {
+    /// Hash of the key.
+    place: u64,
     who: Who,
     action: Action,
     resource: Resource,
@@ -76,9 +77,8 @@ impl Engine {
             candidate: candidate.map(|(candidate, _)| Box::new(Engine::new(Arc::clone(candidate)))),
             generation: snapshot.parts().distrust.generation(),
             snapshot,
-            plans: HashMap::default(),
+            plans: HashTable::new(),
             strangers: vec![None; STRANGERS].into(),
-            count: 0,
             bytes: 0,
             doubt: None,
         }
@@ -97,20 +97,15 @@ impl Engine {
         let fresh = Engine { doubt: self.doubt, ..Engine::new(Arc::clone(&snapshot)) };
         let Some(carried) = Carried::over(&self.snapshot, &snapshot) else { return fresh };
         let Engine { mut plans, generation, .. } = self;
-        let (mut count, mut bytes) = (0, 0);
-        plans.retain(|_, known| {
-            known.retain(|known| {
-                let principal = match &known.who {
-                    Who::One(principal) => Some(principal),
-                    Who::All(..) => None,
-                };
-                carried.keeps(principal, &known.resource)
-            });
-            count += known.len();
-            bytes += known.iter().map(Known::weight).sum::<usize>();
-            !known.is_empty()
+        plans.retain(|known| {
+            let principal = match &known.who {
+                Who::One(principal) => Some(principal),
+                Who::All(..) => None,
+            };
+            carried.keeps(principal, &known.resource)
         });
-        Engine { plans, generation, count, bytes, ..fresh }
+        let bytes = plans.iter().map(Known::weight).sum();
+        Engine { plans, generation, bytes, ..fresh }
     }
 
     /// The verdict of the snapshot. Never panics on any input; allocates nothing when the plan is known and came out so
@@ -138,7 +133,7 @@ impl Engine {
         let place = place(request, request.principal.hash64());
         let is_own = |who: &Who| matches!(who, Who::One(one) if one == request.principal);
         match find(&mut self.plans, place, request, is_own) {
-            Some(Plan::Constant(decision)) => decision.clone(),
+            Some(Plan::Constant(decision)) => Decision::clone(decision),
             Some(plan) => contained(|| plan.judge(&self.snapshot, request)),
             None => contained(|| self.decide_anew(request, place)),
         }
@@ -153,7 +148,7 @@ impl Engine {
     /// Number of plans held.
     #[must_use]
     pub fn plan_count(&self) -> usize {
-        self.count
+        self.plans.len()
     }
 
     /// Whether only its kind and trust domain tell that caller from others.
@@ -174,7 +169,7 @@ impl Engine {
         let generation = self.snapshot.parts().distrust.generation();
         if generation != self.generation {
             self.plans.clear();
-            (self.count, self.bytes, self.generation) = (0, 0, generation);
+            (self.bytes, self.generation) = (0, generation);
         }
     }
 
@@ -197,27 +192,27 @@ impl Engine {
         let cast = snapshot.cast(request)?;
         let mut plan = Plan::build(&snapshot, request, &cast, is_distinct)?;
         let decision = plan.judge(&snapshot, request);
-        let known = Known { who, action: request.action, resource: request.resource.clone(), plan };
+        let known = Known { place, who, action: request.action, resource: request.resource.clone(), plan };
         let weight = known.weight();
-        if self.count < PLANS && self.bytes + weight <= BYTES {
-            self.plans.entry(place).or_default().push(known);
-            self.count += 1;
+        if self.plans.len() < PLANS && self.bytes + weight <= BYTES {
+            self.plans.insert_unique(place, known, |known| known.place);
             self.bytes += weight;
         }
         decision
     }
 }
 
-type Plans = HashMap<u64, Vec<Known>, BuildHasherDefault<Mix>>;
-
 fn find<'p>(
-    plans: &'p mut Plans,
+    plans: &'p mut HashTable<Known>,
     place: u64,
     request: &AccessRequest<'_>,
     is_who: impl Fn(&Who) -> bool,
 ) -> Option<&'p mut Plan> {
-    let known = plans.get_mut(&place)?.iter_mut().find(|known| {
-        known.action == request.action && known.resource == *request.resource && is_who(&known.who)
+    let known = plans.find_mut(place, |known| {
+        known.place == place
+            && known.action == request.action
+            && known.resource == *request.resource
+            && is_who(&known.who)
     });
     known.map(|known| &mut known.plan)
 }
@@ -262,13 +257,15 @@ mod tests {
 
     /// All plans in one place, as if every hash collided.
     fn collide(engine: &mut Engine, request: &AccessRequest<'_>, is_shared: bool) {
-        let all: Vec<Known> = engine.plans.drain().flat_map(|(_, known)| known).collect();
         let shared = crate::uid::hash_of(&(
             request.principal.kind(),
             request.principal.trust_domain().unwrap_or_default(),
         ));
-        let here = if is_shared { shared } else { request.principal.hash64() };
-        engine.plans.insert(place(request, here), all);
+        let here = place(request, if is_shared { shared } else { request.principal.hash64() });
+        let all: Vec<Known> = engine.plans.drain().collect();
+        for known in all {
+            engine.plans.insert_unique(here, Known { place: here, ..known }, |known| known.place);
+        }
     }
 
     #[test]

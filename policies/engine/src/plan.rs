@@ -28,7 +28,7 @@ const REMEMBERED: usize = 16;
 /// Plan of one triple.
 #[derive(Debug)]
 pub(crate) enum Plan {
-    Constant(Decision),
+    Constant(Box<Decision>),
     Open(Box<Open>),
 }
 
@@ -43,7 +43,8 @@ pub(crate) struct Open {
     clauses: Box<[Clause]>,
     live: usize,
     slow: Option<Slow>,
-    /// Verdicts by what came of the clauses, so that a known outcome costs no allocation.
+    /// The verdict by what came of the clauses, so that a known outcome costs no allocation; the first one lies here.
+    first: Option<(Outcomes, Decision)>,
     known: Vec<(Outcomes, Decision)>,
 }
 
@@ -107,7 +108,7 @@ impl Plan {
         if live.clauses.is_empty() && shadow.clauses.is_empty() && slow.is_empty() {
             let mut decision = live.fixed.decision(snapshot, request, Evaluated::Constant);
             decision.would = fixed_with_shadow.and_then(|tally| would(snapshot, request, &tally, &decision));
-            return Ok(Plan::Constant(decision));
+            return Ok(Plan::Constant(decision.into()));
         }
         let slow = if slow.is_empty() { None } else { Some(Slow::new(snapshot, cast, &slow, is_own)?) };
         let fixed = std::mem::take(&mut live.fixed);
@@ -119,6 +120,7 @@ impl Plan {
             clauses,
             live: lives,
             slow,
+            first: None,
             known: Vec::new(),
         })))
     }
@@ -129,7 +131,7 @@ impl Plan {
         request: &AccessRequest<'_>,
     ) -> Result<Decision, Reason> {
         match self {
-            Plan::Constant(decision) => Ok(decision.clone()),
+            Plan::Constant(decision) => Ok(Decision::clone(decision)),
             Plan::Open(open) => open.judge(snapshot, request),
         }
     }
@@ -139,7 +141,7 @@ impl Plan {
         const CONDITION: usize = 256;
         size_of::<Plan>()
             + match self {
-                Plan::Constant(_) => 0,
+                Plan::Constant(_) => size_of::<Decision>(),
                 Plan::Open(open) => {
                     size_of::<Open>()
                         + open.clauses.len() * (size_of::<Clause>() + CONDITION)
@@ -168,11 +170,16 @@ impl Open {
             outcomes = judged.unwrap_or_else(|_panic| outcomes.with_none(shadow.len()));
         }
         let is_short = self.clauses.len() <= Outcomes::MOST && self.slow.is_none();
-        if is_short && let Some((_, decision)) = self.known.iter().find(|(known, _)| *known == outcomes) {
+        if is_short
+            && let Some((_, decision)) =
+                self.first.iter().chain(&self.known).find(|(known, _)| *known == outcomes)
+        {
             return Ok(decision.clone());
         }
         let decision = self.conclude(snapshot, request, &outcomes)?;
-        if is_short && self.known.len() < REMEMBERED {
+        if is_short && self.first.is_none() {
+            self.first = Some((outcomes, decision.clone()));
+        } else if is_short && self.known.len() < REMEMBERED {
             self.known.push((outcomes, decision.clone()));
         }
         Ok(decision)
