@@ -12,32 +12,31 @@ mod link;
 mod merge;
 mod refused;
 mod shelf;
+mod status;
+mod take;
 #[cfg(test)]
 mod tests;
 
-use crate::{PolicyStoreError, Position, Status, Verifier, content::Hash, generated::messages, registry};
-use apply::{Applied, Checked, Own};
-use base_ports::{Clock, Disk, Rng, Tasks, UnixTime};
+use crate::{PolicyStoreError, Verifier, content::Hash, registry};
+use apply::{Checked, Own};
+use base_ports::{Clock, Disk, Rng, Tasks};
 use contact::Contact;
-use held::{Held, Offer, received};
+use held::Held;
 use parking_lot::Mutex;
 use policies_engine::{EntitySet, Freshness, Snapshot};
-use prost::bytes::Bytes;
-use refused::Refused;
 use shelf::Shelf;
+use status::State;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 use tokio::sync::{Notify, watch as channel};
 
 pub use contact::Patience;
 pub(crate) use file::SnapshotFile;
+pub use status::FollowStatus;
 
 /// Retired snapshots held compiled.
 const PINNED: usize = 4;
@@ -93,49 +92,6 @@ struct Writer {
     refused: Option<[u8; 32]>,
     /// What need not be checked again.
     checked: Checked,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    status: Status,
-    running: Option<Position>,
-    wanted: Option<Position>,
-    is_connected: bool,
-    compile: Duration,
-    /// Ids of policies that the stock evaluator runs.
-    slow: Vec<String>,
-    refused: Option<Refused>,
-    alarm: Option<String>,
-}
-
-/// What a follower says of itself beside [`Status`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FollowStatus {
-    /// The publisher's socket.
-    pub publisher: PathBuf,
-    /// Whether a stream is open.
-    pub is_connected: bool,
-    /// When the publisher was heard last, in this process or the one before it.
-    pub heard: Option<UnixTime>,
-    /// What follows from that.
-    pub freshness: Freshness,
-    /// What the publisher has in force, as far as is known.
-    pub wanted: Option<Position>,
-    /// What is in force here.
-    pub running: Option<Position>,
-    /// Code and words of what was refused last, unless something newer is in force.
-    pub refusal: Option<(String, String)>,
-    /// What is wrong with the snapshot files.
-    pub alarm: Option<String>,
-}
-
-/// What came of a frame.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Taken {
-    InForce,
-    /// It was seen before: in force already, or refused already.
-    Known,
-    Refused(Refused),
 }
 
 impl Follower {
@@ -210,30 +166,6 @@ impl Follower {
         self.freshness.subscribe()
     }
 
-    /// What is in force and what was refused, as a [`crate::PolicyStore`] says it.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let state = self.state.lock();
-        let diagnostics = state.refused.as_ref().map(Refused::diagnostics).unwrap_or_default();
-        Status { diagnostics, ..state.status.clone() }
-    }
-
-    /// How it stands with the publisher.
-    #[must_use]
-    pub fn follow_status(&self) -> FollowStatus {
-        let state = self.state.lock();
-        FollowStatus {
-            publisher: self.config.socket.clone(),
-            is_connected: state.is_connected,
-            heard: self.contact.heard(),
-            freshness: self.contact.freshness(),
-            wanted: state.wanted,
-            running: state.running,
-            refusal: state.refused.as_ref().map(|refused| (refused.code.to_owned(), refused.detail.clone())),
-            alarm: state.alarm.clone(),
-        }
-    }
-
     /// The snapshot of that number, recompiled from its file when it is retired, with the entities of now. Blocks.
     ///
     /// # Errors
@@ -266,165 +198,6 @@ impl Follower {
     pub async fn snapshot_file(&self) -> Option<Vec<u8>> {
         let writer = self.writer.lock().await;
         writer.held.as_ref().map(|held| held.to_file())
-    }
-
-    /// Checks a frame and puts it into force, or says why not. `fetch` gets objects that the frame lacks.
-    pub(crate) async fn take(
-        &self,
-        frame: messages::Snapshot,
-        fetch: impl AsyncFnOnce(Vec<Hash>) -> Result<HashMap<Hash, Bytes>, Refused>,
-    ) -> Taken {
-        let mut writer = self.writer.lock().await;
-        let digest = Hash::of(&frame.manifest).0;
-        let is_held = writer.held.as_ref().is_some_and(|held| held.offer.position.digest == digest);
-        if is_held || writer.refused == Some(digest) {
-            return Taken::Known;
-        }
-        let taken = match self.complete(&writer, frame, fetch).await {
-            Ok(held) => self.apply(&mut writer, &Arc::new(held)).await,
-            Err(refused) => Err(refused),
-        };
-        match taken {
-            Ok(()) => {
-                writer.refused = None;
-                self.state.lock().refused = None;
-                Taken::InForce
-            }
-            Err(refused) => {
-                // Only what the publisher signed stays refused; what somebody changed on the way says nothing about it.
-                if refused.offered.is_some() {
-                    writer.refused = Some(digest);
-                }
-                self.refuse(refused.clone());
-                Taken::Refused(refused)
-            }
-        }
-    }
-
-    async fn complete(
-        &self,
-        writer: &Writer,
-        frame: messages::Snapshot,
-        fetch: impl AsyncFnOnce(Vec<Hash>) -> Result<HashMap<Hash, Bytes>, Refused>,
-    ) -> Result<Held, Refused> {
-        let messages::Snapshot { manifest, note, objects } = frame;
-        let offer = Offer::verified(manifest, note, &self.config.signers)?;
-        let held = writer.held.clone();
-        offer.follows(held.as_ref().map(|held| &held.offer))?;
-        let mut came = received(objects)?;
-        let missing = offer.missing(&came, held.as_deref());
-        if !missing.is_empty() {
-            came.extend(fetch(missing).await?);
-        }
-        let work = move || Ok(offer.complete(came, held.as_deref()));
-        blocking(work).await.unwrap_or_else(|cause| Err(Refused::new("PC2023", cause.to_string())))
-    }
-
-    /// Compiles and swaps; then writes the file. A file that cannot be written is an alarm, not a refusal.
-    async fn apply(&self, writer: &mut Writer, held: &Arc<Held>) -> Result<(), Refused> {
-        let position = held.offer.position;
-        let (own, checked) = (self.own.lock().clone(), writer.checked.clone());
-        let previous = self.active.borrow().clone();
-        let (compiling, before) = (Arc::clone(held), self.config.clock.now());
-        let work = move || Ok(apply::compile(&compiling, &own, previous.as_ref(), checked));
-        let applied =
-            blocking(work).await.map_err(|cause| Refused::new("PC2025", cause.to_string()).of(position))?;
-        let Applied { snapshot, checked } = applied.map_err(|refused| refused.of(position))?;
-        writer.checked = checked;
-        let now = self.config.clock.now();
-        {
-            let mut state = self.state.lock();
-            state.compile = now.mono.saturating_since(before.mono);
-            state.running = Some(position);
-            state.slow = snapshot.slow_policies().map(|(policy, _)| policy.id.to_string()).collect();
-            state.status.numbers = Some(snapshot.versions().numbers);
-            state.status.policies = snapshot.policy_count();
-            state.status.since = Some(now.wall);
-            state.status.warnings = snapshot.warnings().to_vec();
-            state.status.reloads.applied += 1;
-        }
-        self.active.send_replace(Some(snapshot));
-        let is_written = writer.held.as_ref().is_some_and(|known| known.offer.position == position);
-        writer.held = Some(Arc::clone(held));
-        if !is_written {
-            self.write(held).await;
-        }
-        Ok(())
-    }
-
-    async fn write(&self, held: &Arc<Held>) {
-        let (shelf, held) = (self.shelf.clone(), Arc::clone(held));
-        let written = blocking(move || Ok(shelf.put(&held)))
-            .await
-            .unwrap_or_else(|cause| Err(std::io::Error::other(cause.to_string())));
-        let alarm = written.err().map(|cause| format!("the snapshot file cannot be written: {cause}"));
-        if let Some(alarm) = &alarm {
-            tracing::error!(
-                event = "snapshot_file_unwritten",
-                code = "PC2028",
-                "{alarm}; enforced from memory"
-            );
-        }
-        self.state.lock().alarm = alarm;
-    }
-
-    fn refuse(&self, refused: Refused) {
-        let mut state = self.state.lock();
-        state.status.reloads.refused += 1;
-        if state.refused.as_ref() != Some(&refused) {
-            for finding in refused.diagnostics() {
-                tracing::warn!(event = "snapshot_refused", code = finding.code, "{finding}");
-            }
-        }
-        state.refused = Some(refused);
-    }
-
-    /// Publishes how long the publisher has been silent, when that means something else than before.
-    fn look(&self) {
-        let now = self.contact.freshness();
-        let is_new = self.freshness.send_if_modified(|told| std::mem::replace(told, now) != now);
-        if is_new {
-            tracing::warn!(
-                event = "policy_freshness",
-                freshness = now.as_str(),
-                "how current the policies are"
-            );
-        }
-    }
-
-    /// The publisher says what it has in force.
-    async fn hear(&self, newest: Option<Position>) {
-        let write = self.contact.hear();
-        self.look();
-        if newest.is_some() {
-            self.state.lock().wanted = newest;
-        }
-        if let Some(write) = write {
-            drop(tokio::task::spawn_blocking(write).await);
-        }
-    }
-
-    fn running(&self) -> Option<Position> {
-        self.state.lock().running
-    }
-
-    /// What the publisher is told.
-    fn report(&self) -> messages::ReportRequest {
-        let state = self.state.lock();
-        let refusal = state.refused.as_ref().map(|refused| messages::Refusal {
-            offered: refused.offered.map(Position::to_message),
-            code: refused.code.to_owned(),
-            detail: refused.detail.clone(),
-        });
-        messages::ReportRequest {
-            active: state.running.map(Position::to_message),
-            policies: u64::try_from(state.status.policies).unwrap_or(u64::MAX),
-            compile_micros: u64::try_from(state.compile.as_micros()).unwrap_or(u64::MAX),
-            slow_policies: state.slow.clone(),
-            mismatches: self.config.mismatches.load(Ordering::Relaxed),
-            refusal,
-            enforcer: self.config.name.clone(),
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The connection to the publisher: watch, fetch what is missing, report; connect again after growing, jittered waits.
 
-use super::{Follower, Taken, held::damaged, refused::Refused};
+use super::{Follower, held::damaged, refused::Refused, take::Taken};
 use crate::{
     content::Hash,
     feed::bytes_of,

@@ -7,15 +7,22 @@ mod measure;
 mod mixed;
 mod newer;
 
-use super::*;
+use super::{
+    held::{Held, Offer, received},
+    take::Taken,
+    *,
+};
 use crate::{
-    PolicyStore, Signer,
+    PolicyStore, Position, Signer,
     archive::Archive,
     feed::{Feed, Published},
+    generated::messages,
     testing::{READ, STOP, Site, in_force, shop, web_gets},
 };
 use base_ports::{ManualClock, MemoryDisk, SeededRng, UnixTime};
 use policies_engine::{Effect, RouteEntity};
+use prost::bytes::Bytes;
+use std::collections::HashMap;
 use tokio::sync::watch;
 
 /// A store whose snapshots are signed and fed.
