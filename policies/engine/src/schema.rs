@@ -4,6 +4,8 @@
 use crate::{Diagnostic, compile, lint::on_large_stack};
 use std::{collections::BTreeSet, sync::Arc};
 
+const SITE: &str = "site.cedarschema";
+
 /// Both parts of the schema, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaText {
@@ -32,7 +34,7 @@ impl Default for SchemaText {
         SchemaText {
             core: include_str!("../../schema/portcullis.cedarschema").into(),
             site: include_str!("../../schema/site.cedarschema").into(),
-            site_file: "site.cedarschema".into(),
+            site_file: SITE.into(),
             teams: Vec::new(),
         }
     }
@@ -43,6 +45,18 @@ impl SchemaText {
     #[must_use]
     pub fn with_site(file: &str, text: &str) -> SchemaText {
         SchemaText { site: text.into(), site_file: file.into(), ..SchemaText::default() }
+    }
+
+    /// With another file: `site.cedarschema` is part 2 in place of the shipped one, every other name the fragment of a
+    /// team.
+    pub fn add(&mut self, file: &str, text: &str) {
+        let (file, text): (Arc<str>, Arc<str>) = (file.into(), text.into());
+        if file.rsplit('/').next() == Some(SITE) {
+            self.site = text;
+            self.site_file = file;
+        } else {
+            self.teams.push(TeamSchema { file, text });
+        }
     }
 
     /// All texts, for a digest.

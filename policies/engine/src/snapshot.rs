@@ -60,6 +60,8 @@ pub struct PolicySource {
     pub is_baseline: bool,
 }
 
+const LINKS: &str = ".links.json";
+
 /// What a policy file holds; its name tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SourceKind {
@@ -70,10 +72,16 @@ pub enum SourceKind {
 }
 
 impl PolicySource {
+    /// Whether a file of that name holds policies, templates or links.
+    #[must_use]
+    pub fn is_named(name: &str) -> bool {
+        name.ends_with(".cedar") || name.ends_with(LINKS)
+    }
+
     /// What it holds.
     #[must_use]
     pub fn kind(&self) -> SourceKind {
-        if self.file.ends_with(".links.json") { SourceKind::Links } else { SourceKind::Policies }
+        if self.file.ends_with(LINKS) { SourceKind::Links } else { SourceKind::Policies }
     }
 
     /// A file of the site.

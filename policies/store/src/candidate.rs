@@ -2,7 +2,7 @@
 //! nowhere. For impact and suggestions, which replay recorded decisions against it (IM2, EX8).
 
 use crate::{PolicyStore, content::Content, load::Rules};
-use policies_engine::{Diagnostic, Numbers, PolicySource, SchemaText, Snapshot};
+use policies_engine::{Diagnostic, Numbers, PolicySource, Snapshot};
 use std::sync::Arc;
 
 impl PolicyStore {
@@ -23,10 +23,10 @@ fn rules(files: &[(String, Arc<str>)]) -> Result<Rules, Vec<Diagnostic>> {
     let mut rules = Rules::shipped();
     for (name, text) in files {
         let shown: Arc<str> = format!("policies/{name}").into();
-        if name.ends_with(".cedar") {
+        if PolicySource::is_named(name) {
             rules.policies.push(PolicySource::new(shown, Arc::clone(text)));
         } else if name.ends_with(".cedarschema") {
-            rules.schema = SchemaText::with_site(&shown, text);
+            rules.schema.add(&shown, text);
         } else if name == "entities.json" {
             let read = serde_json::from_str(text);
             rules.extra =

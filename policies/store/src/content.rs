@@ -2,7 +2,7 @@
 
 use crate::{load::Rules, registry};
 use aws_lc_rs::digest::{Context, SHA256, digest};
-use policies_engine::{EntitySet, Numbers, PolicySource, SchemaText, SnapshotInput};
+use policies_engine::{EntitySet, Numbers, PolicySource, SchemaText, SnapshotInput, TeamSchema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{fmt, sync::Arc};
@@ -87,6 +87,9 @@ impl Content {
         let mut objects: Vec<Object> = self.rules.policies.iter().map(policy).collect();
         objects.push(Object::new(Kind::Schema, CORE, schema.core.as_bytes().to_vec()));
         objects.push(Object::new(Kind::Schema, &schema.site_file, schema.site.as_bytes().to_vec()));
+        let teams = schema.teams.iter();
+        objects
+            .extend(teams.map(|team| Object::new(Kind::Schema, &team.file, team.text.as_bytes().to_vec())));
         objects.push(Object::new(Kind::Entities, REGISTRY, registry::to_json(&self.entities)?));
         if let Some(extra) = &self.rules.extra {
             objects.push(Object::new(Kind::Entities, EXTRA, serde_json::to_vec(extra)?));
@@ -98,6 +101,8 @@ impl Content {
     pub(crate) fn from_objects(objects: Vec<Object>, routes: Hash) -> Result<Content, String> {
         let mut rules = Rules { policies: Vec::new(), schema: SchemaText::default(), ..Rules::shipped() };
         let mut entities = EntitySet::default();
+        // Part 2 stands before the fragments of teams.
+        let mut has_site = false;
         for Object { reference, bytes } in objects {
             match (reference.kind, reference.id.as_str()) {
                 (Kind::Policy, file) => {
@@ -106,9 +111,13 @@ impl Content {
                     rules.policies.push(PolicySource { is_baseline, ..PolicySource::new(file, text) });
                 }
                 (Kind::Schema, CORE) => rules.schema.core = text(bytes)?.into(),
-                (Kind::Schema, file) => {
+                (Kind::Schema, file) if !has_site => {
                     rules.schema.site = text(bytes)?.into();
                     rules.schema.site_file = file.into();
+                    has_site = true;
+                }
+                (Kind::Schema, file) => {
+                    rules.schema.teams.push(TeamSchema { file: file.into(), text: text(bytes)?.into() });
                 }
                 (Kind::Entities, REGISTRY) => entities = registry::from_json(&bytes)?,
                 (Kind::Entities, EXTRA) => {
@@ -199,7 +208,10 @@ mod tests {
         rules
             .policies
             .push(PolicySource::new("policies/a.cedar", "// é\npermit(principal, action, resource);"));
-        rules.schema = SchemaText::with_site("policies/site.cedarschema", "type SiteHeaders = {};");
+        rules.policies.push(PolicySource::new("policies/a.links.json", "[]"));
+        for file in ["policies/site.cedarschema", "policies/a.cedarschema", "policies/z.cedarschema"] {
+            rules.schema.add(file, "type SiteHeaders = {};");
+        }
         rules.extra =
             Some(serde_json::json!([{ "uid": { "type": "Group", "id": "g" }, "attrs": {}, "parents": [] }]));
         let entities =

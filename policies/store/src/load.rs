@@ -1,4 +1,5 @@
-//! Reads one directory: `*.cedar`, at most one `*.cedarschema`, `entities.json`, `*_test.json`.
+//! Reads one directory: `*.cedar`, `*.links.json`, `site.cedarschema` and the `*.cedarschema` of teams,
+//! `entities.json`, `*_test.json`.
 //!
 //! Deterministic (sorted by name), bounded before it reads (VA4), and all findings at once. A file is never read
 //! halfway: what changes while it is being read is read again.
@@ -111,7 +112,8 @@ struct Reading<'a> {
     /// Name of the directory, which stands before file names in findings.
     prefix: String,
     policies: Vec<PolicySource>,
-    schema: Option<(Arc<str>, String)>,
+    schema: SchemaText,
+    schema_left: u64,
     extra: Option<Value>,
     cases: Vec<(String, String)>,
     outside: Outside,
@@ -126,7 +128,8 @@ impl<'a> Reading<'a> {
             dir,
             prefix,
             policies: Vec::new(),
-            schema: None,
+            schema: SchemaText::default(),
+            schema_left: SCHEMA_BYTES,
             extra: None,
             cases: Vec::new(),
             outside: Outside::default(),
@@ -148,7 +151,7 @@ impl<'a> Reading<'a> {
             self.found.push(Diagnostic::about("PC2014", &shown, "the name of this file is not UTF-8"));
             return;
         };
-        if utf8.ends_with(".cedar") {
+        if PolicySource::is_named(utf8) {
             self.policy(name, shown);
         } else if utf8.ends_with(".cedarschema") {
             self.schema(name, shown);
@@ -175,13 +178,10 @@ impl<'a> Reading<'a> {
     }
 
     fn schema(&mut self, name: &OsStr, shown: Arc<str>) {
-        if let Some((first, _)) = &self.schema {
-            let message = format!("`{first}` and `{shown}` are both schemas");
-            let help = "a site has one *.cedarschema, which replaces part 2; put both into one file";
-            self.found.push(Diagnostic::about("PC2009", &shown, message).help(help));
-            return;
+        if let Some(text) = self.text(name, &shown, SCHEMA_BYTES.min(self.schema_left)) {
+            self.schema_left = self.schema_left.saturating_sub(length(&text));
+            self.schema.add(&shown, &text);
         }
-        self.schema = self.text(name, &shown, SCHEMA_BYTES).map(|text| (shown, text));
     }
 
     fn entities(&mut self, name: &OsStr, shown: &Arc<str>) {
@@ -227,10 +227,8 @@ impl<'a> Reading<'a> {
 
     fn finish(self, fingerprint: Fingerprint) -> Loaded {
         let rules = if self.found.is_empty() {
-            let schema =
-                self.schema.map(|(file, text)| SchemaText::with_site(&file, &text)).unwrap_or_default();
             let policies = baseline().into_iter().chain(self.policies).collect();
-            Ok(Rules { policies, schema, extra: self.extra, outside: self.outside })
+            Ok(Rules { policies, schema: self.schema, extra: self.extra, outside: self.outside })
         } else {
             Err(self.outside.conceal(self.found))
         };

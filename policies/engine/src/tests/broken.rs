@@ -248,6 +248,106 @@ fn a_site_schema_is_checked_against_what_facts_can_be() {
     assert!(snapshot.versions().declared.headers.contains("x-a"));
 }
 
+/// The schema of the site with the fragments of two teams.
+fn with_teams(first: &str, second: &str) -> Result<(), String> {
+    let mut schema = SchemaText::default();
+    schema.add("policies/a.cedarschema", first);
+    schema.add("policies/b.cedarschema", second);
+    let found = match compile::schema::build(&schema) {
+        Ok(_) => return Ok(()),
+        Err(found) => *found,
+    };
+    Err(format!("{} {}", found.file, told(&found)))
+}
+
+#[test]
+fn pc2005_a_team_declares_in_its_own_namespaces_and_shadows_nothing() {
+    let refused = |text: &str, start: &str| {
+        let found = with_teams(text, "namespace B { entity Thing; }").unwrap_err();
+        assert!(found.starts_with(start), "{found}");
+    };
+    assert_eq!(
+        with_teams(
+            "namespace A { entity Thing in [B::Thing]; type T = { x: Long }; }",
+            "namespace B { entity Thing; action go appliesTo { principal: [Workload], resource: [Thing] }; }"
+        ),
+        Ok(())
+    );
+    assert_eq!(with_teams("", "namespace A::Deep { entity Thing; }"), Ok(()));
+    refused("entity Thing;", "policies/a.cedarschema 1:8 PC2005 `Thing` stands in no namespace");
+    refused(
+        "namespace Portcullis { entity Thing; }",
+        "policies/a.cedarschema 1:31 PC2005 `Thing` stands in namespace `Portcullis`",
+    );
+    refused("namespace Portcullis::A { entity Thing; }", "policies/a.cedarschema 1:34 PC2005");
+    refused(
+        "namespace A { entity Workload; }",
+        "policies/a.cedarschema 1:22 PC2005 `Workload` belongs to part 1",
+    );
+    refused(
+        "namespace A { type Service = Long; }",
+        "policies/a.cedarschema 1:20 PC2005 `Service` belongs to part 1",
+    );
+    refused("namespace A { action grpc; }", "policies/a.cedarschema 1:22 PC2005 `grpc` belongs to part 1");
+    let twice = with_teams("namespace B { entity X; }", "namespace B { entity Thing; }").unwrap_err();
+    assert!(
+        twice.starts_with(
+            "policies/b.cedarschema 1:22 PC2005 namespace `B` belongs to `policies/a.cedarschema`"
+        ),
+        "{twice}"
+    );
+    // What does not fit together is shown in the file without which it would.
+    let wrong = with_teams("namespace A { entity Thing in [B::Other]; }", "namespace B { entity Thing; }")
+        .unwrap_err();
+    assert!(
+        wrong.starts_with("policies/a.cedarschema ") && wrong.contains("PC2009") && wrong.contains("Other"),
+        "{wrong}"
+    );
+}
+
+#[test]
+fn va4_a_set_has_caps_for_policies_bytes_and_entities() {
+    let policy = |n: usize| format!("@id(\"{n}\")permit(principal,action,resource);\n");
+    let file: String = (0..100).map(policy).collect();
+    let many =
+        |count: usize| (0..count).map(|n| PolicySource::new(format!("{n}.cedar"), file.clone())).collect();
+    let found = |sources: Vec<PolicySource>| {
+        let mut found = Vec::new();
+        let validator = cedar_policy::Validator::new(SCHEMA.0.clone());
+        compile::policies::check(&sources, &[], &validator, &mut found);
+        found.into_iter().next().map(|found| found.to_string()).unwrap_or_default()
+    };
+    let big = "/".repeat(256 << 10);
+    let all = (0..257).map(|n| PolicySource::new(format!("{n}.cedar"), big.clone())).collect();
+    assert!(found(all).contains("PC2010: 67371008 bytes of policies; at most 67108864"));
+    assert!(found(many(2)).contains("PC2102"), "no cap is near");
+    let entities = |count: usize| {
+        let extra =
+            (0..count).map(|n| serde_json::json!({ "uid": { "type": "Group", "id": n.to_string() } }));
+        let set = EntitySet { extra: Some(extra.collect()), ..EntitySet::default() };
+        snapshot_of(&[], set).unwrap_err()[0].to_string()
+    };
+    assert!(entities(200_001).contains("PC2010: 200001 entities; at most 200000"));
+    let long = EntitySet { extra: Some(serde_json::json!(["x".repeat(64 << 20)])), ..EntitySet::default() };
+    assert!(snapshot_of(&[], long).unwrap_err()[0].to_string().contains("bytes; at most 67108864"));
+    let hidden = EntitySet {
+        extra: Some(
+            serde_json::json!([{ "uid": { "type": "Group", "id": "a\u{202e}b" }, "attrs": {}, "parents": [] }]),
+        ),
+        ..EntitySet::default()
+    };
+    assert_eq!(snapshot_of(&[], hidden).unwrap_err()[0].code, "PC2121", "VA2");
+}
+
+#[test]
+fn va4_nesting_without_brackets_counts_too() {
+    let nested = (0..70).fold("true".to_owned(), |inner, _| format!("if true then {inner} else false"));
+    let found = refused(&format!("@id(\"a\")\n{P} when {{ {nested} }};"));
+    assert!(found.starts_with("2:1 PC2010 expressions are nested 71 deep; at most 64"), "{found}");
+    let chain = vec!["context has x"; 100].join(" || ");
+    assert!(!findings(&format!("@id(\"a\")\n{P} when {{ {chain} }};")).join("").contains("PC2010"));
+}
+
 #[test]
 fn entities_that_contradict_each_other_or_the_schema_are_refused() {
     let told = |change: &dyn Fn(&mut EntitySet)| {

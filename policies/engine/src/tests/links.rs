@@ -32,7 +32,7 @@ fn refused(links: &[String]) -> String {
 }
 
 #[test]
-fn va6_a_link_is_a_policy_like_any_other() {
+fn a_link_is_a_policy_like_any_other() {
     let snapshot =
         compiled(&[link("web-call", "team-call", WEB), link("no-billing", "stop", BILLING)]).unwrap();
     let call = |who: &str, method: &str| {

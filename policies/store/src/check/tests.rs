@@ -92,6 +92,21 @@ fn va3_entities_against_the_schema_are_refused() {
 }
 
 #[test]
+fn templates_links_and_team_schemas_are_read_together() {
+    let template = "@id(\"blank\") permit (principal == ?principal, action == Action::\"grpc\", resource);\n@id(\"own\") forbid (principal, action == Payments::Action::\"refund\", resource);";
+    let team = "namespace Payments { entity Till; action refund appliesTo { principal: [Till], resource: [Till] }; }";
+    let links =
+        r#"[{ "id": "web", "template": "blank", "principal": "Workload::\"spiffe://example.org/web\"" }]"#;
+    let files = [("a.cedar", template), ("a.links.json", links), ("payments.cedarschema", team)];
+    let report = check(&files);
+    assert_eq!((report.policies, report.diagnostics.as_slice()), (2, [].as_slice()));
+    let broken = check(&[("a.cedar", template), ("a.links.json", "[{}]"), ("payments.cedarschema", team)]);
+    assert_eq!((&*only(&broken).file, only(&broken).code), ("policies/a.links.json", "PC2015"));
+    let shadowing = check(&[("payments.cedarschema", "namespace Payments { entity Workload; }")]);
+    assert_eq!((&*only(&shadowing).file, only(&shadowing).code), ("policies/payments.cedarschema", "PC2005"));
+}
+
+#[test]
 fn a_site_schema_is_part_of_the_check() {
     let header = "@id(\"a\")\npermit (principal, action == Action::\"grpc\", resource)\nwhen { context.request.headers has \"x-mine\" && context.request.headers[\"x-mine\"].contains(\"1\") };";
     let site = "type SiteHeaders = { \"x-mine\"?: Set<String> };\ntype SiteQuery = {};\ntype SiteParams = {};\ntype SiteClaims = {};\n";

@@ -92,13 +92,21 @@ fn a_name_that_is_not_utf_8_is_refused() {
 }
 
 #[test]
-fn two_schemas_are_refused_naming_both() {
-    let site = Site::new(&[("a.cedarschema", ""), ("b.cedarschema", "")]);
+fn links_are_policy_files_and_other_schemas_are_fragments_of_teams() {
+    let site = Site::new(&[("a.cedar", READ), ("a.links.json", "[]"), ("b.cedarschema", "namespace B {}")]);
+    let rules = load(&site.dir()).rules.unwrap();
+    assert_eq!(files(&rules), ["policies/a.cedar", "policies/a.links.json"]);
+    let parts: Vec<(&str, &str)> = rules.schema.parts().skip(1).collect();
+    assert_eq!(parts[1], ("policies/b.cedarschema", "namespace B {}"));
+    assert_eq!(parts[0].0, "site.cedarschema", "part 2 is the shipped one");
+}
+
+#[test]
+fn va4_all_schema_files_share_one_cap() {
+    let half = "/".repeat(usize::try_from(SCHEMA_BYTES).unwrap() / 2 + 1);
+    let site = Site::new(&[("a.cedarschema", &half), ("b.cedarschema", &half)]);
     let found = findings(&site);
-    assert!(
-        found[0].message.contains("a.cedarschema") && found[0].message.contains("b.cedarschema"),
-        "{found:?}"
-    );
+    assert_eq!((found.len(), found[0].code, &*found[0].file), (1, "PC2010", "policies/b.cedarschema"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use policies_engine::PolicySource;
 use serde_json::{Value, json};
 
 use crate::cli::Global;
@@ -176,7 +177,7 @@ pub(super) fn read(dir: &Path) -> Result<Files, Fault> {
 }
 
 fn is_read(name: &str) -> bool {
-    name.ends_with(".cedar")
+    PolicySource::is_named(name)
         || name.ends_with(".cedarschema")
         || name.ends_with("_test.json")
         || name == "entities.json"
