@@ -1,8 +1,9 @@
 //! From a configuration to running roles: what is made, in which order, and how it ends.
 //!
 //! The only place that knows all crates. It owns no logic: it hands values and channels from one to the next.
-//! Order matters and is the order of `start`: state, ledger, policies, authority, own identity, agent, proxy, API.
+//! Order matters and is the order of `start`: state, ledger, authority, policies, own identity, agent, proxy, API.
 
+mod activations;
 mod doubt;
 pub(crate) mod entities;
 mod identity;
@@ -116,12 +117,6 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
     let ledger = open::ledger(&config, &disk, &clock, &rng)?;
     conditions.ledger.set(true, "writable");
 
-    // Policies: the shipped ones are in force even without [policies].
-    let mismatches: Arc<AtomicU64> = Arc::default();
-    let policies = Policies::open(&config, &store, (&disk, &clock, &rng), &mismatches).await?;
-    let snapshots = policies.subscribe();
-    let judge = Judge::new(snapshots.clone(), ledger.lane(CONTROL_LANE), Arc::clone(&clock));
-
     // Authority and what belongs to it.
     let gate = identity::CedarGate::closed();
     let authority = match &config.ca {
@@ -141,9 +136,18 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
             Some(open::authority(&config, ca, ports).await?)
         }
     };
+
+    // Policies: the shipped ones are in force even without [policies]. Everything there is to know about entities is told
+    // before the first of them is in force, so that a start makes one snapshot at most.
+    let mismatches: Arc<AtomicU64> = Arc::default();
+    let entries = authority.as_ref().map(|authority| authority.watch_entries());
+    let policies = Policies::open(&config, &store, (&disk, &clock, &rng), &ledger, &mismatches).await?;
+    policies.tell(&config, authority.as_deref()).await;
+    let snapshots = policies.subscribe();
+    let judge = Judge::new(snapshots.clone(), ledger.lane(CONTROL_LANE), Arc::clone(&clock));
     gate.open(Arc::clone(&judge));
-    if let Some(authority) = &authority {
-        follow_entries(&config, authority, &policies, &tasks);
+    if let (Some(authority), Some(entries)) = (&authority, entries) {
+        follow_entries(&config, authority, entries, &policies, &tasks);
         sweep(Arc::clone(authority), &tasks);
     }
     policies.start(&tasks, &metrics);
@@ -269,16 +273,17 @@ impl Conditions {
 }
 
 /// Workloads with a namespace or labels become entities, as entries come and go.
-fn follow_entries(config: &Config, authority: &Arc<Authority>, policies: &Policies, tasks: &Tasks) {
+fn follow_entries(
+    config: &Config,
+    authority: &Arc<Authority>,
+    mut changed: watch::Receiver<u64>,
+    policies: &Policies,
+    tasks: &Tasks,
+) {
     let (config, authority, policies) = (config.clone(), Arc::clone(authority), policies.clone());
-    let mut changed = authority.watch_entries();
-    changed.mark_changed();
     tasks.spawn("entities", async move {
         while changed.changed().await.is_ok() {
-            let entries = authority.entries_for(authority.local_agent());
-            policies
-                .set_entities(entities::of(&config, &entries), entities::digest(config.enforcer.as_ref()))
-                .await;
+            policies.tell(&config, Some(&authority)).await;
         }
     });
 }

@@ -45,6 +45,7 @@ mod snapshot;
 mod stock;
 mod suggest;
 mod tally;
+mod texts;
 mod uid;
 mod walk;
 
@@ -76,6 +77,7 @@ pub use sampler::{Mismatch, Sample, Samples};
 pub use schema::{Declared, SchemaText, TeamSchema};
 pub use snapshot::{Numbers, PolicyInfo, PolicySource, Snapshot, SnapshotInput, SourceKind, Versions};
 pub use suggest::{Expected, Suggestion, case_of, suggest, suggestion};
+pub use texts::{PolicyText, policy_texts};
 
 /// How many path segments policies see by name; the rest are only counted.
 pub const SEGMENTS: usize = 12;

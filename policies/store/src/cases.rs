@@ -2,9 +2,9 @@
 
 use crate::{
     check::compile,
-    load::Loaded,
     open,
     part::{home, part},
+    rules::Rules,
 };
 use policies_engine::{Coverage, CoverageTally, Diagnostic, EntitySet, Snapshot};
 use serde_json::Value;
@@ -35,23 +35,37 @@ pub struct CaseResult {
 /// Runs every case of the directory or file `path` on its policies, the shipped ones and `entities`. Blocks.
 #[must_use]
 pub fn run_cases(path: &Path, entities: &EntitySet) -> CaseReport {
-    let Loaded { rules, cases, .. } = part(path);
+    let rules = part(path).rules;
+    let cases = cases(&rules);
     let outside = rules.as_ref().map(|rules| rules.outside.clone()).unwrap_or_default();
     let mut report = match compile(rules, entities) {
-        Ok(snapshot) => run_loaded(&snapshot, &cases, path),
+        Ok(snapshot) => run_loaded(&snapshot, &cases, &beside(path)),
         Err(diagnostics) => CaseReport { diagnostics, ..CaseReport::default() },
     };
     report.diagnostics = outside.conceal(report.diagnostics);
     report
 }
 
-/// Runs case files, by name and text, on `snapshot`; entity files are looked for beside them.
-pub(crate) fn run_loaded(snapshot: &Snapshot, files: &[(String, String)], path: &Path) -> CaseReport {
+/// Case files, by name and text.
+pub(crate) fn cases(rules: &Result<Rules, Vec<Diagnostic>>) -> Vec<(String, Arc<str>)> {
+    rules.iter().flat_map(Rules::cases).collect()
+}
+
+/// An entity file beside the case files of the directory or file `path`.
+pub(crate) fn beside(path: &Path) -> impl Fn(&str) -> Result<Value, String> {
+    |name| entity_file(home(path), name)
+}
+
+/// Runs case files, by name and text, on `snapshot`; `entities` reads an entity file that a case names.
+pub(crate) fn run_loaded(
+    snapshot: &Snapshot,
+    files: &[(String, Arc<str>)],
+    entities: &dyn Fn(&str) -> Result<Value, String>,
+) -> CaseReport {
     let mut report = CaseReport::default();
     let mut tally = CoverageTally::default();
     for (file, text) in files {
-        let beside = |name: &str| entity_file(home(path), name);
-        match policies_engine::run_cases_seen(snapshot, text, &beside, &mut tally) {
+        match policies_engine::run_cases_seen(snapshot, text, entities, &mut tally) {
             Ok(outcomes) => report.cases.extend(outcomes.into_iter().map(|outcome| CaseResult {
                 file: file.clone(),
                 name: outcome.name,

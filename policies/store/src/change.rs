@@ -4,7 +4,7 @@
 
 use crate::{CaseResult, PolicyStoreError, state::Stage};
 use base_ports::UnixTime;
-use policies_engine::{ChangeContext, Diagnostic};
+use policies_engine::{ChangeContext, Diagnostic, Severity, diff::Difference};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -143,6 +143,16 @@ pub struct Checks {
     pub diagnostics: Vec<Diagnostic>,
     /// Every case that ran.
     pub cases: Vec<CaseResult>,
+    /// How it differs from what is in force; none when it does not compile or nothing is in force.
+    pub difference: Option<Difference>,
+}
+
+impl Checks {
+    /// Of what does not even compile.
+    pub(crate) fn refused(diagnostics: Vec<Diagnostic>) -> Checks {
+        let errors = diagnostics.iter().filter(|finding| finding.severity == Severity::Error).count();
+        Checks { summary: Checked { errors, ..Checked::default() }, diagnostics, ..Checks::default() }
+    }
 }
 
 /// What a replay of recorded decisions found (IM2).

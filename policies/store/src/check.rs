@@ -2,9 +2,11 @@
 
 use crate::{
     content::{Content, Hash},
-    load::Rules,
+    inspect,
     part::part,
+    rules::Rules,
 };
+use base_ports::{Clock, SystemClock};
 use policies_engine::{Diagnostic, EntitySet, Numbers, Snapshot, lint};
 use std::{path::Path, sync::Arc};
 
@@ -22,7 +24,7 @@ pub struct Report {
 pub fn check_dir(path: &Path, entities: &EntitySet) -> Report {
     let rules = part(path).rules;
     let outside = rules.as_ref().map(|rules| rules.outside.clone()).unwrap_or_default();
-    let sources = rules.as_ref().map(|rules| rules.policies.clone()).unwrap_or_default();
+    let sources = rules.as_ref().map(|rules| rules.policies().collect::<Vec<_>>()).unwrap_or_default();
     match compile(rules, entities) {
         Ok(snapshot) => Report {
             diagnostics: outside.conceal(lint::warnings(&snapshot, &sources)),
@@ -38,8 +40,7 @@ pub(crate) fn compile(
     entities: &EntitySet,
 ) -> Result<Snapshot, Vec<Diagnostic>> {
     let content = Content { rules: rules?, entities: Arc::new(entities.clone()), routes: Hash([0; 32]) };
-    let compiled = Snapshot::compile(content.input(Numbers::default()));
-    compiled.map_err(|found| content.rules.outside.conceal(found))
+    inspect::compile(&content, Numbers::default(), None, SystemClock.now().wall)
 }
 
 #[cfg(test)]

@@ -1,8 +1,13 @@
 //! Everything one snapshot is made of, as values and as content-addressed objects (ST1).
 
-use crate::{load::Rules, registry};
+use crate::{
+    files::{BASELINE, ENTITIES, FileKind, Files, SITE},
+    outside::Outside,
+    registry,
+    rules::{Rules, Shipped},
+};
 use aws_lc_rs::digest::{Context, SHA256, digest};
-use policies_engine::{EntitySet, Numbers, PolicySource, SchemaText, SnapshotInput, TeamSchema};
+use policies_engine::{Diagnostic, EntitySet, Numbers, PolicySource, SchemaText, SnapshotInput};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{fmt, sync::Arc};
@@ -27,8 +32,21 @@ pub(crate) enum Kind {
     Policy,
     /// `core` or the file name of part 2.
     Schema,
-    /// `registry` (configuration and registration) or `entities.json`.
+    /// What configuration and registration tell, in parts (`registry`, `registry/..`), or `entities.json`.
     Entities,
+    /// A file of cases, or a file that cases name.
+    Tests,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Kind::Policy => "policy",
+            Kind::Schema => "schema",
+            Kind::Entities => "entities",
+            Kind::Tests => "tests",
+        }
+    }
 }
 
 /// An object as a manifest names it.
@@ -50,8 +68,13 @@ pub(crate) struct Object {
 }
 
 const CORE: &str = "core";
-const REGISTRY: &str = "registry";
-const EXTRA: &str = "entities.json";
+
+impl Reference {
+    /// Told by configuration and registration, not written by people: no version of policies.
+    pub(crate) fn is_told(&self) -> bool {
+        self.kind == Kind::Entities && registry::is_part(&self.id)
+    }
+}
 
 impl Content {
     /// For the compiler. Entities of the file come after those we were told.
@@ -69,65 +92,96 @@ impl Content {
         }
         SnapshotInput {
             numbers,
-            schema: self.rules.schema.clone(),
-            policies: self.rules.policies.clone(),
+            schema: self.rules.schema(),
+            policies: self.rules.policies().collect(),
             entities,
             routes_digest: self.routes.0,
         }
     }
 
-    /// For the archive: policies in their order, then schema, then entities.
+    /// For the archive: policies in their order, then schema, entities, cases.
     pub(crate) fn objects(&self) -> Result<Vec<Object>, serde_json::Error> {
-        let policy = |source: &PolicySource| {
+        let Content { rules, entities, .. } = self;
+        let policy = |source: PolicySource| {
             let mut object = Object::new(Kind::Policy, &source.file, source.text.as_bytes().to_vec());
             object.reference.baseline = source.is_baseline;
             object
         };
-        let schema = &self.rules.schema;
-        let mut objects: Vec<Object> = self.rules.policies.iter().map(policy).collect();
+        let mut objects: Vec<Object> = rules.policies().map(policy).collect();
+        let schema = rules.schema();
         objects.push(Object::new(Kind::Schema, CORE, schema.core.as_bytes().to_vec()));
         objects.push(Object::new(Kind::Schema, &schema.site_file, schema.site.as_bytes().to_vec()));
-        let teams = schema.teams.iter();
-        objects
-            .extend(teams.map(|team| Object::new(Kind::Schema, &team.file, team.text.as_bytes().to_vec())));
-        objects.push(Object::new(Kind::Entities, REGISTRY, registry::to_json(&self.entities)?));
-        if let Some(extra) = &self.rules.extra {
-            objects.push(Object::new(Kind::Entities, EXTRA, serde_json::to_vec(extra)?));
+        for team in &schema.teams {
+            objects.push(Object::new(Kind::Schema, &team.file, team.text.as_bytes().to_vec()));
+        }
+        for (id, bytes) in registry::parts(entities)? {
+            objects.push(Object::new(Kind::Entities, &id, bytes));
+        }
+        if let Some(text) = rules.files.get(ENTITIES) {
+            objects.push(Object::new(Kind::Entities, ENTITIES, text.as_bytes().to_vec()));
+        }
+        for kind in [FileKind::Cases, FileKind::Facts] {
+            let tests = rules.files.of(kind);
+            objects.extend(
+                tests.map(|(name, text)| {
+                    Object::new(Kind::Tests, &rules.shown(name), text.as_bytes().to_vec())
+                }),
+            );
         }
         Ok(objects)
     }
 
     /// From the archive.
     pub(crate) fn from_objects(objects: Vec<Object>, routes: Hash) -> Result<Content, String> {
-        let mut rules = Rules { policies: Vec::new(), schema: SchemaText::default(), ..Rules::shipped() };
-        let mut entities = EntitySet::default();
-        // Part 2 stands before the fragments of teams.
+        let mut files = Files::default();
+        let mut shipped = Shipped { policies: Vec::new(), schema: SchemaText::default() };
         let mut has_site = false;
-        for Object { reference, bytes } in objects {
-            match (reference.kind, reference.id.as_str()) {
-                (Kind::Policy, file) => {
-                    let text = text(bytes)?;
-                    let is_baseline = reference.baseline;
-                    rules.policies.push(PolicySource { is_baseline, ..PolicySource::new(file, text) });
+        let (mut prefix, mut told) = (None, registry::Parts::default());
+        for Object { reference: Reference { kind, id, baseline, .. }, bytes } in objects {
+            let mut keep = |bytes| {
+                let (before, name) = name_of(&id);
+                prefix.get_or_insert_with(|| before.to_owned());
+                files.insert(name, text(bytes)?);
+                Ok::<(), String>(())
+            };
+            match (kind, id.as_str()) {
+                (Kind::Policy, file) if baseline && file.starts_with(BASELINE) => {
+                    let source = PolicySource::new(file, text(bytes)?);
+                    shipped.policies.push(PolicySource { is_baseline: true, ..source });
                 }
-                (Kind::Schema, CORE) => rules.schema.core = text(bytes)?.into(),
-                (Kind::Schema, file) if !has_site => {
-                    rules.schema.site = text(bytes)?.into();
-                    rules.schema.site_file = file.into();
+                (Kind::Policy, file) => {
+                    if baseline {
+                        shipped.policies.push(Shipped::replaced(name_of(file).1));
+                    }
+                    keep(bytes)?;
+                }
+                (Kind::Tests, _) => keep(bytes)?,
+                (Kind::Schema, CORE) => shipped.schema.core = text(bytes)?.into(),
+                (Kind::Schema, SITE) => {
+                    shipped.schema.site = text(bytes)?.into();
                     has_site = true;
                 }
-                (Kind::Schema, file) => {
-                    rules.schema.teams.push(TeamSchema { file: file.into(), text: text(bytes)?.into() });
+                // Part 2 stands before the fragments of teams; the first builds gave it any name.
+                (Kind::Schema, _) if !has_site => {
+                    files.insert(SITE, text(bytes)?);
+                    has_site = true;
                 }
-                (Kind::Entities, REGISTRY) => entities = registry::from_json(&bytes)?,
-                (Kind::Entities, EXTRA) => {
-                    rules.extra = Some(serde_json::from_slice(&bytes).map_err(|cause| cause.to_string())?);
-                }
-                (Kind::Entities, id) => return Err(format!("unknown entities `{id}`")),
+                (Kind::Schema, _) => keep(bytes)?,
+                (Kind::Entities, ENTITIES) => files.insert(ENTITIES, text(bytes)?),
+                (Kind::Entities, part) => told.read(part, &bytes)?,
             }
         }
-        Ok(Content { rules, entities: Arc::new(entities), routes })
+        let first = |found: Vec<Diagnostic>| found.first().map(ToString::to_string).unwrap_or_default();
+        let rules =
+            Rules::new(files, Arc::new(shipped), prefix.as_deref(), Outside::default()).map_err(first)?;
+        Ok(Content { rules, entities: Arc::new(told.into_set()), routes })
     }
+}
+
+/// Name of the directory, and of the file in it, from how a manifest names a file.
+fn name_of(shown: &str) -> (&str, &str) {
+    let at = shown.find('/').map_or(0, |slash| slash + 1);
+    shown.split_at_checked(at).unwrap_or(("", shown))
 }
 
 fn text(bytes: Vec<u8>) -> Result<String, String> {
@@ -142,11 +196,7 @@ impl Object {
 
     /// SHA-256 over a header that names format, kind, id and length, and the bytes.
     pub(crate) fn address(kind: Kind, id: &str, bytes: &[u8]) -> Hash {
-        let kind = match kind {
-            Kind::Policy => "policy",
-            Kind::Schema => "schema",
-            Kind::Entities => "entities",
-        };
+        let kind = kind.as_str();
         let mut context = Context::new(&SHA256);
         context.update(format!("portcullis-object/1\n{kind}\n{id}\n{}\n", bytes.len()).as_bytes());
         context.update(bytes);
@@ -204,22 +254,32 @@ mod tests {
 
     #[test]
     fn st1_objects_read_back_as_the_content_they_were_made_of() {
-        let mut rules = Rules::shipped();
-        rules
-            .policies
-            .push(PolicySource::new("policies/a.cedar", "// é\npermit(principal, action, resource);"));
-        rules.policies.push(PolicySource::new("policies/a.links.json", "[]"));
-        for file in ["policies/site.cedarschema", "policies/a.cedarschema", "policies/z.cedarschema"] {
-            rules.schema.add(file, "type SiteHeaders = {};");
-        }
-        rules.extra =
-            Some(serde_json::json!([{ "uid": { "type": "Group", "id": "g" }, "attrs": {}, "parents": [] }]));
+        let extra = r#"[{ "uid": { "type": "Group", "id": "g" }, "attrs": {}, "parents": [] }]"#;
+        let files: Files = [
+            ("a.cedar", "// é\npermit(principal, action, resource);"),
+            ("baseline/roles.cedar", "// ours"),
+            ("site.cedarschema", "type SiteHeaders = {};"),
+            ("entities.json", extra),
+            ("shop.cedarschema", "namespace Shop {}"),
+            ("a.links.json", "[]"),
+            ("a_test.json", "[]"),
+            ("people.json", "[]"),
+        ]
+        .into_iter()
+        .map(|(name, text)| (name.to_owned(), Arc::from(text)))
+        .collect();
+        let rules = Rules::new(files, Shipped::here(), Some("rules/"), Outside::default()).unwrap();
         let entities =
             Arc::new(EntitySet { trust_domain: Some("example.org".to_owned()), ..EntitySet::default() });
         let content = Content { rules, entities, routes: Hash([7; 32]) };
-        let back = Content::from_objects(content.objects().unwrap(), content.routes).unwrap();
+        let objects = content.objects().unwrap();
+        let written = objects.iter().filter(|object| !object.reference.is_told());
+        assert!(written.clone().any(|object| object.reference.id == "rules/baseline/roles.cedar"));
+        assert!(written.clone().all(|object| object.reference.id != "baseline/roles.cedar"));
+        let back = Content::from_objects(objects, content.routes).unwrap();
         assert_eq!(back.rules, content.rules);
         assert_eq!((back.entities, back.routes), (content.entities, content.routes));
+        assert_eq!(back.rules.extra.unwrap()[0]["uid"]["id"], "g");
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! What a directory looks like from outside, to tell whether something in it has changed. Reads no content.
 
+use crate::files::BASELINE;
 use std::{ffi::OsString, fs, io, os::unix::fs::MetadataExt, path::Path};
 
-/// Owner and mode of the directory; name, inode, length and times of every file that counts, sorted by name.
+/// Owner and mode of the directory and of `baseline/` in it; name, inode, length and times of every file that counts,
+/// sorted by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fingerprint {
     home: (u32, u32),
+    baseline: Option<(u32, u32)>,
     files: Vec<Seen>,
 }
 
@@ -23,33 +26,60 @@ impl Fingerprint {
     pub(crate) fn of(dir: &Path) -> io::Result<Fingerprint> {
         let home = fs::metadata(dir)?;
         let mut files = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            let entry = entry?;
-            if !counts(&entry.file_name()) {
-                continue;
+        look(dir, "", counts, &mut files)?;
+        let below = dir.join(BASELINE);
+        let baseline = match fs::metadata(&below) {
+            Ok(about) if about.is_dir() => {
+                let is_policy =
+                    |name: &OsString| counts(name) && name.as_encoded_bytes().ends_with(b".cedar");
+                look(&below, BASELINE, is_policy, &mut files)?;
+                Some((about.uid(), about.mode()))
             }
-            let about = match fs::metadata(entry.path()) {
-                Ok(about) => about,
-                // Gone since it was listed, or a link to nothing: seen as such.
-                Err(cause) if cause.kind() == io::ErrorKind::NotFound => entry.metadata()?,
-                Err(cause) => return Err(cause),
-            };
-            files.push(Seen {
-                name: entry.file_name(),
-                inode: (about.dev(), about.ino()),
-                length: about.len(),
-                modified: (about.mtime(), about.mtime_nsec()),
-                changed: (about.ctime(), about.ctime_nsec()),
-            });
-        }
+            _ => None,
+        };
         files.sort();
-        Ok(Fingerprint { home: (home.uid(), home.mode()), files })
+        Ok(Fingerprint { home: (home.uid(), home.mode()), baseline, files })
     }
 
-    /// Names of the files, sorted.
+    /// Names of the files, sorted; those below `baseline/` with it.
     pub(crate) fn names(&self) -> impl Iterator<Item = &OsString> {
         self.files.iter().map(|seen| &seen.name)
     }
+
+    /// Whether there is a directory of replacements for shipped policies.
+    pub(crate) fn has_baseline(&self) -> bool {
+        self.baseline.is_some()
+    }
+}
+
+fn look(
+    dir: &Path,
+    prefix: &str,
+    counts: impl Fn(&OsString) -> bool,
+    files: &mut Vec<Seen>,
+) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if !counts(&entry.file_name()) {
+            continue;
+        }
+        let about = match fs::metadata(entry.path()) {
+            Ok(about) => about,
+            // Gone since it was listed, or a link to nothing: seen as such.
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => entry.metadata()?,
+            Err(cause) => return Err(cause),
+        };
+        let mut name = OsString::from(prefix);
+        name.push(entry.file_name());
+        files.push(Seen {
+            name,
+            inode: (about.dev(), about.ino()),
+            length: about.len(),
+            modified: (about.mtime(), about.mtime_nsec()),
+            changed: (about.ctime(), about.ctime_nsec()),
+        });
+    }
+    Ok(())
 }
 
 /// Whether a file is ours to read: policies, schema, entities, cases. Not hidden, not an editor's copy.

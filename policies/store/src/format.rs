@@ -24,9 +24,9 @@ pub fn format_path(path: &Path) -> Result<Vec<Formatted>, Vec<Diagnostic>> {
     let mut found = Vec::new();
     let mut formatted = Vec::new();
     let is_text = |source: &&PolicySource| !source.is_baseline && source.kind() == SourceKind::Policies;
-    for source in part.rules?.policies.iter().filter(is_text) {
-        match policies_engine::format(source) {
-            Ok(text) => formatted.push(changed(source, text)),
+    for source in part.rules?.policies().filter(|source| is_text(&source)) {
+        match policies_engine::format(&source) {
+            Ok(text) => formatted.push(changed(&source, text)),
             Err(errors) => found.extend(errors),
         }
     }

@@ -2,7 +2,7 @@
 //! Starts and stores nothing; writes files only when it is asked for edits.
 
 use crate::{
-    cases::{CaseReport, run_loaded},
+    cases::{CaseReport, beside, cases, run_loaded},
     check::compile,
     part::part,
     replace::replace,
@@ -45,13 +45,15 @@ pub struct LintReport {
 pub fn lint_path(path: &Path, entities: &EntitySet, ask: LintAsk<'_>) -> LintReport {
     let part = part(path);
     let outside = part.rules.as_ref().map(|rules| rules.outside.clone()).unwrap_or_default();
-    let sources = part.rules.as_ref().map(|rules| rules.policies.clone()).unwrap_or_default();
+    let sources: Vec<PolicySource> =
+        part.rules.as_ref().map(|rules| rules.policies().collect()).unwrap_or_default();
+    let cases = cases(&part.rules);
     let files =
         sources.iter().filter(|source| !source.is_baseline).map(|source| Arc::clone(&source.file)).collect();
     let compiled = compile(part.rules, entities);
     let (diagnostics, silent, policies) = match compiled {
         Ok(snapshot) => {
-            let report = run_loaded(&snapshot, &part.cases, path);
+            let report = run_loaded(&snapshot, &cases, &beside(path));
             let (found, silent) = judge(&snapshot, &sources, &report, ask);
             (found, silent, Some(snapshot.policies().filter(|policy| !policy.is_baseline).count()))
         }
@@ -91,30 +93,31 @@ pub fn fix_path(
     is_wanted: &dyn Fn(&Diagnostic) -> bool,
 ) -> io::Result<Vec<(Arc<str>, usize)>> {
     const ROUNDS: usize = 32;
-    let Ok(mut rules) = part(path).rules else { return Ok(Vec::new()) };
-    let before = rules.policies.clone();
-    let mut counts = vec![0; rules.policies.len()];
-    let mut found = findings(&rules.policies, compile(Ok(rules.clone()), entities), ask);
+    let Ok(rules) = part(path).rules else { return Ok(Vec::new()) };
+    let before: Vec<PolicySource> = rules.policies().collect();
+    let findings =
+        |sources: &[PolicySource]| findings(sources, compile(Ok(rules.with_texts(sources)), entities), ask);
+    let mut now = before.clone();
+    let mut counts = vec![0; before.len()];
+    let mut found = findings(&now);
     for _ in 0..ROUNDS {
         let wanted: Vec<Diagnostic> = found.iter().filter(|finding| is_wanted(finding)).cloned().collect();
-        let mut next = rules.clone();
-        let mut edits = vec![0; next.policies.len()];
-        for (source, edits) in
-            next.policies.iter_mut().zip(&mut edits).filter(|(source, _)| !source.is_baseline)
-        {
+        let mut next = now.clone();
+        let mut edits = vec![0; next.len()];
+        for (source, edits) in next.iter_mut().zip(&mut edits).filter(|(source, _)| !source.is_baseline) {
             let (text, count) = lint::apply(&source.file, &source.text, &wanted);
             source.text = text.into();
             *edits = count;
         }
-        let after = findings(&next.policies, compile(Ok(next.clone()), entities), ask);
+        let after = findings(&next);
         if edits.iter().all(|count| *count == 0) || errors(&after) > errors(&found) {
             break;
         }
         counts.iter_mut().zip(&edits).for_each(|(sum, count)| *sum += count);
-        (rules, found) = (next, after);
+        (now, found) = (next, after);
     }
     let mut written = Vec::new();
-    for ((old, new), count) in before.iter().zip(&rules.policies).zip(counts) {
+    for ((old, new), count) in before.iter().zip(&now).zip(counts) {
         if old.text != new.text {
             replace(path, &new.file, &new.text)?;
             written.push((Arc::clone(&new.file), count));

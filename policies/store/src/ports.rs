@@ -1,7 +1,7 @@
 //! What the store asks of its surroundings: where activations are recorded, and which snapshots records still name.
 //! `portcullis` maps both to the ledger; this crate knows no ledger.
 
-use base_ports::Now;
+use base_ports::{Now, UnixTime};
 use policies_engine::Versions;
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -57,10 +57,19 @@ impl Activations for Unrecorded {
     fn note(&self, _: Activation) {}
 }
 
+/// A snapshot that is old enough to be forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Old {
+    /// Its number.
+    pub snapshot: u64,
+    /// When it was made; it judged nothing before.
+    pub since: UnixTime,
+}
+
 /// Which snapshots must stay because retained decision records name them (ST3).
 pub trait Pinned: Send + Sync + fmt::Debug {
-    /// Their snapshot numbers; `None` when it cannot be told now, then nothing is forgotten.
-    fn snapshots(&self) -> Option<BTreeSet<u64>>;
+    /// Those of `old` that a retained record names, or one on its way; in doubt all of them. May block.
+    fn named(&self, old: &[Old]) -> BTreeSet<u64>;
 }
 
 /// No record names any.
@@ -68,7 +77,7 @@ pub trait Pinned: Send + Sync + fmt::Debug {
 pub struct NonePinned;
 
 impl Pinned for NonePinned {
-    fn snapshots(&self) -> Option<BTreeSet<u64>> {
-        Some(BTreeSet::new())
+    fn named(&self, _: &[Old]) -> BTreeSet<u64> {
+        BTreeSet::new()
     }
 }

@@ -1,8 +1,12 @@
 //! Entities that configuration and registration tell us, in their stored form (`registry/1`).
-//! Private rows of this crate: the values of the engine know no serde, and old rows are read by newer code.
+//!
+//! Private rows of this crate: the values of the engine know no serde, and old rows are read by newer code. Workloads
+//! come and go all day, so they lie in parts by the hash of their id: one that changes rewrites its part alone.
 
+use crate::content::Hash;
 use policies_engine::{EntitySet, MethodEntity, Role, RouteEntity, ServiceEntity, WorkloadEntity};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// In one order, so that the same facts told in another order are no change.
 pub(crate) fn sort(set: &mut EntitySet) {
@@ -12,27 +16,92 @@ pub(crate) fn sort(set: &mut EntitySet) {
     set.workloads.sort_by(|a, b| a.id.cmp(&b.id));
 }
 
-pub(crate) fn to_json(set: &EntitySet) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json::to_vec(&Rows::from(set))
-}
-
-pub(crate) fn from_json(bytes: &[u8]) -> Result<EntitySet, String> {
-    let rows: Rows = serde_json::from_slice(bytes).map_err(|cause| cause.to_string())?;
-    if rows.format != FORMAT {
-        return Err(format!("unknown format `{}`", rows.format));
+/// What is stored: `registry` with all that configuration tells, `registry/<n>.<parts>` with workloads.
+pub(crate) fn parts(set: &EntitySet) -> Result<Vec<(String, Vec<u8>)>, serde_json::Error> {
+    let rest = Rows { workloads: Vec::new(), ..Rows::from(set) };
+    let mut parts = vec![(HEAD.to_owned(), serde_json::to_vec(&rest)?)];
+    // Powers of two: the number of parts rarely changes, and only then do workloads move.
+    let count = set.workloads.len().div_ceil(PART).next_power_of_two().min(MOST_PARTS);
+    let mut buckets: BTreeMap<usize, Vec<WorkloadRow>> = BTreeMap::new();
+    for workload in &set.workloads {
+        buckets.entry(bucket(&workload.id, count)).or_default().push(WorkloadRow::from(workload));
     }
-    let workloads = rows.workloads.into_iter().map(WorkloadRow::into_entity).collect::<Result<_, _>>()?;
-    Ok(EntitySet {
-        trust_domain: rows.trust_domain,
-        services: rows.services.into_iter().map(ServiceRow::into_entity).collect(),
-        methods: rows.methods.into_iter().map(MethodRow::into_entity).collect(),
-        routes: rows.routes.into_iter().map(RouteRow::into_entity).collect(),
-        workloads,
-        extra: None,
-    })
+    for (at, workloads) in buckets {
+        parts.push((
+            format!("{HEAD}/{at}.{count}"),
+            serde_json::to_vec(&Part { format: FORMAT.into(), workloads })?,
+        ));
+    }
+    Ok(parts)
 }
 
+/// Whether an object of that id is one of [`parts`].
+pub(crate) fn is_part(id: &str) -> bool {
+    id.strip_prefix(HEAD).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn bucket(id: &str, count: usize) -> usize {
+    let first = Hash::of(id.as_bytes()).0.first_chunk().copied().unwrap_or_default();
+    usize::from(u16::from_be_bytes(first)) % count
+}
+
+/// Puts what was stored together again.
+#[derive(Default)]
+pub(crate) struct Parts(EntitySet);
+
+impl Parts {
+    /// Reads one part.
+    pub(crate) fn read(&mut self, id: &str, bytes: &[u8]) -> Result<(), String> {
+        if !is_part(id) {
+            return Err(format!("unknown entities `{id}`"));
+        }
+        let workloads = if id == HEAD {
+            let rows: Rows = serde_json::from_slice(bytes).map_err(|cause| cause.to_string())?;
+            known(&rows.format)?;
+            self.0 = EntitySet {
+                trust_domain: rows.trust_domain,
+                services: rows.services.into_iter().map(ServiceRow::into_entity).collect(),
+                methods: rows.methods.into_iter().map(MethodRow::into_entity).collect(),
+                routes: rows.routes.into_iter().map(RouteRow::into_entity).collect(),
+                workloads: std::mem::take(&mut self.0.workloads),
+                extra: None,
+            };
+            // Until parts there were, workloads lay here.
+            rows.workloads
+        } else {
+            let part: Part = serde_json::from_slice(bytes).map_err(|cause| cause.to_string())?;
+            known(&part.format)?;
+            part.workloads
+        };
+        for workload in workloads {
+            self.0.workloads.push(workload.into_entity()?);
+        }
+        Ok(())
+    }
+
+    /// All of it, in the order of [`sort`].
+    pub(crate) fn into_set(mut self) -> EntitySet {
+        sort(&mut self.0);
+        self.0
+    }
+}
+
+fn known(format: &str) -> Result<(), String> {
+    if format == FORMAT { Ok(()) } else { Err(format!("unknown format `{format}`")) }
+}
+
+const HEAD: &str = "registry";
+/// Workloads of a part, about.
+const PART: usize = 64;
+const MOST_PARTS: usize = 1 << 10;
 const FORMAT: &str = "registry/1";
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Part {
+    format: String,
+    workloads: Vec<WorkloadRow>,
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -194,9 +263,38 @@ mod tests {
 
     #[test]
     fn entities_read_back_as_they_were() {
-        for set in [EntitySet::default(), full()] {
-            assert_eq!(from_json(&to_json(&set).unwrap()).unwrap(), set);
+        for set in [EntitySet::default(), full(), many(500)] {
+            assert_eq!(back(&parts(&set).unwrap()).unwrap(), set);
         }
+    }
+
+    #[test]
+    fn a_workload_that_changes_rewrites_a_small_part() {
+        let (before, mut set) = (parts(&many(2_000)).unwrap(), many(2_000));
+        set.workloads[7].groups.push("new".to_owned());
+        let after = parts(&set).unwrap();
+        let changed: Vec<_> = after.iter().filter(|part| !before.contains(part)).collect();
+        let all: usize = after.iter().map(|(_, bytes)| bytes.len()).sum();
+        assert_eq!((changed.len(), before.len()), (1, after.len()));
+        assert!(changed[0].1.len() * 10 < all, "{} of {all}", changed[0].1.len());
+    }
+
+    fn many(count: u32) -> EntitySet {
+        let workload =
+            |n: u32| WorkloadEntity { id: format!("spiffe://a.b/{n:05}"), ..WorkloadEntity::default() };
+        EntitySet { workloads: (0..count).map(workload).collect(), ..EntitySet::default() }
+    }
+
+    fn back(parts: &[(String, Vec<u8>)]) -> Result<EntitySet, String> {
+        let mut read = Parts::default();
+        for (id, bytes) in parts {
+            read.read(id, bytes)?;
+        }
+        Ok(read.into_set())
+    }
+
+    fn from_json(bytes: &[u8]) -> Result<EntitySet, String> {
+        back(&[(HEAD.to_owned(), bytes.to_vec())])
     }
 
     #[test]

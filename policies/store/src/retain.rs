@@ -1,11 +1,13 @@
 //! Which versions are kept (ST3) and which objects go with those that are not. Pure.
 
 use crate::{
+    Old,
     content::{Hash, Kind},
     manifest::Manifest,
 };
+use base_ports::UnixTime;
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -19,6 +21,7 @@ pub(crate) struct Retained(BTreeMap<u64, Kept>);
 #[derive(Debug)]
 struct Kept {
     policies: u64,
+    since: UnixTime,
     texts: Arc<[Hash]>,
     entities: Vec<Hash>,
 }
@@ -41,7 +44,8 @@ impl Retained {
         let texts: Arc<[Hash]> = of(false).collect();
         let before = self.0.range(..manifest.snapshot).next_back().map(|(_, kept)| &kept.texts);
         let texts = before.filter(|before| **before == texts).cloned().unwrap_or(texts);
-        let kept = Kept { policies: manifest.policies, texts, entities: of(true).collect() };
+        let since = UnixTime::parse_rfc3339(manifest.created()).unwrap_or_default();
+        let kept = Kept { policies: manifest.policies, since, texts, entities: of(true).collect() };
         self.0.insert(manifest.snapshot, kept);
     }
 
@@ -59,29 +63,58 @@ impl Retained {
         all
     }
 
-    /// What would go if `next` were the newest version. Changes nothing: the archive may fail to write.
-    pub(crate) fn would_forget(&self, next: &Manifest) -> Forgotten {
-        let mut newest_of: BTreeMap<u64, u64> =
-            self.0.iter().map(|(snapshot, kept)| (kept.policies, *snapshot)).collect();
-        newest_of.insert(next.policies, next.snapshot);
-        let old_policies: Vec<u64> = newest_of.keys().rev().skip(KEPT).copied().collect();
-        newest_of.retain(|policies, _| !old_policies.contains(policies));
-        let pinned: HashSet<u64> = newest_of.into_values().collect();
-        let recent = KEPT.saturating_sub(1);
-        let old = self.0.keys().rev().skip(recent).filter(|snapshot| !pinned.contains(snapshot));
-        let snapshots: Vec<u64> = old.copied().collect();
-        if snapshots.is_empty() {
-            return Forgotten { policies: old_policies, ..Forgotten::default() };
-        }
+    /// The newest version of policies; 0 when there is none.
+    pub(crate) fn newest_policies(&self) -> u64 {
+        self.0.values().map(|kept| kept.policies).max().unwrap_or(0)
+    }
+
+    /// The versions of policies that are kept, each with its newest snapshot.
+    pub(crate) fn versions(&self) -> BTreeMap<u64, u64> {
+        self.0.iter().map(|(snapshot, kept)| (kept.policies, *snapshot)).collect()
+    }
+
+    /// The snapshots that are old enough to go, with `active` in force.
+    pub(crate) fn old(&self, active: Option<u64>) -> Vec<Old> {
+        let (pinned, _) = self.pinned(active);
+        let old = self.0.iter().rev().skip(KEPT).filter(|(snapshot, _)| !pinned.contains(snapshot));
+        let mut old: Vec<Old> =
+            old.map(|(snapshot, kept)| Old { snapshot: *snapshot, since: kept.since }).collect();
+        old.reverse();
+        old
+    }
+
+    /// What can go if `named` stay. Changes nothing: the archive may fail to forget.
+    pub(crate) fn would_forget(&self, active: Option<u64>, named: &BTreeSet<u64>) -> Forgotten {
+        let (_, mut old_policies) = self.pinned(active);
+        let old = self.old(active).into_iter().map(|old| old.snapshot);
+        let snapshots: BTreeSet<u64> = old.filter(|snapshot| !named.contains(snapshot)).collect();
+        // A number is forgotten with the last snapshot that carries it.
+        let mut all = self.0.iter();
+        let stays: HashSet<u64> = all
+            .by_ref()
+            .filter(|(snapshot, _)| !snapshots.contains(snapshot))
+            .map(|(_, kept)| kept.policies)
+            .collect();
+        old_policies.retain(|policies| !stays.contains(policies));
         let (mut gone, mut needed) = (HashSet::new(), HashSet::new());
-        needed.extend(next.objects.iter().map(|object| object.sha256));
-        for (snapshot, kept) in &self.0 {
+        for (snapshot, kept) in self.0.iter().filter(|_| !snapshots.is_empty()) {
             let side = if snapshots.contains(snapshot) { &mut gone } else { &mut needed };
             side.extend(kept.texts.iter().chain(&kept.entities).copied());
         }
         let mut objects: Vec<Hash> = gone.difference(&needed).copied().collect();
         objects.sort_unstable();
-        Forgotten { snapshots, policies: old_policies, objects }
+        Forgotten { snapshots: snapshots.into_iter().collect(), policies: old_policies, objects }
+    }
+
+    /// Snapshots that stay besides the last ones: the newest of each version that is kept, and what is in force. And
+    /// the versions that are old.
+    fn pinned(&self, active: Option<u64>) -> (HashSet<u64>, Vec<u64>) {
+        let mut newest_of = self.versions();
+        let in_force = active.and_then(|active| Some(self.0.get(&active)?.policies));
+        let mut old: Vec<u64> = newest_of.keys().rev().skip(KEPT).copied().collect();
+        old.retain(|policies| Some(*policies) != in_force);
+        newest_of.retain(|policies, _| !old.contains(policies));
+        (newest_of.into_values().chain(active).collect(), old)
     }
 
     pub(crate) fn forget(&mut self, forgotten: &Forgotten) {

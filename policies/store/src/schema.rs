@@ -13,7 +13,7 @@ pub fn schema_of(path: &Path) -> Result<SchemaText, Vec<Diagnostic>> {
         true => Path::new(name).extension() == Some(OsStr::new("cedarschema")),
         false => Some(name) == path.file_name(),
     };
-    load_some(home(path), is_wanted).rules.map(|rules| rules.schema)
+    load_some(home(path), is_wanted).rules.map(|rules| rules.schema())
 }
 
 /// Everything that is wrong with the schema of `path`. Blocks.

@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 const FILE: &str = "policy-signing.key";
 const SEAL: &str = "seal.key";
 const PURPOSE: &[u8] = b"policy-signing";
+const SUFFIX: &str = "/policies";
 const SEED: usize = 32;
 /// The newest key, and the one before it.
 const MOST_KEYS: usize = 2;
@@ -59,7 +60,7 @@ impl Signer {
     ) -> Result<Signer, PolicyStoreError> {
         let path = data_dir.join(FILE);
         let seal = SealKey::load_or_create(&data_dir.join(SEAL), rng.as_ref(), disk.as_ref()).map_err(key)?;
-        let name = format!("{trust_domain}/policies");
+        let name = format!("{trust_domain}{SUFFIX}");
         let sealed = match read_private(&path, disk.as_ref()) {
             Ok(sealed) => sealed,
             Err(SealError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -85,12 +86,17 @@ impl Signer {
     /// # Errors
     /// The key cannot be made.
     pub fn ephemeral(trust_domain: &str, rng: Arc<dyn Rng>) -> Result<Signer, PolicyStoreError> {
-        Signer::in_memory(format!("{trust_domain}/policies"), rng)
+        Signer::in_memory(format!("{trust_domain}{SUFFIX}"), rng)
     }
 
     fn in_memory(name: String, rng: Arc<dyn Rng>) -> Result<Signer, PolicyStoreError> {
         let first = Key::fresh(rng.as_ref())?;
         Ok(Signer { name, rng, place: None, keys: RwLock::new(vec![first]) })
+    }
+
+    /// The trust domain it signs for.
+    pub(crate) fn trust_domain(&self) -> &str {
+        self.name.strip_suffix(SUFFIX).unwrap_or(&self.name)
     }
 
     /// The public keys, for enforcers to pin; the newest first.

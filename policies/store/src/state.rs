@@ -207,14 +207,9 @@ pub(crate) struct Lineage {
 }
 
 impl Lineage {
-    /// The number of the next version.
-    pub(crate) fn next(self) -> u64 {
-        self.newest.saturating_add(1)
-    }
-
     /// After one more version.
     pub(crate) fn committed(self) -> Lineage {
-        Lineage { newest: self.next(), ..self }
+        Lineage { newest: self.newest.saturating_add(1), ..self }
     }
 
     /// After `policies` came into force; the version in force may come into force again, with other entities.

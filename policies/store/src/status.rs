@@ -16,8 +16,22 @@ pub struct Status {
     pub diagnostics: Vec<Diagnostic>,
     /// Findings about what is in force.
     pub warnings: Vec<Diagnostic>,
+    /// The directory holds other files than the version in force, which was activated or rolled back to since they
+    /// were saved; they count again when they are saved again. `portcullis policy pull DIR` writes the version back.
+    pub differs: bool,
+    /// The version that is evaluated beside the one in force, and until when.
+    pub shadow: Option<Shadowed>,
     /// Counts since the start.
     pub reloads: Reloads,
+}
+
+/// A version in shadow (SH3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shadowed {
+    /// Its number.
+    pub policies: u64,
+    /// When it ends by itself.
+    pub until: UnixTime,
 }
 
 /// How often the files or entities were read and what came of it.

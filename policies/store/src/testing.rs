@@ -1,11 +1,12 @@
 //! A site for tests: a directory of policies, a store underneath, and the entities of a small shop.
 
-use crate::{PolicyStore, StoreConfig};
-use base_ports::{ManualClock, UnixTime};
+use crate::{Activation, Activations, NonePinned, Outcome, PolicyStore, Signer, StoreConfig};
+use base_ports::{Clock, ManualClock, SeededRng, UnixTime};
 use base_store::{Committed, Entry, Memory, Revision, Store, StoreError, Transaction, Watch};
+use parking_lot::Mutex;
 use policies_engine::{
-    AccessRequest, Action, Effect, EntitySet, MethodEntity, Numbers, OwnedFacts, Principal, Resource,
-    ServiceEntity, Snapshot, WorkloadEntity,
+    AccessRequest, Action, Decision, Effect, Engine, EntitySet, MethodEntity, Numbers, OwnedFacts, Principal,
+    Resource, ServiceEntity, Snapshot, WorkloadEntity,
 };
 use std::{
     fs, io,
@@ -27,11 +28,40 @@ pub(crate) const TYPO: &str = "@id(\"orders-read\")\npermit (\n  principal is Wo
 pub(crate) struct Site {
     home: TempDir,
     pub(crate) disk: Arc<Disk>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) signer: Arc<Signer>,
+    pub(crate) activations: Arc<Noted>,
+}
+
+/// Activations, as they came.
+#[derive(Debug, Default)]
+pub(crate) struct Noted(Mutex<Vec<Activation>>);
+
+impl Noted {
+    /// Outcome, version and by whom, of all since the last time.
+    pub(crate) fn take(&self) -> Vec<(Outcome, u64, Option<String>)> {
+        let all = std::mem::take(&mut *self.0.lock());
+        let policies =
+            |note: &Activation| note.versions.as_ref().map_or(0, |versions| versions.numbers.policies);
+        all.into_iter().map(|note| (note.outcome, policies(&note), note.by)).collect()
+    }
+}
+
+impl Activations for Noted {
+    fn note(&self, activation: Activation) {
+        self.0.lock().push(activation);
+    }
 }
 
 impl Site {
     pub(crate) fn new(files: &[(&str, &str)]) -> Site {
-        let site = Site { home: tempfile::tempdir().unwrap(), disk: Arc::new(Disk::new()) };
+        let site = Site {
+            home: tempfile::tempdir().unwrap(),
+            disk: Arc::new(Disk::new()),
+            clock: Arc::new(ManualClock::new(UnixTime::from_secs(1_764_000_000))),
+            signer: signer(),
+            activations: Arc::default(),
+        };
         fs::create_dir(site.dir()).unwrap();
         site.chmod("", 0o755);
         files.iter().for_each(|(name, text)| site.write(name, text));
@@ -61,6 +91,13 @@ impl Site {
         fs::remove_file(self.dir().join(name)).unwrap();
     }
 
+    /// A process that starts on this site, for which policies come through changes alone.
+    pub(crate) async fn start_without_dir(&self) -> Arc<PolicyStore> {
+        let store = PolicyStore::open(StoreConfig { dir: None, ..self.config() }).await.unwrap();
+        store.set_entities(shop(), [1; 32]).await;
+        store
+    }
+
     /// A process that starts on this site.
     pub(crate) async fn start(&self) -> Arc<PolicyStore> {
         let store = self.open().await;
@@ -69,14 +106,23 @@ impl Site {
     }
 
     pub(crate) async fn open(&self) -> Arc<PolicyStore> {
-        PolicyStore::open(StoreConfig {
+        PolicyStore::open(self.config()).await.unwrap()
+    }
+
+    pub(crate) fn config(&self) -> StoreConfig {
+        StoreConfig {
             dir: Some(self.dir()),
             store: Arc::clone(&self.disk) as Arc<dyn Store>,
-            clock: Arc::new(ManualClock::new(UnixTime::from_secs(1_764_000_000))),
-        })
-        .await
-        .unwrap()
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            signer: Arc::clone(&self.signer),
+            activations: Arc::clone(&self.activations) as Arc<dyn Activations>,
+            pinned: Arc::new(NonePinned),
+        }
     }
+}
+
+pub(crate) fn signer() -> Arc<Signer> {
+    Arc::new(Signer::ephemeral("example.org", Arc::new(SeededRng::new(7))).unwrap())
 }
 
 pub(crate) fn shop() -> EntitySet {
@@ -105,6 +151,17 @@ pub(crate) fn shop_with_group(group: &str) -> EntitySet {
 
 /// What a snapshot says when `web` calls `Get`.
 pub(crate) fn web_gets(snapshot: &Snapshot) -> Effect {
+    decide(|request| snapshot.decide(request)).effect
+}
+
+/// What an engine says then, and what the version in shadow would say: effect and number.
+pub(crate) fn web_would(snapshot: &Arc<Snapshot>) -> (Effect, Option<(Effect, Option<u64>)>) {
+    let mut engine = Engine::new(Arc::clone(snapshot));
+    let decision = decide(|request| engine.decide(request));
+    (decision.effect, decision.would.map(|would| (would.effect, would.version)))
+}
+
+fn decide(ask: impl FnOnce(&AccessRequest<'_>) -> Decision) -> Decision {
     let resource = Resource::method("shop.Orders/Get");
     let facts = OwnedFacts::assumed(Action::Grpc, &resource);
     let request = AccessRequest {
@@ -115,7 +172,7 @@ pub(crate) fn web_gets(snapshot: &Snapshot) -> Effect {
         now: UnixTime::from_secs(1_764_000_000),
         extra: None,
     };
-    snapshot.decide(&request).effect
+    ask(&request)
 }
 
 pub(crate) fn in_force(store: &PolicyStore) -> Arc<Snapshot> {
@@ -133,12 +190,24 @@ pub(crate) fn numbers(store: &PolicyStore) -> (u64, u64) {
 pub(crate) struct Disk {
     memory: Arc<Memory>,
     pub(crate) is_full: AtomicBool,
+    /// Commits that are still taken.
+    room: AtomicUsize,
     pub(crate) commits: AtomicUsize,
 }
 
 impl Disk {
     fn new() -> Disk {
-        Disk { memory: Memory::new(), is_full: AtomicBool::new(false), commits: AtomicUsize::new(0) }
+        Disk {
+            memory: Memory::new(),
+            is_full: AtomicBool::new(false),
+            room: AtomicUsize::new(usize::MAX),
+            commits: AtomicUsize::new(0),
+        }
+    }
+
+    /// Takes that many commits more, and no other.
+    pub(crate) fn fail_after(&self, commits: usize) {
+        self.room.store(commits, Ordering::Relaxed);
     }
 }
 
@@ -156,7 +225,9 @@ impl Store for Disk {
     }
 
     fn commit(&self, transaction: Transaction) -> Committed {
-        if self.is_full.load(Ordering::Relaxed) {
+        let room = self.room.load(Ordering::Relaxed);
+        self.room.store(room.saturating_sub(1), Ordering::Relaxed);
+        if room == 0 || self.is_full.load(Ordering::Relaxed) {
             let cause = io::Error::from(io::ErrorKind::StorageFull);
             return Box::pin(async move { Err(StoreError::Write(Arc::new(cause))) });
         }

@@ -6,9 +6,9 @@ use base_ports::{Clock, Disk, Rng};
 use base_store::{Embedded, Store};
 use ca_authority::Authority;
 use policies_decisions::{Ledger, LedgerConfig};
-use policies_store::{PolicyStore, StoreConfig};
+use policies_store::{Activations, PolicyStore, Signer, StoreConfig};
 
-use super::entities;
+use super::activations::Records;
 use crate::config::{Ca, Config};
 use crate::messages::Message;
 
@@ -51,18 +51,24 @@ pub(super) fn ledger(
 pub(super) async fn policies(
     config: &Config,
     store: &Arc<dyn Store>,
-    clock: &Arc<dyn Clock>,
+    (disk, clock, rng): (&Arc<dyn Disk>, &Arc<dyn Clock>, &Arc<dyn Rng>),
+    ledger: &Ledger,
 ) -> Result<Arc<PolicyStore>, Message> {
+    let fault = |error: &dyn std::fmt::Display| {
+        Message::error("PC6001", format!("policy store: {error}")).next("portcullis check")
+    };
+    let domain = config.trust_domain.as_str();
+    let signer = Signer::open(&config.data_dir, domain, Arc::clone(disk), Arc::clone(rng));
+    let records = Arc::new(Records { ledger: ledger.clone(), clock: Arc::clone(clock) });
     let settings = StoreConfig {
         dir: config.policies.as_ref().map(|policies| policies.dir.clone()),
         store: Arc::clone(store),
         clock: Arc::clone(clock),
+        signer: Arc::new(signer.map_err(|error| fault(&error))?),
+        activations: Arc::clone(&records) as Arc<dyn Activations>,
+        pinned: records,
     };
-    let policies = PolicyStore::open(settings).await.map_err(|error| {
-        Message::error("PC6001", format!("policy store: {error}")).next("portcullis check")
-    })?;
-    policies.set_entities(entities::of(config, &[]), entities::digest(config.enforcer.as_ref())).await;
-    Ok(policies)
+    PolicyStore::open(settings).await.map_err(|error| fault(&error))
 }
 
 pub(super) async fn authority(

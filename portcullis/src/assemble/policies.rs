@@ -8,7 +8,9 @@ use std::sync::atomic::AtomicU64;
 use base_ports::{Clock, Disk, Rng, Tasks};
 use base_store::Store;
 use base_telemetry::Metrics;
-use policies_engine::{EntitySet, Freshness, Snapshot};
+use ca_authority::Authority;
+use policies_decisions::Ledger;
+use policies_engine::{Freshness, Snapshot};
 use policies_store::{FollowConfig, Follower, PolicyStore};
 use tokio::sync::watch;
 
@@ -31,10 +33,11 @@ impl Policies {
         config: &Config,
         store: &Arc<dyn Store>,
         (disk, clock, rng): (&Arc<dyn Disk>, &Arc<dyn Clock>, &Arc<dyn Rng>),
+        ledger: &Ledger,
         mismatches: &Arc<AtomicU64>,
     ) -> Result<Self, Message> {
         let Some(follow) = config.policies.as_ref().and_then(|policies| policies.follow.as_ref()) else {
-            return open::policies(config, store, clock).await.map(Self::Own);
+            return open::policies(config, store, (disk, clock, rng), ledger).await.map(Self::Own);
         };
         let settings = FollowConfig {
             socket: follow.socket.clone(),
@@ -51,7 +54,6 @@ impl Policies {
         let follower = Follower::open(settings).await.map_err(|error| {
             Message::error("PC6001", format!("snapshot files: {error}")).next("portcullis check")
         })?;
-        follower.set_entities(entities::of(config, &[]), entities::digest(config.enforcer.as_ref())).await;
         Ok(Self::Followed(follower))
     }
 
@@ -80,10 +82,14 @@ impl Policies {
         }
     }
 
-    pub(super) async fn set_entities(&self, entities: EntitySet, routes_digest: [u8; 32]) {
+    /// Tells the entities of the configuration and of the entries. Nothing is in force before the first time.
+    pub(super) async fn tell(&self, config: &Config, authority: Option<&Authority>) {
+        let entries = authority.map(|authority| authority.entries_for(authority.local_agent()));
+        let told = entities::of(config, entries.as_deref().unwrap_or_default());
+        let routes = entities::digest(config.enforcer.as_ref());
         match self {
-            Self::Own(store) => store.set_entities(entities, routes_digest).await,
-            Self::Followed(follower) => follower.set_entities(entities, routes_digest).await,
+            Self::Own(store) => store.set_entities(told, routes).await,
+            Self::Followed(follower) => follower.set_entities(told, routes).await,
         }
     }
 

@@ -210,6 +210,16 @@ pub(crate) static CODES: &[Code] = &[
         text: "The snapshot is enforced from memory; a restart without the publisher would begin with the one before it.",
     },
     Code {
+        code: "PC2030",
+        title: "case fails",
+        text: "A case beside the policies says something else than they do. Policies whose cases fail are not put into force.",
+    },
+    Code {
+        code: "PC2031",
+        title: "nobody could change policies",
+        text: "With these policies no operator could draft, publish or roll back any more, so that only a restore would help.",
+    },
+    Code {
         code: "PC2040",
         title: "the checks of a change did not pass",
         text: "A change is committed only when it compiles and every case passes; all findings are shown. Nothing was put into force.",

@@ -49,10 +49,9 @@ impl Published {
 
 /// The objects of a version that is still kept; none when it is not, or was another one.
 fn known(from: &Position, archive: &Archive) -> HashSet<Hash> {
-    let Ok(manifest) = archive.manifest(from.snapshot) else { return HashSet::new() };
-    let is_it =
-        manifest.epoch == from.epoch && manifest.to_json().is_ok_and(|text| Hash::of(&text).0 == from.digest);
-    let objects = manifest.objects.into_iter().filter(|_| is_it);
+    let Ok(signed) = archive.signed(from.snapshot) else { return HashSet::new() };
+    let is_it = signed.manifest.epoch == from.epoch && signed.hash.0 == from.digest;
+    let objects = signed.manifest.objects.into_iter().filter(|_| is_it);
     objects.map(|reference| reference.sha256).collect()
 }
 

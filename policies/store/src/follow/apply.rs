@@ -2,7 +2,10 @@
 //! Pure; called off the runtime.
 
 use super::{held::Held, merge::merge, refused::Refused};
-use crate::content::{Hash, Kind};
+use crate::{
+    content::{Hash, Kind},
+    rules::Rules,
+};
 use policies_engine::{Diagnostic, EntitySet, Snapshot, SnapshotInput, baseline_cases, run_cases};
 use std::sync::Arc;
 
@@ -65,7 +68,7 @@ pub(crate) fn compile(
     let baseline = shipped(held);
     let input = content.input(numbers);
     if checked.baseline != Some(baseline) {
-        run_baseline(&input)?;
+        run_baseline(&input, &content.rules)?;
     }
     let compiled = Snapshot::compile_after(previous, input);
     let snapshot = compiled.map_err(|found| Refused::found("PC2025", found))?;
@@ -81,7 +84,7 @@ impl Merged {
 
 /// The cases of the policies that this build ships, on the shipped policies and the schema as they were published: a
 /// publisher whose system policies mean something else here is not followed. Policies of the site may override them.
-fn run_baseline(input: &SnapshotInput) -> Result<(), Refused> {
+fn run_baseline(input: &SnapshotInput, rules: &Rules) -> Result<(), Refused> {
     let input = SnapshotInput {
         policies: input.policies.iter().filter(|source| source.is_baseline).cloned().collect(),
         schema: input.schema.clone(),
@@ -90,6 +93,10 @@ fn run_baseline(input: &SnapshotInput) -> Result<(), Refused> {
     };
     let snapshot = Snapshot::compile(input).map_err(|found| Refused::found("PC2025", found))?;
     for (file, text) in baseline_cases() {
+        // Who replaces a shipped file on purpose, with the approval that needs, replaces what its cases say.
+        if rules.files.get(&file.replace("_test.json", ".cedar")).is_some() {
+            continue;
+        }
         let outside = |name: &str| Err(format!("`{name}` is not shipped"));
         let outcomes = run_cases(&snapshot, text, &outside)
             .map_err(|cause| Refused::new("PC2026", format!("{file}: {cause}")))?;

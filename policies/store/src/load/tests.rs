@@ -4,8 +4,9 @@ use super::*;
 use crate::testing::{READ, STOP, Site};
 use std::{fs, os::unix::ffi::OsStrExt};
 
-fn files(rules: &Rules) -> Vec<&str> {
-    rules.policies.iter().filter(|source| !source.is_baseline).map(|source| &*source.file).collect()
+fn files(rules: &Rules) -> Vec<String> {
+    let own = rules.policies().filter(|source| !source.is_baseline);
+    own.map(|source| source.file.to_string()).collect()
 }
 
 fn findings(site: &Site) -> Vec<Diagnostic> {
@@ -21,19 +22,46 @@ fn files_are_read_by_name_after_the_shipped_ones() {
     let loaded = load(&site.dir());
     let rules = loaded.rules.unwrap();
     assert_eq!(files(&rules), ["policies/a.cedar", "policies/b.cedar"]);
-    assert!(rules.policies.first().unwrap().is_baseline);
-    assert_eq!(&*rules.policies.last().unwrap().text, STOP);
+    assert!(rules.policies().next().unwrap().is_baseline);
+    assert_eq!(&*rules.policies().last().unwrap().text, STOP);
     assert_eq!(
-        (&*rules.schema.site_file, &*rules.schema.site),
+        (&*rules.schema().site_file, &*rules.schema().site),
         ("policies/site.cedarschema", "type SiteHeaders = {};")
     );
     assert_eq!(rules.extra, Some(serde_json::json!([])));
-    assert_eq!(loaded.cases, [("policies/a_test.json".to_owned(), "[]".to_owned())]);
+    let cases: Vec<_> = rules.cases().collect();
+    assert_eq!(cases, [("policies/a_test.json".to_owned(), Arc::from("[]"))]);
+    assert!(rules.files.get("other.json").is_none(), "no case names it");
 }
 
 #[test]
 fn an_empty_directory_is_the_shipped_policies_alone() {
     assert_eq!(load(&Site::new(&[]).dir()).rules.unwrap(), Rules::shipped());
+}
+
+#[test]
+fn ps2_what_lies_below_baseline_replaces_what_is_shipped_and_is_watched_like_the_rest() {
+    let site = Site::new(&[]);
+    let before = Fingerprint::of(&site.dir()).unwrap();
+    fs::create_dir(site.dir().join("baseline")).unwrap();
+    site.chmod("baseline", 0o755);
+    site.write("baseline/roles.cedar", "// ours");
+    site.write("baseline/notes.json", "{}");
+    assert_ne!(Fingerprint::of(&site.dir()).unwrap(), before);
+    let rules = load(&site.dir()).rules.unwrap();
+    let names: Vec<&str> = rules.files.iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["baseline/roles.cedar"]);
+    site.chmod("baseline", 0o777);
+    assert_eq!(findings(&site)[0].code, "PC0108", "whoever can write there makes policies");
+}
+
+#[test]
+fn entity_files_that_cases_name_belong_to_the_rules() {
+    let case = r#"[{"entities": "people.json"}, {"entities": []}, {"entities": "../secret.json"}]"#;
+    let site = Site::new(&[("a_test.json", case), ("people.json", "[]"), ("more.json", "[]")]);
+    let rules = load(&site.dir()).rules.unwrap();
+    let names: Vec<&str> = rules.files.iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["a_test.json", "people.json"]);
 }
 
 #[test]
@@ -48,7 +76,7 @@ fn a_directory_that_cannot_be_listed_is_one_finding() {
 
 #[test]
 fn va4_a_file_at_the_cap_is_read_and_one_byte_more_is_not() {
-    let cap = usize::try_from(FILE_BYTES).unwrap();
+    let cap = FILE_BYTES;
     let site = Site::new(&[("a.cedar", &"/".repeat(cap)), ("site.cedarschema", &"/".repeat(cap))]);
     assert!(load(&site.dir()).rules.is_ok());
     site.write("a.cedar", "/".repeat(cap + 1));
@@ -64,8 +92,8 @@ fn va4_a_file_at_the_cap_is_read_and_one_byte_more_is_not() {
 #[test]
 fn va4_the_set_has_a_cap_of_its_own() {
     let site = Site::new(&[]);
-    let file = "/".repeat(usize::try_from(FILE_BYTES).unwrap());
-    let count = usize::try_from(SET_BYTES / FILE_BYTES).unwrap();
+    let file = "/".repeat(FILE_BYTES);
+    let count = SET_BYTES / FILE_BYTES;
     (0..count).for_each(|n| site.write(&format!("{n:04}.cedar"), &file));
     assert!(load(&site.dir()).rules.is_ok());
     site.write("9999.cedar", "//");
@@ -92,21 +120,19 @@ fn a_name_that_is_not_utf_8_is_refused() {
 }
 
 #[test]
-fn links_are_policy_files_and_other_schemas_are_fragments_of_teams() {
-    let site = Site::new(&[("a.cedar", READ), ("a.links.json", "[]"), ("b.cedarschema", "namespace B {}")]);
+fn a_site_has_one_part_two_and_any_number_of_team_fragments_and_links() {
+    let site = Site::new(&[
+        ("site.cedarschema", "// part 2"),
+        ("shop.cedarschema", "// shop"),
+        ("a.cedarschema", "// a"),
+    ]);
+    site.write("orders.links.json", "[]");
     let rules = load(&site.dir()).rules.unwrap();
-    assert_eq!(files(&rules), ["policies/a.cedar", "policies/a.links.json"]);
-    let parts: Vec<(&str, &str)> = rules.schema.parts().skip(1).collect();
-    assert_eq!(parts[1], ("policies/b.cedarschema", "namespace B {}"));
-    assert_eq!(parts[0].0, "site.cedarschema", "part 2 is the shipped one");
-}
-
-#[test]
-fn va4_all_schema_files_share_one_cap() {
-    let half = "/".repeat(usize::try_from(SCHEMA_BYTES).unwrap() / 2 + 1);
-    let site = Site::new(&[("a.cedarschema", &half), ("b.cedarschema", &half)]);
-    let found = findings(&site);
-    assert_eq!((found.len(), found[0].code, &*found[0].file), (1, "PC2010", "policies/b.cedarschema"));
+    let schema = rules.schema();
+    assert_eq!((&*schema.site_file, &*schema.site), ("policies/site.cedarschema", "// part 2"));
+    let teams: Vec<_> = schema.teams.iter().map(|team| (&*team.file, &*team.text)).collect();
+    assert_eq!(teams, [("policies/a.cedarschema", "// a"), ("policies/shop.cedarschema", "// shop")]);
+    assert_eq!(files(&rules), ["policies/orders.links.json"]);
 }
 
 #[test]
@@ -194,8 +220,9 @@ fn read_while_edited(edits: u32) -> Result<Vec<String>, Vec<Diagnostic>> {
             ["a.cedar", "z.cedar"].iter().for_each(|name| site.write(name, format!("// {edited}")));
         }
     });
-    let site_files = |rules: Rules| rules.policies.into_iter().filter(|source| !source.is_baseline);
-    Ok(site_files(loaded.rules?).map(|source| source.text.to_string()).collect())
+    let rules = loaded.rules?;
+    let own = rules.policies().filter(|source| !source.is_baseline);
+    Ok(own.map(|source| source.text.to_string()).collect())
 }
 
 #[test]

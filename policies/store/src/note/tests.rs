@@ -1,7 +1,11 @@
 //! Notes as somebody in between would change them.
 
 use super::*;
-use crate::{content::Content, content::Object, load::Rules};
+use crate::{
+    content::{Content, Object},
+    manifest::{Meta, Next},
+    rules::Rules,
+};
 use base_ports::UnixTime;
 use proptest::prelude::*;
 use std::sync::{Arc, LazyLock};
@@ -16,7 +20,9 @@ fn pair(seed: u8) -> Ed25519KeyPair {
 static MANIFEST: LazyLock<(Vec<u8>, Numbers)> = LazyLock::new(|| {
     let content = Content { rules: Rules::shipped(), entities: Arc::default(), routes: Hash([0; 32]) };
     let objects: Vec<Object> = content.objects().unwrap();
-    let manifest = Manifest::after(None, &content, &objects, UnixTime::from_secs(0)).unwrap();
+    let (meta, now) = (Meta::default(), UnixTime::from_secs(0));
+    let next = Next { trust_domain: "", policies: 1, meta, content: &content, objects: &objects, now };
+    let manifest = Manifest::after(None, next);
     (manifest.to_json().unwrap(), manifest.numbers())
 });
 

@@ -2,9 +2,10 @@
 
 use super::*;
 use crate::content::{Content, Hash, Object};
-use crate::load::Rules;
+use crate::manifest::{Meta, Next, Signed};
+use crate::rules::Rules;
 use base_ports::UnixTime;
-use policies_engine::{EntitySet, PolicySource, SchemaText};
+use policies_engine::EntitySet;
 use proptest::prelude::*;
 use std::collections::HashMap;
 
@@ -15,32 +16,51 @@ struct Shelf {
     manifests: BTreeMap<u64, Manifest>,
     objects: HashMap<Hash, Vec<u8>>,
     head: Option<Manifest>,
+    /// In force, when it is not the head.
+    active: Option<u64>,
+    /// Named by records.
+    named: BTreeSet<u64>,
 }
 
 impl Shelf {
     fn step(&mut self, policy: u32, entities: u32) {
-        let policies = vec![PolicySource::new("a.cedar", policy.to_string())];
-        let schema = SchemaText { core: "".into(), site: "".into(), ..SchemaText::default() };
-        let rules = Rules { policies, schema, ..Rules::shipped() };
+        let files = [("a.cedar".to_owned(), Arc::from(policy.to_string()))].into_iter().collect();
+        let rules = Rules { files: Arc::new(files), ..Rules::shipped() };
         let set = EntitySet { trust_domain: Some(entities.to_string()), ..EntitySet::default() };
         let content = Content { rules, entities: Arc::new(set), routes: Hash([0; 32]) };
         let objects = content.objects().unwrap();
-        let next = Manifest::after(self.head.as_ref(), &content, &objects, UnixTime::from_secs(0)).unwrap();
-        if self.head.as_ref() == Some(&next) {
+        let head = self.head.as_ref();
+        if head.is_some_and(|head| head.is_all_of(&content, &objects)) {
             return;
         }
+        let same = head.filter(|head| head.is_of(&objects)).map(|head| head.policies);
+        let policies = same.unwrap_or(self.retained.newest_policies() + 1);
+        let signed = head.map(|head| {
+            let bytes: Arc<[u8]> = head.to_json().unwrap().into();
+            Signed { manifest: head.clone(), hash: Hash::of(&bytes), bytes, note: None }
+        });
+        let (meta, now) = (Meta::default(), UnixTime::from_secs(0));
+        let next = Next { trust_domain: "", policies, meta, content: &content, objects: &objects, now };
+        let next = Manifest::after(signed.as_ref(), next);
         let known = self.retained.objects();
         let new = objects.into_iter().filter(|object| !known.contains(&object.reference.sha256));
         self.objects.extend(new.map(|Object { reference, bytes }| (reference.sha256, bytes)));
-        let forgotten = self.retained.would_forget(&next);
+        self.retained.insert(&next);
+        self.manifests.insert(next.snapshot, next.clone());
+        self.head = Some(next);
+        self.tidy();
+    }
+
+    fn tidy(&mut self) {
+        let active = self.active.or(self.head.as_ref().map(|head| head.snapshot));
+        let named =
+            self.retained.old(active).into_iter().map(|old| old.snapshot).filter(|n| self.named.contains(n));
+        let forgotten = self.retained.would_forget(active, &named.collect());
         for hash in &forgotten.objects {
             assert!(self.objects.remove(hash).is_some(), "forgotten once");
         }
         forgotten.snapshots.iter().for_each(|snapshot| assert!(self.manifests.remove(snapshot).is_some()));
         self.retained.forget(&forgotten);
-        self.retained.insert(&next);
-        self.manifests.insert(next.snapshot, next.clone());
-        self.head = Some(next);
     }
 
     fn check(&self) {
@@ -77,6 +97,20 @@ fn st3_old_policy_versions_go_too() {
     shelf.check();
     assert_eq!(shelf.manifests.len(), KEPT);
     assert_eq!(shelf.manifests.keys().next(), Some(&151));
+}
+
+#[test]
+fn st3_what_is_in_force_and_what_records_name_stays_however_old() {
+    let mut shelf = Shelf { active: Some(3), named: [2, 7, 999].into(), ..Shelf::default() };
+    (0..250).for_each(|policy| shelf.step(policy, 0));
+    shelf.check();
+    let kept: Vec<u64> = shelf.manifests.keys().copied().collect();
+    let expected: Vec<u64> = [2, 3, 7].into_iter().chain(151..=250).collect();
+    assert_eq!(kept, expected);
+    assert!(shelf.retained.versions().contains_key(&7), "and its number of policies is known");
+    shelf.named.clear();
+    shelf.step(999, 0);
+    assert_eq!(shelf.manifests.keys().next(), Some(&3), "until no record names it");
 }
 
 proptest! {
