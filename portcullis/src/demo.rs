@@ -18,6 +18,8 @@ use crate::messages::Message;
 use crate::output::{self, Exit};
 
 pub(crate) use samples::{SampleOptions, sample};
+#[cfg(test)]
+pub(crate) use stage::{CASES, POLICY};
 
 /// Without a first allow, a first denial and its explanation by then, `--once` has failed.
 const PATIENCE: Duration = Duration::from_secs(30);

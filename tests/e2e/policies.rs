@@ -329,7 +329,12 @@ const BROKEN: &[(&str, &str, &str, &str)] = &[
         "p.cedar:2:1",
         "forbid",
     ),
-    ("@id(\"a\")\npermit (principal == ?principal, action, resource);\n", "PC2011", "p.cedar:2:", "template"),
+    (
+        "@id(\"a\")\npermit (principal, action == ?action, resource);\n",
+        "PC2001",
+        "p.cedar:2:30",
+        "slots stand for",
+    ),
 ];
 
 fn broken() -> Result {

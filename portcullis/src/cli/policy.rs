@@ -5,6 +5,8 @@ mod can;
 mod case;
 mod change;
 mod diff;
+#[cfg(test)]
+mod examples;
 mod files;
 mod fmt;
 mod history;

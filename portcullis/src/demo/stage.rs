@@ -63,6 +63,7 @@ impl Stage {
         std::process::Command::new(self.program("web")).arg("version").output()?;
         fs::create_dir(self.dir.join("policies"))?;
         fs::write(self.dir.join("policies/orders.cedar"), POLICY)?;
+        fs::write(self.dir.join("policies/orders_test.json"), CASES)?;
         fs::write(self.config(), self.configuration()?)
     }
 
@@ -147,17 +148,19 @@ impl Drop for Stage {
 }
 
 /// The policy of the demo: reading is allowed, and nothing says that refunds are.
-const POLICY: &str = r#"// web may read orders. Nobody said that it may refund them.
+pub(crate) const POLICY: &str = r#"// web may read orders. Nobody said that it may refund them.
 @id("orders-read")
 // Edit and save: the change is in force at once.
 permit (
   principal == Workload::"spiffe://example.org/web",
   action in Action::"call",
   resource
-) when {
-  resource in [Method::"shop.Orders/Get", Method::"shop.Orders/List"]
-};
+)
+when { resource in [Method::"shop.Orders/Get", Method::"shop.Orders/List"] };
 "#;
+
+/// What the policy of the demo is meant to do.
+pub(crate) const CASES: &str = include_str!("orders_test.json");
 
 fn places(chosen: Option<&Path>) -> Vec<PathBuf> {
     match chosen {

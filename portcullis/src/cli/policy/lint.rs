@@ -127,8 +127,11 @@ pub(super) fn finding(found: &Diagnostic, path: &Path) -> Finding {
 /// A file of a finding about `path`, as a path from here: findings name a file by its directory's name only.
 pub(super) fn located(file: &str, path: &Path) -> String {
     let name = file.rsplit('/').next().unwrap_or(file);
-    let here = if path.is_dir() { path.join(name) } else { path.with_file_name(name) };
-    let is_there = here.exists();
-    let shown = here.strip_prefix("./").unwrap_or(&here).display().to_string();
-    if is_there { shown } else { file.to_owned() }
+    let there = if path.is_dir() { path.join(name) } else { path.with_file_name(name) };
+    if !there.exists() {
+        return file.to_owned();
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    let shown = there.strip_prefix("./").or_else(|_outside| there.strip_prefix(&here)).unwrap_or(&there);
+    shown.display().to_string()
 }

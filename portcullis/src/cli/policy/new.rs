@@ -47,7 +47,7 @@ pub(super) fn new(options: NewOptions, global: &Global) -> Exit {
     }
 }
 
-fn write(dir: &Path, id: &str) -> Result<Vec<String>, Fault> {
+pub(super) fn write(dir: &Path, id: &str) -> Result<Vec<String>, Fault> {
     let is_id = id.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
         && id.len() <= 128
         && id
@@ -108,6 +108,23 @@ const CASES: &str = r#"[
     "decision": "allow",
     "reason": ["ID"],
     "num_errors": 0
+  },
+  {
+    "name": "web may not read what is beside it",
+    "request": {
+      "principal": "Workload::\"spiffe://example.org/web\"",
+      "action": "Action::\"http:GET\"",
+      "resource": "Route::\"site\"",
+      "context": {
+        "connection": { "mtls": true, "tls": 13, "source_ip": { "fn": "ip", "arg": "10.0.0.7" }, "listener": "public", "protocol": { "type": "Protocol", "id": "h2" } },
+        "request": { "method": "GET", "host": "localhost", "path": "/", "segments": {}, "segment_count": 0, "params": {}, "query": {}, "query_names": [], "headers": {} },
+        "time": { "now": { "fn": "datetime", "arg": "2026-11-22T07:00:00Z" }, "weekday": 7, "minute": 420 }
+      }
+    },
+    "entities": [],
+    "decision": "deny",
+    "reason": [],
+    "num_errors": 0
   }
 ]
 "#;
@@ -123,8 +140,8 @@ mod tests {
         assert_eq!(files.len(), 2);
         let report = policies_store::run_cases(dir.path(), &policies_engine::EntitySet::default());
         assert!(report.diagnostics.is_empty(), "{:?}", report.diagnostics);
-        assert_eq!(report.cases.len(), 1);
-        assert_eq!(report.cases[0].failure, None);
+        assert_eq!(report.cases.len(), 2);
+        assert!(report.cases.iter().all(|case| case.failure.is_none()), "{:?}", report.cases);
     }
 
     #[test]
