@@ -12,6 +12,7 @@ mod letters;
 mod notes;
 mod scope;
 mod subject;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -21,6 +22,7 @@ use crate::{Coverage, Diagnostic, PolicySource, Severity, Snapshot, scope::Scope
 use base_ports::UnixTime;
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 use subject::{Places, Subject};
+use survey::{Survey, kinds};
 
 pub use fix::apply;
 pub use guard::with_guards;
@@ -128,7 +130,7 @@ pub fn permits(snapshot: &Snapshot) -> Snapshot {
 #[must_use]
 pub fn silent(snapshot: &Snapshot, input: &LintInput<'_>) -> Vec<(&'static str, &'static str)> {
     let mut silent = Vec::new();
-    if !knows_targets(snapshot) {
+    if !kinds(snapshot).contains("Service") {
         silent.push(("PC2104", "no service is known; give the configuration with -c"));
     }
     if input.usage.is_none() {
@@ -141,12 +143,6 @@ pub fn silent(snapshot: &Snapshot, input: &LintInput<'_>) -> Vec<(&'static str, 
     silent
 }
 
-/// Without any service nobody said what is offered.
-fn knows_targets(snapshot: &Snapshot) -> bool {
-    let mut entities = snapshot.parts().entities.iter().map(cedar_policy::Entity::uid);
-    entities.any(|uid| uid.type_name().to_string() == "Service")
-}
-
 fn judge(
     snapshot: &Snapshot,
     sources: &[PolicySource],
@@ -157,9 +153,10 @@ fn judge(
     on_large_stack(|| {
         let mut found = snapshot.warnings().to_vec();
         let places = Places::of(sources);
+        let survey = Survey::of(snapshot, input);
         for rule in snapshot.parts().rules.iter().filter(|rule| !rule.is_baseline) {
             let Ok(tree) = rule.policy.to_pst() else { continue };
-            let subject = Subject::new(snapshot, input, rule, tree.body(), &places);
+            let subject = Subject::new(snapshot, input, rule, tree.body(), &places, &survey);
             for LintRule { code, severity, judge } in RULES.iter().filter(|rule| is_asked(rule)) {
                 let told = judge(&subject).into_iter();
                 found.extend(told.map(|finding| Diagnostic { code, severity: *severity, ..finding }));

@@ -45,8 +45,8 @@ pub(crate) fn ownerless(subject: &Subject<'_>) -> Vec<Diagnostic> {
 
 /// PC2114: the cases see less of the policy than they should.
 pub(crate) fn uncovered(subject: &Subject<'_>) -> Vec<Diagnostic> {
-    let Some((coverage, threshold)) = subject.input.coverage else { return Vec::new() };
-    let of_policy = coverage.policies.iter().find(|policy| policy.id == *subject.id());
+    let Some((_, threshold)) = subject.input.coverage else { return Vec::new() };
+    let of_policy = subject.survey.coverage.get(&**subject.id());
     let Some(policy) = of_policy.filter(|policy| policy.percent() < threshold) else { return Vec::new() };
     let message = format!(
         "cases cover {} % of `{}`; at least {threshold} % are asked for",

@@ -36,7 +36,7 @@ fn permits_everything(subject: &Subject<'_>) -> bool {
 
 /// PC2104: a name of a target that no service offers.
 pub(crate) fn offered(subject: &Subject<'_>) -> Vec<Diagnostic> {
-    if !knows_targets(subject) {
+    if !subject.survey.knows_targets() {
         return Vec::new();
     }
     let entities = &subject.snapshot.parts().entities;
@@ -52,14 +52,15 @@ pub(crate) fn offered(subject: &Subject<'_>) -> Vec<Diagnostic> {
 
 fn absent(subject: &Subject<'_>, uid: &EntityUid) -> Diagnostic {
     let found = subject.at_uid(uid, format!("no service offers `{uid}`"));
-    let ids = subject.snapshot.parts().entities.iter().map(cedar_policy::Entity::uid);
-    let ids = ids.filter(|known| known.type_name() == uid.type_name());
     let written: &str = uid.id().as_ref();
-    let near = ids.map(|known| (distance(written, known.id().as_ref()), known.to_string())).min();
-    let found = match &near {
-        Some((distance, name)) if *distance <= 2 || *distance <= written.len() / 4 => {
-            found.label(format!("did you mean `{name}`?"))
-        }
+    let far = 2.max(written.len() / 4);
+    let ids = subject.snapshot.parts().entities.iter().map(cedar_policy::Entity::uid);
+    let same = ids.filter(|known| known.type_name() == uid.type_name());
+    // Most names are told apart by their length.
+    let close = same.filter(|known| AsRef::<str>::as_ref(known.id()).len().abs_diff(written.len()) <= far);
+    let near = close.map(|known| (distance(written, known.id().as_ref()), known.to_string())).min();
+    let found = match near {
+        Some((distance, name)) if distance <= far => found.label(format!("did you mean `{name}`?")),
         _ => found.label("nothing has this name"),
     };
     let way = match uid.type_name().to_string().as_str() {
@@ -80,13 +81,9 @@ fn distance(written: &str, known: &str) -> usize {
 /// The action scope covers calls, but nothing that can be called that way exists.
 fn offered_action(subject: &Subject<'_>) -> Option<Diagnostic> {
     let calls: Vec<_> = subject.calls().map(|(action, _)| action).collect();
-    let is_offered = |kind: &str| {
-        let entities = subject.snapshot.parts().entities.iter();
-        entities.map(cedar_policy::Entity::uid).any(|uid| uid.type_name().to_string() == kind)
-    };
     let first = *calls.first()?;
     let is_narrow = !matches!(subject.rule.scope.action, ActionConstraint::Any);
-    if !is_narrow || calls.iter().any(|action| is_offered(target_kind(*action))) {
+    if !is_narrow || calls.iter().any(|action| subject.survey.has(target_kind(*action))) {
         return None;
     }
     let (kind, way) = match target_kind(first) {
@@ -98,23 +95,12 @@ fn offered_action(subject: &Subject<'_>) -> Option<Diagnostic> {
     Some(found.label("never asked").help(way))
 }
 
-/// Without any service nobody said what is offered.
-pub(crate) fn knows_targets(subject: &Subject<'_>) -> bool {
-    super::knows_targets(subject.snapshot)
-}
-
 /// PC2106: a permit that some forbid always overrules.
 pub(crate) fn overruled(subject: &Subject<'_>) -> Vec<Diagnostic> {
     if !subject.rule.is_permit() || subject.rule.notes.is_shadow {
         return Vec::new();
     }
-    let rules = subject.snapshot.parts().rules.iter();
-    let mut always = rules.filter(|rule| {
-        !rule.is_permit()
-            && !rule.notes.is_shadow
-            && !rule.policy.has_non_scope_constraint()
-            && covers(subject, rule)
-    });
+    let mut always = subject.survey.forbids.iter().filter(|forbid| covers(subject, forbid));
     if let Some(forbid) = always.next() {
         let place = format!("{}:{}", forbid.place.file, forbid.place.line);
         let found = subject.at_effect(format!(

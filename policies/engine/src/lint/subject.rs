@@ -2,6 +2,7 @@
 
 use super::{
     LintInput,
+    survey::Survey,
     words::{Finder, Words},
 };
 use crate::{
@@ -9,7 +10,6 @@ use crate::{
     compile::text::{Chunk, chunks},
     rule::Rule,
     scope::{Lineage, Term},
-    uid::cedar_uid,
 };
 use cedar_policy::{EntityUid, pst::Template};
 use std::{collections::HashMap, ops::Range, sync::Arc};
@@ -18,6 +18,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 pub(crate) struct Subject<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) input: &'a LintInput<'a>,
+    pub(crate) survey: &'a Survey<'a>,
     pub(crate) rule: &'a Rule,
     pub(crate) template: &'a Template,
     text: &'a str,
@@ -66,13 +67,14 @@ impl<'a> Subject<'a> {
         rule: &'a Rule,
         template: &'a Template,
         places: &'a Places<'a>,
+        survey: &'a Survey<'a>,
     ) -> Subject<'a> {
         let place = places.find(rule);
         let text = place.map_or("", |(source, _)| &*source.text);
         let chunk = place.map(|(_, chunk)| chunk);
         let words = chunk
             .and_then(|chunk| Some(Words::of(text.get(chunk.effect_at..chunk.range.end)?, chunk.effect_at)));
-        Subject { snapshot, input, rule, template, text, chunk, words: words.unwrap_or_default() }
+        Subject { snapshot, input, survey, rule, template, text, chunk, words: words.unwrap_or_default() }
     }
 
     pub(crate) fn finder(&self) -> Finder<'_> {
@@ -119,13 +121,9 @@ impl<'a> Subject<'a> {
     }
 
     /// Calls of the data plane that the scope covers.
-    pub(crate) fn calls(&self) -> impl Iterator<Item = (Action, Lineage)> + '_ {
-        let lineage = |action: &Action| {
-            let uid = cedar_uid(action.entity_type(), action.as_str());
-            (*action, Lineage::new(uid.clone(), self.ancestors(&uid)))
-        };
-        let covered = Action::CALLS.iter().map(lineage);
-        covered.filter(|(action, lineage)| {
+    pub(crate) fn calls(&self) -> impl Iterator<Item = (Action, &Lineage)> + '_ {
+        let calls = self.survey.calls.iter().map(|(action, lineage)| (*action, lineage));
+        calls.filter(|(action, lineage)| {
             lineage.matches_action(&self.rule.scope.action) && self.is_about(target_kind(*action))
         })
     }
