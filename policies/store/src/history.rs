@@ -31,7 +31,7 @@ impl PolicyStore {
         let active = self.archive.heads()?.active.map(|active| active.manifest.policies);
         let mut entries = Vec::new();
         let mut before: Option<Found> = None;
-        self.walk(policy, &mut |signed, found| {
+        self.walk(policy, |signed, found| {
             let step = match (&before, &found) {
                 (None, Some(_)) => Step::Added,
                 (Some(_), None) => Step::Removed,
@@ -61,7 +61,7 @@ impl PolicyStore {
         let active = self.archive.heads()?.active.map(|active| active.manifest.policies);
         let mut lines: Vec<BlameLine> = Vec::new();
         let mut first = 1;
-        self.walk(policy, &mut |signed, found| {
+        self.walk(policy, |signed, found| {
             let Manifest { policies, author, .. } = &signed.manifest;
             if Some(*policies) > active {
                 return Ok(());
@@ -100,11 +100,10 @@ impl PolicyStore {
     }
 
     /// Shows every kept version, oldest first, with the policy in it.
-    fn walk(
-        &self,
-        policy: &str,
-        see: &mut dyn FnMut(&Signed, Option<Found>) -> Result<(), PolicyStoreError>,
-    ) -> Result<(), PolicyStoreError> {
+    fn walk<S>(&self, policy: &str, mut see: S) -> Result<(), PolicyStoreError>
+    where
+        S: FnMut(&Signed, Option<Found>) -> Result<(), PolicyStoreError>,
+    {
         let mut cut = Cut::default();
         for (_, snapshot) in self.archive.versions()? {
             let signed = self.archive.signed(snapshot)?;

@@ -50,20 +50,32 @@ pub enum NoteError {
 /// # Errors
 /// Whatever is wrong; then nothing of the manifest may be used.
 pub fn verify(note: &str, manifest: &[u8], keys: &[Verifier]) -> Result<Numbers, NoteError> {
-    let (text, name, numbers, hash) = signed(note, keys)?;
-    if !keys.iter().any(|key| key.name == name) || !text.ends_with('\n') {
+    let said = signed(note, keys)?;
+    if !keys.iter().any(|key| key.name == said.name) {
         return Err(NoteError::Untrusted);
     }
-    if Hash::of(manifest) != hash {
+    if Hash::of(manifest) != said.hash {
         return Err(NoteError::OtherManifest);
     }
     let manifest = Manifest::from_json(manifest).map_err(|_cause| NoteError::NotUnderstood)?;
     let told = manifest.numbers();
-    if (told.epoch, told.snapshot) == numbers { Ok(told) } else { Err(NoteError::NotUnderstood) }
+    if (told.epoch, told.snapshot) == (said.epoch, said.snapshot) {
+        Ok(told)
+    } else {
+        Err(NoteError::NotUnderstood)
+    }
 }
 
-/// The parts of a note whose signatures are good.
-fn signed<'a>(note: &'a str, keys: &[Verifier]) -> Result<(&'a str, &'a str, (u64, u64), Hash), NoteError> {
+/// What a note says.
+struct Said<'a> {
+    name: &'a str,
+    epoch: u64,
+    snapshot: u64,
+    hash: Hash,
+}
+
+/// What a note says whose signatures are good.
+fn signed<'a>(note: &'a str, keys: &[Verifier]) -> Result<Said<'a>, NoteError> {
     let malformed = NoteError::Malformed;
     if note.len() > LONGEST {
         return Err(malformed);
@@ -92,10 +104,10 @@ fn signed<'a>(note: &'a str, keys: &[Verifier]) -> Result<(&'a str, &'a str, (u6
     };
     let (epoch, snapshot) = numbers.split_once('.').ok_or(malformed)?;
     let number = |text: &str| text.parse::<u64>().ok().filter(|number| number.to_string() == text);
-    let numbers = number(epoch).zip(number(snapshot)).ok_or(malformed)?;
+    let (epoch, snapshot) = number(epoch).zip(number(snapshot)).ok_or(malformed)?;
     let bytes = STANDARD.decode(hash).map_err(|_cause| malformed)?;
     let hash = Hash(bytes.try_into().map_err(|_other_length| malformed)?);
-    Ok((text, name, numbers, hash))
+    Ok(Said { name, epoch, snapshot, hash })
 }
 
 /// The note about `manifest`, signed by each of `keys`.

@@ -55,8 +55,8 @@ fn st4_a_note_binds_exactly_these_bytes_to_their_numbers() {
         if let Ok(changed) = String::from_utf8(changed) {
             assert!(verify(&changed, bytes, &keys).is_err(), "byte {at}: {changed}");
         }
-        if note.is_char_boundary(at) {
-            assert!(verify(&note[..at], bytes, &keys).is_err(), "cut at {at}");
+        if let Some((cut, _)) = note.split_at_checked(at) {
+            assert!(verify(cut, bytes, &keys).is_err(), "cut at {at}");
         }
     }
 }
@@ -81,7 +81,9 @@ fn st4_a_public_key_reads_back_from_its_text() {
     let text = verifier.to_string();
     assert_eq!(text.parse(), Ok(verifier.clone()));
     assert_eq!(verifier.name(), NAME);
-    for bad in ["", "a", "a+b", "a+00000000+AA==", &text[1..], &text.replace('+', "-"), &format!("{text}A")] {
+    for bad in
+        ["", "a", "a+b", "a+00000000+AA==", text.split_at(1).1, &text.replace('+', "-"), &format!("{text}A")]
+    {
         assert_eq!(bad.parse::<Verifier>(), Err(NoteError::Malformed), "{bad}");
     }
 }
@@ -93,6 +95,6 @@ proptest! {
     fn st4_text_that_nobody_signed_is_no_note(text in "[—a-z0-9+/= .\n]{0,200}", manifest in prop::collection::vec(any::<u8>(), 0..40)) {
         let (_, keys) = signed_by(&[pair(1)]);
         prop_assert!(verify(&text, &manifest, &keys).is_err());
-        let _ = text.parse::<Verifier>();
+        prop_assert!(text.parse::<Verifier>().is_err());
     }
 }
