@@ -33,3 +33,11 @@ peers:
 # Ours beside nginx, HAProxy and Envoy; installs them, writes docs/benchmarks.md
 bench *flags:
     bash tests/load/run {{flags}}
+
+# Decisions beside stock Cedar; writes its part of docs/benchmarks.md
+bench-policy *flags:
+    python3 tests/load/policy.py {{flags}}
+
+# The engine against stock Cedar over a million random cases
+oracle:
+    PORTCULLIS_TEST_SCALE=50 cargo test --release --locked -p policies-engine --test oracle -- --nocapture

@@ -20,6 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import page
+
 ROOT = Path(__file__).resolve().parents[2]
 TICK = os.sysconf("SC_CLK_TCK")
 BODY = "x" * 64
@@ -304,8 +306,8 @@ TITLES = {"h1": "HTTP/1.1, 64 connections", "h2": "HTTP/2, 16 connections x 10 s
 
 def report(args, results, memory, about):
     median = statistics.median
-    lines = ["# Benchmarks", "",
-             "Written by `just bench` (`tests/load/bench.py`); every number on this page comes from one run of it.", "",
+    lines = ["## The gateway beside nginx, HAProxy and Envoy", "",
+             "Written by `just bench` (`tests/load/bench.py`).", "",
              f"- when: {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}; {about['cores']} x {about['cpu']}, kernel {about['kernel']}",
              f"- versions: {about['portcullis']}; {about['nginx']}; {about['haproxy']}; envoy {about['envoy'].split('version: ')[-1]}; {about['oha']}",
              f"- ours: the whole gateway, {args.policies} scope-only policies, a decision record and metrics for each call; mTLS 1.3 everywhere,",
@@ -314,7 +316,7 @@ def report(args, results, memory, about):
              "  peers alternated, first round discarded. Throughput and latency shared two cores with the load generator: information only.", ""]
     for row, cells in results.items():
         base = median(cells["nginx"]["cpu_us"]) if "nginx" in cells else None
-        lines += [f"## {TITLES[row]}", "", "| proxy | CPU per request | x nginx | spread | requests/s | p50 | p99 |", "|---|---:|---:|---:|---:|---:|---:|"]
+        lines += [f"### {TITLES[row]}", "", "| proxy | CPU per request | x nginx | spread | requests/s | p50 | p99 |", "|---|---:|---:|---:|---:|---:|---:|"]
         for name, cell in cells.items():
             cpu = median(cell["cpu_us"])
             spread = (max(cell["cpu_us"]) - min(cell["cpu_us"])) / cpu * 100
@@ -325,11 +327,11 @@ def report(args, results, memory, about):
             rates = ", ".join(f"{name} {1e6 / median(cell['cpu_us']):,.0f}" for name, cell in cells.items())
             lines += ["", f"Handshakes per CPU second: {rates}."]
         lines.append("")
-    lines += ["## Memory after the run", "", "| proxy | RSS |", "|---|---:|"]
+    lines += ["### Memory after the run", "", "| proxy | RSS |", "|---|---:|"]
     lines += [f"| {name} | {mib:.1f} MiB |" for name, mib in memory.items()]
     lines += ["", "![CPU per request](benchmarks.svg)", ""]
     docs = ROOT / "docs"
-    (docs / "benchmarks.md").write_text("\n".join(lines))
+    page.write("gateway", lines)
     (docs / "benchmarks.json").write_text(json.dumps({"about": about, "args": {k: v for k, v in vars(args).items() if k not in ("binary", "oha")}, "results": results, "rss_mib": memory}, indent=1) + "\n")
     (docs / "benchmarks.svg").write_text(chart(results))
     print("\n".join(lines))

@@ -13,7 +13,6 @@ mod fixtures;
 mod impact;
 mod links;
 mod mining;
-mod oracle;
 mod suggest;
 
 use crate::*;
