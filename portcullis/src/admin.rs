@@ -57,7 +57,7 @@ pub(crate) struct Api {
     /// In place of a store: whose policies are in force here.
     pub(crate) follower: Option<Arc<Follower>>,
     /// Judges for enforcers that are not ours, when they may ask.
-    pub(crate) outside: Option<(Arc<dyn policies_adapters::Judge>, ext_authz::Options)>,
+    pub(crate) outside: Option<crate::assemble::outside::Asked>,
     pub(crate) health: Health,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) status: status::Facts,

@@ -10,7 +10,7 @@ mod identity;
 pub(crate) mod judge;
 mod listeners;
 mod open;
-mod outside;
+pub(crate) mod outside;
 pub(crate) mod policies;
 pub(crate) mod signals;
 mod view;

@@ -119,7 +119,7 @@ fn calls(engine: &mut Engine, now: UnixTime) -> Vec<Call> {
     let call = |at: usize| {
         // Most callers do what they may, some what nobody permits.
         let policy = at % POLICIES;
-        let principal = Principal::workload(&caller(policy * 7 + usize::from(at % 10 == 0)));
+        let principal = Principal::workload(&caller(policy * 7 + usize::from(at.is_multiple_of(10))));
         let resource = Resource::method(&method(policy)).within("s", Some("n"));
         let mut facts = OwnedFacts::assumed(Action::Grpc, &resource);
         if let Some(mut request) = facts.owned_request().cloned() {

@@ -26,6 +26,9 @@ use crate::messages::Message;
 /// After that of the control runtime.
 const LANE: u16 = CONTROL_LANE + 1;
 
+/// Who judges for others, and how their questions are read.
+pub(crate) type Asked = (Arc<dyn Judge>, Options);
+
 /// The judge of those that may ask by the configuration, and how their questions are read.
 pub(super) fn ask(
     config: &Config,
@@ -33,7 +36,7 @@ pub(super) fn ask(
     ledger: &Ledger,
     trust: Option<&Arc<Trust>>,
     clock: &Arc<dyn Clock>,
-) -> Result<Option<(Arc<dyn Judge>, Options)>, Message> {
+) -> Result<Option<Asked>, Message> {
     let Some(options) = config.ext_authz else { return Ok(None) };
     let (services, routes) = config.enforcer.as_ref().map(entities::traffic).unwrap_or_default();
     let routes = Routes::build(&services, &routes).map_err(|error| {
