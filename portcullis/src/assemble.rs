@@ -144,7 +144,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
     let policies = Policies::open(&config, &store, (&disk, &clock, &rng), &ledger, &mismatches).await?;
     policies.tell(&config, authority.as_deref()).await;
     let snapshots = policies.subscribe();
-    let judge = Judge::new(snapshots.clone(), ledger.lane(CONTROL_LANE), Arc::clone(&clock));
+    let judge = Judge::new(policies.judging(&tasks)?, ledger.lane(CONTROL_LANE), Arc::clone(&clock));
     gate.open(Arc::clone(&judge));
     if let (Some(authority), Some(entries)) = (&authority, entries) {
         follow_entries(&config, authority, entries, &policies, &tasks);

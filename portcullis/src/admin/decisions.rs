@@ -13,15 +13,13 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use policies_decisions::{GetError, IdPattern, PatternError, StoredRecord};
 use policies_engine::explain::{Recorded, RequestForExplain, TextOptions, explain as explained};
-use policies_engine::{
-    Action, Diagnostic, ErrorClass, Numbers, OwnedFacts, PolicyError, Principal, Resource, SchemaText,
-    Snapshot, SnapshotInput, Would,
-};
+use policies_engine::{Action, ErrorClass, OwnedFacts, PolicyError, Principal, Resource, Snapshot, Would};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Api;
 use super::problem::Problem;
+use crate::assemble::policies::shipped;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,25 +95,15 @@ async fn pinned(api: &Arc<Api>, number: Option<u64>) -> Result<Arc<Snapshot>, Pr
     };
     let held = Arc::clone(api);
     let compiling = tokio::task::spawn_blocking(move || match (number, &held.store) {
+        (None | Some(0), _) => shipped(),
         (Some(number), Some(store)) => store.version(number).map_err(|error| error.to_string()),
-        (Some(number), None) => Err(format!("snapshot {number}; no policies are kept here")),
-        (None, _) => shipped(),
+        (Some(number), None) => match &held.follower {
+            Some(follower) => follower.version(number).map_err(|error| error.to_string()),
+            None => Err(format!("snapshot {number}; no policies are kept here")),
+        },
     });
     let compiled = compiling.await.map_err(|error| gone(error.to_string()))?;
     compiled.map_err(gone)
-}
-
-/// What is in force where nothing else is, without a number.
-fn shipped() -> Result<Arc<Snapshot>, String> {
-    let input = SnapshotInput {
-        numbers: Numbers::default(),
-        schema: SchemaText::default(),
-        policies: policies_engine::baseline(),
-        entities: Arc::default(),
-        routes_digest: [0; 32],
-    };
-    let first = |found: Vec<Diagnostic>| found.first().map(ToString::to_string).unwrap_or_default();
-    Snapshot::compile(input).map(Arc::new).map_err(first)
 }
 
 async fn find(api: &Api, id: &str) -> Result<Stored, Problem> {

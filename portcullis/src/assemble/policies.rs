@@ -10,7 +10,7 @@ use base_store::Store;
 use base_telemetry::Metrics;
 use ca_authority::Authority;
 use policies_decisions::Ledger;
-use policies_engine::{Freshness, Snapshot};
+use policies_engine::{Diagnostic, Freshness, Numbers, SchemaText, Snapshot, SnapshotInput};
 use policies_store::{FollowConfig, Follower, PolicyStore};
 use tokio::sync::watch;
 
@@ -74,6 +74,27 @@ impl Policies {
         }
     }
 
+    /// What our own APIs and the issuance of identities are judged by: the snapshot in force, and until a publisher's
+    /// first one has come, the shipped policies (SETTLED S15). No call of the data plane is judged by these.
+    pub(super) fn judging(&self, tasks: &Tasks) -> Result<watch::Receiver<Option<Arc<Snapshot>>>, Message> {
+        let mut followed = self.subscribe();
+        if matches!(self, Self::Own(_)) || followed.borrow_and_update().is_some() {
+            return Ok(followed);
+        }
+        let shipped =
+            shipped().map_err(|found| Message::error("PC9001", format!("shipped policies: {found}")))?;
+        let (publish, judging) = watch::channel(Some(shipped));
+        tasks.spawn("judging", async move {
+            while followed.changed().await.is_ok() {
+                let snapshot = followed.borrow_and_update().clone();
+                if snapshot.is_some() {
+                    publish.send_replace(snapshot);
+                }
+            }
+        });
+        Ok(judging)
+    }
+
     /// How current they are known to be; none for the own store, which always is.
     pub(super) fn freshness(&self) -> Option<watch::Receiver<Freshness>> {
         match self {
@@ -106,6 +127,19 @@ impl Policies {
             Self::Followed(follower) => Some(Arc::clone(follower)),
         }
     }
+}
+
+/// The shipped policies alone, without a number: what is in force where nothing else is.
+pub(crate) fn shipped() -> Result<Arc<Snapshot>, String> {
+    let input = SnapshotInput {
+        numbers: Numbers::default(),
+        schema: SchemaText::default(),
+        policies: policies_engine::baseline(),
+        entities: Arc::default(),
+        routes_digest: [0; 32],
+    };
+    let first = |found: Vec<Diagnostic>| found.first().map(ToString::to_string).unwrap_or_default();
+    Snapshot::compile(input).map(Arc::new).map_err(first)
 }
 
 /// What the publisher's `status` calls this process, beside the identity that its connection proves.

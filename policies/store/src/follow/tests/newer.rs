@@ -12,6 +12,8 @@ async fn ps8_what_a_newer_publisher_says_is_refused_as_a_whole_and_stays_refused
         ("an unknown field of an object", &[("{\"kind\"", "{\"weight\":1,\"kind\"")]),
         ("another format", &[("portcullis-manifest/1", "portcullis-manifest/2")]),
         ("an unknown kind", &[("\"kind\":\"schema\"", "\"kind\":\"wasm\"")]),
+        ("a newer language", &[("\"language\":\"4.", "\"language\":\"5.")]),
+        ("a newer engine", &[("\"min_engine\":1", "\"min_engine\":2")]),
     ];
     for (what, replace) in newer {
         let offered = publisher.resigned(replace);
