@@ -28,7 +28,7 @@ use ca_authority::Authority;
 use ca_authority::service::{self, Caller};
 use ca_identity::TrustDomain;
 use http_body_util::BodyExt;
-use policies_adapters::ext_authz;
+use policies_adapters::{authzen, ext_authz};
 use policies_decisions::Ledger;
 use policies_engine::{AdminAction, OwnedFacts, Phase, Principal, Resource, Role};
 use policies_store::{Follower, PolicyStore};
@@ -57,7 +57,9 @@ pub(crate) struct Api {
     /// In place of a store: whose policies are in force here.
     pub(crate) follower: Option<Arc<Follower>>,
     /// Judges for enforcers that are not ours, when they may ask.
-    pub(crate) outside: Option<crate::assemble::outside::Asked>,
+    pub(crate) outside: Option<Arc<dyn policies_adapters::Judge>>,
+    pub(crate) ext_authz: Option<ext_authz::Options>,
+    pub(crate) authzen: Option<authzen::Options>,
     pub(crate) health: Health,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) status: status::Facts,
@@ -86,8 +88,11 @@ fn v1(api: &Arc<Api>) -> Router {
     if let Some(store) = &api.store {
         v1 = v1.route_service(policies::FEED, store.feed().routes());
     }
-    if let Some((judge, options)) = &api.outside {
-        v1 = v1.route_service(ext_authz::PATH, ext_authz::routes(Arc::clone(judge), *options));
+    if let Some((judge, options)) = api.outside.as_ref().zip(api.ext_authz) {
+        v1 = v1.route_service(ext_authz::PATH, ext_authz::routes(Arc::clone(judge), options));
+    }
+    if let Some((judge, options)) = api.outside.as_ref().zip(api.authzen.clone()) {
+        v1 = v1.merge(authzen::router(Arc::clone(judge), options));
     }
     if let Some(authority) = &api.authority {
         v1 = v1
@@ -128,7 +133,7 @@ async fn authorize(State(api): State<Arc<Api>>, mut request: Request, next: Next
         return missing(request).await;
     };
     let principal = principal(&api, &caller);
-    if request.uri().path() == ext_authz::PATH {
+    if is_asked(request.uri().path()) {
         request.extensions_mut().insert(ext_authz::Asker(caller_name(&caller)));
     }
     // The ledger's service puts who read what on record.
@@ -221,8 +226,11 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
     if path.starts_with(policies::FEED_PATHS) {
         return Some((AdminAction::PolicyRead, Resource::policy_scope("/")));
     }
-    if path == ext_authz::PATH {
+    if is_asked(path) {
         return Some((AdminAction::Decide, Resource::system()));
+    }
+    if path == authzen::METADATA || path.starts_with("/.well-known/authzen-configuration/") {
+        return api.authzen.as_ref().map(|_| (AdminAction::Probe, Resource::system()));
     }
     let noun = path.strip_prefix("/v1/")?;
     let noun = noun.split(['/', ':']).next().unwrap_or(noun);
@@ -238,6 +246,11 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
         "policies" => return policies::rights::asked(method, path),
         _ => return None,
     })
+}
+
+/// Whether enforcers that are not ours put their questions there.
+fn is_asked(path: &str) -> bool {
+    path == ext_authz::PATH || authzen::PATHS.contains(&path)
 }
 
 async fn missing(request: Request) -> Response {

@@ -196,6 +196,8 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         store: policies.own(),
         follower: policies.follower(),
         outside: outside::ask(&config, &snapshots, &ledger, trust.as_ref(), &clock)?,
+        ext_authz: config.ext_authz,
+        authzen: config.authzen.clone(),
         health: health.clone(),
         metrics: Arc::clone(&metrics),
         status: StatusFacts {

@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("im2_a_candidate_is_replayed_on_what_was_called", missing("curl"), replayed),
         trial("im2_what_records_do_not_hold_is_undecided_and_exits_4", missing("curl"), undecided),
+        trial("ex8_denials_of_a_day_become_permits_and_cases", missing("curl"), mined),
         trial("te3_a_recorded_decision_becomes_a_case_that_passes", missing("curl"), recorded_case),
         trial("im2_a_candidate_that_is_not_valid_is_shown_not_replayed", None, invalid),
     ]
@@ -146,5 +147,43 @@ fn recorded_case() -> Result {
     check!(broken.code == 3 && broken.stdout.contains("expected deny"), "{broken:?}");
     let none = gateway.cli(&["policy", "new", "--test", "01JD8Z6N4T0B7K3Q5XW2M9E47Q"])?;
     check!(none.code == 3, "{none:?}");
+    Ok(())
+}
+
+fn mined() -> Result {
+    let gateway = Gateway::build()
+        .policy(NO_DELETE)
+        .service("site", &[])
+        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", Upstream::echo().address))
+        .start()?;
+    let tls = gateway.identity()?;
+    for method in ["GET", "PUT", "PUT", "DELETE"] {
+        check!(gateway.curl(&tls, "/orders", &["-X", method])?.0 == 403, "{method} was not refused");
+    }
+    let dir = gateway.dir().join("suggested");
+    let shown = dir.display().to_string();
+    let printed = gateway.cli(&["policy", "suggest", "--since", "1h"])?;
+    check!(printed.code == 0 && printed.stdout.matches("@id(").count() == 1, "{printed:?}");
+    for said in [
+        "# 3 denied calls become 1 permits; no forbid is touched",
+        "http:DELETE site  1 calls  no-delete  owner site-team",
+        "allow 3 of the denied calls and deny 0 of the allowed ones",
+    ] {
+        check!(printed.stderr.contains(said), "`{said}` is not said: {}", printed.stderr);
+    }
+    let written = gateway.cli(&["policy", "suggest", "--since", "1h", "--write", &shown])?;
+    check!(written.code == 0, "{written:?}");
+    let again = gateway.cli(&["policy", "suggest", "--since", "1h", "--write", &shown])?;
+    check!(again.code == 3 && again.stderr.contains("stands there already"), "{again:?}");
+    let tested = gateway.cli(&["policy", "test", &shown])?;
+    check!(tested.code == 0 && tested.stdout.contains("2 passed, 0 failed"), "{tested:?}");
+
+    gateway.publish("suggested.cedar", &fs::read_to_string(dir.join("suggested.cedar"))?)?;
+    check!(gateway.curl(&tls, "/orders", &["-X", "PUT"])?.0 == 200, "PUT is not permitted");
+    check!(gateway.curl(&tls, "/orders", &[])?.0 == 200, "GET is not permitted");
+    check!(gateway.curl(&tls, "/orders", &["-X", "DELETE"])?.0 == 403, "the forbid was lifted");
+    check!(gateway.curl(&tls, "/orders", &["-X", "POST"])?.0 == 403, "more than was denied is permitted");
+    let nothing = gateway.cli(&["policy", "suggest", "--since", "1h", "--filter", "action=http:PUT"])?;
+    check!(nothing.code == 0 && nothing.stdout.trim().is_empty(), "proposed again: {nothing:?}");
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! A missing peer makes a trial ignored, with the reason in its name; never passed.
 
 mod api;
+mod authzen;
 mod commands;
 mod demo;
 mod durability;
@@ -30,6 +31,7 @@ fn main() {
     arguments.test_threads.get_or_insert(4);
     let suites = [
         api::trials(),
+        authzen::trials(),
         commands::trials(),
         demo::trials(),
         durability::trials(),

@@ -11,7 +11,6 @@ use enforcer_codec::Call;
 use enforcer_traffic::{Found, Routes, TargetKind};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use policies_adapters::ext_authz::Options;
 use policies_adapters::{Canonical, Held, Judge, Question, Target, Unrecorded, Verdict};
 use policies_decisions::Ledger;
 use policies_engine::{
@@ -26,25 +25,24 @@ use crate::messages::Message;
 /// After that of the control runtime.
 const LANE: u16 = CONTROL_LANE + 1;
 
-/// Who judges for others, and how their questions are read.
-pub(crate) type Asked = (Arc<dyn Judge>, Options);
-
-/// The judge of those that may ask by the configuration, and how their questions are read.
+/// The judge of those that may ask by the configuration.
 pub(super) fn ask(
     config: &Config,
     snapshots: &watch::Receiver<Option<Arc<Snapshot>>>,
     ledger: &Ledger,
     trust: Option<&Arc<Trust>>,
     clock: &Arc<dyn Clock>,
-) -> Result<Option<Asked>, Message> {
-    let Some(options) = config.ext_authz else { return Ok(None) };
+) -> Result<Option<Arc<dyn Judge>>, Message> {
+    if config.ext_authz.is_none() && config.authzen.is_none() {
+        return Ok(None);
+    }
     let (services, routes) = config.enforcer.as_ref().map(entities::traffic).unwrap_or_default();
     let routes = Routes::build(&services, &routes).map_err(|error| {
         Message::error("PC0105", format!("routes: {error}")).next("portcullis config validate")
     })?;
     let state = Mutex::new(State { engine: None, lane: ledger.lane(LANE) });
     let (snapshots, trust, clock) = (snapshots.clone(), trust.cloned(), Arc::clone(clock));
-    Ok(Some((Arc::new(Outside { snapshots, state, routes, trust, clock }), options)))
+    Ok(Some(Arc::new(Outside { snapshots, state, routes, trust, clock })))
 }
 
 struct Outside {

@@ -296,6 +296,17 @@ pub(crate) static KEYS: &[Key] = &[
         "who the caller is: whose certificate Envoy shows, or whom Envoy claims where it shows none",
         "\"certificate\"",
     ),
+    // authzen
+    key("authzen", Kind::Table, "answer the OpenID AuthZEN Authorization API 1.0", "[authzen]"),
+    required(
+        "authzen.url",
+        Kind::Text,
+        "base URL by which askers know this decision point",
+        "\"https://gw.example.org:8443\"",
+    ),
+    key("authzen.type", Kind::Tables, "a name that askers use for an entity type", "[[authzen.type]]"),
+    required("authzen.type.name", Kind::Text, "the name", "\"app\""),
+    required("authzen.type.entity", Kind::Text, "the entity type it stands for", "\"Workload\""),
     // decisions
     preset("decisions", Kind::Table, "", "the decision ledger; always there", "[decisions]"),
     preset("decisions.name", Kind::Text, "main", "name of the ledger", "\"main\""),

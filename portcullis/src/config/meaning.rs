@@ -2,6 +2,7 @@
 //! Called by `parse` once every value has its kind; what other crates would refuse at start is refused here.
 
 mod admin;
+mod authzen;
 mod policies;
 
 use std::net::SocketAddr;
@@ -84,6 +85,7 @@ impl Meaning<'_> {
         let ext_authz = table.table("ext_authz").map(|section| policies_adapters::ext_authz::Options {
             trust_principal: section.text("principal").is_some_and(|word| word == "claimed"),
         });
+        let authzen = table.table("authzen").and_then(|section| self.authzen(section));
         let admin = self.admin(table.table("admin")?, &data_dir)?;
         let (source, trust_domain) = (path.to_owned(), self.trust_domain.clone());
         Some(Config {
@@ -95,6 +97,7 @@ impl Meaning<'_> {
             policies,
             enforcer,
             ext_authz,
+            authzen,
             decisions,
             admin,
         })

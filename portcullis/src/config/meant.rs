@@ -24,6 +24,8 @@ pub(crate) struct Config {
     pub(crate) enforcer: Option<Enforcer>,
     /// Set when Envoys may ask.
     pub(crate) ext_authz: Option<policies_adapters::ext_authz::Options>,
+    /// Set when the AuthZEN API is offered.
+    pub(crate) authzen: Option<policies_adapters::authzen::Options>,
     pub(crate) decisions: Decisions,
     pub(crate) admin: Admin,
 }
