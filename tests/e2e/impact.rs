@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("im2_a_candidate_is_replayed_on_what_was_called", missing("curl"), replayed),
         trial("im2_what_records_do_not_hold_is_undecided_and_exits_4", missing("curl"), undecided),
+        trial("im2_a_change_and_a_version_are_replayed_too", missing("curl"), change_and_version),
         trial("ex8_denials_of_a_day_become_permits_and_cases", missing("curl"), mined),
         trial("te3_a_recorded_decision_becomes_a_case_that_passes", missing("curl"), recorded_case),
         trial("im2_a_candidate_that_is_not_valid_is_shown_not_replayed", None, invalid),
@@ -185,5 +186,31 @@ fn mined() -> Result {
     check!(gateway.curl(&tls, "/orders", &["-X", "POST"])?.0 == 403, "more than was denied is permitted");
     let nothing = gateway.cli(&["policy", "suggest", "--since", "1h", "--filter", "action=http:PUT"])?;
     check!(nothing.code == 0 && nothing.stdout.trim().is_empty(), "proposed again: {nothing:?}");
+    Ok(())
+}
+
+fn change_and_version() -> Result {
+    let gateway = Gateway::before(Upstream::echo().address)?;
+    let tls = gateway.identity()?;
+    for method in ["GET", "DELETE", "DELETE"] {
+        check!(gateway.curl(&tls, "/orders", &["-X", method])?.0 == 200, "{method} was refused");
+    }
+    let version = format!("v{}", gateway.policies_version()?);
+    let same = gateway.json(&["policy", "impact", "--version", &version])?;
+    check!(same["same"] == 3 && same["considered"] == 3, "the version in force: {same}");
+
+    let dir = candidate(&gateway, &[("web.cedar", gateway::ALLOW_WEB), ("no-delete.cedar", NO_DELETE)])?;
+    let pushed =
+        gateway.cli(&["policy", "push", &dir.display().to_string(), "-m", "no deletes", "-o", "json"])?;
+    let change: Value = serde_json::from_str(&pushed.stdout)?;
+    let id = change["change"]["id"].as_str().ok_or_else(|| format!("no change: {pushed:?}"))?.to_owned();
+    let gate =
+        gateway.cli(&["policy", "impact", "--change", &id, "--fail-on", "newly-denied", "-o", "json"])?;
+    let impact: Value = serde_json::from_str(&gate.stdout)?;
+    check!(gate.code == 3 && impact["newly_denied"] == 2, "{gate:?}");
+    let shown = gateway.json(&["policy", "show", &id])?;
+    check!(shown["impact"]["newly_denied"] == 2, "not noted with the change: {shown}");
+    check!(gateway.cli(&["policy", "impact", "--change", "c999"])?.code == 3, "an unknown change");
+    check!(gateway.cli(&["policy", "impact", "--version", "v999"])?.code == 3, "an unknown version");
     Ok(())
 }
