@@ -1,7 +1,8 @@
 //! SIGKILL at random moments of committing and activating, with a real process and a real disk (PS7).
 
 use crate::{
-    Change, Edit, NewChange, NonePinned, PolicyStore, Stage, Standing, StoreConfig, Unrecorded, VersionInfo,
+    Change, Edit, NewChange, NonePinned, PolicyStore, Stage, Standing, StoreConfig, Unguarded, Unrecorded,
+    VersionInfo,
     testing::{shop, signer},
     verify,
 };
@@ -28,6 +29,7 @@ async fn open(dir: &Path) -> Arc<PolicyStore> {
         store,
         clock,
         signer: signer(),
+        saves: Arc::new(Unguarded),
         activations: Arc::new(Unrecorded),
         pinned: Arc::new(NonePinned),
     };

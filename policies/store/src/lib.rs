@@ -62,7 +62,7 @@ pub use follow::{FollowConfig, FollowStatus, Follower, Patience};
 pub use format::{Formatted, format_path, write_formatted};
 pub use lint::{LintAsk, LintReport, fix_path, lint_path};
 pub use note::{NoteError, Verifier, verify};
-pub use ports::{Activation, Activations, NonePinned, Old, Outcome, Pinned, Unrecorded};
+pub use ports::{Activation, Activations, NonePinned, Old, Outcome, Pinned, Saves, Unguarded, Unrecorded};
 pub use position::Position;
 pub use schema::{check_schema, schema_of};
 pub use signing::Signer;

@@ -1,8 +1,9 @@
 //! What the store asks of its surroundings: where activations are recorded, and which snapshots records still name.
 //! `portcullis` maps both to the ledger; this crate knows no ledger.
 
+use crate::Checked;
 use base_ports::{Now, UnixTime};
-use policies_engine::Versions;
+use policies_engine::{Diagnostic, Versions};
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 /// How an activation ended.
@@ -41,6 +42,22 @@ pub struct Activation {
     pub detail: Option<String>,
     /// When.
     pub time: Now,
+}
+
+/// Asked before saved files come into force: what one person saves, one person publishes (ST10).
+pub trait Saves: Send + Sync + fmt::Debug {
+    /// Why what `author` saved may not come into force, given what its check found; none when it may. Must not block.
+    fn refusal(&self, author: &str, found: &Checked) -> Option<Diagnostic>;
+}
+
+/// Whatever is saved comes into force.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unguarded;
+
+impl Saves for Unguarded {
+    fn refusal(&self, _: &str, _: &Checked) -> Option<Diagnostic> {
+        None
+    }
 }
 
 /// Takes note of every activation.

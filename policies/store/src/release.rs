@@ -54,7 +54,14 @@ impl PolicyStore {
                 let Some(snapshot) = snapshot.filter(|_| checks.summary.passed) else {
                     return Err(Refused::Content(checks.diagnostics));
                 };
-                (snapshot, Meta { checks: checks.summary, ..meta.unwrap_or_else(shipped) })
+                let meta = Meta { checks: checks.summary, ..meta.unwrap_or_else(shipped) };
+                // The first version is taken as it is: nothing is in force that could be asked.
+                let is_save = directory.is_some() && writer.live.is_some();
+                if let Some(found) = is_save.then(|| self.saves.refusal(&meta.author, &meta.checks)).flatten()
+                {
+                    return Err(Refused::Content(vec![found]));
+                }
+                (snapshot, meta)
             }
         };
         let by = directory.map(|_| meta.author.clone());

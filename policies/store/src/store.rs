@@ -4,7 +4,7 @@
 //! good snapshot stays in force and [`PolicyStore::status`] says why.
 
 use crate::{
-    Activations, Pinned, PolicyStoreError, Signer, Status, Verifier,
+    Activations, Pinned, PolicyStoreError, Saves, Signer, Status, Verifier,
     archive::Archive,
     content::Hash,
     feed::{Feed, Published},
@@ -39,6 +39,8 @@ pub struct StoreConfig {
     pub clock: Arc<dyn Clock>,
     /// Signs versions, in the name of the trust domain.
     pub signer: Arc<Signer>,
+    /// Asked before saved files come into force.
+    pub saves: Arc<dyn Saves>,
     /// Takes note of every activation.
     pub activations: Arc<dyn Activations>,
     /// Knows which snapshots records name.
@@ -52,6 +54,7 @@ pub struct PolicyStore {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) signer: Arc<Signer>,
+    pub(crate) saves: Arc<dyn Saves>,
     pub(crate) activations: Arc<dyn Activations>,
     pub(crate) pinned: Arc<dyn Pinned>,
     pub(crate) archive: Archive,
@@ -95,6 +98,7 @@ impl PolicyStore {
             store: config.store,
             clock: config.clock,
             signer: config.signer,
+            saves: config.saves,
             activations: config.activations,
             pinned: config.pinned,
             archive,

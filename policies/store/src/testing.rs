@@ -1,6 +1,8 @@
 //! A site for tests: a directory of policies, a store underneath, and the entities of a small shop.
 
-use crate::{Activation, Activations, NonePinned, Outcome, PolicyStore, Signer, StoreConfig};
+use crate::{
+    Activation, Activations, NonePinned, Outcome, PolicyStore, Saves, Signer, StoreConfig, Unguarded,
+};
 use base_ports::{Clock, ManualClock, SeededRng, UnixTime};
 use base_store::{Committed, Entry, Memory, Revision, Store, StoreError, Transaction, Watch};
 use parking_lot::Mutex;
@@ -30,6 +32,7 @@ pub(crate) struct Site {
     pub(crate) disk: Arc<Disk>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) signer: Arc<Signer>,
+    pub(crate) saves: Arc<dyn Saves>,
     pub(crate) activations: Arc<Noted>,
 }
 
@@ -60,6 +63,7 @@ impl Site {
             disk: Arc::new(Disk::new()),
             clock: Arc::new(ManualClock::new(UnixTime::from_secs(1_764_000_000))),
             signer: signer(),
+            saves: Arc::new(Unguarded),
             activations: Arc::default(),
         };
         fs::create_dir(site.dir()).unwrap();
@@ -115,6 +119,7 @@ impl Site {
             store: Arc::clone(&self.disk) as Arc<dyn Store>,
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             signer: Arc::clone(&self.signer),
+            saves: Arc::clone(&self.saves),
             activations: Arc::clone(&self.activations) as Arc<dyn Activations>,
             pinned: Arc::new(NonePinned),
         }

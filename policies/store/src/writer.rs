@@ -165,6 +165,17 @@ impl PolicyStore {
         if writer.heads.active.is_some() && writer.heads.directory == Some(hash) {
             return Ok(None);
         }
+        // What is in force decides whether a save may be; after a restart it is brought into force first.
+        if writer.heads.active.is_some()
+            && writer.live.is_none()
+            && let Err(refused) = self.follow(writer, wanted, true).await
+        {
+            tracing::warn!(
+                event = "stored_policies_refused",
+                findings = told(refused).len(),
+                "they are left behind"
+            );
+        }
         let author = format!("Portcullis::LocalUser::\"{}\"", rustix::process::geteuid().as_raw());
         let meta = Meta { committer: author.clone(), author, message, ..Meta::default() };
         let content = content(rules, wanted);

@@ -273,3 +273,47 @@ async fn fs4_a_policy_that_others_can_write_is_not_obeyed_and_the_last_good_one_
     store.reload().await;
     assert_eq!((store.status().diagnostics.len(), web_gets(&in_force(&store))), (0, Deny));
 }
+
+/// Refuses what widens.
+#[derive(Debug)]
+struct Careful;
+
+impl Saves for Careful {
+    fn refusal(&self, author: &str, found: &crate::Checked) -> Option<policies_engine::Diagnostic> {
+        assert!(author.starts_with("Portcullis::LocalUser::"), "{author}");
+        let refused = || policies_engine::Diagnostic::about("PC2043", &Arc::from("policies"), "not alone");
+        found.widens.then(refused)
+    }
+}
+
+#[tokio::test]
+async fn st10_what_may_not_be_saved_alone_is_left_out_and_what_closes_is_taken() {
+    let mut site = Site::new(&[("orders.cedar", READ)]);
+    site.saves = Arc::new(Careful);
+    let store = site.start().await;
+    assert_eq!(numbers(&store), (1, 1), "the first version is taken as it is");
+    site.write("more.cedar", READ.replace("orders-read", "more").replace("/web", "/batch"));
+    store.reload().await;
+    assert_eq!(numbers(&store), (1, 1));
+    assert_eq!(store.status().diagnostics[0].code, "PC2043");
+    // Still so after a restart, where what is in force comes first and is compared with.
+    drop(store);
+    let store = site.start().await;
+    assert_eq!((numbers(&store), web_gets(&in_force(&store))), ((1, 1), Allow));
+    assert_eq!(store.status().diagnostics[0].code, "PC2043");
+    site.remove("more.cedar");
+    site.write("stop.cedar", STOP);
+    store.reload().await;
+    assert_eq!((numbers(&store), web_gets(&in_force(&store))), ((2, 2), Deny));
+    assert!(store.status().diagnostics.is_empty());
+    // What closes is taken at a start as well.
+    drop(store);
+    site.write("stop.cedar", STOP.replace("@id(\"", "// again\n@id(\""));
+    let store = site.start().await;
+    assert_eq!(
+        (numbers(&store).0, store.status().diagnostics.len()),
+        (3, 0),
+        "{:?}",
+        store.status().diagnostics
+    );
+}
