@@ -50,6 +50,8 @@ pub(crate) struct Api {
     pub(crate) owner: u32,
     /// Other local users, and what they may do.
     pub(crate) users: Vec<LocalUser>,
+    /// Somebody besides root and the owner may approve (ST10).
+    pub(crate) two_person: bool,
     pub(crate) judge: Arc<Judge>,
     pub(crate) ledger: Ledger,
     pub(crate) authority: Option<Arc<Authority>>,

@@ -12,6 +12,7 @@ mod listeners;
 mod open;
 pub(crate) mod outside;
 pub(crate) mod policies;
+mod saves;
 pub(crate) mod signals;
 mod view;
 mod vitals;
@@ -141,10 +142,15 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
     // before the first of them is in force, so that a start makes one snapshot at most.
     let mismatches: Arc<AtomicU64> = Arc::default();
     let entries = authority.as_ref().map(|authority| authority.watch_entries());
-    let policies = Policies::open(&config, &store, (&disk, &clock, &rng), &ledger, &mismatches).await?;
-    policies.tell(&config, authority.as_deref()).await;
+    let owner = owner(&config.data_dir);
+    let saves = saves::CedarSaves::closed(owner, config.admin.is_two_person(owner));
+    let machine = open::Machine { disk: &disk, clock: &clock, rng: &rng };
+    let asked = Arc::clone(&saves) as Arc<dyn policies_store::Saves>;
+    let policies = Policies::open(&config, &store, machine, &ledger, asked, &mismatches).await?;
     let snapshots = policies.subscribe();
     let judge = Judge::new(policies.judging(&tasks)?, ledger.lane(CONTROL_LANE), Arc::clone(&clock));
+    saves.open(Arc::clone(&judge));
+    policies.tell(&config, authority.as_deref()).await;
     gate.open(Arc::clone(&judge));
     if let (Some(authority), Some(entries)) = (&authority, entries) {
         follow_entries(&config, authority, entries, &policies, &tasks);
@@ -188,8 +194,9 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
     // The API, before the proxy: who waits for readiness can ask.
     let api = Arc::new(Api {
         trust_domain: config.trust_domain.clone(),
-        owner: owner(&config.data_dir),
+        owner,
         users: config.admin.users.clone(),
+        two_person: config.admin.is_two_person(owner),
         judge,
         ledger: ledger.clone(),
         authority: authority.clone(),

@@ -80,6 +80,44 @@ impl Guide {
     }
 }
 
+/// Chapter 7: a change by its whole way, and back.
+fn change(guide: &mut Guide) -> Result {
+    check!(guide.shell("cp -r policies desk")?.code == 0, "cp");
+    let file = guide.dir.join("desk/suggested.cedar");
+    let text = std::fs::read_to_string(&file)?;
+    std::fs::write(&file, text.replacen("http:POST", "http:DELETE", 1))?;
+    let pushed = "portcullis policy push desk -m \"orders: web may also delete\" --ticket SEC-12";
+    guide.expect(pushed, 0)?;
+    guide.expect("portcullis policy changes", 0)?;
+    let versions = guide.shell("portcullis policy versions -o json")?;
+    let versions: Value = serde_json::from_str(&versions.stdout)?;
+    let next = versions["items"][0]["version"].as_u64().ok_or("no version")? + 1;
+    for line in [
+        "portcullis policy show CHANGE",
+        "portcullis policy check CHANGE",
+        "portcullis policy commit CHANGE",
+        "portcullis policy shadow VERSION",
+        "portcullis policy shadow --stop",
+        "portcullis policy activate VERSION",
+    ] {
+        let outcome = guide.shell(&line.replace("CHANGE", "c1").replace("VERSION", &format!("v{next}")))?;
+        check!(outcome.code == 0, "{line}: {outcome:?}");
+        guide.done.insert(line.to_owned());
+    }
+    guide.expect("portcullis policy rollback -m \"orders broke\"", 0)?;
+    for line in [
+        "portcullis policy versions",
+        "portcullis policy diff v1 v2",
+        "portcullis policy history orders-read",
+        "portcullis policy blame orders-read",
+        "portcullis policy get orders-read --version v1",
+        "portcullis policy pull policies --yes",
+    ] {
+        guide.expect(line, 0)?;
+    }
+    Ok(())
+}
+
 fn guide() -> Result {
     let home = tempfile::tempdir()?;
     let mut guide = Guide { dir: home.path().to_owned(), done: BTreeSet::new(), running: None };
@@ -199,6 +237,7 @@ fn guide() -> Result {
         check!(outcome.code == 0, "{line}: {outcome:?}");
         guide.done.insert(line.to_owned());
     }
+    change(&mut guide)?;
     // Observe mode is off; what is left is nothing.
     guide.expect("portcullis check", 0)?;
     guide.expect("portcullis code PC2001", 0)?;

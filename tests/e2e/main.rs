@@ -3,6 +3,7 @@
 
 mod api;
 mod authzen;
+mod changes;
 mod commands;
 mod demo;
 mod durability;
@@ -32,6 +33,7 @@ fn main() {
     let suites = [
         api::trials(),
         authzen::trials(),
+        changes::trials(),
         commands::trials(),
         demo::trials(),
         durability::trials(),

@@ -15,6 +15,8 @@ use crate::{Outcome, Result};
 /// A running gateway. Dropping it kills the process and removes the directory.
 pub struct Gateway {
     dir: TempDir,
+    /// Where the admin socket is when other users reach it.
+    pub(crate) open: Option<TempDir>,
     child: Option<Child>,
     builder: Builder,
     /// The data plane, listener `public`.
@@ -37,6 +39,7 @@ pub struct Builder {
     ca: String,
     decisions: String,
     sections: String,
+    users: Vec<(u32, String)>,
     environment: Vec<(String, String)>,
     wrapper: Vec<String>,
 }
@@ -57,6 +60,7 @@ impl Default for Builder {
             ca: String::new(),
             decisions: String::new(),
             sections: String::new(),
+            users: Vec::new(),
             environment: Vec::new(),
             wrapper: Vec::new(),
         }
@@ -69,6 +73,11 @@ pub const ALLOW_WEB: &str = "@id(\"web-all\")\npermit (principal == Workload::\"
 fn rustix_uid() -> u32 {
     use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").map(|about| about.uid()).unwrap_or(0)
+}
+
+fn open_to_all() -> fs::Permissions {
+    use std::os::unix::fs::PermissionsExt;
+    fs::Permissions::from_mode(0o755)
 }
 
 /// A port that was free a moment ago.
@@ -154,6 +163,12 @@ impl Builder {
         self
     }
 
+    /// Another local user with these roles, on an admin socket that everybody reaches.
+    pub fn user(mut self, uid: u32, roles: &[&str]) -> Self {
+        self.users.push((uid, format!("{roles:?}")));
+        self
+    }
+
     /// Replaces the registration entries; TOML.
     pub fn entries(mut self, entries: &str) -> Self {
         self.entries = entries.into();
@@ -206,10 +221,26 @@ impl Builder {
         let dir = tempfile::Builder::new().prefix("portcullis-test-").tempdir()?;
         let (address, admin) = (free_port(), free_port());
         let root = dir.path().display();
+        let open = match self.users.is_empty() {
+            true => None,
+            false => Some(
+                tempfile::Builder::new().prefix("portcullis-users-").permissions(open_to_all()).tempdir()?,
+            ),
+        };
+        let mut people = String::new();
+        if let Some(open) = &open {
+            people.push_str(&format!(
+                "socket = \"unix://{}/admin.sock\"\nsocket_mode = \"0777\"\n",
+                open.path().display()
+            ));
+        }
+        for (uid, roles) in &self.users {
+            people.push_str(&format!("[[admin.user]]\nuid = {uid}\nroles = {roles}\n"));
+        }
         let config = format!(
             "version = 1\ntrust_domain = \"example.org\"\ndata_dir = \"{root}/data\"\n[ca]\n{ca}{entries}\n[agent]\nsocket = \"unix://{root}/workload.sock\"\n\
              [policies]\n{policies}\n[enforcer]\nid = \"spiffe://example.org/gateway\"\ndns_names = [\"localhost\"]\nworkers = 2\n{enforcer}\n\
-             [[enforcer.listener]]\nname = \"public\"\nbind = [\"tcp://127.0.0.1:{address}\"]\n{listener}\n{services}{routes}\n[decisions]\n{decisions}\n[admin]\nlisten = [\"http://127.0.0.1:{admin}\"]\n{sections}",
+             [[enforcer.listener]]\nname = \"public\"\nbind = [\"tcp://127.0.0.1:{address}\"]\n{listener}\n{services}{routes}\n[decisions]\n{decisions}\n[admin]\nlisten = [\"http://127.0.0.1:{admin}\"]\n{people}{sections}",
             sections = self.sections,
             ca = self.ca,
             policies = self.policies.clone().unwrap_or_else(|| format!("dir = \"{root}/policies\"")),
@@ -227,6 +258,7 @@ impl Builder {
         }
         Ok(Gateway {
             dir,
+            open,
             child: None,
             builder: self,
             address: ([127, 0, 0, 1], address).into(),
@@ -395,29 +427,6 @@ impl Gateway {
         let status = answer.split(' ').nth(1).ok_or("no status")?.parse()?;
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
         Ok((status, body))
-    }
-
-    /// Replaces a policy file and waits until a newer version is in force.
-    pub fn publish(&self, file: &str, text: &str) -> Result<u64> {
-        let before = self.policies_version()?;
-        fs::write(self.dir().join("policies").join(file), text)?;
-        let end = Instant::now() + Duration::from_secs(10);
-        while Instant::now() < end {
-            let version = self.policies_version()?;
-            if version > before {
-                return Ok(version);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Err(format!("the edit was not taken in force\n{}", self.log()).into())
-    }
-
-    /// The number of the policies in force.
-    pub fn policies_version(&self) -> Result<u64> {
-        self.json(&["status"])?
-            .pointer("/policies/version")
-            .and_then(Value::as_u64)
-            .ok_or_else(|| "no version".into())
     }
 
     /// Decisions that match, newest first.

@@ -6,6 +6,8 @@ pub mod forge;
 pub mod gateway;
 mod outcome;
 pub mod peers;
+mod people;
+mod policies;
 mod rest;
 pub mod script;
 pub mod upstream;

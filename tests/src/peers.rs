@@ -20,6 +20,13 @@ pub fn program(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_absolute() && file.is_file())
 }
 
+/// Why a test with several local users cannot run; `None` when it can.
+pub fn missing_users() -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let is_root = std::fs::metadata("/proc/self").is_ok_and(|about| about.uid() == 0);
+    if is_root { missing("setpriv") } else { Some("other users can be tried by root only".to_owned()) }
+}
+
 /// The Python whose packages `.ci/run` installed: `target/peers/venv`, else `python3`.
 pub fn python() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();

@@ -33,7 +33,7 @@ impl Gateway {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Answer> {
-        let mut stream = UnixStream::connect(self.dir().join("data/admin.sock"))?;
+        let mut stream = UnixStream::connect(self.admin_socket())?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         let body = body.map(Value::to_string).unwrap_or_default();
         let mut request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");

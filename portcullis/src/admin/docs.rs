@@ -21,6 +21,7 @@ use utoipa_swagger_ui::SwaggerUi;
         super::policies::can::can,
         super::policies::ask::who_can,
         super::policies::ask::what_can,
+        super::policies::validate::validate,
         super::policies::impact::impact,
         super::policies::mine::suggest,
         super::policies::usage::usage,

@@ -11,7 +11,9 @@ pub(super) mod impact;
 pub(super) mod mine;
 mod refused;
 pub(super) mod rights;
+pub(super) mod standing;
 pub(super) mod usage;
+pub(super) mod validate;
 pub(super) mod versions;
 pub(super) mod watch;
 
@@ -20,7 +22,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Json, Router, routing};
-use policies_engine::{AdministrationRecord, Effect, PolicyInfo, Principal, Record, Role, Snapshot};
+use policies_engine::{AdministrationRecord, Effect, PolicyInfo, Principal, Record, Snapshot};
 use serde_json::{Value, json};
 
 use super::Api;
@@ -36,6 +38,7 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .route("/v1/policies", routing::get(list))
         .route("/v1/policies:can", routing::post(can::can))
         .merge(ask::router())
+        .route("/v1/policies:validate", routing::post(validate::validate))
         .merge(changes::router())
         .merge(versions::router())
         .merge(history::router())
@@ -63,13 +66,6 @@ fn listed(snapshot: &Snapshot, policy: &PolicyInfo) -> Value {
         "file": &*policy.file, "line": policy.line, "owner": policy.owner, "shadow": policy.is_shadow,
         "system": snapshot.is_baseline(&policy.id),
     })
-}
-
-/// Whether somebody besides root and the owner of the data directory may approve; from then on no single person
-/// publishes what opens something (ST10). Workloads with a role are no second person.
-pub(super) fn two_person(api: &Api) -> bool {
-    let may_approve = |role: &Role| matches!(role, Role::Approver | Role::Operator);
-    api.users.iter().any(|user| user.uid != 0 && user.uid != api.owner && user.roles.iter().any(may_approve))
 }
 
 /// Puts what was done into the ledger. The decision that permitted it is there already.

@@ -77,6 +77,7 @@ fn policies(api: &Api) -> Value {
         let wanted = store.feed().newest();
         let enforcers: Vec<_> =
             store.feed().enforcers().iter().map(|enforcer| followed_by(enforcer, wanted)).collect();
+        members.extend(super::policies::standing::standing(api, store));
         members.insert("keys".to_owned(), json!(keys));
         members.insert("enforcers".to_owned(), json!(enforcers));
     }

@@ -6,7 +6,7 @@ use base_ports::{Clock, Disk, Rng};
 use base_store::{Embedded, Store};
 use ca_authority::Authority;
 use policies_decisions::{Ledger, LedgerConfig};
-use policies_store::{Activations, PolicyStore, Signer, StoreConfig};
+use policies_store::{Activations, PolicyStore, Saves, Signer, StoreConfig};
 
 use super::activations::Records;
 use crate::config::{Ca, Config};
@@ -48,11 +48,20 @@ pub(super) fn ledger(
     })
 }
 
+/// What this machine gives.
+#[derive(Clone, Copy)]
+pub(super) struct Machine<'a> {
+    pub(super) disk: &'a Arc<dyn Disk>,
+    pub(super) clock: &'a Arc<dyn Clock>,
+    pub(super) rng: &'a Arc<dyn Rng>,
+}
+
 pub(super) async fn policies(
     config: &Config,
     store: &Arc<dyn Store>,
-    (disk, clock, rng): (&Arc<dyn Disk>, &Arc<dyn Clock>, &Arc<dyn Rng>),
+    Machine { disk, clock, rng }: Machine<'_>,
     ledger: &Ledger,
+    saves: Arc<dyn Saves>,
 ) -> Result<Arc<PolicyStore>, Message> {
     let fault = |error: &dyn std::fmt::Display| {
         Message::error("PC6001", format!("policy store: {error}")).next("portcullis check")
@@ -65,6 +74,7 @@ pub(super) async fn policies(
         store: Arc::clone(store),
         clock: Arc::clone(clock),
         signer: Arc::new(signer.map_err(|error| fault(&error))?),
+        saves,
         activations: Arc::clone(&records) as Arc<dyn Activations>,
         pinned: records,
     };

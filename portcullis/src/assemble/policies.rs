@@ -5,13 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use base_ports::{Clock, Disk, Rng, Tasks};
+use base_ports::Tasks;
 use base_store::Store;
 use base_telemetry::Metrics;
 use ca_authority::Authority;
 use policies_decisions::Ledger;
 use policies_engine::{Diagnostic, Freshness, Numbers, SchemaText, Snapshot, SnapshotInput};
-use policies_store::{FollowConfig, Follower, PolicyStore};
+use policies_store::{FollowConfig, Follower, PolicyStore, Saves};
 use tokio::sync::watch;
 
 use super::{entities, open};
@@ -32,13 +32,15 @@ impl Policies {
     pub(super) async fn open(
         config: &Config,
         store: &Arc<dyn Store>,
-        (disk, clock, rng): (&Arc<dyn Disk>, &Arc<dyn Clock>, &Arc<dyn Rng>),
+        machine: open::Machine<'_>,
         ledger: &Ledger,
+        saves: Arc<dyn Saves>,
         mismatches: &Arc<AtomicU64>,
     ) -> Result<Self, Message> {
         let Some(follow) = config.policies.as_ref().and_then(|policies| policies.follow.as_ref()) else {
-            return open::policies(config, store, (disk, clock, rng), ledger).await.map(Self::Own);
+            return open::policies(config, store, machine, ledger, saves).await.map(Self::Own);
         };
+        let open::Machine { disk, clock, rng } = machine;
         let settings = FollowConfig {
             socket: follow.socket.clone(),
             name: name(config),

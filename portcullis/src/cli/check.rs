@@ -206,8 +206,35 @@ async fn process(config: &Config, global: &Global, options: &Options, lines: &mu
         let message = Message::error("PC2027", alarm.to_owned());
         lines.push(Line::found("policies", message.next("portcullis status")));
     }
+    standing(&status, config, lines);
     if config.ca.is_some() {
         authority(&client, options, lines).await;
+    }
+}
+
+/// What a status says of the policies in force and of who may change them.
+fn standing(status: &Value, config: &Config, lines: &mut Vec<Line>) {
+    let is = |name: &str| status.pointer(&format!("/policies/{name}")).and_then(Value::as_bool);
+    if is("differs") == Some(true) {
+        let dir =
+            config.policies.as_ref().map(|policies| policies.dir.display().to_string()).unwrap_or_default();
+        let text = format!("`{dir}` holds other files than the version in force");
+        let message = Message::warning("PC2045", text).help("they count when they are saved again");
+        lines.push(Line::found("policies", message.next(format!("portcullis policy pull {dir}"))));
+    }
+    match is("two_person") {
+        Some(true) => {
+            lines.push(Line::ok("policies", "two-person rules hold: what opens something needs an approval"))
+        }
+        Some(false) => lines.push(Line::ok(
+            "policies",
+            "one person publishes alone: nobody else holds a role that may approve",
+        )),
+        None => {}
+    }
+    for slow in status.pointer("/policies/slow").and_then(Value::as_array).into_iter().flatten() {
+        let of = |name: &str| slow.get(name).and_then(Value::as_str).unwrap_or_default();
+        lines.push(Line::ok("policies", format!("{} is slow: {}", of("id"), of("why"))));
     }
 }
 

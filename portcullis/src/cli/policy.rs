@@ -31,6 +31,7 @@ use clap::Subcommand;
 
 pub(crate) use ask::{WhatCanOptions, WhoCanOptions, what_can, who_can};
 pub(crate) use can::{CanOptions, can};
+pub(crate) use shown::standing;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -80,6 +81,9 @@ pub(crate) enum Command {
     /// Check a change against what is in force: findings, cases, what it opens
     #[command(after_help = "Example:\n  portcullis policy check c17")]
     Check(change::OneChange),
+    /// Let a change start from the newest version, when that changed other files
+    #[command(after_help = "Example:\n  portcullis policy rebase c17")]
+    Rebase(change::OneChange),
     /// Say yes to a change that somebody else wrote
     #[command(after_help = "Example:\n  portcullis policy approve c17")]
     Approve(change::OneChange),
@@ -142,6 +146,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
         Command::Changes => change::changes(global),
         Command::Show(options) => change::show(options, global),
         Command::Check(options) => change::check(options, global),
+        Command::Rebase(options) => change::rebase(options, global),
         Command::Approve(options) => change::approve(options, global),
         Command::Commit(options) => change::commit(options, global),
         Command::Abandon(options) => change::abandon(options, global),

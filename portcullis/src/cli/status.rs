@@ -95,6 +95,8 @@ fn text(status: &Value) -> String {
             lines.push(format!("{label:<13} {value}"));
         }
     }
+    lines
+        .extend(super::policy::standing(status).into_iter().map(|line| format!("{:<13} {line}", "policies")));
     for listener in status.get("listeners").and_then(Value::as_array).into_iter().flatten() {
         let of = |name: &str| listener.get(name).and_then(Value::as_str).unwrap_or_default();
         lines.push(format!("{:<13} {} {}", "listener", of("name"), of("address")));

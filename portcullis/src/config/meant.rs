@@ -129,6 +129,16 @@ pub(crate) struct Admin {
     pub(crate) log: String,
 }
 
+impl Admin {
+    /// Whether somebody besides root and `owner`, who owns the data directory, may approve; from then on no single
+    /// person publishes what opens something (ST10). Workloads with a role are no second person.
+    pub(crate) fn is_two_person(&self, owner: u32) -> bool {
+        let may_approve = |role: &Role| matches!(role, Role::Approver | Role::Operator);
+        let others = self.users.iter().filter(|user| user.uid != 0 && user.uid != owner);
+        others.flat_map(|user| &user.roles).any(may_approve)
+    }
+}
+
 /// Somebody on this machine with roles over the installation.
 #[derive(Debug, Clone)]
 pub(crate) struct LocalUser {

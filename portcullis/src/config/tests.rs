@@ -93,6 +93,8 @@ fn local_users_hold_roles_on_a_socket_that_they_can_reach() {
     assert_eq!((admin.users[0].uid, admin.users[1].uid), (1001, 1002));
     assert_eq!(admin.users[0].roles, [Role::Author, Role::Viewer]);
     assert_eq!(admin.users[1].roles, [Role::Approver]);
+    assert!(admin.is_two_person(0), "1002 may approve");
+    assert!(!admin.is_two_person(1002), "1002 is the owner, and 1001 may not approve");
     let admin = read(GOOD, &[]).unwrap().config.admin;
     assert_eq!(
         (admin.socket.as_path(), admin.socket_mode),

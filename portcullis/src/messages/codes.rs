@@ -245,6 +245,11 @@ pub(crate) static CODES: &[Code] = &[
         text: "Nothing of that name is kept. Versions are kept while they are in force, among the last hundred, or named by a record.",
     },
     Code {
+        code: "PC2045",
+        title: "directory and version differ",
+        text: "A version was activated, or gone back to, after the files of the directory were saved. They count again when they are saved again; `policy pull` writes the version into the directory.",
+    },
+    Code {
         code: "PC2060",
         title: "no permit would help",
         text: "A permit is suggested for calls that policies refused because no permit matched. A forbid is not lifted by a permit: ask its owner.",

@@ -15,13 +15,13 @@ use policies_store::{Change, ChangeId, Checks, Edit, NewChange, PolicyStore};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{asked, documents, impact, refused, two_person};
+use super::{asked, documents, impact, refused};
 use crate::admin::Api;
 use crate::admin::grant::{Deferred, Granted};
 use crate::admin::problem::Problem;
 
 /// Texts of a change, all together (VA4), and what JSON adds to them.
-const BODY_BYTES: usize = 72 << 20;
+pub(super) const BODY_BYTES: usize = 24 << 20;
 
 pub(super) fn router() -> Router<Arc<Api>> {
     Router::new()
@@ -222,7 +222,7 @@ async fn granted(
     let sound = |change: &Change| change.checked.as_ref().is_some_and(|checked| checked.passed);
     let caller = deferred.principal.to_string();
     let context = match &found {
-        Ok(change) if sound(change) => change.context(&caller, two_person(api)),
+        Ok(change) if sound(change) => change.context(&caller, api.two_person),
         _ => ChangeContext { scope: "/".to_owned(), ..ChangeContext::default() },
     };
     let granted = deferred.decide(context).await?;

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{StatusCode, Uri};
 use axum::{Json, Router, routing};
+use policies_engine::diff::Difference;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -55,12 +56,31 @@ pub(in crate::admin) async fn diff(State(api): State<Arc<Api>>, uri: Uri) -> Res
         text.push_str(&difference);
         files.push(json!({ "file": name, "change": changed, "text": difference }));
     }
+    let meaning = meaning(&api, from, to).await?;
     if files.is_empty() {
         text = format!("policies v{from} and v{to} have the same files\n");
     }
+    if let Some(meaning) = &meaning {
+        text = format!("{text}\n{}", meaning.to_text());
+    }
     Ok(Json(json!({
-        "apiVersion": "portcullis/v1", "kind": "Difference", "from": from, "to": to, "files": files, "text": text,
+        "apiVersion": "portcullis/v1", "kind": "Difference", "from": from, "to": to, "files": files,
+        "meaning": meaning.map(|meaning| meaning.to_json()), "text": text,
     })))
+}
+
+/// What it means for callers; none before the first version, and for what this build cannot compile any longer.
+async fn meaning(api: &Api, from: u64, to: u64) -> Result<Option<Difference>, Problem> {
+    let Some(store) = api.store.clone().filter(|_| from > 0 && to > 0) else { return Ok(None) };
+    let compared = tokio::task::spawn_blocking(move || {
+        let (before, after) = (store.policies(from).ok()?, store.policies(to).ok()?);
+        Some(policies_engine::diff::diff(&before, &after))
+    });
+    compared.await.map_err(|error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "it could not be compared")
+            .code("PC9001")
+            .detail(error.to_string())
+    })
 }
 
 fn newest(api: &Api) -> Result<u64, Problem> {

@@ -1,5 +1,6 @@
 //! Changes, checks and versions as the API shows them (`docs/reference`): one function per kind.
 
+use policies_engine::diff::Difference;
 use policies_store::{Change, Checked, Checks, HistoryEntry, Origin, Standing, Step, VersionInfo};
 use serde_json::{Value, json};
 
@@ -44,7 +45,10 @@ pub(super) fn checks(checks: &Checks) -> Value {
         .map(|case| json!({ "file": case.file, "name": case.name, "passed": case.failure.is_none(), "failure": case.failure }))
         .collect();
     let findings: Vec<_> = checks.diagnostics.iter().map(|found| Message::from(found).to_json()).collect();
-    with(with(checked(&checks.summary), "cases", cases), "diagnostics", findings)
+    let document = with(with(checked(&checks.summary), "cases", cases), "diagnostics", findings);
+    let meaning = checks.difference.as_ref();
+    let document = with(document, "meaning", meaning.map(Difference::to_json));
+    with(document, "text", meaning.map(Difference::to_text))
 }
 
 /// A version, with what came of it.

@@ -20,7 +20,9 @@ pub(super) fn problem(error: &PolicyStoreError) -> Problem {
         PolicyStoreError::UnknownPolicy(_) => {
             of(StatusCode::NOT_FOUND, "no such policy", "PC2044").next("portcullis policy list")
         }
-        PolicyStoreError::Input(_) => of(StatusCode::BAD_REQUEST, "it cannot be taken", "PC0104"),
+        PolicyStoreError::Input(_) => {
+            of(StatusCode::BAD_REQUEST, "it cannot be taken", "PC0104").next("portcullis policy changes")
+        }
         PolicyStoreError::TooMuch { .. } => of(StatusCode::PAYLOAD_TOO_LARGE, "too large", "PC2010"),
         PolicyStoreError::Stale { id, revision } => {
             of(StatusCode::PRECONDITION_FAILED, "somebody wrote it meanwhile", "PC2041")
@@ -49,7 +51,9 @@ pub(super) fn problem(error: &PolicyStoreError) -> Problem {
             of(StatusCode::CONFLICT, "a newer version is in force", "PC2042")
                 .next(format!("portcullis policy rollback {wanted}"))
         }
-        PolicyStoreError::Refusal(_) => of(StatusCode::CONFLICT, "not in this state", "PC2042"),
+        PolicyStoreError::Refusal(_) => {
+            of(StatusCode::CONFLICT, "not in this state", "PC2042").next("portcullis policy changes")
+        }
         PolicyStoreError::Invalid(found) => invalid(found),
         PolicyStoreError::Store(_) => of(StatusCode::SERVICE_UNAVAILABLE, "it cannot be stored", "PC2020"),
         PolicyStoreError::Damaged { .. } | PolicyStoreError::Refused { .. } | PolicyStoreError::Key(_) => {

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::changes::store;
-use super::{asked, documents, record, refused, two_person, watch};
+use super::{asked, documents, record, refused, watch};
 use crate::admin::Api;
 use crate::admin::grant::{Deferred, Granted};
 use crate::admin::problem::Problem;
@@ -152,7 +152,7 @@ fn context(api: &Api, info: &VersionInfo, checks: &Checks, caller: &str) -> Chan
         caller_is_author: info.author == caller,
         touches_baseline: found.touches_baseline,
         replay_newly_denied: 0,
-        two_person: two_person(api),
+        two_person: api.two_person,
     }
 }
 

@@ -74,8 +74,16 @@ pub(super) fn check(options: OneChange, global: &Global) -> Exit {
             }
         }
         let change = checks.get("change").cloned().unwrap_or_default();
-        let text = shown::change(&change);
+        let text = shown::checked(&checks, &change);
         Ok((Answer::object("Checks", checks, text), Exit::Done))
+    })
+}
+
+pub(super) fn rebase(options: OneChange, global: &Global) -> Exit {
+    global.ask(|client| async move {
+        let change = act(&client, &options.change, "rebase").await?;
+        let text = format!("{}\nnext: portcullis policy check {}", shown::change(&change), options.change);
+        Ok((Answer::object("Change", change, text), Exit::Done))
     })
 }
 

@@ -44,7 +44,7 @@ pub(super) fn diff(options: DiffOptions, global: &Global) -> Exit {
             (None, _) => (newest.saturating_sub(1), newest),
         };
         let found = client.get(&format!("/v1/policies/diff?from={from}&to={to}")).await?;
-        let text = text(&found, "text").trim_end().to_owned();
+        let text = format!("policies v{from} -> v{to}\n{}", text(&found, "text").trim_end());
         Ok((Answer::object("Difference", found, text), Exit::Done))
     })
 }
@@ -61,7 +61,7 @@ async fn against(client: &Client, from: Option<&str>, dir: &Path) -> Result<(Ans
     let text = if edits.is_empty() {
         format!("{} is as policies v{version}", dir.display())
     } else {
-        shown(&base, &there)
+        format!("policies v{version} -> {}\n{}", dir.display(), shown(&base, &there))
     };
     let names: Vec<_> = edits.keys().collect();
     let answer = json!({ "from": version, "to": dir.display().to_string(), "files": names, "text": text });

@@ -102,12 +102,11 @@ pub(super) fn import(options: ImportOptions, global: &Global) -> Exit {
         Ok(files) => files,
         Err(fault) => return global.fail(&fault),
     };
-    super::push::send(
-        files,
-        format!("portcullis policy import {}", options.file.display()),
-        options.change,
-        global,
-    )
+    let source = super::push::Source {
+        again: format!("portcullis policy import {}", options.file.display()),
+        dir: None,
+    };
+    super::push::send(files, source, options.change, global)
 }
 
 fn exported(path: &Path) -> Result<Files, Fault> {

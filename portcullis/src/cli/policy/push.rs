@@ -11,6 +11,7 @@ use super::files::{self, Files};
 use super::shown::{self, number, text};
 use crate::cli::Global;
 use crate::client::{Client, Fault};
+use crate::messages::Message;
 use crate::output::{Answer, Exit};
 
 #[derive(Debug, Args)]
@@ -50,11 +51,37 @@ pub(super) fn push(options: PushOptions, global: &Global) -> Exit {
         Ok(read) => read,
         Err(fault) => return global.fail(&fault),
     };
-    send(read, format!("portcullis policy push {}", dir.display()), options.about, global)
+    send(
+        read,
+        Source { again: format!("portcullis policy push {}", dir.display()), dir: Some(dir) },
+        options.about,
+        global,
+    )
 }
 
-/// Makes a change of `wanted`, or writes one again, checks it, and goes as far as asked. `again` repeats the command.
-pub(super) fn send(wanted: Files, again: String, about: About, global: &Global) -> Exit {
+/// Where the files came from.
+pub(super) struct Source {
+    /// The command that sends them again.
+    pub(super) again: String,
+    /// Where a person edits them.
+    pub(super) dir: Option<PathBuf>,
+}
+
+impl Source {
+    /// Findings name files as the store knows them; whoever edits them looks for them here.
+    fn place(&self, wanted: &Files, mut found: Message) -> Message {
+        if let (Some(dir), Some(place)) = (&self.dir, found.place.as_mut()) {
+            let is_it = |name: &&String| place.file == **name || place.file.ends_with(&format!("/{name}"));
+            if let Some(name) = wanted.keys().filter(is_it).max_by_key(|name| name.len()) {
+                place.file = dir.join(name).display().to_string();
+            }
+        }
+        found
+    }
+}
+
+/// Makes a change of `wanted`, or writes one again, checks it, and goes as far as asked.
+pub(super) fn send(wanted: Files, source: Source, about: About, global: &Global) -> Exit {
     global.ask(|client| async move {
         let change = match draft(&client, &wanted, &about).await? {
             Drafted::Nothing(version) => {
@@ -68,7 +95,12 @@ pub(super) fn send(wanted: Files, again: String, about: About, global: &Global) 
         let checked = client.post(&path(&id, ":validate"), &json!({})).await;
         let checked = checked.map_err(|mut fault| {
             fault.message.text = format!("change {id}: {}", fault.message.text);
-            fault.or_next(format!("{again} --change {id}   (after fixing it; nothing was put into force)"))
+            fault.findings = std::mem::take(&mut fault.findings)
+                .into_iter()
+                .map(|found| source.place(&wanted, found))
+                .collect();
+            let again = format!("{} --change {id}", source.again);
+            fault.or_next(format!("{again}   (after fixing it; nothing was put into force)"))
         })?;
         if about.publish {
             return publish(&client, &id).await;
@@ -79,7 +111,8 @@ pub(super) fn send(wanted: Files, again: String, about: About, global: &Global) 
         } else {
             String::new()
         };
-        let text = format!("{}\nnext: portcullis policy show {id}, then {next}", shown::change(&change));
+        let about = shown::checked(&checked, &change);
+        let text = format!("{about}\nnext: portcullis policy show {id}, then {next}");
         Ok((Answer::object("Push", checked, text), Exit::Done))
     })
 }

@@ -84,6 +84,40 @@ pub(super) fn versions(items: Vec<Value>) -> Answer {
     list("PolicyVersion", items, text)
 }
 
+/// What a status says about how the policies in force came to be, and what waits.
+pub(crate) fn standing(status: &Value) -> Vec<String> {
+    let of = |pointer: &str| status.pointer(pointer).filter(|value| !value.is_null());
+    let mut lines = Vec::new();
+    if let Some(version) = of("/policies/in_force") {
+        let activated = version.get("activated").cloned().unwrap_or_default();
+        let mut line = format!(
+            "v{} in force since {} by {}",
+            number(version, "version"),
+            time(text(&activated, "at")),
+            who(text(&activated, "by"))
+        );
+        if !text(version, "message").is_empty() {
+            line.push_str(&format!(": {}", text(version, "message")));
+        }
+        lines.push(line);
+    }
+    if of("/policies/differs") == Some(&Value::Bool(true)) {
+        lines.push("the directory holds other files; they count when they are saved again".to_owned());
+    }
+    if let Some(shadow) = of("/policies/shadow") {
+        lines.push(format!("v{} in shadow until {}", number(shadow, "version"), time(text(shadow, "until"))));
+    }
+    for (pointer, what) in [("/policies/open_changes", "open changes"), ("/policies/slow", "slow policies")] {
+        let items = of(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
+        let names: Vec<_> =
+            items.iter().map(|item| item.as_str().unwrap_or_else(|| text(item, "id"))).collect();
+        if !names.is_empty() {
+            lines.push(format!("{what}: {}", names.join(", ")));
+        }
+    }
+    lines
+}
+
 /// A list with a text of its own.
 pub(super) fn list(kind: &str, items: Vec<Value>, text: String) -> Answer {
     Answer { text, ..Answer::list(kind, items, &[]) }
@@ -117,6 +151,13 @@ pub(super) fn change(change: &Value) -> String {
         None => lines.push(format!("{:<12} not checked as it is now", "checks")),
     }
     lines.join("\n")
+}
+
+/// A change, and what a check of it says it means.
+pub(super) fn checked(checks: &Value, change: &Value) -> String {
+    let meaning = text(checks, "text").trim_end();
+    let about = self::change(change);
+    if meaning.is_empty() { about } else { format!("{about}\n\n{meaning}\n") }
 }
 
 /// The outcome of a check in one line.

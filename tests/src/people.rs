@@ -1,0 +1,31 @@
+//! Several local users against one gateway: each is a uid that the kernel tells apart.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use crate::binary::portcullis;
+use crate::{Gateway, Outcome, Result};
+
+impl Gateway {
+    /// The admin socket.
+    pub fn admin_socket(&self) -> PathBuf {
+        self.open
+            .as_ref()
+            .map_or_else(|| self.dir().join("data"), |open| open.path().to_owned())
+            .join("admin.sock")
+    }
+
+    /// Runs a command of the binary as another user of this machine.
+    pub fn cli_as(&self, uid: u32, arguments: &[&str]) -> Result<Outcome> {
+        let id = uid.to_string();
+        let output = Command::new("setpriv")
+            .args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"])
+            .arg(portcullis())
+            .args(arguments)
+            .args(["--server", &format!("unix://{}", self.admin_socket().display())])
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .output()?;
+        Ok(output.into())
+    }
+}
