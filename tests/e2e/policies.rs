@@ -5,6 +5,7 @@ mod asked;
 mod explained;
 mod lint;
 mod load;
+mod versions;
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     trials.extend(asked::trials());
     trials.extend(explained::trials());
     trials.extend(lint::trials());
+    trials.extend(versions::trials());
     trials
 }
 

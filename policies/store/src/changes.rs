@@ -31,7 +31,6 @@ const OPEN: usize = 256;
 const ENDED: usize = 256;
 /// Texts of one change, in bytes, all together: below the longest transaction of a store.
 const CHANGE_BYTES: usize = 12 << 20;
-/// Message, ticket, author.
 const LINE_BYTES: usize = 4 << 10;
 
 impl PolicyStore {

@@ -82,12 +82,12 @@ impl Content {
         let mut entities = Arc::clone(&self.entities);
         if let Some(written) = self.rules.extra.clone() {
             let all = Arc::make_mut(&mut entities);
-            all.extra = match (all.extra.take(), written) {
+            all.extra = match (all.extra.take(), &*written) {
                 (Some(Value::Array(mut told)), Value::Array(written)) => {
-                    told.extend(written);
+                    told.extend(written.iter().cloned());
                     Some(Value::Array(told))
                 }
-                (_, written) => Some(written),
+                (_, written) => Some(written.clone()),
             };
         }
         SnapshotInput {

@@ -262,3 +262,35 @@ fn range(store: &dyn Store, prefix: &[u8]) -> Result<Vec<Entry>, PolicyStoreErro
 fn key(prefix: &[u8], id: ChangeId) -> Vec<u8> {
     [prefix, &id.0.to_be_bytes()].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Stage;
+    use base_store::Memory;
+
+    /// As the build of 2026-11-25 wrote it.
+    const ROW: &str = r#"{"format":"portcullis-change/1","base":3,"author":"ann","message":"read only","ticket":null,"created":1764000000000000000,"updated":1764000001000000000,"life":{"stage":"checked","content":"3b310a598edf2acfb1a31fbb1d10ec4c78f860bf24308c881735ebdbbb4e3beb","checked":["3b310a598edf2acfb1a31fbb1d10ec4c78f860bf24308c881735ebdbbb4e3beb",true],"version":null},"edits":{"a.cedar":null},"checked":null,"impact":{"replayed":9,"newly_denied":1,"newly_allowed":0}}"#;
+
+    async fn stored(row: &str) -> Result<Draft, PolicyStoreError> {
+        let store = Memory::new();
+        store.commit(Transaction::new().put(key(CHANGES, ChangeId(5)), row.to_owned())).await.unwrap();
+        read(&*store, ChangeId(5))
+    }
+
+    #[tokio::test]
+    async fn a_change_of_this_format_stays_readable_and_what_is_not_understood_is_refused() {
+        let draft = stored(ROW).await.unwrap();
+        assert_eq!((draft.base, draft.life.stage, draft.edits.len()), (3, Stage::Checked, 1));
+        assert!(draft.life.is_sound() && draft.impact.unwrap().newly_denied == 1);
+        for bad in [
+            ROW.replace("portcullis-change/1", "portcullis-change/2"),
+            ROW.replace("{\"format\"", "{\"new\":1,\"format\""),
+            ROW.replace("\"checked\",", "\"blessed\","),
+            ROW.replace("{\"a.cedar\":null}", &format!("{{\"a.cedar\":\"{}\"}}", Hash::of(b"x"))),
+            ROW.split_at(100).0.to_owned(),
+        ] {
+            assert!(matches!(stored(&bad).await, Err(PolicyStoreError::Damaged { .. })), "{bad}");
+        }
+    }
+}

@@ -95,7 +95,7 @@ pub(crate) struct Signed {
 #[derive(Debug)]
 pub(crate) struct Next<'a> {
     pub(crate) trust_domain: &'a str,
-    pub(crate) policies: u64,
+    pub(crate) numbers: Numbers,
     pub(crate) meta: Meta,
     pub(crate) content: &'a Content,
     pub(crate) objects: &'a [Object],
@@ -105,14 +105,13 @@ pub(crate) struct Next<'a> {
 impl Manifest {
     /// The manifest after `newest`.
     pub(crate) fn after(newest: Option<&Signed>, next: Next<'_>) -> Manifest {
-        let before = newest.map(|newest| newest.manifest.numbers());
         let (meta, now) = (next.meta, next.now.to_string());
         Manifest {
             format: FORMAT.to_owned(),
             trust_domain: next.trust_domain.to_owned(),
-            epoch: before.map_or(1, |before| before.epoch),
-            snapshot: before.map_or(1, |before| before.snapshot.saturating_add(1)),
-            policies: next.policies,
+            epoch: next.numbers.epoch,
+            snapshot: next.numbers.snapshot,
+            policies: next.numbers.policies,
             parent: newest.map(|newest| newest.hash),
             language: LANGUAGE.to_owned(),
             min_engine: ENGINE,

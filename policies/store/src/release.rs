@@ -117,14 +117,7 @@ impl PolicyStore {
         let Candidate { content, objects, numbers, meta } = candidate;
         let now = self.clock.now().wall;
         let trust_domain = self.signer.trust_domain();
-        let next = Next {
-            trust_domain,
-            policies: numbers.policies,
-            meta,
-            content: &content,
-            objects: &objects,
-            now,
-        };
+        let next = Next { trust_domain, numbers, meta, content: &content, objects: &objects, now };
         let manifest = Manifest::after(writer.heads.newest.as_ref(), next);
         let bytes = manifest.to_json().map_err(|cause| PolicyStoreError::damaged("manifest", cause))?;
         let note = Some(self.signer.sign(manifest.numbers(), &bytes).into());

@@ -31,7 +31,7 @@ pub(crate) struct Rules {
     /// SHA-256 over the files.
     pub(crate) hash: Hash,
     /// `entities.json`, read.
-    pub(crate) extra: Option<Value>,
+    pub(crate) extra: Option<Arc<Value>>,
     /// Files whose text no finding shows.
     pub(crate) outside: Outside,
 }
@@ -71,7 +71,7 @@ impl Rules {
         let mut found = rules.excess();
         found.extend(rules.strangers());
         match rules.entities() {
-            Ok(extra) => rules.extra = extra,
+            Ok(extra) => rules.extra = extra.map(Arc::new),
             Err(finding) => found.push(*finding),
         }
         if found.is_empty() { Ok(rules) } else { Err(rules.outside.conceal(found)) }

@@ -15,7 +15,7 @@ use crate::{
 };
 use base_store::Transaction;
 use policies_engine::{
-    Snapshot,
+    Numbers, Snapshot,
     diff::{Difference, diff},
 };
 use std::sync::Arc;
@@ -176,6 +176,29 @@ impl PolicyStore {
         let published = writer.heads.active.as_ref().map(|active| Arc::new(active.published()));
         self.published.send_replace(published);
         Ok(())
+    }
+
+    /// Raises the epoch: after a store was restored from a backup, enforcers that have seen later numbers of it follow
+    /// again. The version in force stays; what is published from now on counts more than everything before.
+    ///
+    /// # Errors
+    /// Nothing is in force, or it cannot be stored.
+    pub async fn raise_epoch(&self, by: &str) -> Result<VersionInfo, PolicyStoreError> {
+        let mut writer = self.writer.lock().await;
+        self.pace(&writer).await;
+        let (Some(active), Some(rules)) = (writer.heads.active.clone(), self.good(&writer)?) else {
+            return Err(PolicyStoreError::Input("no policies are in force".to_owned()));
+        };
+        let content = content(rules.clone(), &self.wanted.lock().clone());
+        let objects = content.objects().map_err(|cause| PolicyStoreError::damaged("entities", cause))?;
+        let policies = active.manifest.policies;
+        let next = writer.next(policies);
+        let numbers = Numbers { epoch: next.epoch.saturating_add(1), ..next };
+        let snapshot = self.compiled(&content, numbers).await?;
+        let candidate = Candidate { content, objects, numbers, meta: active.manifest.meta() };
+        self.write(&mut writer, candidate, Turn::Again, None, Transaction::new()).await?;
+        self.publish(&mut writer, snapshot, rules, Outcome::Activated, Some(by.to_owned())).await;
+        self.version_info(policies)
     }
 
     pub(crate) fn newest(&self, policies: u64) -> Result<Signed, PolicyStoreError> {

@@ -69,3 +69,81 @@ impl Records {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base_ports::{Disk, ManualClock, MemoryDisk, SeededRng, UnixTime};
+    use policies_decisions::LedgerConfig;
+    use policies_engine::{
+        Action, Audit, Decision, DecisionRecord, Numbers, Principal, Reason, Resource, Versions,
+    };
+    use policies_store::Outcome;
+
+    const DAY: UnixTime = UnixTime::from_secs(1_764_000_000);
+
+    fn versions(snapshot: u64) -> Arc<Versions> {
+        Arc::new(Versions {
+            numbers: Numbers { epoch: 1, snapshot, policies: 1 },
+            manifest: [0; 32],
+            schema: [0; 32],
+            entities: [0; 32],
+            routes: [0; 32],
+            engine: "test".into(),
+            declared: Arc::default(),
+        })
+    }
+
+    fn records() -> (Records, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock::new(DAY));
+        let (disk, settings) = (MemoryDisk::new(), LedgerConfig::new("/ledger", "example.org", "gw", "host"));
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let ledger = Ledger::open(settings, disk, clock.clone(), &SeededRng::new(1)).unwrap();
+        (Records { ledger, clock: clock.clone() }, clock)
+    }
+
+    /// One decision that snapshot `snapshot` made, synced.
+    async fn judged(records: &Records, snapshot: u64) {
+        let decision = Decision::refusal(Reason::NoPolicy);
+        let (caller, target) = (Principal::anonymous(), Resource::system());
+        let now = records.clock.now();
+        let mut record = DecisionRecord::new(decision, caller, Action::Grpc, target, now);
+        record.versions = Some(versions(snapshot));
+        record.audit = Audit::Durable;
+        let (_, stored) = records.ledger.append(Record::Decision(Box::new(record))).unwrap();
+        stored.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn st3_snapshots_that_a_retained_record_names_are_kept_and_no_others() {
+        let (records, clock) = records();
+        for snapshot in [3, 5, 5, 8] {
+            judged(&records, snapshot).await;
+            clock.advance(DISORDER);
+        }
+        judged(&records, 8).await;
+        let old: Vec<Old> = (1..=8).map(|snapshot| Old { snapshot, since: DAY }).collect();
+        assert_eq!(records.named(&old), [3, 5, 8].into());
+        let later = Old { snapshot: 3, since: DAY + DISORDER };
+        assert_eq!(
+            records.named(&[later]),
+            [].into(),
+            "only what was recorded since it was made is searched"
+        );
+    }
+
+    #[tokio::test]
+    async fn every_activation_is_a_record() {
+        let (records, clock) = records();
+        let note = |outcome, versions: Option<Arc<Versions>>| {
+            let by = Some("User::\"corp/ann\"".to_owned());
+            records.note(Activation { versions, outcome, by, detail: None, time: clock.now() });
+        };
+        note(Outcome::Activated, Some(versions(1)));
+        note(Outcome::RolledBack, Some(versions(2)));
+        note(Outcome::Refused, None);
+        judged(&records, 2).await;
+        let query = Query::parse(&[("kind".to_owned(), "activation".to_owned())], clock.now().wall).unwrap();
+        assert_eq!(records.ledger.query(&query).unwrap().rows.len(), 2);
+    }
+}

@@ -28,7 +28,7 @@ fn files_are_read_by_name_after_the_shipped_ones() {
         (&*rules.schema().site_file, &*rules.schema().site),
         ("policies/site.cedarschema", "type SiteHeaders = {};")
     );
-    assert_eq!(rules.extra, Some(serde_json::json!([])));
+    assert_eq!(rules.extra.as_deref(), Some(&serde_json::json!([])));
     let cases: Vec<_> = rules.cases().collect();
     assert_eq!(cases, [("policies/a_test.json".to_owned(), Arc::from("[]"))]);
     assert!(rules.files.get("other.json").is_none(), "no case names it");

@@ -14,7 +14,9 @@ fn after(newest: Option<&Manifest>, content: &Content) -> Manifest {
     });
     let meta = Meta { author: "ann".to_owned(), ticket: Some("T-1".to_owned()), ..Meta::default() };
     let (objects, now) = (content.objects().unwrap(), UnixTime::from_secs(0));
-    let next = Next { trust_domain: "example.org", policies: 1, meta, content, objects: &objects, now };
+    let snapshot = newest.map_or(1, |newest| newest.snapshot + 1);
+    let numbers = Numbers { epoch: 1, snapshot, policies: 1 };
+    let next = Next { trust_domain: "example.org", numbers, meta, content, objects: &objects, now };
     Manifest::after(signed.as_ref(), next)
 }
 
@@ -44,6 +46,20 @@ fn st3_a_manifest_tells_author_approvers_message_ticket_checks_and_what_it_needs
     ] {
         assert!(text.contains(member), "{member} in {text}");
     }
+}
+
+/// As the build of 2026-11-25 wrote it, with the members of ST3.
+const SECOND_FORMAT: &str = r#"{"format":"portcullis-manifest/1","trust_domain":"example.org","epoch":1,"snapshot":8,"policies":4,"parent":null,"language":"4.6","min_engine":1,"created":"2026-11-25T08:00:00Z","committed":"2026-11-25T07:00:00Z","origin":"rollback","author":"User::\"corp/ann\"","committer":"User::\"corp/bob\"","approvers":["User::\"corp/carol\""],"message":"too strict","ticket":"SEC-12","rollback_of":2,"change":17,"checks":{"passed":true,"errors":0,"warnings":1,"tests":112,"failed":0,"coverage":93,"widens":false,"touches_baseline":false,"slow_policies":0},"analysis":"not proved: no solver","routes":"0000000000000000000000000000000000000000000000000000000000000000","objects":[{"kind":"tests","id":"policies/a_test.json","sha256":"3b310a598edf2acfb1a31fbb1d10ec4c78f860bf24308c881735ebdbbb4e3beb"}]}"#;
+
+#[test]
+fn ps8_manifests_of_this_format_are_written_and_read_byte_for_byte() {
+    let manifest = Manifest::from_json(SECOND_FORMAT.as_bytes()).unwrap();
+    assert_eq!(
+        (manifest.origin, manifest.rollback_of, manifest.change),
+        (Origin::Rollback, Some(2), Some(ChangeId(17)))
+    );
+    assert_eq!((manifest.committed(), manifest.created()), ("2026-11-25T07:00:00Z", "2026-11-25T08:00:00Z"));
+    assert_eq!(String::from_utf8(manifest.to_json().unwrap()).unwrap(), SECOND_FORMAT);
 }
 
 /// As the build of 2026-11-24 wrote it.

@@ -21,7 +21,8 @@ static MANIFEST: LazyLock<(Vec<u8>, Numbers)> = LazyLock::new(|| {
     let content = Content { rules: Rules::shipped(), entities: Arc::default(), routes: Hash([0; 32]) };
     let objects: Vec<Object> = content.objects().unwrap();
     let (meta, now) = (Meta::default(), UnixTime::from_secs(0));
-    let next = Next { trust_domain: "", policies: 1, meta, content: &content, objects: &objects, now };
+    let numbers = Numbers { epoch: 1, snapshot: 1, policies: 1 };
+    let next = Next { trust_domain: "", numbers, meta, content: &content, objects: &objects, now };
     let manifest = Manifest::after(None, next);
     (manifest.to_json().unwrap(), manifest.numbers())
 });

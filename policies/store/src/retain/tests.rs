@@ -5,7 +5,7 @@ use crate::content::{Content, Hash, Object};
 use crate::manifest::{Meta, Next, Signed};
 use crate::rules::Rules;
 use base_ports::UnixTime;
-use policies_engine::EntitySet;
+use policies_engine::{EntitySet, Numbers};
 use proptest::prelude::*;
 use std::collections::HashMap;
 
@@ -40,7 +40,8 @@ impl Shelf {
             Signed { manifest: head.clone(), hash: Hash::of(&bytes), bytes, note: None }
         });
         let (meta, now) = (Meta::default(), UnixTime::from_secs(0));
-        let next = Next { trust_domain: "", policies, meta, content: &content, objects: &objects, now };
+        let numbers = Numbers { epoch: 1, snapshot: head.map_or(1, |head| head.snapshot + 1), policies };
+        let next = Next { trust_domain: "", numbers, meta, content: &content, objects: &objects, now };
         let next = Manifest::after(signed.as_ref(), next);
         let known = self.retained.objects();
         let new = objects.into_iter().filter(|object| !known.contains(&object.reference.sha256));

@@ -154,6 +154,23 @@ async fn st4_every_version_is_signed_and_a_rotation_signs_what_is_in_force_with_
 }
 
 #[tokio::test]
+async fn st5_a_restored_store_raises_the_epoch_and_goes_on_from_there() {
+    let site = Site::new(&[("orders.cedar", READ)]);
+    let store = site.start().await;
+    let info = store.raise_epoch(BOB).await.unwrap();
+    assert_eq!((info.epoch, info.snapshot, info.policies), (2, 2, 1));
+    assert_eq!(in_force(&store).versions().numbers.epoch, 2);
+    let published = store.published.borrow().clone().unwrap();
+    assert!(published.position.number() > (1, 1_000), "above everything of the epoch before");
+    site.write("stop.cedar", STOP);
+    store.reload().await;
+    let info = store.version_info(2).unwrap();
+    assert_eq!((info.epoch, info.snapshot), (2, 3));
+    assert!(matches!(site.open().await.raise_epoch(BOB).await, Ok(info) if info.epoch == 3));
+    assert!(matches!(Site::new(&[]).open().await.raise_epoch(BOB).await, Err(PolicyStoreError::Input(_))));
+}
+
+#[tokio::test]
 async fn ps4_versions_are_a_chain_of_hashes() {
     let site = Site::new(&[]);
     let store = site.start_without_dir().await;
