@@ -3,6 +3,7 @@
 
 mod asked;
 mod explained;
+mod links;
 mod lint;
 mod load;
 mod versions;
@@ -22,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = own();
     trials.extend(asked::trials());
     trials.extend(explained::trials());
+    trials.extend(links::trials());
     trials.extend(lint::trials());
     trials.extend(versions::trials());
     trials

@@ -127,7 +127,7 @@ pub(crate) static KEYS: &[Key] = &[
         "policies.dir",
         Kind::Path,
         "./policies",
-        "watched directory of *.cedar, *.cedarschema, entities.json, *_test.json",
+        "watched directory of *.cedar, *.links.json, *.cedarschema, entities.json, *_test.json",
         "\"./policies\"",
     ),
     key(
