@@ -113,8 +113,31 @@ fn im1_what_entities_decide_is_folded() {
     let with = |service: &str| {
         format!("@id(\"a\") permit ({WEB}, resource) when {{ resource in Service::\"{service}\" }};")
     };
-    assert_eq!(cells(&with("orders"), &with("none")).len(), 3, "one line for each method");
+    assert_eq!(
+        cells(&with("orders"), &with("none")),
+        [
+            "- web may no longer call shop.Orders/Get, shop.Orders/List, shop.Orders/Refund (grpc)  by a [policies/orders.cedar:1]"
+        ]
+    );
     assert_eq!(cells("", &with("none")), Vec::<String>::new());
+}
+
+#[test]
+fn callers_and_targets_that_change_alike_share_a_line() {
+    let policy = "@id(\"a\") permit (principal in Namespace::\"shop\", action in Action::\"http:read\", resource in Service::\"site\");";
+    assert_eq!(
+        cells("", policy),
+        [
+            "+ billing, web may now call admin, home (http:GET, http:HEAD, http:OPTIONS, http:QUERY)  by a [policies/orders.cedar:1]"
+        ]
+    );
+    let conditional = policy.replace(");", ") when { context.connection.mtls };");
+    assert_eq!(
+        cells("", &conditional),
+        [
+            "~ billing, web may call admin, home (http:GET, http:HEAD, http:OPTIONS, http:QUERY) under other conditions  by a [policies/orders.cedar:1]"
+        ]
+    );
 }
 
 #[test]

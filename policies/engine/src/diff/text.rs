@@ -37,18 +37,16 @@ impl Difference {
             None => id.to_string(),
         };
         let mut text = Vec::new();
-        for line in lines(&self.cells) {
-            let Some(cell) = line.first() else { continue };
-            let (sign, verb) = match cell.kind {
-                CellKind::Gains => ('+', "may now call"),
-                CellKind::Loses => ('-', "may no longer call"),
-                CellKind::Depends => ('~', "may depend on conditions to call"),
+        for Line { cell, callers, targets, actions } in lines(&self.cells, home) {
+            let (sign, verb, how) = match cell.kind {
+                CellKind::Gains => ('+', "may now call", ""),
+                CellKind::Loses => ('-', "may no longer call", ""),
+                CellKind::Depends => ('~', "may call", " under other conditions"),
             };
-            let (who, what) = (caller(&cell.principal, home), target(&cell.resource));
-            let actions = line.iter().map(|cell| cell.action.as_str()).collect::<Vec<_>>().join(", ");
+            let (who, what, actions) = (some(&callers), some(&targets), actions.join(", "));
             let policies = cell.policies.iter().map(policy).collect::<Vec<_>>().join(", ");
             let by = if policies.is_empty() { String::new() } else { format!("  by {policies}") };
-            text.push(format!("{sign} {who} {verb} {what} ({actions}){by}"));
+            text.push(format!("{sign} {who} {verb} {what} ({actions}){how}{by}"));
             text.extend(cell.clause.as_ref().map(|clause| format!("    {clause}")));
         }
         let counts = &self.counts;
@@ -79,19 +77,80 @@ impl Difference {
     }
 }
 
-/// Cells that differ in nothing but the action, together.
-fn lines(cells: &[Cell]) -> Vec<Vec<&Cell>> {
-    let mut lines: Vec<Vec<&Cell>> = Vec::new();
+/// Cells that differ in nothing but caller, target and action, and are all there are of them.
+struct Line<'a> {
+    /// The first of them.
+    cell: &'a Cell,
+    callers: Vec<String>,
+    targets: Vec<String>,
+    actions: Vec<&'static str>,
+}
+
+/// What one caller can call, with the actions on each.
+type Calls = Vec<(String, Vec<&'static str>)>;
+
+/// Joins actions, then callers with the same calls, then targets with the same actions.
+fn lines<'a>(cells: &'a [Cell], home: Option<&str>) -> Vec<Line<'a>> {
+    let mut callers: Vec<(&Cell, String, Calls)> = Vec::new();
     for cell in cells {
-        let is_same = |line: &&mut Vec<&Cell>| {
-            line.first().is_some_and(|first| Cell { action: first.action, ..cell.clone() } == **first)
-        };
-        match lines.iter_mut().find(is_same) {
-            Some(line) => line.push(cell),
-            None => lines.push(vec![cell]),
+        let who = caller(&cell.principal, home);
+        let calls = entry(
+            &mut callers,
+            |(first, one, _)| *one == who && is_alike(first, cell),
+            || (cell, who.clone(), Vec::new()),
+        );
+        let what = target(&cell.resource);
+        let actions =
+            calls.map(|(_, _, calls)| entry(calls, |(one, _)| *one == what, || (what.clone(), Vec::new())));
+        actions.flatten().into_iter().for_each(|(_, actions)| actions.push(cell.action.as_str()));
+    }
+    let mut groups: Vec<(&Cell, Vec<String>, Calls)> = Vec::new();
+    for (cell, who, calls) in callers {
+        let group = entry(
+            &mut groups,
+            |(first, _, same)| *same == calls && is_alike(first, cell),
+            || (cell, Vec::new(), calls.clone()),
+        );
+        group.into_iter().for_each(|(_, callers, _)| callers.push(who.clone()));
+    }
+    let mut lines: Vec<Line<'a>> = Vec::new();
+    for (cell, callers, calls) in groups {
+        let mut of_group: Vec<Line<'a>> = Vec::new();
+        for (what, actions) in calls {
+            let line = entry(
+                &mut of_group,
+                |line| line.actions == actions,
+                || Line { cell, callers: callers.clone(), targets: Vec::new(), actions: actions.clone() },
+            );
+            line.into_iter().for_each(|line| line.targets.push(what.clone()));
         }
+        lines.append(&mut of_group);
     }
     lines
+}
+
+/// Whether one line can tell both.
+fn is_alike(a: &Cell, b: &Cell) -> bool {
+    (a.kind, &a.policies, &a.clause, a.may_gain) == (b.kind, &b.policies, &b.clause, b.may_gain)
+}
+
+/// The first that `is` so, made where there is none.
+fn entry<T>(all: &mut Vec<T>, is: impl Fn(&T) -> bool, make: impl FnOnce() -> T) -> Option<&mut T> {
+    let at = all.iter().position(is).unwrap_or(all.len());
+    if at == all.len() {
+        all.push(make());
+    }
+    all.get_mut(at)
+}
+
+/// `a`, `b`, `c` and 4 more.
+fn some(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 fn sign(kind: ChangeKind) -> char {
