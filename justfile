@@ -41,3 +41,7 @@ bench-policy *flags:
 # The engine against stock Cedar over a million random cases
 oracle:
     PORTCULLIS_TEST_SCALE=50 cargo test --release --locked -p policies-engine --test oracle -- --nocapture
+
+# Commits and activations of policies under kill -9, 200 times
+kill-policies:
+    PORTCULLIS_TEST_SCALE=5 cargo test --locked -p policies-store --lib ps7_no_acknowledged -- --nocapture
