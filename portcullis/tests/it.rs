@@ -180,7 +180,7 @@ fn init_writes_what_validates_and_never_overwrites() {
         ends(&output, 0);
     }
     let test = portcullis(dir.path(), &["policy", "test", "-c", "gw/portcullis.toml"]).output().unwrap();
-    assert!(text(&test.stdout).ends_with("2 passed, 0 failed\n"), "{}", text(&test.stdout));
+    assert!(text(&test.stdout).ends_with("3 passed, 0 failed\n"), "{}", text(&test.stdout));
 }
 
 #[test]

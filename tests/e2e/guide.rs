@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -80,8 +81,26 @@ impl Guide {
     }
 }
 
+/// Waits until what chapter 6 wrote into the directory is a version, so that the change below starts from it.
+fn settled(guide: &Guide) -> Result {
+    let end = Instant::now() + Duration::from_secs(10);
+    let name = "suggested_test.json";
+    let written = std::fs::read_to_string(guide.dir.join("policies").join(name))?;
+    while Instant::now() < end {
+        let newest = guide.shell("portcullis policy pull check --yes")?;
+        if newest.code == 0
+            && std::fs::read_to_string(guide.dir.join("check").join(name)).is_ok_and(|text| text == written)
+        {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    Err("what was suggested is not in force".into())
+}
+
 /// Chapter 7: a change by its whole way, and back.
 fn change(guide: &mut Guide) -> Result {
+    settled(guide)?;
     check!(guide.shell("cp -r policies desk")?.code == 0, "cp");
     let file = guide.dir.join("desk/suggested.cedar");
     let text = std::fs::read_to_string(&file)?;

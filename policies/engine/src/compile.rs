@@ -47,7 +47,7 @@ pub(crate) type Environments = HashSet<(PrincipalKind, Action, ResourceKind)>;
 /// Time for a set of ordinary size; every further [`LIMIT_BYTES`] of text get the same again. Builds without
 /// optimization are given more.
 const LIMIT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 60 } else { 5 });
-const LIMIT_BYTES: usize = 4 << 20;
+const LIMIT_BYTES: usize = 1 << 20;
 
 /// What a snapshot keeps for the next one.
 #[derive(Debug, Clone)]

@@ -13,6 +13,7 @@ mod fixtures;
 mod impact;
 mod links;
 mod mining;
+mod nearest;
 mod suggest;
 
 use crate::*;

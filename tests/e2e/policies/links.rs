@@ -34,7 +34,7 @@ fn links() -> Result {
     let good = gateway.publish("web.links.json", &link("web"))?;
     check!(gateway.curl(&tls, "/", &[])?.0 == 200, "a link grants nothing");
     let explained =
-        gateway.cli(&["can", "spiffe://example.org/web", "http:GET", "Route::\"web\"", "--explain"])?;
+        gateway.cli(&["can", "spiffe://example.org/web", "http:GET", "Route::\"site\"", "--explain"])?;
     check!(explained.stdout.contains("link"), "the link is not named: {explained:?}");
 
     fs::write(gateway.dir().join("policies/web.links.json"), link("web").replace("caller", "callers"))?;
