@@ -18,7 +18,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use cedar_policy::{Policy, pst};
+use cedar_policy::pst;
 use std::sync::Arc;
 
 pub(crate) use eval::{Scene, Stop, truth};
@@ -37,11 +37,10 @@ pub(crate) enum Logic {
 }
 
 impl Logic {
-    /// Lowers the conditions of `policy`.
-    pub(crate) fn of(policy: &Policy) -> Logic {
-        let Ok(policy) = policy.to_pst() else { return Logic::Slow("it has no syntax tree") };
+    /// Lowers the conditions of a policy.
+    pub(crate) fn joining(clauses: &[pst::Clause]) -> Logic {
         let mut joined: Option<Arc<Expr>> = None;
-        for clause in policy.body().clauses() {
+        for clause in clauses {
             let lowered = match clause {
                 pst::Clause::When(condition) => lower::condition(condition),
                 pst::Clause::Unless(condition) => lower::condition(condition).map(Expr::not),

@@ -7,7 +7,7 @@ use crate::{
     logic::Logic,
     rule::{Notes, Place, Rule},
     scope::Scope,
-    walk::Look,
+    walk::{Look, Reads},
 };
 use cedar_policy::{Policy, PolicyId, Template, pst::Clause};
 use std::{ops::Range, sync::Arc};
@@ -81,7 +81,7 @@ pub(crate) fn draft(at: &Text<'_>, found: &mut Vec<Diagnostic>) -> Option<Draft>
             return None;
         }
     };
-    let look = match policy.has_non_scope_constraint() {
+    let seen = match policy.has_non_scope_constraint() {
         true => Some(look(at, policy.to_pst().map(|policy| policy.body().clauses().clone()), found)?),
         false => None,
     };
@@ -93,7 +93,7 @@ pub(crate) fn draft(at: &Text<'_>, found: &mut Vec<Diagnostic>) -> Option<Draft>
         return None;
     }
     let place = Place { file: Arc::clone(&source.file), line: chunk.line };
-    let parts = Parts { id, effect, policy, look, literals, notes: Arc::new(notes), place };
+    let parts = Parts { id, effect, policy, seen, literals, notes: Arc::new(notes), place };
     Some(Draft::Rule(Arc::new(parts.rule(source.is_baseline, None))))
 }
 
@@ -134,7 +134,7 @@ fn look<E: std::fmt::Display>(
     at: &Text<'_>,
     clauses: Result<Vec<Clause>, E>,
     found: &mut Vec<Diagnostic>,
-) -> Option<Look> {
+) -> Option<Seen> {
     let clauses = match clauses {
         Ok(clauses) => clauses,
         Err(cause) => {
@@ -148,7 +148,7 @@ fn look<E: std::fmt::Display>(
     } else if look.depth > DEPTH {
         format!("expressions are nested {} deep; at most {DEPTH}", look.depth)
     } else {
-        return Some(look);
+        return Some(Seen { reads: look.reads, logic: Logic::joining(&clauses) });
     };
     found.push(at.effect("PC2010", excess).help("test segments, or split the policy into several"));
     None
@@ -186,15 +186,25 @@ impl Blank {
         is_baseline: bool,
     ) -> Result<Rule, String> {
         let policy = Policy::parse(None, self.filled(values)).map_err(|cause| cause.to_string())?;
-        let look = match policy.has_non_scope_constraint() {
-            true => Some(Look::of(policy.to_pst().map_err(|cause| cause.to_string())?.body().clauses())),
+        let seen = match policy.has_non_scope_constraint() {
+            true => {
+                let tree = policy.to_pst().map_err(|cause| cause.to_string())?;
+                let clauses = tree.body().clauses();
+                Some(Seen { reads: Look::of(clauses).reads, logic: Logic::joining(clauses) })
+            }
             false => None,
         };
         let literals = policy.entity_literals();
         let (id, notes) = (Arc::clone(id), Arc::clone(&self.notes));
-        let parts = Parts { id, effect: self.effect, policy, look, literals, notes, place };
+        let parts = Parts { id, effect: self.effect, policy, seen, literals, notes, place };
         Ok(parts.rule(is_baseline, Some(Arc::clone(&self.id))))
     }
+}
+
+/// What conditions come to. Their tree is asked for once: Cedar reads the text again for it.
+struct Seen {
+    reads: Reads,
+    logic: Logic,
 }
 
 /// A parsed policy with what was read of it.
@@ -202,7 +212,7 @@ struct Parts {
     id: Arc<str>,
     effect: Effect,
     policy: Policy,
-    look: Option<Look>,
+    seen: Option<Seen>,
     literals: Vec<cedar_policy::EntityUid>,
     notes: Arc<Notes>,
     place: Place,
@@ -212,11 +222,15 @@ impl Parts {
     /// Everything that follows from one policy text and nothing else. Runs once per text, in parallel; its result is
     /// kept as long as the text stands, whatever else changes.
     fn rule(self, is_baseline: bool, template: Option<Arc<str>>) -> Rule {
+        let (reads, logic) = match self.seen {
+            Some(seen) => (Some(seen.reads), seen.logic),
+            None => (None, Logic::Always),
+        };
         Rule {
             effect: self.effect,
             scope: Arc::new(Scope::of(&self.policy)),
-            logic: if self.look.is_some() { Logic::of(&self.policy) } else { Logic::Always },
-            reads: self.look.map(|look| look.reads),
+            logic,
+            reads,
             literals: self.literals.into(),
             policy: self.policy.new_id(PolicyId::new(&self.id)),
             id: self.id,

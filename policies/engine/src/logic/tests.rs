@@ -23,7 +23,7 @@ fn pattern(text: &str) -> Pattern {
 
 fn logic(condition: &str) -> Logic {
     let text = format!("permit(principal, action, resource) when {{ {condition} }};");
-    Logic::of(&Policy::parse(None, text).unwrap())
+    Logic::joining(Policy::parse(None, text).unwrap().to_pst().unwrap().body().clauses())
 }
 
 proptest! {

@@ -21,7 +21,7 @@ pub(super) fn question(action: Action, resource: Resource) -> RequestForExplain 
     RequestForExplain { principal: web(), action, resource, facts, now: noon(), extra: None, recorded: None }
 }
 
-pub(super) fn options() -> TextOptions {
+fn options() -> TextOptions {
     TextOptions {
         decision: Some(ID.into()),
         age: Some("3 s ago".into()),
@@ -31,7 +31,7 @@ pub(super) fn options() -> TextOptions {
     }
 }
 
-pub(super) fn text_of(policies: &str, question: &RequestForExplain, options: &TextOptions) -> String {
+fn text_of(policies: &str, question: &RequestForExplain, options: &TextOptions) -> String {
     let snapshot = shop_with(policies);
     explain(&snapshot, question).to_text(question, &snapshot, options)
 }

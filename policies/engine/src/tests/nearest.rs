@@ -1,6 +1,6 @@
 //! The nearest permits, and policies that come from templates, as explanations show them (EX3).
 
-use super::explain::{options, question, text_of};
+use super::explain::question;
 use super::*;
 use crate::explain::*;
 
