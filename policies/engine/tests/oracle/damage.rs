@@ -100,7 +100,7 @@ fn thinned(dice: &mut Dice, entities: &EntitySet) -> EntitySet {
 fn in12_damaged_policies_and_entities_allow_nothing_that_stock_cedar_does_not() {
     let tally = crate::Tally::default();
     let [refused, survived, damaged_allows] = [(); 3].map(|()| AtomicUsize::new(0));
-    run(scaled(4_000), &tally, |seed, tally, previous| {
+    run(scaled(3_000), &tally, |seed, tally, previous| {
         let mut dice = Dice(seed.wrapping_mul(0x8CB9_2BA7_2F3D_8DD7) ^ 12);
         let site = Site::shipped();
         let (entities, focus) = (world::entities(&mut dice), scope::focus(&mut dice));
@@ -127,7 +127,7 @@ fn in12_damaged_policies_and_entities_allow_nothing_that_stock_cedar_does_not() 
             survived.fetch_add(1, Ordering::Relaxed);
             let mut judge = Judge::new(&setting.site.schema, texts.iter().map(|text| &**text), &entities);
             let mut engine = Engine::new(Arc::clone(&snapshot));
-            for _ in 0..20 {
+            for _ in 0..40 {
                 let question = Question::random(&mut dice, &setting.site, &focus);
                 let request = question.request();
                 let ours = engine.decide(&request);

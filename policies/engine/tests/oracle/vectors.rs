@@ -132,9 +132,7 @@ fn expected(kind: &str, at: usize, outcome: Outcome) -> Verdict {
     Verdict { effect, reason, determining, errors: errors.into_iter().collect(), would: None }
 }
 
-/// What is wrong with those rows.
-fn faults(rows: &[Row], entities: &Arc<EntitySet>, previous: &mut Option<Arc<Snapshot>>) -> Vec<String> {
-    let texts = policies(rows);
+fn compiled(texts: &[String], entities: &Arc<EntitySet>, previous: Option<&Arc<Snapshot>>) -> Arc<Snapshot> {
     let source = |(at, text): (usize, &String)| PolicySource::new(format!("{at}.cedar"), text.as_str());
     let input = SnapshotInput {
         numbers: Numbers::default(),
@@ -143,10 +141,15 @@ fn faults(rows: &[Row], entities: &Arc<EntitySet>, previous: &mut Option<Arc<Sna
         entities: Arc::clone(entities),
         routes_digest: [0; 32],
     };
-    let compiled = Snapshot::compile_after(previous.as_ref(), input);
-    let snapshot = Arc::new(compiled.unwrap_or_else(|found| {
+    Arc::new(Snapshot::compile_after(previous, input).unwrap_or_else(|found| {
         panic!("{}", found.iter().map(|f| format!("{f}\n{:?}\n", f.help)).collect::<String>())
-    }));
+    }))
+}
+
+/// What is wrong with those rows.
+fn faults(rows: &[Row], entities: &Arc<EntitySet>, previous: &mut Option<Arc<Snapshot>>) -> Vec<String> {
+    let texts = policies(rows);
+    let snapshot = compiled(&texts, entities, previous.as_ref());
     let mut judge = Judge::new(&SchemaText::default(), texts.iter().map(String::as_str), entities);
     let mut engine = Engine::new(Arc::clone(&snapshot));
     let (principal, facts) = (Principal::workload("spiffe://example.org/web"), facts());
@@ -182,4 +185,56 @@ fn or1_every_operator_type_error_and_short_circuit_comes_out_as_the_table_says()
     let wrong: Vec<String> =
         rows.chunks(12).flat_map(|rows| faults(rows, &entities, &mut previous)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn se1_a_forbid_that_errs_denies_unless_one_that_holds_does_so_already() {
+    let kinds = [
+        ("permit-yes", "permit", "T"),
+        ("permit-no", "permit", "F"),
+        ("permit-over", "permit", "E"),
+        ("forbid-yes", "forbid", "T"),
+        ("forbid-no", "forbid", "F"),
+        ("forbid-over", "forbid", "E"),
+    ];
+    let text = |(id, effect, row): (&str, &str, &str)| {
+        format!(
+            "@id(\"{id}\") {effect} (principal, action == Action::\"http:GET\", resource) when {{ {} }};",
+            condition(row)
+        )
+    };
+    let (principal, resource, facts) =
+        (Principal::workload("spiffe://example.org/web"), Resource::route("permit-0"), facts());
+    let now = UnixTime::parse_rfc3339("2026-11-25T12:00:00Z").expect("an instant");
+    let request = AccessRequest {
+        principal: &principal,
+        action: Action::HttpGet,
+        resource: &resource,
+        facts: &facts,
+        now,
+        extra: None,
+    };
+    let (entities, mut previous) = (Arc::new(entities()), None);
+    for chosen in 0_u32..64 {
+        let has = |at: usize| chosen & (1 << at) > 0;
+        let texts: Vec<String> = (0..6).filter(|at| has(*at)).map(|at| text(kinds[at])).collect();
+        let snapshot = compiled(&texts, &entities, previous.as_ref());
+        let (effect, reason, determining) = match (has(3), has(5), has(0)) {
+            (true, ..) => (Effect::Deny, Reason::Forbid, Some("forbid-yes")),
+            (_, true, _) => (Effect::Deny, Reason::ForbidError, None),
+            (.., true) => (Effect::Allow, Reason::Permit, Some("permit-yes")),
+            _ => (Effect::Deny, Reason::NoPermit, None),
+        };
+        // Errors are listed whatever the verdict.
+        let errors = [2, 5].into_iter().filter(|at| has(*at));
+        let says = Verdict {
+            effect,
+            reason,
+            determining: determining.into_iter().map(str::to_owned).collect(),
+            errors: errors.map(|at| (kinds[at].0.to_owned(), ErrorClass::Overflow)).collect(),
+            would: None,
+        };
+        assert_eq!(Verdict::of(&Engine::new(Arc::clone(&snapshot)).decide(&request)), says, "{texts:?}");
+        previous = Some(snapshot);
+    }
 }
