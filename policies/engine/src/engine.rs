@@ -4,7 +4,7 @@
 use crate::{
     AccessRequest, Action, Decision, Principal, PrincipalKind, Reason, Resource, Sample, Samples, Snapshot,
     carried::Carried,
-    plan::{Plan, contained},
+    plan::{Plan, Pool, contained},
     sampler::{APART, EVERY},
 };
 use base_ports::UnixTime;
@@ -25,6 +25,7 @@ const STRANGERS: usize = 1_024;
 pub struct Engine {
     snapshot: Arc<Snapshot>,
     plans: HashTable<Known>,
+    pool: Pool,
     /// By hash; a newer one takes the place of an older one.
     strangers: Box<[Option<Principal>]>,
     bytes: usize,
@@ -78,6 +79,7 @@ impl Engine {
             generation: snapshot.parts().distrust.generation(),
             snapshot,
             plans: HashTable::new(),
+            pool: Pool::default(),
             strangers: vec![None; STRANGERS].into(),
             bytes: 0,
             doubt: None,
@@ -134,7 +136,7 @@ impl Engine {
         let is_own = |who: &Who| matches!(who, Who::One(one) if one == request.principal);
         match find(&mut self.plans, place, request, is_own) {
             Some(Plan::Constant(decision)) => Decision::clone(decision),
-            Some(plan) => contained(|| plan.judge(&self.snapshot, request)),
+            Some(plan) => contained(|| plan.judge(&self.snapshot, request, &mut self.pool)),
             None => contained(|| self.decide_anew(request, place)),
         }
     }
@@ -169,6 +171,7 @@ impl Engine {
         let generation = self.snapshot.parts().distrust.generation();
         if generation != self.generation {
             self.plans.clear();
+            self.pool = Pool::default();
             (self.bytes, self.generation) = (0, generation);
         }
     }
@@ -185,13 +188,13 @@ impl Engine {
             let shared = |who: &Who| matches!(who, Who::All(k, d) if *k == kind && **d == *domain);
             let place = self::place(request, crate::uid::hash_of(&(kind, domain)));
             if let Some(plan) = find(&mut self.plans, place, request, shared) {
-                return plan.judge(&snapshot, request);
+                return plan.judge(&snapshot, request, &mut self.pool);
             }
             (Who::All(kind, domain.into()), place)
         };
         let cast = snapshot.cast(request)?;
-        let mut plan = Plan::build(&snapshot, request, &cast, is_distinct)?;
-        let decision = plan.judge(&snapshot, request);
+        let mut plan = Plan::build(&snapshot, request, &cast, is_distinct, &mut self.pool)?;
+        let decision = plan.judge(&snapshot, request, &mut self.pool);
         let known = Known { place, who, action: request.action, resource: request.resource.clone(), plan };
         let weight = known.weight();
         if self.plans.len() < PLANS && self.bytes + weight <= BYTES {

@@ -13,6 +13,7 @@ mod lower;
 mod pattern;
 mod range;
 mod read;
+mod steps;
 mod value;
 
 #[cfg(test)]
@@ -21,9 +22,10 @@ mod tests;
 use cedar_policy::pst;
 use std::sync::Arc;
 
-pub(crate) use eval::{Scene, Stop, truth};
+pub(crate) use eval::Scene;
 pub(crate) use expr::Expr;
 pub(crate) use fold::Fold;
+pub(crate) use steps::{Layout, Steps};
 
 /// What is left of a policy once its scope matched.
 #[derive(Debug, Clone)]

@@ -2,12 +2,13 @@
 //! everything, else the folded conditions of the candidates, and stock Cedar for those that could not be lowered (EN4).
 
 mod outcome;
+mod pool;
 mod slow;
 
 use crate::{
     AccessRequest, Decision, ErrorClass, Evaluated, Reason, Snapshot, Would,
     cast::Cast,
-    logic::{Expr, Fold, Logic, Scene, Stop, truth},
+    logic::{Expr, Fold, Layout, Logic, Scene, Steps},
     rule::Rule,
     tally::Tally,
 };
@@ -15,11 +16,13 @@ use base_ports::UnixTime;
 use outcome::Outcomes;
 use slow::Slow;
 use std::{
+    collections::HashMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 pub(crate) use outcome::Outcome;
+pub(crate) use pool::Pool;
 pub(crate) use slow::class_of;
 
 /// Verdicts a plan remembers.
@@ -35,33 +38,37 @@ pub(crate) enum Plan {
 /// A plan with conditions.
 #[derive(Debug)]
 pub(crate) struct Open {
+    /// Conditions of live policies, and of shadow policies.
+    live: Steps,
+    shadow: Steps,
+    /// The verdict by what came of the conditions, so that a known outcome costs no allocation; the first one lies here.
+    first: Option<(Outcomes, Decision)>,
+    known: Vec<(Outcomes, Decision)>,
+    /// Whether outcomes tell verdicts apart.
+    is_remembered: bool,
+    rest: Box<Rest>,
+}
+
+/// What a plan needs for a verdict it did not give before.
+#[derive(Debug)]
+struct Rest {
     /// What does not depend on the call, of the live policies.
     fixed: Tally,
     /// The same with the shadow policies, where there are any.
     fixed_with_shadow: Option<Tally>,
-    /// Conditions of live policies, then of shadow policies.
-    clauses: Box<[Clause]>,
-    live: usize,
+    /// Number of a condition, and a policy that has it; conditions of live policies come first.
+    clauses: Box<[(usize, usize)]>,
+    lives: usize,
+    count: usize,
     slow: Option<Slow>,
-    /// The verdict by what came of the clauses, so that a known outcome costs no allocation; the first one lies here.
-    first: Option<(Outcomes, Decision)>,
-    known: Vec<(Outcomes, Decision)>,
-}
-
-/// A candidate that each call decides.
-#[derive(Debug)]
-struct Clause {
-    rule: usize,
-    /// `None`: satisfied until it expires.
-    when: Option<Arc<Expr>>,
-    expires: Option<UnixTime>,
 }
 
 /// Plans and judges once.
 pub(crate) fn decide(snapshot: &Snapshot, request: &AccessRequest<'_>) -> Decision {
     contained(|| {
         let cast = snapshot.cast(request)?;
-        Plan::build(snapshot, request, &cast, true)?.judge(snapshot, request)
+        let pool = &mut Pool::default();
+        Plan::build(snapshot, request, &cast, true, pool)?.judge(snapshot, request, pool)
     })
 }
 
@@ -84,6 +91,7 @@ impl Plan {
         request: &AccessRequest<'_>,
         cast: &Cast,
         is_own: bool,
+        pool: &mut Pool,
     ) -> Result<Plan, Reason> {
         let parts = snapshot.parts();
         let fold = Fold::new(snapshot, cast, request, is_own);
@@ -106,22 +114,28 @@ impl Plan {
         let has_shadow = !shadow.is_empty() || slow.iter().any(|at| is_shadow(snapshot, *at));
         let fixed_with_shadow = has_shadow.then(|| live.fixed.and(&shadow.fixed));
         if live.clauses.is_empty() && shadow.clauses.is_empty() && slow.is_empty() {
-            let mut decision = live.fixed.decision(snapshot, request, Evaluated::Constant);
-            decision.would = fixed_with_shadow.and_then(|tally| would(snapshot, request, &tally, &decision));
+            let mut decision = live.fixed.decision(snapshot, request, Evaluated::Constant, pool);
+            decision.would =
+                fixed_with_shadow.and_then(|tally| would(snapshot, request, &tally, &decision, pool));
             return Ok(Plan::Constant(decision.into()));
         }
         let slow = if slow.is_empty() { None } else { Some(Slow::new(snapshot, cast, &slow, is_own)?) };
-        let fixed = std::mem::take(&mut live.fixed);
-        let lives = live.clauses.len();
-        let clauses = drafts.into_iter().flat_map(|draft| draft.clauses).collect();
+        let (lives, count) = (live.clauses.len(), live.clauses.len() + shadow.clauses.len());
+        let rules = live.rules(0).chain(shadow.rules(lives)).collect();
         Ok(Plan::Open(Box::new(Open {
-            fixed,
-            fixed_with_shadow,
-            clauses,
-            live: lives,
-            slow,
+            live: live.steps(pool),
+            shadow: shadow.steps(pool),
             first: None,
             known: Vec::new(),
+            is_remembered: count <= Outcomes::MOST && slow.is_none(),
+            rest: Box::new(Rest {
+                fixed: std::mem::take(&mut live.fixed),
+                fixed_with_shadow,
+                clauses: rules,
+                lives,
+                count,
+                slow,
+            }),
         })))
     }
 
@@ -129,67 +143,92 @@ impl Plan {
         &mut self,
         snapshot: &Snapshot,
         request: &AccessRequest<'_>,
+        pool: &mut Pool,
     ) -> Result<Decision, Reason> {
         match self {
             Plan::Constant(decision) => Ok(Decision::clone(decision)),
-            Plan::Open(open) => open.judge(snapshot, request),
+            Plan::Open(open) => open.judge(snapshot, request, pool),
         }
     }
 
     /// About how many bytes it holds.
     pub(crate) fn weight(&self) -> usize {
-        const CONDITION: usize = 256;
         size_of::<Plan>()
             + match self {
                 Plan::Constant(_) => size_of::<Decision>(),
                 Plan::Open(open) => {
                     size_of::<Open>()
-                        + open.clauses.len() * (size_of::<Clause>() + CONDITION)
-                        + REMEMBERED.min(1 << open.clauses.len().min(4)) * size_of::<(Outcomes, Decision)>()
-                        + open.slow.as_ref().map_or(0, Slow::weight)
+                        + size_of::<Rest>()
+                        + open.live.weight()
+                        + open.shadow.weight()
+                        + size_of_val(&*open.rest.clauses)
+                        + REMEMBERED.min(1 << open.rest.count.min(4)) * size_of::<(Outcomes, Decision)>()
+                        + open.rest.slow.as_ref().map_or(0, Slow::weight)
                 }
             }
     }
 }
 
 impl Open {
-    fn judge(&mut self, snapshot: &Snapshot, request: &AccessRequest<'_>) -> Result<Decision, Reason> {
-        let (live, shadow) = self.clauses.split_at_checked(self.live).unwrap_or((&self.clauses, &[]));
+    fn judge(
+        &mut self,
+        snapshot: &Snapshot,
+        request: &AccessRequest<'_>,
+        pool: &mut Pool,
+    ) -> Result<Decision, Reason> {
+        if !self.is_remembered {
+            let mut all = Vec::with_capacity(self.rest.count);
+            self.ask(request, |outcome| all.push(outcome))?;
+            return self.rest.conclude(snapshot, request, &all, pool);
+        }
         let mut outcomes = Outcomes::default();
-        for clause in live {
-            outcomes.push(clause.judge(request)?);
-        }
-        if !shadow.is_empty() {
-            // SH2: whatever comes of shadow policies, the verdict above stands.
-            let judged = catch_unwind(AssertUnwindSafe(|| {
-                shadow.iter().fold(outcomes, |mut all, clause| {
-                    all.push(clause.judge(request).unwrap_or(Outcome::Unsatisfied));
-                    all
-                })
-            }));
-            outcomes = judged.unwrap_or_else(|_panic| outcomes.with_none(shadow.len()));
-        }
-        let is_short = self.clauses.len() <= Outcomes::MOST && self.slow.is_none();
-        if is_short
-            && let Some((_, decision)) =
-                self.first.iter().chain(&self.known).find(|(known, _)| *known == outcomes)
-        {
+        self.ask(request, |outcome| outcomes.push(outcome))?;
+        let mut known = self.first.iter().chain(&self.known);
+        if let Some((_, decision)) = known.find(|(known, _)| *known == outcomes) {
             return Ok(decision.clone());
         }
-        let decision = self.conclude(snapshot, request, &outcomes)?;
-        if is_short && self.first.is_none() {
+        let decision = self.rest.conclude(snapshot, request, &outcomes.to_vec(), pool)?;
+        if self.first.is_none() {
             self.first = Some((outcomes, decision.clone()));
-        } else if is_short && self.known.len() < REMEMBERED {
+        } else if self.known.len() < REMEMBERED {
             self.known.push((outcomes, decision.clone()));
         }
         Ok(decision)
     }
 
+    /// What comes of every condition, in order.
+    fn ask(&self, request: &AccessRequest<'_>, mut came: impl FnMut(Outcome)) -> Result<(), Reason> {
+        let scene = Scene::new(request);
+        self.live.run(scene, |outcome| {
+            came(outcome?);
+            Ok(())
+        })?;
+        if self.shadow.is_empty() {
+            return Ok(());
+        }
+        // SH2: whatever comes of shadow policies, the verdict above stands.
+        let mut left = self.rest.count - self.rest.lives;
+        let judged = catch_unwind(AssertUnwindSafe(|| {
+            self.shadow.run(scene, |outcome| {
+                left = left.saturating_sub(1);
+                came(outcome.unwrap_or(Outcome::Unsatisfied));
+                Ok(())
+            })
+        }));
+        if judged.is_err() {
+            (0..left).for_each(|_| came(Outcome::Unsatisfied));
+        }
+        Ok(())
+    }
+}
+
+impl Rest {
     fn conclude(
         &self,
         snapshot: &Snapshot,
         request: &AccessRequest<'_>,
-        outcomes: &Outcomes,
+        outcomes: &[Outcome],
+        pool: &mut Pool,
     ) -> Result<Decision, Reason> {
         let mut live = self.fixed.clone();
         let mut all = self.fixed_with_shadow.clone();
@@ -202,44 +241,24 @@ impl Open {
                 all.note(at, rule, outcome);
             }
         };
-        let long = outcomes.rest();
-        for (number, clause) in self.clauses.iter().enumerate() {
-            // Beyond what outcomes hold, the clause is judged again: long plans are rare and remember nothing.
-            let outcome = match outcomes.at(number).filter(|_| !long) {
-                Some(outcome) => outcome,
-                None if number < self.live => clause.judge(request)?,
-                None => clause.judge(request).unwrap_or(Outcome::Unsatisfied),
-            };
-            note(clause.rule, number < self.live, outcome);
+        for (number, rule) in &self.clauses {
+            if let Some(outcome) = outcomes.get(*number) {
+                note(*rule, *number < self.lives, *outcome);
+            }
         }
         if let Some(slow) = &self.slow {
             for (at, outcome) in slow.judge(snapshot, request)? {
                 note(at, !is_shadow(snapshot, at), outcome);
             }
         }
-        let evaluated = match (&self.slow, self.clauses.is_empty()) {
+        let evaluated = match (&self.slow, self.count) {
             (Some(_), _) => Evaluated::Fallback,
-            (None, false) => Evaluated::Compiled,
-            (None, true) => Evaluated::Constant,
+            (None, 0) => Evaluated::Constant,
+            (None, _) => Evaluated::Compiled,
         };
-        let mut decision = live.decision(snapshot, request, evaluated);
-        decision.would = all.and_then(|all| would(snapshot, request, &all, &decision));
+        let mut decision = live.decision(snapshot, request, evaluated, pool);
+        decision.would = all.and_then(|all| would(snapshot, request, &all, &decision, pool));
         Ok(decision)
-    }
-}
-
-impl Clause {
-    fn judge(&self, request: &AccessRequest<'_>) -> Result<Outcome, Reason> {
-        if self.expires.is_some_and(|expires| request.now >= expires) {
-            return Ok(Outcome::Unsatisfied);
-        }
-        let Some(when) = &self.when else { return Ok(Outcome::Satisfied) };
-        match truth(when, Scene { request }) {
-            Ok(true) => Ok(Outcome::Satisfied),
-            Ok(false) => Ok(Outcome::Unsatisfied),
-            Err(Stop::Error(class)) => Ok(Outcome::Failed(class)),
-            Err(Stop::Refused(reason)) => Err(reason),
-        }
     }
 }
 
@@ -248,6 +267,16 @@ impl Clause {
 struct Draft {
     fixed: Tally,
     clauses: Vec<Clause>,
+    /// Number of the clause with that condition and end.
+    numbers: HashMap<(Option<Arc<Expr>>, Option<UnixTime>), usize>,
+}
+
+/// A condition that each call decides, `None` where only its end does, and all policies that have it.
+#[derive(Debug)]
+struct Clause {
+    when: Option<Arc<Expr>>,
+    expires: Option<UnixTime>,
+    rules: Vec<usize>,
 }
 
 impl Draft {
@@ -264,11 +293,31 @@ impl Draft {
         match (known, rule.notes.expires) {
             (Some(Outcome::Unsatisfied), _) => {}
             (Some(outcome), None) => self.fixed.note(at, rule, outcome),
-            (Some(Outcome::Satisfied), expires) => {
-                self.clauses.push(Clause { rule: at, when: None, expires })
-            }
-            (_, expires) => self.clauses.push(Clause { rule: at, when, expires }),
+            (Some(Outcome::Satisfied), expires) => self.clause(at, None, expires),
+            (_, expires) => self.clause(at, when, expires),
         }
+    }
+
+    fn clause(&mut self, at: usize, when: Option<Arc<Expr>>, expires: Option<UnixTime>) {
+        let number = *self.numbers.entry((when.clone(), expires)).or_insert(self.clauses.len());
+        match self.clauses.get_mut(number) {
+            Some(clause) => clause.rules.push(at),
+            None => self.clauses.push(Clause { when, expires, rules: vec![at] }),
+        }
+    }
+
+    /// Numbers of conditions, counted from `first`, each with a policy that has it.
+    fn rules(&self, first: usize) -> impl Iterator<Item = (usize, usize)> {
+        let numbered = self.clauses.iter().enumerate();
+        numbered
+            .flat_map(move |(number, clause)| clause.rules.iter().map(move |rule| (first + number, *rule)))
+    }
+
+    fn steps(&self, pool: &mut Pool) -> Steps {
+        let mut share = |condition: &Arc<Expr>| pool.condition(condition);
+        let mut layout = Layout::new(&mut share);
+        self.clauses.iter().for_each(|clause| layout.add(clause.when.as_ref(), clause.expires));
+        layout.finish()
     }
 
     fn is_empty(&self) -> bool {
@@ -286,8 +335,9 @@ fn would(
     request: &AccessRequest<'_>,
     tally: &Tally,
     live: &Decision,
+    pool: &mut Pool,
 ) -> Option<Box<Would>> {
-    tally.decision(snapshot, request, live.evaluated).unlike(live, None)
+    tally.decision(snapshot, request, live.evaluated, pool).unlike(live, None)
 }
 
 impl Decision {

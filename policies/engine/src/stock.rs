@@ -6,7 +6,7 @@ use crate::{
     AccessRequest, Decision, Evaluated, Reason, Snapshot,
     cast::{Cast, Stage},
     context, explain,
-    plan::{Outcome, class_of},
+    plan::{Outcome, Pool, class_of},
     tally::Tally,
     walk::Reads,
 };
@@ -64,7 +64,10 @@ pub(crate) fn judge_on(
         }
     }
     messages.sort_unstable();
-    Ok(Answer { decision: tally.decision(snapshot, request, Evaluated::Fallback), messages })
+    Ok(Answer {
+        decision: tally.decision(snapshot, request, Evaluated::Fallback, &mut Pool::default()),
+        messages,
+    })
 }
 
 pub(crate) fn question(stage: &Stage, context: Context) -> Result<Request, Reason> {

@@ -3,7 +3,9 @@
 
 use crate::{
     AccessRequest, Action, Audit, Decision, Effect, ErrorClass, Evaluated, PolicyError, Reason, ResourceKind,
-    Snapshot, plan::Outcome, rule::Rule,
+    Snapshot,
+    plan::{Outcome, Pool},
+    rule::Rule,
 };
 use std::sync::Arc;
 
@@ -60,6 +62,7 @@ impl Tally {
         snapshot: &Snapshot,
         request: &AccessRequest<'_>,
         evaluated: Evaluated,
+        pool: &mut Pool,
     ) -> Decision {
         let rule = |at: usize| snapshot.parts().rules.get(at);
         let (effect, reason, deciding) = self.verdict();
@@ -79,8 +82,7 @@ impl Tally {
         Decision {
             effect,
             reason,
-            // A list of its own even when empty: workers do not count references of one value.
-            determining: determining.into(),
+            determining: pool.list(determining),
             errors,
             would: None,
             evaluated,

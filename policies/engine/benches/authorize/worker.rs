@@ -23,7 +23,8 @@ impl Worker {
     pub(crate) fn new(snapshot: &Arc<Snapshot>) -> Worker {
         Worker {
             engine: Engine::new(Arc::clone(snapshot)),
-            versions: Arc::clone(snapshot.versions()),
+            // A copy of its own, as the proxy's workers have it: they do not count references of one value.
+            versions: Arc::new(Versions::clone(snapshot.versions())),
             ring: (0..SLOTS).map(|_| None).collect(),
             at: 0,
             started: Instant::now(),

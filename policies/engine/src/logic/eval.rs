@@ -3,16 +3,24 @@
 
 use super::{
     apply,
-    expr::{Expr, Subject},
-    value::Value,
+    expr::{Expr, Fact, Subject},
+    value::{Const, Value},
 };
-use crate::{AccessRequest, ErrorClass, PrincipalKind, Reason, principal::spiffe_parts};
+use crate::{AccessRequest, ConnectionFacts, ErrorClass, PrincipalKind, Reason, principal::spiffe_parts};
+use cedar_policy::pst::{BinaryOp, UnaryOp};
 use std::borrow::Cow;
 
 /// One call, as conditions see it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scene<'a> {
     pub(crate) request: &'a AccessRequest<'a>,
+    pub(crate) connection: &'a ConnectionFacts,
+}
+
+impl<'a> Scene<'a> {
+    pub(crate) fn new(request: &'a AccessRequest<'a>) -> Scene<'a> {
+        Scene { request, connection: request.facts.connection() }
+    }
 }
 
 /// Why a condition has no value.
@@ -35,10 +43,33 @@ pub(crate) fn truth<'a>(of: &'a Expr, scene: Scene<'a>) -> Result<bool, Stop> {
     match of {
         Expr::And(left, right) => Ok(truth(left, scene)? && truth(right, scene)?),
         Expr::Or(left, right) => Ok(truth(left, scene)? || truth(right, scene)?),
-        _ => match value(of, scene)? {
-            Value::Bool(truth) => Ok(truth),
-            _ => Err(ErrorClass::Type.into()),
-        },
+        Expr::If(test, then, otherwise) => truth(if truth(test, scene)? { then } else { otherwise }, scene),
+        Expr::Unary(UnaryOp::Not, of) => Ok(!truth(of, scene)?),
+        // The usual tests of a request, without a value in between.
+        Expr::Has(Fact::Header(name)) => Ok(scene.has_lines(name)?),
+        Expr::Like(of, pattern)
+            if let Expr::Fact(fact) = &**of
+                && let Some(text) = scene.text(fact) =>
+        {
+            Ok(pattern.matches(text?))
+        }
+        Expr::Binary(op @ (BinaryOp::Eq | BinaryOp::Contains), left, right)
+            if let (Expr::Fact(fact), Expr::Const(Const::Text(wanted))) = (&**left, &**right) =>
+        {
+            match (op, fact) {
+                (BinaryOp::Contains, Fact::Header(name)) => scene.has_line(name, wanted),
+                (BinaryOp::Eq, fact) if let Some(text) = scene.text(fact) => Ok(*text? == **wanted),
+                _ => general(of, scene),
+            }
+        }
+        _ => general(of, scene),
+    }
+}
+
+fn general<'a>(of: &'a Expr, scene: Scene<'a>) -> Result<bool, Stop> {
+    match value(of, scene)? {
+        Value::Bool(truth) => Ok(truth),
+        _ => Err(ErrorClass::Type.into()),
     }
 }
 

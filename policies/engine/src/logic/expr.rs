@@ -6,7 +6,7 @@ use cedar_policy::pst::{BinaryOp, UnaryOp};
 use std::sync::Arc;
 
 /// One operation. Sub-trees are shared between plans as long as folding does not change them.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Expr {
     /// A value that is known.
     Const(Const),
@@ -43,7 +43,7 @@ pub(crate) enum Expr {
 }
 
 /// A variable of Cedar that is an entity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Subject {
     Principal,
     Action,
@@ -51,7 +51,7 @@ pub(crate) enum Subject {
 }
 
 /// A member of the context that only some actions have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Group {
     Request,
     Rpc,
@@ -59,7 +59,7 @@ pub(crate) enum Group {
 }
 
 /// A leaf of the context, by its place in the schema.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Fact {
     Mtls,
     Tls,

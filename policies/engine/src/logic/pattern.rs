@@ -3,7 +3,7 @@
 use cedar_policy::pst::PatternElem;
 
 /// A pattern, cut at its wildcards.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Pattern {
     first: Box<str>,
     /// What follows each wildcard, in order; the last piece ends the text.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 /// An address or a range of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Range {
     address: IpAddr,
     prefix: u8,
@@ -33,14 +33,19 @@ impl Range {
         self.address.is_multicast() && self.prefix >= if self.is_v4() { 4 } else { 8 }
     }
 
+    /// First and last address of an IPv4 range.
+    pub(super) fn v4_ends(self) -> Option<(u32, u32)> {
+        let IpAddr::V4(address) = self.address else { return None };
+        let host = u32::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+        Some((address.to_bits() & !host, address.to_bits() | host))
+    }
+
     /// Whether every address of this range is in `other`.
     pub(super) fn is_in(self, other: Range) -> bool {
+        if let (Some((first, last)), Some((low, high))) = (self.v4_ends(), other.v4_ends()) {
+            return low <= first && last <= high;
+        }
         match (self.address, other.address) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                let host = |prefix: u8| u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
-                let (first, last) = (a.to_bits() & !host(self.prefix), a.to_bits() | host(self.prefix));
-                b.to_bits() & !host(other.prefix) <= first && last <= b.to_bits() | host(other.prefix)
-            }
             (IpAddr::V6(a), IpAddr::V6(b)) => {
                 let host = |prefix: u8| u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
                 let (first, last) = (a.to_bits() & !host(self.prefix), a.to_bits() | host(self.prefix));

@@ -16,22 +16,21 @@ const DAY: i64 = 86_400_000;
 impl<'a> Scene<'a> {
     /// The fact, or `None` where the schema lets it be absent and it is.
     pub(super) fn read(&self, fact: &'a Fact) -> Result<Option<Value<'a>>, Stop> {
-        let connection = self.request.facts.connection();
+        let connection = self.connection;
         let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
+        if let Some(found) = self.text(fact) {
+            return found.map(|found| Some(text(found)));
+        }
         Ok(Some(match fact {
             Fact::Mtls => Value::Bool(connection.mtls),
             Fact::Tls => Value::Long(connection.tls.into()),
             Fact::SourceIp => Value::Ip(Range::one(connection.source_ip)),
             Fact::Sni => return Ok(connection.sni.as_deref().map(text)),
-            Fact::Listener => text(&connection.listener),
             Fact::Protocol => Value::Entity("Protocol", connection.protocol.as_str()),
             Fact::Now => Value::Moment(self.millis()),
             // 1970 began on a Thursday.
             Fact::Weekday => Value::Long((self.millis().div_euclid(DAY) + 3).rem_euclid(7) + 1),
             Fact::Minute => Value::Long(self.millis().rem_euclid(DAY) / 60_000),
-            Fact::Method => text(self.http()?.method),
-            Fact::Host => text(self.http()?.host),
-            Fact::Path => text(self.http()?.path),
             Fact::Segment(at) => return Ok(facts::segments(self.http()?.path).nth(*at).map(Value::Text)),
             Fact::SegmentCount => Value::Long(long(facts::segments(self.http()?.path).count())?),
             Fact::Param(name) => {
@@ -45,16 +44,13 @@ impl<'a> Scene<'a> {
             }
             Fact::QueryNames => Value::Set(Several::QueryNames(self.http()?.query)),
             Fact::Header(name) => {
-                self.http()?;
                 let lines = Several::Header(self.request.facts, name);
-                return Ok((!lines.is_empty()).then_some(Value::Set(lines)));
+                return Ok(self.has_lines(name)?.then_some(Value::Set(lines)));
             }
             Fact::MediaType => return Ok(self.http()?.media_type.map(text)),
             Fact::Length => {
                 return self.http()?.length.map(|length| long(length).map(Value::Long)).transpose();
             }
-            Fact::RpcService => text(self.rpc()?.0),
-            Fact::RpcMethod => text(self.rpc()?.1),
             Fact::Kind
             | Fact::TtlSeconds
             | Fact::Audience
@@ -65,6 +61,36 @@ impl<'a> Scene<'a> {
             }
             _ => return Ok(changed(self.change()?, fact)),
         }))
+    }
+
+    /// A text that every call of its kind has; `None` for other facts.
+    pub(super) fn text(&self, fact: &Fact) -> Option<Result<&'a str, Stop>> {
+        Some(match fact {
+            Fact::Listener => Ok(&self.connection.listener),
+            Fact::Method => self.http().map(|request| request.method),
+            Fact::Host => self.http().map(|request| request.host),
+            Fact::Path => self.http().map(|request| request.path),
+            Fact::RpcService => self.rpc().map(|(service, _)| service),
+            Fact::RpcMethod => self.rpc().map(|(_, method)| method),
+            _ => return None,
+        })
+    }
+
+    /// Whether the call has that header.
+    pub(super) fn has_lines(&self, name: &str) -> Result<bool, Stop> {
+        self.http()?;
+        Ok(!Several::Header(self.request.facts, name).is_empty())
+    }
+
+    /// Whether a line of that header is `wanted`; an error where the call does not have it.
+    pub(super) fn has_line(&self, name: &str, wanted: &str) -> Result<bool, Stop> {
+        self.http()?;
+        let (mut is_there, mut is_found) = (false, false);
+        self.request.facts.header(name, &mut |line| {
+            is_there = true;
+            is_found |= line == wanted;
+        });
+        if is_there { Ok(is_found) } else { Err(ErrorClass::MissingAttribute.into()) }
     }
 
     /// Whether the context has that part.

@@ -6,7 +6,7 @@ use cedar_policy::{EntityUid, EvalResult};
 use std::{borrow::Cow, cmp::Ordering, hash, sync::Arc};
 
 /// A value that outlives calls.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Const {
     Bool(bool),
     Long(i64),

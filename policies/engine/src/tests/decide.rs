@@ -357,3 +357,68 @@ fn versions_name_what_judged() {
     assert_ne!(versions.manifest, other.versions().manifest);
     assert_eq!((versions.schema, versions.entities), (other.versions().schema, other.versions().entities));
 }
+
+/// Facts that count how often their headers are looked at.
+#[derive(Debug)]
+struct Counted(OwnedFacts, std::sync::atomic::AtomicUsize);
+
+impl Facts for Counted {
+    fn connection(&self) -> &ConnectionFacts {
+        self.0.connection()
+    }
+
+    fn request(&self) -> Option<RequestView<'_>> {
+        self.0.request()
+    }
+
+    fn rpc(&self) -> Option<(&str, &str)> {
+        self.0.rpc()
+    }
+
+    fn header(&self, name: &str, each: &mut dyn FnMut(&str)) {
+        self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.0.header(name, each);
+    }
+}
+
+#[test]
+fn en4_a_condition_that_many_policies_have_is_asked_once() {
+    let text: String = (0..50)
+        .map(|at| {
+            let effect = if at % 2 == 0 { "permit" } else { r#"@owner("a") forbid"# };
+            format!(
+                r#"@id("p{at:02}") {effect} (principal, action in Action::"http:read", resource == Route::"home")
+                   when {{ context.request.headers has "x-tenant" && context.request.headers["x-tenant"].contains("acme") }};"#
+            )
+        })
+        .collect();
+    let snapshot = shop_with(&text);
+    let mut engine = Engine::new(Arc::clone(&snapshot));
+    let (principal, resource) = (web(), Resource::route("home"));
+    let facts = Counted(OwnedFacts::local("public").with_request(OwnedRequest::default()), 0.into());
+    for _ in 0..3 {
+        let request = AccessRequest {
+            principal: &principal,
+            action: Action::HttpGet,
+            resource: &resource,
+            facts: &facts,
+            now: noon(),
+            extra: None,
+        };
+        assert_eq!(engine.decide(&request).reason, Reason::NoPermit);
+    }
+    assert_eq!(facts.1.into_inner(), 3);
+    let headers = [("x-tenant".to_owned(), vec!["acme".to_owned()])].into();
+    let tenant =
+        OwnedFacts::local("public").with_request(OwnedRequest { headers, ..OwnedRequest::default() });
+    let request = AccessRequest {
+        principal: &principal,
+        action: Action::HttpGet,
+        resource: &resource,
+        facts: &tenant,
+        now: noon(),
+        extra: None,
+    };
+    let decision = engine.decide(&request);
+    assert_eq!((decision.reason, decision.determining.len()), (Reason::Forbid, 25));
+}
