@@ -88,7 +88,7 @@ fn entities() -> EntitySet {
 /// `shift` moves who may do what, so that another set decides some calls otherwise.
 fn snapshot(shift: usize) -> Arc<Snapshot> {
     let policy = |at: usize| {
-        let who = caller((at + if at.is_multiple_of(50) { shift } else { 0 }) * 7);
+        let who = caller((at + if at % 50 == 7 { shift } else { 0 }) * 7);
         let condition = match at % 4 {
             0 => "when { context.connection.mtls };",
             1 => {
@@ -103,7 +103,7 @@ fn snapshot(shift: usize) -> Arc<Snapshot> {
     };
     let lines: Vec<String> = (0..POLICIES).map(policy).collect();
     let mut policies = policies_engine::baseline();
-    let files = lines.chunks(500).enumerate();
+    let files = lines.chunks(100).enumerate();
     policies.extend(files.map(|(at, lines)| PolicySource::new(format!("f{at}.cedar"), lines.join("\n"))));
     let input = SnapshotInput {
         numbers: Numbers { epoch: 1, snapshot: 1, policies: 1 },

@@ -5,6 +5,7 @@
 //! would decide: `allow` holds for every call, `depends` for those that meet the condition, and every pair that is not
 //! listed is denied whatever the call. Called by `portcullis`, on a thread that may block.
 
+mod alike;
 mod class;
 mod condition;
 mod fold;
@@ -17,9 +18,11 @@ pub use condition::Condition;
 pub use hint::{hints, nearest_action};
 
 use crate::{Action, AdminAction, OwnedFacts, Principal, Reason, Resource, Snapshot, explain::PolicyPlace};
+use alike::Alike;
 use base_ports::UnixTime;
 use class::{callers, members};
 use pair::{Asked, Pairs};
+use std::collections::HashMap;
 
 /// How much to answer, and when.
 #[derive(Debug, Clone)]
@@ -95,13 +98,19 @@ pub fn who_can(
     }
     let facts = OwnedFacts::assumed(action, resource);
     let mut pairs = Pairs::new(snapshot, options.now);
+    let alike = Alike::of(snapshot, &mut pairs, action, resource)?;
+    let mut known = HashMap::new();
     let mut lines = Lines::default();
     for who in callers(snapshot) {
         if !environments.contains(&(who.principal().kind(), action, resource.kind())) {
             continue;
         }
         let asked = Asked { who: &who, action, resource, facts: &facts };
-        lines.add(&who, action, resource, pairs.standing(&asked));
+        let standing = match alike.likeness(&who) {
+            Some(likeness) => known.entry(likeness).or_insert_with(|| pairs.standing(&asked)).clone(),
+            None => pairs.standing(&asked),
+        };
+        lines.add(&who, action, resource, standing);
     }
     Ok(lines.page(options))
 }

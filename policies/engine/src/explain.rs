@@ -241,10 +241,12 @@ fn failures(answer: &Answer, bench: &Bench<'_>) -> Vec<Failure> {
 /// The permits that differ in the fewest parts, best first. Taken apart in the order of the best rank their scope still
 /// lets them have, until none that is left can come before those that are kept.
 fn nearest(bench: &Bench<'_>) -> Vec<Candidate> {
-    let permits = bench.snapshot.parts().rules.iter().filter(|rule| rule.is_permit());
+    let (parts, triple) = (bench.snapshot.parts(), &bench.cast.triple);
+    let near = parts.index.near(&triple.principal, &triple.resource);
+    let permits = near.filter_map(|at| parts.rules.get(at)).filter(|rule| rule.is_permit());
     let mut near: Vec<(Rank, &Rule)> = permits
         .filter_map(|rule| {
-            let best = best_rank(&bench.cast.triple, &rule.scope)?;
+            let best = best_rank(triple, &rule.scope)?;
             Some(((best, Reverse(rule.scope.specificity()), Arc::clone(&rule.id)), &**rule))
         })
         .collect();

@@ -23,8 +23,8 @@ pub(crate) struct Scope {
     pub(crate) principal: Term,
     pub(crate) action: ActionConstraint,
     pub(crate) resource: Term,
-    /// Of the principal and the resource term, for [`ScopeIndex`].
-    key: u64,
+    /// Of the principal and of the resource term, for [`ScopeIndex`].
+    keys: (u64, u64),
 }
 
 impl Scope {
@@ -43,8 +43,12 @@ impl Scope {
             ResourceConstraint::Is(kind) => Term::Is(kind),
             ResourceConstraint::IsIn(kind, uid) => Term::IsIn(kind, uid),
         };
-        let key = join(hash_of(&principal), hash_of(&resource));
-        Scope { principal, action: policy.action_constraint(), resource, key }
+        let keys = (hash_of(&principal), hash_of(&resource));
+        Scope { principal, action: policy.action_constraint(), resource, keys }
+    }
+
+    fn key(&self) -> u64 {
+        join(self.keys.0, self.keys.1)
     }
 
     /// How much it narrows; orders near misses.
@@ -155,7 +159,15 @@ pub(crate) struct Triple {
 }
 
 impl Triple {
+    /// Whether all three parts of a scope match.
+    pub(crate) fn matches(&self, scope: &Scope) -> bool {
+        self.action.matches_action(&scope.action)
+            && self.principal.matches(&scope.principal)
+            && self.resource.matches(&scope.resource)
+    }
+
     /// How many of the three parts of a scope do not match.
+    #[cfg(test)]
     pub(crate) fn distance(&self, scope: &Scope) -> usize {
         usize::from(!self.principal.matches(&scope.principal))
             + usize::from(!self.action.matches_action(&scope.action))
@@ -175,7 +187,7 @@ pub(crate) struct ScopeIndex {
 
 impl ScopeIndex {
     pub(crate) fn of(rules: &[Arc<Rule>]) -> ScopeIndex {
-        let mut entries: Vec<(u64, u32)> = rules.iter().map(|rule| rule.scope.key).zip(0..).collect();
+        let mut entries: Vec<(u64, u32)> = rules.iter().map(|rule| rule.scope.key()).zip(0..).collect();
         entries.sort_unstable();
         ScopeIndex { entries, scopes: rules.iter().map(|rule| Arc::clone(&rule.scope)).collect() }
     }
@@ -183,6 +195,15 @@ impl ScopeIndex {
     /// Rules whose principal and resource scopes match, in order; the action is for the caller to check.
     pub(crate) fn find(&self, principal: &Lineage, resource: &Lineage) -> Vec<usize> {
         self.look_up((principal, &keys(principal)), (resource, &keys(resource)))
+    }
+
+    /// Rules of which the principal or the resource scope matches, in order: whatever is wrong with one of the others,
+    /// it is more than one part of its scope.
+    pub(crate) fn near(&self, principal: &Lineage, resource: &Lineage) -> impl Iterator<Item = usize> + '_ {
+        let (principals, resources) = (keys(principal), keys(resource));
+        let is_near =
+            move |scope: &Scope| principals.contains(&scope.keys.0) || resources.contains(&scope.keys.1);
+        self.scopes.iter().enumerate().filter(move |(_, scope)| is_near(scope)).map(|(at, _)| at)
     }
 
     /// The same for lineages with their keys.

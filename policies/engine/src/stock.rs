@@ -39,7 +39,7 @@ pub(crate) fn judge_on(
 ) -> Result<Answer, Reason> {
     let parts = snapshot.parts();
     let in_force = parts.rules.iter().filter(|rule| {
-        !rule.notes.is_shadow && !rule.is_expired(request.now) && cast.triple.distance(&rule.scope) == 0
+        !rule.notes.is_shadow && !rule.is_expired(request.now) && cast.triple.matches(&rule.scope)
     });
     let policies = PolicySet::from_policies(in_force.map(|rule| rule.policy.clone())).map_err(|cause| {
         tracing::error!(%cause, "policies of a snapshot do not fit together");

@@ -4,6 +4,7 @@
 use crate::{cast::Stage, explain::terms::VarTerm, scope::Triple};
 use cedar_policy::{Authorizer, Policy, PolicySet, Request};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// What is left of a condition.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +80,25 @@ impl Tree {
             return Tree::If(test, then, other);
         }
         Tree::Leaf(Box::new(Leaf::of(node)))
+    }
+
+    /// Adds the attributes of the principal that are read; `None` once a leaf uses the principal as a whole. A term
+    /// reads nothing but who the principal is and what it is in.
+    pub(super) fn principal_reads(&self, reads: &mut Option<BTreeSet<String>>) {
+        match self {
+            Tree::Leaf(leaf) if leaf.term.is_some() || !leaf.reads_principal => {}
+            Tree::Leaf(leaf) => match (&leaf.attributes, reads.as_mut()) {
+                (Some(attributes), Some(reads)) => reads.extend(attributes.iter().cloned()),
+                _ => *reads = None,
+            },
+            Tree::Not(argument) => argument.principal_reads(reads),
+            Tree::And(left, right) | Tree::Or(left, right) => {
+                [left, right].into_iter().for_each(|side| side.principal_reads(reads));
+            }
+            Tree::If(test, then, other) => {
+                [test, then, other].into_iter().for_each(|side| side.principal_reads(reads));
+            }
+        }
     }
 
     pub(super) fn fold(&self, known: &Known<'_>) -> Folded {

@@ -59,8 +59,7 @@ impl<'a> Pairs<'a> {
         let mut open: Vec<(&Rule, Value)> = Vec::new();
         for at in found {
             let Some(rule) = snapshot.parts().rules.get(at) else { continue };
-            let is_out = rule.notes.is_shadow || rule.is_expired(self.now);
-            if is_out || !cast.triple.action.matches_action(&rule.scope.action) {
+            if !self.is_in_force(rule) || !cast.triple.action.matches_action(&rule.scope.action) {
                 continue;
             }
             let folded = match self.tree(at, rule) {
@@ -93,8 +92,12 @@ impl<'a> Pairs<'a> {
         Some((Verdict::Depends(condition), policies))
     }
 
+    pub(super) fn is_in_force(&self, rule: &Rule) -> bool {
+        !rule.notes.is_shadow && !rule.is_expired(self.now)
+    }
+
     /// The conditions of a rule as one expression; `None` where it has none.
-    fn tree(&mut self, at: usize, rule: &Rule) -> Option<Arc<Tree>> {
+    pub(super) fn tree(&mut self, at: usize, rule: &Rule) -> Option<Arc<Tree>> {
         match self.trees.entry(at) {
             Entry::Occupied(known) => known.get().clone(),
             Entry::Vacant(place) => {

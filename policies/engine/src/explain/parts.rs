@@ -16,6 +16,7 @@ use crate::{
 };
 use cedar_policy::{AuthorizationError, Authorizer, EntityUid, Policy, PolicySet, Request};
 use serde_json::{Map, Value, json};
+use std::{cell::RefCell, collections::HashMap};
 
 /// Everything needed to judge parts, made once per explanation.
 pub(crate) struct Bench<'a> {
@@ -26,6 +27,8 @@ pub(crate) struct Bench<'a> {
     scene: Result<(Stage, Request), Reason>,
     /// The context as a document, to show the values that conditions compare.
     circumstances: Map<String, Value>,
+    /// Conjuncts that were judged: policies of one directory repeat them.
+    judged: RefCell<HashMap<Value, PartResult>>,
 }
 
 impl<'a> Bench<'a> {
@@ -41,7 +44,7 @@ impl<'a> Bench<'a> {
             Ok((stage, question))
         });
         let circumstances = circumstances(&question.facts, question.now, question.extra.as_ref());
-        Bench { snapshot, cast, request, scene, circumstances }
+        Bench { snapshot, cast, request, scene, circumstances, judged: RefCell::default() }
     }
 
     /// `rule`, part by part.
@@ -51,7 +54,9 @@ impl<'a> Bench<'a> {
 
     /// The parts of `rule` in order: three variables, then conditions, then what keeps it out of force.
     fn parts(&self, rule: &Rule) -> Vec<Part> {
-        let json = rule.policy.to_json().unwrap_or_default();
+        // Cedar reads the text of a policy again to tell its tree, which costs more than all that follows.
+        let json = rule.policy.has_non_scope_constraint().then(|| rule.policy.to_json().unwrap_or_default());
+        let json = json.unwrap_or_default();
         let conditions = json.get("conditions").and_then(Value::as_array);
         let mut of_variables: Vec<(String, VarTerm)> = Vec::new();
         let mut others: Vec<Value> = Vec::new();
@@ -88,7 +93,7 @@ impl<'a> Bench<'a> {
         let mut is_reached = true;
         let judge = |conjunct: &Value| {
             let judged = match &self.scene {
-                Ok((stage, question)) => self.condition(conjunct, stage, question),
+                Ok((stage, question)) => self.once(conjunct, stage, question),
                 Err(reason) => PartResult::Error(reason.sentence().to_owned()),
             };
             let result = match judged {
@@ -100,6 +105,15 @@ impl<'a> Bench<'a> {
             Part { name: "condition", result, shown: text.clone(), policy: text, request: String::new() }
         };
         conjuncts.iter().map(judge).collect()
+    }
+
+    fn once(&self, conjunct: &Value, stage: &Stage, question: &Request) -> PartResult {
+        if let Some(known) = self.judged.borrow().get(conjunct) {
+            return known.clone();
+        }
+        let judged = self.condition(conjunct, stage, question);
+        self.judged.borrow_mut().insert(conjunct.clone(), judged.clone());
+        judged
     }
 
     /// Asks stock Cedar whether this conjunct alone holds.

@@ -3,7 +3,7 @@
 
 use crate::{
     scope::{Lineage, Term},
-    uid::format_uid,
+    uid::{format_uid, type_of},
 };
 use cedar_policy::{ActionConstraint, EntityTypeName, EntityUid};
 use serde_json::{Map, Value};
@@ -56,7 +56,7 @@ impl VarTerm {
             "in" => Some((self::variable(left)?, VarTerm::In(literals(operands.get("right")?)?))),
             "contains" => Some((self::variable(operands.get("right")?)?, VarTerm::OneOf(literals(left)?))),
             "is" => {
-                let kind = operands.get("entity_type")?.as_str()?.parse().ok()?;
+                let kind = type_of(operands.get("entity_type")?.as_str()?)?;
                 let within = operands.get("in").map(literals);
                 let within = match within {
                     Some(uids) => uids?,
@@ -193,7 +193,7 @@ fn variable(node: &Value) -> Option<&str> {
 /// `{"Value": {"__entity": {"type": .., "id": ..}}}`.
 fn literal(node: &Value) -> Option<EntityUid> {
     let entity = node.get("Value")?.get("__entity")?;
-    let kind: EntityTypeName = entity.get("type")?.as_str()?.parse().ok()?;
+    let kind = type_of(entity.get("type")?.as_str()?)?;
     Some(EntityUid::from_type_name_and_id(kind, cedar_policy::EntityId::new(entity.get("id")?.as_str()?)))
 }
 

@@ -138,7 +138,7 @@ impl Again {
             .ok()?;
         let is_in_question = |at: usize| {
             let rule = snapshot.parts().rules.get(at);
-            rule.is_some_and(|rule| !rule.is_expired(recorded.now) && cast.triple.distance(&rule.scope) == 0)
+            rule.is_some_and(|rule| !rule.is_expired(recorded.now) && cast.triple.matches(&rule.scope))
         };
         missing.into_iter().find(|(rule, _)| is_in_question(*rule)).map(|(_, fact)| fact)
     }

@@ -149,6 +149,54 @@ fn cl4_names_that_nothing_knows_come_with_the_nearest_that_something_does() {
     assert_eq!(nearest_action("banana"), None);
 }
 
+#[test]
+fn callers_that_stand_alike_get_the_answer_each_would_get_alone() {
+    let texts = [
+        // Nothing tells them apart but groups and who is named.
+        r#"@id("a") permit (principal in Group::"frontends", action == Action::"grpc", resource);
+           @id("b") forbid (principal == Workload::"spiffe://example.org/w3", action, resource);
+           @id("c") permit (principal is Workload, action in Action::"call", resource) when { [Workload::"spiffe://example.org/w5"].contains(principal) && context.connection.mtls };"#,
+        // A tag does, and only where it is asked about.
+        r#"@id("a") permit (principal is Workload, action == Action::"grpc", resource == Method::"shop.Orders/Get") when { principal.hasTag("team") && principal.getTag("team") == "blue" };"#,
+        // An attribute that all have different.
+        r#"@id("a") permit (principal is Workload, action == Action::"grpc", resource) when { principal.path like "*4" || principal in Group::"money" };"#,
+        // An attribute that some have.
+        r#"@id("a") permit (principal is Workload, action == Action::"grpc", resource) when { resource in Service::"orders" };
+           @id("b") forbid (principal is Workload, action, resource) unless { principal has attested_by && principal.attested_by.contains("unix") };"#,
+    ];
+    let known = |n: usize| WorkloadEntity {
+        id: format!("spiffe://example.org/w{n}"),
+        namespace: (!n.is_multiple_of(4)).then(|| "shop".to_owned()),
+        groups: vec![if n.is_multiple_of(2) { "frontends" } else { "money" }.to_owned()],
+        attested_by: if n.is_multiple_of(3) { Vec::new() } else { vec!["unix".to_owned()] },
+        labels: vec![("team".to_owned(), if n < 6 { "blue" } else { "red" }.to_owned())],
+        roles: Vec::new(),
+    };
+    let entities = EntitySet { workloads: (0..12).map(known).collect(), ..shop() };
+    for text in texts {
+        let snapshot = snapshot_of(&[("a.cedar", text)], entities.clone()).unwrap();
+        let mut verdicts = std::collections::BTreeSet::new();
+        for method in ["shop.Orders/Get", "shop.Orders/List"] {
+            let resource = Resource::method(method);
+            let together = who_can(&snapshot, Action::Grpc, &resource, &options()).unwrap();
+            for who in everybody(&snapshot) {
+                let Who::One(caller) = &who else { continue };
+                let alone = what_can(&snapshot, caller, Some(Action::Grpc), &options());
+                let alone = alone.items.into_iter().find(|line| line.resource == resource);
+                let of_all = together.items.iter().find(|line| line.who == who);
+                let told = |line: &Standing| {
+                    let policies: Vec<_> =
+                        line.policies.iter().map(|place| place.policy.to_string()).collect();
+                    format!("{:?} {policies:?}", line.verdict)
+                };
+                assert_eq!(of_all.map(told), alone.as_ref().map(told), "{caller} {method}\n{text}");
+                verdicts.insert(of_all.map(told));
+            }
+        }
+        assert!(verdicts.len() > 1, "all stand alike, so nothing is tried: {text}");
+    }
+}
+
 const SCOPES: [&str; 9] = [
     "principal",
     r#"principal == Workload::"spiffe://example.org/web""#,
