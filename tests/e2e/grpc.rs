@@ -19,6 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("rpc_02_a_denied_method_is_permission_denied_with_error_info", grpc(), denied),
         trial("rpc_an_unregistered_method_is_unimplemented_and_never_forwarded", grpc(), unregistered),
         trial("rpc_a_deadline_ends_the_call_on_both_sides", grpc().or_else(|| missing("curl")), deadline),
+        trial("in14_a_new_policy_ends_a_running_call_within_a_second", grpc(), forbidden_meanwhile),
         trial("rpc_a_dead_service_is_unavailable", grpc(), dead),
         trial("h2load_20000_requests_pass_and_are_on_record", missing("h2load"), volume),
     ]
@@ -167,6 +168,34 @@ fn deadline() -> Result {
     let head = String::from_utf8_lossy(&output.stdout).to_lowercase();
     check!(head.starts_with("http/2 200") && head.contains("grpc-status: 4\r\n"), "{head}");
     check!(began.elapsed() < Duration::from_secs(3), "the gateway waited {:?}", began.elapsed());
+    Ok(())
+}
+
+fn forbidden_meanwhile() -> Result {
+    let Shop { gateway, mut server, tls } = Shop::start()?;
+    let address = gateway.address.to_string();
+    let mut caller =
+        Script::start("grpc_client", &[&address, &tls, "unary", "/shop.Orders/Slow", "20", "7"])?;
+    server.until(Duration::from_secs(10), |line| line["slow"] == "begun")?;
+    let version = gateway.publish(
+        "stop.cedar",
+        "@id(\"stop-slow\")\n@owner(\"shop\")\nforbid (principal, action == Action::\"grpc\", resource == Method::\"shop.Orders/Slow\");\n",
+    )?;
+    let in_force = Instant::now();
+    let told = caller.next(Duration::from_secs(5))?;
+    check!(told["code"] == "PERMISSION_DENIED", "{told}");
+    check!(in_force.elapsed() < Duration::from_secs(1), "after {:?}", in_force.elapsed());
+    let ended = server.until(Duration::from_secs(5), |line| line["slow"] == "ended")?;
+    check!(ended["after"].as_f64().is_some_and(|after| after < 15.0), "the service worked on: {ended}");
+
+    let recorded = gateway.decisions(&["--reason", "revoked_by_change"])?;
+    check!(recorded.len() == 1 && recorded[0]["determining"] == json!(["stop-slow"]), "{recorded:?}");
+    check!(recorded[0]["phase"] == "rejudge" && recorded[0]["effect"] == "deny", "{}", recorded[0]);
+    let id = recorded[0]["id"].as_str().ok_or("no id")?;
+    let explained = gateway.cli(&["explain", id])?;
+    let sentence =
+        format!("a change of policies or entities ended this stream: policies v{version}: forbid stop-slow");
+    check!(explained.stdout.contains(&sentence), "{}", explained.stdout);
     Ok(())
 }
 

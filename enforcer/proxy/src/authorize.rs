@@ -25,6 +25,7 @@ pub(crate) struct Permitted<C> {
     in_force: Arc<InForce>,
     route: usize,
     decision: DecisionId,
+    reads_time: bool,
 }
 
 /// A call that must not pass: why, and where that is on record.
@@ -45,11 +46,12 @@ pub(crate) struct Denied {
 pub(crate) async fn authorize(conn: &Connection, call: Call, now: Now) -> Result<Permitted<Call>, Denied> {
     let grpc = call.protocol() == CallProtocol::Grpc;
     let facts = Arc::new(CallFacts { call, connection: Arc::clone(conn.secured.facts(grpc)) });
-    let Judged { outcome, in_force, meter, decision, receipt } = conn.worker.judge.judge(conn, &facts, now);
+    let Judged { outcome, in_force, meter, decision, receipt, reads_time } =
+        conn.worker.judge.judge(conn, &facts, now);
     let call = facts.call.clone();
     let kept = kept(receipt).await;
     match outcome {
-        Ok(route) if kept => Ok(Permitted { call, in_force, route, decision }),
+        Ok(route) if kept => Ok(Permitted { call, in_force, route, decision, reads_time }),
         Ok(_) => Err(unrecorded(conn, facts, meter, now)),
         Err(reason) => Err(Denied { reason, decision: Some(decision), flaw: None, meter }),
     }
@@ -111,9 +113,27 @@ impl<C> Permitted<C> {
         self.decision
     }
 
+    /// What permitted it.
+    pub(crate) fn in_force(&self) -> &Arc<InForce> {
+        &self.in_force
+    }
+
+    /// The permit may end by the clock alone.
+    pub(crate) fn reads_time(&self) -> bool {
+        self.reads_time
+    }
+
     /// Where it may go.
     pub(crate) fn upstreams(&self) -> Option<&Upstreams> {
         self.in_force.route(self.route)
+    }
+}
+
+impl Permitted<Call> {
+    /// The call as policies see it once more.
+    pub(crate) fn facts(&self, conn: &Connection) -> Arc<CallFacts> {
+        let grpc = self.call.protocol() == CallProtocol::Grpc;
+        Arc::new(CallFacts { call: self.call.clone(), connection: Arc::clone(conn.secured.facts(grpc)) })
     }
 }
 

@@ -3,8 +3,8 @@
 //! The timer is moved once per call and whenever a body had to wait, never per piece that was there already. No call
 //! outlives the identity under which it was permitted (CT-02), whatever else its clocks would allow.
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base_ports::{Clock, Mono};
@@ -26,6 +26,22 @@ pub(crate) struct Clocks<'w> {
     /// The end of the call as a whole, never after `cap`.
     end_nanos: AtomicU64,
     answered: AtomicBool,
+    /// What ends the call next, whatever the timer is set to.
+    due_nanos: AtomicU64,
+    /// When the call is to be judged again; the end of time where the clock decides nothing.
+    look_nanos: AtomicU64,
+}
+
+/// A call whose policies read the clock is judged again so often (CT-03).
+const LOOK: Duration = Duration::from_secs(10);
+
+/// What a timer rings for.
+#[derive(Debug)]
+pub(crate) enum Ring {
+    /// The call is to be judged again.
+    Look,
+    /// The call is over.
+    Over(Fault),
 }
 
 impl<'w> Clocks<'w> {
@@ -48,6 +64,8 @@ impl<'w> Clocks<'w> {
             cap,
             end_nanos: AtomicU64::new(end.as_nanos()),
             answered: AtomicBool::new(false),
+            due_nanos: AtomicU64::new(u64::MAX),
+            look_nanos: AtomicU64::new(u64::MAX),
         };
         clocks.set(started, timeouts.header);
         clocks
@@ -55,7 +73,20 @@ impl<'w> Clocks<'w> {
 
     fn set(&self, now: Mono, limit: Duration) {
         let end = Mono::from_nanos(self.end_nanos.load(Ordering::Relaxed));
-        self.timer.set((now + limit).min(end));
+        let due = (now + limit).min(end);
+        self.due_nanos.store(due.as_nanos(), Ordering::Relaxed);
+        self.ring(due);
+    }
+
+    fn ring(&self, due: Mono) {
+        self.timer.set(due.min(Mono::from_nanos(self.look_nanos.load(Ordering::Relaxed))));
+    }
+
+    /// The same for a call that is to be judged again from time to time.
+    pub(crate) fn looking(self, now: Mono) -> Self {
+        self.look_nanos.store((now + LOOK).as_nanos(), Ordering::Relaxed);
+        self.ring(Mono::from_nanos(self.due_nanos.load(Ordering::Relaxed)));
+        self
     }
 
     /// The time.
@@ -100,15 +131,17 @@ impl<'w> Clocks<'w> {
         self.timeouts.connect
     }
 
-    /// Runs the work until a clock of the call runs out.
-    pub(crate) async fn within<F>(&self, work: Pin<&mut F>) -> Result<(), Fault>
-    where
-        F: Future<Output = Result<(), Fault>>,
-    {
-        match self.timer.within(work).await {
-            Some(done) => done,
-            None if self.now() >= self.cap => Err(Fault::Lapsed),
-            None => Err(Fault::Deadline),
-        }
+    /// Ready when a clock of the call runs out, or when it is to be judged again.
+    pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<Ring> {
+        self.timer.poll(context).map(|()| {
+            let now = self.now();
+            let due = Mono::from_nanos(self.due_nanos.load(Ordering::Relaxed));
+            if now < due {
+                self.look_nanos.store((now + LOOK).as_nanos(), Ordering::Relaxed);
+                self.ring(due);
+                return Ring::Look;
+            }
+            Ring::Over(if now >= self.cap { Fault::Lapsed } else { Fault::Deadline })
+        })
     }
 }

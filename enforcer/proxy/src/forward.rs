@@ -82,6 +82,10 @@ where
 }
 
 impl Pick {
+    pub(crate) fn permitted(&self) -> &Permitted<Call> {
+        &self.permitted
+    }
+
     fn call(&self) -> &Call {
         self.permitted.call()
     }

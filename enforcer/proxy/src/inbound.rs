@@ -7,6 +7,7 @@
 mod h1;
 mod h2;
 mod handshake;
+mod vigil;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::secured::Secured;
 use crate::trail::Trail;
 use crate::wheel::Timer;
 use crate::worker::Worker;
+use vigil::Vigil;
 
 /// After an answer that did not need the whole body, so much of the rest is discarded, and for so long.
 const LINGER: Duration = Duration::from_secs(1);
@@ -93,17 +95,19 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
             Ok(call) => call, // what is judged is what the upstream receives
             Err(flaw) => return Err(Box::pin(not_canonical(conn, flaw, self.now)).await.into()),
         };
+        let changes = conn.worker.changes(); // read before the verdict, so that a change after it is seen
         let permitted = authorize(conn, call, self.now).await?; // decided and recorded as its strength demands
         let (timeouts, budget) = trail.permitted(&permitted);
         let clocks = {
             let ends = conn.secured.ends; // no call outlives the identity that was permitted
-            Clocks::start(timer, &*conn.worker.clock, self.now.mono, timeouts, budget, ends)
+            let clocks = Clocks::start(timer, &*conn.worker.clock, self.now.mono, timeouts, budget, ends);
+            if permitted.reads_time() { clocks.looking(self.now.mono) } else { clocks }
         };
         let pick = pick(permitted)?;
         let way =
             Way { conn, clocks: &clocks, body: &mut self.body, out: &mut self.out, status: trail.status() };
         let forwarding = pin!(forward(&pick, way));
-        Ok(clocks.within(forwarding).await?)
+        Vigil::over(pick.permitted(), conn, changes).within(&clocks, forwarding).await // judged again on change
     }
 
     /// Tells the caller why there is no answer, or breaks off the one that began.
@@ -122,8 +126,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
             }
         };
         if self.out.is_begun() {
-            let (code, message) = refusal.cut();
-            self.out.cut(code, message);
+            let (code, message, reset) = refusal.cut();
+            self.out.cut(code, message, reset);
             return false;
         }
         *trail.status() = refusal.status;

@@ -13,11 +13,11 @@ use enforcer_traffic::{Found, Route, Target, TargetKind};
 use parking_lot::Mutex;
 use policies_engine::{
     AccessRequest, Action, Decision, DecisionId, DecisionRecord, Engine, Facts, Freshness, Lane, Mode, Phase,
-    Reason, Receipt, Resource, Samples, Snapshot, Versions, observe,
+    Principal, Reason, ReasonClass, Receipt, Resource, Samples, Snapshot, Versions, observe,
 };
 
 use crate::View;
-use crate::authorize::CallFacts;
+use crate::authorize::{CallFacts, Denied, Permitted};
 use crate::inbound::Connection;
 use crate::meter::RouteMeter;
 use crate::pool::Endpoint;
@@ -66,6 +66,8 @@ pub(crate) struct Judged {
     pub(crate) meter: Arc<RouteMeter>,
     pub(crate) decision: DecisionId,
     pub(crate) receipt: Receipt,
+    /// The verdict may be another one later though nothing changed.
+    pub(crate) reads_time: bool,
 }
 
 /// What a call asks for.
@@ -126,6 +128,7 @@ impl Judge {
             (true, None) => Err(Reason::UnknownRoute),
             (false, _) => Err(decision.reason),
         };
+        let reads_time = decision.reads_time;
         question.meter.decision(&decision, question.mode);
         let took = conn.worker.clock.now().mono.saturating_since(now.mono);
         let resource = question.resource.clone();
@@ -140,7 +143,69 @@ impl Judge {
         };
         let meter = Arc::clone(question.meter);
         let (decision, receipt) = lane.record(record);
-        Judged { outcome, in_force, meter, decision, receipt }
+        Judged { outcome, in_force, meter, decision, receipt, reads_time }
+    }
+
+    /// Judges a running call once more, last judged by `since`; answers what judged it now. A call that no change
+    /// concerns keeps its verdict, unless `is_timed` asks all the same (CT-03).
+    ///
+    /// # Errors
+    /// When it must not go on; that is on record then (CT-05).
+    pub(crate) fn again(
+        &self,
+        conn: &Connection,
+        permitted: &Permitted<Call>,
+        since: &Arc<InForce>,
+        is_timed: bool,
+        now: Now,
+    ) -> Result<Arc<InForce>, Denied> {
+        let mut bench = self.0.lock();
+        bench.refresh(&conn.worker);
+        let Bench { lane, in_force, engine, .. } = &mut *bench;
+        let action = action_of(permitted.call());
+        let question = permitted.in_force().question(conn, permitted.call());
+        let principal = &conn.secured.principal;
+        let decision = match conn.secured.lapsed(&conn.worker.trust, now) {
+            Some(lapsed) => Decision::refusal(lapsed),
+            None if !is_timed && !in_force.concerns(since, principal, action, question.resource) => {
+                return Ok(Arc::clone(in_force));
+            }
+            // Policies do not go away; a view without them judges nothing.
+            None => match engine {
+                None => return Ok(Arc::clone(since)),
+                Some(engine) => {
+                    let facts = permitted.facts(conn);
+                    let resource = question.resource;
+                    let facts = &*facts;
+                    let request =
+                        AccessRequest { principal, action, resource, facts, now: now.wall, extra: None };
+                    soften(engine.decide(&request), question.mode, engine.snapshot())
+                }
+            },
+        };
+        if decision.is_allowed() {
+            return Ok(Arc::clone(in_force));
+        }
+        let verdict = decision.reason;
+        let reason = match verdict.class() {
+            ReasonClass::Unauthenticated => verdict,
+            _ => Reason::RevokedByChange,
+        };
+        let ended = Decision { reason, ..decision };
+        question.meter.decision(&ended, question.mode);
+        let record = DecisionRecord {
+            mode: question.mode,
+            detail: (reason != verdict).then(|| in_force.denies(verdict, &ended)),
+            phase: Phase::Rejudge,
+            credential: conn.secured.credential.clone(),
+            versions: in_force.versions.clone(),
+            stale: in_force.view.freshness != Freshness::Fresh,
+            facts: Some(permitted.facts(conn) as Arc<dyn Facts>),
+            ..DecisionRecord::new(ended, principal.clone(), action, question.resource.clone(), now)
+        };
+        // A denial is best effort by definition (LS1); nothing waits for its receipt.
+        let (decision, _) = lane.record(record);
+        Err(Denied { reason, decision: Some(decision), flaw: None, meter: Arc::clone(question.meter) })
     }
 
     /// Puts a refusal on record that no engine was asked for: bytes that make no call, or a record that was lost.
@@ -227,6 +292,34 @@ impl InForce {
     /// The way of a permitted call.
     pub(crate) fn route(&self, route: usize) -> Option<&Upstreams> {
         self.routes.get(route)
+    }
+
+    /// Whether a call that `since` judged may be judged otherwise by this.
+    fn concerns(&self, since: &Self, principal: &Principal, action: Action, resource: &Resource) -> bool {
+        match (&since.view.policy, &self.view.policy) {
+            (Some(old), Some(new)) if Arc::ptr_eq(old, new) => false,
+            (Some(old), Some(new)) => match &self.view.changes {
+                Some(changes) if changes.is_between(old, new) => {
+                    changes.concerns(principal, action, resource)
+                }
+                _ => true,
+            },
+            _ => true,
+        }
+    }
+
+    /// Which policies say no, and how: `policies v3: forbid no-refunds`.
+    fn denies(&self, verdict: Reason, decision: &Decision) -> String {
+        let mut text = match &self.versions {
+            Some(versions) => format!("policies v{}: {verdict}", versions.numbers.policies),
+            None => verdict.to_string(),
+        };
+        let errors = decision.errors.iter().map(|error| &error.policy);
+        for id in decision.determining.iter().chain(errors) {
+            text.push(' ');
+            text.push_str(id);
+        }
+        text
     }
 
     fn question<'a>(&'a self, conn: &Connection, call: &Call) -> Question<'a> {

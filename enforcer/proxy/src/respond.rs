@@ -110,9 +110,12 @@ impl Refusal {
         }
     }
 
-    /// Code and text for an answer that must be broken off after its head.
-    pub(crate) fn cut(&self) -> (u8, &'static str) {
-        (self.code.number(), self.title)
+    /// gRPC code and text, and HTTP/2 error, for an answer that must be broken off after its head.
+    pub(crate) fn cut(&self) -> (u8, &'static str, h2::Reason) {
+        // A call that is no longer permitted is no error of ours (CT-05).
+        let is_denied = matches!(self.code, Code::PermissionDenied | Code::Unauthenticated);
+        let reset = if is_denied { h2::Reason::CANCEL } else { h2::Reason::INTERNAL_ERROR };
+        (self.code.number(), self.title, reset)
     }
 
     /// Tells the caller. `close` adds a reason of the connection's own to end it.

@@ -3,6 +3,7 @@
 mod allowed;
 mod bodies;
 mod client;
+mod continuous;
 mod denied;
 mod grpc;
 mod harness;

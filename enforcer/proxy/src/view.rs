@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use enforcer_traffic::Routes;
-use policies_engine::{Freshness, Snapshot};
+use policies_engine::{Affected, Freshness, Snapshot, affected};
+use tokio::sync::watch;
 
 /// What judges and routes a call: one version of everything.
 #[derive(Debug, Clone)]
@@ -19,19 +20,32 @@ pub struct View {
     pub freshness: Freshness,
     /// Services, methods and routes.
     pub routes: Arc<Routes>,
+    /// What these policies may judge otherwise than those before; without it every running call is judged again.
+    pub changes: Option<Arc<Affected>>,
 }
 
 impl View {
     /// A view of both.
     #[must_use]
     pub fn new(policy: Option<Arc<Snapshot>>, routes: Arc<Routes>) -> Self {
-        Self { policy, freshness: Freshness::Fresh, routes }
+        Self { policy, freshness: Freshness::Fresh, routes, changes: None }
     }
 
     /// The same, known to be that current.
     #[must_use]
     pub fn as_of(self, freshness: Freshness) -> Self {
         Self { freshness, ..self }
+    }
+
+    /// The same, compared with the view before it, so that only calls in reach of a change are judged again (CT-03).
+    #[must_use]
+    pub fn after(self, before: &Self) -> Self {
+        let changes = match (&before.policy, &self.policy) {
+            (Some(old), Some(new)) if Arc::ptr_eq(old, new) => before.changes.clone(),
+            (Some(old), Some(new)) => Some(Arc::new(affected(old, new))),
+            _ => None,
+        };
+        Self { changes, ..self }
     }
 }
 
@@ -40,19 +54,31 @@ impl View {
 pub struct ViewHandle {
     generation: AtomicU64,
     current: ArcSwap<View>,
+    told: watch::Sender<()>,
 }
 
 impl ViewHandle {
     /// Starts with that view, as generation 1.
     #[must_use]
     pub fn new(view: View) -> Self {
-        Self { generation: AtomicU64::new(1), current: ArcSwap::from_pointee(view) }
+        Self {
+            generation: AtomicU64::new(1),
+            current: ArcSwap::from_pointee(view),
+            told: watch::channel(()).0,
+        }
     }
 
-    /// Puts a finished view in force. Calls that began earlier end under the one they started with.
+    /// Puts a finished view in force. Calls that began earlier keep the routes they started with; those that the new
+    /// policies no longer permit are ended (CT-05).
     pub fn publish(&self, view: View) {
         self.current.store(Arc::new(view));
         self.generation.fetch_add(1, Ordering::Release);
+        self.told.send_replace(());
+    }
+
+    /// Told after every publication from now on.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+        self.told.subscribe()
     }
 
     /// Grows with every publication.

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use base_net::{Bind, DrainWatch, Gate, Listener, accept_loop};
 use base_ports::{Clock, Net, Rng, Tasks};
 use ca_identity::tls::Trust;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::body::Scratch;
 use crate::inbound::connection;
@@ -39,6 +39,8 @@ pub(crate) struct Worker {
     pub(crate) reveal: Reveal,
     pub(crate) tasks: Tasks,
     is_draining: AtomicBool,
+    changes: AtomicU32,
+    trusted: Arc<Notify>,
 }
 
 /// The bound sockets of a worker, in the order of the configuration.
@@ -49,6 +51,9 @@ impl Worker {
         let meters = Meters::new(&ports.metrics);
         let none: Arc<str> = "".into();
         let nowhere = meters.route(&none, &none);
+        let trusted = Arc::new(Notify::new());
+        let told = Arc::clone(&trusted);
+        ports.trust.tell(move || told.notify_one());
         Arc::new(Self {
             clock: Arc::clone(&ports.clock),
             rng: Arc::clone(&ports.rng),
@@ -69,6 +74,8 @@ impl Worker {
             reveal: config.reveal_decision_id,
             tasks: Tasks::new("proxy"),
             is_draining: AtomicBool::new(false),
+            changes: AtomicU32::new(0),
+            trusted,
         })
     }
 
@@ -83,6 +90,7 @@ impl Worker {
         let worker = Arc::clone(&self);
         self.tasks.spawn("wheel", async move { worker.wheel.run().await });
         self.tasks.spawn("sweep", sweep(Arc::clone(&self)));
+        self.tasks.spawn("changes", judge_again(Arc::clone(&self)));
         self.tasks.spawn("drain", leave(Arc::clone(&self), drain.clone()));
         for ((spec, sockets), gate) in config.listeners.iter().zip(bound).zip(gates) {
             let open = self.meters.listener(&spec.name);
@@ -99,6 +107,11 @@ impl Worker {
         // An error means that the owner is gone, which is an order to stop too.
         stop.wait_for(|stop| *stop).await.ok();
         self.tasks.drain(Duration::ZERO).await;
+    }
+
+    /// How often policies, entities or identities changed. Who holds a call open compares it with what it was.
+    pub(crate) fn changes(&self) -> u32 {
+        self.changes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_draining(&self) -> bool {
@@ -140,6 +153,20 @@ async fn leave(worker: Arc<Worker>, mut drain: DrainWatch) {
     drop(drain);
     worker.is_draining.store(true, Ordering::Relaxed);
     worker.wheel.stir();
+}
+
+/// Has every running call look whether it is still permitted, after each change of the view or of trust (CT-03).
+async fn judge_again(worker: Arc<Worker>) {
+    let mut views = worker.view.subscribe();
+    loop {
+        tokio::select! {
+            // An error means that nobody can publish any more.
+            told = views.changed() => if told.is_err() { return },
+            () = worker.trusted.notified() => {}
+        }
+        worker.changes.fetch_add(1, Ordering::Relaxed);
+        worker.wheel.stir();
+    }
 }
 
 async fn sweep(worker: Arc<Worker>) {

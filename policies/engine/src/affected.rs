@@ -55,6 +55,12 @@ impl Affected {
         uids
     }
 
+    /// Whether it tells these two apart.
+    #[must_use]
+    pub fn is_between(&self, old: &Arc<Snapshot>, new: &Arc<Snapshot>) -> bool {
+        Arc::ptr_eq(&self.old.snapshot, old) && Arc::ptr_eq(&self.new.snapshot, new)
+    }
+
     /// Nothing can be judged otherwise.
     #[must_use]
     pub fn is_nothing(&self) -> bool {

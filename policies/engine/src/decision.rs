@@ -184,6 +184,9 @@ pub struct Decision {
     pub evaluated: Evaluated,
     /// How strongly it must be recorded.
     pub audit: Audit,
+    /// The same call may be judged otherwise later though nothing changed: a policy in its reach reads the clock or ends
+    /// some day. Whoever holds the call open asks again (CT-03).
+    pub reads_time: bool,
 }
 
 impl Decision {
@@ -198,6 +201,7 @@ impl Decision {
             would: None,
             evaluated: Evaluated::Constant,
             audit: Audit::BestEffort,
+            reads_time: false,
         }
     }
 

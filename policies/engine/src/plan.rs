@@ -61,6 +61,7 @@ struct Rest {
     lives: usize,
     count: usize,
     slow: Option<Slow>,
+    reads_time: bool,
 }
 
 /// Plans and judges once.
@@ -120,6 +121,8 @@ impl Plan {
             return Ok(Plan::Constant(decision.into()));
         }
         let slow = if slow.is_empty() { None } else { Some(Slow::new(snapshot, cast, &slow, is_own)?) };
+        let reads_time =
+            live.clauses.iter().any(Clause::reads_time) || slow.as_ref().is_some_and(Slow::reads_time);
         let (lives, count) = (live.clauses.len(), live.clauses.len() + shadow.clauses.len());
         let rules = live.rules(0).chain(shadow.rules(lives)).collect();
         Ok(Plan::Open(Box::new(Open {
@@ -135,6 +138,7 @@ impl Plan {
                 lives,
                 count,
                 slow,
+                reads_time,
             }),
         })))
     }
@@ -258,6 +262,7 @@ impl Rest {
         };
         let mut decision = live.decision(snapshot, request, evaluated, pool);
         decision.would = all.and_then(|all| would(snapshot, request, &all, &decision, pool));
+        decision.reads_time = self.reads_time;
         Ok(decision)
     }
 }
@@ -277,6 +282,12 @@ struct Clause {
     when: Option<Arc<Expr>>,
     expires: Option<UnixTime>,
     rules: Vec<usize>,
+}
+
+impl Clause {
+    fn reads_time(&self) -> bool {
+        self.expires.is_some() || self.when.as_ref().is_some_and(|when| when.reads_time())
+    }
 }
 
 impl Draft {

@@ -87,6 +87,7 @@ impl Tally {
             would: None,
             evaluated,
             audit: asked.map_or(default, |asked| asked.max(default)),
+            reads_time: false,
         }
     }
 }

@@ -35,7 +35,8 @@ pub(super) fn publish(
     let views = Arc::clone(&handle);
     tasks.spawn("view", async move {
         while source.changed().await {
-            views.publish(source.view());
+            let view = source.view().after(&views.current());
+            views.publish(view);
         }
     });
     Ok(handle)

@@ -28,6 +28,7 @@ pub struct Trust {
     clock: Arc<dyn Clock>,
     current: ArcSwap<Published>,
     publishing: Mutex<()>,
+    told: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
     last_seen_nanos: AtomicI64,
     pub(super) accepted: VerifyOnce,
 }
@@ -45,6 +46,7 @@ impl Trust {
             clock,
             current: ArcSwap::from_pointee(empty),
             publishing: Mutex::new(()),
+            told: Mutex::new(Vec::new()),
             last_seen_nanos: AtomicI64::new(i64::MIN),
             accepted: VerifyOnce::default(),
         })
@@ -79,7 +81,13 @@ impl Trust {
         snapshot.generation = generation;
         let own = snapshot.own.as_deref().map(certified).transpose()?;
         self.current.store(Arc::new(Published { snapshot: Arc::new(snapshot), own }));
+        self.told.lock().iter().for_each(|tell| tell());
         Ok(generation)
+    }
+
+    /// Calls `tell` after every publication from now on. It must be short and publish nothing.
+    pub fn tell(&self, tell: impl Fn() + Send + Sync + 'static) {
+        self.told.lock().push(Box::new(tell));
     }
 
     /// The current snapshot.

@@ -274,14 +274,14 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
     }
 
     /// Breaks an answer off whose head is out: gRPC gets a status, plain HTTP/2 a reset; HTTP/1 must be closed.
-    pub(crate) fn cut(&mut self, code: u8, message: &'static str) {
+    pub(crate) fn cut(&mut self, code: u8, message: &'static str, reset: Reason) {
         let Self::H2(outlet) = self else {
             return;
         };
         if let Some(stream) = &mut outlet.stream {
             let told = outlet.grpc && stream.send_trailers(status(code, message)).is_ok();
             if !told {
-                stream.send_reset(Reason::INTERNAL_ERROR);
+                stream.send_reset(reset);
             }
         }
     }

@@ -275,6 +275,12 @@ impl Gateway {
         self.view.publish(View::new(Some(snapshot(policy, number)), Arc::clone(&self.routes)));
     }
 
+    /// As the product publishes: compared with what was in force.
+    pub(super) fn change(&self, policy: &str, number: u64) {
+        let view = View::new(Some(snapshot(policy, number)), Arc::clone(&self.routes));
+        self.view.publish(view.after(&self.view.current()));
+    }
+
     /// TLS settings of a client that shows `svid`, or nothing.
     pub(super) fn client_tls(&self, svid: Option<X509Svid>, alpn: &[&[u8]]) -> Arc<rustls::ClientConfig> {
         self.client_tls_with(self.ca.snapshot(svid), alpn)

@@ -138,6 +138,11 @@ impl Expr {
         self.any(&|leaf| matches!(leaf, Expr::Fact(_) | Expr::Has(_)))
     }
 
+    /// Whether it reads the clock.
+    pub(crate) fn reads_time(&self) -> bool {
+        self.any(&|leaf| matches!(leaf, Expr::Fact(Fact::Now | Fact::Weekday | Fact::Minute)))
+    }
+
     /// Whether a leaf is so.
     fn any(&self, is: &dyn Fn(&Expr) -> bool) -> bool {
         match self {

@@ -15,6 +15,7 @@ pub(super) struct Slow {
     rules: Vec<usize>,
     policies: PolicySet,
     reads: Reads,
+    is_ending: bool,
     /// `None` in plans that principals share: each call brings its own.
     stage: Option<Stage>,
 }
@@ -34,7 +35,13 @@ impl Slow {
             })?;
         let reads = found().filter_map(|rule| rule.reads).fold(Reads::default(), Reads::and);
         let stage = if is_own { Some(snapshot.stage(cast)?) } else { None };
-        Ok(Slow { rules: rules.to_vec(), policies, reads, stage })
+        let is_ending = found().any(|rule| rule.notes.expires.is_some());
+        Ok(Slow { rules: rules.to_vec(), policies, reads, is_ending, stage })
+    }
+
+    /// Whether the clock decides, or an end.
+    pub(super) fn reads_time(&self) -> bool {
+        self.reads.time || self.is_ending
     }
 
     /// About how many bytes it holds.

@@ -1,0 +1,72 @@
+//! Trust is continuous (CT-01 to CT-05): a call that runs is judged again when policies, entities or identities change,
+//! and every ten seconds where its policies read the clock. A call that loses ends at once, on record.
+//!
+//! Nothing is registered per call. Each call already waits at a timer of its worker; after a change the worker stirs
+//! those timers, and every running call looks, in its own task, whether the change concerns it. A call reads the
+//! worker's count of changes before its own verdict, so a change that comes in between is seen (CT-01).
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use enforcer_codec::Call;
+
+use super::{Connection, Stop};
+use crate::authorize::{Denied, Permitted};
+use crate::clocks::{Clocks, Ring};
+use crate::fault::Fault;
+use crate::judge::InForce;
+
+/// Watches over one permitted call.
+pub(super) struct Vigil<'a> {
+    conn: &'a Connection,
+    permitted: &'a Permitted<Call>,
+    /// The worker's count of changes when the call was judged last.
+    seen: u32,
+    /// What judged it last, once that is not what permitted it.
+    judged: Option<Arc<InForce>>,
+}
+
+impl<'a> Vigil<'a> {
+    /// `seen` was read before the call was judged.
+    pub(super) fn over(permitted: &'a Permitted<Call>, conn: &'a Connection, seen: u32) -> Self {
+        Self { conn, permitted, seen, judged: None }
+    }
+
+    /// Runs the work until it is done, a clock of the call runs out, or the call is no longer permitted. The last comes
+    /// first where several come together.
+    pub(super) async fn within<F>(mut self, clocks: &Clocks<'_>, mut work: Pin<&mut F>) -> Result<(), Stop>
+    where
+        F: Future<Output = Result<(), Fault>>,
+    {
+        poll_fn(|context| {
+            let changes = self.conn.worker.changes();
+            if changes != self.seen {
+                self.seen = changes;
+                self.look(false)?;
+            }
+            if let Poll::Ready(done) = work.as_mut().poll(context) {
+                return Poll::Ready(done.map_err(Stop::from));
+            }
+            loop {
+                match clocks.poll(context) {
+                    Poll::Ready(Ring::Look) => self.look(true)?,
+                    Poll::Ready(Ring::Over(fault)) => return Poll::Ready(Err(fault.into())),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        })
+        .await
+    }
+
+    /// `is_timed`: nothing need have changed.
+    #[cold]
+    fn look(&mut self, is_timed: bool) -> Result<(), Denied> {
+        let now = self.conn.worker.clock.now();
+        let since = self.judged.as_ref().unwrap_or(self.permitted.in_force());
+        let judged = self.conn.worker.judge.again(self.conn, self.permitted, since, is_timed, now)?;
+        self.judged = Some(judged);
+        Ok(())
+    }
+}
