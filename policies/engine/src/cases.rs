@@ -3,7 +3,7 @@
 
 use crate::{
     AccessRequest, Action, AdminContext, ChangeContext, CoverageTally, Decision, IssueContext, OwnedFacts,
-    Principal, Resource, ResourceKind, Snapshot, stock, uid::cedar_uid,
+    Principal, Resource, ResourceKind, Snapshot, stock, uid::cedar_uid, world::World,
 };
 use base_ports::UnixTime;
 use cedar_policy::{Context, Entities, Entity, RestrictedExpression};
@@ -117,7 +117,7 @@ impl Case<'_> {
         &self,
         resource: &Resource,
         read: &dyn Fn(&str) -> Result<Value, String>,
-    ) -> Result<Arc<Entities>, String> {
+    ) -> Result<Arc<World>, String> {
         let parts = self.snapshot.parts();
         let given = match self.document.get("entities") {
             Some(Value::String(file)) => read(file)?,
@@ -129,13 +129,13 @@ impl Case<'_> {
             Value::Array(list) if list.is_empty() => Arc::clone(&parts.entities),
             _ => {
                 let given = Entities::from_json_value(given, Some(&parts.schema));
-                Arc::new(given.map_err(|e| format!("entities: {e}"))?)
+                Arc::new(World::new(given.map_err(|e| format!("entities: {e}"))?))
             }
         };
         let uid = cedar_uid(resource.entity_type(), resource.id());
         match bare(resource) {
             Some(entity) if entities.get(&uid).is_none() => {
-                let more = Entities::clone(&entities).add_entities(entity?, None);
+                let more = entities.with(vec![entity?], None, None);
                 Ok(Arc::new(more.map_err(|e| format!("entities: {e}"))?))
             }
             _ => Ok(entities),
@@ -196,7 +196,7 @@ impl Case<'_> {
 }
 
 /// An entity for a target that only the case knows.
-fn bare(resource: &Resource) -> Option<Result<[Entity; 1], String>> {
+fn bare(resource: &Resource) -> Option<Result<Entity, String>> {
     let text =
         |name: &str, value: &str| (name.to_owned(), RestrictedExpression::new_string(value.to_owned()));
     let id = resource.id();
@@ -211,7 +211,7 @@ fn bare(resource: &Resource) -> Option<Result<[Entity; 1], String>> {
         _ => return None,
     };
     let entity = Entity::new_with_tags(cedar_uid(resource.entity_type(), id), attributes, parents, []);
-    Some(entity.map(|entity| [entity]).map_err(|e| e.to_string()))
+    Some(entity.map_err(|e| e.to_string()))
 }
 
 /// Cedar's JSON without its escapes: an extension value is its argument, an entity is its id.
@@ -273,7 +273,7 @@ fn extra(context: &Map<String, Value>) -> Option<AdminContext> {
 
 impl Snapshot {
     /// The same rules over other entities.
-    fn with_entities(&self, entities: Arc<Entities>) -> Snapshot {
+    fn with_entities(&self, entities: Arc<World>) -> Snapshot {
         let mut parts = self.parts().clone();
         parts.entities = entities;
         Snapshot::assemble(parts)

@@ -2,11 +2,12 @@
 //! thread; runs in a thread of its own with a large stack, so that deep input cannot take the process down (VA4).
 //!
 //! A snapshot after another one takes over what did not change (EN12): the schema while its text is the same, each
-//! policy while its text and the schema are, the entities while the values and the schema are. What a snapshot says
+//! policy while its text and the schema are, the entities that did not change while the schema is. What a snapshot says
 //! never depends on the one before it.
 
 pub(crate) mod bounded;
 mod cores;
+mod delta;
 mod draft;
 mod entities;
 mod finding;
@@ -17,8 +18,9 @@ mod notes;
 pub(crate) mod phrase;
 pub(crate) mod policies;
 pub(crate) mod schema;
+mod shape;
 pub(crate) mod text;
-mod validate;
+pub(crate) mod validate;
 
 pub(crate) use named::Named;
 
@@ -30,16 +32,18 @@ use crate::{
     scope::ScopeIndex,
     snapshot::Parts,
     uid::cedar_uid,
+    world::World,
 };
 use aws_lc_rs::digest::{Context, SHA256};
 use bounded::Unfinished;
-use cedar_policy::{Entities, Schema, Validator};
+use cedar_policy::Schema;
 use policies::{CheckedFile, is_blocked};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
+use validate::Judge;
 
 /// Who may ask for what on what, by type.
 pub(crate) type Environments = HashSet<(PrincipalKind, Action, ResourceKind)>;
@@ -55,13 +59,15 @@ pub(crate) struct Kept {
     vocabulary: Arc<Vocabulary>,
     files: Vec<Arc<CheckedFile>>,
     pub(crate) entities: Arc<EntitySet>,
+    /// The values that the base of the entities was built from.
+    settled: Arc<EntitySet>,
 }
 
 /// The schema and all that follows from it.
 pub(crate) struct Vocabulary {
     text: SchemaText,
     schema: Arc<Schema>,
-    validator: Validator,
+    judge: Judge,
     declared: Arc<Declared>,
     environments: Arc<Environments>,
     digest: [u8; 32],
@@ -121,7 +127,7 @@ pub(crate) fn with_schema(
 ) -> Result<Snapshot, Vec<Diagnostic>> {
     let vocabulary = Vocabulary {
         environments: environments(&schema).into(),
-        validator: Validator::new(schema.clone()),
+        judge: Judge::new(&schema, &input.schema),
         schema: schema.into(),
         declared: declared.into(),
         digest: digest(input.schema.texts()),
@@ -138,8 +144,8 @@ fn complete(
 ) -> Result<Snapshot, Vec<Diagnostic>> {
     let mut found = Vec::new();
     let files_before = before.map(|parts| &*parts.kept.files).unwrap_or_default();
-    let files = policies::check(&input.policies, files_before, &vocabulary.validator, &mut found);
-    let told = known_entities(before, &input.entities);
+    let files = policies::check(&input.policies, files_before, &vocabulary.judge, &mut found);
+    let told = before.and_then(|parts| Told::after(parts, &input.entities, &vocabulary.schema));
     let told = told.or_else(|| Told::new(&input.entities, &vocabulary.schema, &mut found));
     found.sort_by(|a, b| place(a).cmp(&place(b)));
     let Some(told) = told.filter(|_| !is_blocked(&found)) else { return Err(found) };
@@ -170,7 +176,7 @@ fn complete(
         distrust,
         moved: Arc::default(),
         candidate: None,
-        kept: Kept { vocabulary, files, entities: input.entities },
+        kept: Kept { vocabulary, files, entities: input.entities, settled: told.settled },
     }))
 }
 
@@ -203,45 +209,64 @@ impl Ruled {
 
     fn new(files: &[Arc<CheckedFile>], before: Option<&Parts>) -> Ruled {
         let rules: Vec<Arc<Rule>> = files.iter().flat_map(|file| file.rules()).cloned().collect();
-        let mut by_id = HashMap::with_capacity(rules.len());
-        by_id.extend(rules.iter().enumerate().map(|(at, rule)| (Arc::clone(&rule.id), at)));
+        let by_id = match before.filter(|parts| has_places_of(&rules, &parts.rules)) {
+            Some(parts) => Arc::clone(&parts.by_id),
+            None => {
+                let mut by_id = HashMap::with_capacity(rules.len());
+                by_id.extend(rules.iter().enumerate().map(|(at, rule)| (Arc::clone(&rule.id), at)));
+                by_id.into()
+            }
+        };
         let index = ScopeIndex::of(&rules);
         let named = match before {
             Some(parts) => parts.named.after(&parts.kept.files, files),
-            None => Named::of(files),
+            None => Named::of(files).into(),
         };
-        Ruled { rules, by_id: by_id.into(), index: index.into(), named: named.into() }
+        Ruled { rules, by_id, index: index.into(), named }
     }
+}
+
+/// Whether each id is at the same place in both.
+fn has_places_of(rules: &[Arc<Rule>], before: &[Arc<Rule>]) -> bool {
+    let is_same = |(rule, other): (&Arc<Rule>, &Arc<Rule>)| Arc::ptr_eq(rule, other) || rule.id == other.id;
+    rules.len() == before.len() && rules.iter().zip(before).all(is_same)
 }
 
 /// All that follows from the entities. What an engine wants precomputed of them belongs here: built when the values or
 /// the schema change, shared by every snapshot until then.
 struct Told {
-    entities: Arc<Entities>,
+    entities: Arc<World>,
+    settled: Arc<EntitySet>,
     read_only: Arc<HashSet<String>>,
     digest: [u8; 32],
 }
 
 impl Told {
-    fn new(set: &EntitySet, schema: &Schema, found: &mut Vec<Diagnostic>) -> Option<Told> {
+    fn new(set: &Arc<EntitySet>, schema: &Schema, found: &mut Vec<Diagnostic>) -> Option<Told> {
         let entities = entities::build(set, schema, found)?;
         let read_only = set.methods.iter().filter(|method| method.read_only == Some(true));
         Some(Told {
-            entities: entities.into(),
+            entities: Arc::new(World::new(entities)),
+            settled: Arc::clone(set),
             read_only: Arc::new(read_only.map(|method| method.id.clone()).collect()),
-            digest: digest([&*format!("{set:?}")]),
+            digest: entities::digest(set),
         })
     }
-}
 
-fn known_entities(before: Option<&Parts>, set: &Arc<EntitySet>) -> Option<Told> {
-    let is_known = |parts: &&Parts| Arc::ptr_eq(&parts.kept.entities, set) || parts.kept.entities == *set;
-    let parts = before.filter(is_known)?;
-    Some(Told {
-        entities: Arc::clone(&parts.entities),
-        read_only: Arc::clone(&parts.read_only),
-        digest: parts.versions.entities,
-    })
+    /// From those of a snapshot with the same schema, where they are the same or a few differ.
+    fn after(parts: &Parts, set: &Arc<EntitySet>, schema: &Schema) -> Option<Told> {
+        let Kept { entities: before, settled, .. } = &parts.kept;
+        let is_same = Arc::ptr_eq(before, set) || before == set;
+        let (entities, digest) = if is_same {
+            (Arc::clone(&parts.entities), parts.versions.entities)
+        } else {
+            let after = delta::after(&parts.entities.base(), settled, set, schema)?;
+            (after.into(), entities::digest(set))
+        };
+        // Methods are the same: a delta is of workloads and routes alone.
+        let read_only = Arc::clone(&parts.read_only);
+        Some(Told { entities, settled: Arc::clone(settled), read_only, digest })
+    }
 }
 
 /// Length before each text, so that no two lists of texts digest alike.
@@ -252,6 +277,11 @@ pub(crate) fn digest<'a>(texts: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
         context.update(text.as_bytes());
     }
     context.finish().as_ref().try_into().unwrap_or_default()
+}
+
+/// Of bytes that no other value has.
+fn digest_of(bytes: &[u8]) -> [u8; 32] {
+    aws_lc_rs::digest::digest(&SHA256, bytes).as_ref().try_into().unwrap_or_default()
 }
 
 fn engine_build() -> Arc<str> {

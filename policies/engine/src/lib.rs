@@ -48,6 +48,7 @@ mod tally;
 mod texts;
 mod uid;
 mod walk;
+mod world;
 
 pub use action::{Action, AdminAction, UnknownAction};
 pub use affected::{Affected, affected};

@@ -11,8 +11,9 @@ use crate::{
     schema::Declared,
     schema::SchemaText,
     scope::ScopeIndex,
+    world::World,
 };
-use cedar_policy::{Entities, Schema};
+use cedar_policy::Schema;
 use std::{
     collections::{HashMap, HashSet},
     fmt,
@@ -118,7 +119,7 @@ pub(crate) struct Parts {
     pub(crate) index: Arc<ScopeIndex>,
     pub(crate) schema: Arc<Schema>,
     /// All entities, the actions of the schema among them.
-    pub(crate) entities: Arc<Entities>,
+    pub(crate) entities: Arc<World>,
     pub(crate) environments: Arc<Environments>,
     /// Entities that policies name.
     pub(crate) named: Arc<Named>,
@@ -277,7 +278,7 @@ impl fmt::Debug for Snapshot {
         f.debug_struct("Snapshot")
             .field("numbers", &self.0.versions.numbers)
             .field("policies", &self.0.rules.len())
-            .field("entities", &self.0.entities.len())
+            .field("entities", &self.0.entities.iter().count())
             .finish()
     }
 }

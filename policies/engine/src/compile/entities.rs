@@ -10,20 +10,21 @@ use cedar_policy::{Entities, Entity, EntityUid, RestrictedExpression, Schema};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashMap, hash_map::Entry},
+    hash::{Hash, Hasher},
     io::{self, Write},
     sync::Arc,
 };
 
-const CAP: usize = 200_000;
+pub(super) const CAP: usize = 200_000;
 const CAP_BYTES: usize = 64 << 20;
 
 /// All entities with the actions of the schema, or `None` with the findings.
 pub(crate) fn build(set: &EntitySet, schema: &Schema, found: &mut Vec<Diagnostic>) -> Option<Entities> {
-    let mut builder = Builder { set, all: HashMap::new(), found: Vec::new() };
+    let mut builder = Builder::new(set);
     builder.services();
     builder.methods();
-    builder.routes();
-    builder.workloads();
+    set.routes.iter().for_each(|route| builder.route(route));
+    set.workloads.iter().for_each(|workload| builder.workload(workload));
     builder.extra(schema);
     let is_whole = builder.found.is_empty();
     found.append(&mut builder.found);
@@ -41,7 +42,7 @@ pub(crate) fn build(set: &EntitySet, schema: &Schema, found: &mut Vec<Diagnostic
     }
 }
 
-struct Builder<'a> {
+pub(super) struct Builder<'a> {
     set: &'a EntitySet,
     all: HashMap<EntityUid, (Entity, &'static str)>,
     found: Vec<Diagnostic>,
@@ -49,7 +50,17 @@ struct Builder<'a> {
 
 type Attributes = Vec<(String, RestrictedExpression)>;
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    pub(super) fn new(set: &'a EntitySet) -> Builder<'a> {
+        Builder { set, all: HashMap::new(), found: Vec::new() }
+    }
+
+    /// What was added, without namespaces that were only mentioned; none where something is wrong.
+    pub(super) fn described(self) -> Option<Vec<Entity>> {
+        let described = self.all.into_values().filter(|(_, source)| *source != NAMESPACE);
+        self.found.is_empty().then(|| described.map(|(entity, _)| entity).collect())
+    }
+
     fn services(&mut self) {
         for service in &self.set.services {
             let ServiceEntity { name, namespace, owner, sensitivity, groups, labels } = service;
@@ -98,40 +109,32 @@ impl Builder<'_> {
         }
     }
 
-    fn routes(&mut self) {
-        for RouteEntity { name, service, sensitivity } in &self.set.routes {
-            let mut attributes = vec![text("service", service), text("name", name)];
-            attributes.extend(sensitivity.map(|level| number("sensitivity", level)));
-            self.add(
-                "a route",
-                cedar_uid("Route", name),
-                attributes,
-                vec![cedar_uid("Service", service)],
-                Vec::new(),
-            );
-        }
+    pub(super) fn route(&mut self, route: &RouteEntity) {
+        let RouteEntity { name, service, sensitivity } = route;
+        let mut attributes = vec![text("service", service), text("name", name)];
+        attributes.extend(sensitivity.map(|level| number("sensitivity", level)));
+        let parents = vec![cedar_uid("Service", service)];
+        self.add("a route", cedar_uid("Route", name), attributes, parents, Vec::new());
     }
 
-    fn workloads(&mut self) {
-        for workload in &self.set.workloads {
-            let WorkloadEntity { id, namespace, groups, attested_by, labels, roles } = workload;
-            let Some((domain, path)) = spiffe_parts(id) else {
-                self.found.push(about("PC2003", format!("workload `{id}` is not a SPIFFE id")));
-                continue;
-            };
-            let mut attributes = vec![text("trust_domain", domain), text("path", path)];
-            if !attested_by.is_empty() {
-                let words = attested_by.iter().map(|word| RestrictedExpression::new_string(word.clone()));
-                attributes.push(("attested_by".to_owned(), RestrictedExpression::new_set(words)));
-            }
-            let mut parents = vec![cedar_uid("TrustDomain", domain)];
-            if let Some(namespace) = namespace {
-                parents.push(self.namespace(namespace));
-            }
-            parents.extend(groups.iter().map(|group| cedar_uid("Group", group)));
-            parents.extend(roles.iter().map(|role| cedar_uid("Portcullis::Role", role.as_str())));
-            self.add("a workload", cedar_uid("Workload", id), attributes, parents, tags(labels));
+    pub(super) fn workload(&mut self, workload: &WorkloadEntity) {
+        let WorkloadEntity { id, namespace, groups, attested_by, labels, roles } = workload;
+        let Some((domain, path)) = spiffe_parts(id) else {
+            self.found.push(about("PC2003", format!("workload `{id}` is not a SPIFFE id")));
+            return;
+        };
+        let mut attributes = vec![text("trust_domain", domain), text("path", path)];
+        if !attested_by.is_empty() {
+            let words = attested_by.iter().map(|word| RestrictedExpression::new_string(word.clone()));
+            attributes.push(("attested_by".to_owned(), RestrictedExpression::new_set(words)));
         }
+        let mut parents = vec![cedar_uid("TrustDomain", domain)];
+        if let Some(namespace) = namespace {
+            parents.push(self.namespace(namespace));
+        }
+        parents.extend(groups.iter().map(|group| cedar_uid("Group", group)));
+        parents.extend(roles.iter().map(|role| cedar_uid("Portcullis::Role", role.as_str())));
+        self.add("a workload", cedar_uid("Workload", id), attributes, parents, tags(labels));
     }
 
     fn extra(&mut self, schema: &Schema) {
@@ -212,6 +215,41 @@ impl Builder<'_> {
                 self.found.push(about("PC2012", message).help("give one of them another name, or drop one"));
             }
         }
+    }
+}
+
+/// SHA-256 over all values, the same for equal ones.
+pub(super) fn digest(set: &EntitySet) -> [u8; 32] {
+    let EntitySet { trust_domain, services, methods, routes, workloads, extra } = set;
+    let mut bytes = Bytes(Vec::with_capacity(1 << 16));
+    (trust_domain, services, methods, routes, workloads).hash(&mut bytes);
+    extra.as_ref().map(Value::to_string).hash(&mut bytes);
+    super::digest_of(&bytes.0)
+}
+
+/// Takes what a value hashes, with numbers in one order of bytes on every machine.
+struct Bytes(Vec<u8>);
+
+impl Hasher for Bytes {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend(bytes);
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.0.extend(u64::try_from(number).unwrap_or(u64::MAX).to_be_bytes());
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.0.extend(i64::try_from(number).unwrap_or(i64::MAX).to_be_bytes());
+    }
+
+    fn write_i64(&mut self, number: i64) {
+        self.0.extend(number.to_be_bytes());
+    }
+
+    /// Nobody asks.
+    fn finish(&self) -> u64 {
+        0
     }
 }
 

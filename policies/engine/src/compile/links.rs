@@ -8,14 +8,14 @@ use super::{
     draft::{Blank, Values, placed},
     letters::unfit_id,
     notes::policy_id,
-    validate,
+    validate::Judge,
 };
 use crate::{
     Diagnostic, PolicySource,
     rule::{Place, Rule},
     uid::parse_uid,
 };
-use cedar_policy::{EntityId, EntityTypeName, EntityUid, Validator};
+use cedar_policy::{EntityId, EntityTypeName, EntityUid};
 use serde_json::{Map, Value};
 use std::{ops::Range, sync::Arc};
 
@@ -116,7 +116,7 @@ pub(crate) fn resolve(
     link: &Link,
     template: Option<&Template<'_>>,
     before: Option<&Linked>,
-    validator: &Validator,
+    judge: &Judge,
 ) -> Result<Linked, Diagnostic> {
     let refuse = |code, message: String| Err(at(source, &link.range, code, message));
     let Link { id, template: name, principal, resource, .. } = link;
@@ -154,7 +154,7 @@ pub(crate) fn resolve(
     if let Some((message, help)) = rule.literals.iter().find_map(|uid| unfit_id(uid.id().as_ref())) {
         return refuse("PC2121", format!("link `{id}`: {message}")).map_err(|found| found.help(help));
     }
-    match validate::first_error(validator, &rule.policy) {
+    match judge.first_error(&rule.policy) {
         Ok(None) => Ok(Linked { link: link.clone(), blank: Arc::clone(blank), rule: Arc::new(rule) }),
         Ok(Some(cause)) => {
             refuse("PC2002", format!("link `{id}` of template `{name}` does not fit the schema: {cause}"))

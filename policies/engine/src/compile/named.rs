@@ -10,7 +10,7 @@ use std::{
 
 /// Each named entity with the number of its places.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Named(HashMap<EntityUid, u32>);
+pub(crate) struct Named(HashMap<EntityUid, i64>);
 
 impl Named {
     pub(crate) fn contains(&self, uid: &EntityUid) -> bool {
@@ -24,37 +24,51 @@ impl Named {
 
     pub(crate) fn of(files: &[Arc<CheckedFile>]) -> Named {
         let mut named = Named::default();
-        files.iter().for_each(|file| named.add(file));
+        let rules = files.iter().flat_map(|file| file.rules());
+        rules.flat_map(|rule| rule.literals.iter()).for_each(|uid| named.add(uid, 1));
         named
     }
 
     /// Those of `files`, where `self` are those of `before`.
-    pub(crate) fn after(&self, before: &[Arc<CheckedFile>], files: &[Arc<CheckedFile>]) -> Named {
+    pub(crate) fn after(
+        self: &Arc<Self>,
+        before: &[Arc<CheckedFile>],
+        files: &[Arc<CheckedFile>],
+    ) -> Arc<Named> {
         let known: HashSet<*const CheckedFile> = before.iter().map(Arc::as_ptr).collect();
         let stays: HashSet<*const CheckedFile> = files.iter().map(Arc::as_ptr).collect();
-        let mut named = self.clone();
-        before.iter().filter(|file| !stays.contains(&Arc::as_ptr(file))).for_each(|file| named.remove(file));
-        files.iter().filter(|file| !known.contains(&Arc::as_ptr(file))).for_each(|file| named.add(file));
-        named
-    }
-
-    fn add(&mut self, file: &CheckedFile) {
-        for uid in file.rules().flat_map(|rule| rule.literals.iter()) {
-            match self.0.get_mut(uid) {
-                Some(count) => *count = count.saturating_add(1),
-                None => drop(self.0.insert(uid.clone(), 1)),
+        let gone = before.iter().filter(|file| !stays.contains(&Arc::as_ptr(file)));
+        let come = files.iter().filter(|file| !known.contains(&Arc::as_ptr(file)));
+        // A policy that moved has the list it had.
+        let mut lists: HashMap<*const EntityUid, (&Arc<[EntityUid]>, i64)> = HashMap::new();
+        for (file, by) in gone.map(|file| (file, -1)).chain(come.map(|file| (file, 1))) {
+            for literals in file.rules().map(|rule| &rule.literals).filter(|literals| !literals.is_empty()) {
+                lists.entry(literals.as_ptr()).or_insert((literals, 0)).1 += by;
             }
         }
+        let mut changes: HashMap<&EntityUid, i64> = HashMap::new();
+        for (literals, by) in lists.into_values().filter(|(_, by)| *by != 0) {
+            literals.iter().for_each(|uid| *changes.entry(uid).or_default() += by);
+        }
+        changes.retain(|_, by| *by != 0);
+        if changes.is_empty() {
+            return Arc::clone(self);
+        }
+        let mut named = Named::clone(self);
+        changes.into_iter().for_each(|(uid, by)| named.add(uid, by));
+        named.into()
     }
 
-    fn remove(&mut self, file: &CheckedFile) {
-        for uid in file.rules().flat_map(|rule| rule.literals.iter()) {
-            if let Some(count) = self.0.get_mut(uid) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
+    /// So many places more, or fewer.
+    fn add(&mut self, uid: &EntityUid, by: i64) {
+        match self.0.get_mut(uid) {
+            Some(count) => {
+                *count = count.saturating_add(by);
+                if *count <= 0 {
                     self.0.remove(uid);
                 }
             }
+            None => drop(self.0.insert(uid.clone(), by)),
         }
     }
 }

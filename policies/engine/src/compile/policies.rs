@@ -7,7 +7,7 @@ use super::{
     finding::Text,
     links::{self, Link, Linked},
     text::{Chunk, chunks},
-    validate::{Checked, validate},
+    validate::{Checked, Judge},
 };
 use crate::{
     Diagnostic, PolicySource, Severity,
@@ -15,7 +15,6 @@ use crate::{
     snapshot::SourceKind,
 };
 use aws_lc_rs::digest::{Context, SHA256};
-use cedar_policy::Validator;
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
     ops::Range,
@@ -86,7 +85,7 @@ impl CheckedFile {
 pub(crate) fn check(
     sources: &[PolicySource],
     before: &[Arc<CheckedFile>],
-    validator: &Validator,
+    judge: &Judge,
     found: &mut Vec<Diagnostic>,
 ) -> Vec<Arc<CheckedFile>> {
     if let Some(excess) = excess_of_set(sources) {
@@ -99,8 +98,8 @@ pub(crate) fn check(
         .iter()
         .map(|source| named.get(&*source.file).copied().filter(|file| file.is_of(source)))
         .collect();
-    let mut files = written(sources, &kept, before, validator, found);
-    link(sources, &kept, before, &mut files, validator, found);
+    let mut files = written(sources, &kept, before, judge, found);
+    link(sources, &kept, before, &mut files, judge, found);
     let files: Vec<Arc<CheckedFile>> = files.into_iter().flatten().collect();
     let count: usize = files.iter().map(|file| file.items.len() + file.links.len()).sum();
     if count > SET_POLICIES {
@@ -108,7 +107,10 @@ pub(crate) fn check(
         found.push(Diagnostic::about("PC2010", &Arc::from("policies"), message));
         return Vec::new();
     }
-    duplicates(&files, found);
+    // A snapshot has each id once, so only another list of ids needs a look.
+    if !has_ids_of(&files, before) {
+        duplicates(&files, found);
+    }
     found.extend(files.iter().flat_map(|file| file.warnings()));
     files
 }
@@ -130,7 +132,7 @@ fn written(
     sources: &[PolicySource],
     kept: &[Option<&Arc<CheckedFile>>],
     before: &[Arc<CheckedFile>],
-    validator: &Validator,
+    judge: &Judge,
     found: &mut Vec<Diagnostic>,
 ) -> Vec<Option<Arc<CheckedFile>>> {
     let is_kept: HashSet<&str> = kept.iter().flatten().map(|file| &*file.source.file).collect();
@@ -160,7 +162,7 @@ fn written(
         pieces.push(of_file);
     }
     let mut checked: Vec<Option<Checked>> =
-        spread(&new, |part| check_part(part, validator)).into_iter().map(Some).collect();
+        spread(&new, |part| check_part(part, judge)).into_iter().map(Some).collect();
     let mut files = Vec::new();
     for ((source, kept), pieces) in sources.iter().zip(kept).zip(pieces) {
         if let Some(kept) = kept {
@@ -197,7 +199,7 @@ fn fits(source: &PolicySource, found: &mut Vec<Diagnostic>) -> bool {
 }
 
 /// Reads and validates some texts.
-fn check_part(part: &[(&PolicySource, Chunk)], validator: &Validator) -> Vec<Checked> {
+fn check_part(part: &[(&PolicySource, Chunk)], judge: &Judge) -> Vec<Checked> {
     let texts: Vec<Text<'_>> = part.iter().map(|(source, chunk)| Text { source, chunk }).collect();
     let read = |text: &Text<'_>| {
         let mut checked = Checked::default();
@@ -205,7 +207,7 @@ fn check_part(part: &[(&PolicySource, Chunk)], validator: &Validator) -> Vec<Che
         checked
     };
     let mut checked: Vec<Checked> = texts.iter().map(read).collect();
-    validate(&texts, &mut checked, validator);
+    judge.validate(&texts, &mut checked);
     checked
 }
 
@@ -240,7 +242,7 @@ fn link(
     kept: &[Option<&Arc<CheckedFile>>],
     before: &[Arc<CheckedFile>],
     files: &mut [Option<Arc<CheckedFile>>],
-    validator: &Validator,
+    judge: &Judge,
     found: &mut Vec<Diagnostic>,
 ) {
     if !sources.iter().any(|source| source.kind() == SourceKind::Links) {
@@ -266,7 +268,7 @@ fn link(
         let resolved = spread(&wanted, |part| {
             let one = |link: &Link| {
                 let template = templates.get(link.template());
-                links::resolve(source, link, template, known.get(&*link.id).copied(), validator)
+                links::resolve(source, link, template, known.get(&*link.id).copied(), judge)
             };
             part.iter().map(one).collect()
         });
@@ -291,6 +293,15 @@ fn link(
             }));
         }
     }
+}
+
+/// Whether both have the same ids in the same order.
+fn has_ids_of(files: &[Arc<CheckedFile>], before: &[Arc<CheckedFile>]) -> bool {
+    let ids = |file: &Arc<CheckedFile>, other: &Arc<CheckedFile>| {
+        let (ids, others) = (file.ids().map(|(id, _)| id), other.ids().map(|(id, _)| id));
+        Arc::ptr_eq(file, other) || ids.eq(others)
+    };
+    files.len() == before.len() && files.iter().zip(before).all(|(file, other)| ids(file, other))
 }
 
 /// Policies, templates and links share the ids.

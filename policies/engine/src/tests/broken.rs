@@ -313,8 +313,8 @@ fn va4_a_set_has_caps_for_policies_bytes_and_entities() {
         |count: usize| (0..count).map(|n| PolicySource::new(format!("{n}.cedar"), file.clone())).collect();
     let found = |sources: Vec<PolicySource>| {
         let mut found = Vec::new();
-        let validator = cedar_policy::Validator::new(SCHEMA.0.clone());
-        compile::policies::check(&sources, &[], &validator, &mut found);
+        let judge = compile::validate::Judge::new(&SCHEMA.0, &SchemaText::default());
+        compile::policies::check(&sources, &[], &judge, &mut found);
         found.into_iter().next().map(|found| found.to_string()).unwrap_or_default()
     };
     let big = "/".repeat(256 << 10);
@@ -393,8 +393,8 @@ proptest::proptest! {
     fn any_text_is_refused_or_compiled_without_a_panic(text in "(@id\\(\"[a-c]\"\\)|permit|forbid|\\(|\\)|principal|action|resource|,|==|when|\\{|\\}|;|\"|é| |\n){0,24}") {
         let (schema, _) = &*SCHEMA;
         let mut found = Vec::new();
-        let validator = cedar_policy::Validator::new(schema.clone());
-        let files = compile::policies::check(&[PolicySource::new("a.cedar", text)], &[], &validator, &mut found);
+        let judge = compile::validate::Judge::new(schema, &SchemaText::default());
+        let files = compile::policies::check(&[PolicySource::new("a.cedar", text)], &[], &judge, &mut found);
         for finding in &found {
             assert!(finding.line > 0 && !finding.to_string().is_empty());
         }

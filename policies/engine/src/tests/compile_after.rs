@@ -8,7 +8,7 @@ const TEMPLATE: &str =
     "@id(\"blank\") permit (principal == ?principal, action == Action::\"grpc\", resource);";
 
 /// Policies that files are made of; the last ones are wrong, or draw a warning.
-const TEXTS: [&str; 12] = [
+const TEXTS: [&str; 14] = [
     "@id(\"a\") permit (principal, action == Action::\"grpc\", resource);",
     "@id(\"b\") forbid (principal, action, resource == Route::\"home\");",
     "@id(\"c\") permit (principal is Workload, action in Action::\"http\", resource) when { context.connection.mtls };",
@@ -19,7 +19,9 @@ const TEXTS: [&str; 12] = [
     "@id(\"e\") @mode(\"shadow\") forbid (principal, action == Action::\"tcp:connect\", resource);",
     "\n\n@id(\"f\") permit (principal in Group::\"money\", action, resource in Service::\"orders\");",
     "@id(\"w\") permit (principal is User, action == Action::\"grpc\", resource) when { false };",
+    "@id(\"v\")\npermit (principal is User, action == Action::\"grpc\", resource) when { false };",
     "@id(\"x\") permit (principal, action == Action::\"nope\", resource);",
+    "@id(\"y\") permit (principal, action == Action::\"nope\", resource);",
     "permit (principal",
 ];
 
@@ -36,25 +38,67 @@ struct State {
     files: Vec<Vec<usize>>,
     links: usize,
     sensitivity: Option<i64>,
+    /// One bit for each thing that is otherwise about workloads and routes.
+    moved: u8,
     has_team: bool,
 }
 
 fn state() -> impl Strategy<Value = State> {
     // Mostly of the good ones.
-    let text = prop_oneof![12 => 0_usize..10, 1 => 10_usize..12];
+    let text = prop_oneof![12 => 0_usize..11, 1 => 11_usize..14];
     let file = prop::collection::vec(text, 0..4);
     (
         prop::collection::vec(file, 0..4),
         prop_oneof![Just(0_usize), Just(1), Just(3), Just(2)],
-        prop::option::of(0_i64..2),
+        prop_oneof![3 => Just(None), 1 => prop::option::of(0_i64..2)],
+        prop_oneof![8 => 0_u8..32, 1 => 0_u8..128],
         prop::bool::weighted(0.02),
     )
-        .prop_map(|(files, links, sensitivity, has_team)| State { files, links, sensitivity, has_team })
+        .prop_map(|(files, links, sensitivity, moved, has_team)| State {
+            files,
+            links,
+            sensitivity,
+            moved,
+            has_team,
+        })
+}
+
+fn move_some(entities: &mut EntitySet, moved: u8) {
+    let workload = |name: &str, namespace: Option<&str>| WorkloadEntity {
+        id: format!("spiffe://example.org/{name}"),
+        namespace: namespace.map(str::to_owned),
+        ..WorkloadEntity::default()
+    };
+    let has = |bit: u8| moved & 1 << bit != 0;
+    if has(0) {
+        entities.workloads.pop();
+    }
+    if has(1) {
+        entities.workloads.iter_mut().take(1).for_each(|known| known.groups.push("money".to_owned()));
+    }
+    if has(2) {
+        entities.workloads.insert(0, workload("other", None));
+    }
+    if has(3) {
+        entities.workloads.push(workload("new", Some("elsewhere")));
+    }
+    if has(4) {
+        let (name, service) = ("back".to_owned(), "orders".to_owned());
+        entities.routes.push(RouteEntity { name, service, sensitivity: None });
+    }
+    // Those are wrong.
+    if has(5) {
+        entities.workloads.push(workload("other", None));
+    }
+    if has(6) {
+        entities.workloads.push(workload("caf\u{65}\u{301}", None));
+    }
 }
 
 fn input_of(state: &State) -> SnapshotInput {
     let mut entities = shop();
     entities.services[0].sensitivity = state.sensitivity;
+    move_some(&mut entities, state.moved);
     let file = |(at, picks): (usize, &Vec<usize>)| {
         let text: String = picks.iter().map(|pick| TEXTS[*pick]).collect::<Vec<_>>().join(" ");
         PolicySource::new(format!("{at}.cedar"), text)
@@ -148,8 +192,13 @@ fn shared(before: &Snapshot, after: &Snapshot) -> usize {
 
 #[test]
 fn en12_what_did_not_change_is_taken_over() {
-    let state =
-        State { files: vec![vec![0, 1], vec![2, 6], vec![5]], links: 1, sensitivity: None, has_team: false };
+    let state = State {
+        files: vec![vec![0, 1], vec![2, 6], vec![5]],
+        links: 1,
+        sensitivity: None,
+        moved: 0,
+        has_team: false,
+    };
     let before = Arc::new(Snapshot::compile(input_of(&state)).unwrap());
     let again = Snapshot::compile_after(Some(&before), input_of(&state)).unwrap();
     assert_eq!(shared(&before, &again), before.policy_count());
@@ -180,4 +229,24 @@ fn a_baseline_file_that_becomes_one_of_the_site_is_no_longer_baseline() {
     let before = Arc::new(Snapshot::compile(of(true)).unwrap());
     let after = Snapshot::compile_after(Some(&before), of(false)).unwrap();
     assert!(before.is_baseline("a") && !after.is_baseline("a"));
+}
+
+#[test]
+fn en12_a_few_workloads_and_routes_change_without_the_rest_being_built_anew() {
+    let set = |moved: u8| {
+        let mut entities = shop();
+        move_some(&mut entities, moved);
+        SnapshotInput { entities: entities.into(), ..input(&[], EntitySet::default()) }
+    };
+    let first = Arc::new(compiled(set(0)).unwrap());
+    let mut before = Arc::clone(&first);
+    for moved in [1, 2, 4, 16, 23, 0, 20] {
+        let after = Arc::new(Snapshot::compile_after(Some(&before), set(moved)).unwrap());
+        let (old, new) = (&first.parts().entities, &after.parts().entities);
+        assert!(new.is_of(old), "{moved}");
+        assert!(new.deep_eq(&compiled(set(moved)).unwrap().parts().entities), "{moved}");
+        before = after;
+    }
+    let after = Snapshot::compile_after(Some(&before), set(8)).unwrap();
+    assert!(!after.parts().entities.is_of(&first.parts().entities), "a namespace that nothing named before");
 }
