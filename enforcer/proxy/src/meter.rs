@@ -19,6 +19,8 @@ pub(crate) struct Meters {
     decisions: Family<Counter>,
     connections: Family<Gauge>,
     handshakes: Family<Counter>,
+    gate: Family<Counter>,
+    rejudged: Family<Counter>,
     upstream_requests: Family<Counter>,
     upstream_connections: Family<Gauge>,
     routes: Mutex<HashMap<Arc<str>, Arc<RouteMeter>>>,
@@ -87,6 +89,16 @@ impl Meters {
                 "Open connections of callers.",
                 &["listener", "state"],
             ),
+            gate: metrics.counter(
+                "portcullis_gate_refused",
+                "Connections that ended because a caller broke a rule.",
+                &["class"],
+            ),
+            rejudged: metrics.counter(
+                "portcullis_rejudged",
+                "Running calls that were judged again, by cause and by what became of them.",
+                &["cause", "result"],
+            ),
             handshakes: metrics.counter("portcullis_handshakes", "TLS handshakes by result.", &["result"]),
             upstream_requests: metrics.counter(
                 "portcullis_upstream_requests",
@@ -101,6 +113,17 @@ impl Meters {
             routes: Mutex::default(),
             handshake_results: Mutex::default(),
         }
+    }
+
+    /// A connection ended by a rule of that class.
+    pub(crate) fn gate_refused(&self, class: &'static str) {
+        self.gate.with(&[class]).inc();
+    }
+
+    /// A running call was judged again, because of a change or because its policies read the clock.
+    pub(crate) fn rejudged(&self, is_timed: bool, is_kept: bool) {
+        let cause = if is_timed { "time" } else { "change" };
+        self.rejudged.with(&[cause, if is_kept { "kept" } else { "ended" }]).inc();
     }
 
     /// The handles of a route; the empty name stands for calls without one.

@@ -5,6 +5,7 @@ mod bodies;
 mod client;
 mod continuous;
 mod denied;
+mod flood;
 mod grpc;
 mod harness;
 mod lifecycle;

@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,13 +14,14 @@ use base_ports::Mono;
 use bytes::Bytes;
 use enforcer_codec::{Call, CallProtocol, grpc};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use h2::RecvStream;
 use h2::server::{Builder, Connection as Frames, SendResponse};
+use h2::{Reason, RecvStream};
 use http::Request;
 use http::header::CONTENT_TYPE;
 use tokio::io::{Empty, Sink};
 use tokio_rustls::server::TlsStream;
 
+use super::guard::{Guarded, Seen};
 use super::{Connection, Exchange, LINGER, LINGER_BYTES};
 use crate::body::{H2Inlet, H2Outlet, Inlet, Outlet, Piece};
 use crate::respond::Asker;
@@ -31,6 +33,10 @@ const STREAMS: u32 = 256;
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 const HEADER_LIST: u32 = 64 * 1024;
+/// Streams that errors of the caller made us reset, before the connection ends (H2-02).
+const OWN_RESETS: usize = 500;
+/// What is left to say to a caller whose budget is spent.
+const CALM: Duration = Duration::from_millis(100);
 /// After GOAWAY the running calls have until here, or until the connection ends.
 const GOODBYE: Duration = Duration::from_secs(30);
 
@@ -40,6 +46,8 @@ enum Turn {
     Request(Request<RecvStream>, SendResponse<Bytes>),
     /// Nothing more will come.
     Over,
+    /// The caller sent too much that moves no call.
+    Spent,
     /// A deadline passed, or something else is to be looked at.
     Look,
 }
@@ -47,12 +55,16 @@ enum Turn {
 /// Serves the connection to its end.
 pub(super) async fn run(conn: &Connection, tls: Tls) {
     let timer = conn.worker.wheel.timer();
-    let Some(mut frames) = greet(conn, tls, &timer).await else {
+    let is_proved = conn.secured.credential.is_some();
+    let guarded = Guarded::new(tls, Arc::clone(&conn.worker.clock), is_proved);
+    let seen = guarded.seen();
+    let Some(mut frames) = greet(conn, guarded, &seen, &timer).await else {
         return;
     };
     let mut calls = FuturesUnordered::new();
     let mut phase = Phase::Idle { since: conn.worker.clock.now().mono };
     timer.set(phase.look(conn));
+    let mut open_since = None;
     loop {
         let turn = poll_fn(|context| {
             // Calls first, so that their answers leave with the write that the connection does next.
@@ -67,20 +79,33 @@ pub(super) async fn run(conn: &Connection, tls: Tls) {
                     return Poll::Ready(Turn::Over);
                 }
                 Poll::Ready(None) => return Poll::Ready(Turn::Over),
+                Poll::Pending if seen.is_spent() => return Poll::Ready(Turn::Spent),
                 Poll::Pending => {}
             }
-            let is_new = (had_calls && calls.is_empty()) || (!phase.is_leaving() && conn.must_leave());
+            let is_new = (had_calls && calls.is_empty())
+                || (!phase.is_leaving() && conn.must_leave())
+                || seen.open_since() != open_since;
             if is_new { Poll::Ready(Turn::Look) } else { timer.poll(context).map(|()| Turn::Look) }
         })
         .await;
         match turn {
             Turn::Over => return,
+            Turn::Spent => {
+                drop(calls);
+                return calm(conn, frames, "h2_budget", &timer).await;
+            }
             Turn::Request(request, respond) => {
                 phase.busy();
                 calls.push(call(conn, request, respond));
             }
             Turn::Look => {
                 let now = conn.worker.clock.now();
+                open_since = seen.open_since();
+                let head_ends = open_since.map(|since| since + conn.listening.timers.header);
+                if head_ends.is_some_and(|end| now.mono >= end) {
+                    drop(calls);
+                    return calm(conn, frames, "h2_slow_header", &timer).await;
+                }
                 let is_over = now.mono >= phase.look(conn);
                 match phase {
                     Phase::Leaving { .. } if is_over => return,
@@ -92,7 +117,8 @@ pub(super) async fn run(conn: &Connection, tls: Tls) {
                     _ if calls.is_empty() => phase.still(now.mono),
                     _ => {}
                 }
-                timer.set(phase.look(conn));
+                let look = phase.look(conn);
+                timer.set(head_ends.map_or(look, |end| end.min(look)));
             }
         }
     }
@@ -139,17 +165,44 @@ impl Phase {
     }
 }
 
-async fn greet(conn: &Connection, tls: Tls, timer: &Timer<'_>) -> Option<Frames<Tls, Bytes>> {
+/// Ends a connection whose caller broke a rule of that class: too many frames that move no call, or a header block that
+/// does not end.
+async fn calm(
+    conn: &Connection,
+    mut frames: Frames<Guarded<Tls>, Bytes>,
+    class: &'static str,
+    timer: &Timer<'_>,
+) {
+    let (caller, listener) = (&conn.secured.principal, &conn.listening.name);
+    tracing::info!(event = class, %caller, %listener, "an http/2 connection of a caller was ended");
+    conn.worker.meters.gate_refused(class);
+    frames.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+    timer.set(conn.worker.clock.now().mono + CALM);
+    poll_fn(|context| match frames.poll_closed(context) {
+        Poll::Ready(_) => Poll::Ready(()),
+        Poll::Pending => timer.poll(context),
+    })
+    .await;
+}
+
+async fn greet(
+    conn: &Connection,
+    tls: Guarded<Tls>,
+    seen: &Seen,
+    timer: &Timer<'_>,
+) -> Option<Frames<Guarded<Tls>, Bytes>> {
     let mut builder = Builder::new();
     builder
         .max_concurrent_streams(STREAMS)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(HEADER_LIST);
+        .max_header_list_size(HEADER_LIST)
+        .max_local_error_reset_streams(Some(OWN_RESETS));
     timer.set(conn.worker.clock.now().mono + conn.listening.timers.header);
     let mut greeting = pin!(builder.handshake::<_, Bytes>(tls));
     let greeted = poll_fn(|context| match greeting.as_mut().poll(context) {
         Poll::Ready(greeted) => Poll::Ready(greeted.ok()),
+        Poll::Pending if seen.is_spent() => Poll::Ready(None),
         Poll::Pending => timer.poll(context).map(|()| None),
     });
     greeted.await

@@ -65,8 +65,9 @@ impl<'a> Vigil<'a> {
     fn look(&mut self, is_timed: bool) -> Result<(), Denied> {
         let now = self.conn.worker.clock.now();
         let since = self.judged.as_ref().unwrap_or(self.permitted.in_force());
-        let judged = self.conn.worker.judge.again(self.conn, self.permitted, since, is_timed, now)?;
-        self.judged = Some(judged);
+        let judged = self.conn.worker.judge.again(self.conn, self.permitted, since, is_timed, now);
+        self.conn.worker.meters.rejudged(is_timed, judged.is_ok());
+        self.judged = Some(judged?);
         Ok(())
     }
 }
