@@ -10,10 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base_ports::Clock;
-use policies_decisions::{Decided, Ledger, LedgerError, Query, Walked};
+use policies_decisions::{Decided, Ledger, LedgerDir, LedgerError, Query, Walked};
 use policies_engine::impact::{Carried, Impact, Recorded, Replay};
 use policies_engine::{Action, Declared, Facts, Principal, Resource, Snapshot};
 use policies_store::PolicyStore;
+use serde_json::{Value, json};
 
 /// Callers and targets that are kept by name; with more of them the rest is made anew each time.
 const NAMES: usize = 65_536;
@@ -22,7 +23,7 @@ const PACE: u64 = 1_024;
 
 /// What a replay works on.
 pub(crate) struct Source<'a> {
-    pub(crate) ledger: &'a Ledger,
+    pub(crate) records: Records<'a>,
     /// Knows the schemas of versions that are no longer in force.
     pub(crate) store: Option<&'a PolicyStore>,
     pub(crate) clock: &'a dyn Clock,
@@ -31,6 +32,28 @@ pub(crate) struct Source<'a> {
     pub(crate) limit: Duration,
     /// Set when nobody waits for the answer any more.
     pub(crate) is_cancelled: &'a AtomicBool,
+}
+
+/// Where the decisions come from.
+#[derive(Clone, Copy)]
+pub(crate) enum Records<'a> {
+    /// The ledger of this process.
+    Ledger(&'a Ledger),
+    /// Files that nobody here has open.
+    Dir(&'a LedgerDir),
+}
+
+impl Records<'_> {
+    fn walk(
+        self,
+        query: &Query,
+        each: impl FnMut(&Decided<'_>) -> ControlFlow<()>,
+    ) -> Result<Walked, LedgerError> {
+        match self {
+            Records::Ledger(ledger) => ledger.walk(query, each),
+            Records::Dir(dir) => dir.walk(query, each),
+        }
+    }
 }
 
 /// A candidate's impact on a range, and what of the range was looked at.
@@ -51,6 +74,32 @@ pub(crate) fn replay(source: &Source<'_>, candidate: &Arc<Snapshot>) -> Result<R
     Ok(Replayed { impact: replay.finish(), walked })
 }
 
+impl Replayed {
+    /// The impact with what of the range was looked at.
+    pub(crate) fn to_json(&self, candidate: &Snapshot) -> Value {
+        let mut json = self.impact.to_json();
+        if let Some(members) = json.as_object_mut() {
+            members.extend(reach(&self.walked).into_iter().map(|(name, value)| (name.to_owned(), value)));
+            members.insert("policies".to_owned(), json!(candidate.policy_count()));
+            members.insert("text".to_owned(), json!(self.impact.to_text(candidate)));
+        }
+        json
+    }
+}
+
+/// How far a walk came, and what it could not read.
+pub(crate) fn reach(walked: &Walked) -> Vec<(&'static str, Value)> {
+    let mut told = vec![("partial", json!(walked.is_stopped || !walked.damaged.is_empty()))];
+    if walked.is_stopped {
+        told.push(("considered_until", json!(walked.latest.map(|latest| latest.to_string()))));
+    }
+    if !walked.damaged.is_empty() {
+        let lost: u64 = walked.damaged.iter().map(|damage| damage.last + 1 - damage.first).sum();
+        told.push(("unreadable", json!(lost)));
+    }
+    told
+}
+
 impl Source<'_> {
     /// Gives every decision of the range in the engine's terms. Those that name what this version does not know are
     /// passed over.
@@ -63,7 +112,7 @@ impl Source<'_> {
         let mut sites = Sites { store: self.store, in_force, known: HashMap::new() };
         let start = self.clock.now().mono;
         let mut count = 0_u64;
-        self.ledger.walk(self.query, |decided| {
+        self.records.walk(self.query, |decided| {
             count += 1;
             if count.is_multiple_of(PACE) && self.is_over(start) {
                 return ControlFlow::Break(());

@@ -205,6 +205,7 @@ fn guide() -> Result {
     let impact = guide.expect("portcullis policy impact", 0)?;
     check!(impact.contains("deny -> allow  web"), "impact of the suggestion: {impact}");
     guide.expect("portcullis policy impact ./policies --since 1h --fail-on newly-denied", 0)?;
+    guide.expect("portcullis policy impact ./policies --ledger ./data/ledger", 0)?;
     let case = guide.shell(&format!("portcullis policy new --test {id}"))?;
     check!(case.code == 0 && case.stdout.contains("may not http:POST"), "{case:?}");
     guide.done.insert("portcullis policy new --test DECISION_ID".to_owned());

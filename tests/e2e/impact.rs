@@ -17,6 +17,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("im2_a_candidate_is_replayed_on_what_was_called", missing("curl"), replayed),
         trial("im2_what_records_do_not_hold_is_undecided_and_exits_4", missing("curl"), undecided),
         trial("im2_a_change_and_a_version_are_replayed_too", missing("curl"), change_and_version),
+        trial("im2_the_files_of_a_ledger_are_replayed_without_a_process", missing("curl"), offline),
         trial("ex8_denials_of_a_day_become_permits_and_cases", missing("curl"), mined),
         trial("te3_a_recorded_decision_becomes_a_case_that_passes", missing("curl"), recorded_case),
         trial("im2_a_candidate_that_is_not_valid_is_shown_not_replayed", None, invalid),
@@ -81,6 +82,46 @@ fn replayed() -> Result {
     let is_read =
         |row: &&Value| row["body"]["query"].as_str().is_some_and(|query| query.starts_with("impact since="));
     check!(reads["items"].as_array().into_iter().flatten().any(|row| is_read(&row)), "no read record");
+    Ok(())
+}
+
+/// As a security team does with a copy, or on the machine of a gateway that is down.
+fn offline() -> Result {
+    let mut gateway = Gateway::before(Upstream::echo().address)?;
+    let tls = gateway.identity()?;
+    for method in ["GET", "GET", "DELETE"] {
+        check!(gateway.curl(&tls, "/orders", &["-X", method])?.0 == 200, "{method} was refused");
+    }
+    let dir = candidate(&gateway, &[("web.cedar", gateway::ALLOW_WEB), ("no-delete.cedar", NO_DELETE)])?;
+    let ledger = gateway.dir().join("data/ledger").display().to_string();
+    let (code, asked, _) = impact(&gateway, &dir, &["--fail-on", "newly-denied"])?;
+    check!(code == 3 && asked["newly_denied"] == 1 && asked["same"] == 2, "asked: {code} {asked}");
+    // Asking is on record as well, outside of what is judged again.
+    let told = |json: &Value| ["considered", "same", "undecided", "groups"].map(|name| json[name].clone());
+    // From the files the same, while the process runs and when it does not.
+    let offline = ["--ledger", &ledger, "--fail-on", "newly-denied"];
+    let (code, running, _) = impact(&gateway, &dir, &offline)?;
+    check!(code == 3 && told(&running) == told(&asked), "running: {code} {running}\n{asked}");
+    gateway.terminate()?;
+    let (code, stopped, text) = impact(&gateway, &dir, &offline)?;
+    check!(code == 3 && told(&stopped) == told(&asked), "stopped: {code} {stopped}\n{asked}");
+    check!(text.contains("allow -> deny  web -> site  http:DELETE site  1 call  e.g. "), "{text}");
+    let (code, json, _) = impact(&gateway, &dir, &["--ledger", &ledger, "--filter", "action=http:GET"])?;
+    check!(code == 0 && json["considered"] == 2, "filtered: {code} {json}");
+
+    let shown = dir.display().to_string();
+    let nowhere = gateway.dir().join("nowhere").display().to_string();
+    let outcome = gateway.cli(&["policy", "impact", &shown, "--ledger", &nowhere])?;
+    check!(outcome.code == 1 && outcome.stderr.contains("the directory that holds `wal`"), "{outcome:?}");
+    let outcome =
+        gateway.cli(&["policy", "impact", &shown, "--ledger", &ledger, "--filter", "principle=x"])?;
+    check!(outcome.code == 3 && outcome.stderr.contains("did you mean `principal`?"), "{outcome:?}");
+    fs::write(
+        dir.join("bad.cedar"),
+        "@id(\"a\")\npermit (principal == Wrkload::\"x\", action, resource);\n",
+    )?;
+    let outcome = gateway.cli(&["policy", "impact", &shown, "--ledger", &ledger])?;
+    check!(outcome.code == 3 && outcome.stderr.contains("did you mean `Workload`?"), "{outcome:?}");
     Ok(())
 }
 

@@ -10,6 +10,7 @@
 mod bell;
 mod cbor;
 mod cursor;
+mod dir;
 mod error;
 mod frame;
 mod keeper;
@@ -35,6 +36,7 @@ mod writer;
 
 pub use cbor::CborError;
 pub use cursor::CursorError;
+pub use dir::LedgerDir;
 pub use error::LedgerError;
 pub use frame::BadFrame;
 pub use lane::{Pending, Waits};

@@ -45,22 +45,8 @@ pub(crate) struct Crashed {
 
 /// Reads state and files of a ledger.
 pub(crate) fn recover(wal: &Path, state_path: &Path, disk_port: &dyn Disk) -> Result<Recovered, LedgerError> {
-    let mut names: Vec<(u64, PathBuf)> = disk_port
-        .list(wal)
-        .map_err(disk("list", wal))?
-        .into_iter()
-        .filter_map(|path| first_of(&path).map(|first| (first, path)))
-        .collect();
-    names.sort_unstable();
-
-    let state = match disk_port.read(state_path) {
-        Ok(bytes) => Some(
-            State::decode(&bytes)
-                .map_err(|source| LedgerError::State { path: state_path.to_owned(), source })?,
-        ),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(disk("read", state_path)(error)),
-    };
+    let names = files(wal, disk_port)?;
+    let state = state(state_path, disk_port)?;
     let is_rebuilt = state.is_none();
     let mut state = state.unwrap_or_default();
 
@@ -95,6 +81,26 @@ pub(crate) fn recover(wal: &Path, state_path: &Path, disk_port: &dyn Disk) -> Re
     state.files = files.iter().map(|file| (file.first, (file.count, file.span))).collect();
     // `through` stays: until the crash is declared, the next start must read the same files again.
     Ok(Recovered { files, next, state, crashed })
+}
+
+/// The files of a directory with the index of their first record, oldest first.
+pub(crate) fn files(wal: &Path, disk_port: &dyn Disk) -> Result<Vec<(u64, PathBuf)>, LedgerError> {
+    let found = disk_port.list(wal).map_err(disk("list", wal))?.into_iter();
+    let mut files: Vec<_> = found.filter_map(|path| first_of(&path).map(|first| (first, path))).collect();
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// What the state file says; `None` when there is none.
+pub(crate) fn state(path: &Path, disk_port: &dyn Disk) -> Result<Option<State>, LedgerError> {
+    match disk_port.read(path) {
+        Ok(bytes) => {
+            let state = State::decode(&bytes);
+            state.map(Some).map_err(|source| LedgerError::State { path: path.to_owned(), source })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(disk("read", path)(error)),
+    }
 }
 
 /// Reads one file in full, cuts off a torn tail, and notes what the streams in it hold.

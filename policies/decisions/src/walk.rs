@@ -4,6 +4,7 @@
 //! its own: whoever walks stops it. What cannot be read is told, never passed over in silence.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use base_ports::UnixTime;
 
@@ -38,53 +39,74 @@ impl Ledger {
     pub fn walk(
         &self,
         query: &Query,
-        mut each: impl FnMut(&Decided<'_>) -> ControlFlow<()>,
+        each: impl FnMut(&Decided<'_>) -> ControlFlow<()>,
     ) -> Result<Walked, LedgerError> {
         let inner = self.inner();
-        let wanted = Span { from: query.since.as_nanos(), to: query.until.as_nanos() };
-        let mut walked = Walked::default();
-        let mut shared = Shared::default();
-        let files = inner.shelf.files();
-        for file in files.iter().filter(|file| file.count > 0 && file.span.touches(wanted)) {
+        let mut walk = Walk::new(query, each);
+        let mut files = inner.shelf.files();
+        files.retain(|file| file.count > 0 && walk.touches(file.span));
+        for file in &files {
             let Some(bytes) = read(file, &inner.shelf, inner.disk.as_ref())? else { continue };
-            let mut seen = 0;
-            for leaf in leaves(&bytes) {
-                let index = file.first + seen;
-                seen += 1;
-                let decided = match asked(leaf, query, &mut shared) {
-                    Ok(Some(decided)) => decided,
-                    Ok(None) => continue,
-                    Err(error) => {
-                        walked.damaged.push(Damage {
-                            file: file.path.clone(),
-                            first: index,
-                            last: index,
-                            problem: error.to_string(),
-                        });
-                        continue;
-                    }
-                };
-                let at = decided.time.as_nanos();
-                if at < wanted.from || at > wanted.to {
-                    continue;
-                }
-                if each(&decided).is_break() {
-                    walked.is_stopped = true;
-                    return Ok(walked);
-                }
-                walked.decisions += 1;
-                walked.latest = walked.latest.max(Some(decided.time));
-            }
-            if seen < file.count {
-                walked.damaged.push(Damage {
-                    file: file.path.clone(),
-                    first: file.first + seen,
-                    last: file.end() - 1,
-                    problem: "frames are damaged".to_owned(),
-                });
+            if walk.file(&file.path, file.first, file.count, &bytes).is_break() {
+                break;
             }
         }
-        Ok(walked)
+        Ok(walk.walked)
+    }
+}
+
+/// A walk under way.
+pub(crate) struct Walk<'a, F> {
+    query: &'a Query,
+    wanted: Span,
+    shared: Shared,
+    each: F,
+    pub(crate) walked: Walked,
+}
+
+impl<'a, F: FnMut(&Decided<'_>) -> ControlFlow<()>> Walk<'a, F> {
+    pub(crate) fn new(query: &'a Query, each: F) -> Walk<'a, F> {
+        let wanted = Span { from: query.since.as_nanos(), to: query.until.as_nanos() };
+        Walk { query, wanted, shared: Shared::default(), each, walked: Walked::default() }
+    }
+
+    pub(crate) fn touches(&self, span: Span) -> bool {
+        span.touches(self.wanted)
+    }
+
+    /// Gives what is asked for of the next file, which should hold `count` records from index `first` on.
+    pub(crate) fn file(&mut self, path: &Path, first: u64, count: u64, bytes: &[u8]) -> ControlFlow<()> {
+        let mut seen = 0;
+        for leaf in leaves(bytes) {
+            let index = first + seen;
+            seen += 1;
+            let decided = match asked(leaf, self.query, &mut self.shared) {
+                Ok(Some(decided)) => decided,
+                Ok(None) => continue,
+                Err(error) => {
+                    self.damage(path, index, index, error.to_string());
+                    continue;
+                }
+            };
+            let at = decided.time.as_nanos();
+            if at < self.wanted.from || at > self.wanted.to {
+                continue;
+            }
+            if (self.each)(&decided).is_break() {
+                self.walked.is_stopped = true;
+                return ControlFlow::Break(());
+            }
+            self.walked.decisions += 1;
+            self.walked.latest = self.walked.latest.max(Some(decided.time));
+        }
+        if seen < count {
+            self.damage(path, first + seen, first + count - 1, "frames are damaged".to_owned());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn damage(&mut self, path: &Path, first: u64, last: u64, problem: String) {
+        self.walked.damaged.push(Damage { file: path.to_owned(), first, last, problem });
     }
 }
 

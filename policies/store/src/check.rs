@@ -34,6 +34,16 @@ pub fn check_dir(path: &Path, entities: &EntitySet) -> Report {
     }
 }
 
+/// The snapshot of the directory or file `path` together with the shipped policies and `entities`. Blocks.
+///
+/// # Errors
+/// All findings, when it cannot be read or does not compile.
+pub fn compile_dir(path: &Path, entities: &EntitySet) -> Result<Arc<Snapshot>, Vec<Diagnostic>> {
+    let rules = part(path).rules;
+    let outside = rules.as_ref().map(|rules| rules.outside.clone()).unwrap_or_default();
+    compile(rules, entities).map(Arc::new).map_err(|found| outside.conceal(found))
+}
+
 /// The snapshot of what was read.
 pub(crate) fn compile(
     rules: Result<Rules, Vec<Diagnostic>>,

@@ -55,7 +55,7 @@ mod writer;
 
 pub use cases::{CaseReport, CaseResult, run_cases};
 pub use change::{Approval, Change, ChangeId, Checked, Checks, Edit, Impact, NewChange};
-pub use check::{Report, check_dir};
+pub use check::{Report, check_dir, compile_dir};
 pub use error::PolicyStoreError;
 pub use feed::{Announcement, EnforcerStatus, Feed};
 pub use follow::{FollowConfig, FollowStatus, Follower, Patience};

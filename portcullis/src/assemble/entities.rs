@@ -1,6 +1,6 @@
 //! What policies may name: services, methods and routes of the configuration, workloads of the registration entries.
 
-use ca_authority::EntryRecord;
+use ca_authority::{EntryRecord, NewEntry};
 use enforcer_traffic::{
     BalancerKind, EndpointSpec, GrpcMatch, RouteSpec, ServiceSpec, Timeouts, UpstreamProtocol, method_id,
 };
@@ -37,19 +37,28 @@ pub(crate) fn of(config: &Config, entries: &[std::sync::Arc<EntryRecord>]) -> En
             });
         }
     }
-    for entry in entries {
-        let known = WorkloadEntity {
-            id: entry.spiffe_id.as_str().to_owned(),
-            namespace: entry.namespace.clone(),
-            labels: entry.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            ..WorkloadEntity::default()
-        };
-        let says_something = known.namespace.is_some() || !known.labels.is_empty();
-        if says_something && !set.workloads.iter().any(|workload| workload.id == known.id) {
-            set.workloads.push(known);
-        }
-    }
+    entries.iter().for_each(|entry| add(&mut set, &entry.to_new()));
     set
+}
+
+/// The entities that a configuration alone tells, for who asks no process: without entries made through the API.
+pub(crate) fn configured(config: &Config) -> EntitySet {
+    let mut set = of(config, &[]);
+    config.ca.iter().flat_map(|ca| &ca.entries).for_each(|entry| add(&mut set, entry));
+    set
+}
+
+fn add(set: &mut EntitySet, entry: &NewEntry) {
+    let known = WorkloadEntity {
+        id: entry.spiffe_id.as_str().to_owned(),
+        namespace: entry.namespace.clone(),
+        labels: entry.labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        ..WorkloadEntity::default()
+    };
+    let says_something = known.namespace.is_some() || !known.labels.is_empty();
+    if says_something && !set.workloads.iter().any(|workload| workload.id == known.id) {
+        set.workloads.push(known);
+    }
 }
 
 /// The services and routes of the configuration, as the data plane wants them.

@@ -135,7 +135,7 @@ fn policies(config: &Config, lines: &mut Vec<Line>) {
         return observing(config, lines);
     }
     let ask = policies_store::LintAsk { now: SystemClock.now().wall, usage: None, threshold: 0 };
-    let report = policies_store::lint_path(&policies.dir, &entities::of(config, &[]), ask);
+    let report = policies_store::lint_path(&policies.dir, &entities::configured(config), ask);
     let findings: Vec<_> = report.diagnostics.iter().map(Message::from).collect();
     if findings.is_empty() {
         let text = format!("{} policies in {}", report.policies, policies.dir.display());

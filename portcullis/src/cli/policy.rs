@@ -118,7 +118,7 @@ pub(crate) enum Command {
     Diff(diff::DiffOptions),
     /// What a directory, a change or a version would have done to the calls on record
     #[command(
-        after_help = "Examples:\n  portcullis policy impact ./policies --since 24h\n  portcullis policy impact --change c17 --fail-on newly-denied"
+        after_help = "Examples:\n  portcullis policy impact ./policies --since 24h\n  portcullis policy impact --change c17 --fail-on newly-denied\n  portcullis policy impact ./policies --ledger ./data/ledger"
     )]
     Impact(impact::ImpactOptions),
     /// Write the files of a version into a directory
@@ -174,7 +174,7 @@ pub(super) fn place(
         return Ok((dir.clone(), policies_engine::EntitySet::default()));
     }
     let config = global.load()?.config;
-    let known = entities::of(&config, &[]);
+    let known = entities::configured(&config);
     let dir = dir.or_else(|| config.policies.as_ref().map(|policies| policies.dir.clone()));
     Ok((dir.unwrap_or_else(|| PathBuf::from("./policies")), known))
 }

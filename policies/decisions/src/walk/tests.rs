@@ -1,7 +1,5 @@
 //! A walk gives every decision of a range once, in order, and tells what it could not read.
 
-use std::path::Path;
-
 use base_ports::{Disk, MemoryDisk};
 use policies_engine::{Audit, Effect, Record};
 

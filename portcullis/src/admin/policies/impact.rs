@@ -11,18 +11,18 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router, routing};
 use ca_authority::service::Caller;
-use policies_decisions::{Query, Walked};
+use policies_decisions::Query;
 use policies_engine::{AdminAction, Phase, Principal, ReadRecord, Record, Resource, Snapshot};
 use policies_store::Change;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::{asked, changes, documents, refused};
 use crate::admin::Api;
 use crate::admin::problem::Problem;
 use crate::assemble::judge::Question;
-use crate::replay::{Replayed, Source, replay};
+use crate::replay::{Records, Replayed, Source, replay};
 
 /// Texts of a directory, all together (VA4), and what JSON adds to them.
 const BODY_BYTES: usize = 72 << 20;
@@ -175,7 +175,7 @@ pub(in crate::admin) async fn walk<T: Send + 'static>(
     let held = Arc::clone(api);
     let working = tokio::task::spawn_blocking(move || {
         let done = work(&Source {
-            ledger: &held.ledger,
+            records: Records::Ledger(&held.ledger),
             store: held.store.as_deref(),
             clock: held.clock.as_ref(),
             query: &query,
@@ -244,27 +244,8 @@ impl Range {
     }
 }
 
-/// The impact with what of the range was looked at.
 fn document(replayed: &Replayed, candidate: &Snapshot) -> Value {
-    let mut document = documents::object("Impact", replayed.impact.to_json());
-    for (name, value) in walked(&replayed.walked) {
-        document = documents::with(document, name, value);
-    }
-    document = documents::with(document, "policies", candidate.policy_count());
-    documents::with(document, "text", replayed.impact.to_text(candidate))
-}
-
-/// How far a walk came, and what it could not read.
-pub(in crate::admin) fn walked(walked: &Walked) -> Vec<(&'static str, Value)> {
-    let mut told = vec![("partial", json!(walked.is_stopped || !walked.damaged.is_empty()))];
-    if walked.is_stopped {
-        told.push(("considered_until", json!(walked.latest.map(|latest| latest.to_string()))));
-    }
-    if !walked.damaged.is_empty() {
-        let lost: u64 = walked.damaged.iter().map(|damage| damage.last + 1 - damage.first).sum();
-        told.push(("unreadable", json!(lost)));
-    }
-    told
+    documents::object("Impact", replayed.to_json(candidate))
 }
 
 /// Those files with the entities in force.

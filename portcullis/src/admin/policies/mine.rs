@@ -13,10 +13,11 @@ use policies_engine::mining::{Forbidden, Mined, Mining};
 use policies_engine::{Principal, Snapshot};
 use serde_json::{Value, json};
 
-use super::impact::{Range, Reader, compile, files, read, run, walk, walked};
+use super::impact::{Range, Reader, compile, files, read, run, walk};
 use super::{asked, documents};
 use crate::admin::Api;
 use crate::admin::problem::Problem;
+use crate::replay::reach;
 
 pub(super) fn router() -> Router<Arc<Api>> {
     Router::new().route("/v1/policies:suggest", routing::post(suggest))
@@ -37,7 +38,7 @@ pub(in crate::admin) async fn suggest(
     let (mined, told) = mine(&api, &range, &in_force).await?;
     read(&api, &reader, format!("suggest {}", range.asked()), told.decisions)?;
     let mut document = documents::object("Mining", summary(&mined));
-    for (name, value) in walked(&told) {
+    for (name, value) in reach(&told) {
         document = documents::with(document, name, value);
     }
     let mut text = mined.summary();

@@ -14,10 +14,11 @@ use policies_engine::impact::Recorded;
 use policies_engine::{AccessRequest, Effect, Principal, Reason, Snapshot, lint};
 use serde_json::{Map, Value, json};
 
-use super::impact::{Range, Reader, read, walk, walked};
+use super::impact::{Range, Reader, read, walk};
 use super::{asked, documents};
 use crate::admin::Api;
 use crate::admin::problem::Problem;
+use crate::replay::reach;
 
 pub(super) fn router() -> Router<Arc<Api>> {
     Router::new().route("/v1/policies:usage", routing::post(usage))
@@ -52,7 +53,7 @@ pub(in crate::admin) async fn usage(
 
 fn document(uses: Map<String, Value>, walked_so_far: &Walked) -> Value {
     let mut document = documents::object("PolicyUsage", json!({ "policies": uses }));
-    for (name, value) in walked(walked_so_far) {
+    for (name, value) in reach(walked_so_far) {
         document = documents::with(document, name, value);
     }
     document

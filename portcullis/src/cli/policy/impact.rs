@@ -1,18 +1,25 @@
-//! `policy impact`: what a candidate would have done to recorded calls, told by the running process (IM2).
+//! `policy impact`: what a candidate would have done to recorded calls, told by the running process, or from the files
+//! of a ledger where none runs (IM2).
 //! Exit 3 when it does what `--fail-on` names, 4 when some records could not be judged again and nothing else is wrong.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use base_ports::{Clock, SystemClock, SystemDisk, UnixTime};
 use clap::Args;
-use serde_json::{Map, Value, json};
+use policies_decisions::{LedgerDir, Query};
+use serde_json::{Value, json};
 
 use super::files;
 use super::shown::{number, text};
 use crate::cli::Global;
 use crate::client::Fault;
 use crate::messages::Message;
-use crate::output::{Answer, Exit};
+use crate::output::{self, Answer, Exit};
+use crate::replay::{Records, Source, replay};
 
 /// Seconds a replay may take unless told otherwise.
 const TIME: u64 = 20;
@@ -28,6 +35,9 @@ pub(crate) struct ImpactOptions {
     /// Version, such as v41, instead of a directory
     #[arg(long, value_name = "V")]
     version: Option<String>,
+    /// Read the ledger in this directory and ask no process; callers are known as the configuration tells them
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["change", "version"])]
+    ledger: Option<PathBuf>,
     #[command(flatten)]
     range: RangeOptions,
     /// Exit 3 when a call would be decided so
@@ -62,7 +72,10 @@ enum FailOn {
     Any,
 }
 
-pub(super) fn impact(options: ImpactOptions, global: &Global) -> Exit {
+pub(super) fn impact(mut options: ImpactOptions, global: &Global) -> Exit {
+    if let Some(ledger) = options.ledger.take() {
+        return offline(options, &ledger, global);
+    }
     let (patience, fail_on) = (options.range.time_limit(), options.fail_on);
     let (path, body) = match question(options, global) {
         Ok(question) => question,
@@ -71,9 +84,58 @@ pub(super) fn impact(options: ImpactOptions, global: &Global) -> Exit {
     global.ask(|client| async move {
         let impact = client.ask(&path, &body, patience).await?;
         let exit = exit(&impact, fail_on);
-        let text = format!("{}{}", text(&impact, "text"), rest(&impact)).trim_end().to_owned();
-        Ok((Answer::object("Impact", impact, text), exit))
+        Ok((answer(impact), exit))
     })
+}
+
+fn answer(impact: Value) -> Answer {
+    let text = format!("{}{}", text(&impact, "text"), rest(&impact)).trim_end().to_owned();
+    Answer::object("Impact", impact, text)
+}
+
+/// The same from the files of a ledger. Who may read them has what is in them, so nobody is asked and nothing recorded.
+fn offline(options: ImpactOptions, ledger: &Path, global: &Global) -> Exit {
+    let (dir, known) = match super::place(options.dir, global) {
+        Ok(place) => place,
+        Err(exit) => return exit,
+    };
+    let candidate = match policies_store::compile_dir(&dir, &known) {
+        Ok(candidate) => candidate,
+        Err(found) => {
+            let messages: Vec<Message> = found.iter().map(Message::from).collect();
+            return output::report(&messages, global.format());
+        }
+    };
+    let unread = |error: &dyn std::error::Error| {
+        let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        let message = Message::error("PC6001", format!("decision ledger: {error}{cause}"));
+        Fault::new(
+            Exit::Failed,
+            message.help("--ledger is the directory that holds `wal`, such as ./data/ledger"),
+        )
+    };
+    let clock = SystemClock;
+    let replayed = options.range.query(clock.now().wall).and_then(|query| {
+        let ledger = LedgerDir::open(ledger, Arc::new(SystemDisk)).map_err(|error| unread(&error))?;
+        let source = Source {
+            records: Records::Dir(&ledger),
+            store: None,
+            clock: &clock,
+            query: &query,
+            limit: options.range.time_limit(),
+            is_cancelled: &AtomicBool::new(false),
+        };
+        replay(&source, &candidate).map_err(|error| unread(&error))
+    });
+    match replayed {
+        Ok(replayed) => {
+            let impact = replayed.to_json(&candidate);
+            let exit = exit(&impact, options.fail_on);
+            answer(impact).print(global.format());
+            exit
+        }
+        Err(fault) => global.fail(&fault),
+    }
 }
 
 /// Where the candidate is asked about, and how.
@@ -146,16 +208,30 @@ impl RangeOptions {
         Duration::from_secs(self.time_limit)
     }
 
+    /// The filters by name.
+    fn filters(&self) -> Result<BTreeMap<&str, &str>, Fault> {
+        let malformed = |written: &str| {
+            let message = Message::error("PC0104", format!("--filter `{written}` is not NAME=VALUE"));
+            Fault::new(Exit::Usage, message.help("such as --filter service=orders"))
+        };
+        let written = self.filter.iter();
+        written.map(|written| written.split_once('=').ok_or_else(|| malformed(written))).collect()
+    }
+
+    /// The range as the ledger takes it.
+    fn query(&self, now: UnixTime) -> Result<Query, Fault> {
+        let mut pairs = self.filters()?;
+        pairs.insert("since", &self.since);
+        pairs.extend(self.until.as_deref().map(|until| ("until", until)));
+        let pairs: Vec<_> =
+            pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Query::parse(&pairs, now)
+            .map_err(|error| Fault::new(Exit::Invalid, Message::error("PC0104", error.to_string())))
+    }
+
     /// The range as the API takes it.
     pub(super) fn body(&self) -> Result<Value, Fault> {
-        let mut filter = Map::new();
-        for written in &self.filter {
-            let Some((name, value)) = written.split_once('=') else {
-                let message = Message::error("PC0104", format!("--filter `{written}` is not NAME=VALUE"));
-                return Err(Fault::new(Exit::Usage, message.help("such as --filter service=orders")));
-            };
-            filter.insert(name.to_owned(), json!(value));
-        }
+        let filter = self.filters()?;
         Ok(json!({
             "since": self.since, "until": self.until, "filter": filter, "time_limit": self.time_limit,
         }))
