@@ -182,7 +182,7 @@ fn unseen(rule: &Rule) -> (usize, Vec<String>) {
 impl Seen {
     /// `None` when the policy cannot be taken apart.
     fn of(rule: &Rule) -> Option<Seen> {
-        let tree = rule.policy.to_pst().ok()?;
+        let tree = rule.policy().ok()?.to_pst().ok()?;
         let clauses = tree.body().clauses();
         let whole = if clauses.is_empty() { None } else { Some(probe(clauses.clone())?) };
         let mut parts = Vec::new();

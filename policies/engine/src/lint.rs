@@ -155,7 +155,8 @@ fn judge(
         let places = Places::of(sources);
         let survey = Survey::of(snapshot, input);
         for rule in snapshot.parts().rules.iter().filter(|rule| !rule.is_baseline) {
-            let Ok(tree) = rule.policy.to_pst() else { continue };
+            let Ok(policy) = rule.policy() else { continue };
+            let Ok(tree) = policy.to_pst() else { continue };
             let subject = Subject::new(snapshot, input, rule, tree.body(), &places, &survey);
             for LintRule { code, severity, judge } in RULES.iter().filter(|rule| is_asked(rule)) {
                 let told = judge(&subject).into_iter();

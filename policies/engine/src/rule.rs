@@ -1,8 +1,9 @@
-//! One policy after compilation: its text form for Cedar, its scope, its annotations, its place.
+//! One policy after compilation: its text, its scope, its conditions, its annotations, its place. Cedar's own form of it
+//! takes several times the room and is made when somebody asks.
 
-use crate::{Audit, Effect, logic::Logic, scope::Scope, walk::Reads};
+use crate::{Audit, Effect, Reason, logic::Logic, scope::Scope, walk::Reads};
 use base_ports::UnixTime;
-use cedar_policy::{EntityUid, Policy};
+use cedar_policy::{EntityUid, Policy, PolicyId};
 use std::sync::Arc;
 
 /// A checked policy.
@@ -10,8 +11,10 @@ use std::sync::Arc;
 pub(crate) struct Rule {
     pub(crate) id: Arc<str>,
     pub(crate) effect: Effect,
-    /// Without slots: a link is its template with the values in place.
-    pub(crate) policy: Policy,
+    /// As it is written, without slots: a link is its template with the values in place.
+    pub(crate) text: Arc<str>,
+    /// Where stock Cedar judges each call.
+    pub(crate) kept: Option<Policy>,
     pub(crate) scope: Arc<Scope>,
     /// Its conditions.
     pub(crate) logic: Logic,
@@ -48,6 +51,26 @@ pub(crate) struct Notes {
 impl Rule {
     pub(crate) fn is_permit(&self) -> bool {
         self.effect == Effect::Allow
+    }
+
+    pub(crate) fn has_conditions(&self) -> bool {
+        self.reads.is_some()
+    }
+
+    /// Cedar's form of it, with its id.
+    pub(crate) fn policy(&self) -> Result<Policy, Reason> {
+        if let Some(kept) = &self.kept {
+            return Ok(kept.clone());
+        }
+        Policy::parse(Some(PolicyId::new(&self.id)), &self.text).map_err(|cause| {
+            tracing::error!(%cause, policy = %self.id, "a policy of a snapshot cannot be parsed");
+            Reason::EngineFault
+        })
+    }
+
+    /// The same in Cedar's JSON; null where it cannot be had.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        self.policy().ok().and_then(|policy| policy.to_json().ok()).unwrap_or_default()
     }
 
     /// A permit grants nothing from that instant on.

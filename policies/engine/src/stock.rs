@@ -41,7 +41,8 @@ pub(crate) fn judge_on(
     let in_force = parts.rules.iter().filter(|rule| {
         !rule.notes.is_shadow && !rule.is_expired(request.now) && cast.triple.matches(&rule.scope)
     });
-    let policies = PolicySet::from_policies(in_force.map(|rule| rule.policy.clone())).map_err(|cause| {
+    let in_force = in_force.map(|rule| rule.policy()).collect::<Result<Vec<_>, _>>()?;
+    let policies = PolicySet::from_policies(in_force).map_err(|cause| {
         tracing::error!(%cause, "policies of a snapshot do not fit together");
         Reason::EngineFault
     })?;

@@ -109,10 +109,10 @@ impl<'a> Pairs<'a> {
 
 /// Bodies of `when`, and of `unless` turned round, as one conjunction.
 fn condition(rule: &Rule) -> Option<Value> {
-    if !rule.policy.has_non_scope_constraint() {
+    if !rule.has_conditions() {
         return None;
     }
-    let json = rule.policy.to_json().unwrap_or_default();
+    let json = rule.json();
     let body = |condition: &Value| {
         let body = condition.get("body")?.clone();
         let is_unless = condition.get("kind").and_then(Value::as_str) == Some("unless");

@@ -93,7 +93,8 @@ pub(crate) fn draft(at: &Text<'_>, found: &mut Vec<Diagnostic>) -> Option<Draft>
         return None;
     }
     let place = Place { file: Arc::clone(&source.file), line: chunk.line };
-    let parts = Parts { id, effect, policy, seen, literals, notes: Arc::new(notes), place };
+    let parts =
+        Parts { id, effect, text: text.into(), policy, seen, literals, notes: Arc::new(notes), place };
     Some(Draft::Rule(Arc::new(parts.rule(source.is_baseline, None))))
 }
 
@@ -185,7 +186,8 @@ impl Blank {
         place: Place,
         is_baseline: bool,
     ) -> Result<Rule, String> {
-        let policy = Policy::parse(None, self.filled(values)).map_err(|cause| cause.to_string())?;
+        let text = self.filled(values);
+        let policy = Policy::parse(None, &text).map_err(|cause| cause.to_string())?;
         let seen = match policy.has_non_scope_constraint() {
             true => {
                 let tree = policy.to_pst().map_err(|cause| cause.to_string())?;
@@ -196,7 +198,8 @@ impl Blank {
         };
         let literals = policy.entity_literals();
         let (id, notes) = (Arc::clone(id), Arc::clone(&self.notes));
-        let parts = Parts { id, effect: self.effect, policy, seen, literals, notes, place };
+        let parts =
+            Parts { id, effect: self.effect, text: text.into(), policy, seen, literals, notes, place };
         Ok(parts.rule(is_baseline, Some(Arc::clone(&self.id))))
     }
 }
@@ -211,6 +214,8 @@ struct Seen {
 struct Parts {
     id: Arc<str>,
     effect: Effect,
+    /// What `policy` was parsed from.
+    text: Arc<str>,
     policy: Policy,
     seen: Option<Seen>,
     literals: Vec<cedar_policy::EntityUid>,
@@ -226,13 +231,15 @@ impl Parts {
             Some(seen) => (Some(seen.reads), seen.logic),
             None => (None, Logic::Always),
         };
+        let kept = matches!(logic, Logic::Slow(_)).then(|| self.policy.new_id(PolicyId::new(&self.id)));
         Rule {
             effect: self.effect,
             scope: Arc::new(Scope::of(&self.policy)),
             logic,
             reads,
             literals: self.literals.into(),
-            policy: self.policy.new_id(PolicyId::new(&self.id)),
+            kept,
+            text: self.text,
             id: self.id,
             notes: self.notes,
             place: self.place,

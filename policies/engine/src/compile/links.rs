@@ -154,7 +154,7 @@ pub(crate) fn resolve(
     if let Some((message, help)) = rule.literals.iter().find_map(|uid| unfit_id(uid.id().as_ref())) {
         return refuse("PC2121", format!("link `{id}`: {message}")).map_err(|found| found.help(help));
     }
-    match judge.first_error(&rule.policy) {
+    match judge.first_error(&rule) {
         Ok(None) => Ok(Linked { link: link.clone(), blank: Arc::clone(blank), rule: Arc::new(rule) }),
         Ok(Some(cause)) => {
             refuse("PC2002", format!("link `{id}` of template `{name}` does not fit the schema: {cause}"))

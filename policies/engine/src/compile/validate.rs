@@ -8,8 +8,8 @@ use super::{
     phrase::{Said, without_policy},
     shape::{Shape, Shapes},
 };
-use crate::{Diagnostic, Effect, Severity, schema::SchemaText};
-use cedar_policy::{Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationResult, Validator};
+use crate::{Diagnostic, Effect, Severity, rule::Rule, schema::SchemaText};
+use cedar_policy::{PolicyId, PolicySet, Schema, ValidationMode, ValidationResult, Validator};
 use std::collections::{HashMap, HashSet};
 
 const DEREFERENCES: u32 = 1;
@@ -75,12 +75,18 @@ impl Judge {
             let Some(of) = checked.get_mut(*at) else { continue };
             // Ids may be used twice, which is found elsewhere; here each has a number.
             let added = match &of.draft {
-                Some(Draft::Rule(rule)) => set.add(rule.policy.new_id(number(*at))),
-                Some(Draft::Blank(blank)) => set.add_template(blank.template.new_id(number(*at))),
+                Some(Draft::Rule(rule)) => {
+                    rule.policy().map_err(|cause| cause.to_string()).and_then(|policy| {
+                        set.add(policy.new_id(number(*at))).map_err(|cause| cause.to_string())
+                    })
+                }
+                Some(Draft::Blank(blank)) => {
+                    set.add_template(blank.template.new_id(number(*at))).map_err(|cause| cause.to_string())
+                }
                 None => Ok(()),
             };
             if let (Err(cause), Some(text)) = (added, texts.get(*at)) {
-                of.errors.push(text.effect("PC2011", cause.to_string()));
+                of.errors.push(text.effect("PC2011", cause));
             }
         }
         let result = self.judge(&set);
@@ -111,17 +117,20 @@ impl Judge {
     }
 
     /// The first thing that is wrong with a policy, in words.
-    pub(crate) fn first_error(&self, policy: &Policy) -> Result<Option<String>, String> {
-        let shape = policy.to_cedar().map(|text| self.shapes.of(&text));
-        if shape.is_some_and(|shape| self.shapes.has_passed(shape)) {
+    pub(crate) fn first_error(&self, rule: &Rule) -> Result<Option<String>, String> {
+        let shape = self.shapes.of(&rule.text);
+        if self.shapes.has_passed(shape) {
             return Ok(None);
         }
-        let set = PolicySet::from_policies([policy.clone()]).map_err(|cause| cause.to_string())?;
+        let set = rule
+            .policy()
+            .map_err(|cause| cause.to_string())
+            .and_then(|policy| PolicySet::from_policies([policy]).map_err(|cause| cause.to_string()))?;
         let result = self.judge(&set);
         let words = result.validation_errors().map(|error| without_policy(&error.to_string()).to_owned());
         let first = words.min();
         if first.is_none() && result.validation_warnings().next().is_none() {
-            shape.into_iter().for_each(|shape| self.shapes.pass(shape));
+            self.shapes.pass(shape);
         }
         Ok(first)
     }

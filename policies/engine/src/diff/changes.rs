@@ -59,7 +59,7 @@ fn compare(old: &Rule, new: &Rule) -> Option<(ChangeKind, Vec<String>, bool)> {
     let has_same_conditions = has_same_conditions(old, new);
     let mut parts: Vec<String> = meaning(old, new, has_same_conditions).map(str::to_owned).collect();
     let is_other = !parts.is_empty();
-    let annotations = annotations(&old.policy, &new.policy);
+    let annotations = annotations(old, new);
     let is_annotated = !annotations.is_empty();
     parts.extend(annotations);
     if old.place != new.place {
@@ -88,10 +88,11 @@ fn meaning<'a>(old: &Rule, new: &Rule, has_same_conditions: bool) -> impl Iterat
 }
 
 /// `@name` of every annotation that is not the same in both.
-fn annotations(old: &Policy, new: &Policy) -> Vec<String> {
-    let of = |policy: &Policy| {
+fn annotations(old: &Rule, new: &Rule) -> Vec<String> {
+    let of = |rule: &Rule| {
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        policy.annotations().map(owned).collect::<BTreeSet<_>>()
+        let policy = rule.policy();
+        policy.iter().flat_map(Policy::annotations).map(owned).collect::<BTreeSet<_>>()
     };
     let (old, new) = (of(old), of(new));
     let names: BTreeSet<String> =
@@ -113,7 +114,7 @@ pub(super) fn has_same_conditions(old: &Rule, new: &Rule) -> bool {
 /// Its conditions as it writes them, on one line: `permit a when { .. }`.
 pub(super) fn conditions(rule: &Rule) -> String {
     let effect = if rule.is_permit() { "permit" } else { "forbid" };
-    let json = rule.policy.to_json().unwrap_or_default();
+    let json = rule.json();
     let clause = |clause: &Value| {
         let kind = clause.get("kind").and_then(Value::as_str).unwrap_or("when");
         format!(" {kind} {{ {} }}", expression::to_text(clause.get("body").unwrap_or(&Value::Null)))
@@ -125,7 +126,7 @@ pub(super) fn conditions(rule: &Rule) -> String {
 }
 
 fn clauses(rule: &Rule) -> Option<Vec<Clause>> {
-    rule.policy.to_pst().ok().map(|policy| policy.body().clauses().clone())
+    rule.policy().ok()?.to_pst().ok().map(|policy| policy.body().clauses().clone())
 }
 
 /// Judges or records less strictly by itself. What a wider permit opens shows in the cells.

@@ -55,7 +55,7 @@ impl<'a> Bench<'a> {
     /// The parts of `rule` in order: three variables, then conditions, then what keeps it out of force.
     fn parts(&self, rule: &Rule) -> Vec<Part> {
         // Cedar reads the text of a policy again to tell its tree, which costs more than all that follows.
-        let json = rule.policy.has_non_scope_constraint().then(|| rule.policy.to_json().unwrap_or_default());
+        let json = rule.has_conditions().then(|| rule.json());
         let json = json.unwrap_or_default();
         let conditions = json.get("conditions").and_then(Value::as_array);
         let mut of_variables: Vec<(String, VarTerm)> = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! Looked up once per candidate. A record as a whole (`context.request.headers == {}`) reads all of its members.
 
-use crate::{Declared, Snapshot};
+use crate::{Declared, Snapshot, rule::Rule};
 use serde_json::{Map, Value};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -42,16 +42,16 @@ impl Needs {
     pub(super) fn of(snapshot: &Snapshot) -> Needs {
         let declared = &*snapshot.versions().declared;
         let rules = snapshot.parts().rules.iter().enumerate();
-        let live = rules.filter(|(_, rule)| !rule.notes.is_shadow && rule.policy.has_non_scope_constraint());
-        let need = |(at, policy): (usize, &cedar_policy::Policy)| {
+        let live = rules.filter(|(_, rule)| !rule.notes.is_shadow && rule.has_conditions());
+        let need = |(at, rule): (usize, &Rule)| {
             let mut facts = Reader { declared, facts: BTreeSet::new() };
-            match policy.to_json() {
-                Ok(json) => facts.visit(json.get("conditions").unwrap_or(&Value::Null)),
-                Err(_no_json) => facts.read(&[]),
+            match rule.json().get("conditions") {
+                Some(conditions) => facts.visit(conditions),
+                None => facts.read(&[]),
             }
             Need { rule: at, facts: facts.facts }
         };
-        let needs = live.map(|(at, rule)| need((at, &rule.policy)));
+        let needs = live.map(|(at, rule)| need((at, rule)));
         Needs(needs.filter(|need| !need.facts.is_empty()).collect())
     }
 

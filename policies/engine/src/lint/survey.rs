@@ -20,9 +20,7 @@ impl<'a> Survey<'a> {
     pub(crate) fn of(snapshot: &'a Snapshot, input: &LintInput<'a>) -> Survey<'a> {
         let parts = snapshot.parts();
         let rules = parts.rules.iter().map(|rule| &**rule);
-        let is_absolute = |rule: &&Rule| {
-            !rule.is_permit() && !rule.notes.is_shadow && !rule.policy.has_non_scope_constraint()
-        };
+        let is_absolute = |rule: &&Rule| !rule.is_permit() && !rule.notes.is_shadow && !rule.has_conditions();
         let lineage = |action: &Action| {
             let uid = cedar_uid(action.entity_type(), action.as_str());
             let up: Vec<_> = parts.entities.ancestors(&uid).into_iter().flatten().cloned().collect();

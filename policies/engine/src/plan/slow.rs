@@ -28,11 +28,11 @@ impl Slow {
         is_own: bool,
     ) -> Result<Slow, Reason> {
         let found = || rules.iter().filter_map(|at| snapshot.parts().rules.get(*at));
-        let policies =
-            PolicySet::from_policies(found().map(|rule| rule.policy.clone())).map_err(|cause| {
-                tracing::error!(%cause, "candidates of one request do not fit together");
-                Reason::EngineFault
-            })?;
+        let own = found().map(|rule| rule.policy()).collect::<Result<Vec<_>, _>>()?;
+        let policies = PolicySet::from_policies(own).map_err(|cause| {
+            tracing::error!(%cause, "candidates of one request do not fit together");
+            Reason::EngineFault
+        })?;
         let reads = found().filter_map(|rule| rule.reads).fold(Reads::default(), Reads::and);
         let stage = if is_own { Some(snapshot.stage(cast)?) } else { None };
         let is_ending = found().any(|rule| rule.notes.expires.is_some());

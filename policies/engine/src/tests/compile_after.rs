@@ -124,7 +124,7 @@ fn seen(compiled: &Result<Snapshot, Vec<Diagnostic>>) -> String {
             let rule = |rule: &Arc<rule::Rule>| {
                 format!(
                     "{} {:?} {:?} {} {:?} {:?}",
-                    rule.policy, rule.scope, rule.place, rule.is_baseline, rule.notes, rule.template
+                    rule.text, rule.scope, rule.place, rule.is_baseline, rule.notes, rule.template
                 )
             };
             let rules: Vec<String> = parts.rules.iter().map(rule).collect();
