@@ -1,12 +1,13 @@
 //! HTTP through the gateway: curl and openssl as callers, an echoing upstream as judge of what arrived.
 
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use serde_json::Value;
-use tests::peers::missing;
+use tests::peers::{missing, missing_module};
 use tests::upstream::Upstream;
-use tests::{Gateway, Result, check};
+use tests::{Gateway, Result, Script, check};
 
 use crate::trial;
 
@@ -22,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_large_body_passes_both_ways", missing("curl"), large),
         trial("to_02_a_silent_upstream_is_504", missing("curl"), silent_upstream),
         trial("pa_08_a_dead_upstream_is_503", missing("curl"), dead_upstream),
+        trial("ws_01_a_websocket_passes_and_ends_with_its_permit", missing_module("websockets"), websocket),
         trial("in3_resumption_is_never_offered", missing("openssl"), resumption),
     ]
 }
@@ -217,5 +219,48 @@ fn resumption() -> Result {
     check!(said.contains("HTTP/1.1 200"), "the call itself failed: {said}");
     check!(!said.contains("New Session Ticket arrived"), "a session ticket was offered: {said}");
     check!(said.contains("TLSv1.3"), "not TLS 1.3: {said}");
+    Ok(())
+}
+
+fn websocket() -> Result {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let mut server = Script::start("ws_server", &[])?;
+    let port = server.next(PATIENCE)?["port"].as_u64().ok_or("no port")?;
+    let policy = |id: &str, action: &str| {
+        format!(
+            "@id(\"{id}\")\npermit (principal == Workload::\"spiffe://example.org/web\", action == Action::\"{action}\", resource);\n"
+        )
+    };
+    let gateway = Gateway::build()
+        .policy(&policy("read", "http:GET"))
+        .service("site", &[])
+        .route("site", "site", "{ path = \"/\" }", &format!("http://127.0.0.1:{port}"))
+        .start()?;
+    let tls = gateway.identity()?.display().to_string();
+    let address = gateway.address.to_string();
+    let refused = Script::run("ws_client", &[&address, &tls, "/chat", "leave"])?;
+    check!(refused[0]["status"] == 403, "a permit to read is none to upgrade: {refused:?}");
+
+    gateway.publish("sockets.cedar", &policy("sockets", "http:CONNECT"))?;
+    let said =
+        Script::run("ws_client", &[&address, &tls, "/chat?room=1", "leave", "0", "1", "70000", "1000000"])?;
+    check!(said[0]["echoes"] == 4 && said[1]["ended"] == "clean", "{said:?}");
+    let opened = server.next(PATIENCE)?;
+    check!(opened["peer"] == "spiffe://example.org/web" && opened["path"] == "/chat?room=1", "{opened}");
+    let closed = server.next(PATIENCE)?;
+    check!(closed["closed"] == 1000, "the close handshake passes: {closed}");
+
+    let mut caller = Script::start("ws_client", &[&address, &tls, "/chat", "stay", "5"])?;
+    check!(caller.next(PATIENCE)?["open"] == true, "not open");
+    gateway.publish("sockets.cedar", &policy("sockets", "http:HEAD"))?;
+    let in_force = Instant::now();
+    let cut = caller.next(Duration::from_secs(5))?;
+    check!(
+        cut["ended"] == "cut" && in_force.elapsed() < Duration::from_secs(1),
+        "{cut} after {:?}",
+        in_force.elapsed()
+    );
+    let recorded = gateway.decisions(&["--reason", "revoked_by_change"])?;
+    check!(recorded.len() == 1 && recorded[0]["action"] == "http:CONNECT", "{recorded:?}");
     Ok(())
 }

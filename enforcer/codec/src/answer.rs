@@ -7,7 +7,7 @@ use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::fields::{FieldIter, Fields, put_extra};
-use crate::h1::{Framing, ResponseHead, Version, content_length};
+use crate::h1::{Framing, ResponseHead, SWITCH, Version, content_length};
 use crate::headers::{Extra, is_hop_by_hop, is_reserved};
 use crate::{BodyLength, NotCanonical};
 
@@ -16,7 +16,9 @@ use crate::{BodyLength, NotCanonical};
 pub enum Asked {
     /// HEAD: the answer has no body, whatever it declares.
     Head,
-    /// Any other method.
+    /// A WebSocket: the answer may be a switch of protocols (RFC 6455 4.2.2).
+    WebSocket,
+    /// Anything else.
     Other,
 }
 
@@ -110,6 +112,11 @@ impl Answer {
         self.status
     }
 
+    /// After this head both sides speak another protocol.
+    pub fn is_switch(&self) -> bool {
+        self.status == 101
+    }
+
     /// The length of the body that follows.
     pub fn body(&self) -> BodyLength {
         self.body
@@ -127,6 +134,14 @@ impl Answer {
 
     /// Appends the HTTP/1.1 head for the caller and says how its body must be written.
     pub fn write_h1(&self, down: Downstream, out: &mut BytesMut, extra: &[Extra<'_>]) -> Sent {
+        if self.is_switch() {
+            crate::h1::put_status(out, self.status);
+            self.fields.write_h1(out);
+            put_extra(out, extra);
+            out.extend_from_slice(SWITCH);
+            out.extend_from_slice(b"\r\n");
+            return Sent { framing: Framing::UntilClose, close: true };
+        }
         let framing = match (self.body, down.version) {
             (BodyLength::None, _) => Framing::Empty,
             (BodyLength::Known(length), _) => Framing::Length(length),

@@ -16,7 +16,7 @@ pub use body::{BodyDecoder, BodyEvent};
 pub use encode::{
     CONTINUE, write_chunk, write_chunk_end, write_chunk_start, write_last_chunk, write_response_head,
 };
-pub(crate) use encode::{put_framing, put_status};
+pub(crate) use encode::{SWITCH, put_framing, put_status};
 pub(crate) use reader::content_length;
 pub use request::{RequestHead, RequestParser, parse_request_head};
 pub use response::{ResponseHead, ResponseParser, leftover};

@@ -17,6 +17,9 @@ pub(crate) enum Fault {
     /// gRPC needs trailers, which the only endpoints cannot carry (RPC-03).
     #[error("no endpoint of the route speaks http/2, which grpc needs")]
     NoGrpc,
+    /// A WebSocket begins in HTTP/1.1 (WS-01), which no endpoint speaks.
+    #[error("no endpoint of the route speaks http/1.1, which a websocket needs")]
+    NoUpgrade,
     /// No connection to the endpoint.
     #[error("connect to `{address}`")]
     Connect { address: SocketAddr, source: io::Error },

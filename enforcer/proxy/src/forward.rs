@@ -5,13 +5,14 @@
 
 mod http1;
 mod http2;
+mod websocket;
 
 use std::fmt::{self, Write as _};
 use std::pin::Pin;
 use std::task::Poll;
 
 use enforcer_codec::headers::Extra;
-use enforcer_codec::{Asked, Call, CallProtocol};
+use enforcer_codec::{Asked, Call, CallProtocol, Upgrade};
 use enforcer_traffic::UpstreamProtocol;
 use http::Method;
 use policies_engine::DecisionId;
@@ -39,13 +40,23 @@ pub(crate) struct Pick {
 pub(crate) fn pick(permitted: Permitted<Call>) -> Result<Pick, Fault> {
     let upstreams = permitted.upstreams().ok_or(Fault::NoEndpoint)?;
     let grpc = permitted.call().protocol() == CallProtocol::Grpc;
+    let needs = match permitted.call().upgrade() {
+        _ if grpc => Some(UpstreamProtocol::H2c),
+        Some(_) => Some(UpstreamProtocol::Http1),
+        None => None,
+    };
     let usable = |place: usize| {
         let endpoint = upstreams.endpoints.get(place)?;
-        (!grpc || endpoint.protocol == UpstreamProtocol::H2c).then(|| endpoint.load())
+        needs.is_none_or(|needed| endpoint.protocol == needed).then(|| endpoint.load())
     };
     let place = upstreams.balancer.lock().pick(usable);
     let endpoint = place.and_then(|place| upstreams.endpoints.get(place));
-    let endpoint = endpoint.ok_or(if grpc { Fault::NoGrpc } else { Fault::NoEndpoint })?.enter();
+    let endpoint = endpoint.ok_or(match needs {
+        Some(UpstreamProtocol::H2c) => Fault::NoGrpc,
+        Some(UpstreamProtocol::Http1) => Fault::NoUpgrade,
+        None => Fault::NoEndpoint,
+    });
+    let endpoint = endpoint?.enter();
     Ok(Pick { permitted, endpoint })
 }
 
@@ -170,7 +181,10 @@ impl<'a> Told<'a> {
     }
 
     fn asked(&self) -> Asked {
-        Asked::by(self.pick.call().http_method())
+        match self.pick.call().upgrade() {
+            Some(Upgrade::WebSocket) => Asked::WebSocket,
+            _ => Asked::by(self.pick.call().http_method()),
+        }
     }
 
     /// What it means that the body of the answer did not come through.

@@ -384,7 +384,7 @@ fn soften(decision: Decision, mode: Mode, snapshot: &Snapshot) -> Decision {
 pub(crate) fn action_of(call: &Call) -> Action {
     match call.protocol() {
         enforcer_codec::CallProtocol::Grpc => Action::Grpc,
-        _ if call.upgrade() == Some(Upgrade::Connect) => Action::HttpConnect,
+        _ if call.upgrade().is_some() => Action::HttpConnect,
         _ => Action::from_http_method(call.method()),
     }
 }

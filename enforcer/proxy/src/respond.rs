@@ -77,7 +77,7 @@ impl Refusal {
     /// For a call that was permitted and still came to nothing. A decision id is given where there was one.
     pub(crate) fn of_fault(fault: &Fault, decision: Option<DecisionId>) -> Self {
         let (status, code, title) = match fault {
-            Fault::NoEndpoint | Fault::NoGrpc | Fault::Connect { .. } => {
+            Fault::NoEndpoint | Fault::NoGrpc | Fault::NoUpgrade | Fault::Connect { .. } => {
                 (503, Code::Unavailable, "The service cannot be reached")
             }
             Fault::Upstream { .. } => (502, Code::Unavailable, "The service gave no proper answer"),

@@ -12,3 +12,4 @@ mod lifecycle;
 mod origin;
 mod recorded;
 mod upstream;
+mod websocket;

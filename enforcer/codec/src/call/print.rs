@@ -5,8 +5,9 @@ use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TE};
 use http::uri::{PathAndQuery, Scheme as UriScheme, Uri};
 use http::{Request, Version};
 
-use super::{BodyLength, Call, CallProtocol, Scheme};
+use super::{BodyLength, Call, CallProtocol, Scheme, Upgrade};
 use crate::fields::{put_extra, put_length};
+use crate::h1::SWITCH;
 use crate::headers::Extra;
 use crate::{NotCanonical, grpc};
 
@@ -29,6 +30,9 @@ impl Call {
             BodyLength::None => {}
             BodyLength::Known(length) => put_length(out, length),
             BodyLength::Streamed => out.put_slice(b"transfer-encoding: chunked\r\n"),
+        }
+        if self.upgrade() == Some(Upgrade::WebSocket) {
+            out.put_slice(SWITCH);
         }
         put_extra(out, extra);
         out.put_slice(b"\r\n");

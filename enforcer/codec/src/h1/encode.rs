@@ -12,6 +12,9 @@ use crate::headers::{Extra, is_forbidden_trailer};
 /// The interim answer to `Expect: 100-continue`, sent only after the permit.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// The fields of a hop that becomes a WebSocket.
+pub(crate) const SWITCH: &[u8] = b"connection: upgrade\r\nupgrade: websocket\r\n";
+
 /// Appends the head of an answer: status line, the given fields, framing, and `connection: close` when asked.
 pub fn write_response_head(
     out: &mut BytesMut,

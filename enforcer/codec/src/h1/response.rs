@@ -35,9 +35,9 @@ impl ResponseHead {
         self.keep_alive && self.framing != Framing::UntilClose
     }
 
-    /// True for 1xx: another head follows.
+    /// True for 1xx but 101: another head follows.
     pub fn is_interim(&self) -> bool {
-        self.status < 200
+        self.status < 200 && self.status != 101
     }
 }
 
@@ -105,7 +105,7 @@ impl ResponseParser {
         mut found: Found,
         head: Bytes,
     ) -> Result<ResponseHead, NotCanonical> {
-        if status == 101 {
+        if status == 101 && !(asked == Asked::WebSocket && found.upgrade_option && found.is_websocket) {
             return Err(bad("HR-03", "a switch of protocols that nobody asked for"));
         }
         self.interim = if status < 200 { self.interim.saturating_add(1) } else { 0 };
@@ -126,7 +126,7 @@ impl ResponseParser {
             (false, None) => Framing::UntilClose,
         };
         let keep_alive = match version {
-            Version::Http11 => !found.close,
+            Version::Http11 => !found.close && status != 101,
             Version::Http10 => found.keep_alive && !found.close,
         };
         Ok(ResponseHead { head, table: found.table, length: found.length, status, framing, keep_alive })
@@ -177,6 +177,8 @@ struct Found {
     chunked: bool,
     close: bool,
     keep_alive: bool,
+    upgrade_option: bool,
+    is_websocket: bool,
     connection_names: Vec<Span>,
 }
 
@@ -206,11 +208,14 @@ impl Found {
                         self.close = true;
                     } else if option.eq_ignore_ascii_case(b"keep-alive") {
                         self.keep_alive = true;
+                    } else if option.eq_ignore_ascii_case(b"upgrade") {
+                        self.upgrade_option = true;
                     } else if !option.is_empty() {
                         self.connection_names.push(span);
                     }
                 }
             }
+            b"upgrade" => self.is_websocket = value.eq_ignore_ascii_case(b"websocket"),
             name if is_hop_by_hop(name) || is_reserved(name) => {}
             _ => self.table.push(field),
         }

@@ -265,6 +265,14 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
         }
     }
 
+    /// Ends this direction of a connection that speaks no HTTP any more.
+    pub(crate) async fn close(&mut self) -> Result<(), Broken> {
+        match self {
+            Self::H1(outlet) => Ok(outlet.io.shutdown().await?),
+            Self::H2(_) => Ok(()),
+        }
+    }
+
     /// Ready when the receiver has given the message up.
     pub(crate) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Broken> {
         match self {

@@ -28,6 +28,9 @@ where
     let told = Told::of(pick, way.conn, way.clocks);
     let mut flight = BytesMut::with_capacity(1024);
     told.with_identity(|extra| pick.call().write_h1(&mut flight, extra));
+    if pick.call().upgrade().is_some() {
+        return Box::pin(told.switch(&flight, way.body, way.out, way.status)).await;
+    }
     if !poll_fn(|context| Poll::Ready(fill(&mut flight, pick.call(), way.body, context))).await? {
         return Box::pin(told.carry_on(flight, way.body, way.out, way.status)).await;
     }
@@ -97,7 +100,7 @@ fn end(flight: &mut BytesMut, call: &Call) {
 
 impl Told<'_> {
     /// Writes a whole request and waits for the head of its answer.
-    async fn ask(&self, request: &[u8]) -> Result<(H1Link, ResponseHead), Fault> {
+    pub(super) async fn ask(&self, request: &[u8]) -> Result<(H1Link, ResponseHead), Fault> {
         let mut fresh = false;
         loop {
             let mut link = self.lend(fresh).await?;
@@ -193,7 +196,7 @@ impl Told<'_> {
     }
 
     /// Starts the answer with the head of the upstream's.
-    fn begin<'b, S, W>(
+    pub(super) fn begin<'b, S, W>(
         &self,
         head: ResponseHead,
         read: S,

@@ -131,15 +131,24 @@ async fn call(
         Ok(call) => (Asker::of(call), call.accepts_trailers()),
         Err(_) => (Asker::unknown(CallProtocol::H1), false),
     };
+    let switches = call.as_ref().is_ok_and(|call| call.upgrade().is_some());
     let both = Mutex::new(tls);
     let body = match wire.framing {
+        // What follows the head of an upgrade is no body; it is held until the upstream switched (WS-01).
+        _ if switches => {
+            let decoder = BodyDecoder::response(Framing::UntilClose, limits);
+            Inlet::H1(H1Inlet::new(Half(&both), buffer, decoder, false))
+        }
         Framing::Empty | Framing::Length(0) => Inlet::Empty,
         framing => {
             let decoder = BodyDecoder::request(framing, limits);
             Inlet::H1(H1Inlet::new(Half(&both), buffer, decoder, wire.expects_continue))
         }
     };
-    let down = Downstream { version: wire.version, keep_alive: wire.keep_alive && !conn.is_retired(now) };
+    let down = Downstream {
+        version: wire.version,
+        keep_alive: wire.keep_alive && !switches && !conn.is_retired(now),
+    };
     let mut gathered = BytesMut::with_capacity(GATHERED);
     let out = Outlet::H1(H1Outlet::answer(Half(&both), &mut gathered, down, trailers));
     let mut exchange = Exchange { conn, asker, body, out, now };

@@ -140,6 +140,19 @@ async fn serve_h1(socket: &mut TcpStream, buffer: &mut BytesMut, requests: &Atom
             socket.write_all(b"HTTP/1.1 200 OK\r\n\r\nuntil the end").await.ok()?;
             return None;
         }
+        // Switches, with an answer to the key of RFC 6455 or a wrong one, and sends back what it gets.
+        "/socket" => {
+            assert!(buffer.is_empty(), "bytes before the switch");
+            let accept = if query == "wrong" { "x" } else { "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" };
+            let head = format!(
+                "HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+            );
+            socket.write_all(head.as_bytes()).await.ok()?;
+            let (mut read, mut write) = socket.split();
+            tokio::io::copy(&mut read, &mut write).await.ok()?;
+            write.write_all(b"bye").await.ok()?;
+            return None;
+        }
         "/silent" => {
             tokio::time::sleep(Duration::from_secs(60)).await;
             return None;

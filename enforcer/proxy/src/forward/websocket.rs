@@ -1,0 +1,95 @@
+//! A WebSocket over an HTTP/1 endpoint (WS-01): its handshake is judged like any call, and once the endpoint switched,
+//! bytes go both ways until one side ends. Nothing that the caller sent behind its head leaves before that.
+
+use std::pin::pin;
+
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::BytesMut;
+use enforcer_codec::h1::{BodyDecoder, Framing, ResponseHead};
+use enforcer_codec::{Answer, Limits, NotCanonical};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{Told, both, unless_gone};
+use crate::body::{H1Inlet, H1Outlet, Inlet, Outlet, RelayError, relay};
+use crate::fault::{Broken, Fault};
+
+/// RFC 6455 1.3.
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
+
+impl Told<'_> {
+    /// Asks for the switch and carries what follows. Any other answer is one like all others, but ends the connection:
+    /// what the caller sent behind its head was meant for another protocol.
+    pub(super) async fn switch<R, W>(
+        &self,
+        request: &[u8],
+        body: &mut Inlet<'_, R>,
+        out: &mut Outlet<'_, W>,
+        status: &mut u16,
+    ) -> Result<(), Fault>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let (mut link, head) = {
+            let asking = pin!(self.ask(request));
+            unless_gone(out, asking).await?
+        };
+        let (mut read, write, buffer, _) = link.split();
+        if head.status() != 101 {
+            let mut inlet = self.begin(head, &mut read, buffer, out, status)?;
+            return relay(&mut inlet, out, self.clocks).await.map_err(|error| self.ended(error));
+        }
+        self.begin_switch(head, out, status)?;
+        let mut gathered = BytesMut::new();
+        let mut upstream = Outlet::H1(H1Outlet::request(write, &mut gathered, Framing::UntilClose));
+        let decoder = BodyDecoder::response(Framing::UntilClose, Limits::default());
+        let mut inlet = Inlet::H1(H1Inlet::new(&mut read, buffer, decoder, false));
+        let up = pin!(async {
+            relay(body, &mut upstream, self.clocks).await?;
+            upstream.close().await.map_err(RelayError::To)
+        });
+        let down =
+            pin!(async { relay(&mut inlet, out, self.clocks).await.map_err(|error| self.ended(error)) });
+        both(up, down).await.map(drop)
+    }
+
+    fn begin_switch<W: AsyncWrite + Unpin>(
+        &self,
+        head: ResponseHead,
+        out: &mut Outlet<'_, W>,
+        status: &mut u16,
+    ) -> Result<(), Fault> {
+        const ACCEPT: NotCanonical = NotCanonical {
+            rule: "HR-03",
+            status: 502,
+            close: true,
+            detail: "sec-websocket-accept does not fit",
+        };
+        let answer = Answer::from_h1(head);
+        let key = self.pick.call().header("sec-websocket-key").next().unwrap_or_default();
+        let mut accepts = answer.header("sec-websocket-accept");
+        if (accepts.next(), accepts.next()) != (Some(accept_of(key).as_bytes()), None) {
+            return Err(self.broke(Broken::Gate(ACCEPT)));
+        }
+        drop(accepts);
+        *status = answer.status();
+        self.clocks.answered(true);
+        self.with_decision(|extra| out.begin(&answer, false, extra)).map_err(Fault::Caller)
+    }
+}
+
+/// What accepts that key (RFC 6455 4.2.2).
+fn accept_of(key: &[u8]) -> String {
+    STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key, GUID].concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ws_01_the_example_of_rfc_6455_is_accepted() {
+        assert_eq!(accept_of(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+}
