@@ -52,16 +52,23 @@ pub(crate) struct Open {
 /// What a plan needs for a verdict it did not give before.
 #[derive(Debug)]
 struct Rest {
-    /// What does not depend on the call, of the live policies.
-    fixed: Tally,
-    /// The same with the shadow policies, where there are any.
-    fixed_with_shadow: Option<Tally>,
+    /// What does not depend on the call.
+    fixed: Box<[Noted]>,
     /// Number of a condition, and a policy that has it; conditions of live policies come first.
-    clauses: Box<[(usize, usize)]>,
+    clauses: Box<[(u32, u32)]>,
     lives: usize,
     count: usize,
-    slow: Option<Slow>,
+    slow: Option<Box<Slow>>,
+    has_shadow: bool,
     reads_time: bool,
+}
+
+/// A policy whose outcome is known when the plan is made.
+#[derive(Debug, Clone, Copy)]
+struct Noted {
+    rule: u32,
+    is_shadow: bool,
+    outcome: Outcome,
 }
 
 /// Plans and judges once.
@@ -113,16 +120,16 @@ impl Plan {
             }
         }
         let has_shadow = !shadow.is_empty() || slow.iter().any(|at| is_shadow(snapshot, *at));
-        let fixed_with_shadow = has_shadow.then(|| live.fixed.and(&shadow.fixed));
+        let mut fixed = std::mem::take(&mut live.fixed);
+        fixed.append(&mut shadow.fixed);
         if live.clauses.is_empty() && shadow.clauses.is_empty() && slow.is_empty() {
-            let mut decision = live.fixed.decision(snapshot, request, Evaluated::Constant, pool);
-            decision.would =
-                fixed_with_shadow.and_then(|tally| would(snapshot, request, &tally, &decision, pool));
-            return Ok(Plan::Constant(decision.into()));
+            let verdict = Verdict::of(&fixed, has_shadow, snapshot);
+            return Ok(Plan::Constant(verdict.decision(snapshot, request, Evaluated::Constant, pool).into()));
         }
-        let slow = if slow.is_empty() { None } else { Some(Slow::new(snapshot, cast, &slow, is_own)?) };
-        let reads_time =
-            live.clauses.iter().any(Clause::reads_time) || slow.as_ref().is_some_and(Slow::reads_time);
+        let slow =
+            if slow.is_empty() { None } else { Some(Box::new(Slow::new(snapshot, cast, &slow, is_own)?)) };
+        let reads_time = live.clauses.iter().any(Clause::reads_time)
+            || slow.as_ref().is_some_and(|slow| slow.reads_time());
         let (lives, count) = (live.clauses.len(), live.clauses.len() + shadow.clauses.len());
         let rules = live.rules(0).chain(shadow.rules(lives)).collect();
         Ok(Plan::Open(Box::new(Open {
@@ -132,8 +139,8 @@ impl Plan {
             known: Vec::new(),
             is_remembered: count <= Outcomes::MOST && slow.is_none(),
             rest: Box::new(Rest {
-                fixed: std::mem::take(&mut live.fixed),
-                fixed_with_shadow,
+                fixed: fixed.into(),
+                has_shadow,
                 clauses: rules,
                 lives,
                 count,
@@ -166,8 +173,9 @@ impl Plan {
                         + open.live.weight()
                         + open.shadow.weight()
                         + size_of_val(&*open.rest.clauses)
+                        + size_of_val(&*open.rest.fixed)
                         + REMEMBERED.min(1 << open.rest.count.min(4)) * size_of::<(Outcomes, Decision)>()
-                        + open.rest.slow.as_ref().map_or(0, Slow::weight)
+                        + open.rest.slow.as_ref().map_or(0, |slow| slow.weight())
                 }
             }
     }
@@ -195,6 +203,7 @@ impl Open {
         if self.first.is_none() {
             self.first = Some((outcomes, decision.clone()));
         } else if self.known.len() < REMEMBERED {
+            self.known.reserve_exact(1);
             self.known.push((outcomes, decision.clone()));
         }
         Ok(decision)
@@ -234,25 +243,16 @@ impl Rest {
         outcomes: &[Outcome],
         pool: &mut Pool,
     ) -> Result<Decision, Reason> {
-        let mut live = self.fixed.clone();
-        let mut all = self.fixed_with_shadow.clone();
-        let mut note = |at: usize, is_live: bool, outcome: Outcome| {
-            let Some(rule) = snapshot.parts().rules.get(at) else { return };
-            if is_live {
-                live.note(at, rule, outcome);
-            }
-            if let Some(all) = &mut all {
-                all.note(at, rule, outcome);
-            }
-        };
+        let mut verdict = Verdict::of(&self.fixed, self.has_shadow, snapshot);
         for (number, rule) in &self.clauses {
-            if let Some(outcome) = outcomes.get(*number) {
-                note(*rule, *number < self.lives, *outcome);
+            let number = *number as usize;
+            if let Some(outcome) = outcomes.get(number) {
+                verdict.note(*rule as usize, number >= self.lives, *outcome, snapshot);
             }
         }
         if let Some(slow) = &self.slow {
             for (at, outcome) in slow.judge(snapshot, request)? {
-                note(at, !is_shadow(snapshot, at), outcome);
+                verdict.note(at, is_shadow(snapshot, at), outcome, snapshot);
             }
         }
         let evaluated = match (&self.slow, self.count) {
@@ -260,17 +260,54 @@ impl Rest {
             (None, 0) => Evaluated::Constant,
             (None, _) => Evaluated::Compiled,
         };
-        let mut decision = live.decision(snapshot, request, evaluated, pool);
-        decision.would = all.and_then(|all| would(snapshot, request, &all, &decision, pool));
-        decision.reads_time = self.reads_time;
-        Ok(decision)
+        let reads_time = self.reads_time;
+        Ok(Decision { reads_time, ..verdict.decision(snapshot, request, evaluated, pool) })
+    }
+}
+
+/// What the live policies say, and what they would say together with the shadow policies.
+struct Verdict {
+    live: Tally,
+    all: Option<Tally>,
+}
+
+impl Verdict {
+    fn of(fixed: &[Noted], has_shadow: bool, snapshot: &Snapshot) -> Verdict {
+        let mut verdict = Verdict { live: Tally::default(), all: has_shadow.then(Tally::default) };
+        for noted in fixed {
+            verdict.note(noted.rule as usize, noted.is_shadow, noted.outcome, snapshot);
+        }
+        verdict
+    }
+
+    fn note(&mut self, at: usize, is_shadow: bool, outcome: Outcome, snapshot: &Snapshot) {
+        let Some(rule) = snapshot.parts().rules.get(at) else { return };
+        if !is_shadow {
+            self.live.note(at, rule, outcome);
+        }
+        if let Some(all) = &mut self.all {
+            all.note(at, rule, outcome);
+        }
+    }
+
+    fn decision(
+        self,
+        snapshot: &Snapshot,
+        request: &AccessRequest<'_>,
+        evaluated: Evaluated,
+        pool: &mut Pool,
+    ) -> Decision {
+        let live = self.live.decision(snapshot, request, evaluated, pool);
+        let would = self.all.map(|all| all.decision(snapshot, request, evaluated, pool));
+        let would = would.and_then(|would| would.unlike(&live, None));
+        Decision { would, ..live }
     }
 }
 
 /// Candidates of one kind, while a plan is made.
 #[derive(Debug, Default)]
 struct Draft {
-    fixed: Tally,
+    fixed: Vec<Noted>,
     clauses: Vec<Clause>,
     /// Number of the clause with that condition and end.
     numbers: HashMap<(Option<Arc<Expr>>, Option<UnixTime>), usize>,
@@ -303,7 +340,9 @@ impl Draft {
         };
         match (known, rule.notes.expires) {
             (Some(Outcome::Unsatisfied), _) => {}
-            (Some(outcome), None) => self.fixed.note(at, rule, outcome),
+            (Some(outcome), None) => {
+                self.fixed.push(Noted { rule: short(at), is_shadow: rule.notes.is_shadow, outcome });
+            }
             (Some(Outcome::Satisfied), expires) => self.clause(at, None, expires),
             (_, expires) => self.clause(at, when, expires),
         }
@@ -318,10 +357,10 @@ impl Draft {
     }
 
     /// Numbers of conditions, counted from `first`, each with a policy that has it.
-    fn rules(&self, first: usize) -> impl Iterator<Item = (usize, usize)> {
-        let numbered = self.clauses.iter().enumerate();
+    fn rules(&self, first: usize) -> impl Iterator<Item = (u32, u32)> {
+        let numbered = self.clauses.iter().zip(first..);
         numbered
-            .flat_map(move |(number, clause)| clause.rules.iter().map(move |rule| (first + number, *rule)))
+            .flat_map(|(clause, number)| clause.rules.iter().map(move |rule| (short(number), short(*rule))))
     }
 
     fn steps(&self, pool: &mut Pool) -> Steps {
@@ -340,15 +379,9 @@ fn is_shadow(snapshot: &Snapshot, at: usize) -> bool {
     snapshot.parts().rules.get(at).is_some_and(|rule| rule.notes.is_shadow)
 }
 
-/// What live and shadow policies together say, unless that is the same.
-fn would(
-    snapshot: &Snapshot,
-    request: &AccessRequest<'_>,
-    tally: &Tally,
-    live: &Decision,
-    pool: &mut Pool,
-) -> Option<Box<Would>> {
-    tally.decision(snapshot, request, live.evaluated, pool).unlike(live, None)
+/// INVARIANT: a snapshot has at most 100,000 policies (VA4).
+fn short(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
 
 impl Decision {

@@ -31,20 +31,6 @@ impl Tally {
         }
     }
 
-    /// Both together.
-    pub(crate) fn and(&self, other: &Tally) -> Tally {
-        let mut all = self.clone();
-        all.permits.extend(&other.permits);
-        all.forbids.extend(&other.forbids);
-        all.errors.extend(&other.errors);
-        all.has_forbid_error |= other.has_forbid_error;
-        all
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.permits.is_empty() && self.forbids.is_empty() && self.errors.is_empty()
-    }
-
     fn verdict(&self) -> (Effect, Reason, &[usize]) {
         if !self.forbids.is_empty() {
             (Effect::Deny, Reason::Forbid, &self.forbids)
