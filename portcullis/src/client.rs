@@ -83,6 +83,11 @@ impl Client {
         self.call_if(Method::DELETE, path, None, Some(revision)).await
     }
 
+    /// What `path` holds, byte for byte.
+    pub(crate) async fn bytes(&self, path: &str) -> Result<Bytes, Fault> {
+        self.whole(TIMEOUT, Method::GET, path, None, None).await
+    }
+
     /// Reads a stream of server-sent events; `each` gets the data of one and says whether to go on.
     pub(crate) async fn events(&self, path: &str, mut each: impl FnMut(&str) -> bool) -> Result<(), Fault> {
         let (mut body, _connection) = self.send(Method::GET, path, None, None).await?;
@@ -125,11 +130,22 @@ impl Client {
         body: Option<&Value>,
         revision: Option<&str>,
     ) -> Result<Value, Fault> {
+        let bytes = self.whole(limit, method, path, body, revision).await?;
+        Ok(serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())))
+    }
+
+    async fn whole(
+        &self,
+        limit: Duration,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        revision: Option<&str>,
+    ) -> Result<Bytes, Fault> {
         let whole = async {
             let (answer, _connection) = self.send(method, path, body, revision).await?;
-            let bytes = answer.collect().await.map_err(|error| self.unavailable(&error))?.to_bytes();
-            Ok(serde_json::from_slice(&bytes)
-                .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())))
+            Ok(answer.collect().await.map_err(|error| self.unavailable(&error))?.to_bytes())
         };
         match tokio::time::timeout(limit, whole).await {
             Ok(answer) => answer,

@@ -25,6 +25,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("st4_every_activation_is_on_record_with_who_did_it", None, recorded),
         trial("sh3_a_version_in_shadow_records_what_it_would_do_and_ends", missing("curl"), shadow),
         trial("a_version_leaves_as_one_file_and_comes_back_as_a_change", None, nonsense::exported),
+        trial("the_api_formats_as_the_command_does", None, nonsense::formatted),
+        trial("a_policy_named_as_a_path_is_found_by_its_name", None, nonsense::named_as_paths),
         trial(
             "st6_a_change_of_a_change_of_nothing_and_of_nonsense_is_refused_with_a_way_out",
             None,

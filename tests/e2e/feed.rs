@@ -1,6 +1,8 @@
 //! Several enforcers, one policy: a gateway that follows another one's policies, through edits, the publisher's death
 //! and its own restart; what is refused on the way is said on both sides.
 
+mod keys;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -23,6 +25,13 @@ pub(crate) fn trials() -> Vec<Trial> {
             followed,
         ),
         trial("st4_a_follower_that_pins_another_key_keeps_refusing_and_both_sides_say_so", None, other_key),
+        trial(
+            "st4_a_rotated_key_is_believed_by_followers_of_the_older_one_until_the_next",
+            None,
+            keys::rotated,
+        ),
+        trial("st5_a_raised_epoch_reaches_the_followers_and_is_on_record", None, keys::raised),
+        trial("st9_a_follower_begins_with_the_file_that_was_exported", missing("curl"), keys::exported),
         trial("st8_versions_can_be_watched_with_curl", None, watched),
     ]
 }

@@ -258,6 +258,14 @@ fn guide() -> Result {
         guide.done.insert(line.to_owned());
     }
     change(&mut guide)?;
+    for line in [
+        "portcullis policy signing",
+        "portcullis policy signing rotate",
+        "portcullis policy signing raise-epoch",
+        "portcullis policy export --snapshot policies.pcsnap",
+    ] {
+        guide.expect(line, 0)?;
+    }
     // Observe mode is off; what is left is nothing.
     guide.expect("portcullis check", 0)?;
     guide.expect("portcullis code PC2001", 0)?;

@@ -1,7 +1,12 @@
-//! `policy fmt`: policy files in the form of Cedar's formatter. Files come one by one; a directory stands for its
+//! `policy fmt` and `:format`: policy files in the form of Cedar's formatter. Files come one by one; a directory stands for its
 //! `*.cedar`. Reads as the store reads, so that what it refuses to read is not rewritten either.
 
-use crate::{part::part, replace::replace};
+use crate::{
+    outside::Outside,
+    part::part,
+    replace::replace,
+    rules::{Rules, Shipped},
+};
 use policies_engine::{Diagnostic, PolicySource, SourceKind};
 use std::{io, path::Path, sync::Arc};
 
@@ -19,18 +24,29 @@ pub struct Formatted {
 /// # Errors
 /// Why files cannot be read or do not parse.
 pub fn format_path(path: &Path) -> Result<Vec<Formatted>, Vec<Diagnostic>> {
-    let part = part(path);
-    let outside = part.rules.as_ref().map(|rules| rules.outside.clone()).unwrap_or_default();
+    formed(&part(path).rules?)
+}
+
+/// The policy files among `files` (name and text of each), formatted as [`format_path`] formats a directory of them.
+/// Blocks.
+///
+/// # Errors
+/// Why they are no files of policies, or do not parse.
+pub fn format_files(files: &[(String, Arc<str>)]) -> Result<Vec<Formatted>, Vec<Diagnostic>> {
+    formed(&Rules::new(files.iter().cloned().collect(), Shipped::here(), Some(""), Outside::default())?)
+}
+
+fn formed(rules: &Rules) -> Result<Vec<Formatted>, Vec<Diagnostic>> {
     let mut found = Vec::new();
     let mut formatted = Vec::new();
     let is_text = |source: &&PolicySource| !source.is_baseline && source.kind() == SourceKind::Policies;
-    for source in part.rules?.policies().filter(|source| is_text(&source)) {
+    for source in rules.policies().filter(|source| is_text(&source)) {
         match policies_engine::format(&source) {
             Ok(text) => formatted.push(changed(&source, text)),
             Err(errors) => found.extend(errors),
         }
     }
-    if found.is_empty() { Ok(formatted) } else { Err(outside.conceal(found)) }
+    if found.is_empty() { Ok(formatted) } else { Err(rules.outside.conceal(found)) }
 }
 
 fn changed(source: &PolicySource, text: String) -> Formatted {

@@ -6,11 +6,13 @@ pub(super) mod can;
 pub(super) mod changes;
 pub(super) mod diff;
 mod documents;
+pub(super) mod format;
 pub(super) mod history;
 pub(super) mod impact;
 pub(super) mod mine;
 mod refused;
 pub(super) mod rights;
+pub(super) mod signed;
 pub(super) mod standing;
 pub(super) mod usage;
 pub(super) mod validate;
@@ -19,7 +21,7 @@ pub(super) mod watch;
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::{Json, Router, routing};
 use policies_engine::{AdministrationRecord, Effect, PolicyInfo, Principal, Record, Snapshot};
@@ -38,7 +40,8 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .route("/v1/policies", routing::get(list))
         .route("/v1/policies:can", routing::post(can::can))
         .merge(ask::router())
-        .route("/v1/policies:validate", routing::post(validate::validate))
+        .merge(texts())
+        .merge(signed::router())
         .merge(changes::router())
         .merge(versions::router())
         .merge(history::router())
@@ -46,6 +49,14 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .merge(mine::router())
         .merge(usage::router())
         .merge(diff::router())
+}
+
+/// Files that are looked at and forgotten.
+fn texts() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/v1/policies:validate", routing::post(validate::validate))
+        .route("/v1/policies:format", routing::post(format::format))
+        .layer(DefaultBodyLimit::max(changes::BODY_BYTES))
 }
 
 /// The policies in force, shipped ones included.

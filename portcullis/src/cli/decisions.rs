@@ -254,6 +254,19 @@ pub(crate) fn encode(text: &str) -> String {
     out
 }
 
+/// The path of a policy. An id that begins as a path of ours does is written in escapes: `/v1/policies/changes` are the
+/// changes, `/v1/policies/%63%68..` is the policy.
+pub(crate) fn policy_path(id: &str) -> String {
+    if !NOUNS.contains(&id) {
+        return format!("/v1/policies/{}", encode(id));
+    }
+    let escaped: String = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    format!("/v1/policies/{escaped}")
+}
+
+/// What `/v1/policies/` has beside policies.
+const NOUNS: [&str; 6] = ["changes", "versions", "diff", "shadow", "snapshot", "signing"];
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -17,6 +17,8 @@ mod mine;
 mod new;
 mod push;
 mod shown;
+mod signing;
+mod snapshot;
 mod suggest;
 mod test;
 mod validate;
@@ -124,12 +126,20 @@ pub(crate) enum Command {
     /// Write the files of a version into a directory
     #[command(after_help = "Example:\n  portcullis policy pull ./policies --version v41")]
     Pull(files::PullOptions),
-    /// Write a version into one file
-    #[command(after_help = "Example:\n  portcullis policy export policies.json")]
+    /// Write a version into one file, or the signed snapshot that a follower may begin with
+    #[command(
+        after_help = "Examples:\n  portcullis policy export policies.json\n  portcullis policy export --snapshot policies.pcsnap"
+    )]
     Export(files::ExportOptions),
     /// Make a change of an exported file, and check it
     #[command(after_help = "Example:\n  portcullis policy import policies.json -m 'from staging'")]
     Import(files::ImportOptions),
+    /// The keys that sign versions, and the epoch of their numbers
+    #[command(after_help = "Examples:\n  portcullis policy signing\n  portcullis policy signing rotate")]
+    Signing {
+        #[command(subcommand)]
+        what: Option<signing::SigningCommand>,
+    },
 }
 
 pub(crate) fn run(command: Command, global: &Global) -> Exit {
@@ -161,6 +171,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
         Command::Pull(options) => files::pull(options, global),
         Command::Export(options) => files::export(options, global),
         Command::Import(options) => files::import(options, global),
+        Command::Signing { what } => signing::run(what, global),
     }
 }
 

@@ -250,6 +250,11 @@ pub(crate) static CODES: &[Code] = &[
         text: "A version was activated, or gone back to, after the files of the directory were saved. They count again when they are saved again; `policy pull` writes the version into the directory.",
     },
     Code {
+        code: "PC2046",
+        title: "a key would sign no more",
+        text: "Two keys sign at a time: the newest, and the one before it. Another rotation drops the older one, and a follower that pins it takes nothing new until its `signer` names a key that signs.",
+    },
+    Code {
         code: "PC2060",
         title: "no permit would help",
         text: "A permit is suggested for calls that policies refused because no permit matched. A forbid is not lifted by a permit: ask its owner.",

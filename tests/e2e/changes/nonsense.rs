@@ -88,3 +88,42 @@ pub(super) fn nonsense() -> Result {
     check!(locked.stderr.contains("PC2031"), "{}", locked.stderr);
     Ok(())
 }
+
+/// What an editor gets from the API is what the command writes.
+pub(super) fn formatted() -> Result {
+    let gateway = started()?;
+    let text = "@id(\"a\") permit(principal,action == Action::\"http:GET\",resource) when{context.request.method==\"GET\"};\n";
+    let body =
+        json!({ "files": [{ "file": "a.cedar", "text": text }, { "file": "read.cedar", "text": READ }] });
+    let answer = gateway.ask("POST", "/v1/policies:format", &[], Some(&body))?;
+    check!(answer.status == 200, "{} {}", answer.status, answer.body);
+    let dir = desk(&gateway, "desk", &[("a.cedar", text), ("read.cedar", READ)])?;
+    expect(&gateway, &["policy", "fmt", &shown(&dir)], 0)?;
+    for (at, file) in ["a.cedar", "read.cedar"].into_iter().enumerate() {
+        let written = fs::read_to_string(dir.join(file))?;
+        check!(answer.body["items"][at]["text"] == written, "{file}: {} or {written}", answer.body);
+    }
+    check!(answer.body["items"][0]["changed"] == true, "{}", answer.body);
+    let bad = json!({ "files": [{ "file": "a.cedar", "text": "\npermit (principal);" }] });
+    let refused = gateway.ask("POST", "/v1/policies:format", &[], Some(&bad))?;
+    check!(refused.status == 422 && refused.body["errors"][0]["line"] == 2, "{}", refused.body);
+    Ok(())
+}
+
+/// Paths of ours do not hide policies of the same name.
+pub(super) fn named_as_paths() -> Result {
+    let gateway = started()?;
+    for name in ["changes", "versions", "diff", "shadow", "snapshot", "signing"] {
+        let text = READ.replace("site-read", name);
+        gateway.publish(&format!("{name}.cedar"), &text)?;
+        let policy = gateway.json(&["policy", "get", name])?;
+        check!(policy["id"] == name, "{policy}");
+        let link = policy["history"].as_str().ok_or("no link")?;
+        let history = gateway.ask("GET", link, &[], None)?;
+        check!(history.status == 200 && history.body["items"][0]["step"] == "added", "{}", history.body);
+        let told = gateway.json(&["policy", "history", name])?;
+        check!(told["items"].as_array().map(Vec::len) == Some(1), "{told}");
+        expect(&gateway, &["policy", "blame", name], 0)?;
+    }
+    Ok(())
+}

@@ -174,6 +174,9 @@ pub(super) fn roles() -> Result {
         ("POST", "/v1/policies/versions/99:shadow".into(), &["operator"]),
         ("POST", "/v1/policies/versions/99:rollback".into(), &["operator"]),
         ("DELETE", "/v1/policies/shadow".into(), &["operator"]),
+        ("GET", "/v1/policies/signing".into(), &everybody),
+        ("POST", "/v1/policies:format".into(), &everybody),
+        ("POST", "/v1/policies/signing:raise-epoch".into(), &["operator"]),
     ];
     let socket = gateway.admin_socket().display().to_string();
     for (method, path, may) in &rows {

@@ -63,7 +63,7 @@ pub(in crate::admin) async fn read(
     let document = documents::with(document, "text", text);
     let document =
         documents::with(document, "since", since.as_ref().map(|entry| documents::version(&entry.version)));
-    let history = format!("/v1/policies/{}/history", crate::cli::decisions::encode(&policy.id));
+    let history = format!("{}/history", crate::cli::decisions::policy_path(&policy.id));
     Ok(Json(documents::object("Policy", documents::with(document, "history", history))))
 }
 

@@ -8,7 +8,10 @@ pub(in crate::admin) fn asked(method: &Method, path: &str) -> Option<(AdminActio
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let action = match path.strip_prefix("/v1/policies")? {
         ":can" | ":who-can" | ":what-can" => return Some((AdminAction::Decide, Resource::system())),
-        ":validate" | ":impact" | ":suggest" | ":usage" => AdminAction::PolicyRead,
+        ":validate" | ":format" | ":impact" | ":suggest" | ":usage" => AdminAction::PolicyRead,
+        "/signing:rotate" | "/signing:raise-epoch" if *method == Method::POST => {
+            return Some((AdminAction::ConfigWrite, Resource::system()));
+        }
         "/shadow" if *method == Method::DELETE => AdminAction::PolicyPublish,
         "" if reads => AdminAction::PolicyRead,
         rest => below(rest.strip_prefix('/')?, method, reads)?,
@@ -55,6 +58,11 @@ mod tests {
             (Method::GET, "/v1/policies:who-can", AdminAction::Decide),
             (Method::GET, "/v1/policies:what-can", AdminAction::Decide),
             (Method::POST, "/v1/policies:validate", AdminAction::PolicyRead),
+            (Method::POST, "/v1/policies:format", AdminAction::PolicyRead),
+            (Method::GET, "/v1/policies/snapshot", AdminAction::PolicyRead),
+            (Method::GET, "/v1/policies/signing", AdminAction::PolicyRead),
+            (Method::POST, "/v1/policies/signing:rotate", AdminAction::ConfigWrite),
+            (Method::POST, "/v1/policies/signing:raise-epoch", AdminAction::ConfigWrite),
             (Method::POST, "/v1/policies:impact", AdminAction::PolicyRead),
             (Method::POST, "/v1/policies:suggest", AdminAction::PolicyRead),
             (Method::POST, "/v1/policies:usage", AdminAction::PolicyRead),
@@ -81,6 +89,9 @@ mod tests {
             (Method::POST, "/v1/policies/changes/c1"),
             (Method::POST, "/v1/policies/versions/3:commit"),
             (Method::DELETE, "/v1/policies/orders-read"),
+            (Method::POST, "/v1/policies/signing"),
+            (Method::POST, "/v1/policies/signing:nonsense"),
+            (Method::POST, "/v1/policies/snapshot"),
             (Method::GET, "/v1/policiesx"),
         ] {
             assert_eq!(action(method, path), None, "{path}");

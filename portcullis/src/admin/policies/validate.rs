@@ -17,7 +17,7 @@ use crate::messages::Message;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Body {
+pub(super) struct Body {
     files: Vec<File>,
 }
 
@@ -26,6 +26,13 @@ struct Body {
 struct File {
     file: String,
     text: String,
+}
+
+impl Body {
+    /// Name and text of each file.
+    pub(super) fn into_files(self) -> Vec<(String, Arc<str>)> {
+        self.files.into_iter().map(|file| (file.file, file.text.into())).collect()
+    }
 }
 
 /// Whether these files are valid together: all findings at once.
@@ -37,7 +44,7 @@ pub(in crate::admin) async fn validate(
 ) -> Result<Json<Value>, Problem> {
     let body: Body = asked::body(&headers, &bytes)?;
     let store = api.store.clone().ok_or_else(|| super::nothing_kept(&api))?;
-    let files: Vec<_> = body.files.into_iter().map(|file| (file.file, Arc::<str>::from(file.text))).collect();
+    let files = body.into_files();
     let compiled = tokio::task::spawn_blocking(move || store.candidate(&files)).await;
     let compiled = compiled.map_err(|error| {
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the check ended")

@@ -43,8 +43,11 @@ pub(crate) struct ExportOptions {
     /// File to write; - for stdout
     file: PathBuf,
     /// Version to export [default: the newest]
-    #[arg(long, value_name = "V")]
+    #[arg(long, value_name = "V", conflicts_with = "snapshot")]
     version: Option<String>,
+    /// The signed snapshot in force, with everything in it: what a follower may begin with
+    #[arg(long)]
+    snapshot: bool,
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +85,9 @@ pub(super) fn pull(options: PullOptions, global: &Global) -> Exit {
 }
 
 pub(super) fn export(options: ExportOptions, global: &Global) -> Exit {
+    if options.snapshot {
+        return super::snapshot::export(options.file, global);
+    }
     global.ask(|client| async move {
         let (version, files) = version(&client, options.version.as_deref()).await?;
         let about = client.get(&format!("/v1/policies/versions/{version}")).await?;
@@ -212,7 +218,7 @@ pub(super) fn edits<'a>(base: &'a Files, wanted: &'a Files) -> BTreeMap<&'a str,
     gone.chain(other.map(|(name, text)| (name.as_str(), Some(text.as_str())))).collect()
 }
 
-fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
     let message = Message::error("PC0107", format!("`{}`: {error}", path.display()));
     Fault::new(Exit::Invalid, message.next(format!("ls -l {}", path.display())))
 }

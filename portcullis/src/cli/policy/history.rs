@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::shown::{self, number, text, time, who};
 use crate::cli::Global;
 use crate::cli::authority::items;
-use crate::cli::decisions::encode;
+use crate::cli::decisions::policy_path;
 use crate::output::{Answer, Exit, table};
 
 #[derive(Debug, Args)]
@@ -44,7 +44,7 @@ pub(super) fn get(options: GetOptions, global: &Global) -> Exit {
             Some(version) => format!("?version={}", shown::version_number(version)?),
             None => String::new(),
         };
-        let policy = client.get(&format!("/v1/policies/{}{at}", encode(&options.id))).await?;
+        let policy = client.get(&format!("{}{at}", policy_path(&options.id))).await?;
         let mut text = format!(
             "// {}:{}  policies v{}",
             text(&policy, "file"),
@@ -62,7 +62,7 @@ pub(super) fn get(options: GetOptions, global: &Global) -> Exit {
 
 pub(super) fn history(options: OnePolicy, global: &Global) -> Exit {
     global.ask(|client| async move {
-        let items = items(client.get(&format!("/v1/policies/{}/history", encode(&options.id))).await?);
+        let items = items(client.get(&format!("{}/history", policy_path(&options.id))).await?);
         let rows = items.iter().map(|step| {
             vec![
                 format!("v{}", number(step, "version")),
@@ -80,7 +80,7 @@ pub(super) fn history(options: OnePolicy, global: &Global) -> Exit {
 
 pub(super) fn blame(options: OnePolicy, global: &Global) -> Exit {
     global.ask(|client| async move {
-        let items = items(client.get(&format!("/v1/policies/{}/blame", encode(&options.id))).await?);
+        let items = items(client.get(&format!("{}/blame", policy_path(&options.id))).await?);
         let rows = items.iter().map(|line| {
             vec![
                 format!("v{}", number(line, "version")),
