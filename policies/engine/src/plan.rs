@@ -25,6 +25,8 @@ pub(crate) use outcome::Outcome;
 pub(crate) use pool::Pool;
 pub(crate) use slow::class_of;
 
+/// Operations that the conditions of one plan may need, so that no call has to be timed (EN11).
+const OPERATIONS: usize = 20_000;
 /// Verdicts a plan remembers.
 const REMEMBERED: usize = 16;
 
@@ -132,9 +134,23 @@ impl Plan {
             || slow.as_ref().is_some_and(|slow| slow.reads_time());
         let (lives, count) = (live.clauses.len(), live.clauses.len() + shadow.clauses.len());
         let rules = live.rules(0).chain(shadow.rules(lives)).collect();
+        let (steps, mut shadows) = (live.steps(pool), shadow.steps(pool));
+        if steps.cost() > OPERATIONS {
+            tracing::error!(
+                action = %request.action,
+                resource = %request.resource,
+                policies = lives,
+                "the policies about this take more than {OPERATIONS} operations, so it is denied; simplify them"
+            );
+            return Err(Reason::EngineFault);
+        }
+        if shadows.cost() > OPERATIONS {
+            // What shadow policies would say is not worth a call that waits; the verdict stands without them.
+            shadows = Steps::default();
+        }
         Ok(Plan::Open(Box::new(Open {
-            live: live.steps(pool),
-            shadow: shadow.steps(pool),
+            live: steps,
+            shadow: shadows,
             first: None,
             known: Vec::new(),
             is_remembered: count <= Outcomes::MOST && slow.is_none(),

@@ -143,6 +143,28 @@ impl Expr {
         self.any(&|leaf| matches!(leaf, Expr::Fact(Fact::Now | Fact::Weekday | Fact::Minute)))
     }
 
+    /// Number of operations.
+    pub(super) fn nodes(&self) -> usize {
+        1 + match self {
+            Expr::Const(_)
+            | Expr::Fail(_)
+            | Expr::Subject(_)
+            | Expr::Fact(_)
+            | Expr::Has(_)
+            | Expr::HasGroup(_) => 0,
+            Expr::Attr(of, _)
+            | Expr::HasAttr(of, _)
+            | Expr::Is(of, _)
+            | Expr::Like(of, _)
+            | Expr::Unary(_, of) => of.nodes(),
+            Expr::Set(items) => items.iter().map(|item| item.nodes()).sum(),
+            Expr::And(left, right) | Expr::Or(left, right) | Expr::Binary(_, left, right) => {
+                left.nodes() + right.nodes()
+            }
+            Expr::If(test, then, otherwise) => test.nodes() + then.nodes() + otherwise.nodes(),
+        }
+    }
+
     /// Whether a leaf is so.
     fn any(&self, is: &dyn Fn(&Expr) -> bool) -> bool {
         match self {

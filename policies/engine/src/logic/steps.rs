@@ -15,7 +15,10 @@ use std::{net::IpAddr, sync::Arc};
 
 /// Conditions in order.
 #[derive(Debug, Default)]
-pub(crate) struct Steps(Box<[Step]>);
+pub(crate) struct Steps {
+    steps: Box<[Step]>,
+    cost: usize,
+}
 
 /// One test, and where to go from there: a number of steps ahead, or one of the two ends.
 #[derive(Debug)]
@@ -45,12 +48,17 @@ enum Test {
 
 impl Steps {
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.steps.is_empty()
+    }
+
+    /// Operations of a call that has to do them all.
+    pub(crate) fn cost(&self) -> usize {
+        self.cost
     }
 
     /// About how many bytes they hold.
     pub(crate) fn weight(&self) -> usize {
-        size_of_val(&*self.0)
+        size_of_val(&*self.steps)
     }
 
     /// Tells `each` what came of every condition, in order, or that it could not be asked.
@@ -63,7 +71,7 @@ impl Steps {
         scene: Scene<'_>,
         mut each: impl FnMut(Result<Outcome, Reason>) -> Result<(), Reason>,
     ) -> Result<(), Reason> {
-        let mut rest = &*self.0;
+        let mut rest = &*self.steps;
         while let Some(step) = rest.first() {
             let (ahead, came) = match step.test.holds(scene) {
                 Ok(is_so) => match if is_so { step.then } else { step.otherwise } {
@@ -137,6 +145,7 @@ impl Test {
 /// Lays conditions out.
 pub(crate) struct Layout<'a> {
     steps: Vec<Step>,
+    cost: usize,
     /// Gives a tree that other plans test as well.
     share: &'a mut dyn FnMut(&Arc<Expr>) -> Arc<Expr>,
 }
@@ -153,7 +162,7 @@ const NO: usize = usize::MAX - 1;
 
 impl<'a> Layout<'a> {
     pub(crate) fn new(share: &'a mut dyn FnMut(&Arc<Expr>) -> Arc<Expr>) -> Layout<'a> {
-        Layout { steps: Vec::new(), share }
+        Layout { steps: Vec::new(), cost: 0, share }
     }
 
     /// The next condition: `when`, or satisfied, until `expires`.
@@ -164,6 +173,7 @@ impl<'a> Layout<'a> {
             let then = if when.is_some() { skip } else { YES };
             placed.push(Placed { test: Test::Before(end), then, otherwise: NO });
         }
+        self.cost = self.cost.saturating_add(skip).saturating_add(when.map_or(0, |when| when.nodes()));
         if let Some(when) = when {
             // Policies are too small to come near the bound; a condition beyond it is one test.
             if size(when) < usize::from(UNSATISFIED) - skip {
@@ -187,7 +197,7 @@ impl<'a> Layout<'a> {
     }
 
     pub(crate) fn finish(self) -> Steps {
-        Steps(self.steps.into())
+        Steps { steps: self.steps.into(), cost: self.cost }
     }
 
     fn place(&mut self, placed: &mut Vec<Placed>, of: &Arc<Expr>, then: usize, otherwise: usize) {

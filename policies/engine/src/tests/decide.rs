@@ -422,3 +422,24 @@ fn en4_a_condition_that_many_policies_have_is_asked_once() {
     let decision = engine.decide(&request);
     assert_eq!((decision.reason, decision.determining.len()), (Reason::Forbid, 25));
 }
+
+#[test]
+fn en11_a_call_that_would_take_too_many_operations_is_denied_at_once() {
+    let one = |at: usize, tests: usize| {
+        let tests: Vec<_> =
+            (0..tests).map(|nth| format!("context.request.path != \"/{at}/{nth}\"")).collect();
+        format!(
+            "@id(\"p{at:04}\") permit (principal, action in Action::\"http:read\", resource == Route::\"home\") when {{ {} }};\n",
+            tests.join(" && ")
+        )
+    };
+    let ask = |policies: usize| {
+        let text: String = (0..policies).map(|at| one(at, 60)).collect();
+        let snapshot = shop_with(&text);
+        ask(&snapshot, &web(), Action::HttpGet, &Resource::route("home"))
+    };
+    // Each test is three operations, and two tests are joined by a further one.
+    assert_eq!(ask(20_000 / 239).reason, Reason::Permit);
+    let denied = ask(20_000 / 239 + 1);
+    assert_eq!((denied.effect, denied.reason), (Effect::Deny, Reason::EngineFault));
+}

@@ -130,7 +130,7 @@ fn a_condition_too_long_for_jumps_is_one_test() {
         let steps = layout.finish();
         // Dropping so deep a tree recurses; the process ends soon.
         std::mem::forget(long);
-        steps.0.len()
+        steps.steps.len()
     };
     let big = std::thread::Builder::new().stack_size(256 << 20).spawn(judge).unwrap();
     assert_eq!(big.join().unwrap(), 1);
