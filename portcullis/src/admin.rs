@@ -107,9 +107,13 @@ fn v1(api: &Arc<Api>) -> Router {
             .merge(service::entries(Arc::clone(authority)))
             .merge(service::enrolment(Arc::clone(authority)));
     }
-    v1.fallback(missing)
+    let v1 = v1
+        .fallback(missing)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(Arc::clone(api), authorize))
+        .layer(middleware::from_fn_with_state(Arc::clone(api), authorize));
+    // Each method of these is a call of the routes above, and is judged there.
+    let verbs = policies::grpc::router(&v1);
+    v1.merge(verbs)
 }
 
 /// Health, metrics and docs, for anyone on loopback.

@@ -3,6 +3,7 @@
 
 mod nonsense;
 mod people;
+mod verbs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("st4_every_activation_is_on_record_with_who_did_it", None, recorded),
         trial("sh3_a_version_in_shadow_records_what_it_would_do_and_ends", missing("curl"), shadow),
         trial("a_version_leaves_as_one_file_and_comes_back_as_a_change", None, nonsense::exported),
+        trial("st6_grpcio_takes_a_change_from_its_typo_to_the_rollback", verbs::missing(), verbs::whole_way),
+        trial("ra1_grpc_and_rest_answer_and_refuse_in_the_same_words", verbs::missing(), verbs::twins),
+        trial("ps1_grpc_asks_the_same_rights", missing_users().or_else(verbs::missing), verbs::rights),
         trial("the_api_formats_as_the_command_does", None, nonsense::formatted),
         trial("a_policy_named_as_a_path_is_found_by_its_name", None, nonsense::named_as_paths),
         trial(

@@ -7,6 +7,7 @@ pub(super) mod changes;
 pub(super) mod diff;
 mod documents;
 pub(super) mod format;
+pub(super) mod grpc;
 pub(super) mod history;
 pub(super) mod impact;
 pub(super) mod mine;

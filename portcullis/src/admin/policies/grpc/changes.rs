@@ -1,0 +1,83 @@
+//! `Changes`: drafts of the next version, from the first edit to the commit.
+
+use axum::http::Method;
+use serde_json::{Value, json};
+use tonic::{Request, Response, Status};
+
+use super::generated::messages::{
+    Change, ChangeAtRevision, CheckChangeRequest, Checks, CreateChangeRequest, EditChangeRequest, FileEdit,
+    GetChangeRequest, ListChangesRequest, ListChangesResponse, Version,
+};
+use super::generated::server::changes_server::Changes;
+use super::{Verb, Verbs, query};
+use crate::cli::decisions::encode;
+
+const CHANGES: &str = "/v1/policies/changes";
+
+#[tonic::async_trait]
+impl Changes for Verbs {
+    async fn create(&self, request: Request<CreateChangeRequest>) -> Result<Response<Change>, Status> {
+        let verb = |new: CreateChangeRequest| {
+            let edits = edits(new.edits);
+            let body =
+                json!({ "base": new.base, "message": new.message, "ticket": new.ticket, "edits": edits });
+            Verb::post(CHANGES, body)
+        };
+        self.call(request, verb).await
+    }
+
+    async fn edit(&self, request: Request<EditChangeRequest>) -> Result<Response<Change>, Status> {
+        let verb = |edit: EditChangeRequest| {
+            let body = json!({ "edits": edits(edit.edits) });
+            Verb { method: Method::PATCH, ..Verb::post(path(&edit.id, ""), body) }.at(edit.revision)
+        };
+        self.call(request, verb).await
+    }
+
+    async fn get(&self, request: Request<GetChangeRequest>) -> Result<Response<Change>, Status> {
+        self.call(request, |asked| Verb::get(path(&asked.id, ""))).await
+    }
+
+    async fn list(
+        &self,
+        request: Request<ListChangesRequest>,
+    ) -> Result<Response<ListChangesResponse>, Status> {
+        let verb = |asked: ListChangesRequest| {
+            let limit = asked.limit.map(|limit| limit.to_string());
+            Verb::get(format!("{CHANGES}{}", query(&[("limit", limit), ("cursor", asked.cursor)])))
+        };
+        self.call(request, verb).await
+    }
+
+    async fn check(&self, request: Request<CheckChangeRequest>) -> Result<Response<Checks>, Status> {
+        self.call(request, |asked| Verb::post(path(&asked.id, ":validate"), json!({}))).await
+    }
+
+    async fn rebase(&self, request: Request<ChangeAtRevision>) -> Result<Response<Change>, Status> {
+        self.call(request, |change| step(&change, ":rebase")).await
+    }
+
+    async fn approve(&self, request: Request<ChangeAtRevision>) -> Result<Response<Change>, Status> {
+        self.call(request, |change| step(&change, ":approve")).await
+    }
+
+    async fn commit(&self, request: Request<ChangeAtRevision>) -> Result<Response<Version>, Status> {
+        self.call(request, |change| step(&change, ":commit")).await
+    }
+
+    async fn abandon(&self, request: Request<ChangeAtRevision>) -> Result<Response<Change>, Status> {
+        self.call(request, |change| step(&change, ":abandon")).await
+    }
+}
+
+fn step(change: &ChangeAtRevision, verb: &str) -> Verb {
+    Verb::post(path(&change.id, verb), json!({})).at(change.revision)
+}
+
+fn path(id: &str, verb: &str) -> String {
+    format!("{CHANGES}/{}{verb}", encode(id))
+}
+
+fn edits(edits: Vec<FileEdit>) -> Vec<Value> {
+    edits.into_iter().map(|edit| json!({ "file": edit.file, "text": edit.text })).collect()
+}
