@@ -10,6 +10,7 @@ mod grant;
 mod health;
 mod policies;
 mod problem;
+mod repeat;
 mod status;
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use crate::assemble::judge::{Judge, Question};
 use crate::config::LocalUser;
 use grant::Deferred;
 use problem::Problem;
+pub(crate) use repeat::Repeats;
 pub(crate) use status::Facts as StatusFacts;
 
 /// How much of a refused call's body is still taken, and for how long.
@@ -56,6 +58,8 @@ pub(crate) struct Api {
     pub(crate) ledger: Ledger,
     pub(crate) authority: Option<Arc<Authority>>,
     pub(crate) store: Option<Arc<PolicyStore>>,
+    /// Calls that carry an `Idempotency-Key`.
+    pub(crate) repeats: Arc<Repeats>,
     /// In place of a store: whose policies are in force here.
     pub(crate) follower: Option<Arc<Follower>>,
     /// Judges for enforcers that are not ours, when they may ask.
@@ -81,7 +85,7 @@ pub(crate) fn remote(api: &Arc<Api>) -> Router {
 fn v1(api: &Arc<Api>) -> Router {
     let mut v1 = Router::new()
         .route("/v1/status", get(status::status))
-        .merge(policies::router())
+        .merge(policies::router().layer(middleware::from_fn_with_state(Arc::clone(api), repeat::once)))
         .route("/v1/decisions/{id}/explain", get(decisions::explain))
         .route("/v1/decisions/{id}/case", get(decisions::case::case))
         .route("/v1/decisions/{id}/suggest", get(decisions::suggested::suggest))

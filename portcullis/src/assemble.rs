@@ -201,6 +201,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         ledger: ledger.clone(),
         authority: authority.clone(),
         store: policies.own(),
+        repeats: open::repeats(&store, &clock)?,
         follower: policies.follower(),
         outside: outside::ask(&config, &snapshots, &ledger, trust.as_ref(), &clock)?,
         ext_authz: config.ext_authz,

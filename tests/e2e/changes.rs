@@ -1,6 +1,7 @@
 //! Policies as teams change them: a draft with a typo, what its check says, who approves it, what it does when it is in
 //! force, and the way back. Each story uses the commands or the API that people and pipelines use.
 
+mod keyed;
 mod nonsense;
 mod people;
 mod verbs;
@@ -29,6 +30,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("st6_grpcio_takes_a_change_from_its_typo_to_the_rollback", verbs::missing(), verbs::whole_way),
         trial("ra1_grpc_and_rest_answer_and_refuse_in_the_same_words", verbs::missing(), verbs::twins),
         trial("ps1_grpc_asks_the_same_rights", missing_users().or_else(verbs::missing), verbs::rights),
+        trial("ra5_a_keyed_call_is_done_once_also_across_a_restart", None, keyed::once),
+        trial("ra5_a_keyed_call_goes_on_when_its_caller_hangs_up", None, keyed::hung_up),
+        trial("ra5_keys_work_over_grpc", verbs::missing(), keyed::over_grpc),
+        trial("ra5_keys_belong_to_their_caller", missing_users().or_else(verbs::missing), keyed::of_others),
         trial("the_api_formats_as_the_command_does", None, nonsense::formatted),
         trial("a_policy_named_as_a_path_is_found_by_its_name", None, nonsense::named_as_paths),
         trial(

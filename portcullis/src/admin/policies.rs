@@ -31,6 +31,7 @@ use serde_json::{Value, json};
 use super::Api;
 use super::problem::Problem;
 use crate::config::Follow;
+pub(super) use changes::BODY_BYTES;
 
 /// The gRPC service that enforcers follow; to read policies is the right they need.
 pub(super) const FEED_PATHS: &str = "/portcullis.policies.v1.PolicyFeed/";
@@ -57,7 +58,7 @@ fn texts() -> Router<Arc<Api>> {
     Router::new()
         .route("/v1/policies:validate", routing::post(validate::validate))
         .route("/v1/policies:format", routing::post(format::format))
-        .layer(DefaultBodyLimit::max(changes::BODY_BYTES))
+        .layer(DefaultBodyLimit::max(BODY_BYTES))
 }
 
 /// The policies in force, shipped ones included.

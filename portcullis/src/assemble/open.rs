@@ -9,6 +9,7 @@ use policies_decisions::{Ledger, LedgerConfig};
 use policies_store::{Activations, PolicyStore, Saves, Signer, StoreConfig};
 
 use super::activations::Records;
+use crate::admin::Repeats;
 use crate::config::{Ca, Config};
 use crate::messages::Message;
 
@@ -46,6 +47,11 @@ pub(super) fn ledger(
     Ledger::open(settings, Arc::clone(disk), Arc::clone(clock), rng.as_ref()).map_err(|error| {
         Message::error("PC6001", format!("decision ledger: {error}")).next("portcullis check")
     })
+}
+
+pub(super) fn repeats(store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Result<Arc<Repeats>, Message> {
+    Repeats::open(Arc::clone(store), Arc::clone(clock))
+        .map_err(|error| Message::error("PC6001", format!("keys of calls: {error}")).next("portcullis check"))
 }
 
 /// What this machine gives.

@@ -255,6 +255,21 @@ pub(crate) static CODES: &[Code] = &[
         text: "Two keys sign at a time: the newest, and the one before it. Another rotation drops the older one, and a follower that pins it takes nothing new until its `signer` names a key that signs.",
     },
     Code {
+        code: "PC2047",
+        title: "the key belongs to another call",
+        text: "An Idempotency-Key names one call of its caller for 24 hours. The same key with another path, revision or body does nothing; use a new key for a new call.",
+    },
+    Code {
+        code: "PC2048",
+        title: "the call with this key has no answer to repeat",
+        text: "It is still running, or the process ended while it ran, or its answer was too large to be kept. It is not done a second time; the text says which it is.",
+    },
+    Code {
+        code: "PC2049",
+        title: "too many keys",
+        text: "A bounded number of Idempotency-Keys is kept, each for 24 hours. Calls without a key are taken as always.",
+    },
+    Code {
         code: "PC2060",
         title: "no permit would help",
         text: "A permit is suggested for calls that policies refused because no permit matched. A forbid is not lifted by a permit: ask its owner.",

@@ -20,9 +20,15 @@ fn descriptors() -> String {
 }
 
 /// Makes calls one after the other.
-fn calls(gateway: &Gateway, calls: Value) -> Result<Vec<Value>> {
+pub(super) fn calls(gateway: &Gateway, calls: Value) -> Result<Vec<Value>> {
     let socket = gateway.admin_socket().display().to_string();
     Script::run("policies_client", &[&socket, &descriptors(), &calls.to_string()])
+}
+
+/// Makes them as another user of this machine.
+pub(super) fn calls_as(gateway: &Gateway, calls: Value, uid: &str) -> Result<Vec<Value>> {
+    let socket = gateway.admin_socket().display().to_string();
+    Script::run("policies_client", &[&socket, &descriptors(), &calls.to_string(), uid])
 }
 
 /// One call that must be answered.
@@ -220,9 +226,7 @@ pub(super) fn rights() -> Result {
     ]);
     let rows = [(61_021, [true, false]), (61_022, [true, true]), (61_023, [false, false])];
     for (uid, may) in rows {
-        let socket = gateway.admin_socket().display().to_string();
-        let (asked, id) = (asked.to_string(), uid.to_string());
-        let answers = Script::run("policies_client", &[&socket, &descriptors(), &asked, &id])?;
+        let answers = calls_as(&gateway, asked.clone(), &uid.to_string())?;
         check!(answers.len() == 6, "{answers:?}");
         for (at, answer) in answers.iter().enumerate() {
             let expected = if may.get(at) == Some(&true) { "OK" } else { "PERMISSION_DENIED" };

@@ -21,7 +21,7 @@ use crate::admin::grant::{Deferred, Granted};
 use crate::admin::problem::Problem;
 
 /// Texts of a change, all together (VA4), and what JSON adds to them.
-pub(super) const BODY_BYTES: usize = 24 << 20;
+pub(in crate::admin) const BODY_BYTES: usize = 24 << 20;
 
 pub(super) fn router() -> Router<Arc<Api>> {
     Router::new()

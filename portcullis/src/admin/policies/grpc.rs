@@ -24,8 +24,7 @@ use tonic::{Response, Status};
 use tower::ServiceExt;
 
 use super::changes::BODY_BYTES;
-
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
+use crate::admin::repeat::IDEMPOTENCY_KEY;
 
 /// Largest answer of the REST API: the files of a version are the largest there is.
 const ANSWER_BYTES: usize = 64 << 20;
