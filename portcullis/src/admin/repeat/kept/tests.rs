@@ -1,3 +1,5 @@
+//! Keys that are new, repeated, taken by another call, interrupted, old and too many; the store is in memory.
+
 use super::*;
 use base_ports::ManualClock;
 use base_store::Memory;
