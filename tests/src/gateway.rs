@@ -354,14 +354,14 @@ impl Gateway {
 
     /// Runs a command of the binary against this gateway.
     pub fn cli(&self, arguments: &[&str]) -> Result<Outcome> {
-        let output = Command::new(portcullis())
+        let mut command = Command::new(portcullis());
+        command
             .args(arguments)
             .arg("-c")
             .arg(self.dir().join("portcullis.toml"))
             .env_remove("SPIFFE_ENDPOINT_SOCKET")
-            .stdin(Stdio::null())
-            .output()?;
-        Ok(output.into())
+            .stdin(Stdio::null());
+        Outcome::of(command)
     }
 
     /// The same with `-o json`, which must succeed.

@@ -18,14 +18,14 @@ impl Gateway {
     /// Runs a command of the binary as another user of this machine.
     pub fn cli_as(&self, uid: u32, arguments: &[&str]) -> Result<Outcome> {
         let id = uid.to_string();
-        let output = Command::new("setpriv")
+        let mut command = Command::new("setpriv");
+        command
             .args(["--reuid", &id, "--regid", &id, "--clear-groups", "--"])
             .arg(portcullis())
             .args(arguments)
             .args(["--server", &format!("unix://{}", self.admin_socket().display())])
             .current_dir("/")
-            .stdin(Stdio::null())
-            .output()?;
-        Ok(output.into())
+            .stdin(Stdio::null());
+        Outcome::of(command)
     }
 }
