@@ -66,7 +66,7 @@ impl Known {
 enum Who {
     One(Principal),
     /// Everybody of that kind and trust domain whom neither entities nor policies name.
-    All(PrincipalKind, Box<str>),
+    All(Box<(PrincipalKind, Box<str>)>),
 }
 
 impl Engine {
@@ -185,12 +185,12 @@ impl Engine {
         let (who, place) = if is_distinct {
             (Who::One(request.principal.clone()), place)
         } else {
-            let shared = |who: &Who| matches!(who, Who::All(k, d) if *k == kind && **d == *domain);
+            let shared = |who: &Who| matches!(who, Who::All(all) if all.0 == kind && *all.1 == *domain);
             let place = self::place(request, crate::uid::hash_of(&(kind, domain)));
             if let Some(plan) = find(&mut self.plans, place, request, shared) {
                 return plan.judge(&snapshot, request, &mut self.pool);
             }
-            (Who::All(kind, domain.into()), place)
+            (Who::All((kind, domain.into()).into()), place)
         };
         let cast = snapshot.cast(request)?;
         let mut plan = Plan::build(&snapshot, request, &cast, is_distinct, &mut self.pool)?;

@@ -13,7 +13,7 @@ use crate::{
     tally::Tally,
 };
 use base_ports::UnixTime;
-use outcome::Outcomes;
+use outcome::{Outcomes, Packing};
 use slow::Slow;
 use std::{
     collections::HashMap,
@@ -45,7 +45,11 @@ pub(crate) struct Open {
     shadow: Steps,
     /// The verdict by what came of the conditions, so that a known outcome costs no allocation; the first one lies here.
     first: Option<(Outcomes, Decision)>,
-    known: Vec<(Outcomes, Decision)>,
+    #[expect(
+        clippy::box_collection,
+        reason = "most plans have one outcome; an empty list shall cost a word"
+    )]
+    known: Option<Box<Vec<(Outcomes, Decision)>>>,
     /// Whether outcomes tell verdicts apart.
     is_remembered: bool,
     rest: Box<Rest>,
@@ -134,8 +138,8 @@ impl Plan {
             || slow.as_ref().is_some_and(|slow| slow.reads_time());
         let (lives, count) = (live.clauses.len(), live.clauses.len() + shadow.clauses.len());
         let rules = live.rules(0).chain(shadow.rules(lives)).collect();
-        let (steps, mut shadows) = (live.steps(pool), shadow.steps(pool));
-        if steps.cost() > OPERATIONS {
+        let ((steps, cost), (mut shadows, shadow_cost)) = (live.steps(pool), shadow.steps(pool));
+        if cost > OPERATIONS {
             tracing::error!(
                 action = %request.action,
                 resource = %request.resource,
@@ -144,7 +148,7 @@ impl Plan {
             );
             return Err(Reason::EngineFault);
         }
-        if shadows.cost() > OPERATIONS {
+        if shadow_cost > OPERATIONS {
             // What shadow policies would say is not worth a call that waits; the verdict stands without them.
             shadows = Steps::default();
         }
@@ -152,7 +156,7 @@ impl Plan {
             live: steps,
             shadow: shadows,
             first: None,
-            known: Vec::new(),
+            known: None,
             is_remembered: count <= Outcomes::MOST && slow.is_none(),
             rest: Box::new(Rest {
                 fixed: fixed.into(),
@@ -209,18 +213,22 @@ impl Open {
             self.ask(request, |outcome| all.push(outcome))?;
             return self.rest.conclude(snapshot, request, &all, pool);
         }
-        let mut outcomes = Outcomes::default();
-        self.ask(request, |outcome| outcomes.push(outcome))?;
-        let mut known = self.first.iter().chain(&self.known);
+        let mut packing = Packing::default();
+        self.ask(request, |outcome| packing.push(outcome))?;
+        let outcomes = packing.finish();
+        let mut known = self.first.iter().chain(self.known.iter().flat_map(|known| known.iter()));
         if let Some((_, decision)) = known.find(|(known, _)| *known == outcomes) {
             return Ok(decision.clone());
         }
-        let decision = self.rest.conclude(snapshot, request, &outcomes.to_vec(), pool)?;
+        let decision = self.rest.conclude(snapshot, request, &outcomes.to_vec(self.rest.count), pool)?;
         if self.first.is_none() {
             self.first = Some((outcomes, decision.clone()));
-        } else if self.known.len() < REMEMBERED {
-            self.known.reserve_exact(1);
-            self.known.push((outcomes, decision.clone()));
+        } else {
+            let known = self.known.get_or_insert_default();
+            if known.len() < REMEMBERED {
+                known.reserve_exact(1);
+                known.push((outcomes, decision.clone()));
+            }
         }
         Ok(decision)
     }
@@ -379,7 +387,7 @@ impl Draft {
             .flat_map(|(clause, number)| clause.rules.iter().map(move |rule| (short(number), short(*rule))))
     }
 
-    fn steps(&self, pool: &mut Pool) -> Steps {
+    fn steps(&self, pool: &mut Pool) -> (Steps, usize) {
         let mut share = |condition: &Arc<Expr>| pool.condition(condition);
         let mut layout = Layout::new(&mut share);
         self.clauses.iter().for_each(|clause| layout.add(clause.when.as_ref(), clause.expires));

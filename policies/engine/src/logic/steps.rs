@@ -15,10 +15,7 @@ use std::{net::IpAddr, sync::Arc};
 
 /// Conditions in order.
 #[derive(Debug, Default)]
-pub(crate) struct Steps {
-    steps: Box<[Step]>,
-    cost: usize,
-}
+pub(crate) struct Steps(Box<[Step]>);
 
 /// One test, and where to go from there: a number of steps ahead, or one of the two ends.
 #[derive(Debug)]
@@ -48,17 +45,12 @@ enum Test {
 
 impl Steps {
     pub(crate) fn is_empty(&self) -> bool {
-        self.steps.is_empty()
-    }
-
-    /// Operations of a call that has to do them all.
-    pub(crate) fn cost(&self) -> usize {
-        self.cost
+        self.0.is_empty()
     }
 
     /// About how many bytes they hold.
     pub(crate) fn weight(&self) -> usize {
-        size_of_val(&*self.steps)
+        size_of_val(&*self.0)
     }
 
     /// Tells `each` what came of every condition, in order, or that it could not be asked.
@@ -71,7 +63,7 @@ impl Steps {
         scene: Scene<'_>,
         mut each: impl FnMut(Result<Outcome, Reason>) -> Result<(), Reason>,
     ) -> Result<(), Reason> {
-        let mut rest = &*self.steps;
+        let mut rest = &*self.0;
         while let Some(step) = rest.first() {
             let (ahead, came) = match step.test.holds(scene) {
                 Ok(is_so) => match if is_so { step.then } else { step.otherwise } {
@@ -196,8 +188,9 @@ impl<'a> Layout<'a> {
         }));
     }
 
-    pub(crate) fn finish(self) -> Steps {
-        Steps { steps: self.steps.into(), cost: self.cost }
+    /// The conditions, and the operations of a call that has to do them all.
+    pub(crate) fn finish(self) -> (Steps, usize) {
+        (Steps(self.steps.into()), self.cost)
     }
 
     fn place(&mut self, placed: &mut Vec<Placed>, of: &Arc<Expr>, then: usize, otherwise: usize) {

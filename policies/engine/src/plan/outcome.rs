@@ -10,11 +10,15 @@ pub(crate) enum Outcome {
     Failed(ErrorClass),
 }
 
-/// Three bits per condition, in order.
+/// Three bits per condition, in order. How many there are, the plan knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Outcomes {
+pub(super) struct Outcomes([u64; 2]);
+
+/// Packs outcomes one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Packing {
     bits: u128,
-    count: usize,
+    count: u32,
 }
 
 const CLASSES: [ErrorClass; 6] = [
@@ -26,10 +30,7 @@ const CLASSES: [ErrorClass; 6] = [
     ErrorClass::Type,
 ];
 
-impl Outcomes {
-    /// Conditions that fit.
-    pub(super) const MOST: usize = 42;
-
+impl Packing {
     pub(super) fn push(&mut self, outcome: Outcome) {
         let code: u128 = match outcome {
             Outcome::Unsatisfied => 0,
@@ -42,23 +43,35 @@ impl Outcomes {
             Outcome::Failed(ErrorClass::Type) => 7,
         };
         // INVARIANT: plans with more conditions than fit do not pack them.
-        debug_assert!(self.count < Self::MOST);
-        self.bits |= code.checked_shl(u32::try_from(3 * self.count).unwrap_or(u32::MAX)).unwrap_or_default();
+        debug_assert!((self.count as usize) < Outcomes::MOST);
+        self.bits |= code.checked_shl(3 * self.count).unwrap_or_default();
         self.count += 1;
     }
 
-    /// All of them, one by one.
-    pub(super) fn to_vec(self) -> Vec<Outcome> {
-        (0..self.count.min(Self::MOST)).map(|number| self.at(number)).collect()
+    pub(super) fn finish(self) -> Outcomes {
+        let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).unwrap_or_default();
+        Outcomes([half(self.bits), half(self.bits >> 64)])
     }
+}
 
-    fn at(self, number: usize) -> Outcome {
-        let code = usize::try_from(self.bits >> (3 * number) & 7).unwrap_or_default();
-        match code.checked_sub(2).and_then(|class| CLASSES.get(class)) {
-            Some(class) => Outcome::Failed(*class),
-            None if code == 1 => Outcome::Satisfied,
-            None => Outcome::Unsatisfied,
-        }
+impl Outcomes {
+    /// Conditions that fit.
+    pub(super) const MOST: usize = 42;
+
+    /// The first `count` of them, one by one.
+    pub(super) fn to_vec(self, count: usize) -> Vec<Outcome> {
+        let [low, high] = self.0;
+        let bits = u128::from(high) << 64 | u128::from(low);
+        (0..count.min(Self::MOST)).map(|number| of_code(bits >> (3 * number) & 7)).collect()
+    }
+}
+
+fn of_code(code: u128) -> Outcome {
+    let code = usize::try_from(code).unwrap_or_default();
+    match code.checked_sub(2).and_then(|class| CLASSES.get(class)) {
+        Some(class) => Outcome::Failed(*class),
+        None if code == 1 => Outcome::Satisfied,
+        None => Outcome::Unsatisfied,
     }
 }
 
@@ -75,9 +88,9 @@ mod tests {
     proptest! {
         #[test]
         fn outcomes_read_back(all in prop::collection::vec(outcome(), 0..=Outcomes::MOST)) {
-            let mut packed = Outcomes::default();
-            all.iter().for_each(|one| packed.push(*one));
-            prop_assert_eq!(packed.to_vec(), all);
+            let mut packing = Packing::default();
+            all.iter().for_each(|one| packing.push(*one));
+            prop_assert_eq!(packing.finish().to_vec(all.len()), all);
         }
     }
 }
