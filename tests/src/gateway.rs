@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -297,7 +298,8 @@ impl Gateway {
             .envs(self.builder.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log);
+            .stderr(log)
+            .process_group(0);
         self.child = Some(command.spawn()?);
         Ok(())
     }
@@ -338,11 +340,7 @@ impl Gateway {
 
     /// Kills the process as a crash would.
     pub fn kill(&mut self) -> Result {
-        if let Some(mut child) = self.child.take() {
-            child.kill()?;
-            child.wait()?;
-        }
-        Ok(())
+        self.child.take().map_or(Ok(()), end)
     }
 
     /// Asks the process to end and gives its exit status.
@@ -438,9 +436,14 @@ impl Gateway {
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            drop(child.kill());
-            drop(child.wait());
-        }
+        drop(self.kill());
     }
+}
+
+/// Kills a process with all that it started: a wrapper such as `faketime` would leave the gateway behind.
+fn end(mut child: Child) -> Result {
+    Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).stderr(Stdio::null()).status()?;
+    child.kill().ok();
+    child.wait()?;
+    Ok(())
 }
