@@ -6,14 +6,18 @@ mod repeats;
 pub(super) mod suggested;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use base_ports::UnixTime;
 use policies_decisions::{GetError, IdPattern, PatternError, StoredRecord};
 use policies_engine::explain::{Recorded, RequestForExplain, TextOptions, explain as explained};
-use policies_engine::{Action, ErrorClass, OwnedFacts, PolicyError, Principal, Resource, Snapshot, Would};
+use policies_engine::{
+    Action, DecisionId, ErrorClass, OwnedFacts, PolicyError, Principal, Resource, Snapshot, Would,
+};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -113,8 +117,17 @@ async fn find(api: &Api, id: &str) -> Result<Stored, Problem> {
             .hint("portcullis decisions query lists ids")
     };
     let pattern: IdPattern = id.parse().map_err(|error: PatternError| missing(error.to_string()))?;
-    let ledger = api.ledger.clone();
-    let found = tokio::task::spawn_blocking(move || ledger.get(&pattern)).await;
+    let looked = || {
+        let (ledger, pattern) = (api.ledger.clone(), pattern.clone());
+        tokio::task::spawn_blocking(move || ledger.get(&pattern))
+    };
+    let mut found = looked().await;
+    // A caller may know the id before the ledger has the record; it is there in a moment, or lost.
+    let made = id.parse().map(|id: DecisionId| id.millis()).unwrap_or_default();
+    while matches!(found, Ok(Err(GetError::NotFound(_)))) && is_young(made, api.clock.now().wall) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        found = looked().await;
+    }
     let stored = match found {
         Ok(Ok(stored)) => stored,
         Ok(Err(GetError::Ambiguous { id, candidates })) => {
@@ -130,6 +143,13 @@ async fn find(api: &Api, id: &str) -> Result<Stored, Problem> {
         }
     };
     recorded(&stored).ok_or_else(|| missing(format!("record {} is no decision of a call", stored.id)))
+}
+
+/// Whether a record of that millisecond may still be on its way into the ledger.
+fn is_young(made: u64, now: UnixTime) -> bool {
+    const WAY: u64 = 2_000;
+    let now = u64::try_from(now.as_millis()).unwrap_or_default();
+    now.abs_diff(made) < WAY
 }
 
 /// `None` for a record that is no decision, or names what this version does not know.
@@ -180,7 +200,7 @@ fn would(stored: &policies_decisions::Would) -> Option<Would> {
 }
 
 /// `3 s ago`, as people say it.
-fn age(age: std::time::Duration) -> String {
+fn age(age: Duration) -> String {
     match age.as_secs() {
         seconds @ 0..=119 => format!("{seconds} s ago"),
         seconds @ 120..=7_199 => format!("{} min ago", seconds / 60),
