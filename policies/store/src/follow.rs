@@ -23,7 +23,7 @@ use base_ports::{Clock, Disk, Rng, Tasks};
 use contact::Contact;
 use held::Held;
 use parking_lot::Mutex;
-use policies_engine::{EntitySet, Freshness, Snapshot};
+use policies_engine::{Diagnostic, EntitySet, Freshness, Snapshot};
 use shelf::Shelf;
 use status::State;
 use std::{
@@ -152,6 +152,33 @@ impl Follower {
             Ok(()) => self.state.lock().refused = None,
             Err(refused) => self.refuse(refused),
         }
+    }
+
+    /// The same, all or nothing: what is refused leaves the entities before as they were, and is the answer. Without a
+    /// snapshot there is nothing to refuse them.
+    ///
+    /// # Errors
+    /// Why the policies that are followed cannot be compiled with these entities.
+    pub async fn change_entities(
+        &self,
+        mut entities: EntitySet,
+        routes_digest: [u8; 32],
+    ) -> Result<(), Vec<Diagnostic>> {
+        registry::sort(&mut entities);
+        let mut writer = self.writer.lock().await;
+        let next = Own { entities: Arc::new(entities), routes: Hash(routes_digest) };
+        let before = std::mem::replace(&mut *self.own.lock(), next);
+        if let Some(held) = writer.held.clone()
+            && let Err(refused) = self.apply(&mut writer, &held).await
+        {
+            *self.own.lock() = before;
+            return Err(refused.diagnostics());
+        }
+        // What was refused may have waited for these.
+        if writer.refused.take().is_some() {
+            self.again.notify_one();
+        }
+        Ok(())
     }
 
     /// The snapshot in force, now and whenever it changes.

@@ -17,7 +17,7 @@ use crate::{
 use base_ports::{Clock, Tasks};
 use base_store::Store;
 use parking_lot::Mutex;
-use policies_engine::{EntitySet, Snapshot};
+use policies_engine::{Diagnostic, EntitySet, Snapshot};
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
@@ -148,6 +148,33 @@ impl PolicyStore {
             wanted.asked
         };
         self.answer(asked).await;
+    }
+
+    /// The same, all or nothing: entities that are refused leave those before them wanted, and the reasons are the answer
+    /// instead of a finding in the status. Files that were refused are tried once more, as they may have waited for these.
+    ///
+    /// # Errors
+    /// Why the policies in force cannot be compiled with these entities, or why the snapshot cannot be stored.
+    pub async fn change_entities(
+        &self,
+        mut entities: EntitySet,
+        routes_digest: [u8; 32],
+    ) -> Result<(), Vec<Diagnostic>> {
+        registry::sort(&mut entities);
+        let mut writer = self.writer.lock().await;
+        self.pace(&writer).await;
+        let (before, wanted) = {
+            let mut wanted = self.wanted.lock();
+            let before = wanted.clone();
+            (wanted.entities, wanted.routes) = (Arc::new(entities), Hash(routes_digest));
+            (before, wanted.clone())
+        };
+        let changed = self.retell(&mut writer, &wanted).await;
+        if changed.is_err() {
+            let mut wanted = self.wanted.lock();
+            (wanted.entities, wanted.routes) = (before.entities, before.routes);
+        }
+        changed
     }
 
     /// Reads the directory again. Returns when what it holds is in force or refused.

@@ -148,6 +148,31 @@ impl PolicyStore {
         self.tell_difference(writer);
     }
 
+    /// Brings other entities into force, or says why not; then they count for nothing.
+    pub(crate) async fn retell(&self, writer: &mut Writer, wanted: &Wanted) -> Result<(), Vec<Diagnostic>> {
+        let is_refused = !self.status.lock().diagnostics.is_empty();
+        let mut is_mended = false;
+        if let Some(dir) = self.dir.clone().filter(|_| is_refused) {
+            match self.save(writer, wanted, dir).await {
+                Ok(Some(applied)) => {
+                    self.accept(&applied);
+                    self.tell_difference(writer);
+                    return Ok(());
+                }
+                Ok(None) => is_mended = true,
+                Err(refused) => self.refuse(refused),
+            }
+        }
+        match self.follow(writer, wanted, false).await {
+            Ok(applied) if is_mended => self.accept(&applied),
+            Ok(_) => {}
+            // Nothing is in force that could refuse them.
+            Err(Refused::Content(_)) if writer.live.is_none() && writer.heads.active.is_none() => {}
+            Err(refused) => return Err(told(refused)),
+        }
+        Ok(())
+    }
+
     /// Makes what the directory holds a version in force, unless it is what was considered last.
     async fn save(
         &self,

@@ -202,6 +202,29 @@ async fn st8_objects_that_the_frame_lacks_are_fetched_by_hash() {
 }
 
 #[tokio::test]
+async fn rd_01_entities_that_clash_with_the_publisher_leave_those_before_them() {
+    let publisher = Publisher::start(&[("a.cedar", READ)]).await;
+    let follower = publisher.follower().await;
+    let mut theirs = own("clash");
+    theirs.routes[0].service = "elsewhere".to_owned();
+    theirs.services[0].name = "elsewhere".to_owned();
+    theirs.methods.clear();
+    publisher.store.set_entities(theirs, [2; 32]).await;
+    assert_eq!(take(&follower, publisher.whole(&publisher.sign())).await, Taken::InForce);
+    let routes = || follower.subscribe().borrow().as_ref().map(|snapshot| snapshot.versions().routes);
+    let before = routes();
+    let found = follower.change_entities(own("clash"), [8; 32]).await.unwrap_err();
+    assert!(found.iter().any(|found| found.code == "PC2012"), "{found:?}");
+    assert_eq!(
+        (routes(), follower.status().diagnostics),
+        (before, Vec::new()),
+        "the publisher did nothing wrong"
+    );
+    follower.change_entities(own("other"), [7; 32]).await.unwrap();
+    assert_eq!(routes(), Some([7; 32]));
+}
+
+#[tokio::test]
 async fn st7_what_does_not_fit_this_process_is_refused_and_taken_once_it_does() {
     let publisher = Publisher::start(&[("a.cedar", READ)]).await;
     let follower = publisher.follower().await;

@@ -45,6 +45,46 @@ async fn st10_a_bad_edit_keeps_the_last_good_snapshot_and_shows_where() {
     assert_eq!(numbers(&store), (1, 1), "nothing was changed in the end");
 }
 
+/// Entities that name one service twice.
+fn doubled() -> EntitySet {
+    let mut twice = shop();
+    twice.services.extend(twice.services.clone());
+    twice
+}
+
+#[tokio::test]
+async fn rd_01_entities_that_are_refused_leave_those_before_them_and_later_edits_good() {
+    let site = Site::new(&[("orders.cedar", READ)]);
+    let store = site.start().await;
+    let found = store.change_entities(doubled(), [9; 32]).await.unwrap_err();
+    assert!(!found.is_empty(), "it says why");
+    assert!(store.status().diagnostics.is_empty(), "no edit of policies was refused");
+    assert_eq!((numbers(&store), in_force(&store).versions().routes), ((1, 1), [1; 32]));
+    site.write("stop.cedar", STOP);
+    store.reload().await;
+    assert_eq!(web_gets(&in_force(&store)), Deny, "an edit compiles with the entities in force");
+    assert_eq!(in_force(&store).versions().routes, [1; 32]);
+    store.change_entities(shop_with_group("front"), [2; 32]).await.unwrap();
+    assert_eq!((numbers(&store), in_force(&store).versions().routes), ((3, 2), [2; 32]));
+    store.change_entities(shop_with_group("front"), [2; 32]).await.unwrap();
+    assert_eq!(numbers(&store), (3, 2), "nothing changed");
+}
+
+#[tokio::test]
+async fn rd_01_entities_that_come_while_an_edit_is_refused_come_into_force_without_it() {
+    let site = Site::new(&[("orders.cedar", READ)]);
+    let store = site.start().await;
+    site.write("orders.cedar", TYPO);
+    store.reload().await;
+    store.change_entities(shop_with_group("front"), [2; 32]).await.unwrap();
+    assert_eq!((numbers(&store), in_force(&store).versions().routes), ((2, 1), [2; 32]));
+    assert_eq!(store.status().diagnostics.len(), 1, "the edit is still shown");
+    site.write("orders.cedar", READ);
+    store.change_entities(shop(), [3; 32]).await.unwrap();
+    assert!(store.status().diagnostics.is_empty(), "the file was looked at again");
+    assert_eq!((numbers(&store), in_force(&store).versions().routes), ((3, 1), [3; 32]));
+}
+
 #[tokio::test]
 async fn a_bad_file_beside_a_good_edit_refuses_both() {
     let site = Site::new(&[("orders.cedar", READ)]);
@@ -279,9 +319,9 @@ async fn fs4_a_policy_that_others_can_write_is_not_obeyed_and_the_last_good_one_
 struct Careful;
 
 impl Saves for Careful {
-    fn refusal(&self, author: &str, found: &crate::Checked) -> Option<policies_engine::Diagnostic> {
+    fn refusal(&self, author: &str, found: &crate::Checked) -> Option<Diagnostic> {
         assert!(author.starts_with("Portcullis::LocalUser::"), "{author}");
-        let refused = || policies_engine::Diagnostic::about("PC2043", &Arc::from("policies"), "not alone");
+        let refused = || Diagnostic::about("PC2043", &Arc::from("policies"), "not alone");
         found.widens.then(refused)
     }
 }
