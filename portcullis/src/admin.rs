@@ -4,6 +4,7 @@
 //! call of `router` below `/v1` passes `authorize`, is recorded, and only then reaches its handler.
 
 mod authorities;
+mod config;
 mod decisions;
 mod docs;
 mod grant;
@@ -34,6 +35,7 @@ use policies_decisions::Ledger;
 use policies_engine::{AdminAction, OwnedFacts, Phase, Principal, Resource, Role};
 use policies_store::{Follower, PolicyStore};
 
+use crate::assemble::configuration::Configuration;
 use crate::assemble::judge::{Judge, Question};
 use crate::config::LocalUser;
 use grant::Deferred;
@@ -68,6 +70,7 @@ pub(crate) struct Api {
     pub(crate) authzen: Option<authzen::Options>,
     pub(crate) health: Health,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) configuration: Arc<Configuration>,
     pub(crate) status: status::Facts,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -85,6 +88,7 @@ pub(crate) fn remote(api: &Arc<Api>) -> Router {
 fn v1(api: &Arc<Api>) -> Router {
     let mut v1 = Router::new()
         .route("/v1/status", get(status::status))
+        .route("/v1/config:reload", post(config::reload))
         .merge(policies::router().layer(middleware::from_fn_with_state(Arc::clone(api), repeat::once)))
         .route("/v1/decisions/{id}/explain", get(decisions::explain))
         .route("/v1/decisions/{id}/case", get(decisions::case::case))
@@ -246,6 +250,7 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
     let noun = noun.split(['/', ':']).next().unwrap_or(noun);
     Some(match noun {
         "status" => (AdminAction::SystemRead, Resource::system()),
+        "config" => (AdminAction::ConfigWrite, Resource::system()),
         "authorities" => (AdminAction::CaRead, Resource::system()),
         "agents" if path == "/v1/agents:attest" => (AdminAction::AgentAttest, Resource::system()),
         "agents" => (AdminAction::AgentManage, Resource::system()),

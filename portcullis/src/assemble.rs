@@ -4,6 +4,7 @@
 //! Order matters and is the order of `start`: state, ledger, authority, policies, own identity, agent, proxy, API.
 
 mod activations;
+pub(crate) mod configuration;
 mod doubt;
 pub(crate) mod entities;
 mod identity;
@@ -37,6 +38,7 @@ use tokio::sync::watch;
 use crate::admin::{Api, StatusFacts};
 use crate::config::{Ca, Config, Enforcer};
 use crate::messages::Message;
+use configuration::Configuration;
 use judge::Judge;
 use policies::Policies;
 
@@ -56,6 +58,9 @@ pub(crate) struct Running {
     listeners: Vec<(String, SocketAddr)>,
     admin: Option<SocketAddr>,
     health: Health,
+    configuration: Arc<Configuration>,
+    judge: Arc<Judge>,
+    owner: u32,
 }
 
 impl Running {
@@ -67,6 +72,11 @@ impl Running {
     /// Where health, metrics and docs are served.
     pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Brings the configuration file into force, as a SIGHUP asks.
+    pub(crate) async fn reload(&self) {
+        self.configuration.reload_by_signal(&self.judge, self.owner).await;
     }
 
     /// Unready at once, then after `delay` no new connections, then up to `timeout` for running calls, then the
@@ -150,10 +160,18 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
     let snapshots = policies.subscribe();
     let judge = Judge::new(policies.judging(&tasks)?, ledger.lane(CONTROL_LANE), Arc::clone(&clock));
     saves.open(Arc::clone(&judge));
-    policies.tell(&config, authority.as_deref()).await;
+    let parts = configuration::Parts {
+        policies: policies.clone(),
+        authority: authority.clone(),
+        ledger: ledger.clone(),
+        clock: Arc::clone(&clock),
+    };
+    let configuration = Configuration::new(config.clone(), parts, &metrics)?;
+    configuration.tell().await;
+    configuration.start(&tasks);
     gate.open(Arc::clone(&judge));
     if let (Some(authority), Some(entries)) = (&authority, entries) {
-        follow_entries(&config, authority, entries, &policies, &tasks);
+        follow_entries(&configuration, entries, &tasks);
         sweep(Arc::clone(authority), &tasks);
     }
     policies.start(&tasks, &metrics);
@@ -167,6 +185,9 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         listeners: Vec::new(),
         admin: None,
         health: health.clone(),
+        configuration: Arc::clone(&configuration),
+        judge: Arc::clone(&judge),
+        owner,
     };
 
     // Agent and own identity.
@@ -208,12 +229,8 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         authzen: config.authzen.clone(),
         health: health.clone(),
         metrics: Arc::clone(&metrics),
+        configuration: Arc::clone(&configuration),
         status: StatusFacts {
-            mode: config
-                .enforcer
-                .as_ref()
-                .map_or("none", |enforcer| if enforcer.observe { "observe" } else { "enforce" }),
-            config: config.digest(),
             trust: trust.clone(),
             listeners: Arc::clone(&api_listeners),
             workload_socket: config.agent.as_ref().map(|agent| format!("unix://{}", agent.socket.display())),
@@ -238,10 +255,14 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
             &metrics,
             &clock,
             &rng,
-            (snapshots, policies.freshness()),
+            view::publish(
+                configuration.plans(),
+                (snapshots, policies.freshness()),
+                &running.tasks,
+                conditions.policy.clone(),
+            ),
             mismatches,
             &running.tasks,
-            &conditions,
         )?;
         running.listeners =
             proxy.addresses().into_iter().map(|(name, addr)| (name.to_string(), addr)).collect();
@@ -283,17 +304,11 @@ impl Conditions {
 }
 
 /// Workloads with a namespace or labels become entities, as entries come and go.
-fn follow_entries(
-    config: &Config,
-    authority: &Arc<Authority>,
-    mut changed: watch::Receiver<u64>,
-    policies: &Policies,
-    tasks: &Tasks,
-) {
-    let (config, authority, policies) = (config.clone(), Arc::clone(authority), policies.clone());
+fn follow_entries(configuration: &Arc<Configuration>, mut changed: watch::Receiver<u64>, tasks: &Tasks) {
+    let configuration = Arc::clone(configuration);
     tasks.spawn("entities", async move {
         while changed.changed().await.is_ok() {
-            policies.tell(&config, Some(&authority)).await;
+            configuration.tell().await;
         }
     });
 }
@@ -396,15 +411,13 @@ fn start_proxy(
     metrics: &Arc<Metrics>,
     clock: &Arc<dyn Clock>,
     rng: &Arc<dyn Rng>,
-    policies: view::Subscribed,
+    view: Arc<enforcer_proxy::ViewHandle>,
     mismatches: Arc<AtomicU64>,
     tasks: &Tasks,
-    conditions: &Conditions,
 ) -> Result<enforcer_proxy::Proxy, Message> {
-    let views = view::publish(enforcer, policies, tasks, conditions.policy.clone())?;
     let lanes = ledger.clone();
     let ports = enforcer_proxy::Ports {
-        view: views,
+        view,
         trust: Arc::clone(trust),
         lane: Arc::new(move |worker| lanes.lane(worker)),
         samples: doubt::start(ledger, clock, metrics, tasks, mismatches),

@@ -192,7 +192,16 @@ impl Global {
                     }
                 }
             }
-            None => Ok(Client::new(self.load()?.config.admin_socket())),
+            None => {
+                let path = self.config_path();
+                match crate::config::load(&path) {
+                    Ok(loaded) => Ok(Client::new(loaded.config.admin_socket())),
+                    // The process runs with an older file, and says what is wrong with this one.
+                    Err(faults) => crate::config::admin_socket(&path)
+                        .map(Client::new)
+                        .ok_or_else(|| output::report(&faults, self.output)),
+                }
+            }
         }
     }
 

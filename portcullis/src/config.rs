@@ -2,6 +2,7 @@
 //! `keys` says what exists, `read` checks text against it, this file gives the result its meaning and checks what
 //! only shows across sections. Nothing outside this room looks at TOML or at environment variables.
 
+mod changes;
 mod keys;
 mod meaning;
 mod meant;
@@ -16,6 +17,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+pub(crate) use changes::{Changes, changes};
 pub(crate) use meant::{Admin, Agent, Ca, Config, Enforcer, Follow, LocalUser};
 pub(crate) use schema::{explain, json_schema, paths as key_paths};
 pub(crate) use value::{Address, duration, print_duration};
@@ -53,11 +55,27 @@ pub(crate) fn locate(flag: Option<&Path>) -> PathBuf {
 /// All faults of the file, in file order.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Vec<Message>> {
     let text = read_file(path).map_err(|fault| vec![fault])?;
-    let environment: BTreeMap<_, _> = std::env::vars_os()
+    parse(path, &text, &environment())
+}
+
+/// Where commands of this machine ask the process of the file at `path`, even when that file is not valid: who looks for
+/// what is wrong must be answered (CF9).
+pub(crate) fn admin_socket(path: &Path) -> Option<PathBuf> {
+    let text = read_file(path).ok()?;
+    let table = read::recover(&path.display().to_string(), &text, &environment());
+    let base = path.parent().map(Path::to_owned).unwrap_or_default();
+    let socket = match table.table("admin").and_then(|admin| admin.address("socket")) {
+        Some(Address::Unix(socket)) => base.join(socket),
+        _ => base.join(table.path("data_dir")?).join(meaning::ADMIN_SOCKET),
+    };
+    socket.exists().then_some(socket)
+}
+
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
         .filter(|(name, _)| name.starts_with("PORTCULLIS_"))
-        .collect();
-    parse(path, &text, &environment)
+        .collect()
 }
 
 /// Checks `text` as the file at `path`, whose directory relative paths start from.

@@ -68,6 +68,7 @@ const COMMANDS: &[&[&str]] = &[
     &["config", "view"],
     &["config", "schema"],
     &["config", "validate"],
+    &["config", "reload"],
     &["completion"],
     &["version"],
 ];

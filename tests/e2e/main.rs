@@ -15,6 +15,7 @@ mod http;
 mod identity;
 mod impact;
 mod policies;
+mod reload;
 mod team;
 
 use libtest_mimic::{Arguments, Trial};
@@ -46,6 +47,7 @@ fn main() {
         identity::trials(),
         impact::trials(),
         policies::trials(),
+        reload::trials(),
         team::trials(),
     ];
     libtest_mimic::run(&arguments, suites.into_iter().flatten().collect()).exit();

@@ -5,7 +5,7 @@ mod asked;
 mod explained;
 mod links;
 mod lint;
-mod load;
+pub(crate) mod load;
 mod versions;
 
 use std::fs;

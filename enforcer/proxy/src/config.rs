@@ -11,7 +11,7 @@ use base_net::{Caps, Timers};
 use base_ports::{Clock, Net, Rng};
 use base_telemetry::Metrics;
 use ca_identity::tls::{ClientAuth, Trust};
-use policies_engine::{Lane, Mode, Samples};
+use policies_engine::{Lane, Samples};
 
 use crate::{ProxyError, ViewHandle};
 
@@ -22,8 +22,6 @@ pub struct ProxyConfig {
     pub workers: usize,
     /// The listeners.
     pub listeners: Vec<ListenerSpec>,
-    /// Whether denials are carried out, where neither listener nor route says otherwise.
-    pub mode: Mode,
     /// Which answers carry `portcullis-decision-id`.
     pub reveal_decision_id: Reveal,
 }
@@ -37,8 +35,6 @@ pub struct ListenerSpec {
     pub binds: Vec<SocketAddr>,
     /// What it asks of its clients.
     pub client_auth: ClientAuth,
-    /// Overrides the mode of the process.
-    pub mode: Option<Mode>,
     /// Host names it may serve; any when empty (S21). `*.example.org` stands for names below.
     pub hosts: Vec<String>,
     /// Deadlines of its connections.

@@ -221,7 +221,7 @@ impl Judge {
         let mut bench = self.0.lock();
         bench.refresh(&conn.worker);
         let decision = Decision::refusal(reason);
-        let mode = conn.listening.mode;
+        let mode = bench.in_force.view.mode(conn.listening.number);
         bench.in_force.nowhere.decision(&decision, mode);
         let unknown = bench.in_force.unknown.clone();
         let record = DecisionRecord {
@@ -326,7 +326,7 @@ impl InForce {
         let nothing = || Question {
             resource: &self.unknown,
             route: None,
-            mode: conn.listening.mode,
+            mode: self.view.mode(conn.listening.number),
             meter: &self.nowhere,
         };
         // A tunnel needs a route that names it, and none can yet (LT-11).
@@ -345,7 +345,7 @@ impl InForce {
         let mode = match target.route.observe {
             Some(true) => Mode::Observe,
             Some(false) => Mode::Enforce,
-            None => conn.listening.mode,
+            None => self.view.mode(conn.listening.number),
         };
         Question { resource, route: Some(route), mode, meter: &upstreams.meter }
     }

@@ -7,7 +7,6 @@ use base_net::Timers;
 use base_telemetry::Gauge;
 use ca_identity::tls::{ClientAuth, Trust, server_config};
 use enforcer_codec::{Scheme, Transport};
-use policies_engine::Mode;
 use tokio_rustls::TlsAcceptor;
 
 use crate::ListenerSpec;
@@ -18,7 +17,8 @@ pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
 /// What every connection of a listener shares.
 pub(crate) struct Listening {
     pub(crate) name: Arc<str>,
-    pub(crate) mode: Mode,
+    /// Its place among the listeners, by which a view knows its mode.
+    pub(crate) number: usize,
     pub(crate) auth: ClientAuth,
     pub(crate) timers: Timers,
     pub(crate) transport: Transport,
@@ -35,7 +35,7 @@ enum Host {
 }
 
 impl Listening {
-    pub(crate) fn new(spec: &ListenerSpec, mode: Mode, trust: &Arc<Trust>, open: Gauge) -> Self {
+    pub(crate) fn new(spec: &ListenerSpec, number: usize, trust: &Arc<Trust>, open: Gauge) -> Self {
         let hosts = spec.hosts.iter().map(|host| {
             let host = host.to_ascii_lowercase();
             match host.strip_prefix('*') {
@@ -45,7 +45,7 @@ impl Listening {
         });
         Self {
             name: Arc::clone(&spec.name),
-            mode: spec.mode.unwrap_or(mode),
+            number,
             auth: spec.client_auth,
             timers: spec.timers,
             transport: Transport::new(Scheme::Https),
@@ -81,14 +81,13 @@ mod tests {
             name: "main".into(),
             binds: Vec::new(),
             client_auth: ClientAuth::Required,
-            mode: None,
             hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
             timers: Timers::default(),
             caps: base_net::Caps::default(),
         };
         let trust = Trust::new(Arc::new(base_ports::SystemClock));
         let gauge = Metrics::new().gauge("g", "G.", &[]).with(&[]);
-        Listening::new(&spec, Mode::Enforce, &trust, gauge)
+        Listening::new(&spec, 0, &trust, gauge)
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use enforcer_traffic::Routes;
-use policies_engine::{Affected, Freshness, Snapshot, affected};
+use policies_engine::{Affected, Freshness, Mode, Snapshot, affected};
 use tokio::sync::watch;
 
 /// What judges and routes a call: one version of everything.
@@ -20,15 +20,28 @@ pub struct View {
     pub freshness: Freshness,
     /// Services, methods and routes.
     pub routes: Arc<Routes>,
+    /// Whether denials are carried out, per listener in their order, where the route does not say.
+    pub modes: Arc<[Mode]>,
     /// What these policies may judge otherwise than those before; without it every running call is judged again.
     pub changes: Option<Arc<Affected>>,
 }
 
 impl View {
-    /// A view of both.
+    /// A view of both; every listener enforces.
     #[must_use]
     pub fn new(policy: Option<Arc<Snapshot>>, routes: Arc<Routes>) -> Self {
-        Self { policy, freshness: Freshness::Fresh, routes, changes: None }
+        Self { policy, freshness: Freshness::Fresh, routes, modes: Arc::default(), changes: None }
+    }
+
+    /// The same, with the mode of each listener.
+    #[must_use]
+    pub fn in_modes(self, modes: Arc<[Mode]>) -> Self {
+        Self { modes, ..self }
+    }
+
+    /// The mode of the listener of that number: enforced unless said otherwise.
+    pub(crate) fn mode(&self, listener: usize) -> Mode {
+        self.modes.get(listener).copied().unwrap_or(Mode::Enforce)
     }
 
     /// The same, known to be that current.

@@ -92,9 +92,10 @@ impl Worker {
         self.tasks.spawn("sweep", sweep(Arc::clone(&self)));
         self.tasks.spawn("changes", judge_again(Arc::clone(&self)));
         self.tasks.spawn("drain", leave(Arc::clone(&self), drain.clone()));
-        for ((spec, sockets), gate) in config.listeners.iter().zip(bound).zip(gates) {
+        let served = config.listeners.iter().zip(bound).zip(gates).enumerate();
+        for (number, ((spec, sockets), gate)) in served {
             let open = self.meters.listener(&spec.name);
-            let listening = Arc::new(Listening::new(spec, config.mode, &self.trust, open));
+            let listening = Arc::new(Listening::new(spec, number, &self.trust, open));
             for (socket, _) in sockets {
                 let (worker, listening) = (Arc::clone(&self), Arc::clone(&listening));
                 let accepting = accept_loop(socket, gate.clone(), drain.clone(), move |accepted| {

@@ -16,9 +16,6 @@ use crate::config::Follow;
 /// What only the assembly knows.
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
-    pub(crate) mode: &'static str,
-    /// Digest of the configuration that runs.
-    pub(crate) config: String,
     pub(crate) trust: Option<Arc<Trust>>,
     pub(crate) listeners: Arc<Mutex<Vec<(String, SocketAddr)>>>,
     pub(crate) workload_socket: Option<String>,
@@ -48,14 +45,23 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Json<Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "trust_domain": api.trust_domain.as_str(),
         "ready": api.health.is_ready(),
-        "mode": facts.mode,
-        "config": facts.config,
+        "mode": mode(&api),
+        "configuration": super::config::standing(&api).await,
         "conditions": conditions,
         "listeners": listeners,
         "workload_api": facts.workload_socket,
         "identity": own.map(|own| json!({ "id": own.id.as_str(), "serial": own.serial.to_string(), "not_after": own.not_after.to_string() })),
         "policies": policies,
     }))
+}
+
+/// How the data plane carries out denials where neither listener nor route says otherwise.
+fn mode(api: &Api) -> &'static str {
+    match &api.configuration.in_force().enforcer {
+        None => "none",
+        Some(enforcer) if enforcer.observe => "observe",
+        Some(_) => "enforce",
+    }
 }
 
 /// What is in force, what was refused, and how it stands with the publisher or the enforcers that follow.

@@ -1,5 +1,7 @@
 //! What policies may name: services, methods and routes of the configuration, workloads of the registration entries.
 
+use std::collections::HashSet;
+
 use ca_authority::{EntryRecord, NewEntry};
 use enforcer_traffic::{
     BalancerKind, EndpointSpec, GrpcMatch, RouteSpec, ServiceSpec, Timeouts, UpstreamProtocol, method_id,
@@ -39,6 +41,32 @@ pub(crate) fn of(config: &Config, entries: &[std::sync::Arc<EntryRecord>]) -> En
     }
     entries.iter().for_each(|entry| add(&mut set, &entry.to_new()));
     set
+}
+
+/// Services, methods and routes that `old` names and `new` does not.
+pub(crate) fn departed(old: &Config, new: &Config) -> EntitySet {
+    let (mut gone, known) = (of(old, &[]), of(new, &[]));
+    gone.trust_domain = None;
+    without(&mut gone, &known);
+    gone
+}
+
+/// Adds those that `set` lacks: calls that still run on them are judged by policies as before.
+pub(crate) fn keep(set: &mut EntitySet, gone: &EntitySet) {
+    let mut gone = gone.clone();
+    without(&mut gone, set);
+    set.services.append(&mut gone.services);
+    set.methods.append(&mut gone.methods);
+    set.routes.append(&mut gone.routes);
+}
+
+fn without(set: &mut EntitySet, known: &EntitySet) {
+    let services: HashSet<&str> = known.services.iter().map(|service| service.name.as_str()).collect();
+    let methods: HashSet<&str> = known.methods.iter().map(|method| method.id.as_str()).collect();
+    let routes: HashSet<&str> = known.routes.iter().map(|route| route.name.as_str()).collect();
+    set.services.retain(|service| !services.contains(service.name.as_str()));
+    set.methods.retain(|method| !methods.contains(method.id.as_str()));
+    set.routes.retain(|route| !routes.contains(route.name.as_str()));
 }
 
 /// The entities that a configuration alone tells, for who asks no process: without entries made through the API.
@@ -97,11 +125,13 @@ pub(crate) fn traffic(enforcer: &Enforcer) -> (Vec<ServiceSpec>, Vec<RouteSpec>)
     (services, routes)
 }
 
-/// SHA-256 of what `traffic` gives, so that a change of routes is a new snapshot.
+/// SHA-256 of what a reload may change, so that another meaning of a call is a new snapshot (MO9).
 pub(crate) fn digest(enforcer: Option<&Enforcer>) -> [u8; 32] {
     let mut digest = [0u8; 32];
     if let Some(enforcer) = enforcer {
-        let text = format!("{:?}{:?}", enforcer.services, enforcer.routes);
+        let listeners = enforcer.listeners.iter().map(|listener| listener.observe);
+        let modes: Vec<_> = listeners.map(|observe| observe.unwrap_or(enforcer.observe)).collect();
+        let text = format!("{:?}{:?}{modes:?}", enforcer.services, enforcer.routes);
         digest
             .copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref());
     }

@@ -8,13 +8,12 @@ use std::sync::atomic::AtomicU64;
 use base_ports::Tasks;
 use base_store::Store;
 use base_telemetry::Metrics;
-use ca_authority::Authority;
 use policies_decisions::Ledger;
-use policies_engine::{Diagnostic, Freshness, Numbers, SchemaText, Snapshot, SnapshotInput};
+use policies_engine::{Diagnostic, EntitySet, Freshness, Numbers, SchemaText, Snapshot, SnapshotInput};
 use policies_store::{FollowConfig, Follower, PolicyStore, Saves};
 use tokio::sync::watch;
 
-use super::{entities, open};
+use super::open;
 use crate::config::{Config, Follow};
 use crate::messages::Message;
 
@@ -105,14 +104,22 @@ impl Policies {
         }
     }
 
-    /// Tells the entities of the configuration and of the entries. Nothing is in force before the first time.
-    pub(super) async fn tell(&self, config: &Config, authority: Option<&Authority>) {
-        let entries = authority.map(|authority| authority.entries_for(authority.local_agent()));
-        let told = entities::of(config, entries.as_deref().unwrap_or_default());
-        let routes = entities::digest(config.enforcer.as_ref());
+    /// Tells entities and the digest of the routes they go with. Nothing is in force before the first time.
+    pub(super) async fn tell(&self, told: EntitySet, routes: [u8; 32]) {
         match self {
             Self::Own(store) => store.set_entities(told, routes).await,
             Self::Followed(follower) => follower.set_entities(told, routes).await,
+        }
+    }
+
+    /// The same, all or nothing.
+    ///
+    /// # Errors
+    /// Why they cannot come into force; those before them stay.
+    pub(super) async fn change(&self, told: EntitySet, routes: [u8; 32]) -> Result<(), Vec<Diagnostic>> {
+        match self {
+            Self::Own(store) => store.change_entities(told, routes).await,
+            Self::Followed(follower) => follower.change_entities(told, routes).await,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base_net::{Caps, Timers};
 use base_ports::Tasks;
@@ -16,57 +17,161 @@ use super::entities;
 use crate::config::{Config, Enforcer};
 use crate::messages::Message;
 
+/// How long the publication of a view may take.
+const PUBLISHED: Duration = Duration::from_secs(5);
+
 /// Snapshots as they come into force, and how current they are known to be.
 pub(super) type Subscribed = (watch::Receiver<Option<Arc<Snapshot>>>, Option<watch::Receiver<Freshness>>);
 
+/// What the data plane takes from a configuration while it runs: routes, and the mode of each listener.
+#[derive(Debug, Clone)]
+pub(super) struct Traffic {
+    /// By which a snapshot names the routes it belongs to (MO9).
+    pub(super) digest: [u8; 32],
+    routes: Arc<Routes>,
+    modes: Arc<[Mode]>,
+}
+
+impl Traffic {
+    pub(super) fn of(config: &Config) -> Result<Self, Message> {
+        let (services, routes) = config.enforcer.as_ref().map(entities::traffic).unwrap_or_default();
+        let routes = Routes::build(&services, &routes).map_err(|error| {
+            Message::error("PC0105", format!("routes: {error}")).next("portcullis config validate")
+        })?;
+        let modes = config.enforcer.iter().flat_map(|enforcer| {
+            enforcer.listeners.iter().map(|listener| mode(listener.observe.unwrap_or(enforcer.observe)))
+        });
+        Ok(Self {
+            digest: entities::digest(config.enforcer.as_ref()),
+            routes: Arc::new(routes),
+            modes: modes.collect(),
+        })
+    }
+}
+
+/// The traffic in force, and beside it what a reload is about to bring or has replaced. A view takes the one that its snapshot names, so
+/// policies, entities and routes change at once or not at all.
+#[derive(Debug)]
+pub(super) struct Plans {
+    standing: watch::Sender<Standing>,
+    /// The digest in the view that was published last; none before the first.
+    published: watch::Sender<Option<[u8; 32]>>,
+}
+
+#[derive(Debug)]
+struct Standing {
+    in_force: Traffic,
+    other: Option<Traffic>,
+}
+
+impl Plans {
+    pub(super) fn new(in_force: Traffic) -> Arc<Self> {
+        let standing = watch::Sender::new(Standing { in_force, other: None });
+        Arc::new(Self { standing, published: watch::Sender::new(None) })
+    }
+
+    /// From now on a snapshot may name it.
+    pub(super) fn offer(&self, traffic: Traffic) {
+        self.standing.send_modify(|standing| standing.other = Some(traffic));
+    }
+
+    /// What was offered is not to come.
+    pub(super) fn withdraw(&self) {
+        self.standing.send_modify(|standing| standing.other = None);
+    }
+
+    /// What was offered is in force; returns once every new call finds it, or nobody publishes views.
+    pub(super) async fn settle(&self) {
+        self.standing.send_modify(|standing| {
+            if let Some(other) = &mut standing.other {
+                std::mem::swap(&mut standing.in_force, other);
+            }
+        });
+        let digest = self.standing.borrow().in_force.digest;
+        let mut published = self.published.subscribe();
+        let seen = published.wait_for(|seen| seen.is_none_or(|seen| seen == digest));
+        if tokio::time::timeout(PUBLISHED, seen).await.is_err() {
+            tracing::error!(event = "view_not_published", "routes are in force and no view has them yet");
+        }
+    }
+}
+
 /// Publishes a view for every snapshot; the condition says whether calls can be judged.
 pub(super) fn publish(
-    enforcer: &Enforcer,
+    plans: &Arc<Plans>,
     policies: Subscribed,
     tasks: &Tasks,
     condition: Condition,
-) -> Result<Arc<ViewHandle>, Message> {
-    let (services, routes) = entities::traffic(enforcer);
-    let routes = Routes::build(&services, &routes).map_err(|error| {
-        Message::error("PC0105", format!("routes: {error}")).next("portcullis config validate")
-    })?;
-    let mut source = Source { policies, routes: Arc::new(routes), condition };
-    let handle = Arc::new(ViewHandle::new(source.view()));
+) -> Arc<ViewHandle> {
+    let plans = Arc::clone(plans);
+    let mut source = Source { policies, standing: plans.standing.subscribe(), condition };
+    let (view, digest) = source.view();
+    let handle = Arc::new(ViewHandle::new(view));
+    plans.published.send_replace(Some(digest));
     let views = Arc::clone(&handle);
     tasks.spawn("view", async move {
         while source.changed().await {
-            let view = source.view().after(&views.current());
-            views.publish(view);
+            let (view, digest) = source.view();
+            let before = views.current();
+            if !is_same(&before, &view) {
+                views.publish(view.after(&before));
+            }
+            plans.published.send_replace(Some(digest));
         }
     });
-    Ok(handle)
+    handle
+}
+
+/// Nothing to publish: what settles a reload changes no view.
+fn is_same(old: &View, new: &View) -> bool {
+    let policies = match (&old.policy, &new.policy) {
+        (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+        (None, None) => true,
+        _ => false,
+    };
+    policies
+        && old.freshness == new.freshness
+        && Arc::ptr_eq(&old.routes, &new.routes)
+        && Arc::ptr_eq(&old.modes, &new.modes)
 }
 
 /// What a view is made of.
 struct Source {
     policies: Subscribed,
-    routes: Arc<Routes>,
+    standing: watch::Receiver<Standing>,
     condition: Condition,
 }
 
 impl Source {
-    /// The view of now; what it is made of counts as seen.
-    fn view(&mut self) -> View {
+    /// The view of now, with the digest of its routes; what it is made of counts as seen.
+    fn view(&mut self) -> (View, [u8; 32]) {
         let (snapshots, freshness) = &mut self.policies;
         let freshness = freshness.as_mut().map(|told| *told.borrow_and_update()).unwrap_or_default();
+        // INVARIANT: the snapshot is read before what stands, where what it names was put before it came.
         let snapshot = snapshots.borrow_and_update().clone();
         tell(&self.condition, snapshot.as_ref(), freshness);
-        View::new(snapshot, Arc::clone(&self.routes)).as_of(freshness)
+        let standing = self.standing.borrow_and_update();
+        let named = snapshot.as_ref().map(|snapshot| snapshot.versions().routes);
+        let Traffic { digest, routes, modes } = match &standing.other {
+            Some(other) if named == Some(other.digest) => other.clone(),
+            _ => standing.in_force.clone(),
+        };
+        (View::new(snapshot, routes).in_modes(modes).as_of(freshness), digest)
     }
 
     /// Waits until something is not seen; false when nothing can come any more.
     async fn changed(&mut self) -> bool {
-        match &mut self.policies {
-            (snapshots, None) => snapshots.changed().await.is_ok(),
-            (snapshots, Some(freshness)) => tokio::select! {
-                moved = snapshots.changed() => moved.is_ok(),
-                moved = freshness.changed() => moved.is_ok(),
-            },
+        let (snapshots, freshness) = &mut self.policies;
+        let told = async {
+            match freshness {
+                Some(freshness) => freshness.changed().await.is_ok(),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            moved = snapshots.changed() => moved.is_ok(),
+            moved = self.standing.changed() => moved.is_ok(),
+            moved = told => moved,
         }
     }
 }
@@ -96,7 +201,6 @@ pub(super) fn settings(config: &Config, enforcer: &Enforcer) -> ProxyConfig {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     ProxyConfig {
         workers: if enforcer.workers == 0 { cores } else { enforcer.workers },
-        mode: mode(enforcer.observe),
         reveal_decision_id: config.decisions.reveal_decision_id.parse().unwrap_or_default(),
         listeners: enforcer
             .listeners
@@ -109,7 +213,6 @@ pub(super) fn settings(config: &Config, enforcer: &Enforcer) -> ProxyConfig {
                     "none" => ClientAuth::None,
                     _ => ClientAuth::Required,
                 },
-                mode: listener.observe.map(mode),
                 hosts: listener.hosts.clone(),
                 timers: Timers {
                     handshake: listener.handshake_timeout,

@@ -177,12 +177,10 @@ async fn process(config: &Config, global: &Global, options: &Options, lines: &mu
         Err(fault) => return lines.push(Line::found("process", fault.message)),
     };
     let of = |name: &str| status.get(name).and_then(Value::as_str).unwrap_or_default();
-    if of("config") != config.digest() {
-        let text = format!(
-            "the running process was started with another configuration (it runs in mode {})",
-            of("mode")
-        );
-        lines.push(Line::found("config", Message::warning("PC0120", text).next("restart portcullis run")));
+    let in_force = status.pointer("/configuration/in_force").and_then(Value::as_str);
+    if in_force != Some(config.digest().as_str()) {
+        let text = format!("the running process has another configuration in force (mode {})", of("mode"));
+        lines.push(Line::found("config", Message::warning("PC0120", text).next("portcullis config reload")));
     }
     for condition in status.get("conditions").and_then(Value::as_array).into_iter().flatten() {
         let of = |name: &str| condition.get(name).and_then(Value::as_str).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! `portcullis config`: view, schema, validate, explain. Nothing here needs a running process.
+//! `portcullis config`: view, schema, validate, explain; reload alone asks a running process.
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Global;
 use crate::config;
@@ -26,6 +26,9 @@ pub(crate) enum Command {
     /// Type, default and meaning of a key or section
     #[command(after_help = "Example:\n  portcullis config explain ca.entry")]
     Explain { key: String },
+    /// Have the running process take the file: services, routes and modes, without losing a call
+    #[command(after_help = "Example:\n  portcullis config reload")]
+    Reload,
 }
 
 pub(crate) fn run(command: Command, global: &Global) -> Exit {
@@ -49,6 +52,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
             Exit::Done
         }
         Command::Validate => validate(global),
+        Command::Reload => reload(global),
         Command::Explain { key } => match config::explain(&key) {
             Some(text) => {
                 Answer::object("Key", json!({ "key": key, "text": text }), text.trim_end().to_owned())
@@ -63,6 +67,23 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
             }
         },
     }
+}
+
+fn reload(global: &Global) -> Exit {
+    global.ask(|client| async move {
+        let reload = client.post("/v1/config:reload", &json!({})).await?;
+        let of = |name: &str| reload.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let list = |name: &str| reload.get(name).and_then(Value::as_array).into_iter().flatten();
+        list("warnings")
+            .filter_map(Message::from_json)
+            .for_each(|warning| output::talk(&warning.to_string()));
+        let changed: Vec<_> = list("changed").filter_map(Value::as_str).collect();
+        let text = match changed.as_slice() {
+            [] => format!("{}: in force already", of("source")),
+            changed => format!("{}: in force; changed {}", of("source"), changed.join(", ")),
+        };
+        Ok((Answer::object("Reload", reload, text), Exit::Done))
+    })
 }
 
 fn validate(global: &Global) -> Exit {

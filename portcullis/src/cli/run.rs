@@ -30,6 +30,7 @@ pub(crate) fn run(options: &Options, global: &Global) -> Exit {
     loaded.warnings.iter().for_each(|warning| output::talk(&warning.to_string()));
     let (delay, timeout) = (options.drain_delay, options.drain_timeout);
     block_on(async move {
+        let mut hangups = assemble::signals::hangups();
         let running = match assemble::start(loaded.config).await {
             Ok(running) => running,
             Err(fault) => {
@@ -37,7 +38,15 @@ pub(crate) fn run(options: &Options, global: &Global) -> Exit {
                 return if fault.code == "PC6001" { Exit::Unavailable } else { Exit::Failed };
             }
         };
-        let ended = assemble::signals::ended().await;
+        let ended = {
+            let mut ended = std::pin::pin!(assemble::signals::ended());
+            loop {
+                tokio::select! {
+                    signal = &mut ended => break signal,
+                    () = hangups.next() => running.reload().await,
+                }
+            }
+        };
         tracing::info!(event = "draining", signal = ended, "draining");
         let drained = running.drain(delay, timeout);
         tokio::select! {

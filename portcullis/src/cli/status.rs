@@ -95,6 +95,7 @@ fn text(status: &Value) -> String {
             lines.push(format!("{label:<13} {value}"));
         }
     }
+    lines.extend(configuration(status).into_iter().map(|line| format!("{:<13} {line}", "configuration")));
     lines
         .extend(super::policy::standing(status).into_iter().map(|line| format!("{:<13} {line}", "policies")));
     for listener in status.get("listeners").and_then(Value::as_array).into_iter().flatten() {
@@ -117,6 +118,34 @@ fn text(status: &Value) -> String {
         }
     }
     lines.join("\n")
+}
+
+/// The configuration in force; and the one on disk, where that is another.
+fn configuration(status: &Value) -> Vec<String> {
+    let Some(standing) = status.get("configuration") else { return Vec::new() };
+    let digest = |name: &str| standing.get(name).and_then(Value::as_str).and_then(|digest| digest.get(..12));
+    let list = |name: &str| standing.get(name).and_then(Value::as_array).into_iter().flatten();
+    let in_force = digest("in_force");
+    let mut lines: Vec<_> = in_force.map(|digest| format!("{digest} in force")).into_iter().collect();
+    for found in list("errors").filter_map(Message::from_json) {
+        lines.push(format!("on disk, refused: {}", found.in_one_line()));
+        lines.extend(found.help.map(|help| format!("help: {help}")));
+    }
+    if let Some(on_disk) = digest("on_disk").filter(|on_disk| Some(*on_disk) != in_force) {
+        let restart: Vec<_> = list("waits_for_restart").filter_map(Value::as_str).collect();
+        let waits = match restart.as_slice() {
+            [] => "portcullis config reload brings it into force".to_owned(),
+            keys => format!("needs a restart for {}", keys.join(", ")),
+        };
+        lines.push(format!("{on_disk} on disk: {waits}"));
+    }
+    let is_failed = standing.pointer("/last_reload/result").and_then(Value::as_str) == Some("failed");
+    for found in standing.pointer("/last_reload/errors").and_then(Value::as_array).into_iter().flatten() {
+        if let Some(found) = Message::from_json(found).filter(|_| is_failed) {
+            lines.push(format!("last reload refused: {}", found.in_one_line()));
+        }
+    }
+    lines
 }
 
 /// One enforcer that follows the policies of this process: what it should run, what it runs, what it refused.

@@ -362,6 +362,21 @@ pub(crate) static KEYS: &[Key] = &[
     preset("admin.log", Kind::Text, "info", "level, or filter as in RUST_LOG", "\"info\""),
 ];
 
+/// What a reload changes in a running process, with everything below (CF9). All else waits for a restart.
+const LIVE: &[&str] = &["enforcer.mode", "enforcer.listener.mode", "enforcer.service", "enforcer.route"];
+
+/// Whether a reload brings the key at `path` into force.
+pub(crate) fn is_live(path: &str) -> bool {
+    let is_at =
+        |live: &str| path.strip_prefix(live).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    LIVE.iter().any(|live| is_at(live))
+}
+
+/// Whether the key at `path` is a section that may stand several times.
+pub(crate) fn is_repeated(path: &str) -> bool {
+    find(path).is_some_and(|key| key.kind == Kind::Tables)
+}
+
 /// The key at `path`, which holds no indexes.
 pub(crate) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)

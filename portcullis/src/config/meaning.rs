@@ -7,6 +7,7 @@ mod policies;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ca_authority::{EntryError, NewEntry};
@@ -18,6 +19,7 @@ use super::read::{Origin, Table, Value};
 use super::value::Address;
 use crate::assemble::entities;
 use crate::messages::{Message, Place, nearest};
+pub(super) use admin::ADMIN_SOCKET;
 
 /// Gives the checked `table` its meaning. Faults go to `messages`; `None` when a required key is missing.
 pub(super) fn mean(
@@ -90,6 +92,7 @@ impl Meaning<'_> {
         let (source, trust_domain) = (path.to_owned(), self.trust_domain.clone());
         Some(Config {
             source,
+            values: Arc::new(super::view(table, false)),
             trust_domain,
             data_dir,
             ca,

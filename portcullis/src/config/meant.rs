@@ -3,12 +3,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ca_authority::NewEntry;
 use ca_identity::{SpiffeId, TrustDomain};
 use policies_engine::Role;
 use policies_store::{Patience, Verifier};
+use serde_json::Value as Json;
 
 use super::value::Address;
 
@@ -16,6 +18,8 @@ use super::value::Address;
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) source: PathBuf,
+    /// Every key with its value, as `config view` shows it.
+    pub(crate) values: Arc<Json>,
     pub(crate) trust_domain: TrustDomain,
     pub(crate) data_dir: PathBuf,
     pub(crate) ca: Option<Ca>,
@@ -154,7 +158,8 @@ impl Config {
 
     /// Tells whether a running process and the file mean the same: SHA-256 over every setting, in hex.
     pub(crate) fn digest(&self) -> String {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, format!("{self:?}").as_bytes());
+        let digest =
+            aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.values.to_string().as_bytes());
         digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }

@@ -67,6 +67,13 @@ pub(crate) fn read(file: &str, text: &str, environment: &BTreeMap<String, String
     (table, reader.faults)
 }
 
+/// What can be told of a text that is not valid.
+pub(crate) fn recover(file: &str, text: &str, environment: &BTreeMap<String, String>) -> Table {
+    let mut reader = Reader { file, text, environment, used: BTreeSet::new(), faults: Vec::new() };
+    let (tree, _) = DeTable::parse_recoverable(text);
+    reader.table("", tree.get_ref(), 0..0)
+}
+
 struct Reader<'a> {
     file: &'a str,
     text: &'a str,

@@ -46,6 +46,10 @@ fn about(key: &Key) -> String {
             key.example
         ));
     }
+    if !matches!(key.kind, Kind::Table) {
+        let when = if keys::is_live(key.path) { "reload" } else { "restart" };
+        text.push_str(&format!("  takes effect: at a {when}\n"));
+    }
     if let Some(variable) = key.variable() {
         text.push_str(&format!("  environment: {variable}\n"));
     }

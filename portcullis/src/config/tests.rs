@@ -1,6 +1,7 @@
 //! Tables over `parse`: what is refused, with which code, where, and what the person is told to do.
 
 mod broken;
+mod changes;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -49,7 +49,12 @@ pub(crate) static CODES: &[Code] = &[
     Code {
         code: "PC0120",
         title: "the file and the process differ",
-        text: "The configuration was changed after the process started; it takes effect at the next start.",
+        text: "The configuration on disk is not the one in force: nobody has reloaded it yet, or the reload refused it.",
+    },
+    Code {
+        code: "PC0121",
+        title: "a restart is needed",
+        text: "The file changes a key that a running process cannot change; nothing of the file was brought into force.",
     },
     Code {
         code: "PC0131",

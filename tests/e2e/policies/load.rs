@@ -92,7 +92,7 @@ pub(super) fn flips() -> Result {
 }
 
 /// Every decision on a call, newest first.
-fn all_decisions(gateway: &Gateway) -> Result<Vec<Value>> {
+pub(crate) fn all_decisions(gateway: &Gateway) -> Result<Vec<Value>> {
     let mut records = Vec::new();
     let mut cursor: Option<String> = None;
     loop {
@@ -108,7 +108,7 @@ fn all_decisions(gateway: &Gateway) -> Result<Vec<Value>> {
 }
 
 /// A client with the identity in `dir` that accepts the gateway only.
-fn connector(dir: &Path) -> Result<TlsConnector> {
+pub(crate) fn connector(dir: &Path) -> Result<TlsConnector> {
     install_provider();
     let domain = TrustDomain::parse("example.org")?;
     let chain = pem::read_certificates(&fs::read(dir.join("svid.pem"))?)?;
@@ -123,7 +123,11 @@ fn connector(dir: &Path) -> Result<TlsConnector> {
 }
 
 /// Calls on several connections at once until told to stop; counts the answers by status.
-fn calls(tls: &TlsConnector, address: SocketAddr, stop: &Arc<AtomicBool>) -> Result<BTreeMap<u16, usize>> {
+pub(crate) fn calls(
+    tls: &TlsConnector,
+    address: SocketAddr,
+    stop: &Arc<AtomicBool>,
+) -> Result<BTreeMap<u16, usize>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut streams = Vec::new();

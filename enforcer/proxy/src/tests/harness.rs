@@ -149,7 +149,9 @@ impl Setup {
         trust.publish(ca.snapshot(Some(own))).unwrap();
         let routes = Arc::new(self.routes());
         let policy = self.policy.as_deref().map(|policy| snapshot(policy, 1));
-        let view = Arc::new(ViewHandle::new(View::new(policy, Arc::clone(&routes))));
+        let view = Arc::new(ViewHandle::new(
+            View::new(policy, Arc::clone(&routes)).in_modes(Arc::from([self.mode])),
+        ));
         let records = Records::default();
         let metrics = Arc::new(Metrics::new());
         let net = ManualNet::new();
@@ -160,12 +162,10 @@ impl Setup {
                 name: "main".into(),
                 binds: vec![([127, 0, 0, 1], 0).into()],
                 client_auth: self.client_auth,
-                mode: None,
                 hosts: self.hosts,
                 timers: self.timers,
                 caps: Caps::default(),
             }],
-            mode: self.mode,
             reveal_decision_id: self.reveal,
         };
         let proxy = Proxy::start(config, ports).unwrap();

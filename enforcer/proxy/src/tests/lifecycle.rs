@@ -7,7 +7,6 @@ use base_net::{Bind, Caps, Timers};
 use base_ports::{Clock, SystemClock};
 use ca_identity::tls::ClientAuth;
 use http::Request;
-use policies_engine::Mode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
@@ -185,12 +184,10 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
             name: "public".into(),
             binds,
             client_auth: ClientAuth::Required,
-            mode: None,
             hosts: Vec::new(),
             timers: Timers::default(),
             caps: Caps::default(),
         }],
-        mode: Mode::Enforce,
         reveal_decision_id: Reveal::Never,
     };
     Proxy::start(config, gateway.ports()).unwrap_err()

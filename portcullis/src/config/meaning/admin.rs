@@ -9,7 +9,8 @@ use super::super::meant::{Admin, LocalUser};
 use super::super::read::Table;
 use super::{Meaning, address};
 
-const SOCKET: &str = "admin.sock";
+/// In the data directory, when nothing else is said.
+pub(in super::super) const ADMIN_SOCKET: &str = "admin.sock";
 
 impl Meaning<'_> {
     pub(super) fn admin(&mut self, section: &Table, data_dir: &Path) -> Option<Admin> {
@@ -24,7 +25,7 @@ impl Meaning<'_> {
             let help = "it has no client certificates; other hosts reach the API over [ca] listen = \"https://..\" with an SVID";
             self.messages.push(self.fault("PC0131", section, "listen", text).help(help));
         }
-        let (socket, socket_mode) = self.place_of_socket(section, &data_dir.join(SOCKET), 0o700);
+        let (socket, socket_mode) = self.place_of_socket(section, &data_dir.join(ADMIN_SOCKET), 0o700);
         let users = self.users(section);
         let is_reachable = socket_mode & 0o022 != 0 && !socket.starts_with(data_dir);
         for (table, user) in section.tables("user").iter().zip(&users) {
