@@ -282,8 +282,9 @@ impl Gateway {
             .start()
     }
 
-    /// Starts the process again on the same directory.
+    /// Starts the process again; one that still runs is killed first, or it would answer for the new one.
     pub fn restart(&mut self) -> Result {
+        self.kill()?;
         self.spawn()?;
         self.wait_ready(Duration::from_secs(30))
     }
