@@ -168,7 +168,6 @@ mod kind {
     pub(super) const RST_STREAM: u8 = 3;
     pub(super) const SETTINGS: u8 = 4;
     pub(super) const PING: u8 = 6;
-    pub(super) const GOAWAY: u8 = 7;
     pub(super) const WINDOW_UPDATE: u8 = 8;
     pub(super) const CONTINUATION: u8 = 9;
     pub(super) const PRIORITY_UPDATE: u8 = 0x10;
@@ -217,13 +216,13 @@ impl Budget {
                 }
                 (&mut window.resets, 100, window.streams / 10)
             }
-            // Answers to what we sent; the library refuses those that answer nothing.
-            kind::SETTINGS | kind::PING if is_ack => return true,
+            // An answer to what we sent; the library refuses one that answers nothing.
+            kind::SETTINGS if is_ack => return true,
             kind::SETTINGS => (&mut window.settings, 50, 0),
-            // Clients measure the path with a PING per burst of data that they receive.
+            // Clients measure the path with a PING per burst of data that they receive. One that claims to be an answer
+            // counts as well: the library takes any number of answers to nothing.
             kind::PING => (&mut window.pings, 100, window.sent),
             kind::WINDOW_UPDATE => (&mut window.updates, 100, window.sent.saturating_mul(10)),
-            kind::GOAWAY => return true,
             _ => (&mut window.unknown, 100, 0),
         };
         *count = count.saturating_add(1);

@@ -76,6 +76,7 @@ async fn h2_01_floods_of_control_frames_end_their_connection_and_no_other() {
     assert_eq!(good.get("site.test", "/hello").await.status, 200);
     let floods = [
         ("PING", frame(6, 0, 0, &[7; 8])),
+        ("answers to no PING", frame(6, 1, 0, &[7; 8])),
         ("SETTINGS", frame(4, 0, 0, &[])),
         ("PRIORITY", frame(2, 0, 1, &[0, 0, 0, 0, 9])),
         ("PRIORITY_UPDATE", frame(0x10, 0, 0, &[0, 0, 0, 1, b'u'])),

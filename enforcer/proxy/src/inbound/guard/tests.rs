@@ -4,6 +4,8 @@ use super::*;
 use base_ports::{ManualClock, UnixTime};
 use proptest::prelude::*;
 
+const GOAWAY: u8 = 7;
+
 fn frame(kind: u8, flags: u8, length: u32) -> Frame {
     Frame { length, kind, flags }
 }
@@ -24,10 +26,12 @@ fn taken(budget: &mut Budget, one: Frame) -> u32 {
 fn h2_01_each_kind_of_frame_without_progress_has_its_budget() {
     for (kind, flags, length, most) in [
         (kind::PING, 0, 8, 100),
+        (kind::PING, ACK, 8, 100),
         (kind::SETTINGS, 0, 0, 50),
         (kind::PRIORITY, 0, 5, 100),
         (kind::PRIORITY_UPDATE, 0, 5, 100),
         (0x7f, 0, 0, 100),
+        (GOAWAY, 0, 8, 100),
         (kind::DATA, 0, 0, 100),
         (kind::RST_STREAM, 0, 4, 100),
         (kind::WINDOW_UPDATE, 0, 4, 100),
