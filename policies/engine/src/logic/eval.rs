@@ -46,7 +46,7 @@ pub(crate) fn truth<'a>(of: &'a Expr, scene: Scene<'a>) -> Result<bool, Stop> {
         Expr::If(test, then, otherwise) => truth(if truth(test, scene)? { then } else { otherwise }, scene),
         Expr::Unary(UnaryOp::Not, of) => Ok(!truth(of, scene)?),
         // The usual tests of a request, without a value in between.
-        Expr::Has(Fact::Header(name)) => Ok(scene.has_lines(name)?),
+        Expr::Has(Fact::Header(name)) => scene.has_lines(name),
         Expr::Like(of, pattern)
             if let Expr::Fact(fact) = &**of
                 && let Some(text) = scene.text(fact) =>

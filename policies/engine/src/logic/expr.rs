@@ -145,24 +145,7 @@ impl Expr {
 
     /// Number of operations.
     pub(super) fn nodes(&self) -> usize {
-        1 + match self {
-            Expr::Const(_)
-            | Expr::Fail(_)
-            | Expr::Subject(_)
-            | Expr::Fact(_)
-            | Expr::Has(_)
-            | Expr::HasGroup(_) => 0,
-            Expr::Attr(of, _)
-            | Expr::HasAttr(of, _)
-            | Expr::Is(of, _)
-            | Expr::Like(of, _)
-            | Expr::Unary(_, of) => of.nodes(),
-            Expr::Set(items) => items.iter().map(|item| item.nodes()).sum(),
-            Expr::And(left, right) | Expr::Or(left, right) | Expr::Binary(_, left, right) => {
-                left.nodes() + right.nodes()
-            }
-            Expr::If(test, then, otherwise) => test.nodes() + then.nodes() + otherwise.nodes(),
-        }
+        1 + self.parts().map(|part| part.nodes()).sum::<usize>()
     }
 
     /// Whether a leaf is so.
@@ -174,17 +157,31 @@ impl Expr {
             | Expr::Fact(_)
             | Expr::Has(_)
             | Expr::HasGroup(_) => is(self),
+            _ => self.parts().any(|part| part.any(is)),
+        }
+    }
+
+    /// What it is made of, in order; nothing for a leaf.
+    fn parts(&self) -> impl Iterator<Item = &Arc<Expr>> {
+        let (few, items): ([Option<&Arc<Expr>>; 3], &[Arc<Expr>]) = match self {
+            Expr::Const(_)
+            | Expr::Fail(_)
+            | Expr::Subject(_)
+            | Expr::Fact(_)
+            | Expr::Has(_)
+            | Expr::HasGroup(_) => ([None; 3], &[]),
             Expr::Attr(of, _)
             | Expr::HasAttr(of, _)
             | Expr::Is(of, _)
             | Expr::Like(of, _)
-            | Expr::Unary(_, of) => of.any(is),
-            Expr::Set(items) => items.iter().any(|item| item.any(is)),
+            | Expr::Unary(_, of) => ([Some(of), None, None], &[]),
             Expr::And(left, right) | Expr::Or(left, right) | Expr::Binary(_, left, right) => {
-                left.any(is) || right.any(is)
+                ([Some(left), Some(right), None], &[])
             }
-            Expr::If(test, then, otherwise) => test.any(is) || then.any(is) || otherwise.any(is),
-        }
+            Expr::If(test, then, otherwise) => ([Some(test), Some(then), Some(otherwise)], &[]),
+            Expr::Set(items) => ([None; 3], items),
+        };
+        few.into_iter().flatten().chain(items)
     }
 }
 
