@@ -134,10 +134,10 @@ impl Answer {
 
     /// Appends the HTTP/1.1 head for the caller and says how its body must be written.
     pub fn write_h1(&self, down: Downstream, out: &mut BytesMut, extra: &[Extra<'_>]) -> Sent {
+        crate::h1::put_status(out, self.status);
+        self.fields.write_h1(out);
+        put_extra(out, extra);
         if self.is_switch() {
-            crate::h1::put_status(out, self.status);
-            self.fields.write_h1(out);
-            put_extra(out, extra);
             out.extend_from_slice(SWITCH);
             out.extend_from_slice(b"\r\n");
             return Sent { framing: Framing::UntilClose, close: true };
@@ -149,9 +149,6 @@ impl Answer {
             (BodyLength::Streamed, Version::Http10) => Framing::UntilClose,
         };
         let close = !down.keep_alive || down.version == Version::Http10 || framing == Framing::UntilClose;
-        crate::h1::put_status(out, self.status);
-        self.fields.write_h1(out);
-        put_extra(out, extra);
         // An answer to HEAD and a 304 keep the length they declare; 1xx and 204 never carry one.
         let declared = self.declared.filter(|_| self.status >= 200 && self.status != 204);
         let shown = match (framing, declared) {

@@ -44,8 +44,7 @@ pub(crate) struct Denied {
 /// # Errors
 /// When it must not pass; the denial is on record then.
 pub(crate) async fn authorize(conn: &Connection, call: Call, now: Now) -> Result<Permitted<Call>, Denied> {
-    let grpc = call.protocol() == CallProtocol::Grpc;
-    let facts = Arc::new(CallFacts { call, connection: Arc::clone(conn.secured.facts(grpc)) });
+    let facts = CallFacts::of(call, conn);
     let Judged { outcome, in_force, meter, decision, receipt, reads_time } =
         conn.worker.judge.judge(conn, &facts, now);
     let call = facts.call.clone();
@@ -132,8 +131,7 @@ impl<C> Permitted<C> {
 impl Permitted<Call> {
     /// The call as policies see it once more.
     pub(crate) fn facts(&self, conn: &Connection) -> Arc<CallFacts> {
-        let grpc = self.call.protocol() == CallProtocol::Grpc;
-        Arc::new(CallFacts { call: self.call.clone(), connection: Arc::clone(conn.secured.facts(grpc)) })
+        CallFacts::of(self.call.clone(), conn)
     }
 }
 
@@ -144,6 +142,11 @@ pub(crate) struct CallFacts {
 }
 
 impl CallFacts {
+    fn of(call: Call, conn: &Connection) -> Arc<Self> {
+        let grpc = call.protocol() == CallProtocol::Grpc;
+        Arc::new(Self { call, connection: Arc::clone(conn.secured.facts(grpc)) })
+    }
+
     pub(crate) fn call(&self) -> &Call {
         &self.call
     }

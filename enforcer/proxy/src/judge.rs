@@ -131,15 +131,10 @@ impl Judge {
         let reads_time = decision.reads_time;
         question.meter.decision(&decision, question.mode);
         let took = conn.worker.clock.now().mono.saturating_since(now.mono);
-        let resource = question.resource.clone();
+        let about = (action, question.resource);
         let record = DecisionRecord {
-            mode: question.mode,
-            credential: conn.secured.credential.clone(),
-            versions: in_force.versions.clone(),
-            stale: in_force.view.freshness != Freshness::Fresh,
             decide_ns: u32::try_from(took.as_nanos()).unwrap_or(u32::MAX),
-            facts: Some(Arc::clone(facts) as Arc<dyn Facts>),
-            ..DecisionRecord::new(decision, conn.secured.principal.clone(), action, resource, now)
+            ..in_force.record(conn, decision, about, Arc::<CallFacts>::clone(facts), question.mode, now)
         };
         let meter = Arc::clone(question.meter);
         let (decision, receipt) = lane.record(record);
@@ -165,23 +160,21 @@ impl Judge {
         let action = action_of(permitted.call());
         let question = permitted.in_force().question(conn, permitted.call());
         let principal = &conn.secured.principal;
-        let decision = match conn.secured.lapsed(&conn.worker.trust, now) {
-            Some(lapsed) => Decision::refusal(lapsed),
-            None if !is_timed && !in_force.concerns(since, principal, action, question.resource) => {
-                return Ok(Arc::clone(in_force));
-            }
+        let lapsed = conn.secured.lapsed(&conn.worker.trust, now);
+        if lapsed.is_none() && !is_timed && !in_force.concerns(since, principal, action, question.resource) {
+            return Ok(Arc::clone(in_force));
+        }
+        let facts = permitted.facts(conn);
+        let decision = match (lapsed, engine) {
+            (Some(lapsed), _) => Decision::refusal(lapsed),
             // Policies do not go away; a view without them judges nothing.
-            None => match engine {
-                None => return Ok(Arc::clone(since)),
-                Some(engine) => {
-                    let facts = permitted.facts(conn);
-                    let resource = question.resource;
-                    let facts = &*facts;
-                    let request =
-                        AccessRequest { principal, action, resource, facts, now: now.wall, extra: None };
-                    soften(engine.decide(&request), question.mode, engine.snapshot())
-                }
-            },
+            (None, None) => return Ok(Arc::clone(since)),
+            (None, Some(engine)) => {
+                let (resource, facts) = (question.resource, &*facts);
+                let request =
+                    AccessRequest { principal, action, resource, facts, now: now.wall, extra: None };
+                soften(engine.decide(&request), question.mode, engine.snapshot())
+            }
         };
         if decision.is_allowed() {
             return Ok(Arc::clone(in_force));
@@ -193,15 +186,12 @@ impl Judge {
         };
         let ended = Decision { reason, ..decision };
         question.meter.decision(&ended, question.mode);
+        let detail = (reason != verdict).then(|| in_force.denies(verdict, &ended));
+        let about = (action, question.resource);
         let record = DecisionRecord {
-            mode: question.mode,
-            detail: (reason != verdict).then(|| in_force.denies(verdict, &ended)),
+            detail,
             phase: Phase::Rejudge,
-            credential: conn.secured.credential.clone(),
-            versions: in_force.versions.clone(),
-            stale: in_force.view.freshness != Freshness::Fresh,
-            facts: Some(permitted.facts(conn) as Arc<dyn Facts>),
-            ..DecisionRecord::new(ended, principal.clone(), action, question.resource.clone(), now)
+            ..in_force.record(conn, ended, about, facts, question.mode, now)
         };
         // A denial is best effort by definition (LS1); nothing waits for its receipt.
         let (decision, _) = lane.record(record);
@@ -223,16 +213,11 @@ impl Judge {
         let decision = Decision::refusal(reason);
         let mode = bench.in_force.view.mode(conn.listening.number);
         bench.in_force.nowhere.decision(&decision, mode);
-        let unknown = bench.in_force.unknown.clone();
+        let about = (action, &bench.in_force.unknown);
         let record = DecisionRecord {
-            mode,
             detail,
             phase,
-            credential: conn.secured.credential.clone(),
-            versions: bench.in_force.versions.clone(),
-            stale: bench.in_force.view.freshness != Freshness::Fresh,
-            facts: Some(facts),
-            ..DecisionRecord::new(decision, conn.secured.principal.clone(), action, unknown, now)
+            ..bench.in_force.record(conn, decision, about, facts, mode, now)
         };
         bench.lane.record(record)
     }
@@ -292,6 +277,26 @@ impl InForce {
     /// The way of a permitted call.
     pub(crate) fn route(&self, route: usize) -> Option<&Upstreams> {
         self.routes.get(route)
+    }
+
+    /// What goes on record about a decision of this view.
+    fn record(
+        &self,
+        conn: &Connection,
+        decision: Decision,
+        (action, resource): (Action, &Resource),
+        facts: Arc<dyn Facts>,
+        mode: Mode,
+        now: Now,
+    ) -> DecisionRecord {
+        DecisionRecord {
+            mode,
+            credential: conn.secured.credential.clone(),
+            versions: self.versions.clone(),
+            stale: self.view.freshness != Freshness::Fresh,
+            facts: Some(facts),
+            ..DecisionRecord::new(decision, conn.secured.principal.clone(), action, resource.clone(), now)
+        }
     }
 
     /// Whether a call that `since` judged may be judged otherwise by this.
