@@ -139,6 +139,15 @@ fn own(route: &str) -> EntitySet {
     EntitySet { routes: vec![route], ..shop() }
 }
 
+/// What clashes with [`own`] of `clash`.
+fn elsewhere() -> EntitySet {
+    let mut theirs = own("clash");
+    theirs.routes[0].service = "elsewhere".to_owned();
+    theirs.services[0].name = "elsewhere".to_owned();
+    theirs.methods.clear();
+    theirs
+}
+
 /// Takes a frame that must be whole.
 async fn take(follower: &Follower, frame: messages::Snapshot) -> Taken {
     let nothing =
@@ -205,11 +214,7 @@ async fn st8_objects_that_the_frame_lacks_are_fetched_by_hash() {
 async fn rd_01_entities_that_clash_with_the_publisher_leave_those_before_them() {
     let publisher = Publisher::start(&[("a.cedar", READ)]).await;
     let follower = publisher.follower().await;
-    let mut theirs = own("clash");
-    theirs.routes[0].service = "elsewhere".to_owned();
-    theirs.services[0].name = "elsewhere".to_owned();
-    theirs.methods.clear();
-    publisher.store.set_entities(theirs, [2; 32]).await;
+    publisher.store.set_entities(elsewhere(), [2; 32]).await;
     assert_eq!(take(&follower, publisher.whole(&publisher.sign())).await, Taken::InForce);
     let routes = || follower.subscribe().borrow().as_ref().map(|snapshot| snapshot.versions().routes);
     let before = routes();
@@ -228,11 +233,7 @@ async fn rd_01_entities_that_clash_with_the_publisher_leave_those_before_them() 
 async fn st7_what_does_not_fit_this_process_is_refused_and_taken_once_it_does() {
     let publisher = Publisher::start(&[("a.cedar", READ)]).await;
     let follower = publisher.follower().await;
-    let mut theirs = own("clash");
-    theirs.routes[0].service = "elsewhere".to_owned();
-    theirs.services[0].name = "elsewhere".to_owned();
-    theirs.methods.clear();
-    publisher.store.set_entities(theirs, [2; 32]).await;
+    publisher.store.set_entities(elsewhere(), [2; 32]).await;
     let clashing = publisher.sign();
     follower.set_entities(own("clash"), [9; 32]).await;
     let before = verdict(&follower);
