@@ -35,6 +35,11 @@ impl Problem {
         }
     }
 
+    /// A fault of ours, PC9001.
+    pub(crate) fn fault(title: impl Into<String>, cause: &dyn std::fmt::Display) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, title).code("PC9001").detail(cause.to_string())
+    }
+
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self

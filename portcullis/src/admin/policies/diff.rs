@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::Uri;
 use axum::{Json, Router, routing};
 use policies_engine::diff::Difference;
 use serde::Deserialize;
@@ -76,11 +76,7 @@ async fn meaning(api: &Api, from: u64, to: u64) -> Result<Option<Difference>, Pr
         let (before, after) = (store.policies(from).ok()?, store.policies(to).ok()?);
         Some(policies_engine::diff::diff(&before, &after))
     });
-    compared.await.map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "it could not be compared")
-            .code("PC9001")
-            .detail(error.to_string())
-    })
+    compared.await.map_err(|error| Problem::fault("it could not be compared", &error))
 }
 
 fn newest(api: &Api) -> Result<u64, Problem> {

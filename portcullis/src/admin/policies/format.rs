@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use policies_engine::Diagnostic;
 use serde_json::{Value, json};
 
@@ -17,11 +17,7 @@ use crate::admin::problem::Problem;
 pub(in crate::admin) async fn format(headers: HeaderMap, bytes: Bytes) -> Result<Json<Value>, Problem> {
     let body: validate::Body = asked::body(&headers, &bytes)?;
     let formatted = tokio::task::spawn_blocking(move || formatted(body.into_files())).await;
-    let items = formatted.map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the formatter ended")
-            .code("PC9001")
-            .detail(error.to_string())
-    })?;
+    let items = formatted.map_err(|error| Problem::fault("the formatter ended", &error))?;
     let items = items.map_err(|found| refused::invalid(&found))?;
     Ok(Json(json!({ "apiVersion": "portcullis/v1", "kind": "FormattedFileList", "items": items })))
 }

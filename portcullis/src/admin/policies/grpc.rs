@@ -129,6 +129,12 @@ fn present(document: Value) -> Value {
     }
 }
 
+/// One page of a list.
+fn page(path: &str, limit: Option<u32>, cursor: Option<String>) -> Verb {
+    let limit = limit.map(|limit| limit.to_string());
+    Verb::get(format!("{path}{}", query(&[("limit", limit), ("cursor", cursor)])))
+}
+
 /// `?name=value` of those that are there.
 fn query(pairs: &[(&str, Option<String>)]) -> String {
     let there = pairs.iter().filter_map(|(name, value)| {

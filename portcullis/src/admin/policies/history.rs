@@ -41,7 +41,7 @@ pub(in crate::admin) async fn read(
         Some(number) => {
             let policies = Arc::clone(api.store.as_ref().ok_or_else(|| super::nothing_kept(&api))?);
             let compiled = tokio::task::spawn_blocking(move || policies.policies(number)).await;
-            let compiled = compiled.map_err(|error| internal(&error))?;
+            let compiled = compiled.map_err(|error| Problem::fault("it could not be read", &error))?;
             (compiled.map_err(|error| refused::problem(&error))?, number)
         }
         None => {
@@ -115,10 +115,4 @@ pub(in crate::admin) async fn blame(
     Ok(Json(
         json!({ "apiVersion": "portcullis/v1", "kind": "PolicyBlameList", "policy": id, "items": items }),
     ))
-}
-
-fn internal(error: &dyn std::fmt::Display) -> Problem {
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "it could not be read")
-        .code("PC9001")
-        .detail(error.to_string())
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router, routing};
 use policies_engine::Principal;
@@ -32,11 +32,7 @@ pub(in crate::admin) async fn snapshot(State(api): State<Arc<Api>>) -> Result<Re
         (Some(store), _) => {
             let feed = Arc::clone(store.feed());
             let read = tokio::task::spawn_blocking(move || feed.snapshot_file()).await;
-            let read = read.map_err(|error| {
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "it could not be read")
-                    .code("PC9001")
-                    .detail(error.to_string())
-            })?;
+            let read = read.map_err(|error| Problem::fault("it could not be read", &error))?;
             read.map_err(|error| refused::problem(&error))?
         }
         (None, Some(follower)) => follower.snapshot_file().await,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -46,11 +46,7 @@ pub(in crate::admin) async fn validate(
     let store = api.store.clone().ok_or_else(|| super::nothing_kept(&api))?;
     let files = body.into_files();
     let compiled = tokio::task::spawn_blocking(move || store.candidate(&files)).await;
-    let compiled = compiled.map_err(|error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the check ended")
-            .code("PC9001")
-            .detail(error.to_string())
-    })?;
+    let compiled = compiled.map_err(|error| Problem::fault("the check ended", &error))?;
     let snapshot = compiled.map_err(|found| refused::invalid(&found))?;
     let warnings: Vec<_> = snapshot.warnings().iter().map(|found| Message::from(found).to_json()).collect();
     let policies = snapshot.policies().filter(|policy| !policy.is_baseline).count();

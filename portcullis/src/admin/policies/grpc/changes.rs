@@ -9,7 +9,7 @@ use super::generated::messages::{
     GetChangeRequest, ListChangesRequest, ListChangesResponse, Version,
 };
 use super::generated::server::changes_server::Changes;
-use super::{Verb, Verbs, query};
+use super::{Verb, Verbs, page};
 use crate::cli::decisions::encode;
 
 const CHANGES: &str = "/v1/policies/changes";
@@ -42,11 +42,7 @@ impl Changes for Verbs {
         &self,
         request: Request<ListChangesRequest>,
     ) -> Result<Response<ListChangesResponse>, Status> {
-        let verb = |asked: ListChangesRequest| {
-            let limit = asked.limit.map(|limit| limit.to_string());
-            Verb::get(format!("{CHANGES}{}", query(&[("limit", limit), ("cursor", asked.cursor)])))
-        };
-        self.call(request, verb).await
+        self.call(request, |asked| page(CHANGES, asked.limit, asked.cursor)).await
     }
 
     async fn check(&self, request: Request<CheckChangeRequest>) -> Result<Response<Checks>, Status> {

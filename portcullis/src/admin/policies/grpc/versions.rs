@@ -10,7 +10,7 @@ use super::generated::messages::{
     RotateRequest, ShadowRequest, SigningState, StopShadowRequest, StopShadowResponse, Version,
 };
 use super::generated::server::{signing_server::Signing, versions_server::Versions};
-use super::{Verb, Verbs, query};
+use super::{Verb, Verbs, page, query};
 
 const VERSIONS: &str = "/v1/policies/versions";
 const SIGNING: &str = "/v1/policies/signing";
@@ -21,11 +21,7 @@ impl Versions for Verbs {
         &self,
         request: Request<ListVersionsRequest>,
     ) -> Result<Response<ListVersionsResponse>, Status> {
-        let verb = |asked: ListVersionsRequest| {
-            let limit = asked.limit.map(|limit| limit.to_string());
-            Verb::get(format!("{VERSIONS}{}", query(&[("limit", limit), ("cursor", asked.cursor)])))
-        };
-        self.call(request, verb).await
+        self.call(request, |asked| page(VERSIONS, asked.limit, asked.cursor)).await
     }
 
     async fn get(&self, request: Request<GetVersionRequest>) -> Result<Response<Version>, Status> {
