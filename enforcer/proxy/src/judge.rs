@@ -161,7 +161,10 @@ impl Judge {
         let question = permitted.in_force().question(conn, permitted.call());
         let principal = &conn.secured.principal;
         let lapsed = conn.secured.lapsed(&conn.worker.trust, now);
-        if lapsed.is_none() && !is_timed && !in_force.concerns(since, principal, action, question.resource) {
+        let mode = in_force.mode_after(permitted.in_force(), &question, conn);
+        let is_enforced = question.mode == Mode::Observe && mode == Mode::Enforce;
+        let is_concerned = || in_force.concerns(since, principal, action, question.resource);
+        if lapsed.is_none() && !is_timed && !is_enforced && !is_concerned() {
             return Ok(Arc::clone(in_force));
         }
         let facts = permitted.facts(conn);
@@ -173,7 +176,7 @@ impl Judge {
                 let (resource, facts) = (question.resource, &*facts);
                 let request =
                     AccessRequest { principal, action, resource, facts, now: now.wall, extra: None };
-                soften(engine.decide(&request), question.mode, engine.snapshot())
+                soften(engine.decide(&request), mode, engine.snapshot())
             }
         };
         if decision.is_allowed() {
@@ -185,13 +188,13 @@ impl Judge {
             _ => Reason::RevokedByChange,
         };
         let ended = Decision { reason, ..decision };
-        question.meter.decision(&ended, question.mode);
+        question.meter.decision(&ended, mode);
         let detail = (reason != verdict).then(|| in_force.denies(verdict, &ended));
         let about = (action, question.resource);
         let record = DecisionRecord {
             detail,
             phase: Phase::Rejudge,
-            ..in_force.record(conn, ended, about, facts, question.mode, now)
+            ..in_force.record(conn, ended, about, facts, mode, now)
         };
         // A denial is best effort by definition (LS1); nothing waits for its receipt.
         let (decision, _) = lane.record(record);
@@ -347,12 +350,28 @@ impl InForce {
         else {
             return nothing();
         };
-        let mode = match target.route.observe {
+        let mode = self.mode_of(Some(&target.route), conn);
+        Question { resource, route: Some(route), mode, meter: &upstreams.meter }
+    }
+
+    /// Whether denials of a call are carried out.
+    fn mode_of(&self, route: Option<&Route>, conn: &Connection) -> Mode {
+        match route.and_then(|route| route.observe) {
             Some(true) => Mode::Observe,
             Some(false) => Mode::Enforce,
             None => self.view.mode(conn.listening.number),
-        };
-        Question { resource, route: Some(route), mode, meter: &upstreams.meter }
+        }
+    }
+
+    /// The same for a call that `began` permitted: as the route of that name says now, or the listener where it is gone.
+    fn mode_after(&self, began: &Self, question: &Question<'_>, conn: &Connection) -> Mode {
+        let (old, new) = (&began.view, &self.view);
+        if Arc::ptr_eq(&old.routes, &new.routes) && Arc::ptr_eq(&old.modes, &new.modes) {
+            return question.mode;
+        }
+        let name = question.route.and_then(|route| began.routes.get(route)).map(|began| &began.route.name);
+        let route = new.routes.routes().iter().find(|route| Some(&route.name) == name);
+        self.mode_of(route.map(|route| &**route), conn)
     }
 
     /// What refuses a call before any policy is asked, in the order of RW1.

@@ -1,13 +1,16 @@
 //! Calls that run when something changes: those that lose end within a second, with their own record; the others go on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base_ports::{Clock, SystemClock, UnixTime};
 use bytes::Bytes;
 use h2::{RecvStream, SendStream};
 use http::{Request, Response};
-use policies_engine::{Effect, Phase, Reason};
+use policies_engine::{Effect, Mode, Phase, Reason};
 use tokio::time::{Instant, timeout};
+
+use crate::View;
 
 use super::client::{Asked, H2, framed, grpc, read};
 use super::harness::{Gateway, POLICY, Setup};
@@ -113,6 +116,23 @@ async fn ct_03_without_a_usable_comparison_every_call_is_judged_again() {
     assert_eq!(running.ends().await, "7");
     let wanted = (Reason::RevokedByChange, Some("policies v4: no_permit".to_owned()), Vec::new());
     assert_eq!(ended(&gateway), [wanted]);
+}
+
+#[tokio::test]
+async fn sh4_a_running_call_that_was_observed_ends_when_denials_are_enforced() {
+    let origin = Origin::h2().await;
+    let gateway = Setup { mode: Mode::Observe, ..Setup::with_h2(origin.address) }.start();
+    let (mut web, mut nobody) = (gateway.h2("/web").await, gateway.h2("/nobody").await);
+    let (mut permitted, observed) = (watch(&mut web).await, watch(&mut nobody).await);
+    let before = gateway.view.current();
+    let enforced = View::new(before.policy.clone(), Arc::clone(&before.routes));
+    gateway.view.publish(enforced.in_modes(Arc::from([Mode::Enforce])).after(&before));
+    assert_eq!(observed.ends().await, "7");
+    permitted.says(2).await;
+    let wanted = (Reason::RevokedByChange, Some("policies v1: no_permit".to_owned()), Vec::new());
+    assert_eq!(ended(&gateway), [wanted]);
+    let (_, record) = gateway.records.last();
+    assert_eq!(record.mode, Mode::Enforce);
 }
 
 #[tokio::test]
