@@ -14,6 +14,7 @@ mod replay;
 mod text;
 
 pub use carried::Carried;
+pub use needs::needs;
 pub use replay::Replay;
 
 use crate::{Action, DecisionId, Effect, Facts, Principal, Reason, Resource};

@@ -40,6 +40,7 @@ use utoipa_swagger_ui::SwaggerUi;
         super::policies::versions::list,
         super::policies::versions::read,
         super::policies::versions::files,
+        super::policies::versions::needs,
         super::policies::versions::act,
         super::policies::versions::stop,
         super::policies::history::read,

@@ -2,9 +2,26 @@
 //!
 //! Looked up once per candidate. A record as a whole (`context.request.headers == {}`) reads all of its members.
 
-use crate::{Declared, Snapshot, rule::Rule};
+use crate::{Action, Declared, Snapshot, rule::Rule, scope::Lineage, uid::cedar_uid};
 use serde_json::{Map, Value};
 use std::{collections::BTreeSet, sync::Arc};
+
+/// The facts of a call that its policies read, for each action of traffic: by name, as in a context. The clock is not
+/// among them, and neither are facts of entities; a policy in shadow is left out.
+#[must_use]
+pub fn needs(snapshot: &Snapshot) -> Vec<(Action, BTreeSet<Arc<str>>)> {
+    let (needs, parts) = (Needs::of(snapshot), snapshot.parts());
+    let of = |action: Action| {
+        let uid = cedar_uid(action.entity_type(), action.as_str());
+        let up: Vec<_> = parts.entities.ancestors(&uid).into_iter().flatten().cloned().collect();
+        let lineage = Lineage::new(uid, up);
+        let scope = |need: &&Need| {
+            parts.rules.get(need.rule).is_some_and(|rule| lineage.matches_action(&rule.scope.action))
+        };
+        (action, needs.iter().filter(scope).flat_map(|need| need.facts.iter().cloned()).collect())
+    };
+    Action::CALLS.iter().map(|action| of(*action)).collect()
+}
 
 /// Facts that are one name in every request.
 const FIXED: [&str; 16] = [
@@ -180,6 +197,21 @@ mod tests {
             facts("[context.rpc.method].contains(context.request.path)"),
             ["request.path", "rpc.method"]
         );
+    }
+
+    #[test]
+    fn needs_are_told_for_each_action_that_a_policy_is_about() {
+        let text = r#"@id("p") permit (principal, action == Action::"grpc", resource) when { context.connection.mtls };
+@id("q") permit (principal, action in Action::"http:read", resource) when { context.request.host == "a" };
+@id("r") @mode("shadow") permit (principal, action == Action::"tcp:connect", resource) when { context.connection.tls == 13 };"#;
+        let needs = needs(&tests::shop_with(text));
+        let of = |action: Action| {
+            let found = needs.iter().find(|(of, _)| *of == action).unwrap();
+            found.1.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Action::Grpc), ["connection.mtls"]);
+        assert_eq!((of(Action::HttpGet), of(Action::HttpPost)), (vec!["request.host".to_owned()], vec![]));
+        assert_eq!(of(Action::TcpConnect), [""; 0]);
     }
 
     #[test]

@@ -81,6 +81,11 @@ async fn of(api: &Arc<Api>, version: Option<&Value>, at: Option<UnixTime>) -> Re
         (None, Some(_to_come)) => return api.judge.snapshot().ok_or_else(nothing_in_force),
         (None, None) => return api.judge.snapshot().ok_or_else(nothing_in_force),
     };
+    of_version(api, number).await
+}
+
+/// The policies of that version, compiled.
+pub(super) async fn of_version(api: &Arc<Api>, number: u64) -> Result<Arc<Snapshot>, Problem> {
     if let Some(current) = api.judge.snapshot().filter(|held| held.versions().numbers.policies == number) {
         return Ok(current);
     }

@@ -8,6 +8,8 @@ mod changes;
 mod generated;
 mod lookups;
 mod refused;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 use axum::Router;
@@ -24,6 +26,7 @@ use tonic::{Response, Status};
 use tower::ServiceExt;
 
 use super::changes::BODY_BYTES;
+use super::impact;
 use crate::admin::repeat::IDEMPOTENCY_KEY;
 
 /// Largest answer of the REST API: the files of a version are the largest there is.
@@ -33,8 +36,8 @@ const ANSWER_BYTES: usize = 64 << 20;
 pub(in crate::admin) fn router(rest: &Router) -> Router {
     let verbs = Verbs(rest.clone());
     let path = |service: &str| format!("/portcullis.policies.v1.{service}/{{method}}");
-    // A change has the same caps here and there, so messages may be as long as bodies.
-    let policies = PoliciesServer::new(verbs.clone()).max_decoding_message_size(BODY_BYTES);
+    // The caps are those of REST, so messages may be as long as bodies.
+    let policies = PoliciesServer::new(verbs.clone()).max_decoding_message_size(impact::BODY_BYTES);
     let changes = ChangesServer::new(verbs.clone()).max_decoding_message_size(BODY_BYTES);
     Router::new()
         .route_service(&path("Policies"), policies)

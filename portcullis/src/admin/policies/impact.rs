@@ -25,7 +25,7 @@ use crate::assemble::judge::Question;
 use crate::replay::{Records, Replayed, Source, replay};
 
 /// Texts of a directory, all together (VA4), and what JSON adds to them.
-const BODY_BYTES: usize = 72 << 20;
+pub(super) const BODY_BYTES: usize = 72 << 20;
 /// How long a replay may take: unless asked otherwise, and at most.
 const TIME: (u64, u64) = (20, 600);
 /// Replays at a time. They read the whole ledger; calls must not wait for them.

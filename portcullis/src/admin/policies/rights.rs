@@ -3,6 +3,25 @@
 use axum::http::Method;
 use policies_engine::{AdminAction, Resource};
 
+/// What can be done to a change, and the right that it takes.
+pub(super) const CHANGES: &[(&str, AdminAction)] = &[
+    ("validate", AdminAction::PolicyDraft),
+    ("test", AdminAction::PolicyDraft),
+    ("lint", AdminAction::PolicyDraft),
+    ("impact", AdminAction::PolicyDraft),
+    ("rebase", AdminAction::PolicyDraft),
+    ("abandon", AdminAction::PolicyDraft),
+    ("approve", AdminAction::PolicyApprove),
+    ("commit", AdminAction::PolicyPublish),
+];
+
+/// What can be done to a version.
+pub(super) const VERSIONS: &[(&str, AdminAction)] = &[
+    ("activate", AdminAction::PolicyPublish),
+    ("shadow", AdminAction::PolicyPublish),
+    ("rollback", AdminAction::PolicyRollback),
+];
+
 /// What a call asks for; `None` for a path that has no row.
 pub(in crate::admin) fn asked(method: &Method, path: &str) -> Option<(AdminAction, Resource)> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
@@ -24,15 +43,13 @@ fn below(rest: &str, method: &Method, reads: bool) -> Option<AdminAction> {
         return Some(AdminAction::PolicyRead);
     }
     let verb = rest.rsplit_once(':').map(|(_, verb)| verb);
+    let of = |verbs: &[(&str, AdminAction)], verb: &str| {
+        verbs.iter().find(|(name, _)| *name == verb).map(|(_, action)| *action)
+    };
     match (rest.split(['/', ':']).next()?, verb) {
         ("changes", None) if rest == "changes" || *method == Method::PATCH => Some(AdminAction::PolicyDraft),
-        ("changes", Some("validate" | "test" | "impact" | "rebase" | "abandon")) => {
-            Some(AdminAction::PolicyDraft)
-        }
-        ("changes", Some("approve")) => Some(AdminAction::PolicyApprove),
-        ("changes", Some("commit")) => Some(AdminAction::PolicyPublish),
-        ("versions", Some("activate" | "shadow")) => Some(AdminAction::PolicyPublish),
-        ("versions", Some("rollback")) => Some(AdminAction::PolicyRollback),
+        ("changes", Some(verb)) => of(CHANGES, verb),
+        ("versions", Some(verb)) => of(VERSIONS, verb),
         _ => None,
     }
 }
@@ -70,6 +87,8 @@ mod tests {
             (Method::PATCH, "/v1/policies/changes/c1", AdminAction::PolicyDraft),
             (Method::POST, "/v1/policies/changes/c1:validate", AdminAction::PolicyDraft),
             (Method::POST, "/v1/policies/changes/c1:impact", AdminAction::PolicyDraft),
+            (Method::POST, "/v1/policies/changes/c1:lint", AdminAction::PolicyDraft),
+            (Method::GET, "/v1/policies/versions/3/needs", AdminAction::PolicyRead),
             (Method::POST, "/v1/policies/changes/c1:abandon", AdminAction::PolicyDraft),
             (Method::POST, "/v1/policies/changes/c1:approve", AdminAction::PolicyApprove),
             (Method::POST, "/v1/policies/changes/c1:commit", AdminAction::PolicyPublish),

@@ -6,13 +6,13 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router, body::Bytes, routing};
-use policies_engine::ChangeContext;
+use policies_engine::{ChangeContext, impact};
 use policies_store::{Checks, PolicyStoreError, VersionInfo};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::changes::store;
-use super::{asked, documents, record, refused, watch};
+use super::{asked, can, documents, record, refused, watch};
 use crate::admin::Api;
 use crate::admin::grant::{Deferred, Granted};
 use crate::admin::problem::Problem;
@@ -22,6 +22,7 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .route("/v1/policies/versions", routing::get(list))
         .route("/v1/policies/versions/{version}", routing::get(read).post(act))
         .route("/v1/policies/versions/{version}/files", routing::get(files))
+        .route("/v1/policies/versions/{version}/needs", routing::get(needs))
         .route("/v1/policies/shadow", routing::delete(stop))
 }
 
@@ -61,6 +62,23 @@ pub(in crate::admin) async fn files(
     let items: Vec<_> = files.iter().map(|(file, text)| json!({ "file": file, "text": &**text })).collect();
     Ok(Json(
         json!({ "apiVersion": "portcullis/v1", "kind": "PolicyFileList", "version": number, "items": items }),
+    ))
+}
+
+/// Which facts of a call the policies of a version read, action by action: what somebody who asks from outside has to
+/// send, and what a record has to hold.
+#[utoipa::path(get, path = "/v1/policies/versions/{version}/needs", params(("version" = String, Path, description = "41 or v41")), responses((status = 200, description = "facts by action, named as in a context"), (status = 404, description = "no such version")))]
+pub(in crate::admin) async fn needs(
+    State(api): State<Arc<Api>>,
+    Path(version): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let number = asked::number(&version)?;
+    let snapshot = can::of_version(&api, number).await?;
+    let read = impact::needs(&snapshot).into_iter().filter(|(_, facts)| !facts.is_empty());
+    let items: Vec<_> =
+        read.map(|(action, facts)| json!({ "action": action.as_str(), "facts": facts })).collect();
+    Ok(Json(
+        json!({ "apiVersion": "portcullis/v1", "kind": "PolicyNeedList", "version": number, "items": items }),
     ))
 }
 

@@ -6,9 +6,11 @@ use tonic::{Request, Response, Status};
 
 use super::generated::messages::{
     Change, ChangeAtRevision, CheckChangeRequest, Checks, CreateChangeRequest, EditChangeRequest, FileEdit,
-    GetChangeRequest, ListChangesRequest, ListChangesResponse, Version,
+    GetChangeRequest, ImpactOfChangeRequest, ImpactReport, ListCasesResponse, ListChangesRequest,
+    ListChangesResponse, ListFindingsResponse, Version,
 };
 use super::generated::server::changes_server::Changes;
+use super::lookups::range;
 use super::{Verb, Verbs, page};
 use crate::cli::decisions::encode;
 
@@ -47,6 +49,27 @@ impl Changes for Verbs {
 
     async fn check(&self, request: Request<CheckChangeRequest>) -> Result<Response<Checks>, Status> {
         self.call(request, |asked| Verb::post(path(&asked.id, ":validate"), json!({}))).await
+    }
+
+    async fn test(
+        &self,
+        request: Request<CheckChangeRequest>,
+    ) -> Result<Response<ListCasesResponse>, Status> {
+        self.call(request, |asked| Verb::post(path(&asked.id, ":test"), json!({}))).await
+    }
+
+    async fn lint(
+        &self,
+        request: Request<CheckChangeRequest>,
+    ) -> Result<Response<ListFindingsResponse>, Status> {
+        self.call(request, |asked| Verb::post(path(&asked.id, ":lint"), json!({}))).await
+    }
+
+    async fn impact(
+        &self,
+        request: Request<ImpactOfChangeRequest>,
+    ) -> Result<Response<ImpactReport>, Status> {
+        self.call(request, |asked| Verb::post(path(&asked.id, ":impact"), range(asked.range))).await
     }
 
     async fn rebase(&self, request: Request<ChangeAtRevision>) -> Result<Response<Change>, Status> {

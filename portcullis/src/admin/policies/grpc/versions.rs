@@ -6,8 +6,9 @@ use tonic::{Request, Response, Status};
 
 use super::generated::messages::{
     ActivateRequest, DiffRequest, Difference, FilesRequest, FilesResponse, GetSigningRequest,
-    GetVersionRequest, ListVersionsRequest, ListVersionsResponse, RaiseEpochRequest, RollbackRequest,
-    RotateRequest, ShadowRequest, SigningState, StopShadowRequest, StopShadowResponse, Version,
+    GetVersionRequest, ListVersionsRequest, ListVersionsResponse, NeedsRequest, NeedsResponse,
+    RaiseEpochRequest, RollbackRequest, RotateRequest, ShadowRequest, SigningState, StopShadowRequest,
+    StopShadowResponse, Version,
 };
 use super::generated::server::{signing_server::Signing, versions_server::Versions};
 use super::{Verb, Verbs, page, query};
@@ -30,6 +31,10 @@ impl Versions for Verbs {
 
     async fn files(&self, request: Request<FilesRequest>) -> Result<Response<FilesResponse>, Status> {
         self.call(request, |asked| Verb::get(format!("{VERSIONS}/{}/files", asked.version))).await
+    }
+
+    async fn needs(&self, request: Request<NeedsRequest>) -> Result<Response<NeedsResponse>, Status> {
+        self.call(request, |asked| Verb::get(format!("{VERSIONS}/{}/needs", asked.version))).await
     }
 
     async fn diff(&self, request: Request<DiffRequest>) -> Result<Response<Difference>, Status> {

@@ -137,6 +137,448 @@ pub struct FormattedFile {
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CanRequest {
+    #[prost(string, tag = "1")]
+    pub principal: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub resource: ::prost::alloc::string::String,
+    /// The context as JSON, an object; what is usual for the action when it is absent.
+    #[prost(string, optional, tag = "4")]
+    pub context: ::core::option::Option<::prost::alloc::string::String>,
+    /// RFC 3339.
+    #[prost(string, optional, tag = "5")]
+    pub at: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint64, optional, tag = "6")]
+    pub version: ::core::option::Option<u64>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CanResponse {
+    /// `allow` or `deny`.
+    #[prost(string, tag = "1")]
+    pub effect: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub why: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "4")]
+    pub policies: u64,
+    #[prost(uint64, tag = "5")]
+    pub snapshot: u64,
+    #[prost(message, repeated, tag = "6")]
+    pub determining: ::prost::alloc::vec::Vec<Candidate>,
+    #[prost(message, repeated, tag = "7")]
+    pub errors: ::prost::alloc::vec::Vec<Candidate>,
+    #[prost(message, repeated, tag = "8")]
+    pub nearest: ::prost::alloc::vec::Vec<Candidate>,
+    #[prost(message, optional, tag = "9")]
+    pub who: ::core::option::Option<Who>,
+    /// A command that goes on from here.
+    #[prost(string, repeated, tag = "10")]
+    pub fix: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The explanation for people.
+    #[prost(string, tag = "11")]
+    pub text: ::prost::alloc::string::String,
+    /// Names that are nearly those of the question.
+    #[prost(string, repeated, tag = "12")]
+    pub hints: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "13")]
+    pub at: ::prost::alloc::string::String,
+}
+/// A policy, part by part.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Candidate {
+    #[prost(string, tag = "1")]
+    pub policy: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub effect: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub source: ::core::option::Option<Source>,
+    #[prost(message, repeated, tag = "4")]
+    pub parts: ::prost::alloc::vec::Vec<Part>,
+    #[prost(string, optional, tag = "5")]
+    pub template: ::core::option::Option<::prost::alloc::string::String>,
+    /// Of one that could not be evaluated.
+    #[prost(string, optional, tag = "6")]
+    pub class: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "7")]
+    pub message: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Source {
+    #[prost(string, tag = "1")]
+    pub file: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub line: u64,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Part {
+    #[prost(string, tag = "1")]
+    pub part: ::prost::alloc::string::String,
+    /// `matched`, `failed`, `error` or `not_reached`.
+    #[prost(string, tag = "2")]
+    pub result: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub policy: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "4")]
+    pub request: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "5")]
+    pub detail: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Who {
+    #[prost(string, optional, tag = "1")]
+    pub owner: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WhoCanRequest {
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub resource: ::prost::alloc::string::String,
+    #[prost(uint32, optional, tag = "3")]
+    pub limit: ::core::option::Option<u32>,
+    #[prost(string, optional, tag = "4")]
+    pub cursor: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WhatCanRequest {
+    #[prost(string, tag = "1")]
+    pub principal: ::prost::alloc::string::String,
+    #[prost(string, optional, tag = "2")]
+    pub action: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint32, optional, tag = "3")]
+    pub limit: ::core::option::Option<u32>,
+    #[prost(string, optional, tag = "4")]
+    pub cursor: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListStandingsResponse {
+    /// What is allowed or depends; all else is denied.
+    #[prost(message, repeated, tag = "1")]
+    pub items: ::prost::alloc::vec::Vec<Standing>,
+    #[prost(string, optional, tag = "2")]
+    pub next: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "3")]
+    pub counts: ::core::option::Option<StandingCounts>,
+    #[prost(uint64, tag = "4")]
+    pub policies: u64,
+    #[prost(uint64, tag = "5")]
+    pub snapshot: u64,
+    #[prost(string, repeated, tag = "6")]
+    pub hints: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Standing {
+    /// One caller, or a class of them.
+    #[prost(string, optional, tag = "1")]
+    pub principal: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "2")]
+    pub class: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, repeated, tag = "3")]
+    pub actions: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "4")]
+    pub resource: ::prost::alloc::string::String,
+    /// `allow` or `depends`.
+    #[prost(string, tag = "5")]
+    pub verdict: ::prost::alloc::string::String,
+    /// What is left to the call.
+    #[prost(string, optional, tag = "6")]
+    pub condition: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(message, repeated, tag = "7")]
+    pub policies: ::prost::alloc::vec::Vec<PolicyPlace>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PolicyPlace {
+    #[prost(string, tag = "1")]
+    pub policy: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub effect: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub source: ::core::option::Option<Source>,
+    #[prost(string, optional, tag = "4")]
+    pub owner: ::core::option::Option<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StandingCounts {
+    #[prost(uint64, tag = "1")]
+    pub allow: u64,
+    #[prost(uint64, tag = "2")]
+    pub depends: u64,
+    #[prost(uint64, tag = "3")]
+    pub deny: u64,
+}
+/// A range of the ledger, as the REST API takes it.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Range {
+    #[prost(string, optional, tag = "1")]
+    pub since: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "2")]
+    pub until: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(btree_map = "string, string", tag = "3")]
+    pub filter: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// Seconds it may take.
+    #[prost(uint64, optional, tag = "4")]
+    pub time_limit: ::core::option::Option<u64>,
+}
+/// Exactly one of `files`, `change` and `version`.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImpactRequest {
+    /// A whole directory.
+    #[prost(message, repeated, tag = "1")]
+    pub files: ::prost::alloc::vec::Vec<File>,
+    #[prost(string, optional, tag = "2")]
+    pub change: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint64, optional, tag = "3")]
+    pub version: ::core::option::Option<u64>,
+    #[prost(message, optional, tag = "4")]
+    pub range: ::core::option::Option<Range>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImpactOfChangeRequest {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub range: ::core::option::Option<Range>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImpactReport {
+    #[prost(uint64, tag = "1")]
+    pub considered: u64,
+    #[prost(uint64, tag = "2")]
+    pub newly_denied: u64,
+    #[prost(uint64, tag = "3")]
+    pub newly_allowed: u64,
+    #[prost(uint64, tag = "4")]
+    pub reason_changed: u64,
+    /// Their records lack a fact that the candidate reads.
+    #[prost(uint64, tag = "5")]
+    pub undecided: u64,
+    #[prost(uint64, tag = "6")]
+    pub same: u64,
+    /// Not verdicts of policies on calls.
+    #[prost(uint64, tag = "7")]
+    pub outside: u64,
+    #[prost(message, repeated, tag = "8")]
+    pub groups: ::prost::alloc::vec::Vec<ImpactGroup>,
+    #[prost(uint64, tag = "9")]
+    pub ungrouped: u64,
+    #[prost(message, repeated, tag = "10")]
+    pub lacking: ::prost::alloc::vec::Vec<LackingFact>,
+    #[prost(uint64, tag = "11")]
+    pub lacking_ungrouped: u64,
+    /// The time was over, or something could not be read.
+    #[prost(bool, tag = "12")]
+    pub partial: bool,
+    #[prost(string, optional, tag = "13")]
+    pub considered_until: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint64, optional, tag = "14")]
+    pub unreadable: ::core::option::Option<u64>,
+    /// Policies of the candidate.
+    #[prost(uint64, tag = "15")]
+    pub policies: u64,
+    #[prost(string, tag = "16")]
+    pub text: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImpactGroup {
+    #[prost(string, tag = "1")]
+    pub change: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub principal: ::core::option::Option<Entity>,
+    #[prost(string, optional, tag = "3")]
+    pub service: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(string, tag = "4")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub resource: ::core::option::Option<Entity>,
+    #[prost(message, optional, tag = "6")]
+    pub before: ::core::option::Option<Cause>,
+    #[prost(message, optional, tag = "7")]
+    pub after: ::core::option::Option<Cause>,
+    #[prost(uint64, tag = "8")]
+    pub count: u64,
+    /// Ids of decisions.
+    #[prost(string, repeated, tag = "9")]
+    pub examples: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Entity {
+    #[prost(string, tag = "1")]
+    pub r#type: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub id: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Cause {
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub policies: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LackingFact {
+    #[prost(string, tag = "1")]
+    pub fact: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub resource: ::core::option::Option<Entity>,
+    #[prost(uint64, tag = "4")]
+    pub count: u64,
+    #[prost(string, repeated, tag = "5")]
+    pub examples: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct SuggestResponse {
+    #[prost(uint64, tag = "1")]
+    pub denied: u64,
+    #[prost(uint64, tag = "2")]
+    pub allowed_now: u64,
+    #[prost(uint64, tag = "3")]
+    pub anonymous: u64,
+    #[prost(uint64, tag = "4")]
+    pub undecided: u64,
+    #[prost(uint64, tag = "5")]
+    pub left_out: u64,
+    #[prost(uint64, tag = "6")]
+    pub forbidden_calls: u64,
+    #[prost(message, repeated, tag = "7")]
+    pub proposals: ::prost::alloc::vec::Vec<Proposal>,
+    /// What forbids denied; no proposal takes one away.
+    #[prost(message, repeated, tag = "8")]
+    pub forbidden: ::prost::alloc::vec::Vec<Forbidden>,
+    #[prost(bool, tag = "9")]
+    pub partial: bool,
+    #[prost(string, optional, tag = "10")]
+    pub considered_until: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint64, optional, tag = "11")]
+    pub unreadable: ::core::option::Option<u64>,
+    /// A file of permits. Their cases are told by REST only: a case is JSON.
+    #[prost(string, optional, tag = "12")]
+    pub policies: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(message, optional, tag = "13")]
+    pub impact: ::core::option::Option<ImpactReport>,
+    #[prost(string, tag = "14")]
+    pub text: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Proposal {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    #[prost(string, tag = "3")]
+    pub policy: ::prost::alloc::string::String,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Forbidden {
+    #[prost(string, repeated, tag = "1")]
+    pub policies: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, optional, tag = "2")]
+    pub owner: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint64, tag = "3")]
+    pub count: u64,
+    #[prost(string, tag = "4")]
+    pub example: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "5")]
+    pub principal: ::core::option::Option<Entity>,
+    #[prost(string, tag = "6")]
+    pub action: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "7")]
+    pub resource: ::core::option::Option<Entity>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UsageResponse {
+    /// By id.
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub policies: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        PolicyUsage,
+    >,
+    #[prost(bool, tag = "2")]
+    pub partial: bool,
+    #[prost(string, optional, tag = "3")]
+    pub considered_until: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(uint64, optional, tag = "4")]
+    pub unreadable: ::core::option::Option<u64>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PolicyUsage {
+    /// Calls that it decided.
+    #[prost(uint64, tag = "1")]
+    pub matched: u64,
+    #[prost(message, optional, tag = "2")]
+    pub overruled: ::core::option::Option<Overruled>,
+    /// Since when it is as it is.
+    #[prost(string, optional, tag = "3")]
+    pub since: ::core::option::Option<::prost::alloc::string::String>,
+}
+/// A forbid refused every call that the permit matched.
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Overruled {
+    #[prost(string, tag = "1")]
+    pub forbid: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub calls: u64,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FileEdit {
     #[prost(string, tag = "1")]
     pub file: ::prost::alloc::string::String,
@@ -343,6 +785,20 @@ pub struct Case {
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListCasesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub items: ::prost::alloc::vec::Vec<Case>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListFindingsResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub items: ::prost::alloc::vec::Vec<Finding>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListVersionsRequest {
     #[prost(uint32, optional, tag = "1")]
@@ -427,6 +883,33 @@ pub struct FilesResponse {
     pub version: u64,
     #[prost(message, repeated, tag = "2")]
     pub items: ::prost::alloc::vec::Vec<File>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NeedsRequest {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NeedsResponse {
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    /// Actions that no policy reads facts for are left out.
+    #[prost(message, repeated, tag = "2")]
+    pub items: ::prost::alloc::vec::Vec<ActionNeeds>,
+}
+#[derive(serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ActionNeeds {
+    #[prost(string, tag = "1")]
+    pub action: ::prost::alloc::string::String,
+    /// Named as in a context: `request.host`.
+    #[prost(string, repeated, tag = "2")]
+    pub facts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(serde::Serialize, serde::Deserialize)]
 #[serde(default)]

@@ -41,6 +41,42 @@ pub mod policies_server {
             &self,
             request: tonic::Request<super::FormatRequest>,
         ) -> std::result::Result<tonic::Response<super::FormatResponse>, tonic::Status>;
+        /// POST /v1/policies:can
+        async fn can(
+            &self,
+            request: tonic::Request<super::CanRequest>,
+        ) -> std::result::Result<tonic::Response<super::CanResponse>, tonic::Status>;
+        /// GET /v1/policies:who-can
+        async fn who_can(
+            &self,
+            request: tonic::Request<super::WhoCanRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListStandingsResponse>,
+            tonic::Status,
+        >;
+        /// GET /v1/policies:what-can
+        async fn what_can(
+            &self,
+            request: tonic::Request<super::WhatCanRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListStandingsResponse>,
+            tonic::Status,
+        >;
+        /// POST /v1/policies:impact
+        async fn impact(
+            &self,
+            request: tonic::Request<super::ImpactRequest>,
+        ) -> std::result::Result<tonic::Response<super::ImpactReport>, tonic::Status>;
+        /// POST /v1/policies:suggest
+        async fn suggest(
+            &self,
+            request: tonic::Request<super::Range>,
+        ) -> std::result::Result<tonic::Response<super::SuggestResponse>, tonic::Status>;
+        /// POST /v1/policies:usage
+        async fn usage(
+            &self,
+            request: tonic::Request<super::Range>,
+        ) -> std::result::Result<tonic::Response<super::UsageResponse>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct PoliciesServer<T> {
@@ -294,6 +330,264 @@ pub mod policies_server {
                     };
                     Box::pin(fut)
                 }
+                "/portcullis.policies.v1.Policies/Can" => {
+                    #[allow(non_camel_case_types)]
+                    struct CanSvc<T: Policies>(pub Arc<T>);
+                    impl<T: Policies> tonic::server::UnaryService<super::CanRequest>
+                    for CanSvc<T> {
+                        type Response = super::CanResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Policies>::can(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CanSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portcullis.policies.v1.Policies/WhoCan" => {
+                    #[allow(non_camel_case_types)]
+                    struct WhoCanSvc<T: Policies>(pub Arc<T>);
+                    impl<T: Policies> tonic::server::UnaryService<super::WhoCanRequest>
+                    for WhoCanSvc<T> {
+                        type Response = super::ListStandingsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WhoCanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Policies>::who_can(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WhoCanSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portcullis.policies.v1.Policies/WhatCan" => {
+                    #[allow(non_camel_case_types)]
+                    struct WhatCanSvc<T: Policies>(pub Arc<T>);
+                    impl<T: Policies> tonic::server::UnaryService<super::WhatCanRequest>
+                    for WhatCanSvc<T> {
+                        type Response = super::ListStandingsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::WhatCanRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Policies>::what_can(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WhatCanSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portcullis.policies.v1.Policies/Impact" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImpactSvc<T: Policies>(pub Arc<T>);
+                    impl<T: Policies> tonic::server::UnaryService<super::ImpactRequest>
+                    for ImpactSvc<T> {
+                        type Response = super::ImpactReport;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImpactRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Policies>::impact(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImpactSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portcullis.policies.v1.Policies/Suggest" => {
+                    #[allow(non_camel_case_types)]
+                    struct SuggestSvc<T: Policies>(pub Arc<T>);
+                    impl<T: Policies> tonic::server::UnaryService<super::Range>
+                    for SuggestSvc<T> {
+                        type Response = super::SuggestResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::Range>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Policies>::suggest(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SuggestSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portcullis.policies.v1.Policies/Usage" => {
+                    #[allow(non_camel_case_types)]
+                    struct UsageSvc<T: Policies>(pub Arc<T>);
+                    impl<T: Policies> tonic::server::UnaryService<super::Range>
+                    for UsageSvc<T> {
+                        type Response = super::UsageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::Range>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Policies>::usage(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UsageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -375,6 +669,27 @@ pub mod changes_server {
             &self,
             request: tonic::Request<super::CheckChangeRequest>,
         ) -> std::result::Result<tonic::Response<super::Checks>, tonic::Status>;
+        /// POST /v1/policies/changes/{change}:test
+        async fn test(
+            &self,
+            request: tonic::Request<super::CheckChangeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListCasesResponse>,
+            tonic::Status,
+        >;
+        /// POST /v1/policies/changes/{change}:lint
+        async fn lint(
+            &self,
+            request: tonic::Request<super::CheckChangeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListFindingsResponse>,
+            tonic::Status,
+        >;
+        /// POST /v1/policies/changes/{change}:impact
+        async fn impact(
+            &self,
+            request: tonic::Request<super::ImpactOfChangeRequest>,
+        ) -> std::result::Result<tonic::Response<super::ImpactReport>, tonic::Status>;
         /// POST /v1/policies/changes/{change}:rebase
         async fn rebase(
             &self,
@@ -695,6 +1010,141 @@ pub mod changes_server {
                     };
                     Box::pin(fut)
                 }
+                "/portcullis.policies.v1.Changes/Test" => {
+                    #[allow(non_camel_case_types)]
+                    struct TestSvc<T: Changes>(pub Arc<T>);
+                    impl<
+                        T: Changes,
+                    > tonic::server::UnaryService<super::CheckChangeRequest>
+                    for TestSvc<T> {
+                        type Response = super::ListCasesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckChangeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Changes>::test(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TestSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portcullis.policies.v1.Changes/Lint" => {
+                    #[allow(non_camel_case_types)]
+                    struct LintSvc<T: Changes>(pub Arc<T>);
+                    impl<
+                        T: Changes,
+                    > tonic::server::UnaryService<super::CheckChangeRequest>
+                    for LintSvc<T> {
+                        type Response = super::ListFindingsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CheckChangeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Changes>::lint(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LintSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portcullis.policies.v1.Changes/Impact" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImpactSvc<T: Changes>(pub Arc<T>);
+                    impl<
+                        T: Changes,
+                    > tonic::server::UnaryService<super::ImpactOfChangeRequest>
+                    for ImpactSvc<T> {
+                        type Response = super::ImpactReport;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImpactOfChangeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Changes>::impact(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImpactSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/portcullis.policies.v1.Changes/Rebase" => {
                     #[allow(non_camel_case_types)]
                     struct RebaseSvc<T: Changes>(pub Arc<T>);
@@ -938,6 +1388,11 @@ pub mod versions_server {
             &self,
             request: tonic::Request<super::FilesRequest>,
         ) -> std::result::Result<tonic::Response<super::FilesResponse>, tonic::Status>;
+        /// GET /v1/policies/versions/{version}/needs
+        async fn needs(
+            &self,
+            request: tonic::Request<super::NeedsRequest>,
+        ) -> std::result::Result<tonic::Response<super::NeedsResponse>, tonic::Status>;
         /// GET /v1/policies/diff
         async fn diff(
             &self,
@@ -1161,6 +1616,49 @@ pub mod versions_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = FilesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/portcullis.policies.v1.Versions/Needs" => {
+                    #[allow(non_camel_case_types)]
+                    struct NeedsSvc<T: Versions>(pub Arc<T>);
+                    impl<T: Versions> tonic::server::UnaryService<super::NeedsRequest>
+                    for NeedsSvc<T> {
+                        type Response = super::NeedsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::NeedsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Versions>::needs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = NeedsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
