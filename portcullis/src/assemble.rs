@@ -257,7 +257,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
             &rng,
             view::publish(
                 configuration.plans(),
-                (snapshots, policies.freshness()),
+                (snapshots, policies.silence()),
                 &running.tasks,
                 conditions.policy.clone(),
             ),

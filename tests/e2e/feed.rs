@@ -33,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("st5_a_raised_epoch_reaches_the_followers_and_is_on_record", None, keys::raised),
         trial("st9_a_follower_begins_with_the_file_that_was_exported", missing("curl"), keys::exported),
         trial("st8_versions_can_be_watched_with_curl", None, watched),
+        trial("st8_a_route_may_be_more_patient_than_the_rest", missing("curl"), patient),
     ]
 }
 
@@ -116,6 +117,41 @@ fn followed() -> Result {
     let explained = follower.json(&["explain", id])?;
     check!(explained["nearest"][0]["policy"] == "nobody", "explained by other policies: {explained}");
     check!(took < Duration::from_secs(5), "a save took {took:?} to change a verdict elsewhere");
+    Ok(())
+}
+
+fn patient() -> Result {
+    let upstream = Upstream::echo();
+    let to = format!("http://{}", upstream.address);
+    let mut publisher = Gateway::before(upstream.address)?;
+    let socket = publisher.dir().join("data/admin.sock");
+    let signer = key(&publisher)?;
+    // A publisher that is there is heard every 5 s.
+    let limits = "stale_after = \"6s\"\ndeny_after = \"7s\"";
+    let follower = Gateway::build()
+        .policies(&format!("follow = \"unix://{}\"\nsigner = \"{signer}\"\n{limits}", socket.display()))
+        .service("site", &[])
+        .route("site", "site", "{ path = \"/\" }", &to)
+        .route("steady", "site", "{ path = \"/steady\" }", &to)
+        .route_line("stale_after = \"6s\"\ndeny_after = \"0s\"")
+        .start()?;
+    let tls = follower.identity()?;
+    let both = || -> Result<(u16, u16)> {
+        Ok((follower.curl(&tls, "/", &[])?.0, follower.curl(&tls, "/steady", &[])?.0))
+    };
+    check!(both()? == (200, 200), "{:?}", both()?);
+    publisher.kill()?;
+    until("a refusal where nothing else is said", || Ok(both()?.0 == 503))?;
+    check!(both()? == (503, 200), "{:?}", both()?);
+    let denied = follower.decisions(&["--effect", "deny", "--limit", "1"])?;
+    check!(denied[0]["reason"] == "policy_stale", "{denied:?}");
+    let allowed = follower.decisions(&["--effect", "allow", "--action", "http:GET", "--limit", "1"])?;
+    check!(
+        allowed[0]["resource"].to_string().contains("steady") && allowed[0]["engine"]["stale"] == true,
+        "{allowed:?}"
+    );
+    publisher.restart()?;
+    until("the publisher is heard again", || Ok(both()? == (200, 200)))?;
     Ok(())
 }
 

@@ -74,7 +74,7 @@ pub(crate) struct Judged {
 struct Question<'a> {
     resource: &'a Resource,
     /// The route, when there is one.
-    route: Option<usize>,
+    route: Option<&'a Route>,
     mode: Mode,
     meter: &'a Arc<RouteMeter>,
 }
@@ -124,7 +124,7 @@ impl Judge {
             },
         };
         let outcome = match (decision.is_allowed(), question.route) {
-            (true, Some(route)) => Ok(route),
+            (true, Some(route)) => Ok(route.index as usize),
             (true, None) => Err(Reason::UnknownRoute),
             (false, _) => Err(decision.reason),
         };
@@ -134,6 +134,7 @@ impl Judge {
         let about = (action, question.resource);
         let record = DecisionRecord {
             decide_ns: u32::try_from(took.as_nanos()).unwrap_or(u32::MAX),
+            stale: in_force.view.freshness(question.route) != Freshness::Fresh,
             ..in_force.record(conn, decision, about, Arc::<CallFacts>::clone(facts), question.mode, now)
         };
         let meter = Arc::clone(question.meter);
@@ -194,6 +195,7 @@ impl Judge {
         let record = DecisionRecord {
             detail,
             phase: Phase::Rejudge,
+            stale: in_force.view.freshness(question.route) != Freshness::Fresh,
             ..in_force.record(conn, ended, about, facts, mode, now)
         };
         // A denial is best effort by definition (LS1); nothing waits for its receipt.
@@ -296,7 +298,7 @@ impl InForce {
             mode,
             credential: conn.secured.credential.clone(),
             versions: self.versions.clone(),
-            stale: self.view.freshness != Freshness::Fresh,
+            stale: self.view.freshness(None) != Freshness::Fresh,
             facts: Some(facts),
             ..DecisionRecord::new(decision, conn.secured.principal.clone(), action, resource.clone(), now)
         }
@@ -344,14 +346,13 @@ impl InForce {
         let Found::Target(target) = self.view.routes.find(call, &conn.listening.name) else {
             return nothing();
         };
-        let route = target.route.index as usize;
         let (Some(resource), Some(upstreams)) =
-            (self.resources.get(target.index as usize), self.routes.get(route))
+            (self.resources.get(target.index as usize), self.routes.get(target.route.index as usize))
         else {
             return nothing();
         };
         let mode = self.mode_of(Some(&target.route), conn);
-        Question { resource, route: Some(route), mode, meter: &upstreams.meter }
+        Question { resource, route: Some(&target.route), mode, meter: &upstreams.meter }
     }
 
     /// Whether denials of a call are carried out.
@@ -369,7 +370,7 @@ impl InForce {
         if Arc::ptr_eq(&old.routes, &new.routes) && Arc::ptr_eq(&old.modes, &new.modes) {
             return question.mode;
         }
-        let name = question.route.and_then(|route| began.routes.get(route)).map(|began| &began.route.name);
+        let name = question.route.map(|began| &began.name);
         let route = new.routes.routes().iter().find(|route| Some(&route.name) == name);
         self.mode_of(route.map(|route| &**route), conn)
     }
@@ -385,7 +386,7 @@ impl InForce {
         if self.view.policy.is_none() {
             return Some(Reason::NoPolicy);
         }
-        if self.view.freshness == Freshness::Expired {
+        if self.view.freshness(question.route) == Freshness::Expired {
             return Some(Reason::PolicyStale);
         }
         if question.route.is_none() {

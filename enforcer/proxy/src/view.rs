@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use enforcer_traffic::Routes;
-use policies_engine::{Affected, Freshness, Mode, Snapshot, affected};
+use enforcer_traffic::{Route, Routes};
+use policies_engine::{Affected, Freshness, Mode, Patience, Snapshot, affected};
 use tokio::sync::watch;
 
 /// What judges and routes a call: one version of everything.
@@ -16,8 +17,10 @@ use tokio::sync::watch;
 pub struct View {
     /// Policies, schema and entities; `None` until the first valid snapshot.
     pub policy: Option<Arc<Snapshot>>,
-    /// Whether these policies may still be decided by.
-    pub freshness: Freshness,
+    /// How long their publisher had been silent when this was published; a view comes for each limit that is passed.
+    pub silence: Duration,
+    /// How long it may be, where the route does not say.
+    pub patience: Patience,
     /// Services, methods and routes.
     pub routes: Arc<Routes>,
     /// Whether denials are carried out, per listener in their order, where the route does not say.
@@ -30,7 +33,8 @@ impl View {
     /// A view of both; every listener enforces.
     #[must_use]
     pub fn new(policy: Option<Arc<Snapshot>>, routes: Arc<Routes>) -> Self {
-        Self { policy, freshness: Freshness::Fresh, routes, modes: Arc::default(), changes: None }
+        let (silence, patience) = (Duration::ZERO, Patience::default());
+        Self { policy, silence, patience, routes, modes: Arc::default(), changes: None }
     }
 
     /// The same, with the mode of each listener.
@@ -44,10 +48,19 @@ impl View {
         self.modes.get(listener).copied().unwrap_or(Mode::Enforce)
     }
 
-    /// The same, known to be that current.
+    /// The same, after that silence of the publisher.
     #[must_use]
-    pub fn as_of(self, freshness: Freshness) -> Self {
-        Self { freshness, ..self }
+    pub fn after_silence(self, silence: Duration, patience: Patience) -> Self {
+        Self { silence, patience, ..self }
+    }
+
+    /// Whether these policies may still be decided by, for calls of that route.
+    pub(crate) fn freshness(&self, route: Option<&Route>) -> Freshness {
+        if self.silence.is_zero() {
+            return Freshness::Fresh;
+        }
+        let own = route.map(|route| self.patience.or_own(route.stale_after, route.deny_after));
+        own.unwrap_or(self.patience).after(self.silence)
     }
 
     /// The same, compared with the view before it, so that only calls in reach of a change are judged again (CT-03).

@@ -12,6 +12,7 @@ mod tree;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use enforcer_codec::{Call, CallProtocol, Upgrade};
 
@@ -51,6 +52,10 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// Observe (true) or enforce (false), when the route says so.
     pub observe: Option<bool>,
+    /// Silence of the publisher of policies until decisions of this route are stale; zero = never, none = as elsewhere.
+    pub stale_after: Option<Duration>,
+    /// The same until its calls are denied.
+    pub deny_after: Option<Duration>,
 }
 
 /// What a call is for: the resource of its decision, and the way on.

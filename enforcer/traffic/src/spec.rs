@@ -1,6 +1,7 @@
 //! Routes and services as the configuration means them; `portcullis` fills these, [`Routes`](crate::Routes) checks them.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::Timeouts;
 
@@ -40,6 +41,10 @@ pub struct RouteSpec {
     pub timeouts: Timeouts,
     /// `Some(true)` = observe, `Some(false)` = enforce, none = as the listener says.
     pub observe: Option<bool>,
+    /// Silence of the publisher of policies until decisions of this route are stale; zero = never, none = as elsewhere.
+    pub stale_after: Option<Duration>,
+    /// The same until its calls are denied.
+    pub deny_after: Option<Duration>,
 }
 
 /// A match of gRPC calls by their exact names.

@@ -63,7 +63,7 @@ pub use engine::Engine;
 pub use entities::{EntitySet, MethodEntity, RouteEntity, ServiceEntity, WorkloadEntity};
 pub use facts::{ConnectionFacts, Facts, Protocol, RequestView};
 pub use format::format;
-pub use freshness::Freshness;
+pub use freshness::{Freshness, Patience};
 pub use lane::{AuditUnavailable, Lane, Receipt};
 pub use owned_facts::{FactsJsonError, OwnedFacts, OwnedRequest};
 pub use principal::{Principal, PrincipalKind, Role};

@@ -23,7 +23,7 @@ use base_ports::{Clock, Disk, Rng, Tasks};
 use contact::Contact;
 use held::Held;
 use parking_lot::Mutex;
-use policies_engine::{Diagnostic, EntitySet, Freshness, Snapshot};
+use policies_engine::{Diagnostic, EntitySet, Freshness, Patience, Snapshot};
 use shelf::Shelf;
 use status::State;
 use std::{
@@ -34,7 +34,6 @@ use std::{
 };
 use tokio::sync::{Notify, watch as channel};
 
-pub use contact::Patience;
 pub(crate) use file::SnapshotFile;
 pub use status::FollowStatus;
 
@@ -78,6 +77,7 @@ pub struct Follower {
     writer: tokio::sync::Mutex<Writer>,
     active: channel::Sender<Option<Arc<Snapshot>>>,
     freshness: channel::Sender<Freshness>,
+    silence: channel::Sender<Duration>,
     state: Mutex<State>,
     pinned: Mutex<VecDeque<Arc<Snapshot>>>,
     /// What was refused may be good now, so it is asked for again.
@@ -113,6 +113,7 @@ impl Follower {
         let writer = Writer { held: held.map(Arc::new), ..Writer::default() };
         Ok(Arc::new(Follower {
             freshness: channel::Sender::new(contact.freshness()),
+            silence: channel::Sender::new(contact.silence()),
             config,
             shelf,
             contact,
@@ -191,6 +192,12 @@ impl Follower {
     #[must_use]
     pub fn freshness(&self) -> channel::Receiver<Freshness> {
         self.freshness.subscribe()
+    }
+
+    /// How long the publisher has been silent, told again and again.
+    #[must_use]
+    pub fn silence(&self) -> channel::Receiver<Duration> {
+        self.silence.subscribe()
     }
 
     /// The snapshot of that number, recompiled from its file when it is retired, with the entities of now. Blocks.

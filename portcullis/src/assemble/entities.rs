@@ -120,6 +120,8 @@ pub(crate) fn traffic(enforcer: &Enforcer) -> (Vec<ServiceSpec>, Vec<RouteSpec>)
                 ..Timeouts::default()
             },
             observe: route.observe,
+            stale_after: route.stale_after,
+            deny_after: route.deny_after,
         })
         .collect();
     (services, routes)

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use base_ports::Tasks;
 use base_store::Store;
@@ -96,11 +97,11 @@ impl Policies {
         Ok(judging)
     }
 
-    /// How current they are known to be; none for the own store, which always is.
-    pub(super) fn freshness(&self) -> Option<watch::Receiver<Freshness>> {
+    /// How long their publisher has been silent; none for the own store, which is always current.
+    pub(super) fn silence(&self) -> Option<watch::Receiver<Duration>> {
         match self {
             Self::Own(_) => None,
-            Self::Followed(follower) => Some(follower.freshness()),
+            Self::Followed(follower) => Some(follower.silence()),
         }
     }
 

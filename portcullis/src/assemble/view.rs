@@ -10,7 +10,7 @@ use base_telemetry::Condition;
 use ca_identity::tls::ClientAuth;
 use enforcer_proxy::{ListenerSpec, ProxyConfig, View, ViewHandle};
 use enforcer_traffic::Routes;
-use policies_engine::{Freshness, Mode, Snapshot};
+use policies_engine::{Freshness, Mode, Patience, Snapshot};
 use tokio::sync::watch;
 
 use super::entities;
@@ -20,8 +20,8 @@ use crate::messages::Message;
 /// How long the publication of a view may take.
 const PUBLISHED: Duration = Duration::from_secs(5);
 
-/// Snapshots as they come into force, and how current they are known to be.
-pub(super) type Subscribed = (watch::Receiver<Option<Arc<Snapshot>>>, Option<watch::Receiver<Freshness>>);
+/// Snapshots as they come into force, and how long their publisher has been silent.
+pub(super) type Subscribed = (watch::Receiver<Option<Arc<Snapshot>>>, Option<watch::Receiver<Duration>>);
 
 /// What the data plane takes from a configuration while it runs: routes, and the mode of each listener.
 #[derive(Debug, Clone)]
@@ -30,6 +30,7 @@ pub(super) struct Traffic {
     pub(super) digest: [u8; 32],
     routes: Arc<Routes>,
     modes: Arc<[Mode]>,
+    patience: Patience,
 }
 
 impl Traffic {
@@ -45,7 +46,21 @@ impl Traffic {
             digest: entities::digest(config.enforcer.as_ref()),
             routes: Arc::new(routes),
             modes: modes.collect(),
+            patience: config
+                .policies
+                .as_ref()
+                .and_then(|policies| policies.follow.as_ref())
+                .map(|follow| follow.patience)
+                .unwrap_or_default(),
         })
+    }
+
+    /// The last limit that a silence of that length has passed; zero before the first.
+    fn passed(&self, silence: Duration) -> Duration {
+        let own = self.routes.routes().iter();
+        let own = own.flat_map(|route| self.patience.or_own(route.stale_after, route.deny_after).limits());
+        let passed = own.chain(self.patience.limits()).filter(|limit| *limit <= silence);
+        passed.max().unwrap_or_default()
     }
 }
 
@@ -104,7 +119,9 @@ pub(super) fn publish(
     condition: Condition,
 ) -> Arc<ViewHandle> {
     let plans = Arc::clone(plans);
-    let mut source = Source { policies, standing: plans.standing.subscribe(), condition };
+    let standing = plans.standing.subscribe();
+    let seen = (Duration::ZERO, standing.borrow().in_force.clone());
+    let mut source = Source { policies, standing, condition, seen };
     let (view, digest) = source.view();
     let handle = Arc::new(ViewHandle::new(view));
     plans.published.send_replace(Some(digest));
@@ -130,7 +147,7 @@ fn is_same(old: &View, new: &View) -> bool {
         _ => false,
     };
     policies
-        && old.freshness == new.freshness
+        && old.silence == new.silence
         && Arc::ptr_eq(&old.routes, &new.routes)
         && Arc::ptr_eq(&old.modes, &new.modes)
 }
@@ -140,31 +157,41 @@ struct Source {
     policies: Subscribed,
     standing: watch::Receiver<Standing>,
     condition: Condition,
+    /// The limit of silence in the view before, and what that was made of.
+    seen: (Duration, Traffic),
 }
 
 impl Source {
     /// The view of now, with the digest of its routes; what it is made of counts as seen.
     fn view(&mut self) -> (View, [u8; 32]) {
-        let (snapshots, freshness) = &mut self.policies;
-        let freshness = freshness.as_mut().map(|told| *told.borrow_and_update()).unwrap_or_default();
+        let (snapshots, silence) = &mut self.policies;
         // INVARIANT: the snapshot is read before what stands, where what it names was put before it came.
         let snapshot = snapshots.borrow_and_update().clone();
-        tell(&self.condition, snapshot.as_ref(), freshness);
         let standing = self.standing.borrow_and_update();
         let named = snapshot.as_ref().map(|snapshot| snapshot.versions().routes);
-        let Traffic { digest, routes, modes } = match &standing.other {
+        let traffic = match &standing.other {
             Some(other) if named == Some(other.digest) => other.clone(),
             _ => standing.in_force.clone(),
         };
-        (View::new(snapshot, routes).in_modes(modes).as_of(freshness), digest)
+        drop(standing);
+        let silence = silence.as_mut().map(|told| *told.borrow_and_update()).unwrap_or_default();
+        let silence = traffic.passed(silence);
+        tell(&self.condition, snapshot.as_ref(), traffic.patience.after(silence));
+        let view = View::new(snapshot, Arc::clone(&traffic.routes))
+            .in_modes(Arc::clone(&traffic.modes))
+            .after_silence(silence, traffic.patience);
+        let digest = traffic.digest;
+        self.seen = (silence, traffic);
+        (view, digest)
     }
 
     /// Waits until something is not seen; false when nothing can come any more.
     async fn changed(&mut self) -> bool {
-        let (snapshots, freshness) = &mut self.policies;
+        let (snapshots, silence) = &mut self.policies;
+        let (passed, traffic) = &self.seen;
         let told = async {
-            match freshness {
-                Some(freshness) => freshness.changed().await.is_ok(),
+            match silence {
+                Some(silence) => silence.wait_for(|now| traffic.passed(*now) != *passed).await.is_ok(),
                 None => std::future::pending().await,
             }
         };

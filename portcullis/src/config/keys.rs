@@ -287,6 +287,18 @@ pub(crate) static KEYS: &[Key] = &[
         "\"2s\"",
     ),
     key("enforcer.route.mode", MODES, "overrides the listener's mode for this route", "\"observe\""),
+    key(
+        "enforcer.route.stale_after",
+        Kind::Duration,
+        "overrides policies.stale_after for this route; 0s = never",
+        "\"1m\"",
+    ),
+    key(
+        "enforcer.route.deny_after",
+        Kind::Duration,
+        "overrides policies.deny_after for this route; 0s = never",
+        "\"0s\"",
+    ),
     // ext_authz
     key("ext_authz", Kind::Table, "answer Envoys that ask (external authorization v3)", "[ext_authz]"),
     preset(

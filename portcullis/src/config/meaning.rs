@@ -299,6 +299,8 @@ impl Meaning<'_> {
             header_timeout: *table.duration("header_timeout")?,
             timeout: *table.duration("timeout")?,
             observe: table.text("mode").map(|mode| mode == "observe"),
+            stale_after: table.duration("stale_after").copied(),
+            deny_after: table.duration("deny_after").copied(),
         })
     }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use ca_authority::NewEntry;
 use ca_identity::{SpiffeId, TrustDomain};
+use policies_engine::Patience;
 use policies_engine::Role;
-use policies_store::{Patience, Verifier};
+use policies_store::Verifier;
 use serde_json::Value as Json;
 
 use super::value::Address;
@@ -115,6 +116,9 @@ pub(crate) struct Route {
     pub(crate) header_timeout: Duration,
     pub(crate) timeout: Duration,
     pub(crate) observe: Option<bool>,
+    /// As they are written: zero is never.
+    pub(crate) stale_after: Option<Duration>,
+    pub(crate) deny_after: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]

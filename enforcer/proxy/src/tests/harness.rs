@@ -96,6 +96,8 @@ pub(super) struct Setup {
     pub(super) workers: usize,
     pub(super) reveal: Reveal,
     pub(super) own_ttl: Duration,
+    /// `stale_after` and `deny_after` of route `site`.
+    pub(super) patience: (Option<Duration>, Option<Duration>),
 }
 
 impl Default for Setup {
@@ -112,6 +114,7 @@ impl Default for Setup {
             workers: 1,
             reveal: Reveal::Denied,
             own_ttl: Duration::from_secs(3600),
+            patience: (None, None),
         }
     }
 }
@@ -187,7 +190,9 @@ impl Setup {
         let mut routes = Vec::new();
         if !self.h1.is_empty() {
             let endpoints = ends(UpstreamProtocol::Http1, &self.h1);
-            routes.push(RouteSpec { endpoints: endpoints.clone(), ..route("site", "site.test") });
+            let (stale_after, deny_after) = self.patience;
+            let site = RouteSpec { stale_after, deny_after, ..route("site", "site.test") };
+            routes.push(RouteSpec { endpoints: endpoints.clone(), ..site });
             routes.push(RouteSpec { endpoints, ..route("closed", "closed.test") });
         }
         if !self.h2.is_empty() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use policies_engine::{Audit, Effect, Freshness, Mode, Phase, Reason};
+use policies_engine::{Audit, Effect, Mode, Patience, Phase, Reason};
 
 use super::harness::{POLICY, Setup, snapshot};
 use super::origin::Origin;
@@ -70,9 +70,10 @@ async fn st8_stale_policies_are_said_on_record_and_expired_ones_deny_also_in_obs
     let gateway = Setup { mode: Mode::Observe, ..Setup::with_h1(origin.address) }.start();
     let mut web = gateway.h1("/web").await;
     let mut seen = Vec::new();
-    for freshness in [Freshness::Fresh, Freshness::Stale, Freshness::Expired, Freshness::Fresh] {
+    for minutes in [0, 5, 24 * 60, 0] {
         let view = gateway.view.current();
-        gateway.view.publish(View::clone(&view).as_of(freshness));
+        let silence = Duration::from_secs(minutes * 60);
+        gateway.view.publish(View::clone(&view).after_silence(silence, Patience::default()));
         let status = web.get("/hello").await.status;
         let (_, record) = gateway.records.last();
         seen.push((status, record.effect, record.reason, record.stale));
@@ -81,6 +82,31 @@ async fn st8_stale_policies_are_said_on_record_and_expired_ones_deny_also_in_obs
     let denied = (503, Effect::Deny, Reason::PolicyStale, true);
     assert_eq!(seen, [passes(false), passes(true), denied, passes(false)]);
     assert_eq!(origin.requests(), 3);
+}
+
+#[tokio::test]
+async fn st8_a_route_has_its_own_patience_with_a_silent_publisher() {
+    let (origin, other) = (Origin::h1().await, Origin::h2().await);
+    let (minute, never) = (Duration::from_secs(60), Some(Duration::ZERO));
+    let mut seen = Vec::new();
+    for patience in [(never, never), (Some(minute), Some(2 * minute)), (Some(minute), None)] {
+        let setup = Setup { h2: vec![other.address], patience, ..Setup::with_h1(origin.address) };
+        let gateway = setup.start();
+        let (mut own, mut general) = (gateway.h1("/web").await, gateway.h2("/web").await);
+        for minutes in [1, 2, 24 * 60] {
+            let view = View::clone(&gateway.view.current());
+            gateway.view.publish(view.after_silence(minutes * minute, Patience::default()));
+            let status = own.get("/hello").await.status;
+            let stale = gateway.records.last().1.stale;
+            seen.push((status, stale, general.get("h2.test", "/hello").await.status));
+        }
+    }
+    let expected = [
+        [(200, false, 200), (200, false, 200), (200, false, 503)],
+        [(200, true, 200), (503, true, 200), (503, true, 503)],
+        [(200, true, 200), (200, true, 200), (503, true, 503)],
+    ];
+    assert_eq!(seen, expected.concat());
 }
 
 #[tokio::test]

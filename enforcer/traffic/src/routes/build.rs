@@ -33,6 +33,8 @@ pub(super) fn build(services: &[ServiceSpec], routes: &[RouteSpec]) -> Result<Ro
             balancer: spec.balancer,
             timeouts: spec.timeouts,
             observe: spec.observe,
+            stale_after: spec.stale_after,
+            deny_after: spec.deny_after,
         });
         built.targets.push(Target { route: route.clone(), kind: TargetKind::Route, index });
         built.routes.push(route);

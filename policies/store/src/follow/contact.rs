@@ -3,24 +3,8 @@
 
 use base_ports::{Clock, Disk, Mono, UnixTime};
 use parking_lot::Mutex;
-use policies_engine::Freshness;
+use policies_engine::{Freshness, Patience};
 use std::{path::PathBuf, sync::Arc, time::Duration};
-
-/// How long the publisher may be silent; none: for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
-    /// From then on decisions say that they may be out of date.
-    pub stale_after: Option<Duration>,
-    /// From then on every call is denied.
-    pub deny_after: Option<Duration>,
-}
-
-impl Default for Patience {
-    fn default() -> Patience {
-        let hours = |hours: u64| Duration::from_secs(hours.saturating_mul(3_600));
-        Patience { stale_after: Some(Duration::from_secs(300)), deny_after: Some(hours(24)) }
-    }
-}
 
 /// The file is written this often; a restart forgets no more of the silence than this.
 const WRITE: Duration = Duration::from_secs(60);
@@ -82,15 +66,13 @@ impl Contact {
         self.last.lock().heard
     }
 
-    pub(crate) fn freshness(&self) -> Freshness {
+    pub(crate) fn silence(&self) -> Duration {
         let last = *self.last.lock();
-        let silence = last.silence.saturating_add(self.clock.now().mono.saturating_since(last.at));
-        let is_past = |limit: Option<Duration>| limit.is_some_and(|limit| silence >= limit);
-        match (is_past(self.patience.deny_after), is_past(self.patience.stale_after)) {
-            (true, _) => Freshness::Expired,
-            (false, true) => Freshness::Stale,
-            (false, false) => Freshness::Fresh,
-        }
+        last.silence.saturating_add(self.clock.now().mono.saturating_since(last.at))
+    }
+
+    pub(crate) fn freshness(&self) -> Freshness {
+        self.patience.after(self.silence())
     }
 }
 

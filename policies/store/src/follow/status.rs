@@ -66,8 +66,9 @@ impl Follower {
         }
     }
 
-    /// Publishes how long the publisher has been silent, when that means something else than before.
+    /// Publishes how long the publisher has been silent, and what that means when it is something else than before.
     pub(super) fn look(&self) {
+        self.silence.send_replace(self.contact.silence());
         let now = self.contact.freshness();
         let is_new = self.freshness.send_if_modified(|told| std::mem::replace(told, now) != now);
         if is_new {

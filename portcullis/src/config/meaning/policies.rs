@@ -1,7 +1,8 @@
 //! What `[policies]` means: a directory of this process, or a publisher that it follows with the key to believe.
 //! Refuses both at once, a publisher without its key, and publishers on other hosts until processes can join.
 
-use policies_store::{Patience, Verifier};
+use policies_engine::Patience;
+use policies_store::Verifier;
 
 use super::super::meant::{Follow, Policies};
 use super::super::read::{Origin, Table};
