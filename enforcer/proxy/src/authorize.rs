@@ -14,9 +14,10 @@ use policies_engine::{
 };
 
 use crate::inbound::Connection;
-use crate::judge::{InForce, Judged, Upstreams, action_of};
+use crate::judge::{InForce, Judged, action_of};
 use crate::meter::RouteMeter;
 use crate::secured::reason_of;
+use crate::upstream::Upstreams;
 
 /// Proof that `authorize` allowed exactly this call. Only this module builds one.
 #[derive(Debug)]

@@ -126,11 +126,6 @@ impl<'w> Clocks<'w> {
         Timeouts::left(budget, elapsed).map(Some).ok_or(Fault::Deadline)
     }
 
-    /// How long a dial may take.
-    pub(crate) fn connect_limit(&self) -> Duration {
-        self.timeouts.connect
-    }
-
     /// Ready when a clock of the call runs out, or when it is to be judged again.
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<Ring> {
         self.timer.poll(context).map(|()| {

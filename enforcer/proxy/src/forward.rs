@@ -10,6 +10,7 @@ mod websocket;
 use std::fmt::{self, Write as _};
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use enforcer_codec::headers::Extra;
 use enforcer_codec::{Asked, Call, CallProtocol, Upgrade};
@@ -25,12 +26,14 @@ use crate::clocks::Clocks;
 use crate::fault::{Broken, Fault};
 use crate::inbound::Connection;
 use crate::pool::InFlight;
+use crate::upstream::Upstreams;
 
 /// A permitted call and the endpoint that gets it.
 #[derive(Debug)]
 pub(crate) struct Pick {
     permitted: Permitted<Call>,
     endpoint: InFlight,
+    connect_timeout: Duration,
 }
 
 /// Chooses an endpoint for a permitted call.
@@ -38,7 +41,7 @@ pub(crate) struct Pick {
 /// # Errors
 /// When none can be used.
 pub(crate) fn pick(permitted: Permitted<Call>) -> Result<Pick, Fault> {
-    let upstreams = permitted.upstreams().ok_or(Fault::NoEndpoint)?;
+    let upstream = permitted.upstreams().and_then(Upstreams::choose).ok_or(Fault::NoEndpoint)?;
     let grpc = permitted.call().protocol() == CallProtocol::Grpc;
     let needs = match permitted.call().upgrade() {
         _ if grpc => Some(UpstreamProtocol::H2c),
@@ -46,18 +49,19 @@ pub(crate) fn pick(permitted: Permitted<Call>) -> Result<Pick, Fault> {
         None => None,
     };
     let usable = |place: usize| {
-        let endpoint = upstreams.endpoints.get(place)?;
+        let endpoint = upstream.endpoints.get(place)?;
         needs.is_none_or(|needed| endpoint.protocol == needed).then(|| endpoint.load())
     };
-    let place = upstreams.balancer.lock().pick(usable);
-    let endpoint = place.and_then(|place| upstreams.endpoints.get(place));
+    let place = upstream.balancer.lock().pick(usable);
+    let endpoint = place.and_then(|place| upstream.endpoints.get(place));
     let endpoint = endpoint.ok_or(match needs {
         Some(UpstreamProtocol::H2c) => Fault::NoGrpc,
         Some(UpstreamProtocol::Http1) => Fault::NoUpgrade,
         None => Fault::NoEndpoint,
     });
     let endpoint = endpoint?.enter();
-    Ok(Pick { permitted, endpoint })
+    let connect_timeout = upstream.cluster.connect_timeout;
+    Ok(Pick { permitted, endpoint, connect_timeout })
 }
 
 /// The way of one call: who calls, what comes in, where the answer goes.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use base_ports::Now;
 use enforcer_codec::{Call, Upgrade};
-use enforcer_traffic::balance::Balancer;
 use enforcer_traffic::{Found, Route, Target, TargetKind};
 use parking_lot::Mutex;
 use policies_engine::{
@@ -20,7 +19,7 @@ use crate::View;
 use crate::authorize::{CallFacts, Denied, Permitted};
 use crate::inbound::Connection;
 use crate::meter::RouteMeter;
-use crate::pool::Endpoint;
+use crate::upstream::{Upstream, Upstreams};
 use crate::worker::Worker;
 
 /// Decides and records, one call at a time.
@@ -45,15 +44,6 @@ pub(crate) struct InForce {
     routes: Vec<Upstreams>,
     unknown: Resource,
     nowhere: Arc<RouteMeter>,
-}
-
-/// Where the calls of a route go, as seen from one worker.
-#[derive(Debug)]
-pub(crate) struct Upstreams {
-    pub(crate) route: Arc<Route>,
-    pub(crate) meter: Arc<RouteMeter>,
-    pub(crate) endpoints: Vec<Arc<Endpoint>>,
-    pub(crate) balancer: Mutex<Balancer>,
 }
 
 /// A decision that is on its way into the ledger.
@@ -258,16 +248,9 @@ impl InForce {
             let namespace = Some(&*target.route.namespace).filter(|namespace| !namespace.is_empty());
             resource.within(&target.route.service, namespace)
         };
-        let routes = view.routes.routes().iter().map(|route| Upstreams {
-            route: Arc::clone(route),
-            meter: worker.meters.route(&route.name, &route.service),
-            endpoints: route
-                .endpoints
-                .iter()
-                .map(|endpoint| worker.pools.endpoint(endpoint, &worker.meters))
-                .collect(),
-            balancer: Mutex::new(Balancer::new(route.balancer, &route.endpoints, worker.rng.u64())),
-        });
+        let clusters = view.routes.clusters().iter();
+        let clusters: Vec<_> = clusters.map(|cluster| Arc::new(Upstream::new(cluster, worker))).collect();
+        let routes = view.routes.routes().iter().map(|route| Upstreams::new(route, &clusters, worker));
         Self {
             // A value of this worker's own, so that its reference count is too.
             versions: view.policy.as_ref().map(|snapshot| Arc::new(Versions::clone(snapshot.versions()))),

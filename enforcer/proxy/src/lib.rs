@@ -23,6 +23,7 @@ mod secured;
 #[cfg(test)]
 mod tests;
 mod trail;
+mod upstream;
 mod view;
 mod wheel;
 mod worker;

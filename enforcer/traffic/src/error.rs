@@ -3,10 +3,10 @@
 /// A configuration of routes that has no meaning, or two.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
-    /// Two services or two routes have one name.
+    /// Two services, two clusters or two routes have one name.
     #[error("{kind} `{name}` is defined twice")]
     Duplicate {
-        /// `service` or `route`.
+        /// `service`, `cluster` or `route`.
         kind: &'static str,
         /// The name.
         name: String,
@@ -18,6 +18,14 @@ pub enum RouteError {
         route: String,
         /// The service.
         service: String,
+    },
+    /// A route names a cluster that is not defined.
+    #[error("route `{route}` names the unknown cluster `{cluster}`")]
+    UnknownCluster {
+        /// The route.
+        route: String,
+        /// The cluster.
+        cluster: String,
     },
     /// A host is neither a name nor `*.suffix`.
     #[error("route `{route}`: `{host}` is neither a host name without port nor `*.suffix`")]
@@ -71,11 +79,17 @@ pub enum RouteError {
         /// The other.
         second: String,
     },
-    /// A route has no endpoint that takes calls, or too many targets exist.
-    #[error("route `{route}` has no endpoint with a weight above 0")]
-    NoEndpoint {
+    /// A route has no cluster that takes calls.
+    #[error("route `{route}` has no cluster with a weight above 0")]
+    NoCluster {
         /// The route.
         route: String,
+    },
+    /// A cluster has no endpoint that takes calls.
+    #[error("cluster `{cluster}` has no endpoint with a weight above 0")]
+    NoEndpoint {
+        /// The cluster.
+        cluster: String,
     },
     /// A route for gRPC leads to an HTTP/1 endpoint (RPC-03).
     #[error("route `{route}` is for grpc, but endpoint `{endpoint}` speaks http/1")]

@@ -6,12 +6,16 @@
 //! [`RouteError`], never an order.
 
 pub mod balance;
+mod cluster;
 mod error;
 mod routes;
 mod spec;
+mod split;
 mod timeouts;
 
+pub use cluster::{Cluster, ClusterSpec, Share};
 pub use error::RouteError;
 pub use routes::{Found, Route, Routes, Target, TargetKind, method_id, rpc_service_id};
 pub use spec::{BalancerKind, EndpointSpec, GrpcMatch, RouteSpec, ServiceSpec, UpstreamProtocol};
+pub use split::Split;
 pub use timeouts::Timeouts;

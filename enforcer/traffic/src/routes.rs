@@ -16,13 +16,14 @@ use std::time::Duration;
 
 use enforcer_codec::{Call, CallProtocol, Upgrade};
 
-use crate::{BalancerKind, EndpointSpec, RouteError, RouteSpec, ServiceSpec, Timeouts};
+use crate::{Cluster, ClusterSpec, RouteError, RouteSpec, ServiceSpec, Timeouts};
 use host::Hosts;
 pub use registry::{method_id, rpc_service_id};
 
 /// All routes of a snapshot.
 #[derive(Debug, Default)]
 pub struct Routes {
+    clusters: Vec<Arc<Cluster>>,
     routes: Vec<Arc<Route>>,
     targets: Vec<Target>,
     /// For listeners that some route names: their routes and the general ones.
@@ -44,10 +45,8 @@ pub struct Route {
     pub service: Arc<str>,
     /// The namespace of that service.
     pub namespace: Arc<str>,
-    /// Where calls go.
-    pub endpoints: Vec<EndpointSpec>,
-    /// How an endpoint is chosen.
-    pub balancer: BalancerKind,
+    /// Where calls go: clusters that take some, each with its weight.
+    pub to: Vec<(Arc<Cluster>, u32)>,
     /// Clocks of a call.
     pub timeouts: Timeouts,
     /// Observe (true) or enforce (false), when the route says so.
@@ -94,8 +93,12 @@ impl Routes {
     ///
     /// # Errors
     /// The first thing that has no meaning or two.
-    pub fn build(services: &[ServiceSpec], routes: &[RouteSpec]) -> Result<Self, RouteError> {
-        build::build(services, routes)
+    pub fn build(
+        services: &[ServiceSpec],
+        clusters: &[ClusterSpec],
+        routes: &[RouteSpec],
+    ) -> Result<Self, RouteError> {
+        build::build(services, clusters, routes)
     }
 
     /// The target of a call that came in on `listener`.
@@ -128,6 +131,11 @@ impl Routes {
     /// All routes, in the order of their index.
     pub fn routes(&self) -> &[Arc<Route>] {
         &self.routes
+    }
+
+    /// All clusters, in the order of their index.
+    pub fn clusters(&self) -> &[Arc<Cluster>] {
+        &self.clusters
     }
 
     /// The routes stand first among the targets, in their own order.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::Timeouts;
+use crate::{Share, Timeouts};
 
 /// A service: the owner of routes and RPC methods (SETTLED S20).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,10 +33,8 @@ pub struct RouteSpec {
     pub path_prefix: Option<String>,
     /// Only gRPC calls of this service or method; excludes `path_prefix`.
     pub grpc: Option<GrpcMatch>,
-    /// Where calls go.
-    pub endpoints: Vec<EndpointSpec>,
-    /// How an endpoint is chosen.
-    pub balancer: BalancerKind,
+    /// Where calls go: each to one of these clusters, by weight.
+    pub to: Vec<Share>,
     /// Clocks of a call.
     pub timeouts: Timeouts,
     /// `Some(true)` = observe, `Some(false)` = enforce, none = as the listener says.
@@ -63,7 +61,7 @@ pub struct EndpointSpec {
     pub protocol: UpstreamProtocol,
     /// Where it is.
     pub addr: SocketAddr,
-    /// Share of the calls, relative to the other endpoints of the route; 0 takes none.
+    /// Share of the calls, relative to the other endpoints of the cluster; 0 takes none.
     pub weight: u32,
 }
 

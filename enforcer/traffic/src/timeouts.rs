@@ -7,8 +7,6 @@ use enforcer_codec::{Call, CallProtocol};
 /// Timeouts of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Connect and handshake with an endpoint.
-    pub connect: Duration,
     /// From the end of the request to the head of the answer.
     pub header: Duration,
     /// The whole call; gRPC calls are exempt and follow their own `grpc-timeout`.
@@ -20,7 +18,6 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
-            connect: Duration::from_secs(3),
             header: Duration::from_secs(15),
             call: Duration::from_secs(15),
             idle: Duration::from_secs(300),
@@ -52,8 +49,9 @@ mod tests {
     #[test]
     fn to_01_defaults_are_those_of_the_spec() {
         let timeouts = Timeouts::default();
-        let seconds = [timeouts.connect, timeouts.header, timeouts.call, timeouts.idle].map(|t| t.as_secs());
-        assert_eq!(seconds, [3, 15, 15, 300]);
+        let seconds = [timeouts.header, timeouts.call, timeouts.idle].map(|t| t.as_secs());
+        assert_eq!(seconds, [15, 15, 300]);
+        assert_eq!(crate::ClusterSpec::default().connect_timeout.as_secs(), 3);
     }
 
     #[test]

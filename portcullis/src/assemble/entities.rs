@@ -3,19 +3,18 @@
 use std::collections::HashSet;
 
 use ca_authority::{EntryRecord, NewEntry};
-use enforcer_traffic::{
-    BalancerKind, EndpointSpec, GrpcMatch, RouteSpec, ServiceSpec, Timeouts, UpstreamProtocol, method_id,
-};
+use enforcer_traffic::{Routes, ServiceSpec, method_id};
 use policies_engine::{EntitySet, MethodEntity, RouteEntity, ServiceEntity, WorkloadEntity};
 
-use crate::config::{Address, Config, Enforcer};
+use crate::config::{Config, Enforcer};
+use crate::messages::Message;
 
 /// The entities of one snapshot.
 pub(crate) fn of(config: &Config, entries: &[std::sync::Arc<EntryRecord>]) -> EntitySet {
     let mut set =
         EntitySet { trust_domain: Some(config.trust_domain.as_str().to_owned()), ..EntitySet::default() };
     if let Some(enforcer) = &config.enforcer {
-        let (specs, _) = traffic(enforcer);
+        let specs = services(enforcer);
         for (service, spec) in enforcer.services.iter().zip(&specs) {
             set.services.push(ServiceEntity {
                 name: service.name.clone(),
@@ -89,42 +88,23 @@ fn add(set: &mut EntitySet, entry: &NewEntry) {
     }
 }
 
-/// The services and routes of the configuration, as the data plane wants them.
-pub(crate) fn traffic(enforcer: &Enforcer) -> (Vec<ServiceSpec>, Vec<RouteSpec>) {
-    let services = enforcer
-        .services
-        .iter()
-        .map(|service| ServiceSpec {
-            name: service.name.clone(),
-            namespace: service.namespace.clone().unwrap_or_default(),
-            rpc_scope: service.rpc_scope.clone(),
-            methods: service.methods.clone(),
-        })
-        .collect();
-    let routes = enforcer
-        .routes
-        .iter()
-        .map(|route| RouteSpec {
-            name: route.name.clone(),
-            service: route.service.clone(),
-            listener: route.listener.clone(),
-            hosts: route.host.clone().into_iter().collect(),
-            path_prefix: route.path.clone(),
-            grpc: route.grpc.clone().map(|(service, method)| GrpcMatch { service, method }),
-            endpoints: route.to.iter().filter_map(endpoint).collect(),
-            balancer: if route.round_robin { BalancerKind::RoundRobin } else { BalancerKind::P2c },
-            timeouts: Timeouts {
-                connect: route.connect_timeout,
-                header: route.header_timeout,
-                call: route.timeout,
-                ..Timeouts::default()
-            },
-            observe: route.observe,
-            stale_after: route.stale_after,
-            deny_after: route.deny_after,
-        })
-        .collect();
-    (services, routes)
+/// The services of the configuration, as the data plane wants them.
+pub(crate) fn services(enforcer: &Enforcer) -> Vec<ServiceSpec> {
+    let services = enforcer.services.iter().map(|service| ServiceSpec {
+        name: service.name.clone(),
+        namespace: service.namespace.clone().unwrap_or_default(),
+        rpc_scope: service.rpc_scope.clone(),
+        methods: service.methods.clone(),
+    });
+    services.collect()
+}
+
+/// The compiled routes of the configuration.
+pub(crate) fn routes(config: &Config) -> Result<Routes, Message> {
+    let Some(enforcer) = &config.enforcer else { return Ok(Routes::default()) };
+    Routes::build(&services(enforcer), &enforcer.clusters, &enforcer.routes).map_err(|error| {
+        Message::error("PC0105", format!("routes: {error}")).next("portcullis config validate")
+    })
 }
 
 /// SHA-256 of what a reload may change, so that another meaning of a call is a new snapshot (MO9).
@@ -133,17 +113,9 @@ pub(crate) fn digest(enforcer: Option<&Enforcer>) -> [u8; 32] {
     if let Some(enforcer) = enforcer {
         let listeners = enforcer.listeners.iter().map(|listener| listener.observe);
         let modes: Vec<_> = listeners.map(|observe| observe.unwrap_or(enforcer.observe)).collect();
-        let text = format!("{:?}{:?}{modes:?}", enforcer.services, enforcer.routes);
+        let text = format!("{:?}{:?}{:?}{modes:?}", enforcer.services, enforcer.clusters, enforcer.routes);
         digest
             .copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref());
     }
     digest
-}
-
-fn endpoint(address: &Address) -> Option<EndpointSpec> {
-    match address {
-        Address::Socket { scheme: "h2c", addr } => Some(EndpointSpec::new(UpstreamProtocol::H2c, *addr)),
-        Address::Socket { addr, .. } => Some(EndpointSpec::new(UpstreamProtocol::Http1, *addr)),
-        Address::Unix(_) => None,
-    }
 }

@@ -36,10 +36,7 @@ pub(super) fn ask(
     if config.ext_authz.is_none() && config.authzen.is_none() {
         return Ok(None);
     }
-    let (services, routes) = config.enforcer.as_ref().map(entities::traffic).unwrap_or_default();
-    let routes = Routes::build(&services, &routes).map_err(|error| {
-        Message::error("PC0105", format!("routes: {error}")).next("portcullis config validate")
-    })?;
+    let routes = entities::routes(config)?;
     let state = Mutex::new(State { engine: None, lane: ledger.lane(LANE) });
     let (snapshots, trust, clock) = (snapshots.clone(), trust.cloned(), Arc::clone(clock));
     Ok(Some(Arc::new(Outside { snapshots, state, routes, trust, clock })))

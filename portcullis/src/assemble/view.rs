@@ -35,10 +35,7 @@ pub(super) struct Traffic {
 
 impl Traffic {
     pub(super) fn of(config: &Config) -> Result<Self, Message> {
-        let (services, routes) = config.enforcer.as_ref().map(entities::traffic).unwrap_or_default();
-        let routes = Routes::build(&services, &routes).map_err(|error| {
-            Message::error("PC0105", format!("routes: {error}")).next("portcullis config validate")
-        })?;
+        let routes = entities::routes(config)?;
         let modes = config.enforcer.iter().flat_map(|enforcer| {
             enforcer.listeners.iter().map(|listener| mode(listener.observe.unwrap_or(enforcer.observe)))
         });

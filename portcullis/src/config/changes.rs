@@ -44,6 +44,11 @@ impl Changes {
 
     /// Routes and services have no order. Listeners do: a worker knows them by their place.
     fn items(&mut self, path: &str, shown: &str, old: Vec<&Map<String, Json>>, new: Vec<&Map<String, Json>>) {
+        let is_named = |item: &&Map<String, Json>| name(item).is_some();
+        if keys::is_live(path) && !old.iter().chain(&new).all(is_named) {
+            self.live.push(shown.to_owned());
+            return;
+        }
         let pairs: Vec<_> = if keys::is_live(path) {
             let names: BTreeSet<_> = old.iter().chain(&new).filter_map(|item| name(item)).collect();
             let of = |items: &[&Map<String, Json>], wanted: &str| {

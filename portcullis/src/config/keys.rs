@@ -1,6 +1,10 @@
 //! Every key of the configuration file, once: kind, default, text. The reader, `config explain`, `config schema`
 //! and did-you-mean all work from this table, so a key cannot be read without being documented.
 
+mod cluster;
+mod enforcer;
+mod route;
+
 /// What a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -55,7 +59,12 @@ const fn preset(
 const ROLES: Kind = Kind::Choice(&["viewer", "auditor", "author", "approver", "operator"]);
 const MODES: Kind = Kind::Choice(&["enforce", "observe"]);
 
-pub(crate) static KEYS: &[Key] = &[
+/// Every key, section by section.
+pub(crate) fn all() -> impl Iterator<Item = &'static Key> + Clone {
+    [KEYS, enforcer::KEYS, cluster::KEYS, route::KEYS].into_iter().flatten()
+}
+
+static KEYS: &[Key] = &[
     required("version", Kind::Integer { min: 1, max: 1 }, "format of this file", "1"),
     required(
         "trust_domain",
@@ -162,143 +171,6 @@ pub(crate) static KEYS: &[Key] = &[
         "silence of the publisher until every call is denied; 0s = never",
         "\"24h\"",
     ),
-    // enforcer
-    key("enforcer", Kind::Table, "the enforcing proxy runs in this process", "[enforcer]"),
-    required(
-        "enforcer.id",
-        Kind::SpiffeId,
-        "identity of the gateway; issued to this process, needs no entry",
-        "\"spiffe://example.org/gateway\"",
-    ),
-    preset(
-        "enforcer.mode",
-        MODES,
-        "enforce",
-        "observe records would-be denials and lets the call pass",
-        "\"observe\"",
-    ),
-    preset(
-        "enforcer.workers",
-        Kind::Integer { min: 0, max: 256 },
-        "0",
-        "worker threads; 0 = one per usable core",
-        "2",
-    ),
-    key(
-        "enforcer.dns_names",
-        Kind::List(&Kind::Text),
-        "DNS names in the gateway's certificate, for clients that check names",
-        "[\"localhost\"]",
-    ),
-    key("enforcer.listener", Kind::Tables, "a port that accepts calls", "[[enforcer.listener]]"),
-    required("enforcer.listener.name", Kind::Text, "name in policies, records, metrics", "\"public\""),
-    required(
-        "enforcer.listener.bind",
-        Kind::List(&Kind::Address(&["tcp"])),
-        "addresses to bind",
-        "[\"tcp://0.0.0.0:9443\"]",
-    ),
-    preset(
-        "enforcer.listener.client_auth",
-        Kind::Choice(&["required", "optional", "none"]),
-        "required",
-        "whether the caller must present an X.509-SVID",
-        "\"required\"",
-    ),
-    key("enforcer.listener.mode", MODES, "overrides enforcer.mode for this listener", "\"observe\""),
-    key(
-        "enforcer.listener.hosts",
-        Kind::List(&Kind::Text),
-        "authorities this listener serves; absent = any",
-        "[\"shop.example.org\"]",
-    ),
-    preset("enforcer.listener.handshake_timeout", Kind::Duration, "5s", "TLS handshake", "\"5s\""),
-    preset("enforcer.listener.header_timeout", Kind::Duration, "10s", "whole request head", "\"10s\""),
-    preset("enforcer.listener.idle_timeout", Kind::Duration, "60s", "connection without a call", "\"60s\""),
-    preset(
-        "enforcer.listener.max_age",
-        Kind::Duration,
-        "1h",
-        "connection age; never beyond the peer's SVID",
-        "\"1h\"",
-    ),
-    preset(
-        "enforcer.listener.max_connections",
-        Kind::Integer { min: 1, max: 1_000_000 },
-        "10000",
-        "open connections",
-        "10000",
-    ),
-    preset(
-        "enforcer.listener.max_connections_per_source",
-        Kind::Integer { min: 1, max: 1_000_000 },
-        "1000",
-        "open connections of one source address; loopback is exempt",
-        "1000",
-    ),
-    key("enforcer.service", Kind::Tables, "a service that can be called", "[[enforcer.service]]"),
-    required("enforcer.service.name", Kind::Text, "name in policies: Service::\"orders\"", "\"orders\""),
-    key("enforcer.service.namespace", Kind::Text, "namespace of the service", "\"shop\""),
-    key(
-        "enforcer.service.rpc_scope",
-        Kind::Text,
-        "prefix that tells equal interfaces of two services apart",
-        "\"eu\"",
-    ),
-    key(
-        "enforcer.service.methods",
-        Kind::List(&Kind::Text),
-        "registered RPC methods; others are never forwarded",
-        "[\"shop.Orders/Get\"]",
-    ),
-    key("enforcer.route", Kind::Tables, "calls that go to one service", "[[enforcer.route]]"),
-    required("enforcer.route.name", Kind::Text, "name in policies: Route::\"shop-web\"", "\"shop-web\""),
-    required("enforcer.route.service", Kind::Text, "the service called", "\"orders\""),
-    key("enforcer.route.listener", Kind::Text, "only on this listener", "\"public\""),
-    key("enforcer.route.match", Kind::Table, "which calls", "{ grpc = \"shop.Orders/*\" }"),
-    key("enforcer.route.match.host", Kind::Text, "exact authority or *.suffix", "\"*.example.org\""),
-    key("enforcer.route.match.path", Kind::Text, "path prefix, by whole segments", "\"/api\""),
-    key(
-        "enforcer.route.match.grpc",
-        Kind::Text,
-        "package.Service/Method or package.Service/*",
-        "\"shop.Orders/*\"",
-    ),
-    required(
-        "enforcer.route.to",
-        Kind::List(&Kind::Address(&["http", "h2c"])),
-        "endpoints",
-        "[\"h2c://127.0.0.1:50051\"]",
-    ),
-    preset(
-        "enforcer.route.balancer",
-        Kind::Choice(&["p2c", "round_robin"]),
-        "p2c",
-        "how an endpoint is picked",
-        "\"p2c\"",
-    ),
-    preset("enforcer.route.connect_timeout", Kind::Duration, "3s", "connecting to an endpoint", "\"3s\""),
-    preset("enforcer.route.header_timeout", Kind::Duration, "15s", "until the answer's head", "\"15s\""),
-    preset(
-        "enforcer.route.timeout",
-        Kind::Duration,
-        "15s",
-        "the whole call; gRPC streams are exempt",
-        "\"2s\"",
-    ),
-    key("enforcer.route.mode", MODES, "overrides the listener's mode for this route", "\"observe\""),
-    key(
-        "enforcer.route.stale_after",
-        Kind::Duration,
-        "overrides policies.stale_after for this route; 0s = never",
-        "\"1m\"",
-    ),
-    key(
-        "enforcer.route.deny_after",
-        Kind::Duration,
-        "overrides policies.deny_after for this route; 0s = never",
-        "\"0s\"",
-    ),
     // ext_authz
     key("ext_authz", Kind::Table, "answer Envoys that ask (external authorization v3)", "[ext_authz]"),
     preset(
@@ -375,7 +247,8 @@ pub(crate) static KEYS: &[Key] = &[
 ];
 
 /// What a reload changes in a running process, with everything below (CF9). All else waits for a restart.
-const LIVE: &[&str] = &["enforcer.mode", "enforcer.listener.mode", "enforcer.service", "enforcer.route"];
+const LIVE: &[&str] =
+    &["enforcer.mode", "enforcer.listener.mode", "enforcer.service", "enforcer.cluster", "enforcer.route"];
 
 /// Whether a reload brings the key at `path` into force.
 pub(crate) fn is_live(path: &str) -> bool {
@@ -391,12 +264,12 @@ pub(crate) fn is_repeated(path: &str) -> bool {
 
 /// The key at `path`, which holds no indexes.
 pub(crate) fn find(path: &str) -> Option<&'static Key> {
-    KEYS.iter().find(|key| key.path == path)
+    all().find(|key| key.path == path)
 }
 
 /// The keys directly below the table at `path`; the empty path is the file itself.
 pub(crate) fn children(path: &str) -> impl Iterator<Item = (&'static str, &'static Key)> {
-    KEYS.iter().filter_map(move |key| {
+    all().filter_map(move |key| {
         let name = match path {
             "" => key.path,
             _ => key.path.strip_prefix(path)?.strip_prefix('.')?,
@@ -411,7 +284,7 @@ impl Key {
     pub(crate) fn variable(&self) -> Option<String> {
         let is_below =
             |above: &Key| self.path.strip_prefix(above.path).is_some_and(|rest| rest.starts_with('.'));
-        let repeated = KEYS.iter().any(|above| above.kind == Kind::Tables && is_below(above));
+        let repeated = all().any(|above| above.kind == Kind::Tables && is_below(above));
         let is_section = matches!(self.kind, Kind::Table | Kind::Tables);
         let overridable = !is_section && !repeated && self.path != "version";
         overridable.then(|| format!("PORTCULLIS_{}", self.path.to_uppercase().replace('.', "__")))

@@ -3,22 +3,22 @@
 
 mod admin;
 mod authzen;
+mod cluster;
+mod enforcer;
 mod policies;
+mod route;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ca_authority::{EntryError, NewEntry};
 use ca_identity::{Selector, TrustDomain};
-use enforcer_traffic::{RouteError, Routes};
 
-use super::meant::{Agent, Ca, Config, Decisions, Enforcer, Listener, Route, Service};
+use super::meant::{Agent, Ca, Config, Decisions};
 use super::read::{Origin, Table, Value};
 use super::value::Address;
-use crate::assemble::entities;
-use crate::messages::{Message, Place, nearest};
+use crate::messages::{Message, Place};
 pub(super) use admin::ADMIN_SOCKET;
 
 /// Gives the checked `table` its meaning. Faults go to `messages`; `None` when a required key is missing.
@@ -179,158 +179,6 @@ impl Meaning<'_> {
         }
     }
 
-    fn enforcer(&mut self, section: &Table) -> Option<Enforcer> {
-        let before = self.messages.len();
-        let enforcer = Enforcer {
-            id: section.spiffe_id("id")?.clone(),
-            observe: section.text("mode")? == "observe",
-            workers: usize::try_from(*section.integer("workers")?).unwrap_or(0),
-            dns_names: section.texts("dns_names"),
-            listeners: section.tables("listener").iter().filter_map(listener).collect(),
-            services: section.tables("service").iter().filter_map(service).collect(),
-            routes: section.tables("route").iter().filter_map(|table| self.route(table)).collect(),
-        };
-        if let Err(error) = ca_authority::check_identity(self.trust_domain, &enforcer.id, &enforcer.dns_names)
-        {
-            self.identity(section, "id", &error);
-        }
-        self.unique(section, "listener");
-        self.unique(section, "service");
-        self.unique(section, "route");
-        self.binds(section, &enforcer.listeners);
-        for table in section.tables("route") {
-            self.known(section, table, "service");
-            self.known(section, table, "listener");
-        }
-        if self.messages.len() == before {
-            self.agree(section, &enforcer);
-        }
-        Some(enforcer)
-    }
-
-    fn binds(&mut self, section: &Table, listeners: &[Listener]) {
-        if listeners.is_empty() {
-            self.push("PC0102", section, "", "[enforcer] has no [[enforcer.listener]]".to_owned());
-        }
-        let mut bound: Vec<SocketAddr> = Vec::new();
-        for (listener, table) in listeners.iter().zip(section.tables("listener")) {
-            if listener.bind.is_empty() {
-                self.wrong(table, "bind", "`bind` names no address".to_owned());
-            }
-            for bind in &listener.bind {
-                if bind.port() != 0 && bound.contains(bind) {
-                    self.push("PC0106", table, "bind", format!("`tcp://{bind}` is bound twice"));
-                }
-                bound.push(*bind);
-            }
-        }
-    }
-
-    /// What only the compiled routes can tell: calls that two routes match, methods that two services offer, ..
-    fn agree(&mut self, section: &Table, enforcer: &Enforcer) {
-        let (services, routes) = entities::traffic(enforcer);
-        let Err(error) = Routes::build(&services, &routes) else { return };
-        let (kind, name, key) = match &error {
-            RouteError::Host { route, .. }
-            | RouteError::Prefix { route, .. }
-            | RouteError::Grpc { route, .. } => ("route", route.as_str(), "match"),
-            RouteError::EqualRank { second, .. } => ("route", second.as_str(), "match"),
-            RouteError::NoEndpoint { route } | RouteError::GrpcOverHttp1 { route, .. } => {
-                ("route", route.as_str(), "to")
-            }
-            RouteError::UnknownService { route, .. } => ("route", route.as_str(), "service"),
-            RouteError::Duplicate { kind, name } => (*kind, name.as_str(), "name"),
-            RouteError::Method { service, .. } => ("service", service.as_str(), "methods"),
-            RouteError::AmbiguousRpc { second, .. } => ("service", second.as_str(), "methods"),
-            RouteError::TooMany => ("route", "", ""),
-        };
-        let of_that_name = |table: &&Table| table.text("name").is_some_and(|known| known == name);
-        let table = section.tables(kind).iter().find(of_that_name).unwrap_or(section);
-        self.wrong(table, key, error.to_string());
-    }
-
-    fn route(&mut self, table: &Table) -> Option<Route> {
-        let empty = Table::default();
-        let matches = table.table("match").unwrap_or(&empty);
-        let grpc = match matches.text("grpc") {
-            None => None,
-            Some(written) => match written.split_once('/') {
-                Some((service, "*")) if !service.is_empty() => Some((service.to_owned(), None)),
-                Some((service, method)) if !service.is_empty() && !method.is_empty() => {
-                    Some((service.to_owned(), Some(method.to_owned())))
-                }
-                _ => {
-                    self.wrong(
-                        matches,
-                        "grpc",
-                        format!("`{written}` is not package.Service/Method or package.Service/*"),
-                    );
-                    None
-                }
-            },
-        };
-        if let Some(path) = matches.text("path") {
-            if !path.starts_with('/') {
-                self.wrong(matches, "path", format!("`{path}` does not begin with /"));
-            }
-            if grpc.is_some() {
-                self.wrong(matches, "path", "`path` and `grpc` exclude each other".to_owned());
-            }
-        }
-        let to: Vec<_> = table.list("to").iter().filter_map(address).collect();
-        if to.is_empty() {
-            self.wrong(table, "to", "`to` names no endpoint".to_owned());
-        }
-        if grpc.is_some()
-            && to.iter().any(|address| matches!(address, Address::Socket { scheme: "http", .. }))
-        {
-            self.wrong(table, "to", "gRPC needs HTTP/2 upstream; write h2c:// instead of http://".to_owned());
-        }
-        Some(Route {
-            name: table.text("name")?.clone(),
-            service: table.text("service")?.clone(),
-            listener: table.text("listener").cloned(),
-            host: matches.text("host").cloned(),
-            path: matches.text("path").cloned(),
-            grpc,
-            to,
-            round_robin: table.text("balancer")? == "round_robin",
-            connect_timeout: *table.duration("connect_timeout")?,
-            header_timeout: *table.duration("header_timeout")?,
-            timeout: *table.duration("timeout")?,
-            observe: table.text("mode").map(|mode| mode == "observe"),
-            stale_after: table.duration("stale_after").copied(),
-            deny_after: table.duration("deny_after").copied(),
-        })
-    }
-
-    /// `key` of `table`, when written, names one of the tables `key` of `section`.
-    fn known(&mut self, section: &Table, table: &Table, key: &str) {
-        let Some(written) = table.text(key) else { return };
-        let names: Vec<_> =
-            section.tables(key).iter().filter_map(|table| table.text("name")).map(String::as_str).collect();
-        if names.contains(&written.as_str()) {
-            return;
-        }
-        let mut fault = self.fault("PC0105", table, key, format!("`{written}` names no {key} of this file"));
-        fault.label = nearest(written, names.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        self.messages.push(fault.help(format!("{key}s are {names}")));
-    }
-
-    fn unique(&mut self, section: &Table, kind: &str) {
-        let mut seen: Vec<(&str, &Table)> = Vec::new();
-        for table in section.tables(kind) {
-            let Some(name) = table.text("name") else { continue };
-            if let Some((_, first)) = seen.iter().find(|(known, _)| known == name) {
-                let line = Place::of(self.file, self.text, first.span_of("name")).line;
-                let fault = self.fault("PC0106", table, "name", format!("{kind} `{name}` is defined twice"));
-                self.messages.push(fault.help(format!("the first one is in line {line}")));
-            }
-            seen.push((name, table));
-        }
-    }
-
     fn wrong(&mut self, table: &Table, key: &str, text: String) {
         self.push("PC0104", table, key, text);
     }
@@ -364,32 +212,6 @@ impl Meaning<'_> {
             self.wrong(table, key, text);
         }
     }
-}
-
-fn listener(table: &Table) -> Option<Listener> {
-    let count = |key| table.integer(key).and_then(|count| usize::try_from(*count).ok());
-    Some(Listener {
-        name: table.text("name")?.clone(),
-        bind: table.list("bind").iter().filter_map(address).filter_map(|address| address.socket()).collect(),
-        client_auth: table.text("client_auth")?.clone(),
-        observe: table.text("mode").map(|mode| mode == "observe"),
-        hosts: table.texts("hosts"),
-        handshake_timeout: *table.duration("handshake_timeout")?,
-        header_timeout: *table.duration("header_timeout")?,
-        idle_timeout: *table.duration("idle_timeout")?,
-        max_age: *table.duration("max_age")?,
-        max_connections: count("max_connections")?,
-        max_connections_per_source: count("max_connections_per_source")?,
-    })
-}
-
-fn service(table: &Table) -> Option<Service> {
-    Some(Service {
-        name: table.text("name")?.clone(),
-        namespace: table.text("namespace").cloned(),
-        rpc_scope: table.text("rpc_scope").cloned(),
-        methods: table.texts("methods"),
-    })
 }
 
 fn address(value: &Value) -> Option<Address> {

@@ -8,12 +8,10 @@ use std::time::Duration;
 
 use ca_authority::NewEntry;
 use ca_identity::{SpiffeId, TrustDomain};
-use policies_engine::Patience;
-use policies_engine::Role;
+use enforcer_traffic::{ClusterSpec, RouteSpec};
+use policies_engine::{Patience, Role};
 use policies_store::Verifier;
 use serde_json::Value as Json;
-
-use super::value::Address;
 
 /// Settings of one process.
 #[derive(Debug, Clone)]
@@ -76,7 +74,9 @@ pub(crate) struct Enforcer {
     pub(crate) dns_names: Vec<String>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) services: Vec<Service>,
-    pub(crate) routes: Vec<Route>,
+    /// Those of the file, then those that routes have to themselves.
+    pub(crate) clusters: Vec<ClusterSpec>,
+    pub(crate) routes: Vec<RouteSpec>,
 }
 
 #[derive(Debug, Clone)]
@@ -100,25 +100,6 @@ pub(crate) struct Service {
     pub(crate) namespace: Option<String>,
     pub(crate) rpc_scope: Option<String>,
     pub(crate) methods: Vec<String>,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Route {
-    pub(crate) name: String,
-    pub(crate) service: String,
-    pub(crate) listener: Option<String>,
-    pub(crate) host: Option<String>,
-    pub(crate) path: Option<String>,
-    pub(crate) grpc: Option<(String, Option<String>)>,
-    pub(crate) to: Vec<Address>,
-    pub(crate) round_robin: bool,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) header_timeout: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) observe: Option<bool>,
-    /// As they are written: zero is never.
-    pub(crate) stale_after: Option<Duration>,
-    pub(crate) deny_after: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]

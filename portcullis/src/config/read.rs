@@ -237,7 +237,7 @@ impl Reader<'_> {
 
     /// Variables that changed nothing: a typing error, a section that the file does not have, or somebody else's.
     fn unused_variables(&mut self) {
-        let variables: Vec<_> = keys::KEYS.iter().filter_map(keys::Key::variable).collect();
+        let variables: Vec<_> = keys::all().filter_map(keys::Key::variable).collect();
         let unused = self
             .environment
             .keys()

@@ -29,7 +29,7 @@ pub(crate) fn explain(path: &str) -> Option<String> {
 
 /// All key paths, for did-you-mean on `config explain`.
 pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
-    keys::KEYS.iter().map(|key| key.path)
+    keys::all().map(|key| key.path)
 }
 
 fn about(key: &Key) -> String {

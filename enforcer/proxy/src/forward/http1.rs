@@ -186,7 +186,7 @@ impl Told<'_> {
     async fn lend(&self, fresh: bool) -> Result<H1Link, Fault> {
         let now = self.clocks.now();
         self.clocks.left(now)?;
-        self.pick.endpoint.lend_h1(&self.conn.worker, self.clocks.connect_limit(), now, fresh).await
+        self.pick.endpoint.lend_h1(&self.conn.worker, self.pick.connect_timeout, now, fresh).await
     }
 
     /// A request that nobody answered may be sent again when that changes nothing, or when it was not fully sent.

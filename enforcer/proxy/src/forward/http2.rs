@@ -22,7 +22,7 @@ where
     let told = Told::of(pick, conn, clocks);
     let mut repeated = false;
     loop {
-        let mut stream = pick.endpoint.lend_h2(&conn.worker, clocks.connect_limit()).await?;
+        let mut stream = pick.endpoint.lend_h2(&conn.worker, pick.connect_timeout).await?;
         let left = clocks.left(clocks.now())?;
         let request =
             told.with_identity(|extra| pick.call().to_h2_request(left, extra)).map_err(Fault::Untold)?;

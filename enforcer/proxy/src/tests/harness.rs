@@ -11,7 +11,9 @@ use base_telemetry::Metrics;
 use ca_identity::testing::TestCa;
 use ca_identity::tls::{ClientAuth, Expected, Trust, client_config};
 use ca_identity::{IdentitySnapshot, X509Svid};
-use enforcer_traffic::{EndpointSpec, GrpcMatch, RouteSpec, Routes, ServiceSpec, Timeouts, UpstreamProtocol};
+use enforcer_traffic::{
+    ClusterSpec, EndpointSpec, GrpcMatch, RouteSpec, Routes, ServiceSpec, Share, Timeouts, UpstreamProtocol,
+};
 use parking_lot::Mutex;
 use policies_engine::{
     Audit, AuditUnavailable, DecisionId, DecisionRecord, EntitySet, Lane, MethodEntity, Mode, Numbers,
@@ -89,6 +91,7 @@ pub(super) struct Setup {
     pub(super) h1: Vec<SocketAddr>,
     pub(super) h2: Vec<SocketAddr>,
     pub(super) timeouts: Timeouts,
+    pub(super) connect_timeout: Duration,
     pub(super) timers: Timers,
     pub(super) mode: Mode,
     pub(super) client_auth: ClientAuth,
@@ -107,6 +110,7 @@ impl Default for Setup {
             h1: Vec::new(),
             h2: Vec::new(),
             timeouts: Timeouts::default(),
+            connect_timeout: ClusterSpec::default().connect_timeout,
             timers: Timers::default(),
             mode: Mode::Enforce,
             client_auth: ClientAuth::Required,
@@ -177,34 +181,37 @@ impl Setup {
     }
 
     fn routes(&self) -> Routes {
-        let ends = |protocol, addresses: &[SocketAddr]| {
-            addresses.iter().map(|address| EndpointSpec::new(protocol, *address)).collect::<Vec<_>>()
+        let cluster = |name: &str, protocol, addresses: &[SocketAddr]| ClusterSpec {
+            name: name.into(),
+            endpoints: addresses.iter().map(|address| EndpointSpec::new(protocol, *address)).collect(),
+            connect_timeout: self.connect_timeout,
+            ..ClusterSpec::default()
         };
-        let route = |name: &str, host: &str| RouteSpec {
+        let route = |name: &str, host: &str, cluster: &str| RouteSpec {
             name: name.into(),
             service: "shop".into(),
             hosts: vec![host.into()],
+            to: vec![Share::all(cluster)],
             timeouts: self.timeouts,
             ..RouteSpec::default()
         };
-        let mut routes = Vec::new();
+        let (mut clusters, mut routes) = (Vec::new(), Vec::new());
         if !self.h1.is_empty() {
-            let endpoints = ends(UpstreamProtocol::Http1, &self.h1);
+            clusters.push(cluster("h1", UpstreamProtocol::Http1, &self.h1));
             let (stale_after, deny_after) = self.patience;
-            let site = RouteSpec { stale_after, deny_after, ..route("site", "site.test") };
-            routes.push(RouteSpec { endpoints: endpoints.clone(), ..site });
-            routes.push(RouteSpec { endpoints, ..route("closed", "closed.test") });
+            routes.push(RouteSpec { stale_after, deny_after, ..route("site", "site.test", "h1") });
+            routes.push(route("closed", "closed.test", "h1"));
         }
         if !self.h2.is_empty() {
-            let endpoints = ends(UpstreamProtocol::H2c, &self.h2);
+            clusters.push(cluster("h2", UpstreamProtocol::H2c, &self.h2));
             let grpc = Some(GrpcMatch { service: "shop.Orders".into(), method: None });
-            routes.push(RouteSpec { endpoints: endpoints.clone(), ..route("site-h2", "h2.test") });
-            routes.push(RouteSpec { endpoints, grpc, ..route("orders", "grpc.test") });
+            routes.push(route("site-h2", "h2.test", "h2"));
+            routes.push(RouteSpec { grpc, ..route("orders", "grpc.test", "h2") });
         }
         let methods = ["Get", "Watch", "Refund"].map(|method| format!("shop.Orders/{method}")).into();
         let service =
             ServiceSpec { name: "shop".into(), namespace: "shop".into(), methods, ..ServiceSpec::default() };
-        Routes::build(&[service], &routes).unwrap()
+        Routes::build(&[service], &clusters, &routes).unwrap()
     }
 }
 

@@ -36,7 +36,7 @@ async fn pa_08_an_endpoint_that_refuses_is_503_and_14() {
 async fn to_01_a_firewall_that_drops_costs_the_connect_timeout_and_no_more() {
     let origin = Origin::h1().await;
     let mut setup = Setup::with_h1(origin.address);
-    setup.timeouts.connect = Duration::from_millis(200);
+    setup.connect_timeout = Duration::from_millis(200);
     let gateway = setup.start();
     gateway.net.script(origin.address, Route::Silence);
     let mut web = gateway.h1("/web").await;

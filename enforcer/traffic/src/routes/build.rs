@@ -8,14 +8,20 @@ use enforcer_codec::canonical::{self, Path};
 use super::host::{Hosts, Pattern};
 use super::tree::End;
 use super::{Route, Routes, Target, TargetKind, registry};
-use crate::{RouteError, RouteSpec, ServiceSpec, UpstreamProtocol};
+use crate::{Cluster, ClusterSpec, RouteError, RouteSpec, ServiceSpec, UpstreamProtocol};
 
-pub(super) fn build(services: &[ServiceSpec], routes: &[RouteSpec]) -> Result<Routes, RouteError> {
+pub(super) fn build(
+    services: &[ServiceSpec],
+    clusters: &[ClusterSpec],
+    routes: &[RouteSpec],
+) -> Result<Routes, RouteError> {
     let by_name = unique(services, "service", |service| &service.name)?;
     unique(routes, "route", |route| &route.name)?;
     registry::check(services)?;
 
-    let mut built = Routes::default();
+    let mut built = Routes { clusters: self::clusters(clusters)?, ..Routes::default() };
+    let known: HashMap<&str, &Arc<Cluster>> =
+        clusters.iter().map(|spec| spec.name.as_str()).zip(&built.clusters).collect();
     let mut plans = Vec::with_capacity(routes.len());
     for (index, spec) in routes.iter().enumerate() {
         let index = u32::try_from(index).map_err(|_too_many| RouteError::TooMany)?;
@@ -23,14 +29,14 @@ pub(super) fn build(services: &[ServiceSpec], routes: &[RouteSpec]) -> Result<Ro
             route: spec.name.clone(),
             service: spec.service.clone(),
         })?;
-        let plan = Plan::of(spec)?;
+        let to = shares(spec, &known)?;
+        let plan = Plan::of(spec, &to)?;
         let route = Arc::new(Route {
             index,
             name: spec.name.as_str().into(),
             service: service.name.as_str().into(),
             namespace: service.namespace.as_str().into(),
-            endpoints: spec.endpoints.clone(),
-            balancer: spec.balancer,
+            to,
             timeouts: spec.timeouts,
             observe: spec.observe,
             stale_after: spec.stale_after,
@@ -72,6 +78,44 @@ fn unique<'a, T>(
     Ok(seen)
 }
 
+fn clusters(specs: &[ClusterSpec]) -> Result<Vec<Arc<Cluster>>, RouteError> {
+    unique(specs, "cluster", |cluster| &cluster.name)?;
+    let built = specs.iter().enumerate().map(|(index, spec)| {
+        if !spec.endpoints.iter().any(|endpoint| endpoint.weight > 0) {
+            return Err(RouteError::NoEndpoint { cluster: spec.name.clone() });
+        }
+        Ok(Arc::new(Cluster {
+            index: u32::try_from(index).map_err(|_too_many| RouteError::TooMany)?,
+            name: spec.name.as_str().into(),
+            endpoints: spec.endpoints.clone(),
+            balancer: spec.balancer,
+            connect_timeout: spec.connect_timeout,
+        }))
+    });
+    built.collect()
+}
+
+/// The clusters of a route that take calls.
+fn shares(
+    spec: &RouteSpec,
+    clusters: &HashMap<&str, &Arc<Cluster>>,
+) -> Result<Vec<(Arc<Cluster>, u32)>, RouteError> {
+    let mut shares = Vec::with_capacity(spec.to.len());
+    for share in &spec.to {
+        let cluster = *clusters.get(share.cluster.as_str()).ok_or_else(|| RouteError::UnknownCluster {
+            route: spec.name.clone(),
+            cluster: share.cluster.clone(),
+        })?;
+        if share.weight > 0 {
+            shares.push((Arc::clone(cluster), share.weight));
+        }
+    }
+    if shares.is_empty() {
+        return Err(RouteError::NoCluster { route: spec.name.clone() });
+    }
+    Ok(shares)
+}
+
 /// The matchers of one route, checked.
 struct Plan<'a> {
     hosts: Vec<Pattern>,
@@ -80,11 +124,8 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn of(spec: &'a RouteSpec) -> Result<Self, RouteError> {
+    fn of(spec: &'a RouteSpec, to: &[(Arc<Cluster>, u32)]) -> Result<Self, RouteError> {
         let route = || spec.name.clone();
-        if !spec.endpoints.iter().any(|endpoint| endpoint.weight > 0) {
-            return Err(RouteError::NoEndpoint { route: route() });
-        }
         let mut hosts = Vec::with_capacity(spec.hosts.len().max(1));
         for host in &spec.hosts {
             let pattern = Pattern::parse(host)
@@ -110,7 +151,8 @@ impl<'a> Plan<'a> {
                 if enforcer_codec::grpc::service_and_method(&path).is_none() {
                     return Err(RouteError::Grpc { route: route(), cause: "the grpc names are malformed" });
                 }
-                if let Some(odd) = spec.endpoints.iter().find(|e| e.protocol == UpstreamProtocol::Http1) {
+                let mut endpoints = to.iter().flat_map(|(cluster, _)| &cluster.endpoints);
+                if let Some(odd) = endpoints.find(|e| e.protocol == UpstreamProtocol::Http1) {
                     return Err(RouteError::GrpcOverHttp1 { route: route(), endpoint: odd.addr.to_string() });
                 }
                 std::iter::once(grpc.service.as_str()).chain(method).collect()

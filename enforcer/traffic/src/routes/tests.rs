@@ -6,7 +6,7 @@ use enforcer_codec::{Scheme, Transport};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{GrpcMatch, UpstreamProtocol};
+use crate::{EndpointSpec, GrpcMatch, Share, UpstreamProtocol};
 
 fn service(name: &str, methods: &[&str]) -> ServiceSpec {
     ServiceSpec {
@@ -18,12 +18,7 @@ fn service(name: &str, methods: &[&str]) -> ServiceSpec {
 }
 
 fn route(name: &str) -> RouteSpec {
-    RouteSpec {
-        name: name.into(),
-        service: "web".into(),
-        endpoints: vec![EndpointSpec::new(UpstreamProtocol::H2c, ([127, 0, 0, 1], 9).into())],
-        ..RouteSpec::default()
-    }
+    RouteSpec { name: name.into(), service: "web".into(), to: vec![Share::all("h2")], ..RouteSpec::default() }
 }
 
 fn on(name: &str, host: &str, prefix: &str) -> RouteSpec {
@@ -45,8 +40,17 @@ fn web() -> ServiceSpec {
     service("web", &["shop.Orders/Get", "shop.Orders/List", "shop.Stock/Get"])
 }
 
+fn cluster(name: &str, protocol: UpstreamProtocol) -> ClusterSpec {
+    let endpoints = vec![EndpointSpec::new(protocol, ([127, 0, 0, 1], 9).into())];
+    ClusterSpec { name: name.into(), endpoints, ..ClusterSpec::default() }
+}
+
+fn clusters() -> [ClusterSpec; 2] {
+    [cluster("h2", UpstreamProtocol::H2c), cluster("h1", UpstreamProtocol::Http1)]
+}
+
 fn build(routes: &[RouteSpec]) -> Result<Routes, RouteError> {
-    Routes::build(&[web()], routes)
+    Routes::build(&[web()], &clusters(), routes)
 }
 
 fn call(host: &str, path: &str, grpc: bool) -> Call {
@@ -232,13 +236,13 @@ fn mo3_one_interface_in_two_services_needs_scopes() {
         first: "first".into(),
         second: "second".into(),
     };
-    assert_eq!(Routes::build(&[first.clone(), second.clone()], &[]).unwrap_err(), ambiguous);
+    assert_eq!(Routes::build(&[first.clone(), second.clone()], &clusters(), &[]).unwrap_err(), ambiguous);
     let scoped =
         |spec: &ServiceSpec, scope: &str| ServiceSpec { rpc_scope: Some(scope.into()), ..spec.clone() };
-    assert!(Routes::build(&[scoped(&first, "x"), scoped(&second, "x")], &[]).is_err());
+    assert!(Routes::build(&[scoped(&first, "x"), scoped(&second, "x")], &clusters(), &[]).is_err());
     let services = [scoped(&first, "one"), scoped(&second, "two")];
     let spec = RouteSpec { service: "second".into(), ..rpc("r", "shop.Orders", None) };
-    let routes = Routes::build(&services, &[spec]).unwrap();
+    let routes = Routes::build(&services, &clusters(), &[spec]).unwrap();
     assert_eq!(find_rpc(&routes, "/shop.Orders/Get"), "r two:shop.Orders/Get");
     assert_eq!(rpc_service_id(&services[1], "shop.Orders/Get"), "two:shop.Orders");
 }
@@ -247,7 +251,7 @@ fn mo3_one_interface_in_two_services_needs_scopes() {
 fn mo3_common_interfaces_are_always_scoped() {
     let health = "grpc.health.v1.Health/Check";
     let services = [service("web", &[health]), service("db", &[health])];
-    let routes = Routes::build(&services, &[route("r")]).unwrap();
+    let routes = Routes::build(&services, &clusters(), &[route("r")]).unwrap();
     assert_eq!(find_rpc(&routes, "/grpc.health.v1.Health/Check"), "r web:grpc.health.v1.Health/Check");
     assert_eq!(method_id(&services[1], health), "db:grpc.health.v1.Health/Check");
 }
@@ -294,18 +298,28 @@ fn a_configuration_without_meaning_is_an_error_that_names_it() {
     assert!(error(RouteSpec { path_prefix: Some("/a".into()), ..rpc("r", "s.S", None) }).contains("exclude"));
     assert!(error(rpc("r", "s.S/Get", None)).contains("malformed"));
     assert!(error(RouteSpec { service: "nope".into(), ..route("r") }).contains("unknown service `nope`"));
-    assert!(error(RouteSpec { endpoints: Vec::new(), ..route("r") }).contains("no endpoint"));
-    let http1 = EndpointSpec::new(UpstreamProtocol::Http1, ([127, 0, 0, 1], 9).into());
-    assert!(error(RouteSpec { endpoints: vec![http1], ..rpc("r", "s.S", None) }).contains("127.0.0.1:9"));
+    let to = |name: &str, weight| vec![Share { cluster: name.into(), weight }];
+    assert!(error(RouteSpec { to: Vec::new(), ..route("r") }).contains("no cluster"));
+    assert!(error(RouteSpec { to: to("h2", 0), ..route("r") }).contains("no cluster"));
+    assert!(error(RouteSpec { to: to("h3", 1), ..route("r") }).contains("unknown cluster `h3`"));
+    assert!(error(RouteSpec { to: to("h1", 1), ..rpc("r", "s.S", None) }).contains("127.0.0.1:9"));
+    let mut idle = clusters();
+    idle[0].endpoints[0].weight = 0;
+    let odd = Routes::build(&[web()], &idle, &[route("r")]).unwrap_err();
+    assert_eq!(odd.to_string(), "cluster `h2` has no endpoint with a weight above 0");
+    let twice = [cluster("a", UpstreamProtocol::H2c), cluster("a", UpstreamProtocol::H2c)];
+    assert!(Routes::build(&[web()], &twice, &[]).unwrap_err().to_string().contains("cluster `a`"));
     assert_eq!(
         build(&[route("r"), on("r", "h", "")]).unwrap_err(),
         RouteError::Duplicate { kind: "route", name: "r".into() }
     );
-    assert!(Routes::build(&[web(), web()], &[]).unwrap_err().to_string().contains("service `web`"));
-    let odd = Routes::build(&[service("s", &["Get"])], &[]).unwrap_err();
+    assert!(
+        Routes::build(&[web(), web()], &clusters(), &[]).unwrap_err().to_string().contains("service `web`")
+    );
+    let odd = Routes::build(&[service("s", &["Get"])], &clusters(), &[]).unwrap_err();
     assert_eq!(odd.to_string(), "service `s`: `Get` is not `pkg.Service/Method`");
     let scope = ServiceSpec { rpc_scope: Some("a:b".into()), ..service("s", &[]) };
-    assert!(Routes::build(&[scope], &[]).is_err());
+    assert!(Routes::build(&[scope], &clusters(), &[]).is_err());
 }
 
 /// RT-01, RT-02 read off the page, without any structure: all routes that match, the best by rank.
@@ -346,7 +360,7 @@ proptest! {
     #[test]
     fn mo1_every_target_is_found_by_the_call_it_is_for(methods in proptest::collection::btree_set("[a-c][.][A-C]/[A-D]", 0..8)) {
         let names: Vec<&str> = methods.iter().map(String::as_str).collect();
-        let routes = Routes::build(&[service("web", &names)], &[route("all")]).unwrap();
+        let routes = Routes::build(&[service("web", &names)], &clusters(), &[route("all")]).unwrap();
         let found: BTreeSet<String> = names.iter().map(|name| find_rpc(&routes, &format!("/{name}"))).collect();
         let all: BTreeSet<String> = names.iter().map(|name| format!("all {name}")).collect();
         prop_assert_eq!(found, all);

@@ -8,6 +8,36 @@ use super::{places, read, with};
 type Broken = (usize, &'static str, &'static str, &'static str, (usize, usize), &'static str);
 
 const BROKEN: &[Broken] = &[
+    // Clusters.
+    (23, "to", "cluster = \"orders\"", "PC0105", (23, 11), "names no cluster of this file"),
+    (
+        23,
+        "to",
+        "to = [\"h2c://127.0.0.1:1\"]\nsplit = []",
+        "PC0104",
+        (24, 9),
+        "to and split exclude each other",
+    ),
+    (28, "to", "", "PC0102", (24, 1), "or cluster = \"NAME\", or split"),
+    (28, "to", "split = []", "PC0104", (28, 9), "no cluster of `split` has a weight above 0"),
+    (28, "to", "split = [{ cluster = \"a\", weight = -1 }]", "PC0104", (28, 36), "a whole number from 0"),
+    (28, "to", "to = []", "PC0104", (28, 6), "`to` names no endpoint"),
+    (
+        16,
+        "[[enforcer.service]]",
+        "[[enforcer.cluster]]\nname = \"web\"\nendpoints = [\"http://127.0.0.1:1\"]\n[[enforcer.service]]",
+        "PC0106",
+        (31, 6),
+        "write cluster = \"web\", or rename one of them",
+    ),
+    (
+        28,
+        "to",
+        "cluster = \"a\"\nbalancer = \"p2c\"\n[[enforcer.cluster]]\nname = \"a\"\nendpoints = [\"http://127.0.0.1:1\"]",
+        "PC0104",
+        (29, 12),
+        "write it in [[enforcer.cluster]]",
+    ),
     // Not TOML.
     (4, "[ca]", "[ca", "PC0101", (4, 4), "not valid TOML"),
     (2, "trust_domain", "trust_domain = example.org", "PC0101", (2, 16), "not valid TOML"),

@@ -1,6 +1,6 @@
 //! What a reload changes, what it leaves to a restart, and where the process is found when the file is broken.
 
-use super::super::keys::{KEYS, Kind};
+use super::super::keys::{self, Kind};
 use super::super::{Changes, admin_socket, changes, explain};
 use super::{GOOD, read};
 
@@ -24,10 +24,34 @@ fn cf9_a_reload_tells_what_it_changes_from_what_needs_a_restart() {
     let swapped = GOOD.replace(web, "").replace(rpc, &format!("{web}{rpc}"));
     let second =
         "[[enforcer.listener]]\nname = \"second\"\nbind = [\"tcp://127.0.0.1:9444\"]\n[[enforcer.service]]";
+    let split = |weight: u32| {
+        let cluster = |name| {
+            format!("[[enforcer.cluster]]\nname = \"{name}\"\nendpoints = [\"http://127.0.0.1:8000\"]\n")
+        };
+        let split = format!(
+            "split = [{{ cluster = \"old\", weight = 95 }}, {{ cluster = \"new\", weight = {weight} }}]"
+        );
+        let text = GOOD.replace("to = [\"http://127.0.0.1:8000\"]", &split);
+        text.replacen(
+            "[[enforcer.route]]",
+            &format!("{}{}[[enforcer.route]]", cluster("old"), cluster("new")),
+            1,
+        )
+    };
     for (text, live, restart) in [
         (format!("# a comment\n{GOOD}"), none, none),
         (GOOD.replace("name = \"web\"", "name = \"web\"\ntimeout = \"15s\""), none, none),
         (swapped, none, none),
+        (
+            split(5),
+            &[
+                "enforcer.cluster[new]",
+                "enforcer.cluster[old]",
+                "enforcer.route[web].split",
+                "enforcer.route[web].to",
+            ],
+            none,
+        ),
         (GOOD.replace(web, ""), &["enforcer.route[web]"], none),
         (GOOD.replace("path = \"/\"", "path = \"/v2\""), &["enforcer.route[web].match.path"], none),
         (
@@ -65,10 +89,11 @@ fn cf9_a_reload_tells_what_it_changes_from_what_needs_a_restart() {
 
 #[test]
 fn cf9_every_key_says_whether_a_reload_or_a_restart_brings_it_into_force() {
-    for key in KEYS.iter().filter(|key| key.kind != Kind::Table) {
+    for key in keys::all().filter(|key| key.kind != Kind::Table) {
         let text = explain(key.path).unwrap();
-        let is_live = key.path.starts_with("enforcer.route")
-            || key.path.starts_with("enforcer.service")
+        let is_live = ["enforcer.route", "enforcer.cluster", "enforcer.service"]
+            .iter()
+            .any(|section| key.path.starts_with(section))
             || ["enforcer.mode", "enforcer.listener.mode"].contains(&key.path);
         let says =
             format!("{}\n", if is_live { "takes effect: at a reload" } else { "takes effect: at a restart" });

@@ -1,0 +1,168 @@
+//! `[enforcer]`: listeners, services, clusters and routes, and what only shows when they meet.
+
+use std::net::SocketAddr;
+
+use enforcer_traffic::{ClusterSpec, RouteError, Routes};
+
+use super::super::meant::{Enforcer, Listener, Service};
+use super::super::read::Table;
+use super::{Meaning, address};
+use crate::assemble::entities;
+use crate::messages::{Place, nearest};
+
+impl Meaning<'_> {
+    pub(super) fn enforcer(&mut self, section: &Table) -> Option<Enforcer> {
+        let before = self.messages.len();
+        let mut clusters: Vec<_> =
+            section.tables("cluster").iter().filter_map(|table| self.cluster(table, "endpoints")).collect();
+        let mut routes = Vec::new();
+        for table in section.tables("route") {
+            if let Some((route, own)) = self.route(table) {
+                if let Some(own) = own {
+                    self.own(section, table, &own);
+                    clusters.push(own);
+                }
+                routes.push(route);
+            }
+        }
+        let enforcer = Enforcer {
+            id: section.spiffe_id("id")?.clone(),
+            observe: section.text("mode")? == "observe",
+            workers: usize::try_from(*section.integer("workers")?).unwrap_or(0),
+            dns_names: section.texts("dns_names"),
+            listeners: section.tables("listener").iter().filter_map(listener).collect(),
+            services: section.tables("service").iter().filter_map(service).collect(),
+            clusters,
+            routes,
+        };
+        if let Err(error) = ca_authority::check_identity(self.trust_domain, &enforcer.id, &enforcer.dns_names)
+        {
+            self.identity(section, "id", &error);
+        }
+        self.unique(section, "listener");
+        self.unique(section, "service");
+        self.unique(section, "cluster");
+        self.unique(section, "route");
+        self.binds(section, &enforcer.listeners);
+        for table in section.tables("route") {
+            self.known(section, table, "service");
+            self.known(section, table, "listener");
+            self.known(section, table, "cluster");
+            table.tables("split").iter().for_each(|share| self.known(section, share, "cluster"));
+        }
+        if self.messages.len() == before {
+            self.agree(section, &enforcer);
+        }
+        Some(enforcer)
+    }
+
+    /// A cluster that a route has to itself bears the name of the route, so nobody else may.
+    fn own(&mut self, section: &Table, route: &Table, own: &ClusterSpec) {
+        let mut named = section.tables("cluster").iter().filter_map(|table| table.text("name"));
+        if named.any(|name| *name == own.name) {
+            let text = format!("cluster `{}` exists, and `to` makes another one of that name", own.name);
+            let fault = self.fault("PC0106", route, "to", text);
+            self.messages
+                .push(fault.help(format!("write cluster = \"{}\", or rename one of them", own.name)));
+        }
+    }
+
+    fn binds(&mut self, section: &Table, listeners: &[Listener]) {
+        if listeners.is_empty() {
+            self.push("PC0102", section, "", "[enforcer] has no [[enforcer.listener]]".to_owned());
+        }
+        let mut bound: Vec<SocketAddr> = Vec::new();
+        for (listener, table) in listeners.iter().zip(section.tables("listener")) {
+            if listener.bind.is_empty() {
+                self.wrong(table, "bind", "`bind` names no address".to_owned());
+            }
+            for bind in &listener.bind {
+                if bind.port() != 0 && bound.contains(bind) {
+                    self.push("PC0106", table, "bind", format!("`tcp://{bind}` is bound twice"));
+                }
+                bound.push(*bind);
+            }
+        }
+    }
+
+    /// What only the compiled routes can tell: calls that two routes match, methods that two services offer, ..
+    fn agree(&mut self, section: &Table, enforcer: &Enforcer) {
+        let services = entities::services(enforcer);
+        let Err(error) = Routes::build(&services, &enforcer.clusters, &enforcer.routes) else { return };
+        let (kind, name, key) = match &error {
+            RouteError::Host { route, .. }
+            | RouteError::Prefix { route, .. }
+            | RouteError::Grpc { route, .. } => ("route", route.as_str(), "match"),
+            RouteError::EqualRank { second, .. } => ("route", second.as_str(), "match"),
+            RouteError::NoEndpoint { cluster } => ("cluster", cluster.as_str(), "endpoints"),
+            RouteError::NoCluster { route }
+            | RouteError::UnknownCluster { route, .. }
+            | RouteError::GrpcOverHttp1 { route, .. } => ("route", route.as_str(), "to"),
+            RouteError::UnknownService { route, .. } => ("route", route.as_str(), "service"),
+            RouteError::Duplicate { kind, name } => (*kind, name.as_str(), "name"),
+            RouteError::Method { service, .. } => ("service", service.as_str(), "methods"),
+            RouteError::AmbiguousRpc { second, .. } => ("service", second.as_str(), "methods"),
+            RouteError::TooMany => ("route", "", ""),
+        };
+        let of_that_name = |table: &&Table| table.text("name").is_some_and(|known| known == name);
+        let table = section.tables(kind).iter().find(of_that_name).unwrap_or(section);
+        let mut fault = self.fault("PC0104", table, key, error.to_string());
+        if let RouteError::GrpcOverHttp1 { .. } = error {
+            fault = fault.help("gRPC needs HTTP/2 upstream; write h2c:// instead of http://");
+        }
+        self.messages.push(fault);
+    }
+
+    /// `key` of `table`, when written, names one of the tables `key` of `section`.
+    fn known(&mut self, section: &Table, table: &Table, key: &str) {
+        let Some(written) = table.text(key) else { return };
+        let names: Vec<_> =
+            section.tables(key).iter().filter_map(|table| table.text("name")).map(String::as_str).collect();
+        if names.contains(&written.as_str()) {
+            return;
+        }
+        let mut fault = self.fault("PC0105", table, key, format!("`{written}` names no {key} of this file"));
+        fault.label = nearest(written, names.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        self.messages.push(fault.help(format!("{key}s are {names}")));
+    }
+
+    fn unique(&mut self, section: &Table, kind: &str) {
+        let mut seen: Vec<(&str, &Table)> = Vec::new();
+        for table in section.tables(kind) {
+            let Some(name) = table.text("name") else { continue };
+            if let Some((_, first)) = seen.iter().find(|(known, _)| known == name) {
+                let line = Place::of(self.file, self.text, first.span_of("name")).line;
+                let fault = self.fault("PC0106", table, "name", format!("{kind} `{name}` is defined twice"));
+                self.messages.push(fault.help(format!("the first one is in line {line}")));
+            }
+            seen.push((name, table));
+        }
+    }
+}
+
+fn listener(table: &Table) -> Option<Listener> {
+    let count = |key| table.integer(key).and_then(|count| usize::try_from(*count).ok());
+    Some(Listener {
+        name: table.text("name")?.clone(),
+        bind: table.list("bind").iter().filter_map(address).filter_map(|address| address.socket()).collect(),
+        client_auth: table.text("client_auth")?.clone(),
+        observe: table.text("mode").map(|mode| mode == "observe"),
+        hosts: table.texts("hosts"),
+        handshake_timeout: *table.duration("handshake_timeout")?,
+        header_timeout: *table.duration("header_timeout")?,
+        idle_timeout: *table.duration("idle_timeout")?,
+        max_age: *table.duration("max_age")?,
+        max_connections: count("max_connections")?,
+        max_connections_per_source: count("max_connections_per_source")?,
+    })
+}
+
+fn service(table: &Table) -> Option<Service> {
+    Some(Service {
+        name: table.text("name")?.clone(),
+        namespace: table.text("namespace").cloned(),
+        rpc_scope: table.text("rpc_scope").cloned(),
+        methods: table.texts("methods"),
+    })
+}

@@ -1,0 +1,104 @@
+//! `[[enforcer.route]]`: which calls, and where they go.
+
+use enforcer_traffic::{ClusterSpec, GrpcMatch, RouteSpec, Share, Timeouts};
+
+use super::super::read::Table;
+use super::Meaning;
+use crate::messages::Message;
+
+/// Keys that belong to the short form of a cluster.
+const OF_SHORT_FORM: [&str; 2] = ["balancer", "connect_timeout"];
+
+impl Meaning<'_> {
+    /// The route, and the cluster that it has to itself.
+    pub(super) fn route(&mut self, table: &Table) -> Option<(RouteSpec, Option<ClusterSpec>)> {
+        let empty = Table::default();
+        let matches = table.table("match").unwrap_or(&empty);
+        let grpc = self.grpc(matches);
+        if let Some(path) = matches.text("path") {
+            if !path.starts_with('/') {
+                self.wrong(matches, "path", format!("`{path}` does not begin with /"));
+            }
+            if grpc.is_some() {
+                self.wrong(matches, "path", "`path` and `grpc` exclude each other".to_owned());
+            }
+        }
+        let (to, own) = self.destination(table)?;
+        let route = RouteSpec {
+            name: table.text("name")?.clone(),
+            service: table.text("service")?.clone(),
+            listener: table.text("listener").cloned(),
+            hosts: matches.text("host").cloned().into_iter().collect(),
+            path_prefix: matches.text("path").cloned(),
+            grpc,
+            to,
+            timeouts: Timeouts {
+                header: *table.duration("header_timeout")?,
+                call: *table.duration("timeout")?,
+                ..Timeouts::default()
+            },
+            observe: table.text("mode").map(|mode| mode == "observe"),
+            stale_after: table.duration("stale_after").copied(),
+            deny_after: table.duration("deny_after").copied(),
+        };
+        Some((route, own))
+    }
+
+    fn grpc(&mut self, matches: &Table) -> Option<GrpcMatch> {
+        let written = matches.text("grpc")?;
+        match written.split_once('/') {
+            Some((service, "*")) if !service.is_empty() => {
+                Some(GrpcMatch { service: service.to_owned(), method: None })
+            }
+            Some((service, method)) if !service.is_empty() && !method.is_empty() => {
+                Some(GrpcMatch { service: service.to_owned(), method: Some(method.to_owned()) })
+            }
+            _ => {
+                let text = format!("`{written}` is not package.Service/Method or package.Service/*");
+                self.wrong(matches, "grpc", text);
+                None
+            }
+        }
+    }
+
+    /// Where the calls of a route go: exactly one of `to`, `cluster` and `split` says it.
+    fn destination(&mut self, table: &Table) -> Option<(Vec<Share>, Option<ClusterSpec>)> {
+        let written: Vec<_> =
+            ["to", "cluster", "split"].into_iter().filter(|key| table.entries.contains_key(key)).collect();
+        if let [_, second, ..] = written.as_slice() {
+            self.wrong(table, second, format!("{} exclude each other", written.join(" and ")));
+            return None;
+        }
+        if written.first() != Some(&"to") {
+            for key in OF_SHORT_FORM.into_iter().filter(|key| table.entries.contains_key(key)) {
+                let text = format!("`{key}` belongs to the cluster; write it in [[enforcer.cluster]]");
+                self.wrong(table, key, text);
+            }
+        }
+        match written.first() {
+            Some(&"to") => {
+                let own = self.cluster(table, "to")?;
+                Some((vec![Share::all(&own.name)], Some(own)))
+            }
+            Some(&"cluster") => Some((vec![Share::all(table.text("cluster")?)], None)),
+            Some(_) => {
+                let share = |table: &Table| {
+                    let weight = u32::try_from(*table.integer("weight")?).unwrap_or(0);
+                    Some(Share { cluster: table.text("cluster")?.clone(), weight })
+                };
+                let split: Vec<_> = table.tables("split").iter().filter_map(share).collect();
+                if split.iter().all(|share| share.weight == 0) {
+                    self.wrong(table, "split", "no cluster of `split` has a weight above 0".to_owned());
+                }
+                Some((split, None))
+            }
+            None => {
+                let text = "`to` is missing in [[enforcer.route]]".to_owned();
+                let fault: Message = self.fault("PC0102", table, "", text);
+                let help = "endpoints, as to = [\"http://127.0.0.1:8000\"], or cluster = \"NAME\", or split";
+                self.messages.push(fault.help(help));
+                None
+            }
+        }
+    }
+}
