@@ -8,6 +8,7 @@ mod config;
 mod decisions;
 mod docs;
 mod grant;
+mod grpc;
 mod health;
 mod policies;
 mod problem;
@@ -77,15 +78,16 @@ pub(crate) struct Api {
 
 /// Everything, for callers who are known.
 pub(crate) fn router(api: &Arc<Api>) -> Router {
-    v1(api).merge(open(api))
+    v1(api, Router::new()).merge(open(api))
 }
 
 /// What other hosts reach: nothing that is not asked of Cedar, so no metrics and no docs for strangers.
 pub(crate) fn remote(api: &Arc<Api>) -> Router {
-    v1(api)
+    v1(api, grpc::router(api))
 }
 
-fn v1(api: &Arc<Api>) -> Router {
+/// The API, and `more` that is judged with it.
+fn v1(api: &Arc<Api>, more: Router) -> Router {
     let mut v1 = Router::new()
         .route("/v1/status", get(status::status))
         .route("/v1/config:reload", post(config::reload))
@@ -94,7 +96,8 @@ fn v1(api: &Arc<Api>) -> Router {
         .route("/v1/decisions/{id}/case", get(decisions::case::case))
         .route("/v1/decisions/{id}/suggest", get(decisions::suggested::suggest))
         .with_state(Arc::clone(api))
-        .merge(policies_decisions::router(api.ledger.clone()));
+        .merge(policies_decisions::router(api.ledger.clone()))
+        .merge(more);
     if let Some(store) = &api.store {
         v1 = v1.route_service(policies::FEED, store.feed().routes());
     }
@@ -136,6 +139,7 @@ fn open(api: &Arc<Api>) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/version", get(health::version))
         .with_state(Arc::clone(api))
+        .merge(grpc::router(api))
         .merge(docs::router())
 }
 
@@ -239,6 +243,9 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
     let domain = || Resource::trust_domain(api.trust_domain.as_str());
     if path.starts_with(policies::FEED_PATHS) {
         return Some((AdminAction::PolicyRead, Resource::policy_scope("/")));
+    }
+    if grpc::PATHS.iter().any(|prefix| path.starts_with(prefix)) {
+        return Some((AdminAction::Probe, Resource::system()));
     }
     if is_asked(path) {
         return Some((AdminAction::Decide, Resource::system()));

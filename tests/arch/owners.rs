@@ -29,6 +29,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("axum", SERVICES),
     ("tonic", SERVICES),
     ("tonic-reflection", SERVICES),
+    ("tonic-health", SERVICES),
     ("prometheus-client", &["base-telemetry"]),
     ("clap", &["portcullis"]),
 ];

@@ -1,16 +1,20 @@
 //! Health, metrics, documents and manners of the API.
 
-use libtest_mimic::Trial;
-use serde_json::Value;
-use tests::peers::missing;
-use tests::upstream::Upstream;
-use tests::{Gateway, Result, check};
+use std::time::Duration;
 
+use libtest_mimic::Trial;
+use serde_json::{Value, json};
+use tests::peers::{missing, missing_module};
+use tests::upstream::Upstream;
+use tests::{Gateway, Result, Script, check};
+
+use crate::feed::key;
 use crate::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("ra11_readiness_names_every_condition", None, readiness),
+        trial("gc1_grpcio_finds_the_services_and_watches_them_become_ready", missing_module("grpc"), probed),
         trial("ob1_metrics_count_calls_and_decisions", missing("curl"), metrics),
         trial("ra10_the_api_documents_itself_offline", None, documents),
         trial("ra8_loopback_without_credentials_gets_health_only", None, anonymous),
@@ -34,6 +38,39 @@ fn readiness() -> Result {
     check!(gateway.http("/livez")?.0 == 200, "livez");
     let waited = gateway.cli(&["wait", "--timeout", "5s"])?;
     check!(waited.code == 0, "wait: {waited:?}");
+    Ok(())
+}
+
+/// The interfaces are told by reflection alone; a service is ready when the process is.
+fn probed() -> Result {
+    let mut publisher = Gateway::before(Upstream::echo().address)?;
+    let (there, signer) = (publisher.admin_socket(), key(&publisher)?);
+    publisher.kill()?;
+    let gateway = Gateway::build()
+        .policies(&format!("follow = \"unix://{}\"\nsigner = \"{signer}\"", there.display()))
+        .service("site", &[])
+        .route("site", "site", "{ path = \"/\" }", "http://127.0.0.1:9")
+        .start_unready()?;
+    let socket = format!("unix:{}", gateway.admin_socket().display());
+    let mut client = Script::start("health_client", &[&socket])?;
+    let patience = Duration::from_secs(20);
+    let listed = client.next(patience)?;
+    let services = listed["services"].as_array().ok_or("no list")?;
+    for expected in
+        ["grpc.health.v1.Health", "portcullis.policies.v1.Changes", "grpc.reflection.v1.ServerReflection"]
+    {
+        check!(services.iter().any(|service| service == expected), "no {expected}: {listed}");
+    }
+    check!(client.next(patience)?["checks"] == json!(["NOT_SERVING", "NOT_SERVING", "NOT_FOUND"]), "ready");
+    check!(client.next(patience)?["watch"] == "NOT_SERVING", "ready");
+    publisher.restart()?;
+    check!(client.next(patience)?["watch"] == "SERVING", "not ready");
+    // What reflection told is enough to make a call.
+    let called = client.next(patience)?;
+    check!(called["policies"].as_array().is_some_and(|ids| ids.contains(&json!("system-probe"))), "{called}");
+    let loopback = gateway.admin.to_string();
+    let there = Script::run("health_client", &[&loopback, "check"])?;
+    check!(there[1]["checks"] == json!(["SERVING", "SERVING", "NOT_FOUND"]), "{there:?}");
     Ok(())
 }
 

@@ -50,7 +50,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<Duration
 }
 
 /// The key that signs the publisher's policies.
-fn key(publisher: &Gateway) -> Result<String> {
+pub(crate) fn key(publisher: &Gateway) -> Result<String> {
     let status = publisher.json(&["status"])?;
     Ok(status["policies"]["keys"][0].as_str().ok_or_else(|| format!("no key: {status}"))?.to_owned())
 }

@@ -23,6 +23,9 @@ use tonic::{Request, Response, Status, service::Routes};
 /// Path of the one method, for tables of rights.
 pub const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 
+/// Descriptors of the service, for server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!("generated/external_auth.binpb");
+
 /// Largest question: headers of one request.
 const REQUEST_BYTES: usize = 256 << 10;
 

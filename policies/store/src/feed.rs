@@ -63,6 +63,9 @@ struct Framed {
 }
 
 impl Feed {
+    /// Descriptors of the service, for server reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!("generated/feed.binpb");
+
     pub(crate) fn new(
         published: watch::Receiver<Option<Arc<Published>>>,
         archive: Archive,

@@ -38,11 +38,8 @@ pub(super) fn router(api: &Api) -> Router {
         descriptors.push(ext_authz::DESCRIPTORS);
     }
     let services = descriptors.iter().flat_map(|set| services(set)).collect();
-    let serving = Serving {
-        health: api.health.clone(),
-        services,
-        watches: Arc::new(Semaphore::new(WATCHES)),
-    };
+    let serving =
+        Serving { health: api.health.clone(), services, watches: Arc::new(Semaphore::new(WATCHES)) };
     let router = Router::new().route_service("/grpc.health.v1.Health/{method}", HealthServer::new(serving));
     with_reflection(router, &descriptors)
 }
@@ -67,7 +64,8 @@ fn with_reflection(router: Router, descriptors: &[&'static [u8]]) -> Router {
 fn services(set: &[u8]) -> Vec<String> {
     let set = <prost_types::FileDescriptorSet as prost::Message>::decode(set).unwrap_or_default();
     let of = |file: &prost_types::FileDescriptorProto| {
-        let name = |service: &prost_types::ServiceDescriptorProto| format!("{}.{}", file.package(), service.name());
+        let name =
+            |service: &prost_types::ServiceDescriptorProto| format!("{}.{}", file.package(), service.name());
         file.service.iter().map(name).collect::<Vec<_>>()
     };
     set.file.iter().flat_map(of).collect()
@@ -104,7 +102,8 @@ impl health_server::Health for Serving {
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
         let status = self.status(&service);
-        let status = status.ok_or_else(|| Status::not_found(format!("`{service}` is no service of this server")))?;
+        let status =
+            status.ok_or_else(|| Status::not_found(format!("`{service}` is no service of this server")))?;
         Ok(Response::new(answer(status)))
     }
 

@@ -3,7 +3,7 @@
 use super::messages::{watch_response::Frame, *};
 use prost::{Message, bytes::Bytes};
 
-const DESCRIPTORS: &[u8] = include_bytes!("feed.binpb");
+const DESCRIPTORS: &[u8] = crate::Feed::DESCRIPTORS;
 
 fn both_ways<M: Message + Default + PartialEq + std::fmt::Debug>(message: &M, golden: &[u8]) {
     assert_eq!(message.encode_to_vec(), golden);

@@ -29,6 +29,9 @@ use super::changes::BODY_BYTES;
 use super::impact;
 use crate::admin::repeat::IDEMPOTENCY_KEY;
 
+/// Descriptors of the services, for server reflection.
+pub(in crate::admin) const DESCRIPTORS: &[u8] = include_bytes!("grpc/generated/verbs.binpb");
+
 /// Largest answer of the REST API: the files of a version are the largest there is.
 const ANSWER_BYTES: usize = 64 << 20;
 

@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-const DESCRIPTORS: &[u8] = include_bytes!("verbs.binpb");
+use super::super::DESCRIPTORS;
 
 /// Every `message`, `service`, `rpc` and numbered field of the `.proto`, as lines.
 fn written() -> Vec<String> {
