@@ -33,6 +33,7 @@ use ca_identity::tls::Trust;
 use ca_identity::{Bundle, BundleMap, IdentitySnapshot, SpiffeId, X509Svid};
 use parking_lot::Mutex;
 use policies_decisions::Ledger;
+use policies_store::PolicyStore;
 use tokio::sync::watch;
 
 use crate::admin::{Api, StatusFacts};
@@ -262,6 +263,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
                 conditions.policy.clone(),
             ),
             mismatches,
+            policies.own(),
             &running.tasks,
         )?;
         running.listeners =
@@ -413,6 +415,7 @@ fn start_proxy(
     rng: &Arc<dyn Rng>,
     view: Arc<enforcer_proxy::ViewHandle>,
     mismatches: Arc<AtomicU64>,
+    store: Option<Arc<PolicyStore>>,
     tasks: &Tasks,
 ) -> Result<enforcer_proxy::Proxy, Message> {
     let lanes = ledger.clone();
@@ -420,7 +423,7 @@ fn start_proxy(
         view,
         trust: Arc::clone(trust),
         lane: Arc::new(move |worker| lanes.lane(worker)),
-        samples: doubt::start(ledger, clock, metrics, tasks, mismatches),
+        samples: doubt::start(ledger, clock, metrics, tasks, mismatches, store),
         metrics: Arc::clone(metrics),
         clock: Arc::clone(clock),
         rng: Arc::clone(rng),

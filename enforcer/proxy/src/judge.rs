@@ -231,7 +231,10 @@ impl Bench {
         self.engine = view.policy.as_ref().map(|snapshot| match engine {
             Some(engine) if Arc::ptr_eq(engine.snapshot(), snapshot) => engine,
             Some(engine) => engine.succeed(Arc::clone(snapshot)),
-            None => Engine::sampled(Arc::clone(snapshot), Arc::clone(&self.samples)),
+            None => {
+                let (samples, clock) = (Arc::clone(&self.samples), Arc::clone(&worker.clock));
+                Engine::sampled(Arc::clone(snapshot), samples, clock)
+            }
         });
         self.in_force = Arc::new(InForce::of(view, worker));
         self.generation = generation;

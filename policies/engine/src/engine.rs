@@ -4,10 +4,11 @@
 use crate::{
     AccessRequest, Action, Decision, Principal, PrincipalKind, Reason, Resource, Sample, Samples, Snapshot,
     carried::Carried,
+    cost::Cost,
     plan::{Plan, Pool, contained},
     sampler::{APART, EVERY},
 };
-use base_ports::UnixTime;
+use base_ports::{Clock, UnixTime};
 use hashbrown::HashTable;
 use std::{
     hash::{Hash, Hasher},
@@ -41,6 +42,8 @@ struct Doubt {
     samples: Arc<dyn Samples>,
     left: u32,
     last: UnixTime,
+    /// Of the candidate.
+    cost: Cost,
 }
 
 /// A plan with its key.
@@ -86,17 +89,27 @@ impl Engine {
         }
     }
 
-    /// The same, offering one of 1,024 decisions, at most 50 per second, to `samples` (OR3).
+    /// The same, offering one of 1,024 decisions, at most 50 per second, to `samples` (OR3), which is also told when
+    /// a candidate takes too long by `clock`.
     #[must_use]
-    pub fn sampled(snapshot: Arc<Snapshot>, samples: Arc<dyn Samples>) -> Engine {
-        let doubt = Doubt { samples, left: EVERY, last: UnixTime::from_nanos(i64::MIN) };
+    pub fn sampled(snapshot: Arc<Snapshot>, samples: Arc<dyn Samples>, clock: Arc<dyn Clock>) -> Engine {
+        let last = UnixTime::from_nanos(i64::MIN);
+        let doubt = Doubt { samples, left: EVERY, last, cost: Cost::new(clock) };
         Engine { doubt: Some(doubt), ..Engine::new(snapshot) }
     }
 
     /// The engine of the snapshot after this one: plans that a change of entities leaves valid are kept (EN8).
     #[must_use]
     pub fn succeed(self, snapshot: Arc<Snapshot>) -> Engine {
-        let fresh = Engine { doubt: self.doubt, ..Engine::new(Arc::clone(&snapshot)) };
+        let fresh = Engine::new(Arc::clone(&snapshot));
+        let is_same = version_beside(&self.snapshot) == version_beside(&snapshot);
+        let candidate = match (self.candidate, fresh.candidate) {
+            (Some(old), Some(new)) if is_same => Some(Box::new(old.succeed(new.snapshot))),
+            (_, new) => new,
+        };
+        let anew = |doubt: Doubt| Doubt { cost: doubt.cost.anew(), ..doubt };
+        let doubt = if is_same { self.doubt } else { self.doubt.map(anew) };
+        let fresh = Engine { doubt, candidate, ..fresh };
         let Some(carried) = Carried::over(&self.snapshot, &snapshot) else { return fresh };
         let Engine { mut plans, generation, .. } = self;
         plans.retain(|known| {
@@ -115,9 +128,15 @@ impl Engine {
     pub fn decide(&mut self, request: &AccessRequest<'_>) -> Decision {
         let mut decision = self.decide_live(request);
         if let Some(candidate) = &mut self.candidate {
-            let version = self.snapshot.parts().candidate.as_ref().map(|(_, version)| *version);
+            let version = version_beside(&self.snapshot);
+            let began = self.doubt.as_mut().and_then(|doubt| doubt.cost.begin());
             if let Some(would) = candidate.decide_live(request).unlike(&decision, version) {
                 decision.would = Some(would);
+            }
+            if let (Some(began), Some(doubt), Some(version)) = (began, &mut self.doubt, version)
+                && let Some(costly) = doubt.cost.end(began, version)
+            {
+                doubt.samples.costly(costly);
             }
         }
         if let Some(doubt) = &mut self.doubt {
@@ -203,6 +222,11 @@ impl Engine {
         }
         decision
     }
+}
+
+/// The number of the policies beside those in force.
+fn version_beside(snapshot: &Snapshot) -> Option<u64> {
+    snapshot.parts().candidate.as_ref().map(|(_, version)| *version)
 }
 
 fn find<'p>(

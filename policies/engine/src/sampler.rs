@@ -2,7 +2,8 @@
 //! path. Where the two differ, the compiled conditions of that decision are no longer trusted in this snapshot.
 
 use crate::{
-    AccessRequest, Action, AdminContext, Decision, OwnedFacts, Principal, Reason, Resource, Snapshot, stock,
+    AccessRequest, Action, AdminContext, Costly, Decision, OwnedFacts, Principal, Reason, Resource, Snapshot,
+    stock,
 };
 use base_ports::UnixTime;
 use parking_lot::Mutex;
@@ -25,6 +26,9 @@ pub(crate) const APART: Duration = Duration::from_millis(20);
 pub trait Samples: Send + Sync + fmt::Debug {
     /// Takes one.
     fn offer(&self, sample: Sample);
+
+    /// The candidate beside the live policies costs more than it may (SH3).
+    fn costly(&self, costly: Costly);
 }
 
 /// A decision with everything that led to it.

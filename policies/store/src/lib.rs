@@ -67,6 +67,6 @@ pub use position::Position;
 pub use schema::{check_schema, schema_of};
 pub use signing::Signer;
 pub use state::{Refusal, Stage};
-pub use status::{Reloads, Shadowed, Status};
+pub use status::{Reloads, ShadowEnded, Shadowed, Status};
 pub use store::{PolicyStore, StoreConfig};
 pub use version::{Activated, BlameLine, HistoryEntry, Origin, Standing, Step, VersionInfo};

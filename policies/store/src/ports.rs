@@ -1,7 +1,7 @@
 //! What the store asks of its surroundings: where activations are recorded, and which snapshots records still name.
 //! `portcullis` maps both to the ledger; this crate knows no ledger.
 
-use crate::Checked;
+use crate::{Checked, ShadowEnded};
 use base_ports::{Now, UnixTime};
 use policies_engine::{Diagnostic, Versions};
 use std::{collections::BTreeSet, fmt, sync::Arc};
@@ -64,6 +64,9 @@ impl Saves for Unguarded {
 pub trait Activations: Send + Sync + fmt::Debug {
     /// Called before the snapshot is published, once for each. Must not block for long.
     fn note(&self, activation: Activation);
+
+    /// A version in shadow ended by itself. Must not block for long.
+    fn shadow_ended(&self, ended: &ShadowEnded);
 }
 
 /// Notes nothing.
@@ -72,6 +75,8 @@ pub struct Unrecorded;
 
 impl Activations for Unrecorded {
     fn note(&self, _: Activation) {}
+
+    fn shadow_ended(&self, _: &ShadowEnded) {}
 }
 
 /// A snapshot that is old enough to be forgotten.

@@ -75,7 +75,7 @@ impl PolicyStore {
         let also = if is_new { shadow::ended(Transaction::new()) } else { Transaction::new() };
         self.write(writer, candidate, turn, directory, also).await?;
         if is_new {
-            self.wish(None);
+            self.wish(None, None);
         }
         self.publish(writer, snapshot, rules, Outcome::Activated, by).await;
         Ok(Applied::New)

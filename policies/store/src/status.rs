@@ -21,6 +21,8 @@ pub struct Status {
     pub differs: bool,
     /// The version that is evaluated beside the one in force, and until when.
     pub shadow: Option<Shadowed>,
+    /// The last one, when it ended by itself and none came after it.
+    pub shadow_ended: Option<ShadowEnded>,
     /// Counts since the start.
     pub reloads: Reloads,
 }
@@ -32,6 +34,17 @@ pub struct Shadowed {
     pub policies: u64,
     /// When it ends by itself.
     pub until: UnixTime,
+}
+
+/// A version whose shadow ended by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShadowEnded {
+    /// Its number.
+    pub policies: u64,
+    /// When.
+    pub at: UnixTime,
+    /// Why, for people.
+    pub why: String,
 }
 
 /// How often the files or entities were read and what came of it.

@@ -91,7 +91,8 @@ impl PolicyStore {
         let feed = Feed::new(published.subscribe(), archive.clone(), Arc::clone(&config.clock));
         let writer = Writer::open(&archive).await?;
         let shadows = Shadows::open(&config.store)?;
-        let status = Status { shadow: shadows.now(), ..Status::default() };
+        let (shadow, shadow_ended) = (shadows.now(), shadows.ended());
+        let status = Status { shadow, shadow_ended, ..Status::default() };
         Ok(Arc::new(PolicyStore {
             dir: config.dir,
             shadows,

@@ -1,7 +1,8 @@
 //! A site for tests: a directory of policies, a store underneath, and the entities of a small shop.
 
 use crate::{
-    Activation, Activations, NonePinned, Outcome, PolicyStore, Saves, Signer, StoreConfig, Unguarded,
+    Activation, Activations, NonePinned, Outcome, PolicyStore, Saves, ShadowEnded, Signer, StoreConfig,
+    Unguarded,
 };
 use base_ports::{Clock, ManualClock, SeededRng, UnixTime};
 use base_store::{Committed, Entry, Memory, Revision, Store, StoreError, Transaction, Watch};
@@ -38,9 +39,14 @@ pub(crate) struct Site {
 
 /// Activations, as they came.
 #[derive(Debug, Default)]
-pub(crate) struct Noted(Mutex<Vec<Activation>>);
+pub(crate) struct Noted(Mutex<Vec<Activation>>, Mutex<Vec<ShadowEnded>>);
 
 impl Noted {
+    /// Shadows that ended by themselves since the last time.
+    pub(crate) fn ended(&self) -> Vec<ShadowEnded> {
+        std::mem::take(&mut *self.1.lock())
+    }
+
     /// Outcome, version and by whom, of all since the last time.
     pub(crate) fn take(&self) -> Vec<(Outcome, u64, Option<String>)> {
         let all = std::mem::take(&mut *self.0.lock());
@@ -53,6 +59,10 @@ impl Noted {
 impl Activations for Noted {
     fn note(&self, activation: Activation) {
         self.0.lock().push(activation);
+    }
+
+    fn shadow_ended(&self, ended: &ShadowEnded) {
+        self.1.lock().push(ended.clone());
     }
 }
 

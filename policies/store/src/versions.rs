@@ -116,7 +116,7 @@ impl PolicyStore {
             self.write(&mut writer, candidate, turn, None, also).await?;
             snapshot
         };
-        self.wish(None);
+        self.wish(None, None);
         self.publish(&mut writer, snapshot, rules, Outcome::Activated, Some(by)).await;
         self.version_info(policies)
     }
@@ -156,7 +156,7 @@ impl PolicyStore {
         let candidate = Candidate { content, objects, numbers, meta };
         let turn = Turn::Activated(Activated { at: self.clock.now().wall, by: by.to_owned() });
         self.write(&mut writer, candidate, turn, None, shadow::ended(Transaction::new())).await?;
-        self.wish(None);
+        self.wish(None, None);
         self.publish(&mut writer, snapshot, rules, Outcome::RolledBack, Some(by.to_owned())).await;
         self.version_info(numbers.policies)
     }

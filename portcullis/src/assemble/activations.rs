@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use base_ports::Clock;
 use policies_decisions::{Ledger, Query};
-use policies_engine::{ActivationRecord, Principal, Record};
-use policies_store::{Activation, Activations, Old, Pinned};
+use policies_engine::{ActivationRecord, AdministrationRecord, Principal, Record};
+use policies_store::{Activation, Activations, Old, Pinned, ShadowEnded};
 
 /// Records of several workers reach the ledger nearly in order of their time; this far apart they do.
 const DISORDER: Duration = Duration::from_secs(10);
@@ -33,6 +33,19 @@ impl Activations for Records {
         };
         if let Err(error) = self.ledger.append(Record::Activation(record)) {
             tracing::error!(event = "activation_not_recorded", %error, "an activation is not on record");
+        }
+    }
+
+    fn shadow_ended(&self, ended: &ShadowEnded) {
+        let details = [("version", ended.policies.to_string()), ("why", ended.why.clone())];
+        let record = AdministrationRecord {
+            operation: "policy.shadow_end".to_owned(),
+            principal: None,
+            details: details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            time: self.clock.now(),
+        };
+        if let Err(error) = self.ledger.append(Record::Administration(record)) {
+            tracing::error!(event = "shadow_end_not_recorded", %error, "the end of a shadow is not on record");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Judges sampled decisions a second time by stock Cedar, off the path of calls (OR3). A difference is an alarm: it is
 //! counted, logged with code PC9001, put on record, and the conditions behind it are left to stock Cedar from then on.
+//! A version in shadow that takes too long is ended (SH3).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,30 +8,40 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use base_ports::{Clock, Tasks};
 use base_telemetry::Metrics;
 use policies_decisions::Ledger;
-use policies_engine::{AdministrationRecord, Mismatch, Record, Sample, Samples};
-use tokio::sync::mpsc;
+use policies_engine::{AdministrationRecord, Costly, Mismatch, Record, Sample, Samples};
+use policies_store::PolicyStore;
+use tokio::sync::{mpsc, watch};
 
 /// Samples that wait; what comes while these are judged is dropped.
 const WAITING: usize = 64;
 
 #[derive(Debug)]
-struct Queue(mpsc::Sender<Sample>);
+struct Queue {
+    samples: mpsc::Sender<Sample>,
+    costly: watch::Sender<Option<Costly>>,
+}
 
 impl Samples for Queue {
     fn offer(&self, sample: Sample) {
-        if self.0.try_send(sample).is_err() {
+        if self.samples.try_send(sample).is_err() {
             tracing::trace!(event = "sample_dropped", "enough samples wait already");
         }
     }
+
+    fn costly(&self, costly: Costly) {
+        self.costly.send_replace(Some(costly));
+    }
 }
 
-/// Starts the second judge; `found` counts the differences, for the publisher of the policies.
+/// Starts the second judge; `found` counts the differences, for the publisher of the policies. `store` ends what takes
+/// too long.
 pub(super) fn start(
     ledger: &Ledger,
     clock: &Arc<dyn Clock>,
     metrics: &Metrics,
     tasks: &Tasks,
     found: Arc<AtomicU64>,
+    store: Option<Arc<PolicyStore>>,
 ) -> Arc<dyn Samples> {
     let counter = |name, help| metrics.counter(name, help, &[]).with(&[]);
     let checks =
@@ -49,7 +60,19 @@ pub(super) fn start(
             }
         }
     });
-    Arc::new(Queue(queue))
+    let costly = watch::Sender::new(None);
+    if let Some(store) = store {
+        let mut told: watch::Receiver<Option<Costly>> = costly.subscribe();
+        tasks.spawn("costly shadow", async move {
+            while told.changed().await.is_ok() {
+                let costly = *told.borrow_and_update();
+                if let Some(costly) = costly {
+                    store.end_costly_shadow(costly).await;
+                }
+            }
+        });
+    }
+    Arc::new(Queue { samples: queue, costly })
 }
 
 fn alarm(mismatch: &Mismatch, ledger: &Ledger, clock: &dyn Clock) {

@@ -254,6 +254,8 @@ pub(super) fn snapshot(policy: &str, number: u64) -> Arc<Snapshot> {
 struct NoSamples;
 
 impl policies_engine::Samples for NoSamples {
+    fn costly(&self, _: policies_engine::Costly) {}
+
     fn offer(&self, _sample: policies_engine::Sample) {}
 }
 

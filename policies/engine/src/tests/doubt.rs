@@ -1,16 +1,42 @@
 //! The second judge of production decisions (OR3), and candidate sets beside the live one (SH3).
 
 use super::*;
-use crate::{Sample, Samples};
+use crate::{Costly, Sample, Samples};
+use base_ports::{Clock, Mono, Now, SystemClock};
 use parking_lot::Mutex;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 #[derive(Debug, Default)]
-struct Kept(Mutex<Vec<Sample>>);
+struct Kept(Mutex<Vec<Sample>>, Mutex<Vec<Costly>>);
 
 impl Samples for Kept {
     fn offer(&self, sample: Sample) {
         self.0.lock().push(sample);
+    }
+
+    fn costly(&self, costly: Costly) {
+        self.1.lock().push(costly);
+    }
+}
+
+/// Every look at it takes as long as it is told.
+#[derive(Debug, Default)]
+struct Slow {
+    step: AtomicU64,
+    now: AtomicU64,
+}
+
+impl Clock for Slow {
+    fn now(&self) -> Now {
+        let step = self.step.load(Ordering::Relaxed);
+        let nanos = self.now.fetch_add(step, Ordering::Relaxed);
+        Now { wall: noon(), mono: Mono::from_nanos(nanos) }
     }
 }
 
@@ -30,7 +56,8 @@ fn asked<'a>(
 #[test]
 fn or3_one_of_1024_decisions_is_offered_and_at_most_fifty_a_second() {
     let kept = Arc::new(Kept::default());
-    let mut engine = Engine::sampled(shop_with(POLICIES), Arc::clone(&kept) as Arc<dyn Samples>);
+    let mut engine =
+        Engine::sampled(shop_with(POLICIES), Arc::clone(&kept) as Arc<dyn Samples>, Arc::new(SystemClock));
     let (principal, resource) = (web(), Resource::method("shop.Orders/Get"));
     let facts = OwnedFacts::assumed(Action::Grpc, &resource);
     let ask = |engine: &mut Engine, now| engine.decide(&asked(&principal, &resource, &facts, now));
@@ -85,4 +112,31 @@ fn sh3_a_candidate_set_says_what_it_would_and_changes_nothing() {
     }
     let same = Arc::new(live.beside(Arc::clone(&live), 43));
     assert_eq!(Engine::new(same).decide(&request), plain);
+}
+
+#[test]
+fn sh3_a_candidate_that_takes_longer_than_a_microsecond_is_told_whatever_entities_do() {
+    let (kept, clock) = (Arc::new(Kept::default()), Arc::new(Slow::default()));
+    let beside = |version| {
+        let (live, candidate) = (shop_with(POLICIES), shop_with(POLICIES));
+        Arc::new(live.beside(candidate, version))
+    };
+    let (samples, time) = (Arc::clone(&kept) as Arc<dyn Samples>, Arc::clone(&clock) as Arc<dyn Clock>);
+    let mut engine = Engine::sampled(beside(7), samples, time);
+    let (principal, resource) = (web(), Resource::method("shop.Orders/Get"));
+    let facts = OwnedFacts::assumed(Action::Grpc, &resource);
+    let window = |engine: &mut Engine, nanos| {
+        clock.step.store(nanos, Ordering::Relaxed);
+        (0..8 * 4_096).for_each(|_| drop(engine.decide(&asked(&principal, &resource, &facts, noon()))));
+        std::mem::take(&mut *kept.1.lock())
+    };
+    assert_eq!([window(&mut engine, 900), window(&mut engine, 900)], [vec![], vec![]]);
+    assert_eq!(window(&mut engine, 1_100), []);
+    let mut engine = engine.succeed(beside(7));
+    let told = Costly { policies: 7, over: 4_096, of: 4_096 };
+    assert_eq!(window(&mut engine, 1_100), [told], "the second time, in a snapshot after that");
+    let mut engine = engine.succeed(beside(8));
+    assert_eq!(window(&mut engine, 1_100), [], "another candidate");
+    let mut engine = engine.succeed(shop_with(POLICIES));
+    assert_eq!([window(&mut engine, 1_100), window(&mut engine, 1_100)], [vec![], vec![]], "none");
 }

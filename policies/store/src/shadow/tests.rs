@@ -5,6 +5,7 @@ use crate::{
     changes::tests::{committed, edit},
     testing::{READ, STOP, Site, in_force, numbers, shop_with_group, web_gets, web_would},
 };
+use base_ports::Clock;
 use policies_engine::Effect::{Allow, Deny};
 
 #[tokio::test]
@@ -48,6 +49,31 @@ async fn sh3_a_shadow_ends_when_it_is_taken_back_and_after_a_day() {
     site.clock.advance(Duration::from_secs(1));
     store.end_shadow_if_over().await;
     assert_eq!((web_would(&in_force(&store)), store.status().shadow), ((Allow, None), None));
+    let ended = store.status().shadow_ended.unwrap();
+    assert_eq!((ended.policies, ended.why.as_str()), (2, "its 24 hours are over"));
+    assert_eq!(site.activations.ended(), std::slice::from_ref(&ended), "it is on record");
+    drop(store);
+    assert_eq!(site.start().await.status().shadow_ended, Some(ended), "it is still told after a restart");
+}
+
+#[tokio::test]
+async fn sh3_a_shadow_that_costs_too_much_is_ended_and_why_is_told_until_the_next() {
+    let site = Site::new(&[("orders.cedar", READ)]);
+    let store = site.start().await;
+    committed(&store, vec![edit("stop.cedar", STOP)]).await;
+    store.shadow(Some(2)).await.unwrap();
+    let costly = |policies| Costly { policies, over: 61, of: 4_096 };
+    store.end_costly_shadow(costly(1)).await;
+    assert!(store.status().shadow.is_some(), "another one was measured");
+    store.end_costly_shadow(costly(2)).await;
+    assert_eq!((web_would(&in_force(&store)), store.status().shadow), ((Allow, None), None));
+    let ended = store.status().shadow_ended.unwrap();
+    assert_eq!(ended.why, "61 of 4096 timed evaluations took longer than 1 us");
+    assert_eq!(ended.at, site.clock.now().wall);
+    store.end_costly_shadow(costly(2)).await;
+    assert_eq!(site.activations.ended(), [ended], "two workers found out, and it ended once");
+    store.shadow(Some(2)).await.unwrap();
+    assert_eq!(store.status().shadow_ended, None);
 }
 
 #[tokio::test]

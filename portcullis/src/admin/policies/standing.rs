@@ -26,6 +26,10 @@ pub(in crate::admin) fn standing(api: &Api, store: &PolicyStore) -> Map<String, 
     members.insert("in_force".to_owned(), version.as_ref().map(documents::version).unwrap_or_default());
     members.insert("differs".to_owned(), json!(status.differs));
     members.insert("shadow".to_owned(), json!(shadow));
+    let ended = status
+        .shadow_ended
+        .map(|ended| json!({ "version": ended.policies, "at": ended.at.to_string(), "why": ended.why }));
+    members.insert("shadow_ended".to_owned(), json!(ended));
     members.insert("open_changes".to_owned(), json!(open));
     members.insert("slow".to_owned(), json!(slow));
     members.insert("two_person".to_owned(), json!(api.two_person));

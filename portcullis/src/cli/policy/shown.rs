@@ -107,6 +107,10 @@ pub(crate) fn standing(status: &Value) -> Vec<String> {
     if let Some(shadow) = of("/policies/shadow") {
         lines.push(format!("v{} in shadow until {}", number(shadow, "version"), time(text(shadow, "until"))));
     }
+    if let Some(ended) = of("/policies/shadow_ended") {
+        let (version, at, why) = (number(ended, "version"), time(text(ended, "at")), text(ended, "why"));
+        lines.push(format!("v{version} in shadow ended by itself at {at}: {why}"));
+    }
     for (pointer, what) in [("/policies/open_changes", "open changes"), ("/policies/slow", "slow policies")] {
         let items = of(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
         let names: Vec<_> =
