@@ -220,10 +220,15 @@ impl Call {
         self.header(name)
             .map(|value| str::from_utf8(value).ok().filter(|text| text.is_ascii()))
             .collect::<Option<_>>()
-            .ok_or(NotCanonical {
-                close: self.0.protocol == CallProtocol::H1,
-                ..NotCanonical::bad("H1-11", "a value that is read has bytes outside ascii")
-            })
+            .ok_or_else(|| self.unreadable())
+    }
+
+    /// What refuses this call when a value that is read has bytes outside ASCII (H1-11, CC-11).
+    pub fn unreadable(&self) -> NotCanonical {
+        NotCanonical {
+            close: self.0.protocol == CallProtocol::H1,
+            ..NotCanonical::bad("H1-11", "a value that is read has bytes outside ascii")
+        }
     }
 
     /// The type and subtype of the body, lower-case, without parameters.

@@ -21,6 +21,12 @@ pub fn is_reserved(name: &[u8]) -> bool {
     }
 }
 
+/// True for names of fields that a call can show to policies and routes.
+pub fn is_judged(name: &[u8]) -> bool {
+    use Class::{ContentType, GrpcTimeout, Plain, Single, WebSocketKey, WebSocketVersion};
+    matches!(Class::of(name), Plain | Single(_) | ContentType | GrpcTimeout | WebSocketKey | WebSocketVersion)
+}
+
 /// True for fields that concern one connection only (RFC 9110 7.6.1).
 pub fn is_hop_by_hop(name: &[u8]) -> bool {
     matches!(

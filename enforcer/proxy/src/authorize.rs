@@ -4,11 +4,12 @@
 //! The record is accepted as strongly as its decision demands before anybody sees the outcome.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base_ports::Now;
 use ca_identity::Refusal;
 use enforcer_codec::{BodyLength, Call, CallProtocol, NotCanonical};
+use enforcer_traffic::{Params, Route};
 use policies_engine::{
     Action, ConnectionFacts, DecisionId, Facts, OwnedFacts, Phase, Reason, Receipt, RequestView,
 };
@@ -46,14 +47,14 @@ pub(crate) struct Denied {
 /// When it must not pass; the denial is on record then.
 pub(crate) async fn authorize(conn: &Connection, call: Call, now: Now) -> Result<Permitted<Call>, Denied> {
     let facts = CallFacts::of(call, conn);
-    let Judged { outcome, in_force, meter, decision, receipt, reads_time } =
+    let Judged { outcome, in_force, meter, decision, receipt, reads_time, flaw } =
         conn.worker.judge.judge(conn, &facts, now);
     let call = facts.call.clone();
     let kept = kept(receipt).await;
     match outcome {
         Ok(route) if kept => Ok(Permitted { call, in_force, route, decision, reads_time }),
         Ok(_) => Err(unrecorded(conn, facts, meter, now)),
-        Err(reason) => Err(Denied { reason, decision: Some(decision), flaw: None, meter }),
+        Err(reason) => Err(Denied { reason, decision: Some(decision), flaw, meter }),
     }
 }
 
@@ -140,16 +141,26 @@ impl Permitted<Call> {
 pub(crate) struct CallFacts {
     call: Call,
     connection: Arc<ConnectionFacts>,
+    /// Segments of the path that its route names; set once the route is found, where it names some.
+    params: OnceLock<Params>,
 }
 
 impl CallFacts {
     fn of(call: Call, conn: &Connection) -> Arc<Self> {
         let grpc = call.protocol() == CallProtocol::Grpc;
-        Arc::new(Self { call, connection: Arc::clone(conn.secured.facts(grpc)) })
+        let connection = Arc::clone(conn.secured.facts(grpc));
+        Arc::new(Self { call, connection, params: OnceLock::new() })
     }
 
     pub(crate) fn call(&self) -> &Call {
         &self.call
+    }
+
+    /// The call goes by that route.
+    pub(crate) fn found(&self, route: Option<&Route>) {
+        if let Some(template) = route.and_then(|route| route.template.as_ref()) {
+            self.params.get_or_init(|| template.params(self.call.path()));
+        }
     }
 }
 
@@ -185,6 +196,11 @@ impl Facts for CallFacts {
                 each(text);
             }
         }
+    }
+
+    fn param(&self, name: &str) -> Option<&str> {
+        let params = self.params.get()?;
+        params.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)
     }
 }
 

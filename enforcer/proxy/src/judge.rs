@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use base_ports::Now;
-use enforcer_codec::{Call, Upgrade};
+use enforcer_codec::{Call, NotCanonical, Upgrade};
 use enforcer_traffic::{Found, Route, Target, TargetKind};
 use parking_lot::Mutex;
 use policies_engine::{
@@ -58,6 +58,8 @@ pub(crate) struct Judged {
     pub(crate) receipt: Receipt,
     /// The verdict may be another one later though nothing changed.
     pub(crate) reads_time: bool,
+    /// The rule that the call breaks for its routes.
+    pub(crate) flaw: Option<NotCanonical>,
 }
 
 /// What a call asks for.
@@ -67,6 +69,8 @@ struct Question<'a> {
     route: Option<&'a Route>,
     mode: Mode,
     meter: &'a Arc<RouteMeter>,
+    /// Why the call cannot be read by the routes.
+    flaw: Option<NotCanonical>,
 }
 
 impl Judge {
@@ -96,6 +100,7 @@ impl Judge {
         let call = facts.call();
         let action = action_of(call);
         let question = in_force.question(conn, call);
+        facts.found(question.route);
         let decision = match in_force.refuses(conn, call, &question, now) {
             Some(reason) => Decision::refusal(reason),
             None => match engine {
@@ -122,14 +127,16 @@ impl Judge {
         question.meter.decision(&decision, question.mode);
         let took = conn.worker.clock.now().mono.saturating_since(now.mono);
         let about = (action, question.resource);
+        let flaw = question.flaw;
         let record = DecisionRecord {
+            detail: flaw.map(|flaw| format!("{}: {}", flaw.rule, flaw.detail)),
             decide_ns: u32::try_from(took.as_nanos()).unwrap_or(u32::MAX),
             stale: in_force.view.freshness(question.route) != Freshness::Fresh,
             ..in_force.record(conn, decision, about, Arc::<CallFacts>::clone(facts), question.mode, now)
         };
         let meter = Arc::clone(question.meter);
         let (decision, receipt) = lane.record(record);
-        Judged { outcome, in_force, meter, decision, receipt, reads_time }
+        Judged { outcome, in_force, meter, decision, receipt, reads_time, flaw }
     }
 
     /// Judges a running call once more, last judged by `since`; answers what judged it now. A call that no change
@@ -159,6 +166,7 @@ impl Judge {
             return Ok(Arc::clone(in_force));
         }
         let facts = permitted.facts(conn);
+        facts.found(question.route);
         let decision = match (lapsed, engine) {
             (Some(lapsed), _) => Decision::refusal(lapsed),
             // Policies do not go away; a view without them judges nothing.
@@ -324,13 +332,16 @@ impl InForce {
             route: None,
             mode: self.view.mode(conn.listening.number),
             meter: &self.nowhere,
+            flaw: None,
         };
         // A tunnel needs a route that names it, and none can yet (LT-11).
         if call.upgrade() == Some(Upgrade::Connect) {
             return nothing();
         }
-        let Found::Target(target) = self.view.routes.find(call, &conn.listening.name) else {
-            return nothing();
+        let target = match self.view.routes.find(call, &conn.secured.arrival()) {
+            Found::Target(target) => target,
+            Found::Unreadable(flaw) => return Question { flaw: Some(flaw), ..nothing() },
+            Found::UnknownRoute | Found::UnknownMethod => return nothing(),
         };
         let (Some(resource), Some(upstreams)) =
             (self.resources.get(target.index as usize), self.routes.get(target.route.index as usize))
@@ -338,7 +349,7 @@ impl InForce {
             return nothing();
         };
         let mode = self.mode_of(Some(&target.route), conn);
-        Question { resource, route: Some(&target.route), mode, meter: &upstreams.meter }
+        Question { resource, route: Some(&target.route), mode, meter: &upstreams.meter, flaw: None }
     }
 
     /// Whether denials of a call are carried out.
@@ -368,6 +379,9 @@ impl InForce {
         }
         if !conn.listening.serves(call.host()) {
             return Some(Reason::AuthorityMismatch);
+        }
+        if question.flaw.is_some() {
+            return Some(Reason::NotCanonical);
         }
         if self.view.policy.is_none() {
             return Some(Reason::NoPolicy);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use base_ports::{Mono, Now};
 use ca_identity::tls::Trust;
 use ca_identity::{RefusalClass, VerifiedPeer};
+use enforcer_traffic::Arrival;
 use policies_engine::{ConnectionFacts, Credential, CredentialKind, Principal, Protocol, Reason};
 
 use crate::listening::Listening;
@@ -32,6 +33,7 @@ pub(crate) struct Secured {
     pub(crate) retires: Mono,
     /// Here it ends.
     pub(crate) ends: Mono,
+    port: u16,
     facts: Arc<ConnectionFacts>,
     grpc_facts: Arc<ConnectionFacts>,
     peer: Option<VerifiedPeer>,
@@ -43,6 +45,8 @@ pub(crate) struct Secured {
 #[derive(Debug)]
 pub(crate) struct Bound<'a> {
     pub(crate) source: SocketAddr,
+    /// The local port; 0 where there is none.
+    pub(crate) port: u16,
     pub(crate) sni: Option<&'a str>,
     pub(crate) protocol: Protocol,
     pub(crate) now: Now,
@@ -57,7 +61,7 @@ impl Secured {
         listening: &Listening,
         trust: &Trust,
     ) -> Self {
-        let Bound { source, sni, protocol, now, jitter } = *bound;
+        let Bound { source, port, sni, protocol, now, jitter } = *bound;
         let snapshot = trust.snapshot();
         let facts = ConnectionFacts {
             mtls: peer.is_some(),
@@ -93,6 +97,7 @@ impl Secured {
             cert_header: peer.as_ref().map(forwarded_cert).unwrap_or_default(),
             retires: now.mono + life.saturating_sub(notice),
             ends: now.mono + life,
+            port,
             facts: Arc::new(facts),
             grpc_facts: Arc::new(grpc_facts),
             checked: AtomicU64::new(peer.as_ref().map_or(snapshot.generation, |peer| peer.generation)),
@@ -103,6 +108,17 @@ impl Secured {
     /// The facts of the connection as policies see them for a call of that protocol.
     pub(crate) fn facts(&self, grpc: bool) -> &Arc<ConnectionFacts> {
         if grpc { &self.grpc_facts } else { &self.facts }
+    }
+
+    /// What a route may ask of the connection.
+    pub(crate) fn arrival(&self) -> Arrival<'_> {
+        Arrival {
+            listener: &self.facts.listener,
+            port: self.port,
+            source: self.facts.source_ip,
+            sni: self.facts.sni.as_deref(),
+            identity: self.peer.as_ref().map(|peer| &peer.id),
+        }
     }
 
     /// Why the identity no longer holds, if so.

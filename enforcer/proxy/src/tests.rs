@@ -11,5 +11,6 @@ mod harness;
 mod lifecycle;
 mod origin;
 mod recorded;
+mod routed;
 mod upstream;
 mod websocket;

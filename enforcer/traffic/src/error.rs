@@ -35,17 +35,25 @@ pub enum RouteError {
         /// The host.
         host: String,
     },
-    /// A path prefix is not canonical.
-    #[error("route `{route}`: path prefix `{prefix}` is not canonical: {cause}")]
-    Prefix {
+    /// A path is not canonical, or no template, or no pattern.
+    #[error("route `{route}`: path `{path}`: {cause}")]
+    Path {
         /// The route.
         route: String,
-        /// The prefix.
-        prefix: String,
-        /// The rule or the canonical form.
+        /// The path.
+        path: String,
+        /// The rule, the canonical form, what is wrong with the pattern.
         cause: String,
     },
-    /// A gRPC match is malformed, or stands beside a path prefix.
+    /// Another condition has no meaning.
+    #[error("route `{route}`: {cause}")]
+    Match {
+        /// The route.
+        route: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// A gRPC match is malformed, or stands beside a path.
     #[error("route `{route}`: {cause}")]
     Grpc {
         /// The route.

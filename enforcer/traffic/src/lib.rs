@@ -8,6 +8,7 @@
 pub mod balance;
 mod cluster;
 mod error;
+mod matches;
 mod routes;
 mod spec;
 mod split;
@@ -15,7 +16,10 @@ mod timeouts;
 
 pub use cluster::{Cluster, ClusterSpec, Share};
 pub use error::RouteError;
-pub use routes::{Found, Route, Routes, Target, TargetKind, method_id, rpc_service_id};
-pub use spec::{BalancerKind, EndpointSpec, GrpcMatch, RouteSpec, ServiceSpec, UpstreamProtocol};
+pub use matches::{Arrival, GrpcMatch, MatchSpec, PathSpec, ValueTest, ValuesSpec};
+pub use routes::{
+    Found, Params, Route, Routes, Standing, Target, TargetKind, Template, Verdict, method_id, rpc_service_id,
+};
+pub use spec::{BalancerKind, EndpointSpec, RouteSpec, ServiceSpec, UpstreamProtocol};
 pub use split::Split;
 pub use timeouts::Timeouts;

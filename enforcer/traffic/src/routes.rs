@@ -3,22 +3,33 @@
 //! Built once per snapshot by `portcullis`; read by every worker of the proxy before the decision. Rank is
 //! host, then path, then further matchers (RT-02); equal rank is refused when the routes are built.
 
+mod bucket;
 mod build;
+mod explain;
 mod host;
+mod matchers;
+mod paths;
+mod pattern;
+mod plan;
 mod registry;
+mod source;
+mod template;
 #[cfg(test)]
 mod tests;
-mod tree;
+mod values;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use enforcer_codec::{Call, CallProtocol, Upgrade};
+use enforcer_codec::{Call, CallProtocol, NotCanonical, Upgrade};
 
-use crate::{Cluster, ClusterSpec, RouteError, RouteSpec, ServiceSpec, Timeouts};
+use crate::{Arrival, Cluster, ClusterSpec, RouteError, RouteSpec, ServiceSpec, Timeouts};
+pub use explain::{Standing, Verdict};
 use host::Hosts;
+use plan::Plan;
 pub use registry::{method_id, rpc_service_id};
+pub use template::{Params, Template};
 
 /// All routes of a snapshot.
 #[derive(Debug, Default)]
@@ -26,6 +37,8 @@ pub struct Routes {
     clusters: Vec<Arc<Cluster>>,
     routes: Vec<Arc<Route>>,
     targets: Vec<Target>,
+    /// Per route.
+    plans: Vec<Plan>,
     /// For listeners that some route names: their routes and the general ones.
     listeners: HashMap<Box<str>, Hosts>,
     /// For every other listener.
@@ -47,6 +60,8 @@ pub struct Route {
     pub namespace: Arc<str>,
     /// Where calls go: clusters that take some, each with its weight.
     pub to: Vec<(Arc<Cluster>, u32)>,
+    /// Names segments of the path.
+    pub template: Option<Template>,
     /// Clocks of a call.
     pub timeouts: Timeouts,
     /// Observe (true) or enforce (false), when the route says so.
@@ -86,6 +101,8 @@ pub enum Found<'a> {
     UnknownRoute,
     /// The gRPC method is not registered: UNIMPLEMENTED.
     UnknownMethod,
+    /// A route reads a field of the call that is no text (CC-11).
+    Unreadable(NotCanonical),
 }
 
 impl Routes {
@@ -101,19 +118,29 @@ impl Routes {
         build::build(services, clusters, routes)
     }
 
-    /// The target of a call that came in on `listener`.
-    pub fn find(&self, call: &Call, listener: &str) -> Found<'_> {
+    /// Looks at one route alone.
+    ///
+    /// # Errors
+    /// The first condition of it that has no meaning.
+    pub fn check(route: &RouteSpec) -> Result<(), RouteError> {
+        Plan::of(route).map(drop)
+    }
+
+    /// The target of a call that arrived so.
+    pub fn find(&self, call: &Call, arrival: &Arrival<'_>) -> Found<'_> {
         if call.upgrade() == Some(Upgrade::Connect) {
             // No route of this milestone opens tunnels (LT-11).
             return Found::UnknownRoute;
         }
-        let hosts = match self.listeners.get(listener) {
+        let hosts = match self.listeners.get(arrival.listener) {
             Some(hosts) => hosts,
             None => &self.general,
         };
         let grpc = call.protocol() == CallProtocol::Grpc;
-        let Some(route) = hosts.find(call.host(), call.path(), grpc) else {
-            return if grpc { Found::UnknownMethod } else { Found::UnknownRoute };
+        let route = match hosts.find(call, arrival) {
+            Ok(Some(route)) => route,
+            Ok(None) => return if grpc { Found::UnknownMethod } else { Found::UnknownRoute },
+            Err(flaw) => return Found::Unreadable(flaw),
         };
         let target = if grpc { self.method(route, call) } else { self.route_target(route) };
         match target {

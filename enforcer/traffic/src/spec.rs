@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::{Share, Timeouts};
+use crate::{MatchSpec, Share, Timeouts};
 
 /// A service: the owner of routes and RPC methods (SETTLED S20).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,12 +27,8 @@ pub struct RouteSpec {
     pub service: String,
     /// Only calls of this listener; none = of all.
     pub listener: Option<String>,
-    /// Exact hosts or `*.suffix`, without port; empty = any host.
-    pub hosts: Vec<String>,
-    /// Segment-wise prefix of the path; none = any path.
-    pub path_prefix: Option<String>,
-    /// Only gRPC calls of this service or method; excludes `path_prefix`.
-    pub grpc: Option<GrpcMatch>,
+    /// Which calls.
+    pub matches: MatchSpec,
     /// Where calls go: each to one of these clusters, by weight.
     pub to: Vec<Share>,
     /// Clocks of a call.
@@ -43,15 +39,6 @@ pub struct RouteSpec {
     pub stale_after: Option<Duration>,
     /// The same until its calls are denied.
     pub deny_after: Option<Duration>,
-}
-
-/// A match of gRPC calls by their exact names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GrpcMatch {
-    /// `pkg.Service`.
-    pub service: String,
-    /// One method of it; none = all registered ones.
-    pub method: Option<String>,
 }
 
 /// One address of an upstream.

@@ -2,13 +2,14 @@
 
 mod canonical;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use base_ports::{Clock, Now};
 use ca_identity::IdentitySnapshot;
 use ca_identity::tls::Trust;
 use enforcer_codec::Call;
-use enforcer_traffic::{Found, Routes, TargetKind};
+use enforcer_traffic::{Arrival, Found, Params, Routes, TargetKind};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use policies_adapters::{Canonical, Held, Judge, Question, Target, Unrecorded, Verdict};
@@ -145,20 +146,29 @@ impl Judge for Outside {
 
     fn canonical(&self, held: &Held, listener: &str, route: Option<&str>) -> Result<Canonical, String> {
         let call = canonical::call(held)?;
+        let mut params = Params::new();
         let target = match route {
             Some(name) => self.named(name, &call),
-            None => match self.routes.find(&call, listener) {
-                Found::Target(target) => Target::Resource(match &target.kind {
-                    TargetKind::Route => Resource::route(&target.route.name),
-                    TargetKind::Method(id) => Resource::method(id),
-                }),
+            None => match self.routes.find(&call, &arrival(listener)) {
+                Found::Unreadable(flaw) => return Err(format!("{}: {}", flaw.rule, flaw.detail)),
+                Found::Target(target) => {
+                    let template = target.route.template.as_ref();
+                    params = template.map(|template| template.params(call.path())).unwrap_or_default();
+                    Target::Resource(match &target.kind {
+                        TargetKind::Route => Resource::route(&target.route.name),
+                        TargetKind::Method(id) => Resource::method(id),
+                    })
+                }
                 Found::UnknownRoute => Target::UnknownRoute,
                 Found::UnknownMethod => Target::UnknownMethod,
             },
         };
         let snapshot = self.snapshots.borrow().clone();
         let declared = snapshot.map(|snapshot| Arc::clone(&snapshot.versions().declared)).unwrap_or_default();
-        Ok(canonical::of(&call, target, &declared))
+        let mut held = canonical::of(&call, target, &declared);
+        let known = params.into_iter().filter(|(name, _)| declared.params.contains(name));
+        held.request.params.extend(known.map(|(name, value)| (name.to_string(), value.into())));
+        Ok(held)
     }
 
     fn trust(&self) -> Arc<IdentitySnapshot> {
@@ -168,4 +178,9 @@ impl Judge for Outside {
     fn now(&self) -> Now {
         self.clock.now()
     }
+}
+
+/// What is known of a connection that another enforcer holds: routes that ask for more take none of its calls.
+fn arrival(listener: &str) -> Arrival<'_> {
+    Arrival { listener, port: 0, source: Ipv4Addr::UNSPECIFIED.into(), sni: None, identity: None }
 }

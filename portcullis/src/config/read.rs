@@ -353,6 +353,14 @@ impl Table {
         self.list(name).iter().filter_map(text).collect()
     }
 
+    /// The numbers of a list of numbers.
+    pub(crate) fn integers(&self, name: &str) -> impl Iterator<Item = &i64> {
+        self.list(name).iter().filter_map(|value| match value {
+            Value::Integer(number) => Some(number),
+            _ => None,
+        })
+    }
+
     /// Where `name` was written, else where the table begins.
     pub(crate) fn span_of(&self, name: &str) -> Range<usize> {
         match self.entries.get(name) {

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use enforcer_traffic::{PathSpec, ValueTest, ValuesSpec};
 use policies_engine::Role;
 use serde_json::{Value as Json, json};
 
 use super::keys::{self, Kind};
-use super::{Loaded, explain, json_schema, parse, view};
+use super::{Loaded, changes as changed, explain, json_schema, parse, view};
 use crate::messages::{Message, Severity};
 
 /// A file that uses every section; the tables below replace one line of it.
@@ -80,8 +81,51 @@ fn the_good_file_has_no_warning_and_every_default() {
     let enforcer = config.enforcer.unwrap();
     assert!(!enforcer.observe);
     assert_eq!(enforcer.listeners[0].client_auth, "required");
-    assert_eq!(enforcer.routes[0].grpc.as_ref().map(|grpc| grpc.service.as_str()), Some("shop.Orders"));
+    assert_eq!(
+        enforcer.routes[0].matches.grpc.as_ref().map(|grpc| grpc.service.as_str()),
+        Some("shop.Orders")
+    );
     assert_eq!(config.admin.log, "info");
+}
+
+#[test]
+fn rt_01_a_route_may_ask_for_everything_at_once() {
+    let matches = r#"[enforcer.route.match]
+hosts = ["a.example.org", "*.example.org"]
+path_template = "/users/{id}"
+method = ["GET"]
+header = [{ name = "x-tenant", prefix = "ac", values = "all" }, { name = "x-any" }]
+query = [{ name = "beta", exact = "1", values = "any" }]
+cookie = [{ name = "session", regex = "[0-9]+", values = "any" }]
+source = ["spiffe://example.org/ns/shop/*"]
+source_ip = ["10.0.0.0/8"]
+sni = ["*.example.org"]
+port = [9443]
+"#;
+    let text = GOOD
+        .replace("match = { path = \"/\" }\n", "")
+        .replace("[decisions]", &format!("{matches}[decisions]"));
+    let route = read(&text, &[]).unwrap().config.enforcer.unwrap().routes.remove(1).matches;
+    assert_eq!(route.path, PathSpec::Template("/users/{id}".into()));
+    assert_eq!(
+        (route.hosts.len(), route.methods.as_slice(), route.ports.as_slice()),
+        (2, &["GET".into()][..], &[9443][..])
+    );
+    let values = |name: &str, test, all| ValuesSpec { name: name.into(), test, all };
+    assert_eq!(
+        route.headers,
+        [
+            values("x-tenant", ValueTest::Prefix("ac".into()), true),
+            values("x-any", ValueTest::Present, false)
+        ]
+    );
+    assert_eq!(route.query, [values("beta", ValueTest::Exact("1".into()), false)]);
+    assert_eq!(route.cookies, [values("session", ValueTest::Regex("[0-9]+".into()), false)]);
+    assert_eq!((route.identities.len(), route.sources.len(), route.sni.len()), (1, 1, 1));
+    // A change of one of them is a change of the route.
+    let (old, new) = (read(&text, &[]).unwrap(), read(&text.replace("\"ac\"", "\"ab\""), &[]).unwrap());
+    let found = changed(&old.config.values, &new.config.values);
+    assert_eq!(found.live, ["enforcer.route[web].match.header[x-tenant].prefix"]);
 }
 
 #[test]

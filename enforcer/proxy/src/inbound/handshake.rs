@@ -22,6 +22,9 @@ use crate::listening::{H2, Listening};
 use crate::secured::{Bound, Secured};
 use crate::worker::Worker;
 
+/// The address of the caller, and the port that it called.
+type Ends = (SocketAddr, u16);
+
 /// Secures a connection, or ends it.
 pub(super) async fn secure(
     worker: Arc<Worker>,
@@ -32,6 +35,10 @@ pub(super) async fn secure(
     let source = match peer {
         Peer::Tcp(address) => address,
         Peer::Unix { .. } => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+    };
+    let port = match &stream {
+        Stream::Tcp(stream) => stream.local_addr().map_or(0, |address| address.port()),
+        Stream::Unix(_) => 0,
     };
     if !worker.holds_identity() {
         worker.meters.handshake("no_svid");
@@ -50,7 +57,7 @@ pub(super) async fn secure(
         Some(Ok(tls)) => Box::new(tls),
         Some(Err(error)) => {
             match tls::refusal_in(&error) {
-                Some(refusal) => refused(worker, listening, source, &refusal).await,
+                Some(refusal) => refused(worker, listening, (source, port), &refusal).await,
                 None => worker.meters.handshake("tls"),
             }
             return None;
@@ -71,20 +78,20 @@ pub(super) async fn secure(
             let is_h2 = session.alpn_protocol() == Some(H2);
             let protocol = if is_h2 { Protocol::H2 } else { Protocol::H1 };
             let sni = session.server_name().map(str::to_owned);
-            let conn = bind(worker, listening, identity, source, sni.as_deref(), protocol);
+            let conn = bind(worker, listening, identity, (source, port), sni.as_deref(), protocol);
             Some((conn, tls))
         }
         Err(refusal) => {
-            refused(worker, listening, source, &refusal).await;
+            refused(worker, listening, (source, port), &refusal).await;
             None
         }
     }
 }
 
-async fn refused(worker: Arc<Worker>, listening: Arc<Listening>, source: SocketAddr, refusal: &Refusal) {
+async fn refused(worker: Arc<Worker>, listening: Arc<Listening>, ends: Ends, refusal: &Refusal) {
     worker.meters.handshake(refusal.code());
     tracing::debug!(event = "peer_refused", cause = %refusal, "a certificate was refused");
-    let conn = bind(worker, listening, None, source, None, Protocol::Tcp);
+    let conn = bind(worker, listening, None, ends, None, Protocol::Tcp);
     not_secured(&conn, refusal, conn.worker.clock.now()).await;
 }
 
@@ -92,11 +99,11 @@ fn bind(
     worker: Arc<Worker>,
     listening: Arc<Listening>,
     peer: Option<VerifiedPeer>,
-    source: SocketAddr,
+    (source, port): Ends,
     sni: Option<&str>,
     protocol: Protocol,
 ) -> Connection {
-    let bound = Bound { source, sni, protocol, now: worker.clock.now(), jitter: worker.rng.u64() };
+    let bound = Bound { source, port, sni, protocol, now: worker.clock.now(), jitter: worker.rng.u64() };
     let secured = Secured::new(peer, &bound, &listening, &worker.trust);
     Connection { worker, listening, secured, lapsed: AtomicBool::new(false) }
 }

@@ -12,7 +12,8 @@ use ca_identity::testing::TestCa;
 use ca_identity::tls::{ClientAuth, Expected, Trust, client_config};
 use ca_identity::{IdentitySnapshot, X509Svid};
 use enforcer_traffic::{
-    ClusterSpec, EndpointSpec, GrpcMatch, RouteSpec, Routes, ServiceSpec, Share, Timeouts, UpstreamProtocol,
+    ClusterSpec, EndpointSpec, GrpcMatch, MatchSpec, RouteSpec, Routes, ServiceSpec, Share, Timeouts,
+    UpstreamProtocol,
 };
 use parking_lot::Mutex;
 use policies_engine::{
@@ -92,6 +93,8 @@ pub(super) struct Setup {
     pub(super) h2: Vec<SocketAddr>,
     pub(super) timeouts: Timeouts,
     pub(super) connect_timeout: Duration,
+    /// Further routes, to clusters `h1` and `h2`.
+    pub(super) routes: Vec<RouteSpec>,
     pub(super) timers: Timers,
     pub(super) mode: Mode,
     pub(super) client_auth: ClientAuth,
@@ -111,6 +114,7 @@ impl Default for Setup {
             h2: Vec::new(),
             timeouts: Timeouts::default(),
             connect_timeout: ClusterSpec::default().connect_timeout,
+            routes: Vec::new(),
             timers: Timers::default(),
             mode: Mode::Enforce,
             client_auth: ClientAuth::Required,
@@ -154,7 +158,7 @@ impl Setup {
         let trust = Trust::new(Arc::clone(&clock));
         let own = ca.svid_with("/gateway", &["gateway.test"], self.own_ttl);
         trust.publish(ca.snapshot(Some(own))).unwrap();
-        let routes = Arc::new(self.routes());
+        let routes = Arc::new(self.all_routes());
         let policy = self.policy.as_deref().map(|policy| snapshot(policy, 1));
         let view = Arc::new(ViewHandle::new(
             View::new(policy, Arc::clone(&routes)).in_modes(Arc::from([self.mode])),
@@ -180,7 +184,7 @@ impl Setup {
         Gateway { ca, proxy, address, records, view, trust, metrics, routes, net }
     }
 
-    fn routes(&self) -> Routes {
+    fn all_routes(&self) -> Routes {
         let cluster = |name: &str, protocol, addresses: &[SocketAddr]| ClusterSpec {
             name: name.into(),
             endpoints: addresses.iter().map(|address| EndpointSpec::new(protocol, *address)).collect(),
@@ -190,7 +194,7 @@ impl Setup {
         let route = |name: &str, host: &str, cluster: &str| RouteSpec {
             name: name.into(),
             service: "shop".into(),
-            hosts: vec![host.into()],
+            matches: MatchSpec { hosts: vec![host.into()], ..MatchSpec::default() },
             to: vec![Share::all(cluster)],
             timeouts: self.timeouts,
             ..RouteSpec::default()
@@ -206,8 +210,10 @@ impl Setup {
             clusters.push(cluster("h2", UpstreamProtocol::H2c, &self.h2));
             let grpc = Some(GrpcMatch { service: "shop.Orders".into(), method: None });
             routes.push(route("site-h2", "h2.test", "h2"));
-            routes.push(RouteSpec { grpc, ..route("orders", "grpc.test", "h2") });
+            let orders = route("orders", "grpc.test", "h2");
+            routes.push(RouteSpec { matches: MatchSpec { grpc, ..orders.matches }, ..orders });
         }
+        routes.extend(self.routes.iter().cloned());
         let methods = ["Get", "Watch", "Refund"].map(|method| format!("shop.Orders/{method}")).into();
         let service =
             ServiceSpec { name: "shop".into(), namespace: "shop".into(), methods, ..ServiceSpec::default() };
@@ -238,7 +244,7 @@ pub(super) fn snapshot(policy: &str, number: u64) -> Arc<Snapshot> {
                 ..ServiceEntity::default()
             }],
             methods: ["Get", "Watch", "Refund"].map(method).into(),
-            routes: ["site", "site-h2", "orders", "closed"].map(route).into(),
+            routes: ["site", "site-h2", "orders", "closed", "extra"].map(route).into(),
             ..EntitySet::default()
         }
         .into(),

@@ -1,12 +1,12 @@
-//! From specs to compiled routes: names, hosts, prefixes and methods are checked here and nowhere else.
+//! From specs to compiled routes: names that must exist, names that must differ, and routes that must not meet.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use enforcer_codec::canonical::{self, Path};
-
-use super::host::{Hosts, Pattern};
-use super::tree::End;
+use super::bucket::End;
+use super::host::Hosts;
+use super::paths::Shape;
+use super::plan::Plan;
 use super::{Route, Routes, Target, TargetKind, registry};
 use crate::{Cluster, ClusterSpec, RouteError, RouteSpec, ServiceSpec, UpstreamProtocol};
 
@@ -22,7 +22,7 @@ pub(super) fn build(
     let mut built = Routes { clusters: self::clusters(clusters)?, ..Routes::default() };
     let known: HashMap<&str, &Arc<Cluster>> =
         clusters.iter().map(|spec| spec.name.as_str()).zip(&built.clusters).collect();
-    let mut plans = Vec::with_capacity(routes.len());
+    let mut owners = Vec::with_capacity(routes.len());
     for (index, spec) in routes.iter().enumerate() {
         let index = u32::try_from(index).map_err(|_too_many| RouteError::TooMany)?;
         let service = *by_name.get(spec.service.as_str()).ok_or_else(|| RouteError::UnknownService {
@@ -30,7 +30,10 @@ pub(super) fn build(
             service: spec.service.clone(),
         })?;
         let to = shares(spec, &known)?;
-        let plan = Plan::of(spec, &to)?;
+        let plan = Plan::of(spec)?;
+        if spec.matches.grpc.is_some() {
+            speaks_grpc(spec, &to)?;
+        }
         let route = Arc::new(Route {
             index,
             name: spec.name.as_str().into(),
@@ -38,15 +41,20 @@ pub(super) fn build(
             namespace: service.namespace.as_str().into(),
             to,
             timeouts: spec.timeouts,
+            template: match &plan.shape {
+                Shape::Template(template) => Some(template.clone()),
+                _ => None,
+            },
             observe: spec.observe,
             stale_after: spec.stale_after,
             deny_after: spec.deny_after,
         });
         built.targets.push(Target { route: route.clone(), kind: TargetKind::Route, index });
         built.routes.push(route);
-        plans.push((plan, service));
+        built.plans.push(plan);
+        owners.push(service);
     }
-    for (route, (plan, service)) in built.routes.iter().zip(&plans) {
+    for ((route, plan), service) in built.routes.iter().zip(&built.plans).zip(owners) {
         let mut methods = HashMap::new();
         for method in service.methods.iter().filter(|method| plan.offers(method)) {
             let index = u32::try_from(built.targets.len()).map_err(|_too_many| RouteError::TooMany)?;
@@ -57,9 +65,9 @@ pub(super) fn build(
         built.methods.push(methods);
     }
     let named: HashSet<&str> = routes.iter().filter_map(|route| route.listener.as_deref()).collect();
-    built.general = hosts(routes, &plans, None)?;
+    built.general = hosts(routes, &built.plans, None)?;
     for listener in named {
-        built.listeners.insert(listener.into(), hosts(routes, &plans, Some(listener))?);
+        built.listeners.insert(listener.into(), hosts(routes, &built.plans, Some(listener))?);
     }
     Ok(built)
 }
@@ -116,85 +124,28 @@ fn shares(
     Ok(shares)
 }
 
-/// The matchers of one route, checked.
-struct Plan<'a> {
-    hosts: Vec<Pattern>,
-    segments: Vec<&'a str>,
-    grpc: bool,
-}
-
-impl<'a> Plan<'a> {
-    fn of(spec: &'a RouteSpec, to: &[(Arc<Cluster>, u32)]) -> Result<Self, RouteError> {
-        let route = || spec.name.clone();
-        let mut hosts = Vec::with_capacity(spec.hosts.len().max(1));
-        for host in &spec.hosts {
-            let pattern = Pattern::parse(host)
-                .ok_or_else(|| RouteError::Host { route: route(), host: host.clone() })?;
-            if !hosts.contains(&pattern) {
-                hosts.push(pattern);
-            }
+/// gRPC needs HTTP/2 on its whole way (RPC-03).
+fn speaks_grpc(spec: &RouteSpec, to: &[(Arc<Cluster>, u32)]) -> Result<(), RouteError> {
+    let mut endpoints = to.iter().flat_map(|(cluster, _)| &cluster.endpoints);
+    match endpoints.find(|endpoint| endpoint.protocol == UpstreamProtocol::Http1) {
+        None => Ok(()),
+        Some(odd) => {
+            Err(RouteError::GrpcOverHttp1 { route: spec.name.clone(), endpoint: odd.addr.to_string() })
         }
-        if hosts.is_empty() {
-            hosts.push(Pattern::Any);
-        }
-        let segments = match (&spec.path_prefix, &spec.grpc) {
-            (Some(_), Some(_)) => {
-                return Err(RouteError::Grpc {
-                    route: route(),
-                    cause: "grpc and path_prefix exclude each other",
-                });
-            }
-            (Some(prefix), None) => prefix_segments(spec, prefix)?,
-            (None, Some(grpc)) => {
-                let method = grpc.method.as_deref();
-                let path = format!("/{}/{}", grpc.service, method.unwrap_or("Any"));
-                if enforcer_codec::grpc::service_and_method(&path).is_none() {
-                    return Err(RouteError::Grpc { route: route(), cause: "the grpc names are malformed" });
-                }
-                let mut endpoints = to.iter().flat_map(|(cluster, _)| &cluster.endpoints);
-                if let Some(odd) = endpoints.find(|e| e.protocol == UpstreamProtocol::Http1) {
-                    return Err(RouteError::GrpcOverHttp1 { route: route(), endpoint: odd.addr.to_string() });
-                }
-                std::iter::once(grpc.service.as_str()).chain(method).collect()
-            }
-            (None, None) => Vec::new(),
-        };
-        Ok(Self { hosts, segments, grpc: spec.grpc.is_some() })
     }
-
-    /// True when calls of this registered method can match the route.
-    fn offers(&self, method: &str) -> bool {
-        let mut names = method.split('/');
-        self.segments.iter().all(|segment| names.next() == Some(segment))
-    }
-}
-
-fn prefix_segments<'a>(spec: &RouteSpec, prefix: &'a str) -> Result<Vec<&'a str>, RouteError> {
-    let error =
-        |cause: String| RouteError::Prefix { route: spec.name.clone(), prefix: prefix.to_owned(), cause };
-    match canonical::path(prefix.as_bytes()) {
-        Ok(Path::Canonical(_)) => {}
-        Ok(Path::Other { canonical, .. }) => return Err(error(format!("write `{canonical}`"))),
-        Err(flaw) => return Err(error(flaw.to_string())),
-    }
-    Ok(prefix.split('/').filter(|segment| !segment.is_empty()).collect())
 }
 
 /// The structure of one listener: its own routes and those of all listeners.
-fn hosts(
-    routes: &[RouteSpec],
-    plans: &[(Plan<'_>, &ServiceSpec)],
-    listener: Option<&str>,
-) -> Result<Hosts, RouteError> {
+fn hosts(routes: &[RouteSpec], plans: &[Plan], listener: Option<&str>) -> Result<Hosts, RouteError> {
     let mut hosts = Hosts::default();
-    for (index, (spec, (plan, _))) in routes.iter().zip(plans).enumerate() {
-        if spec.listener.is_some() && spec.listener.as_deref() != listener {
+    for (index, (spec, plan)) in routes.iter().zip(plans).enumerate() {
+        if plan.listener.is_some() && plan.listener.as_deref() != listener {
             continue;
         }
         let route = u32::try_from(index).map_err(|_too_many| RouteError::TooMany)?;
-        let end = End { route, grpc: plan.grpc, listener: spec.listener.is_some() };
         for pattern in &plan.hosts {
-            hosts.tree(pattern).insert(plan.segments.iter().copied(), end).map_err(|other| {
+            let end = End { route, matchers: Arc::clone(&plan.matchers) };
+            hosts.paths(pattern).insert(&plan.shape, end).map_err(|other| {
                 let first = routes.get(other as usize).map(|route| route.name.clone()).unwrap_or_default();
                 RouteError::EqualRank { first, second: spec.name.clone() }
             })?;

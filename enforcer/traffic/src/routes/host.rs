@@ -1,9 +1,12 @@
 //! The first step of a match: the host, exact before the longest suffix before any.
 
 use std::collections::HashMap;
+use std::fmt;
 
-use super::tree::Tree;
-use enforcer_codec::{Scheme, canonical};
+use enforcer_codec::{Call, NotCanonical, Scheme, canonical};
+
+use super::paths::Paths;
+use crate::Arrival;
 
 /// A host pattern of a route.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,18 +32,48 @@ impl Pattern {
             None => Some(Self::Exact(canonical(text)?)),
         }
     }
+
+    /// Whether it takes that lower-case name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Exact(host) => host == name,
+            Self::Suffix(suffix) => {
+                name.strip_suffix(suffix.as_str()).is_some_and(|rest| rest.ends_with('.'))
+            }
+        }
+    }
+
+    /// True when no name is taken by both.
+    pub(super) fn excludes(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any, _) | (_, Self::Any) => false,
+            (Self::Exact(name), some) | (some, Self::Exact(name)) => !some.has(name),
+            (Self::Suffix(a), Self::Suffix(b)) => a != b && !self.has(b) && !other.has(a),
+        }
+    }
 }
 
-/// The trees of one listener by host.
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Exact(host) => write!(f, "`{host}`"),
+            Self::Suffix(suffix) => write!(f, "`*.{suffix}`"),
+        }
+    }
+}
+
+/// The paths of one listener by host.
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
-    exact: HashMap<Box<str>, Tree>,
-    suffix: HashMap<Box<str>, Tree>,
-    any: Tree,
+    exact: HashMap<Box<str>, Paths>,
+    suffix: HashMap<Box<str>, Paths>,
+    any: Paths,
 }
 
 impl Hosts {
-    pub(super) fn tree(&mut self, pattern: &Pattern) -> &mut Tree {
+    pub(super) fn paths(&mut self, pattern: &Pattern) -> &mut Paths {
         match pattern {
             Pattern::Any => &mut self.any,
             Pattern::Exact(host) => self.exact.entry(host.as_str().into()).or_default(),
@@ -48,20 +81,25 @@ impl Hosts {
         }
     }
 
-    /// The best route: a more specific host wins when it has a route for the path at all.
-    pub(super) fn find(&self, host: &str, path: &str, grpc: bool) -> Option<u32> {
-        if let Some(route) = self.exact.get(host).and_then(|tree| tree.find(path, grpc)) {
-            return Some(route);
+    /// The best route: a more specific host wins when it has a route for the call at all.
+    pub(super) fn find(&self, call: &Call, arrival: &Arrival<'_>) -> Result<Option<u32>, NotCanonical> {
+        let host = call.host();
+        if let Some(paths) = self.exact.get(host)
+            && let Some(route) = paths.find(call, arrival)?
+        {
+            return Ok(Some(route));
         }
         if !self.suffix.is_empty() {
             let mut rest = host;
             while let Some((_, suffix)) = rest.split_once('.') {
-                if let Some(route) = self.suffix.get(suffix).and_then(|tree| tree.find(path, grpc)) {
-                    return Some(route);
+                if let Some(paths) = self.suffix.get(suffix)
+                    && let Some(route) = paths.find(call, arrival)?
+                {
+                    return Ok(Some(route));
                 }
                 rest = suffix;
             }
         }
-        self.any.find(path, grpc)
+        self.any.find(call, arrival)
     }
 }

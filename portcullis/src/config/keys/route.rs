@@ -3,6 +3,14 @@
 use super::cluster::{BALANCERS, ENDPOINTS};
 use super::{Key, Kind, MODES, key, preset, required};
 
+const TEXTS: Kind = Kind::List(&Kind::Text);
+const VALUES: Kind = Kind::Choice(&["any", "all"]);
+const EXACT: &str = "a value is this; with none of exact, prefix and regex it only has to be there";
+const PREFIX: &str = "a value begins with this";
+const REGEX: &str = "the whole value matches this pattern";
+const WHICH: &str =
+    "whether one value is enough, or all must be so; to be written with exact, prefix and regex";
+
 pub(super) static KEYS: &[Key] = &[
     key("enforcer.route", Kind::Tables, "calls that go to one service", "[[enforcer.route]]"),
     required("enforcer.route.name", Kind::Text, "name in policies: Route::\"shop-web\"", "\"shop-web\""),
@@ -10,7 +18,85 @@ pub(super) static KEYS: &[Key] = &[
     key("enforcer.route.listener", Kind::Text, "only on this listener", "\"public\""),
     key("enforcer.route.match", Kind::Table, "which calls", "{ grpc = \"shop.Orders/*\" }"),
     key("enforcer.route.match.host", Kind::Text, "exact authority or *.suffix", "\"*.example.org\""),
+    key(
+        "enforcer.route.match.hosts",
+        TEXTS,
+        "any of these, as host",
+        "[\"a.example.org\", \"b.example.org\"]",
+    ),
     key("enforcer.route.match.path", Kind::Text, "path prefix, by whole segments", "\"/api\""),
+    key("enforcer.route.match.path_exact", Kind::Text, "exactly this path", "\"/health\""),
+    key(
+        "enforcer.route.match.path_template",
+        Kind::Text,
+        "path with named segments, which policies read as context.request.params",
+        "\"/users/{id}\"",
+    ),
+    key(
+        "enforcer.route.match.path_regex",
+        Kind::Text,
+        "pattern for the whole path, in linear time; needs priority",
+        "\"/v[0-9]+/.*\"",
+    ),
+    key(
+        "enforcer.route.match.priority",
+        Kind::Integer { min: 0, max: 1_000_000 },
+        "which path_regex is looked at first: the higher",
+        "10",
+    ),
+    key("enforcer.route.match.method", TEXTS, "any of these methods", "[\"GET\", \"HEAD\"]"),
+    key(
+        "enforcer.route.match.header",
+        Kind::Tables,
+        "conditions on header fields, which must all hold",
+        "[{ name = \"x-tenant\", exact = \"acme\", values = \"all\" }]",
+    ),
+    required("enforcer.route.match.header.name", Kind::Text, "lower-case name", "\"x-tenant\""),
+    key("enforcer.route.match.header.exact", Kind::Text, EXACT, "\"acme\""),
+    key("enforcer.route.match.header.prefix", Kind::Text, PREFIX, "\"acme-\""),
+    key("enforcer.route.match.header.regex", Kind::Text, REGEX, "\"[a-z]+\""),
+    key("enforcer.route.match.header.values", VALUES, WHICH, "\"all\""),
+    key(
+        "enforcer.route.match.query",
+        Kind::Tables,
+        "conditions on decoded parameters of the query, which must all hold",
+        "[{ name = \"beta\" }]",
+    ),
+    required("enforcer.route.match.query.name", Kind::Text, "name", "\"beta\""),
+    key("enforcer.route.match.query.exact", Kind::Text, EXACT, "\"1\""),
+    key("enforcer.route.match.query.prefix", Kind::Text, PREFIX, "\"1\""),
+    key("enforcer.route.match.query.regex", Kind::Text, REGEX, "\"[0-9]+\""),
+    key("enforcer.route.match.query.values", VALUES, WHICH, "\"any\""),
+    key(
+        "enforcer.route.match.cookie",
+        Kind::Tables,
+        "conditions on cookies, which must all hold",
+        "[{ name = \"session\" }]",
+    ),
+    required("enforcer.route.match.cookie.name", Kind::Text, "name", "\"session\""),
+    key("enforcer.route.match.cookie.exact", Kind::Text, EXACT, "\"1\""),
+    key("enforcer.route.match.cookie.prefix", Kind::Text, PREFIX, "\"1\""),
+    key("enforcer.route.match.cookie.regex", Kind::Text, REGEX, "\"[0-9]+\""),
+    key("enforcer.route.match.cookie.values", VALUES, WHICH, "\"any\""),
+    key(
+        "enforcer.route.match.source",
+        TEXTS,
+        "verified identity of the caller: a SPIFFE ID, spiffe://DOMAIN, or spiffe://DOMAIN/PATH/* by whole segments",
+        "[\"spiffe://example.org/ns/shop/*\"]",
+    ),
+    key("enforcer.route.match.source_ip", TEXTS, "networks of the caller", "[\"10.0.0.0/8\"]"),
+    key(
+        "enforcer.route.match.sni",
+        TEXTS,
+        "server name that the caller asked for, as host",
+        "[\"*.example.org\"]",
+    ),
+    key(
+        "enforcer.route.match.port",
+        Kind::List(&Kind::Integer { min: 1, max: 65_535 }),
+        "local ports",
+        "[9443]",
+    ),
     key(
         "enforcer.route.match.grpc",
         Kind::Text,

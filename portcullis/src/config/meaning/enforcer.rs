@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use enforcer_traffic::{ClusterSpec, RouteError, Routes};
+use enforcer_traffic::{ClusterSpec, RouteError, RouteSpec, Routes};
 
 use super::super::meant::{Enforcer, Listener, Service};
 use super::super::read::Table;
@@ -18,6 +18,7 @@ impl Meaning<'_> {
         let mut routes = Vec::new();
         for table in section.tables("route") {
             if let Some((route, own)) = self.route(table) {
+                self.alone(table, &route);
                 if let Some(own) = own {
                     self.own(section, table, &own);
                     clusters.push(own);
@@ -56,6 +57,28 @@ impl Meaning<'_> {
         Some(enforcer)
     }
 
+    /// What is wrong with a route whatever the others are, where it is written.
+    fn alone(&mut self, table: &Table, route: &RouteSpec) {
+        let Err(error) = Routes::check(route) else { return };
+        let matches = table.table("match").unwrap_or(table);
+        let written = |keys: &[&'static str]| {
+            keys.iter().copied().find(|key| matches.entries.contains_key(key)).unwrap_or_default()
+        };
+        match &error {
+            // Said already, with more of the file in view.
+            RouteError::Grpc { cause, .. } if cause.contains("exclude") => {}
+            RouteError::Path { cause, .. } if cause.contains("CC-01") || cause.contains("does not begin") => {
+            }
+            RouteError::Host { .. } => self.wrong(matches, written(&["hosts", "host"]), error.to_string()),
+            RouteError::Path { .. } => {
+                let key = written(&["path", "path_exact", "path_template", "path_regex"]);
+                self.wrong(matches, key, error.to_string());
+            }
+            RouteError::Grpc { .. } => self.wrong(matches, "grpc", error.to_string()),
+            _ => self.wrong(table, "match", error.to_string()),
+        }
+    }
+
     /// A cluster that a route has to itself bears the name of the route, so nobody else may.
     fn own(&mut self, section: &Table, route: &Table, own: &ClusterSpec) {
         let mut named = section.tables("cluster").iter().filter_map(|table| table.text("name"));
@@ -91,7 +114,8 @@ impl Meaning<'_> {
         let Err(error) = Routes::build(&services, &enforcer.clusters, &enforcer.routes) else { return };
         let (kind, name, key) = match &error {
             RouteError::Host { route, .. }
-            | RouteError::Prefix { route, .. }
+            | RouteError::Path { route, .. }
+            | RouteError::Match { route, .. }
             | RouteError::Grpc { route, .. } => ("route", route.as_str(), "match"),
             RouteError::EqualRank { second, .. } => ("route", second.as_str(), "match"),
             RouteError::NoEndpoint { cluster } => ("cluster", cluster.as_str(), "endpoints"),
@@ -104,11 +128,22 @@ impl Meaning<'_> {
             RouteError::AmbiguousRpc { second, .. } => ("service", second.as_str(), "methods"),
             RouteError::TooMany => ("route", "", ""),
         };
-        let of_that_name = |table: &&Table| table.text("name").is_some_and(|known| known == name);
-        let table = section.tables(kind).iter().find(of_that_name).unwrap_or(section);
-        let mut fault = self.fault("PC0104", table, key, error.to_string());
-        if let RouteError::GrpcOverHttp1 { .. } = error {
-            fault = fault.help("gRPC needs HTTP/2 upstream; write h2c:// instead of http://");
+        let named = |kind: &str, name: &str| {
+            section.tables(kind).iter().find(|table| table.text("name").is_some_and(|known| known == name))
+        };
+        let mut fault = self.fault("PC0104", named(kind, name).unwrap_or(section), key, error.to_string());
+        match &error {
+            RouteError::GrpcOverHttp1 { .. } => {
+                fault = fault.help("gRPC needs HTTP/2 upstream; write h2c:// instead of http://");
+            }
+            RouteError::EqualRank { first, .. } => {
+                let span = named("route", first).map(|table| table.span_of("match")).unwrap_or_default();
+                let line = Place::of(self.file, self.text, span).line;
+                fault = fault.help(format!(
+                    "`{first}` matches in line {line}; a call that both take must find more conditions in one of them"
+                ));
+            }
+            _ => {}
         }
         self.messages.push(fault);
     }

@@ -1,6 +1,6 @@
 //! `[[enforcer.route]]`: which calls, and where they go.
 
-use enforcer_traffic::{ClusterSpec, GrpcMatch, RouteSpec, Share, Timeouts};
+use enforcer_traffic::{ClusterSpec, RouteSpec, Share, Timeouts};
 
 use super::super::read::Table;
 use super::Meaning;
@@ -12,25 +12,13 @@ const OF_SHORT_FORM: [&str; 2] = ["balancer", "connect_timeout"];
 impl Meaning<'_> {
     /// The route, and the cluster that it has to itself.
     pub(super) fn route(&mut self, table: &Table) -> Option<(RouteSpec, Option<ClusterSpec>)> {
-        let empty = Table::default();
-        let matches = table.table("match").unwrap_or(&empty);
-        let grpc = self.grpc(matches);
-        if let Some(path) = matches.text("path") {
-            if !path.starts_with('/') {
-                self.wrong(matches, "path", format!("`{path}` does not begin with /"));
-            }
-            if grpc.is_some() {
-                self.wrong(matches, "path", "`path` and `grpc` exclude each other".to_owned());
-            }
-        }
+        let matches = self.matches(table);
         let (to, own) = self.destination(table)?;
         let route = RouteSpec {
             name: table.text("name")?.clone(),
             service: table.text("service")?.clone(),
             listener: table.text("listener").cloned(),
-            hosts: matches.text("host").cloned().into_iter().collect(),
-            path_prefix: matches.text("path").cloned(),
-            grpc,
+            matches,
             to,
             timeouts: Timeouts {
                 header: *table.duration("header_timeout")?,
@@ -42,23 +30,6 @@ impl Meaning<'_> {
             deny_after: table.duration("deny_after").copied(),
         };
         Some((route, own))
-    }
-
-    fn grpc(&mut self, matches: &Table) -> Option<GrpcMatch> {
-        let written = matches.text("grpc")?;
-        match written.split_once('/') {
-            Some((service, "*")) if !service.is_empty() => {
-                Some(GrpcMatch { service: service.to_owned(), method: None })
-            }
-            Some((service, method)) if !service.is_empty() && !method.is_empty() => {
-                Some(GrpcMatch { service: service.to_owned(), method: Some(method.to_owned()) })
-            }
-            _ => {
-                let text = format!("`{written}` is not package.Service/Method or package.Service/*");
-                self.wrong(matches, "grpc", text);
-                None
-            }
-        }
     }
 
     /// Where the calls of a route go: exactly one of `to`, `cluster` and `split` says it.
