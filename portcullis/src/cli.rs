@@ -6,6 +6,7 @@ mod config;
 pub(crate) mod decisions;
 pub(crate) mod init;
 mod policy;
+mod route;
 mod run;
 mod schema;
 mod status;
@@ -104,6 +105,9 @@ enum Command {
         after_help = "Examples:\n  portcullis what-can spiffe://example.org/web\n  portcullis what-can anonymous --action http:GET"
     )]
     WhatCan(policy::WhatCanOptions),
+    /// Routes: which one takes a call, and why
+    #[command(subcommand)]
+    Route(route::Command),
     /// The decision ledger
     #[command(subcommand)]
     Decisions(decisions::Command),
@@ -154,6 +158,7 @@ pub(crate) fn main() -> Exit {
         Command::Can(options) => policy::can(&options, &global),
         Command::WhoCan(options) => policy::who_can(options, &global),
         Command::WhatCan(options) => policy::what_can(options, &global),
+        Command::Route(command) => route::run(&command, &global),
         Command::Decisions(command) => decisions::run(command, &global),
         Command::Explain(options) => decisions::explain(&options, &global),
         Command::Config(command) => config::run(command, &global),

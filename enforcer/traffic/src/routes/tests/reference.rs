@@ -81,7 +81,7 @@ impl Drawn {
             None if self.host == asked.host => usize::MAX,
             _ => return None,
         };
-        let found: Vec<&str> = asked.path[1..].split('/').collect();
+        let found: Vec<&str> = asked.path.split('/').skip(1).collect();
         let (class, depth) = match &self.path {
             Shape::Any => (0, 0),
             Shape::Exact(path) if *path == asked.path => (4, 0),
@@ -89,7 +89,7 @@ impl Drawn {
                 (2, path.matches('/').count())
             }
             Shape::Template(path) => {
-                let wanted: Vec<&str> = path[1..].split('/').collect();
+                let wanted: Vec<&str> = path.split('/').skip(1).collect();
                 let fits = wanted.len() == found.len()
                     && wanted
                         .iter()
