@@ -55,6 +55,7 @@ const COMMANDS: &[&[&str]] = &[
     &["policy", "signing", "rotate"],
     &["policy", "signing", "raise-epoch"],
     &["policy", "export"],
+    &["route", "test"],
     &["schema", "show"],
     &["schema", "validate"],
     &["policy", "suggest"],

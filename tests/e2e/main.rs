@@ -16,6 +16,7 @@ mod identity;
 mod impact;
 mod policies;
 mod reload;
+mod routing;
 mod team;
 
 use libtest_mimic::{Arguments, Trial};
@@ -48,6 +49,7 @@ fn main() {
         impact::trials(),
         policies::trials(),
         reload::trials(),
+        routing::trials(),
         team::trials(),
     ];
     libtest_mimic::run(&arguments, suites.into_iter().flatten().collect()).exit();

@@ -1,5 +1,7 @@
 //! Broken configurations, one fault each: the code, the place and the way out.
 
+mod routes;
+
 use std::fmt::Write;
 
 use super::{places, read, with};
@@ -8,111 +10,6 @@ use super::{places, read, with};
 type Broken = (usize, &'static str, &'static str, &'static str, (usize, usize), &'static str);
 
 const BROKEN: &[Broken] = &[
-    // Conditions of routes.
-    (
-        27,
-        "match",
-        "match = { path = \"/a\", path_exact = \"/b\" }",
-        "PC0104",
-        (27, 37),
-        "`path` and `path_exact` exclude",
-    ),
-    (27, "match", "match = { path_regex = \"/a\" }", "PC0102", (27, 24), "needs `priority`"),
-    (27, "match", "match = { path_regex = \"(\", priority = 1 }", "PC0104", (27, 24), "path `(`: "),
-    (27, "match", "match = { path = \"/a\", priority = 1 }", "PC0104", (27, 35), "belongs to `path_regex`"),
-    (27, "match", "match = { path_exact = \"a\" }", "PC0104", (27, 24), "does not begin with /"),
-    (27, "match", "match = { path_exact = \"/a/../b\" }", "PC0104", (27, 24), "write `/b`"),
-    (
-        27,
-        "match",
-        "match = { path_template = \"/a/{b\" }",
-        "PC0104",
-        (27, 27),
-        "braces enclose a whole segment",
-    ),
-    (27, "match", "match = { hosts = [\"a:80\"] }", "PC0104", (27, 19), "neither a host name without port"),
-    (27, "match", "match = { method = [\"get\"] }", "PC0104", (27, 9), "write `GET`"),
-    (27, "match", "match = { source = [\"web\"] }", "PC0104", (27, 9), "`web` is no SPIFFE ID"),
-    (27, "match", "match = { source_ip = [\"10.0.0.1/8\"] }", "PC0104", (27, 9), "is no network"),
-    (27, "match", "match = { port = [0] }", "PC0104", (27, 19), "a whole number from 1 to 65535"),
-    (
-        27,
-        "match",
-        "match = { header = [{ exact = \"a\", values = \"any\" }] }",
-        "PC0102",
-        (27, 21),
-        "`name` is missing",
-    ),
-    (
-        27,
-        "match",
-        "match = { header = [{ name = \"x\", exact = \"a\" }] }",
-        "PC0102",
-        (27, 43),
-        "write values = \"all\", or values = \"any\"",
-    ),
-    (
-        27,
-        "match",
-        "match = { query = [{ name = \"x\", exact = \"a\", prefix = \"b\", values = \"any\" }] }",
-        "PC0104",
-        (27, 56),
-        "`exact` and `prefix` exclude each other",
-    ),
-    (
-        27,
-        "match",
-        "match = { cookie = [{ name = \"x\", values = \"all\" }] }",
-        "PC0104",
-        (27, 44),
-        "says nothing without",
-    ),
-    (
-        27,
-        "match",
-        "match = { header = [{ name = \"X\" }] }",
-        "PC0104",
-        (27, 9),
-        "is no header that a route can read",
-    ),
-    (
-        27,
-        "match",
-        "match = { path_template = \"/{a}\" }\nto = [\"http://127.0.0.1:1\"]\n[[enforcer.route]]\nname = \"twin\"\nservice = \"orders\"\nmatch = { path_template = \"/{b}\" }",
-        "PC0104",
-        (32, 9),
-        "`web` matches in line 27",
-    ),
-    // Clusters.
-    (23, "to", "cluster = \"orders\"", "PC0105", (23, 11), "names no cluster of this file"),
-    (
-        23,
-        "to",
-        "to = [\"h2c://127.0.0.1:1\"]\nsplit = []",
-        "PC0104",
-        (24, 9),
-        "to and split exclude each other",
-    ),
-    (28, "to", "", "PC0102", (24, 1), "or cluster = \"NAME\", or split"),
-    (28, "to", "split = []", "PC0104", (28, 9), "no cluster of `split` has a weight above 0"),
-    (28, "to", "split = [{ cluster = \"a\", weight = -1 }]", "PC0104", (28, 36), "a whole number from 0"),
-    (28, "to", "to = []", "PC0104", (28, 6), "`to` names no endpoint"),
-    (
-        16,
-        "[[enforcer.service]]",
-        "[[enforcer.cluster]]\nname = \"web\"\nendpoints = [\"http://127.0.0.1:1\"]\n[[enforcer.service]]",
-        "PC0106",
-        (31, 6),
-        "write cluster = \"web\", or rename one of them",
-    ),
-    (
-        28,
-        "to",
-        "cluster = \"a\"\nbalancer = \"p2c\"\n[[enforcer.cluster]]\nname = \"a\"\nendpoints = [\"http://127.0.0.1:1\"]",
-        "PC0104",
-        (29, 12),
-        "write it in [[enforcer.cluster]]",
-    ),
     // Not TOML.
     (4, "[ca]", "[ca", "PC0101", (4, 4), "not valid TOML"),
     (2, "trust_domain", "trust_domain = example.org", "PC0101", (2, 16), "not valid TOML"),
@@ -450,7 +347,7 @@ const BROKEN: &[Broken] = &[
 #[test]
 fn cf3_cf4_broken_files_are_refused_at_the_right_place_with_a_way_out() {
     let mut wrong = String::new();
-    for (line, begins, replacement, code, at, hint) in BROKEN {
+    for (line, begins, replacement, code, at, hint) in BROKEN.iter().chain(routes::ROUTES) {
         let faults = match read(&with(*line, begins, replacement), &[]) {
             Ok(_) => {
                 writeln!(wrong, "`{replacement}` is accepted").unwrap();
@@ -474,7 +371,7 @@ fn cf3_cf4_broken_files_are_refused_at_the_right_place_with_a_way_out() {
 
 #[test]
 fn one_fault_is_one_message() {
-    for (line, begins, replacement, code, at, _) in BROKEN {
+    for (line, begins, replacement, code, at, _) in BROKEN.iter().chain(routes::ROUTES) {
         // A section of another name leaves other sections without what they need.
         if replacement.contains("[x]") {
             continue;

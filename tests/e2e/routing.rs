@@ -1,0 +1,151 @@
+//! Routes as an operator writes them and a caller meets them: every kind of condition, what is done to a call on its
+//! way, and `route test` saying beforehand what happens.
+
+use std::process::{Command, Stdio};
+
+use libtest_mimic::Trial;
+use serde_json::Value;
+use tests::peers::missing;
+use tests::upstream::Upstream;
+use tests::{Gateway, Outcome, Result, binary, check};
+
+use crate::trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("rt_01_calls_take_the_route_that_route_test_names", missing("curl"), conditions),
+        trial("rt_02_two_routes_for_one_call_are_refused_with_both_places", None, equal_rank),
+        trial("rt_04_a_split_shares_calls_and_a_reload_moves_them", missing("curl"), split),
+    ]
+}
+
+/// `portcullis route test ..` over the configuration of a gateway; it asks no process.
+fn route_test(gateway: &Gateway, arguments: &[&str]) -> Result<Outcome> {
+    Ok(Command::new(binary::portcullis())
+        .args(["route", "test", "-o", "json", "-c"])
+        .arg(gateway.dir().join("portcullis.toml"))
+        .args(arguments)
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .output()?
+        .into())
+}
+
+const SITE_SCHEMA: &str = "type SiteHeaders = {};\ntype SiteQuery = {};\ntype SiteParams = { id?: String };\ntype SiteClaims = {};\n";
+
+fn conditions() -> Result {
+    let [plain, user, beta, exact] = [(); 4].map(|()| Upstream::echo());
+    let to = |upstream: &Upstream| format!("http://{}", upstream.address);
+    let gateway = Gateway::build()
+        .policy("@id(\"all-but-user\")\npermit (principal == Workload::\"spiffe://example.org/web\", action in Action::\"call\", resource)\nunless { resource == Route::\"user\" };\n@id(\"own-page\")\npermit (principal, action in Action::\"http\", resource == Route::\"user\")\nwhen { context.request.params has id && context.request.params.id == \"7\" };\n")
+        .file("policies/site.cedarschema", SITE_SCHEMA)
+        .service("site", &[])
+        .route("plain", "site", "{ path = \"/\" }", &to(&plain))
+        .route("user", "site", "{ path_template = \"/users/{id}\" }", &to(&user))
+        .route("beta", "site", "{ path = \"/\", header = [{ name = \"x-beta\", exact = \"1\", values = \"all\" }], method = [\"GET\"], source = [\"spiffe://example.org/*\"] }", &to(&beta))
+        .route("exact", "site", "{ path_exact = \"/users/me\" }", &to(&exact))
+        .start()?;
+    let tls = gateway.identity()?;
+    let web = ["--as", "spiffe://example.org/web"];
+    for (path, header, status, route, upstream) in [
+        ("/anything", "", 200, "plain", &plain),
+        ("/users/7", "", 200, "user", &user),
+        ("/users/me", "", 200, "exact", &exact),
+        ("/users/7/x", "", 200, "plain", &plain),
+        ("/x", "x-beta: 1", 200, "beta", &beta),
+        ("/x", "x-beta: 2", 200, "plain", &plain),
+    ] {
+        let before = upstream.calls();
+        let field = if header.is_empty() { vec![] } else { vec!["-H", header] };
+        let (answered, body) = gateway.curl(&tls, path, &field)?;
+        check!(answered == status, "{path} {header}: {answered} {body}");
+        check!(upstream.calls() == before + 1, "{path} {header} did not reach {route}");
+        let url = format!("https://localhost{path}");
+        let told =
+            route_test(&gateway, &[&["GET", url.as_str()], web.as_slice(), field.as_slice()].concat())?;
+        check!(told.code == 0, "{}{}", told.stdout, told.stderr);
+        let told: Value = serde_json::from_str(&told.stdout)?;
+        check!(told["found"]["route"] == route, "{path} {header}: {told}");
+    }
+    let (status, _) = gateway.curl(&tls, "/users/8", &[])?;
+    check!(status == 403, "another one's page: {status}");
+    let recorded = gateway.decisions(&["--effect", "deny"])?;
+    check!(recorded[0]["resource"].to_string().contains("user"), "record: {}", recorded[0]);
+    let nobody = route_test(&gateway, &["GET", "/x", "-H", "x-beta: 1"])?;
+    let nobody: Value = serde_json::from_str(&nobody.stdout)?;
+    check!(nobody["found"]["route"] == "plain", "without an identity: {nobody}");
+    let why = nobody["routes"].as_array().ok_or("no routes")?.iter().find(|route| route["route"] == "beta");
+    check!(
+        why.is_some_and(|why| why["why"].to_string().contains("identity is spiffe://example.org")),
+        "{nobody}"
+    );
+    let odd = route_test(&gateway, &["GET", "https://localhost/a/../b"])?;
+    check!(odd.code == 1 && odd.stdout.contains("CC-05"), "{}{}", odd.stdout, odd.stderr);
+    let usage = route_test(&gateway, &["GET", "/", "--listener", "publik"])?;
+    check!(usage.code == 64 && usage.stdout.contains("public"), "{} {}", usage.code, usage.stdout);
+    Ok(())
+}
+
+fn equal_rank() -> Result {
+    let gateway = Gateway::before(([127, 0, 0, 1], 9).into())?;
+    let path = gateway.dir().join("portcullis.toml");
+    let text = std::fs::read_to_string(&path)?;
+    let twin = "[[enforcer.route]]\nname = \"twin\"\nservice = \"site\"\nmatch = { path = \"/\" }\nto = [\"http://127.0.0.1:9\"]\n[decisions]";
+    let text = text.replacen("[decisions]", twin, 1);
+    std::fs::write(&path, &text)?;
+    let line = |name: &str| {
+        let at = text.lines().position(|line| line == format!("name = \"{name}\"")).map(|at| at + 3);
+        at.ok_or(format!("no {name}"))
+    };
+    let told = gateway.cli(&["config", "validate"])?;
+    let sites = text.lines().enumerate().filter(|(_, line)| line.starts_with("match = "));
+    let lines: Vec<_> = sites.map(|(at, _)| at + 1).collect();
+    check!(told.code == 3, "{} {}", told.code, told.stderr);
+    check!(told.stderr.contains(&format!("portcullis.toml:{}:", line("twin")?)), "{}", told.stderr);
+    check!(told.stderr.contains(&format!("`site` matches in line {}", lines[0])), "{}", told.stderr);
+    let reloaded = gateway.cli(&["config", "reload"])?;
+    check!(
+        reloaded.code == 3 && reloaded.stderr.contains("equal rank"),
+        "{} {}",
+        reloaded.code,
+        reloaded.stderr
+    );
+    Ok(())
+}
+
+fn split() -> Result {
+    let (old, new) = (Upstream::echo(), Upstream::echo());
+    let cluster = |name: &str, upstream: &Upstream| {
+        format!("[[enforcer.cluster]]\nname = \"{name}\"\nendpoints = [\"http://{}\"]\n", upstream.address)
+    };
+    let gateway = Gateway::before(old.address)?;
+    let tls = gateway.identity()?;
+    let path = gateway.dir().join("portcullis.toml");
+    let text = std::fs::read_to_string(&path)?;
+    let short = format!("to = [\"http://{}\"]\n", old.address);
+    let shares = |share: u32| {
+        let split = format!(
+            "split = [{{ cluster = \"old\", weight = {} }}, {{ cluster = \"new\", weight = {share} }}]\n",
+            100 - share
+        );
+        let text = text.replace(&short, &split);
+        text.replacen(
+            "[[enforcer.route]]",
+            &format!("{}{}[[enforcer.route]]", cluster("old", &old), cluster("new", &new)),
+            1,
+        )
+    };
+    for share in [20u32, 100] {
+        std::fs::write(&path, shares(share))?;
+        let reloaded = gateway.cli(&["config", "reload"])?;
+        check!(reloaded.code == 0, "{}{}", reloaded.stdout, reloaded.stderr);
+        let before = new.calls();
+        for _ in 0..20 {
+            check!(gateway.curl(&tls, "/", &[])?.0 == 200, "a call failed");
+        }
+        let moved = new.calls() - before;
+        let wanted = if share == 100 { 20..=20 } else { 1..=8 };
+        check!(wanted.contains(&moved), "{share} %: {moved} of 20");
+    }
+    Ok(())
+}
