@@ -45,3 +45,8 @@ oracle:
 # Commits and activations of policies under kill -9, 200 times
 kill-policies:
     PORTCULLIS_TEST_SCALE=5 cargo test --locked -p policies-store --lib ps7_no_acknowledged -- --nocapture
+
+# A push of policies every second under load, every call accounted for
+soak-push minutes="1":
+    cargo test --locked -p portcullis --no-run
+    PORTCULLIS_SOAK_MINUTES={{minutes}} cargo test --locked -p tests --test e2e -- --nocapture ps5_a_push

@@ -55,7 +55,7 @@ pub(crate) fn key(publisher: &Gateway) -> Result<String> {
     Ok(status["policies"]["keys"][0].as_str().ok_or_else(|| format!("no key: {status}"))?.to_owned())
 }
 
-fn follow(publisher: &Gateway, key: &str, upstream: &Upstream) -> Result<Gateway> {
+pub(crate) fn follow(publisher: &Gateway, key: &str, upstream: &Upstream) -> Result<Gateway> {
     let socket = publisher.dir().join("data/admin.sock");
     Gateway::build()
         .policies(&format!("follow = \"unix://{}\"\nsigner = \"{key}\"", socket.display()))

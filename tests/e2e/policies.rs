@@ -6,6 +6,7 @@ mod explained;
 mod links;
 mod lint;
 pub(crate) mod load;
+mod soak;
 mod versions;
 
 use std::fs;
@@ -22,6 +23,7 @@ use crate::trial;
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = own();
     trials.extend(asked::trials());
+    trials.extend(soak::trials());
     trials.extend(explained::trials());
     trials.extend(links::trials());
     trials.extend(lint::trials());

@@ -51,17 +51,29 @@ pub(super) fn flips() -> Result {
     check!(has_both && total > 500, "too little was seen: {answers:?}");
     check!(versions.len() == FLIPS + 1, "some flips share a version: {versions:?}");
 
-    // A call that lost its permit under way has a second record and is answered like one that never had it (CT-05).
-    let (ended, mut records): (Vec<_>, Vec<_>) =
-        all_decisions(&gateway)?.into_iter().partition(|record| record["phase"] == "rejudge");
-    for record in &ended {
-        check!(record["effect"] == "deny" && record["reason"] == "revoked_by_change", "{record}");
-    }
-    // Ids of one worker rise with time.
-    records.sort_by_key(|record| record["id"].as_str().map(str::to_owned));
-    check!(records.len() == total, "{total} answers, {} records", records.len());
+    let judged = account(&gateway, &answers, &versions)?;
+    check!(judged.len() >= FLIPS, "versions that judged: {judged:?}");
+    Ok(())
+}
+
+/// Every answer has its record, by one version, which says just that; how many calls each version judged. `versions` holds
+/// for each its one policy and the verdict.
+pub(super) fn account(
+    gateway: &Gateway,
+    answers: &BTreeMap<u16, usize>,
+    versions: &BTreeMap<u64, (String, &str)>,
+) -> Result<BTreeMap<u64, usize>> {
+    let total: usize = answers.values().sum();
+    let (mut ended, mut allowed) = (0, 0);
     let mut judged: BTreeMap<u64, usize> = BTreeMap::new();
-    for record in &records {
+    let mut order = Vec::new();
+    each_decision(gateway, |record| {
+        // A call that lost its permit under way has a second record and is answered like one that never had it (CT-05).
+        if record["phase"] == "rejudge" {
+            ended += 1;
+            check!(record["effect"] == "deny" && record["reason"] == "revoked_by_change", "{record}");
+            return Ok(());
+        }
         let version = record["versions"]["policies"].as_u64().ok_or("no version")?;
         let (id, effect) = versions.get(&version).ok_or_else(|| format!("unknown version in {record}"))?;
         check!(record["effect"] == *effect, "version {version} says {effect}: {record}");
@@ -70,39 +82,45 @@ pub(super) fn flips() -> Result {
             "allow" => check!(record["determining"][0] == id.as_str(), "not by `{id}`: {record}"),
             _ => check!(determining == 0 && record["reason"] == "no_permit", "why: {record}"),
         }
+        allowed += usize::from(*effect == "allow");
         *judged.entry(version).or_default() += 1;
+        order.push((record["id"].as_str().ok_or("no id")?.to_owned(), version));
+        Ok(())
+    })?;
+    check!(order.len() == total, "{total} answers, {} records", order.len());
+    let passed = answers.get(&200).copied().unwrap_or_default();
+    check!(passed + ended == allowed, "{answers:?}, {allowed} allowed, {ended} of them ended");
+    // A worker never goes back to older policies: on each stream, versions only rise. Ids of one worker rise with time.
+    order.sort();
+    let mut newest: BTreeMap<&str, u64> = BTreeMap::new();
+    for (id, version) in &order {
+        let worker = id.get(10..18).ok_or("a short id")?;
+        let before = newest.insert(worker, *version).unwrap_or_default();
+        check!(before <= *version, "{id}: judged by {version} after {before}");
     }
-    let allowed = records.iter().filter(|record| record["effect"] == "allow").count();
-    let passed = allowed - ended.len();
-    check!(
-        answers.get(&200) == Some(&passed),
-        "{answers:?}, {allowed} allowed, {} of them ended",
-        ended.len()
-    );
-    check!(judged.len() >= FLIPS, "versions that judged: {judged:?}");
-    // A worker never goes back to older policies: on each stream, versions only rise.
-    let mut newest: BTreeMap<String, u64> = BTreeMap::new();
-    for record in &records {
-        let worker = record["id"].as_str().and_then(|id| id.get(10..18)).ok_or("no id")?.to_owned();
-        let version = record["versions"]["policies"].as_u64().unwrap_or_default();
-        let before = newest.insert(worker, version).unwrap_or_default();
-        check!(before <= version, "judged by {version} after {before}: {record}");
-    }
-    Ok(())
+    Ok(judged)
 }
 
 /// Every decision on a call, newest first.
 pub(crate) fn all_decisions(gateway: &Gateway) -> Result<Vec<Value>> {
     let mut records = Vec::new();
+    each_decision(gateway, |record| {
+        records.push(record.clone());
+        Ok(())
+    })?;
+    Ok(records)
+}
+
+fn each_decision(gateway: &Gateway, mut each: impl FnMut(&Value) -> Result) -> Result {
     let mut cursor: Option<String> = None;
     loop {
         let mut words = vec!["decisions", "query", "--action", "http:GET", "--limit", "1000"];
         words.extend(cursor.as_deref().map(|cursor| ["--cursor", cursor]).into_iter().flatten());
         let page = gateway.json(&words)?;
-        records.extend(page["items"].as_array().cloned().unwrap_or_default());
+        page["items"].as_array().into_iter().flatten().try_for_each(&mut each)?;
         match page["next_cursor"].as_str() {
             Some(next) => cursor = Some(next.to_owned()),
-            None => return Ok(records),
+            None => return Ok(()),
         }
     }
 }
