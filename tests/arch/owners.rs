@@ -16,6 +16,9 @@ const WIRE: &[&str] = &["enforcer-proxy", "portcullis"];
 const OWNERS: &[(&str, &[&str])] = &[
     ("sled", &["base-store"]),
     ("cedar-policy", &["policies-engine", "policies-store"]),
+    // Only the public API of Cedar (VA1).
+    ("cedar-policy-core", &[]),
+    ("cedar-policy-validator", &[]),
     ("rustls", &["ca-identity", "enforcer-proxy", "portcullis"]),
     ("tokio-rustls", WIRE),
     ("rustls-webpki", &["ca-identity"]),

@@ -156,7 +156,23 @@ mod tests {
         note(Outcome::RolledBack, Some(versions(2)));
         note(Outcome::Refused, None);
         judged(&records, 2).await;
-        let query = Query::parse(&[("kind".to_owned(), "activation".to_owned())], clock.now().wall).unwrap();
-        assert_eq!(records.ledger.query(&query).unwrap().rows.len(), 2);
+        assert_eq!(rows(&records, "activation").len(), 2);
+    }
+
+    fn rows(records: &Records, kind: &str) -> Vec<serde_json::Value> {
+        let query = Query::parse(&[("kind".to_owned(), kind.to_owned())], records.clock.now().wall).unwrap();
+        let page = records.ledger.query(&query).unwrap();
+        page.rows.iter().map(|row| row.to_json("test")).collect()
+    }
+
+    #[tokio::test]
+    async fn sh3_a_shadow_that_ended_by_itself_is_on_record_with_the_reason() {
+        let (records, clock) = records();
+        let ended = ShadowEnded { policies: 42, at: clock.now().wall, why: "its 24 hours are over".into() };
+        records.shadow_ended(&ended);
+        judged(&records, 1).await;
+        let [row] = rows(&records, "administration").try_into().unwrap();
+        assert_eq!(row["body"]["operation"], "policy.shadow_end");
+        assert!(row.to_string().contains("its 24 hours are over") && row.to_string().contains("42"), "{row}");
     }
 }

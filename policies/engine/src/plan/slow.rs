@@ -112,3 +112,41 @@ pub(crate) fn class_of(error: &EvaluationError) -> ErrorClass {
         _ => ErrorClass::Type,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cedar_policy::{Context, Entities, Entity, EntityUid, Expression, Request, eval_expression};
+    use std::collections::{HashMap, HashSet};
+
+    #[test]
+    fn se3_every_error_of_stock_cedar_has_a_class_and_each_class_its_word() {
+        let uid = |text: &str| text.parse::<EntityUid>().unwrap();
+        let bare = Entity::new(uid("User::\"bare\""), HashMap::new(), HashSet::new()).unwrap();
+        let entities = Entities::from_entities([bare], None).unwrap();
+        let request = Request::new(
+            uid("User::\"bare\""),
+            uid("Action::\"go\""),
+            uid("Thing::\"x\""),
+            Context::empty(),
+            None,
+        );
+        let class = |text: &str| {
+            let expression: Expression = text.parse().unwrap();
+            class_of(&eval_expression(request.as_ref().unwrap(), &entities, &expression).unwrap_err())
+        };
+        for (text, expected, word) in [
+            ("9223372036854775807 + 1 == 0", ErrorClass::Overflow, "overflow"),
+            ("-(-9223372036854775808) == 0", ErrorClass::Overflow, "overflow"),
+            ("context.absent == 1", ErrorClass::MissingAttribute, "missing_attribute"),
+            ("principal.absent == 1", ErrorClass::MissingAttribute, "missing_attribute"),
+            ("principal.getTag(\"team\") == \"a\"", ErrorClass::MissingTag, "missing_tag"),
+            ("resource.name == \"x\"", ErrorClass::MissingEntity, "missing_entity"),
+            ("1 < \"a\"", ErrorClass::Type, "type"),
+            ("!1", ErrorClass::Type, "type"),
+        ] {
+            assert_eq!(class(text), expected, "{text}");
+            assert_eq!((expected.as_str(), ErrorClass::from_word(word)), (word, Some(expected)));
+        }
+    }
+}

@@ -108,6 +108,25 @@ fn type_errors_say_what_was_meant() {
 }
 
 #[test]
+fn va1_policies_are_read_one_by_one_and_checked_strictly_to_level_1() {
+    let of = |id: &str, condition: &str| {
+        format!(
+            "@id(\"{id}\")\npermit (principal is Workload, action == Action::\"grpc\", resource is Method)\nwhen {{ {condition} }};\n"
+        )
+    };
+    // Cedar's permissive mode lets sets of several types pass, and without a level entities of entities are read.
+    assert_refused(&of("a", "[1, \"a\"].contains(context.connection.tls)"), "3:", &["PC2002"]);
+    assert_refused(&of("a", "Service::\"site\".name == \"site\""), "3:8 PC2002", &["not loaded"]);
+    // A policy that cannot be read hides nothing of the others, and each has its own name.
+    let found = findings(&[of("a", "1 +"), of("b", "context.nothing"), of("c", "true")].concat());
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].starts_with("3:") && found[1].starts_with("6:8 PC2111"), "{found:#?}");
+    // The schema is whole or refused.
+    let incomplete = with_teams("namespace A { entity Thing in [B::Thing]; }", "").unwrap_err();
+    assert!(incomplete.contains("PC2009"), "{incomplete}");
+}
+
+#[test]
 fn every_finding_is_reported_at_once() {
     let text = format!(
         "@id(\"a\") permit (principal, action == Action::\"x\", resource);\n{P};\n@id(\"c\") permit (;\n@id(\"d\") {P};"
