@@ -159,11 +159,11 @@ pub(crate) struct Triple {
 }
 
 impl Triple {
-    /// Whether all three parts of a scope match.
+    /// Whether all three parts of a scope match; what is cheap and mostly not so first.
     pub(crate) fn matches(&self, scope: &Scope) -> bool {
-        self.action.matches_action(&scope.action)
-            && self.principal.matches(&scope.principal)
+        self.principal.matches(&scope.principal)
             && self.resource.matches(&scope.resource)
+            && self.action.matches_action(&scope.action)
     }
 
     /// How many of the three parts of a scope do not match.
