@@ -209,7 +209,7 @@ impl Hash {
         Hash::finish(digest(&SHA256, bytes).as_ref())
     }
 
-    fn finish(bytes: &[u8]) -> Hash {
+    pub(crate) fn finish(bytes: &[u8]) -> Hash {
         // INVARIANT: SHA-256 yields 32 bytes, so the default is never taken.
         Hash(bytes.try_into().unwrap_or_default())
     }

@@ -2,6 +2,7 @@
 //! and validated on all cores. Then the whole set is looked at: sizes, ids, links.
 
 use super::{
+    batch,
     cores::spread,
     draft::{Blank, Draft, draft, placed},
     finding::Text,
@@ -15,6 +16,7 @@ use crate::{
     snapshot::SourceKind,
 };
 use aws_lc_rs::digest::{Context, SHA256};
+use cedar_policy::Policy;
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
     ops::Range,
@@ -201,12 +203,12 @@ fn fits(source: &PolicySource, found: &mut Vec<Diagnostic>) -> bool {
 /// Reads and validates some texts.
 fn check_part(part: &[(&PolicySource, Chunk)], judge: &Judge) -> Vec<Checked> {
     let texts: Vec<Text<'_>> = part.iter().map(|(source, chunk)| Text { source, chunk }).collect();
-    let read = |text: &Text<'_>| {
+    let read = |(text, parsed): (&Text<'_>, Option<Policy>)| {
         let mut checked = Checked::default();
-        checked.draft = draft(text, &mut checked.errors);
+        checked.draft = draft(text, parsed, &judge.shared, &mut checked.errors);
         checked
     };
-    let mut checked: Vec<Checked> = texts.iter().map(read).collect();
+    let mut checked: Vec<Checked> = texts.iter().zip(batch::parsed(&texts)).map(read).collect();
     judge.validate(&texts, &mut checked);
     checked
 }

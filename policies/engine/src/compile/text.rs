@@ -12,6 +12,8 @@ pub(crate) struct Chunk {
     pub(crate) effect_at: usize,
     /// Line of that byte, from 1.
     pub(crate) line: usize,
+    /// Byte after the brackets of the scope; beyond the text where there are none.
+    pub(crate) scope_end: usize,
     /// Names of its annotations with the byte of their `@` in the file.
     pub(crate) annotations: Vec<(String, usize)>,
     /// Bytes of `?principal` and `?resource` in the file; a policy that has any is a template.
@@ -31,6 +33,7 @@ pub(crate) fn chunks(text: &str) -> Vec<Chunk> {
             range: token.range.clone(),
             effect_at: token.range.start,
             line: token.line,
+            scope_end: usize::MAX,
             annotations: Vec::new(),
             slots: Vec::new(),
             depth: 0,
@@ -48,7 +51,12 @@ pub(crate) fn chunks(text: &str) -> Vec<Chunk> {
                 depth += 1;
                 chunk.depth = chunk.depth.max(depth);
             }
-            Kind::Close => depth = depth.saturating_sub(1),
+            Kind::Close => {
+                depth = depth.saturating_sub(1);
+                if depth == 0 && !is_head {
+                    chunk.scope_end = chunk.scope_end.min(token.range.end);
+                }
+            }
             Kind::End => {
                 chunks.extend(open.take());
                 depth = 0;

@@ -123,8 +123,15 @@ fn seen(compiled: &Result<Snapshot, Vec<Diagnostic>>) -> String {
             let parts = snapshot.parts();
             let rule = |rule: &Arc<rule::Rule>| {
                 format!(
-                    "{} {:?} {:?} {} {:?} {:?}",
-                    rule.text, rule.scope, rule.place, rule.is_baseline, rule.notes, rule.template
+                    "{} {:?} {:?} {} {:?} {:?} {:?} {:?}",
+                    rule.text,
+                    rule.scope,
+                    rule.place,
+                    rule.is_baseline,
+                    rule.notes,
+                    rule.template,
+                    rule.logic,
+                    rule.conditions
                 )
             };
             let rules: Vec<String> = parts.rules.iter().map(rule).collect();
@@ -168,6 +175,7 @@ proptest! {
             if let (Ok(after), Ok(alone)) = (after, alone) {
                 prop_assert!(after.parts().entities.deep_eq(&alone.parts().entities));
                 prop_assert_eq!(&after.parts().named, &alone.parts().named);
+                prop_assert!(after.parts().index.is_like(&alone.parts().index));
                 prop_assert_eq!(answers(&after), answers(&alone));
                 before = Some(after.into());
             }
@@ -220,6 +228,31 @@ fn en12_what_did_not_change_is_taken_over() {
     let after = Snapshot::compile_after(Some(&before), input_of(&told)).unwrap();
     assert_eq!(shared(&before, &after), before.policy_count(), "entities alone change no rule");
     assert!(!Arc::ptr_eq(&before.parts().entities, &after.parts().entities));
+}
+
+#[test]
+fn policies_that_write_the_same_hold_it_once_also_across_snapshots() {
+    let policy = |id: &str, who: &str, when: &str| {
+        format!(
+            "@id(\"{id}\")\npermit (principal == Workload::\"{who}\", action == Action::\"grpc\", resource)\nwhen {{ {when} }};\n"
+        )
+    };
+    let one = policy("a", "x", "context.connection.mtls") + &policy("b", "y", "context.connection.mtls");
+    let before = Arc::new(compiled(input(&[("a.cedar", &one)], shop())).unwrap());
+    let more =
+        policy("c", "x", "context.connection.mtls") + &policy("d", "x", "principal == Workload::\"z\"");
+    let next = input(&[("a.cedar", &one), ("b.cedar", &more)], shop());
+    let after = Snapshot::compile_after(Some(&before), next).unwrap();
+    let of = |snapshot: &Snapshot, id: &str| snapshot.rule(id).unwrap().clone();
+    let (a, b, c, d) = (of(&before, "a"), of(&before, "b"), of(&after, "c"), of(&after, "d"));
+    let is_one = |one: &rule::Rule, other: &rule::Rule| {
+        Arc::ptr_eq(one.conditions.as_ref().unwrap(), other.conditions.as_ref().unwrap())
+    };
+    assert!(is_one(&a, &b) && is_one(&a, &c) && !is_one(&a, &d));
+    assert!(Arc::ptr_eq(&a.scope.principal, &c.scope.principal) && a.scope.principal != b.scope.principal);
+    assert!(Arc::ptr_eq(&a.scope.action, &d.scope.action) && Arc::ptr_eq(&a.notes, &d.notes));
+    let named = |rule: &rule::Rule| rule.literals().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(named(&d), ["Workload::\"x\"", "Action::\"grpc\"", "Workload::\"z\""]);
 }
 
 #[test]

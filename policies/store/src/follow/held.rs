@@ -8,7 +8,7 @@ use crate::{
     content::{Content, Hash, Object, Reference},
     generated::messages,
     manifest::Manifest,
-    note::{NoteError, Verifier, verify},
+    note::{NoteError, Verifier, verified},
     position::Position,
 };
 use policies_engine::Numbers;
@@ -37,14 +37,13 @@ impl Offer {
     pub(crate) fn verified(raw: Bytes, note: Bytes, keys: &[Verifier]) -> Result<Offer, Refused> {
         let digest = Hash::of(&raw);
         let text = std::str::from_utf8(&note).map_err(|_no_text| NoteError::Malformed)?;
-        let numbers = match verify(text, &raw, keys) {
-            Ok(numbers) => numbers,
+        let manifest = match verified(text, (&raw, digest), keys) {
+            Ok(manifest) => manifest,
             Err(NoteError::NotUnderstood) => return Err(not_understood(&raw, digest)),
             Err(cause) => return Err(cause.into()),
         };
+        let numbers = manifest.numbers();
         let position = Position::new(numbers, digest);
-        let manifest =
-            Manifest::from_json(&raw).map_err(|cause| Refused::new("PC2022", cause).of(position))?;
         Ok(Offer { position, numbers, manifest, raw, note })
     }
 
@@ -112,15 +111,17 @@ impl Offer {
 }
 
 impl Held {
-    /// What it says. Routes and entities of the publisher are among it.
-    pub(crate) fn content(&self) -> Result<Content, String> {
+    /// What it says. Routes and entities of the publisher are among it; what it was told only where that is asked for.
+    pub(crate) fn content(&self, with_told: bool) -> Result<Content, String> {
         let manifest = &self.offer.manifest;
         let object = |reference: &Reference| {
             let bytes = self.objects.get(&reference.sha256);
             let bytes = bytes.ok_or_else(|| format!("object `{}` is missing", reference.id))?;
             Ok(Object { reference: reference.clone(), bytes: bytes.to_vec() })
         };
-        let objects = manifest.objects.iter().map(object).collect::<Result<Vec<_>, String>>()?;
+        let objects = manifest.objects.iter();
+        let objects = objects.filter(|reference| with_told || !reference.is_told());
+        let objects = objects.map(object).collect::<Result<Vec<_>, String>>()?;
         Content::from_objects(objects, manifest.routes)
     }
 }
