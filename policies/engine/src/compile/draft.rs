@@ -33,6 +33,8 @@ pub(crate) struct Blank {
     slots: Vec<Range<usize>>,
     pub(crate) effect: Effect,
     conditions: Option<Arc<Conditions>>,
+    /// There is syntax in them that this build does not know: only a link tells which entities they name.
+    is_unknown: bool,
     notes: Arc<Notes>,
 }
 
@@ -123,9 +125,10 @@ fn conditions(
         return Some(known);
     }
     let clauses = policy.to_pst().map(|policy| policy.body().clauses().clone());
-    look(at, clauses, found).map(|(look, logic)| {
-        let literals = if look.is_unknown { policy.entity_literals() } else { look.literals };
-        shared.conditions(text, (look.reads, logic, literals))
+    look(at, clauses, found).map(|(look, logic)| match look.is_unknown {
+        // Those of its scope are among them, so they are no other policy's.
+        true => shared.conditions(None, (look.reads, logic, policy.entity_literals())),
+        false => shared.conditions(text, (look.reads, logic, look.literals)),
     })
 }
 
@@ -137,13 +140,14 @@ fn blank(at: &Text<'_>, shared: &Shared, found: &mut Vec<Diagnostic>) -> Option<
             return None;
         }
     };
-    let conditions = match template.has_non_scope_constraint() {
+    let (conditions, is_unknown) = match template.has_non_scope_constraint() {
         true => {
             let clauses = template.to_pst().map(|template| template.clauses().clone());
             let (look, logic) = look(at, clauses, found)?;
-            Some(shared.conditions(at.conditions(), (look.reads, logic, look.literals)))
+            let text = at.conditions().filter(|_| !look.is_unknown);
+            (Some(shared.conditions(text, (look.reads, logic, look.literals))), look.is_unknown)
         }
-        false => None,
+        false => (None, false),
     };
     let effect = effect_of(template.effect());
     let (id, notes) = Subject { at, annotations: template.annotations().collect(), effect }.read(found)?;
@@ -156,6 +160,7 @@ fn blank(at: &Text<'_>, shared: &Shared, found: &mut Vec<Diagnostic>) -> Option<
         slots: at.chunk.slots.iter().map(moved).collect(),
         effect,
         conditions,
+        is_unknown,
         notes: shared.notes(notes),
     })
 }
@@ -226,8 +231,12 @@ impl Blank {
         let text = self.filled(values);
         let policy = Policy::parse(None, &text).map_err(|cause| cause.to_string())?;
         let (id, notes) = (Arc::clone(id), Arc::clone(&self.notes));
-        let (effect, conditions) = (self.effect, self.conditions.clone());
-        let parts = Parts { id, effect, text: text.into(), conditions, notes, place };
+        let of_link = |known: &Arc<Conditions>| match self.is_unknown {
+            true => shared.conditions(None, (known.reads, known.logic.clone(), policy.entity_literals())),
+            false => Arc::clone(known),
+        };
+        let conditions = self.conditions.as_ref().map(of_link);
+        let parts = Parts { id, effect: self.effect, text: text.into(), conditions, notes, place };
         parts.rule(Scope::of(&policy, shared), is_baseline, Some(Arc::clone(&self.id)))
     }
 }
