@@ -16,6 +16,7 @@ pub(crate) mod letters;
 mod links;
 mod named;
 mod notes;
+mod overlap;
 pub(crate) mod phrase;
 pub(crate) mod policies;
 pub(crate) mod schema;

@@ -56,10 +56,20 @@ impl Named {
         let stays: HashSet<*const CheckedFile> = files.iter().map(Arc::as_ptr).collect();
         let gone = before.iter().filter(|file| !stays.contains(&Arc::as_ptr(file)));
         let come = files.iter().filter(|file| !known.contains(&Arc::as_ptr(file)));
+        let mut pairs: HashMap<&str, [Vec<&Arc<Rule>>; 2]> = HashMap::new();
+        for file in gone {
+            pairs.entry(&file.source.file).or_default()[0].extend(file.rules());
+        }
+        for file in come {
+            pairs.entry(&file.source.file).or_default()[1].extend(file.rules());
+        }
         // A policy that moved has the text it had.
         let mut texts: HashMap<*const u8, (&Rule, i64)> = HashMap::new();
-        for (file, by) in gone.map(|file| (file, -1)).chain(come.map(|file| (file, 1))) {
-            file.rules().for_each(|rule| texts.entry(rule.text.as_ptr()).or_insert((rule, 0)).1 += by);
+        for [gone, come] in pairs.values() {
+            let (gone, come) = differing(gone, come);
+            for (rule, by) in gone.iter().map(|rule| (rule, -1)).chain(come.iter().map(|rule| (rule, 1))) {
+                texts.entry(rule.text.as_ptr()).or_insert((rule, 0)).1 += by;
+            }
         }
         let mut changes: HashMap<&EntityUid, i64> = HashMap::new();
         for (rule, by) in texts.into_values().filter(|(_, by)| *by != 0) {
@@ -78,6 +88,19 @@ impl Named {
         changed.into_iter().for_each(|(uid, by)| add(&mut base, &uid, by));
         Arc::new(Named { base: base.into(), changed: HashMap::new() })
     }
+}
+
+/// Both lists without the rules that are the same at their start and at their end.
+fn differing<'a, 'b>(
+    one: &'b [&'a Arc<Rule>],
+    two: &'b [&'a Arc<Rule>],
+) -> (&'b [&'a Arc<Rule>], &'b [&'a Arc<Rule>]) {
+    let is_same = |(one, two): &(&&Arc<Rule>, &&Arc<Rule>)| Arc::ptr_eq(one, two);
+    let start = one.iter().zip(two).take_while(is_same).count();
+    let (one, two) = (one.get(start..).unwrap_or_default(), two.get(start..).unwrap_or_default());
+    let end = one.iter().rev().zip(two.iter().rev()).take_while(is_same).count();
+    let rest = |all: &'b [&'a Arc<Rule>]| all.get(..all.len().saturating_sub(end)).unwrap_or_default();
+    (rest(one), rest(two))
 }
 
 /// So many places more, or fewer; none is no entry.

@@ -66,7 +66,8 @@ impl<'a> Survey<'a> {
         changed: HashSet<EntityUid>,
         budget: usize,
     ) -> Survey<'a> {
-        let [old, new] = snapshots.map(|snapshot| Side::new(snapshot, classes));
+        let [old, new] = snapshots;
+        let (old, new) = (Side::new(old, new, classes), Side::new(new, old, classes));
         Survey { old, new, classes, changed, seen: HashSet::new(), budget, found: Vec::new(), unexamined: 0 }
     }
 

@@ -2,7 +2,7 @@
 
 use super::classes::Classes;
 use crate::{
-    AccessRequest, Action, AdminAction, Effect, OwnedFacts, Snapshot,
+    AccessRequest, Action, AdminAction, Effect, OwnedFacts, ResourceKind, Snapshot,
     logic::{Expr, Fold, Logic},
     rule::Rule,
     scope::{Keyed, Lineage, Term},
@@ -11,7 +11,7 @@ use crate::{
 };
 use base_ports::UnixTime;
 use cedar_policy::ActionConstraint;
-use std::{cell::OnceCell, ops::Range, sync::Arc};
+use std::{cell::OnceCell, collections::HashSet, ops::Range, sync::Arc};
 
 /// A snapshot with everybody and everything in their places.
 pub(super) struct Side<'a> {
@@ -21,6 +21,8 @@ pub(super) struct Side<'a> {
     callers: Vec<Place>,
     targets: Vec<Place>,
     pub(super) actions: Vec<(Action, Lineage)>,
+    /// What either snapshot lets anybody ask of which type of target.
+    asked: HashSet<(Action, ResourceKind)>,
 }
 
 /// Where a caller or target stands; `None` where the snapshot refuses to judge.
@@ -65,7 +67,7 @@ pub(super) fn actions() -> impl Iterator<Item = Action> {
 }
 
 impl<'a> Side<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, classes: &'a Classes) -> Side<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot, other: &Snapshot, classes: &'a Classes) -> Side<'a> {
         let action =
             |action: Action| (action, snapshot.lineage(cedar_uid(action.entity_type(), action.as_str())));
         Side {
@@ -74,6 +76,12 @@ impl<'a> Side<'a> {
             callers: classes.callers.iter().map(|_| Place::new()).collect(),
             targets: classes.targets.iter().map(|_| Place::new()).collect(),
             actions: actions().map(action).collect(),
+            asked: [snapshot, other]
+                .into_iter()
+                .flat_map(|side| {
+                    side.parts().environments.iter().map(|(_, action, target)| (*action, *target))
+                })
+                .collect(),
         }
     }
 
@@ -106,8 +114,14 @@ impl<'a> Side<'a> {
         of(at).is_some_and(|environment| self.parts().environments.contains(&environment))
     }
 
-    /// Callers, actions and targets that the scope of `rule` matches.
+    /// Callers, actions and targets that the scope of `rule` matches, without targets that nobody can ask that of.
     pub(super) fn reach(&self, rule: &Rule) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
+        let actions = self.reach_of(&rule.scope.action);
+        let is_of = |action: Action| {
+            actions.iter().any(|at| self.actions.get(*at).is_some_and(|(known, _)| *known == action))
+        };
+        let kinds: HashSet<ResourceKind> =
+            self.asked.iter().filter(|(action, _)| is_of(*action)).map(|(_, kind)| *kind).collect();
         let (principal, resource) = (&*rule.scope.principal, &*rule.scope.resource);
         let is_caller = |at: &usize| {
             let named = self.classes.callers.get(*at).map(|(_, stands)| (stands.entity_type(), stands.id()));
@@ -115,14 +129,13 @@ impl<'a> Side<'a> {
                 && self.caller(*at).is_some_and(|caller| caller.lineage.matches(principal))
         };
         let is_target = |at: &usize| {
-            let named =
-                self.classes.targets.get(*at).map(|(_, stands)| (stands.kind().as_str(), stands.id()));
-            named.is_some_and(|(kind, id)| may_match(resource, kind, id))
+            let named = self.classes.targets.get(*at).map(|(_, stands)| (stands.kind(), stands.id()));
+            named.is_some_and(|(kind, id)| kinds.contains(&kind) && may_match(resource, kind.as_str(), id))
                 && self.target(*at).is_some_and(|target| target.lineage.matches(resource))
         };
         (
             Range { start: 0, end: self.callers.len() }.filter(is_caller).collect(),
-            self.reach_of(&rule.scope.action),
+            actions,
             Range { start: 0, end: self.targets.len() }.filter(is_target).collect(),
         )
     }

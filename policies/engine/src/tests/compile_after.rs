@@ -183,6 +183,67 @@ proptest! {
     }
 }
 
+/// A file that strings, comments and warnings make hard to cut.
+fn long_file() -> String {
+    let policy = |n: usize| {
+        format!(
+            "// é; {n}\n@id(\"p{n}\") @advice(\"see \\\"a;b\\\" // {n}\")\npermit (principal == Workload::\"w{n}\", action == Action::\"grpc\", resource)\nwhen {{ context.connection.mtls }}; // ; end\n"
+        )
+    };
+    let all: Vec<String> = (0..4).map(policy).collect();
+    format!("{}{}{}", all.concat(), TEXTS[9], (4..8).map(policy).collect::<String>())
+}
+
+/// What is written in place of something else.
+const SNIPPETS: [&str; 12] = [
+    "",
+    ";",
+    "\"",
+    "//",
+    "\n",
+    "\r",
+    "// é\n\n",
+    "(",
+    "x",
+    "@id(\"z\") permit (principal, action == Action::\"grpc\", resource);",
+    "\n@id(\"y\")\nforbid (principal, action, resource) when { context.request.path == \";\" };\n",
+    TEMPLATE,
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn en12_a_file_that_is_edited_is_read_as_if_it_was_new(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..300, 0..SNIPPETS.len(), prop::bool::ANY), 1..8)
+    ) {
+        let (schema, declared) = &*SCHEMA;
+        let mut text = long_file();
+        let mut before = Arc::new(compiled(input(&[("a.cedar", &text)], shop())).unwrap());
+        for (at, length, snippet, is_whole) in edits {
+            let place = |mut at: usize| {
+                while !text.is_char_boundary(at) {
+                    at += 1;
+                }
+                // Many edits are of whole lines, so that most of what they leave is policies.
+                let line = |at| text.get(at..).and_then(|rest| rest.find('\n')).map(|length| at + length + 1);
+                if is_whole { line(at).unwrap_or(text.len()) } else { at }
+            };
+            let start = at.index(text.len() + 1);
+            let (start, end) = (place(start), place(text.len().min(start + length)));
+            let mut edited = text.clone();
+            edited.replace_range(start..end, SNIPPETS[snippet]);
+            let next = || input(&[("a.cedar", &edited)], shop());
+            let alone = compile::with_schema(schema.clone(), declared.clone(), next());
+            let after = Snapshot::compile_after(Some(&before), next());
+            prop_assert_eq!(seen(&after), seen(&alone));
+            if let Ok(after) = after {
+                (before, text) = (Arc::new(after), edited);
+            }
+        }
+    }
+}
+
 /// Without one before; builds the schema only where it is not the shipped one.
 fn alone(state: &State) -> Result<Snapshot, Vec<Diagnostic>> {
     let (schema, declared) = &*SCHEMA;
