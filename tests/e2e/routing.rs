@@ -14,7 +14,9 @@ use crate::trial;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("rt_01_calls_take_the_route_that_route_test_names", missing("curl"), conditions),
+        trial("the_page_about_routes_works_as_written", None, page),
         trial("rt_02_two_routes_for_one_call_are_refused_with_both_places", None, equal_rank),
+        trial("rt_04_a_route_redirects_answers_rewrites_and_bounds_bodies", missing("curl"), handled),
         trial("rt_04_a_split_shares_calls_and_a_reload_moves_them", missing("curl"), split),
     ]
 }
@@ -83,6 +85,95 @@ fn conditions() -> Result {
     check!(odd.code == 1 && odd.stdout.contains("CC-05"), "{}{}", odd.stdout, odd.stderr);
     let usage = route_test(&gateway, &["GET", "/", "--listener", "publik"])?;
     check!(usage.code == 64 && usage.stdout.contains("public"), "{} {}", usage.code, usage.stdout);
+    Ok(())
+}
+
+fn handled() -> Result {
+    let upstream = Upstream::echo();
+    let to = format!("to = [\"http://{}\"]\n", upstream.address);
+    let route = |name: &str, path: &str, lines: &str| {
+        format!("[[enforcer.route]]\nname = \"{name}\"\nservice = \"site\"\nmatch = {{ {path} }}\n{lines}")
+    };
+    let gateway = Gateway::build()
+        .policy("@id(\"all-but-old\")\npermit (principal == Workload::\"spiffe://example.org/web\", action in Action::\"call\", resource)\nunless { resource == Route::\"secret\" };\n")
+        .service("site", &[])
+        .route("plain", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .route_line(&route("moved", "path = \"/old\"", "redirect = { status = 308, host = \"new.example.org\", prefix = \"/new\" }\n"))
+        .route_line(&route("secret", "path = \"/secret\"", "redirect = { status = 307, path = \"/\" }\n"))
+        .route_line(&route("soon", "path_exact = \"/soon\"", "respond = { status = 503, body = \"back soon\" }\nresponse_header = [{ name = \"retry-after\", set = \"30\" }]\n"))
+        .route_line(&route("user", "path_template = \"/users/{id}\"", &format!("rewrite = {{ path = \"/v2/accounts/{{id}}\", host = \"accounts.internal\" }}\nrequest_header = [{{ name = \"x-env\", set = \"prod\" }}]\nrequest_header_remove = [\"x-debug\"]\nresponse_header = [{{ name = \"cache-control\", set = \"no-store\" }}]\nmax_body = \"1KiB\"\n{to}")))
+        .start()?;
+    let tls = gateway.identity()?;
+    for version in ["--http1.1", "--http2"] {
+        let (status, told) = gateway.curl(&tls, "/old/a?b=1", &[version, "-i"])?;
+        check!(
+            status == 308 && told.contains("location: https://new.example.org/new/a?b=1"),
+            "{status} {told}"
+        );
+        let (status, told) = gateway.curl(&tls, "/secret", &[version, "-i"])?;
+        check!(status == 403 && !told.contains("location"), "a redirect is judged too: {status} {told}");
+        let (status, told) = gateway.curl(&tls, "/soon", &[version, "-i"])?;
+        check!(
+            status == 503 && told.contains("back soon") && told.contains("retry-after: 30"),
+            "{status} {told}"
+        );
+        check!(upstream.calls() == 0 || version == "--http2", "the upstream was asked");
+        let headers = ["-i", "-H", "x-env: dev", "-H", "x-debug: 1"];
+        let (status, told) =
+            gateway.curl(&tls, "/users/a%20b?q=1", &[&[version], headers.as_slice()].concat())?;
+        check!(
+            status == 200 && told.contains("GET /v2/accounts/a%20b?q=1 HTTP/1.1\r\nhost: accounts.internal"),
+            "{status} {told}"
+        );
+        check!(
+            told.contains("x-env: prod")
+                && !told.contains("x-debug")
+                && told.contains("cache-control: no-store"),
+            "{told}"
+        );
+        let body = "x".repeat(1025);
+        let (status, told) = gateway.curl(&tls, "/users/7", &[version, "-d", &body])?;
+        check!(status == 413, "{status} {told}");
+    }
+    let recorded = gateway.decisions(&["--effect", "allow", "--action", "http:GET"])?;
+    check!(
+        recorded.iter().any(|record| record["request"]["path"] == "/users/a%20b"),
+        "recorded as it was judged"
+    );
+    let told = route_test(&gateway, &["GET", "/users/7"])?;
+    let told: Value = serde_json::from_str(&told.stdout)?;
+    check!(told["found"]["upstream"] == "/v2/accounts/7", "{told}");
+    let told = route_test(&gateway, &["GET", "https://localhost/old/a"])?;
+    check!(told.stdout.contains("https://new.example.org/new/a"), "{}", told.stdout);
+    Ok(())
+}
+
+/// What stands between the fences of that kind.
+fn blocks(text: &str, kind: &str) -> Vec<String> {
+    let fence = format!("```{kind}\n");
+    let after = text.split(&fence).skip(1);
+    after.filter_map(|rest| rest.split("```").next()).map(str::to_owned).collect()
+}
+
+fn page() -> Result {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/routing.md"))?;
+    let gateway =
+        Gateway::build().service("shop", &[]).route_line(&blocks(&text, "toml").concat()).start()?;
+    let bin = binary::portcullis();
+    let path = format!("{}:{}", bin.parent().ok_or("no directory")?.display(), std::env::var("PATH")?);
+    let mut asked = 0;
+    for line in blocks(&text, "sh").concat().lines() {
+        let (command, route) = line.rsplit_once('#').ok_or("a line without a route")?;
+        let told = Command::new("sh")
+            .args(["-c", &format!("{command} -o json")])
+            .current_dir(gateway.dir())
+            .env("PATH", &path)
+            .output()?;
+        let found: Value = serde_json::from_slice(&told.stdout)?;
+        check!(found["found"]["route"] == route.trim(), "{line}: {found}");
+        asked += 1;
+    }
+    check!(asked >= 8, "{asked} commands");
     Ok(())
 }
 

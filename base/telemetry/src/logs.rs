@@ -100,8 +100,7 @@ where
     let (filter, handle) = reload::Layer::new(filter);
     let layer =
         lines::layer().event_format(Lines { format, clock }).with_ansi(is_coloured).with_writer(writer);
-    // As the layer's own filter it tells the highest level in use, so that events above it cost a compare.
-    (Registry::default().with(layer.with_filter(filter)), Control(handle))
+    (Registry::default().with(filter.and_then(layer)), Control(handle))
 }
 
 #[cfg(test)]

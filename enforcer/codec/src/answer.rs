@@ -3,10 +3,11 @@
 //! Hop-by-hop and reserved fields are gone before a value of this type exists (HR-08).
 
 use bytes::BytesMut;
-use http::header::{CONTENT_LENGTH, HeaderName};
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
 use http::{HeaderMap, Response, StatusCode};
 
-use crate::fields::{FieldIter, Fields, length_value, put_extra};
+use crate::edits::FieldEdits;
+use crate::fields::{FieldIter, Fields, put_extra};
 use crate::h1::{Framing, ResponseHead, SWITCH, Version, content_length};
 use crate::headers::{Extra, is_hop_by_hop, is_reserved};
 use crate::{BodyLength, NotCanonical};
@@ -107,6 +108,15 @@ impl Answer {
         Ok(Self { status: status.as_u16(), declared, body, fields: Fields::Map(headers) })
     }
 
+    /// The same with other fields.
+    #[must_use]
+    pub fn edited(mut self, edits: &FieldEdits) -> Self {
+        let mut map = self.fields.to_map(&[]);
+        edits.apply(&mut map);
+        self.fields = Fields::Map(map);
+        self
+    }
+
     /// The status.
     pub fn status(&self) -> u16 {
         self.status
@@ -171,7 +181,7 @@ impl Answer {
             BodyLength::Streamed => None,
         };
         if let Some(length) = length {
-            map.insert(CONTENT_LENGTH, length_value(length));
+            map.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
         *response.headers_mut() = map;
         response

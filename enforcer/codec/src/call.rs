@@ -7,8 +7,11 @@
 mod from_h1;
 mod from_h2;
 mod print;
+mod rewrite;
 #[cfg(test)]
 mod tests;
+
+pub use rewrite::Rewriting;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,6 +9,7 @@
 mod answer;
 mod call;
 pub mod canonical;
+mod edits;
 mod fields;
 pub mod grpc;
 pub mod h1;
@@ -17,7 +18,8 @@ mod limits;
 mod refusal;
 
 pub use answer::{Answer, Asked, Downstream, Sent};
-pub use call::{BodyLength, Call, CallProtocol, Profile, Scheme, Transport, Upgrade};
+pub use call::{BodyLength, Call, CallProtocol, Profile, Rewriting, Scheme, Transport, Upgrade};
+pub use edits::{FieldEdit, FieldEdits};
 pub use fields::FieldIter;
 pub use limits::Limits;
 pub use refusal::NotCanonical;

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use base_ports::Now;
 use ca_identity::Refusal;
 use enforcer_codec::{BodyLength, Call, CallProtocol, NotCanonical};
-use enforcer_traffic::{Params, Route};
+use enforcer_traffic::{Handling, Params, Route};
 use policies_engine::{
     Action, ConnectionFacts, DecisionId, Facts, OwnedFacts, Phase, Reason, Receipt, RequestView,
 };
@@ -122,6 +122,11 @@ impl<C> Permitted<C> {
     /// The permit may end by the clock alone.
     pub(crate) fn reads_time(&self) -> bool {
         self.reads_time
+    }
+
+    /// What its route does with it.
+    pub(crate) fn handling(&self) -> Option<&Handling> {
+        self.upstreams().map(|upstreams| &upstreams.route.handling)
     }
 
     /// Where it may go.

@@ -7,7 +7,7 @@ mod inlet;
 mod outlet;
 mod relay;
 
-pub(crate) use inlet::{H1Inlet, H2Inlet, Inlet, Piece};
+pub(crate) use inlet::{H1Inlet, H2Inlet, Inlet, Piece, TOO_LARGE};
 pub(crate) use outlet::{H1Outlet, H2Outlet, Outlet};
 pub(crate) use relay::{RelayError, relay};
 

@@ -9,12 +9,13 @@ mod websocket;
 
 use std::fmt::{self, Write as _};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use enforcer_codec::headers::Extra;
-use enforcer_codec::{Asked, Call, CallProtocol, Upgrade};
-use enforcer_traffic::UpstreamProtocol;
+use enforcer_codec::{Answer, Asked, Call, CallProtocol, Rewriting, Upgrade};
+use enforcer_traffic::{Handling, UpstreamProtocol};
 use http::Method;
 use policies_engine::DecisionId;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -26,14 +27,16 @@ use crate::clocks::Clocks;
 use crate::fault::{Broken, Fault};
 use crate::inbound::Connection;
 use crate::pool::InFlight;
-use crate::upstream::Upstreams;
+use crate::upstream::{Upstream, Upstreams};
 
 /// A permitted call and the endpoint that gets it.
 #[derive(Debug)]
 pub(crate) struct Pick {
     permitted: Permitted<Call>,
+    /// The call as its route declares it changed; none where it is told as it was judged.
+    rewritten: Option<Call>,
     endpoint: InFlight,
-    connect_timeout: Duration,
+    upstream: Arc<Upstream>,
 }
 
 /// Chooses an endpoint for a permitted call.
@@ -60,8 +63,30 @@ pub(crate) fn pick(permitted: Permitted<Call>) -> Result<Pick, Fault> {
         None => Fault::NoEndpoint,
     });
     let endpoint = endpoint?.enter();
-    let connect_timeout = upstream.cluster.connect_timeout;
-    Ok(Pick { permitted, endpoint, connect_timeout })
+    let upstream = Arc::clone(upstream);
+    let rewritten = match permitted.handling().filter(|handling| !handling.is_plain()) {
+        Some(handling) => Some(rewrite(&permitted, handling)?),
+        None => None,
+    };
+    Ok(Pick { permitted, rewritten, endpoint, upstream })
+}
+
+/// The call that the upstream receives instead of the judged one, made of canonical parts of that (CC-09).
+#[cold]
+fn rewrite(permitted: &Permitted<Call>, handling: &Handling) -> Result<Call, Fault> {
+    let call = permitted.call();
+    let path = handling.path(call.path());
+    let fields = Some(&handling.request).filter(|edits| !edits.is_empty());
+    let rewriting = Rewriting { authority: handling.host(), path: path.as_deref(), fields };
+    let told = call.rewritten(&rewriting).map_err(Fault::Untold)?;
+    tracing::debug!(
+        event = "rewritten",
+        decision = %permitted.decision(),
+        host = told.authority(),
+        path = told.path(),
+        "the upstream receives another call than was judged, as its route says"
+    );
+    Ok(told)
 }
 
 /// The way of one call: who calls, what comes in, where the answer goes.
@@ -101,8 +126,14 @@ impl Pick {
         &self.permitted
     }
 
+    /// How long a dial may take.
+    fn connect_timeout(&self) -> Duration {
+        self.upstream.cluster.connect_timeout
+    }
+
+    /// What the upstream receives.
     fn call(&self) -> &Call {
-        self.permitted.call()
+        self.rewritten.as_ref().unwrap_or(self.permitted.call())
     }
 
     /// Telling the call twice does no more than telling it once (RFC 9110 9.2.2).
@@ -174,6 +205,20 @@ impl<'a> Told<'a> {
             ("x-forwarded-client-cert", secured.cert_header.as_bytes()),
             decision,
         ])
+    }
+
+    /// The answer of the upstream as the route declares it changed.
+    fn edited(&self, answer: Answer) -> Answer {
+        match self
+            .pick
+            .permitted
+            .handling()
+            .map(|handling| &handling.response)
+            .filter(|edits| !edits.is_empty())
+        {
+            Some(edits) => answer.edited(edits),
+            None => answer,
+        }
     }
 
     /// Gives the fields for the caller.

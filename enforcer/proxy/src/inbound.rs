@@ -17,17 +17,18 @@ use std::time::Duration;
 
 use base_net::Accepted;
 use base_ports::{Mono, Now};
-use enforcer_codec::{Call, NotCanonical};
+use enforcer_codec::{BodyLength, Call, NotCanonical};
 use policies_engine::ReasonClass;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::authorize::{Denied, authorize, not_canonical};
-use crate::body::{Inlet, Outlet};
+use crate::authorize::{Denied, Permitted, authorize, not_canonical};
+use crate::body::{Inlet, Outlet, TOO_LARGE};
 use crate::clocks::Clocks;
 use crate::fault::Fault;
 use crate::forward::{Way, forward, pick};
 use crate::listening::{H2, Listening};
 use crate::meter::Counted;
+use crate::reply::Reply;
 use crate::respond::{Asker, Refusal};
 use crate::secured::Secured;
 use crate::trail::Trail;
@@ -99,6 +100,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         let changes = conn.worker.changes(); // read before the verdict, so that a change after it is seen
         let permitted = authorize(conn, call, self.now).await?; // decided and recorded as its strength demands
         let (timeouts, budget) = trail.permitted(&permitted);
+        self.hands_on(&permitted)?; // unless the route answers itself, or takes no such body
         let clocks = {
             let ends = conn.secured.ends; // no call outlives the identity that was permitted
             let clocks = Clocks::start(timer, &*conn.worker.clock, self.now.mono, timeouts, budget, ends);
@@ -111,9 +113,32 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         Vigil::over(pick.permitted(), conn, changes).within(&clocks, forwarding).await // judged again on change
     }
 
+    /// Whether the route hands the call on.
+    fn hands_on(&mut self, permitted: &Permitted<Call>) -> Result<(), Stop> {
+        let Some(handling) = permitted.handling() else { return Ok(()) };
+        if let Some(reply) = &handling.reply {
+            return Err(Stop::Reply(Box::new(Reply::of(permitted.call(), handling, reply))));
+        }
+        if let Some(most) = handling.max_body
+            && permitted.call().upgrade().is_none()
+        {
+            if matches!(permitted.call().body(), BodyLength::Known(length) if length > most.into()) {
+                return Err(Fault::Body(TOO_LARGE).into());
+            }
+            self.body.limit(most);
+        }
+        Ok(())
+    }
+
     /// Tells the caller why there is no answer, or breaks off the one that began.
     async fn refuse(&mut self, stop: &Stop, trail: &mut Trail) -> bool {
+        // A body that nobody takes ends an HTTP/1 connection.
+        let close = !self.body.is_over();
         let refusal = match stop {
+            Stop::Reply(reply) => {
+                *trail.status() = reply.status;
+                return reply.tell(close, &mut self.out).await.is_ok();
+            }
             Stop::Denied(denied) => {
                 trail.denied(denied);
                 if denied.reason.class() == ReasonClass::Unauthenticated {
@@ -132,8 +157,6 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
             return false;
         }
         *trail.status() = refusal.status;
-        // A body that nobody takes ends an HTTP/1 connection.
-        let close = !self.body.is_over();
         refusal.tell(self.asker, self.conn.worker.reveal, close, &mut self.out).await.is_ok()
     }
 }
@@ -146,7 +169,7 @@ impl Connection {
 
     /// So long a peer has to take an answer of our own: one that reads nothing does not hold its connection.
     fn tells_until(&self) -> Mono {
-        let now = self.worker.clock.mono();
+        let now = self.worker.clock.now().mono;
         (now + self.listening.timers.header).min(self.secured.ends).max(now + LINGER)
     }
 
@@ -159,6 +182,8 @@ impl Connection {
 /// Why a call has no answer of its upstream.
 #[derive(Debug)]
 enum Stop {
+    /// Its route answers it.
+    Reply(Box<Reply>),
     Denied(Denied),
     Fault(Fault),
 }

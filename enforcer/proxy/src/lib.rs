@@ -18,6 +18,7 @@ mod listening;
 mod meter;
 mod pool;
 mod proxy;
+mod reply;
 mod respond;
 mod secured;
 #[cfg(test)]

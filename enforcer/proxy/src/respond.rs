@@ -87,6 +87,9 @@ impl Refusal {
             Fault::Untold(_) => (502, Code::Internal, "The call cannot be told to the service"),
             Fault::Deadline => (504, Code::DeadlineExceeded, "The call took too long"),
             Fault::Lapsed => (503, Code::Unavailable, "The connection has come to its end"),
+            Fault::Body(flaw) if flaw.status == 413 => {
+                (413, Code::ResourceExhausted, "The body is larger than is taken here")
+            }
             Fault::Body(flaw) => (flaw.status, Code::from_own_http(flaw.status), "The body is malformed"),
             Fault::Caller(_) => (499, Code::Cancelled, "The caller is gone"),
         };

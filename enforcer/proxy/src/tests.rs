@@ -7,6 +7,7 @@ mod continuous;
 mod denied;
 mod flood;
 mod grpc;
+mod handled;
 mod harness;
 mod lifecycle;
 mod origin;

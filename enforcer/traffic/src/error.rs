@@ -61,6 +61,14 @@ pub enum RouteError {
         /// What is wrong.
         cause: &'static str,
     },
+    /// What the route does has no meaning.
+    #[error("route `{route}`: {cause}")]
+    Handling {
+        /// The route.
+        route: String,
+        /// What is wrong.
+        cause: String,
+    },
     /// A method is not `pkg.Service/Method`.
     #[error("service `{service}`: `{method}` is not `pkg.Service/Method`")]
     Method {
@@ -87,8 +95,8 @@ pub enum RouteError {
         /// The other.
         second: String,
     },
-    /// A route has no cluster that takes calls.
-    #[error("route `{route}` has no cluster with a weight above 0")]
+    /// A route that forwards has no cluster that takes calls, or one that answers itself has one.
+    #[error("route `{route}` needs a cluster with a weight above 0, or an answer of its own, and not both")]
     NoCluster {
         /// The route.
         route: String,

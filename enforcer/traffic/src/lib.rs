@@ -8,6 +8,7 @@
 pub mod balance;
 mod cluster;
 mod error;
+mod handling;
 mod matches;
 mod routes;
 mod spec;
@@ -16,6 +17,7 @@ mod timeouts;
 
 pub use cluster::{Cluster, ClusterSpec, Share};
 pub use error::RouteError;
+pub use handling::{Handling, HandlingSpec, LONGEST_REPLY, ReplySpec, RewriteSpec};
 pub use matches::{Arrival, GrpcMatch, MatchSpec, PathSpec, ValueTest, ValuesSpec};
 pub use routes::{
     Found, Params, Route, Routes, Standing, Target, TargetKind, Template, Verdict, method_id, rpc_service_id,

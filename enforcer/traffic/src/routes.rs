@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use enforcer_codec::{Call, CallProtocol, NotCanonical, Upgrade};
 
-use crate::{Arrival, Cluster, ClusterSpec, RouteError, RouteSpec, ServiceSpec, Timeouts};
+use crate::{Arrival, Cluster, ClusterSpec, Handling, RouteError, RouteSpec, ServiceSpec, Timeouts};
 pub use explain::{Standing, Verdict};
 use host::Hosts;
 use plan::Plan;
@@ -62,6 +62,8 @@ pub struct Route {
     pub to: Vec<(Arc<Cluster>, u32)>,
     /// Names segments of the path.
     pub template: Option<Template>,
+    /// What happens to the calls besides.
+    pub handling: Handling,
     /// Clocks of a call.
     pub timeouts: Timeouts,
     /// Observe (true) or enforce (false), when the route says so.
@@ -123,7 +125,8 @@ impl Routes {
     /// # Errors
     /// The first condition of it that has no meaning.
     pub fn check(route: &RouteSpec) -> Result<(), RouteError> {
-        Plan::of(route).map(drop)
+        Plan::of(route)?;
+        Handling::compile(route).map(drop)
     }
 
     /// The target of a call that arrived so.

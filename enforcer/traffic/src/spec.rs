@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::{MatchSpec, Share, Timeouts};
+use crate::{HandlingSpec, MatchSpec, Share, Timeouts};
 
 /// A service: the owner of routes and RPC methods (SETTLED S20).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct RouteSpec {
     pub matches: MatchSpec,
     /// Where calls go: each to one of these clusters, by weight.
     pub to: Vec<Share>,
+    /// What happens to them besides.
+    pub handling: HandlingSpec,
     /// Clocks of a call.
     pub timeouts: Timeouts,
     /// `Some(true)` = observe, `Some(false)` = enforce, none = as the listener says.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ca_identity::SpiffeId;
 use clap::{Args, Subcommand};
 use enforcer_codec::{Call, CallProtocol, Scheme, Transport};
-use enforcer_traffic::{Arrival, Found, Route, Routes, Standing, Target, TargetKind, Verdict};
+use enforcer_traffic::{Arrival, Found, ReplySpec, Route, Routes, Standing, Target, TargetKind, Verdict};
 use http::{HeaderName, HeaderValue, Uri, Version};
 use serde_json::{Value, json};
 
@@ -208,10 +208,36 @@ fn taken(call: &Call, target: &Target) -> String {
     for (name, value) in params(route, call) {
         text.push_str(&format!("\n  context.request.params.{name} is \"{value}\""));
     }
+    text.push_str(&handled(route, call));
     for (cluster, weight) in &route.to {
         let endpoints: Vec<_> = cluster.endpoints.iter().map(|endpoint| endpoint.addr.to_string()).collect();
         let share = if route.to.len() > 1 { format!(", weight {weight}") } else { String::new() };
         text.push_str(&format!("\n  to cluster {} ({}){share}", cluster.name, endpoints.join(", ")));
+    }
+    text
+}
+
+/// What becomes of the call, where it is not simply handed on.
+fn handled(route: &Route, call: &Call) -> String {
+    let handling = &route.handling;
+    match &handling.reply {
+        Some(ReplySpec::Redirect { status, .. }) => {
+            return format!("\n  answered with {status} to {}", handling.location(call));
+        }
+        Some(ReplySpec::Direct { status, .. }) => {
+            return format!("\n  answered with {status} by the gateway");
+        }
+        None => {}
+    }
+    let mut text = String::new();
+    if let Some(path) = handling.path(call.path()) {
+        text.push_str(&format!("\n  the upstream receives path {path}"));
+    }
+    if let Some(host) = handling.host() {
+        text.push_str(&format!("\n  the upstream receives host {host}"));
+    }
+    if !handling.request.is_empty() {
+        text.push_str("\n  header fields of the request are changed");
     }
     text
 }
@@ -221,6 +247,9 @@ fn described(call: &Call, target: &Target) -> Value {
         let endpoints: Vec<_> = cluster.endpoints.iter().map(|endpoint| endpoint.addr.to_string()).collect();
         json!({ "cluster": &*cluster.name, "weight": weight, "endpoints": endpoints })
     });
+    let handling = &target.route.handling;
+    let redirect =
+        matches!(handling.reply, Some(ReplySpec::Redirect { .. })).then(|| handling.location(call));
     let params = params(&target.route, call).into_iter().map(|(name, value)| (name, value.into()));
     json!({
         "route": &*target.route.name,
@@ -228,5 +257,7 @@ fn described(call: &Call, target: &Target) -> Value {
         "resource": resource(target),
         "params": params.collect::<serde_json::Map<_, _>>(),
         "to": clusters.collect::<Value>(),
+        "upstream": handling.path(call.path()).filter(|_| handling.reply.is_none()),
+        "location": redirect,
     })
 }

@@ -14,6 +14,8 @@ pub(crate) enum Kind {
         max: i64,
     },
     Duration,
+    /// Bytes.
+    Size,
     Path,
     TrustDomain,
     SpiffeId,
@@ -298,6 +300,7 @@ impl Kind {
             Self::Text => "a text".to_owned(),
             Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Self::Duration => "a duration with its unit, such as \"250ms\", \"30s\", \"24h\"".to_owned(),
+            Self::Size => "a size with its unit, such as \"64KiB\", \"10MiB\"".to_owned(),
             Self::Path => "a path".to_owned(),
             Self::TrustDomain => "a trust domain such as \"example.org\"".to_owned(),
             Self::SpiffeId => "a SPIFFE ID such as \"spiffe://example.org/web\"".to_owned(),

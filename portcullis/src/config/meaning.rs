@@ -5,6 +5,7 @@ mod admin;
 mod authzen;
 mod cluster;
 mod enforcer;
+mod handling;
 mod matches;
 mod policies;
 mod route;

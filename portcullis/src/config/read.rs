@@ -23,6 +23,8 @@ pub(crate) enum Value {
     Text(String),
     Integer(i64),
     Duration(Duration),
+    /// Bytes.
+    Size(u64),
     Path(PathBuf),
     TrustDomain(TrustDomain),
     SpiffeId(SpiffeId),
@@ -180,6 +182,9 @@ impl Reader<'_> {
                 return None;
             }
             (_, DeValue::String(text)) => from_text(&kind, text),
+            (Kind::Size, DeValue::Integer(number)) => {
+                Err(format!("{0} has no unit; write \"{0}B\"", number.as_str()))
+            }
             (Kind::Duration, DeValue::Integer(number)) => {
                 Err(format!("{0} has no unit; write \"{0}s\"", number.as_str()))
             }
@@ -267,6 +272,7 @@ fn from_text(kind: &Kind, text: &str) -> Result<Value, String> {
         Kind::Text => Value::Text(text.to_owned()),
         Kind::Path => Value::Path(PathBuf::from(text)),
         Kind::Duration => Value::Duration(value::duration(text)?),
+        Kind::Size => Value::Size(value::size(text)?),
         Kind::Address(schemes) => Value::Address(Address::parse(text, schemes)?),
         Kind::TrustDomain => Value::TrustDomain(
             TrustDomain::parse(text).map_err(|error| format!("`{text}` is no trust domain: {error}"))?,
@@ -322,6 +328,7 @@ impl Table {
     accessor!(text, Text, String);
     accessor!(integer, Integer, i64);
     accessor!(duration, Duration, Duration);
+    accessor!(size, Size, u64);
     accessor!(path, Path, PathBuf);
     accessor!(trust_domain, TrustDomain, TrustDomain);
     accessor!(spiffe_id, SpiffeId, SpiffeId);

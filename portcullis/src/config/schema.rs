@@ -82,6 +82,7 @@ fn of_kind(kind: &Kind, path: &str) -> Value {
         Kind::Text | Kind::Path => json!({ "type": "string" }),
         Kind::Integer { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Duration => json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|min|h|d)$" }),
+        Kind::Size => json!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$" }),
         Kind::TrustDomain => json!({ "type": "string", "pattern": "^[a-z0-9._-]{1,255}$" }),
         Kind::SpiffeId => {
             json!({ "type": "string", "pattern": "^spiffe://[a-z0-9._-]+(/[a-zA-Z0-9._-]+)*$" })

@@ -80,6 +80,30 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     value.ok_or_else(|| format!("`{text}` is too long"))
 }
 
+const SIZES: &[(u64, &str)] = &[(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")];
+
+/// Reads `512B`, `64KiB`, `10MiB`, `1GiB` as bytes. A bare number is an error that proposes the unit.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
+    let number: u64 =
+        number.parse().map_err(|error| format!("`{text}` is not a size ({error}); write \"64KiB\""))?;
+    if unit.is_empty() {
+        return Err(format!("`{text}` has no unit; write \"{text}B\" for bytes"));
+    }
+    let each = SIZES.iter().find(|(_, known)| *known == unit).map(|(each, _)| *each);
+    let each = each.ok_or_else(|| format!("`{unit}` is no unit of size; use B, KiB, MiB or GiB"))?;
+    number.checked_mul(each).ok_or_else(|| format!("`{text}` is too large"))
+}
+
+/// Prints a size as [`size`] reads it.
+pub(crate) fn print_size(bytes: u64) -> String {
+    let exact = |(each, unit): &(u64, &str)| {
+        (bytes != 0 && bytes.is_multiple_of(*each)).then(|| format!("{}{unit}", bytes / each))
+    };
+    SIZES.iter().find_map(exact).unwrap_or_else(|| "0B".to_owned())
+}
+
 const UNITS: &[(u128, &str)] = &[(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
 
 /// Prints a duration as [`duration`] reads it.
@@ -108,6 +132,17 @@ mod tests {
         for text in ["250ms", "30s", "5m", "24h", "7d"] {
             let value = duration(text).unwrap();
             assert_eq!(duration(&print_duration(value)), Ok(value));
+        }
+    }
+
+    #[test]
+    fn sizes_need_a_unit_and_print_back() {
+        assert_eq!(size("64KiB"), Ok(65_536));
+        assert!(size("64").unwrap_err().contains("\"64B\""));
+        assert!(size("64KB").unwrap_err().contains("unit of size"));
+        assert!(size("99999999999GiB").unwrap_err().contains("too large"));
+        for text in ["0B", "1B", "64KiB", "10MiB", "1GiB", "1025B"] {
+            assert_eq!(print_size(size(text).unwrap()), text);
         }
     }
 

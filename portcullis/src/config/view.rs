@@ -3,7 +3,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::read::{Origin, Table, Value};
-use super::value::print_duration;
+use super::value::{print_duration, print_size};
 
 /// The checked tree as JSON; with `origins` each value is `{value, origin}`.
 pub(crate) fn view(table: &Table, origins: bool) -> Json {
@@ -25,6 +25,7 @@ fn show(value: &Value, origins: bool) -> Json {
         Value::Text(text) => json!(text),
         Value::Integer(number) => json!(number),
         Value::Duration(duration) => json!(print_duration(*duration)),
+        Value::Size(bytes) => json!(print_size(*bytes)),
         Value::Path(path) => json!(path.display().to_string()),
         Value::TrustDomain(domain) => json!(domain.as_str()),
         Value::SpiffeId(id) => json!(id.as_str()),

@@ -15,6 +15,18 @@ use crate::fault::Broken;
 const READ: usize = 16 * 1024;
 const BULK_READ: usize = 64 * 1024;
 
+/// A body that is larger than its route takes (RT-04).
+pub(crate) const TOO_LARGE: NotCanonical = NotCanonical {
+    rule: "RT-04",
+    status: 413,
+    close: true,
+    detail: "the body is larger than the route takes",
+};
+
+fn is_over(taken: usize, most: u32) -> bool {
+    most != u32::MAX && usize::try_from(most).is_ok_and(|most| taken > most)
+}
+
 /// The body of a message, as it arrives.
 #[derive(Debug)]
 pub(crate) enum Inlet<'a, R> {
@@ -33,6 +45,8 @@ pub(crate) struct H1Inlet<'a, R> {
     /// The caller waits for `100 Continue` before it sends.
     expects_continue: bool,
     taken: usize,
+    /// `u32::MAX` is any.
+    most: u32,
 }
 
 /// A body on an HTTP/2 stream.
@@ -42,6 +56,8 @@ pub(crate) struct H2Inlet {
     data_is_over: bool,
     is_over: bool,
     taken: usize,
+    /// `u32::MAX` is any.
+    most: u32,
 }
 
 /// The next part of a body.
@@ -57,7 +73,7 @@ pub(crate) enum Piece {
 
 impl<'a, R: AsyncRead + Unpin> H1Inlet<'a, R> {
     pub(crate) fn new(io: R, buffer: &'a mut BytesMut, decoder: BodyDecoder, expects_continue: bool) -> Self {
-        Self { io, buffer, decoder, expects_continue, taken: 0 }
+        Self { io, buffer, decoder, expects_continue, taken: 0, most: u32::MAX }
     }
 
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
@@ -65,6 +81,9 @@ impl<'a, R: AsyncRead + Unpin> H1Inlet<'a, R> {
             match self.decoder.decode(self.buffer)? {
                 Some(BodyEvent::Data(bytes)) => {
                     self.taken = self.taken.saturating_add(bytes.len());
+                    if is_over(self.taken, self.most) {
+                        return Poll::Ready(Err(TOO_LARGE.into()));
+                    }
                     return Poll::Ready(Ok(Piece::Data { bytes, last: self.decoder.is_done() }));
                 }
                 Some(BodyEvent::Trailers(trailers)) => {
@@ -85,7 +104,7 @@ impl<'a, R: AsyncRead + Unpin> H1Inlet<'a, R> {
 impl H2Inlet {
     pub(crate) fn new(stream: RecvStream) -> Self {
         let is_over = stream.is_end_stream();
-        Self { stream, data_is_over: is_over, is_over, taken: 0 }
+        Self { stream, data_is_over: is_over, is_over, taken: 0, most: u32::MAX }
     }
 
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
@@ -97,6 +116,9 @@ impl H2Inlet {
                         continue;
                     }
                     self.taken = self.taken.saturating_add(bytes.len());
+                    if is_over(self.taken, self.most) {
+                        return Poll::Ready(Err(TOO_LARGE.into()));
+                    }
                     return Poll::Ready(Ok(Piece::Data { bytes, last: self.is_over }));
                 }
                 None => self.data_is_over = true,
@@ -137,6 +159,15 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
             Self::Empty => Poll::Ready(Ok(Piece::End)),
             Self::H1(inlet) => inlet.poll_piece(context),
             Self::H2(inlet) => inlet.poll_piece(context),
+        }
+    }
+
+    /// Takes no more than so many bytes.
+    pub(crate) fn limit(&mut self, most: u32) {
+        match self {
+            Self::Empty => {}
+            Self::H1(inlet) => inlet.most = most,
+            Self::H2(inlet) => inlet.most = most,
         }
     }
 

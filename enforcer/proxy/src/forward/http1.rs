@@ -186,7 +186,7 @@ impl Told<'_> {
     async fn lend(&self, fresh: bool) -> Result<H1Link, Fault> {
         let now = self.clocks.now();
         self.clocks.left(now)?;
-        self.pick.endpoint.lend_h1(&self.conn.worker, self.pick.connect_timeout, now, fresh).await
+        self.pick.endpoint.lend_h1(&self.conn.worker, self.pick.connect_timeout(), now, fresh).await
     }
 
     /// A request that nobody answered may be sent again when that changes nothing, or when it was not fully sent.
@@ -209,7 +209,7 @@ impl Told<'_> {
         W: AsyncWrite + Unpin,
     {
         let decoder = BodyDecoder::response(head.framing(), Limits::default());
-        let answer = Answer::from_h1(head);
+        let answer = self.edited(Answer::from_h1(head));
         *status = answer.status();
         self.clocks.answered(answer.body() == BodyLength::Streamed);
         let over = decoder.is_done();

@@ -22,7 +22,7 @@ where
     let told = Told::of(pick, conn, clocks);
     let mut repeated = false;
     loop {
-        let mut stream = pick.endpoint.lend_h2(&conn.worker, pick.connect_timeout).await?;
+        let mut stream = pick.endpoint.lend_h2(&conn.worker, pick.connect_timeout()).await?;
         let left = clocks.left(clocks.now())?;
         let request =
             told.with_identity(|extra| pick.call().to_h2_request(left, extra)).map_err(Fault::Untold)?;
@@ -97,6 +97,7 @@ impl Told<'_> {
         let over = stream.is_end_stream();
         let answer =
             Answer::from_h2(parts, over, self.asked()).map_err(|flaw| self.broke(Broken::Gate(flaw)))?;
+        let answer = self.edited(answer);
         *status = answer.status();
         // The deadline that a gRPC caller named holds for its streams too.
         self.clocks.answered(answer.body() == BodyLength::Streamed && !is_grpc);

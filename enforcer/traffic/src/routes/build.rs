@@ -8,7 +8,7 @@ use super::host::Hosts;
 use super::paths::Shape;
 use super::plan::Plan;
 use super::{Route, Routes, Target, TargetKind, registry};
-use crate::{Cluster, ClusterSpec, RouteError, RouteSpec, ServiceSpec, UpstreamProtocol};
+use crate::{Cluster, ClusterSpec, Handling, RouteError, RouteSpec, ServiceSpec, UpstreamProtocol};
 
 pub(super) fn build(
     services: &[ServiceSpec],
@@ -40,6 +40,7 @@ pub(super) fn build(
             service: service.name.as_str().into(),
             namespace: service.namespace.as_str().into(),
             to,
+            handling: Handling::compile(spec)?,
             timeouts: spec.timeouts,
             template: match &plan.shape {
                 Shape::Template(template) => Some(template.clone()),
@@ -56,7 +57,9 @@ pub(super) fn build(
     }
     for ((route, plan), service) in built.routes.iter().zip(&built.plans).zip(owners) {
         let mut methods = HashMap::new();
-        for method in service.methods.iter().filter(|method| plan.offers(method)) {
+        for method in
+            service.methods.iter().filter(|method| route.handling.reply.is_none() && plan.offers(method))
+        {
             let index = u32::try_from(built.targets.len()).map_err(|_too_many| RouteError::TooMany)?;
             let kind = TargetKind::Method(registry::method_id(service, method).into());
             built.targets.push(Target { route: route.clone(), kind, index });
@@ -118,7 +121,7 @@ fn shares(
             shares.push((Arc::clone(cluster), share.weight));
         }
     }
-    if shares.is_empty() {
+    if shares.is_empty() == spec.handling.reply.is_none() {
         return Err(RouteError::NoCluster { route: spec.name.clone() });
     }
     Ok(shares)

@@ -7,7 +7,7 @@ use enforcer_codec::canonical::{self, Path};
 use percent_encoding::percent_decode_str;
 
 /// A parsed template.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Template {
     segments: Box<[Segment]>,
 }
@@ -83,6 +83,24 @@ impl Template {
             (Segment::Param(_), Some(found)) => !found.is_empty(),
             (_, None) => false,
         }) && found.next().is_none()
+    }
+
+    /// This template with the segments that `from` names in a path that it takes, as they are spelled there.
+    pub fn filled(&self, from: &Self, path: &str) -> String {
+        let segments = || path.strip_prefix('/').unwrap_or_default().split('/');
+        let named = |name: &Arc<str>| {
+            let same = |known: &&Segment| matches!(known, Segment::Param(known) if known == name);
+            from.segments.iter().zip(segments()).find(|(known, _)| same(known)).map(|(_, found)| found)
+        };
+        let mut filled = String::with_capacity(path.len());
+        for segment in &self.segments {
+            filled.push('/');
+            filled.push_str(match segment {
+                Segment::Literal(literal) => literal,
+                Segment::Param(name) => named(name).unwrap_or_default(),
+            });
+        }
+        filled
     }
 
     /// The named segments of a path that it takes.

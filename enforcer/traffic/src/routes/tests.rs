@@ -313,8 +313,8 @@ fn a_configuration_without_meaning_is_an_error_that_names_it() {
     assert!(error(rpc("r", "s.S/Get", None)).contains("malformed"));
     assert!(error(RouteSpec { service: "nope".into(), ..route("r") }).contains("unknown service `nope`"));
     let to = |name: &str, weight| vec![Share { cluster: name.into(), weight }];
-    assert!(error(RouteSpec { to: Vec::new(), ..route("r") }).contains("no cluster"));
-    assert!(error(RouteSpec { to: to("h2", 0), ..route("r") }).contains("no cluster"));
+    assert!(error(RouteSpec { to: Vec::new(), ..route("r") }).contains("needs a cluster"));
+    assert!(error(RouteSpec { to: to("h2", 0), ..route("r") }).contains("needs a cluster"));
     assert!(error(RouteSpec { to: to("h3", 1), ..route("r") }).contains("unknown cluster `h3`"));
     assert!(error(RouteSpec { to: to("h1", 1), ..rpc("r", "s.S", None) }).contains("127.0.0.1:9"));
     let mut idle = clusters();

@@ -149,7 +149,7 @@ impl Expr {
     }
 
     /// Whether a leaf is so.
-    pub(crate) fn any(&self, is: &dyn Fn(&Expr) -> bool) -> bool {
+    fn any(&self, is: &dyn Fn(&Expr) -> bool) -> bool {
         match self {
             Expr::Const(_)
             | Expr::Fail(_)

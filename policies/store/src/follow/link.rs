@@ -99,9 +99,10 @@ async fn follow(follower: &Follower, has_heard: &mut bool) -> Result<(), Ended> 
             }
             Some(Frame::Snapshot(snapshot)) => {
                 let fetching = feed.clone();
-                let fetch = async move |missing| fetch(fetching, missing).await;
-                let tell = async || report(follower, &mut feed).await;
-                match follower.take(snapshot, fetch, tell).await {
+                let taken =
+                    follower.take(snapshot, async move |missing| fetch(fetching, missing).await).await;
+                report(follower, &mut feed).await;
+                match taken {
                     Taken::InForce => follower.hear(follower.running()).await,
                     Taken::Known => follower.hear(None).await,
                     Taken::Refused(refused) if refused.offered.is_some() => {

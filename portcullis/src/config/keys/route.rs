@@ -4,6 +4,12 @@ use super::cluster::{BALANCERS, ENDPOINTS};
 use super::{Key, Kind, MODES, key, preset, required};
 
 const TEXTS: Kind = Kind::List(&Kind::Text);
+const HOST: &str = "another host, with a port unless it is that of the scheme";
+const TO_PREFIX: &str = "in place of match.path";
+const TO_PATH: &str = "whole path; {names} are those of match.path_template";
+const EDITED: &str = "lower-case name; never framing, hop-by-hop or reserved";
+const SET: &str = "value in place of every field of that name";
+const ADD: &str = "value of one more field of that name";
 const VALUES: Kind = Kind::Choice(&["any", "all"]);
 const EXACT: &str = "a value is this; with none of exact, prefix and regex it only has to be there";
 const PREFIX: &str = "a value begins with this";
@@ -102,6 +108,87 @@ pub(super) static KEYS: &[Key] = &[
         Kind::Text,
         "package.Service/Method or package.Service/*",
         "\"shop.Orders/*\"",
+    ),
+    key(
+        "enforcer.route.redirect",
+        Kind::Table,
+        "answered with the same call at another place, in place of forwarding",
+        "{ status = 308, host = \"new.example.org\" }",
+    ),
+    required(
+        "enforcer.route.redirect.status",
+        Kind::Integer { min: 300, max: 399 },
+        "301, 302, 303, 307 or 308",
+        "308",
+    ),
+    key("enforcer.route.redirect.scheme", Kind::Choice(&["http", "https"]), "another scheme", "\"https\""),
+    key("enforcer.route.redirect.host", Kind::Text, HOST, "\"new.example.org\""),
+    key("enforcer.route.redirect.prefix", Kind::Text, TO_PREFIX, "\"/v2\""),
+    key("enforcer.route.redirect.path", Kind::Text, TO_PATH, "\"/accounts/{id}\""),
+    key(
+        "enforcer.route.respond",
+        Kind::Table,
+        "answered by the gateway itself, in place of forwarding",
+        "{ status = 503, body = \"back soon\" }",
+    ),
+    required(
+        "enforcer.route.respond.status",
+        Kind::Integer { min: 200, max: 599 },
+        "status of the answer",
+        "503",
+    ),
+    preset("enforcer.route.respond.body", Kind::Text, "", "body, 4 KiB at most", "\"back soon\""),
+    preset(
+        "enforcer.route.respond.content_type",
+        Kind::Text,
+        "text/plain",
+        "type of the body",
+        "\"text/plain\"",
+    ),
+    key(
+        "enforcer.route.rewrite",
+        Kind::Table,
+        "the upstream receives another path or host than was judged",
+        "{ prefix = \"/v2\" }",
+    ),
+    key("enforcer.route.rewrite.host", Kind::Text, HOST, "\"orders.internal\""),
+    key("enforcer.route.rewrite.prefix", Kind::Text, TO_PREFIX, "\"/v2\""),
+    key("enforcer.route.rewrite.path", Kind::Text, TO_PATH, "\"/accounts/{id}\""),
+    key(
+        "enforcer.route.request_header",
+        Kind::Tables,
+        "changes of the request's fields",
+        "[{ name = \"x-env\", set = \"prod\" }]",
+    ),
+    required("enforcer.route.request_header.name", Kind::Text, EDITED, "\"x-env\""),
+    key("enforcer.route.request_header.set", Kind::Text, SET, "\"prod\""),
+    key("enforcer.route.request_header.add", Kind::Text, ADD, "\"prod\""),
+    key(
+        "enforcer.route.request_header_remove",
+        TEXTS,
+        "names of fields that the upstream does not receive",
+        "[\"x-debug\"]",
+    ),
+    key(
+        "enforcer.route.response_header",
+        Kind::Tables,
+        "changes of the answer's fields",
+        "[{ name = \"cache-control\", set = \"no-store\" }]",
+    ),
+    required("enforcer.route.response_header.name", Kind::Text, EDITED, "\"cache-control\""),
+    key("enforcer.route.response_header.set", Kind::Text, SET, "\"no-store\""),
+    key("enforcer.route.response_header.add", Kind::Text, ADD, "\"no-store\""),
+    key(
+        "enforcer.route.response_header_remove",
+        TEXTS,
+        "names of fields that the caller does not receive",
+        "[\"server\"]",
+    ),
+    key(
+        "enforcer.route.max_body",
+        Kind::Size,
+        "longest body of a request; a longer one is 413, gRPC 8; absent = any",
+        "\"10MiB\"",
     ),
     key(
         "enforcer.route.to",

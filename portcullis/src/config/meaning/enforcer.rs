@@ -75,6 +75,11 @@ impl Meaning<'_> {
                 self.wrong(matches, key, error.to_string());
             }
             RouteError::Grpc { .. } => self.wrong(matches, "grpc", error.to_string()),
+            RouteError::Handling { .. } => {
+                let keys = ["redirect", "respond", "rewrite"];
+                let key = keys.into_iter().find(|key| table.entries.contains_key(key)).unwrap_or_default();
+                self.wrong(table, key, error.to_string());
+            }
             _ => self.wrong(table, "match", error.to_string()),
         }
     }
@@ -116,6 +121,7 @@ impl Meaning<'_> {
             RouteError::Host { route, .. }
             | RouteError::Path { route, .. }
             | RouteError::Match { route, .. }
+            | RouteError::Handling { route, .. }
             | RouteError::Grpc { route, .. } => ("route", route.as_str(), "match"),
             RouteError::EqualRank { second, .. } => ("route", second.as_str(), "match"),
             RouteError::NoEndpoint { cluster } => ("cluster", cluster.as_str(), "endpoints"),

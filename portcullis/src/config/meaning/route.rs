@@ -13,12 +13,14 @@ impl Meaning<'_> {
     /// The route, and the cluster that it has to itself.
     pub(super) fn route(&mut self, table: &Table) -> Option<(RouteSpec, Option<ClusterSpec>)> {
         let matches = self.matches(table);
+        let handling = self.handling(table);
         let (to, own) = self.destination(table)?;
         let route = RouteSpec {
             name: table.text("name")?.clone(),
             service: table.text("service")?.clone(),
             listener: table.text("listener").cloned(),
             matches,
+            handling,
             to,
             timeouts: Timeouts {
                 header: *table.duration("header_timeout")?,
@@ -32,11 +34,16 @@ impl Meaning<'_> {
         Some((route, own))
     }
 
-    /// Where the calls of a route go: exactly one of `to`, `cluster` and `split` says it.
+    /// Where the calls of a route go: exactly one of `to`, `cluster` and `split` says it, unless it answers itself.
     fn destination(&mut self, table: &Table) -> Option<(Vec<Share>, Option<ClusterSpec>)> {
-        let written: Vec<_> =
-            ["to", "cluster", "split"].into_iter().filter(|key| table.entries.contains_key(key)).collect();
-        if let [_, second, ..] = written.as_slice() {
+        let written: Vec<_> = ["redirect", "respond", "to", "cluster", "split"]
+            .into_iter()
+            .filter(|key| table.entries.contains_key(key))
+            .collect();
+        if let [first, second, ..] = written.as_slice() {
+            if (*first, *second) == ("redirect", "respond") {
+                return None; // told already
+            }
             self.wrong(table, second, format!("{} exclude each other", written.join(" and ")));
             return None;
         }
@@ -47,6 +54,7 @@ impl Meaning<'_> {
             }
         }
         match written.first() {
+            Some(&("redirect" | "respond")) => Some((Vec::new(), None)),
             Some(&"to") => {
                 let own = self.cluster(table, "to")?;
                 Some((vec![Share::all(&own.name)], Some(own)))
