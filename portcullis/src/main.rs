@@ -15,6 +15,11 @@ mod output;
 mod replay;
 mod serve;
 
+/// Records are made on one thread and given back on another, which the allocator of the C library does slowly.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     cli::main().into()
 }

@@ -110,7 +110,7 @@ impl Source<'_> {
     ) -> Result<Walked, LedgerError> {
         let mut names = Names::default();
         let mut sites = Sites { store: self.store, in_force, known: HashMap::new() };
-        let start = self.clock.now().mono;
+        let start = self.clock.mono();
         let mut count = 0_u64;
         self.records.walk(self.query, |decided| {
             count += 1;
@@ -141,8 +141,7 @@ impl Source<'_> {
     }
 
     fn is_over(&self, start: base_ports::Mono) -> bool {
-        self.is_cancelled.load(Ordering::Relaxed)
-            || self.clock.now().mono.saturating_since(start) > self.limit
+        self.is_cancelled.load(Ordering::Relaxed) || self.clock.mono().saturating_since(start) > self.limit
     }
 }
 

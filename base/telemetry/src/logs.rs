@@ -100,7 +100,8 @@ where
     let (filter, handle) = reload::Layer::new(filter);
     let layer =
         lines::layer().event_format(Lines { format, clock }).with_ansi(is_coloured).with_writer(writer);
-    (Registry::default().with(filter.and_then(layer)), Control(handle))
+    // As the layer's own filter it tells the highest level in use, so that events above it cost a compare.
+    (Registry::default().with(layer.with_filter(filter)), Control(handle))
 }
 
 #[cfg(test)]

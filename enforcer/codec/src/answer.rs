@@ -3,11 +3,11 @@
 //! Hop-by-hop and reserved fields are gone before a value of this type exists (HR-08).
 
 use bytes::BytesMut;
-use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, HeaderName};
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::edits::FieldEdits;
-use crate::fields::{FieldIter, Fields, put_extra};
+use crate::fields::{FieldIter, Fields, length_value, put_extra};
 use crate::h1::{Framing, ResponseHead, SWITCH, Version, content_length};
 use crate::headers::{Extra, is_hop_by_hop, is_reserved};
 use crate::{BodyLength, NotCanonical};
@@ -181,7 +181,7 @@ impl Answer {
             BodyLength::Streamed => None,
         };
         if let Some(length) = length {
-            map.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            map.insert(CONTENT_LENGTH, length_value(length));
         }
         *response.headers_mut() = map;
         response

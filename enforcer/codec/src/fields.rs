@@ -49,6 +49,9 @@ impl Field {
     }
 }
 
+/// Fields that a message may get besides: `content-length`, `te`, `grpc-timeout`.
+const OWN: usize = 3;
+
 /// The end-to-end fields of a message.
 #[derive(Debug, Clone)]
 pub(crate) enum Fields {
@@ -94,7 +97,8 @@ impl Fields {
         let mut map = match self {
             Self::Map(map) => map.clone(),
             Self::Wire { head, table } => {
-                let mut map = HeaderMap::with_capacity(table.len().saturating_add(extra.len()));
+                let mut map =
+                    HeaderMap::with_capacity(table.len().saturating_add(extra.len()).saturating_add(OWN));
                 for field in table {
                     let name = HeaderName::from_bytes(field.name.of(head));
                     let value = HeaderValue::from_maybe_shared(slice(head, field.value));
@@ -208,6 +212,12 @@ pub(crate) fn put_length(out: &mut BytesMut, length: u64) {
     out.put_slice(b"content-length: ");
     out.put_slice(itoa::Buffer::new().format(length).as_bytes());
     out.put_slice(b"\r\n");
+}
+
+/// The value of `content-length`, with one allocation less than `http` makes.
+pub(crate) fn length_value(length: u64) -> HeaderValue {
+    HeaderValue::from_str(itoa::Buffer::new().format(length))
+        .unwrap_or_else(|_none| HeaderValue::from(length))
 }
 
 fn slice(head: &Bytes, span: Span) -> Bytes {

@@ -91,7 +91,7 @@ impl<'w> Clocks<'w> {
 
     /// The time.
     pub(crate) fn now(&self) -> Mono {
-        self.clock.now().mono
+        self.clock.mono()
     }
 
     /// A body waits for its next part: the clock of stillness starts again.

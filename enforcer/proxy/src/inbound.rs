@@ -169,7 +169,7 @@ impl Connection {
 
     /// So long a peer has to take an answer of our own: one that reads nothing does not hold its connection.
     fn tells_until(&self) -> Mono {
-        let now = self.worker.clock.now().mono;
+        let now = self.worker.clock.mono();
         (now + self.listening.timers.header).min(self.secured.ends).max(now + LINGER)
     }
 

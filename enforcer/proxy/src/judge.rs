@@ -125,7 +125,7 @@ impl Judge {
         };
         let reads_time = decision.reads_time;
         question.meter.decision(&decision, question.mode);
-        let took = conn.worker.clock.now().mono.saturating_since(now.mono);
+        let took = conn.worker.clock.mono().saturating_since(now.mono);
         let about = (action, question.resource);
         let flaw = question.flaw;
         let record = DecisionRecord {

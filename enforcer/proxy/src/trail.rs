@@ -71,7 +71,7 @@ impl Trail {
 
     pub(crate) fn end(self, conn: &Connection) {
         if let Some(meter) = self.meter {
-            let took = conn.worker.clock.now().mono.saturating_since(self.started.mono);
+            let took = conn.worker.clock.mono().saturating_since(self.started.mono);
             meter.call(self.protocol, self.status, took);
         }
     }

@@ -173,7 +173,7 @@ async fn judge_again(worker: Arc<Worker>) {
 async fn sweep(worker: Arc<Worker>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        worker.pools.sweep(worker.clock.now().mono);
+        worker.pools.sweep(worker.clock.mono());
     }
 }
 

@@ -186,9 +186,9 @@ fn engine_only(candidate: &Arc<Snapshot>, calls: &[Call], what: &str, now: UnixT
         }
     };
     run(CALLS);
-    let (region, start) = (Region::new(ALLOCATOR), clock.now().mono);
+    let (region, start) = (Region::new(ALLOCATOR), clock.mono());
     run(ENGINE);
-    let took = clock.now().mono.saturating_since(start);
+    let took = clock.mono().saturating_since(start);
     report(what, ENGINE as u64, took, region.change().allocations);
     let impact = replay.finish();
     println!(
@@ -235,7 +235,7 @@ fn from_files(ledger: &Ledger, candidate: &Arc<Snapshot>) {
     let mut resources: HashMap<String, Resource> = HashMap::new();
     let mut replay = Replay::new(Arc::clone(candidate));
     for what in ["from files, first", "from files, plans known"] {
-        let (region, start) = (Region::new(ALLOCATOR), clock.now().mono);
+        let (region, start) = (Region::new(ALLOCATOR), clock.mono());
         let walked = ledger.walk(&query, |decided| {
             let (_, who) = decided.principal;
             let (_, on) = decided.resource;
@@ -261,7 +261,7 @@ fn from_files(ledger: &Ledger, candidate: &Arc<Snapshot>) {
             });
             ControlFlow::Continue(())
         });
-        let took = clock.now().mono.saturating_since(start);
+        let took = clock.mono().saturating_since(start);
         let walked = walked.unwrap();
         report(what, walked.decisions, took, region.change().allocations);
     }

@@ -329,7 +329,7 @@ impl Keeper {
 
     /// Gives numbers to lanes that run short of them. Returns whether any did.
     fn reserve(&mut self) -> bool {
-        let now = self.clock.now().mono;
+        let now = self.clock.mono();
         let mut any = false;
         for lane in self.lanes.iter_mut().filter(|lane| lane.is_short()) {
             lane.extend(now);

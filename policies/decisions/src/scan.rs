@@ -223,14 +223,14 @@ impl<'a> Listing<'a> {
         files.retain(|file| file.count > 0 && file.span.touches(wanted));
         files.retain(|file| after.is_none_or(|after| self.worst_rank(file) < after));
         files.sort_by_key(|file| Reverse(self.best_rank(file)));
-        let start = clock.now().mono;
+        let start = clock.mono();
         for (at, file) in files.iter().enumerate() {
             let best = self.best_rank(file);
             if self.worst().is_some_and(|worst| worst > best) {
                 return Ok(None);
             }
             let has_progress = after.is_none_or(|after| above(best) < after);
-            if at > 0 && has_progress && clock.now().mono.saturating_since(start) > BUDGET {
+            if at > 0 && has_progress && clock.mono().saturating_since(start) > BUDGET {
                 return Ok(Some(best));
             }
             self.read(file, wanted, after, shelf, disk_port)?;

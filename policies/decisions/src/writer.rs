@@ -111,7 +111,7 @@ pub(crate) struct Setup {
 
 impl Writer {
     pub(crate) fn new(setup: Setup) -> Self {
-        let heartbeat = setup.clock.now().mono;
+        let heartbeat = setup.clock.mono();
         Self {
             numbers: Numbers::new(Arc::clone(&setup.own.reserved), Arc::clone(&setup.keeper.bell)),
             own_tag: setup.own.tag,

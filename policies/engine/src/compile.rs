@@ -5,6 +5,7 @@
 //! policy while its text and the schema are, the entities that did not change while the schema is. What a snapshot says
 //! never depends on the one before it.
 
+mod batch;
 pub(crate) mod bounded;
 mod cores;
 mod delta;
@@ -15,14 +16,17 @@ pub(crate) mod letters;
 mod links;
 mod named;
 mod notes;
+mod overlap;
 pub(crate) mod phrase;
 pub(crate) mod policies;
 pub(crate) mod schema;
 mod shape;
+mod shared;
 pub(crate) mod text;
 pub(crate) mod validate;
 
 pub(crate) use named::Named;
+pub(crate) use shared::{Conditions, Shared};
 
 use crate::{
     Action, AdminAction, Diagnostic, EntitySet, PrincipalKind, ResourceKind, Snapshot, SnapshotInput,
@@ -191,7 +195,7 @@ fn is_same(files: &[Arc<CheckedFile>], before: &[Arc<CheckedFile>]) -> bool {
 
 /// All that follows from the policies of a set.
 struct Ruled {
-    rules: Vec<Arc<Rule>>,
+    rules: Arc<[Arc<Rule>]>,
     by_id: Arc<HashMap<Arc<str>, usize>>,
     index: Arc<ScopeIndex>,
     named: Arc<Named>,
@@ -200,7 +204,7 @@ struct Ruled {
 impl Ruled {
     fn of(parts: &Parts) -> Ruled {
         Ruled {
-            rules: parts.rules.clone(),
+            rules: Arc::clone(&parts.rules),
             by_id: Arc::clone(&parts.by_id),
             index: Arc::clone(&parts.index),
             named: Arc::clone(&parts.named),
@@ -208,16 +212,15 @@ impl Ruled {
     }
 
     fn new(files: &[Arc<CheckedFile>], before: Option<&Parts>) -> Ruled {
-        let rules: Vec<Arc<Rule>> = files.iter().flat_map(|file| file.rules()).cloned().collect();
-        let by_id = match before.filter(|parts| has_places_of(&rules, &parts.rules)) {
-            Some(parts) => Arc::clone(&parts.by_id),
+        let rules: Arc<[Arc<Rule>]> = files.iter().flat_map(|file| file.rules()).cloned().collect();
+        let (by_id, index) = match before.filter(|parts| has_places_of(&rules, &parts.rules)) {
+            Some(parts) => (Arc::clone(&parts.by_id), parts.index.after(&rules)),
             None => {
                 let mut by_id = HashMap::with_capacity(rules.len());
                 by_id.extend(rules.iter().enumerate().map(|(at, rule)| (Arc::clone(&rule.id), at)));
-                by_id.into()
+                (by_id.into(), ScopeIndex::of(&rules))
             }
         };
-        let index = ScopeIndex::of(&rules);
         let named = match before {
             Some(parts) => parts.named.after(&parts.kept.files, files),
             None => Named::of(files).into(),

@@ -59,12 +59,12 @@ impl Cost {
             return None;
         }
         self.left = EVERY;
-        Some(self.clock.now().mono)
+        Some(self.clock.mono())
     }
 
     /// After it, once for each window that ends the second time over the bound.
     pub(crate) fn end(&mut self, began: Mono, policies: u64) -> Option<Costly> {
-        let took = self.clock.now().mono.saturating_since(began);
+        let took = self.clock.mono().saturating_since(began);
         self.timed += 1;
         self.over += u32::from(took > BOUND);
         if self.timed < WINDOW {

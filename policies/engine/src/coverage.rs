@@ -3,8 +3,8 @@
 //! A clause is a conjunct of a `when`, or an `unless` as a whole; each is judged alone, by stock Cedar.
 
 use crate::{
-    AccessRequest, Snapshot, cast::Cast, context, explain::expression, lint::on_large_stack, rule::Rule,
-    stock, walk::Reads,
+    AccessRequest, Snapshot, cast::Cast, compile::Conditions, context, explain::expression,
+    lint::on_large_stack, rule::Rule, stock, walk::Reads,
 };
 use cedar_policy::{
     Authorizer, Policy, PolicyId, PolicySet,
@@ -148,33 +148,37 @@ impl CoverageTally {
     /// What was seen of the policies of `snapshot`.
     #[must_use]
     pub fn finish(self, snapshot: &Snapshot) -> Coverage {
-        let of_rule = |rule: &Rule| {
-            let (points, missing) = match self.seen.get(&rule.id) {
-                Some(seen) => seen.result(),
-                None => unseen(rule),
+        let of_all = || {
+            // What is missing of a policy that no case asked follows from its conditions, which many have in common.
+            let mut unasked: HashMap<Option<*const Conditions>, (usize, Vec<String>)> = HashMap::new();
+            let mut of_rule = |rule: &Arc<Rule>| {
+                let (points, missing) = match self.seen.get(&rule.id) {
+                    Some(seen) => seen.result(),
+                    None => {
+                        let conditions = rule.conditions.as_ref().map(Arc::as_ptr);
+                        unasked.entry(conditions).or_insert_with(|| unseen(rule)).clone()
+                    }
+                };
+                PolicyCoverage {
+                    id: Arc::clone(&rule.id),
+                    file: Arc::clone(&rule.place.file),
+                    line: rule.place.line,
+                    is_baseline: rule.is_baseline,
+                    points,
+                    missing,
+                }
             };
-            PolicyCoverage {
-                id: Arc::clone(&rule.id),
-                file: Arc::clone(&rule.place.file),
-                line: rule.place.line,
-                is_baseline: rule.is_baseline,
-                points,
-                missing,
-            }
+            Coverage { policies: snapshot.parts().rules.iter().map(&mut of_rule).collect() }
         };
-        let rules = snapshot.parts().rules.iter();
-        on_large_stack(|| Coverage { policies: rules.map(|rule| of_rule(rule)).collect() })
-            .unwrap_or_default()
+        on_large_stack(of_all).unwrap_or_default()
     }
 }
 
 /// A policy that no case asked: nothing of it is shown.
 fn unseen(rule: &Rule) -> (usize, Vec<String>) {
-    let points = Seen::of(rule).map_or(1, |seen| seen.result().0);
+    let (points, parts) = Seen::of(rule).map_or((1, Vec::new()), |seen| seen.result());
     let mut missing = vec!["no case asks a question that its scope matches".to_owned()];
-    if let Some(seen) = Seen::of(rule) {
-        missing.extend(seen.result().1);
-    }
+    missing.extend(parts);
     missing.truncate(points);
     (points, missing)
 }

@@ -6,10 +6,7 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DecisionId([u8; 16]);
 
-const ALPHABET: [char; 32] = [
-    '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'J', 'K', 'M',
-    'N', 'P', 'Q', 'R', 'S', 'T', 'V', 'W', 'X', 'Y', 'Z',
-];
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const LENGTH: usize = 26;
 const FORTY_BITS: u64 = (1 << 40) - 1;
 
@@ -60,12 +57,13 @@ impl DecisionId {
 impl fmt::Display for DecisionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bits = self.bits();
-        let digit = |place: usize| {
-            let value = (bits >> (5 * place)) & 31;
-            usize::try_from(value).ok().and_then(|value| ALPHABET.get(value)).copied().unwrap_or('0')
-        };
-        let text: String = (0..LENGTH).rev().map(digit).collect();
-        f.pad(&text)
+        let mut text = [b'0'; LENGTH];
+        for (place, digit) in text.iter_mut().rev().enumerate() {
+            let value = usize::try_from((bits >> (5 * place)) & 31).unwrap_or_default();
+            *digit = ALPHABET.get(value).copied().unwrap_or(b'0');
+        }
+        // INVARIANT: the alphabet is ASCII, so this is text.
+        f.pad(str::from_utf8(&text).unwrap_or_default())
     }
 }
 
@@ -90,8 +88,8 @@ impl FromStr for DecisionId {
                 'O' => '0',
                 other => other,
             };
-            let value =
-                ALPHABET.iter().position(|digit| *digit == upper).ok_or(DecisionIdError::Character(c))?;
+            let is_it = |digit: &u8| char::from(*digit) == upper;
+            let value = ALPHABET.iter().position(is_it).ok_or(DecisionIdError::Character(c))?;
             let value = u128::try_from(value).unwrap_or_default();
             bits = bits.checked_mul(32).ok_or(DecisionIdError::TooLarge)? | value;
         }

@@ -18,7 +18,9 @@ mod tests;
 mod walk;
 mod words;
 
-use crate::{Coverage, Diagnostic, PolicySource, Severity, Snapshot, scope::ScopeIndex, snapshot::Parts};
+use crate::{
+    Coverage, Diagnostic, PolicySource, Severity, Snapshot, rule::Rule, scope::ScopeIndex, snapshot::Parts,
+};
 use base_ports::UnixTime;
 use std::{collections::HashMap, sync::Arc, thread, time::Duration};
 use subject::{Places, Subject};
@@ -98,7 +100,7 @@ pub const OTHER_CODES: &[&str] = &["PC2101", "PC2102", "PC2107", "PC2121"];
 /// Everything there is to say about `snapshot`, its own warnings too. `sources` are the files it was compiled from.
 #[must_use]
 pub fn lint(snapshot: &Snapshot, sources: &[PolicySource], input: &LintInput<'_>) -> Vec<Diagnostic> {
-    judge(snapshot, sources, input, &|_| true)
+    judge(snapshot, sources, input, (&|_| true, &|_, _| true))
 }
 
 /// The warnings of `snapshot` with PC2104 and PC2111, for those who only check: what names nothing is a typing error.
@@ -106,14 +108,19 @@ pub fn lint(snapshot: &Snapshot, sources: &[PolicySource], input: &LintInput<'_>
 pub fn warnings(snapshot: &Snapshot, sources: &[PolicySource]) -> Vec<Diagnostic> {
     // These ask no clock.
     let input = LintInput { now: UnixTime::from_nanos(0), usage: None, coverage: None };
-    judge(snapshot, sources, &input, &|rule| matches!(rule.code, "PC2104" | "PC2111"))
+    let is_asked = |rule: &LintRule| matches!(rule.code, "PC2104" | "PC2111");
+    // To look at the text of a policy takes longer than to compile a change of it, so most are not looked at.
+    let is_told = |rule: &Rule, survey: &Survey<'_>| {
+        !scope::is_offered(rule, snapshot, survey) || !condition::is_declared(rule, snapshot)
+    };
+    judge(snapshot, sources, &input, (&is_asked, &is_told))
 }
 
 /// `snapshot` without its forbids: which permits match a call that a forbid refused (PC2106).
 #[must_use]
 pub fn permits(snapshot: &Snapshot) -> Snapshot {
     let parts = snapshot.parts();
-    let rules: Vec<_> = parts.rules.iter().filter(|rule| rule.is_permit()).cloned().collect();
+    let rules: Arc<[_]> = parts.rules.iter().filter(|rule| rule.is_permit()).cloned().collect();
     let by_id: HashMap<_, _> =
         rules.iter().enumerate().map(|(at, rule)| (Arc::clone(&rule.id), at)).collect();
     Snapshot::assemble(Parts {
@@ -143,18 +150,24 @@ pub fn silent(snapshot: &Snapshot, input: &LintInput<'_>) -> Vec<(&'static str, 
     silent
 }
 
+/// Whether some rule can have a word about a policy.
+type IsTold<'a> = dyn Fn(&Rule, &Survey<'_>) -> bool + Sync + 'a;
+
 fn judge(
     snapshot: &Snapshot,
     sources: &[PolicySource],
     input: &LintInput<'_>,
-    is_asked: &(dyn Fn(&LintRule) -> bool + Sync),
+    (is_asked, is_told): (&(dyn Fn(&LintRule) -> bool + Sync), &IsTold<'_>),
 ) -> Vec<Diagnostic> {
     // Trees can be deep; the stack of the caller need not be.
     on_large_stack(|| {
         let mut found = snapshot.warnings().to_vec();
-        let places = Places::of(sources);
         let survey = Survey::of(snapshot, input);
-        for rule in snapshot.parts().rules.iter().filter(|rule| !rule.is_baseline) {
+        let rules = snapshot.parts().rules.iter();
+        let rules: Vec<&Arc<Rule>> =
+            rules.filter(|rule| !rule.is_baseline && is_told(rule, &survey)).collect();
+        let places = Places::of(sources, &rules);
+        for rule in rules {
             let Ok(policy) = rule.policy() else { continue };
             let Ok(tree) = policy.to_pst() else { continue };
             let subject = Subject::new(snapshot, input, rule, tree.body(), &places, &survey);

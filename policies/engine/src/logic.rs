@@ -23,7 +23,7 @@ use cedar_policy::pst;
 use std::sync::Arc;
 
 pub(crate) use eval::Scene;
-pub(crate) use expr::Expr;
+pub(crate) use expr::{Expr, Fact};
 pub(crate) use fold::Fold;
 pub(crate) use steps::{Layout, Steps};
 

@@ -1,7 +1,7 @@
 //! One policy after compilation: its text, its scope, its conditions, its annotations, its place. Cedar's own form of it
 //! takes several times the room and is made when somebody asks.
 
-use crate::{Audit, Effect, Reason, logic::Logic, scope::Scope, walk::Reads};
+use crate::{Audit, Effect, Reason, compile::Conditions, logic::Logic, scope::Scope, walk::Reads};
 use base_ports::UnixTime;
 use cedar_policy::{EntityUid, Policy, PolicyId};
 use std::sync::Arc;
@@ -14,14 +14,14 @@ pub(crate) struct Rule {
     /// As it is written, without slots: a link is its template with the values in place.
     pub(crate) text: Arc<str>,
     /// Where stock Cedar judges each call.
-    pub(crate) kept: Option<Policy>,
+    pub(crate) kept: Option<Box<Policy>>,
     pub(crate) scope: Arc<Scope>,
     /// Its conditions.
     pub(crate) logic: Logic,
     /// What its conditions read of the context; `None` when it has no conditions.
     pub(crate) reads: Option<Reads>,
-    /// Every entity it names.
-    pub(crate) literals: Arc<[EntityUid]>,
+    /// The conditions, as all policies have them that write the same.
+    pub(crate) conditions: Option<Arc<Conditions>>,
     pub(crate) notes: Arc<Notes>,
     /// For a link, where its template stands.
     pub(crate) place: Place,
@@ -39,7 +39,7 @@ pub(crate) struct Place {
 }
 
 /// The reserved annotations of a policy.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Notes {
     pub(crate) owner: Option<String>,
     pub(crate) advice: Option<String>,
@@ -57,10 +57,16 @@ impl Rule {
         self.reads.is_some()
     }
 
+    /// Every entity it names, as often as it does.
+    pub(crate) fn literals(&self) -> impl Iterator<Item = &EntityUid> {
+        let conditions = self.conditions.iter().flat_map(|conditions| &conditions.literals);
+        self.scope.uids().chain(conditions)
+    }
+
     /// Cedar's form of it, with its id.
     pub(crate) fn policy(&self) -> Result<Policy, Reason> {
         if let Some(kept) = &self.kept {
-            return Ok(kept.clone());
+            return Ok(Policy::clone(kept));
         }
         Policy::parse(Some(PolicyId::new(&self.id)), &self.text).map_err(|cause| {
             tracing::error!(%cause, policy = %self.id, "a policy of a snapshot cannot be parsed");

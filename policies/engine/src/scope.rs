@@ -1,7 +1,11 @@
 //! Scopes of policies: who a rule can be about at all, decided without looking at any fact.
 //! Slicing by scope is exact, because a scope never errors (EN3).
 
-use crate::{rule::Rule, uid::hash_of};
+use crate::{
+    compile::Shared,
+    rule::Rule,
+    uid::{hash_of, placeless, placeless_type},
+};
 use cedar_policy::{
     ActionConstraint, EntityTypeName, EntityUid, Policy, PrincipalConstraint, ResourceConstraint,
 };
@@ -20,31 +24,47 @@ pub(crate) enum Term {
 /// The three parts of a scope.
 #[derive(Debug, Clone)]
 pub(crate) struct Scope {
-    pub(crate) principal: Term,
-    pub(crate) action: ActionConstraint,
-    pub(crate) resource: Term,
+    pub(crate) principal: Arc<Term>,
+    pub(crate) action: Arc<ActionConstraint>,
+    pub(crate) resource: Arc<Term>,
     /// Of the principal and of the resource term, for [`ScopeIndex`].
     keys: (u64, u64),
 }
 
 impl Scope {
-    pub(crate) fn of(policy: &Policy) -> Scope {
+    pub(crate) fn of(policy: &Policy, shared: &Shared) -> Scope {
         let principal = match policy.principal_constraint() {
             PrincipalConstraint::Any => Term::Any,
-            PrincipalConstraint::In(uid) => Term::In(uid),
-            PrincipalConstraint::Eq(uid) => Term::Eq(uid),
-            PrincipalConstraint::Is(kind) => Term::Is(kind),
-            PrincipalConstraint::IsIn(kind, uid) => Term::IsIn(kind, uid),
+            PrincipalConstraint::In(uid) => Term::In(placeless(&uid)),
+            PrincipalConstraint::Eq(uid) => Term::Eq(placeless(&uid)),
+            PrincipalConstraint::Is(kind) => Term::Is(placeless_type(&kind)),
+            PrincipalConstraint::IsIn(kind, uid) => Term::IsIn(placeless_type(&kind), placeless(&uid)),
         };
         let resource = match policy.resource_constraint() {
             ResourceConstraint::Any => Term::Any,
-            ResourceConstraint::In(uid) => Term::In(uid),
-            ResourceConstraint::Eq(uid) => Term::Eq(uid),
-            ResourceConstraint::Is(kind) => Term::Is(kind),
-            ResourceConstraint::IsIn(kind, uid) => Term::IsIn(kind, uid),
+            ResourceConstraint::In(uid) => Term::In(placeless(&uid)),
+            ResourceConstraint::Eq(uid) => Term::Eq(placeless(&uid)),
+            ResourceConstraint::Is(kind) => Term::Is(placeless_type(&kind)),
+            ResourceConstraint::IsIn(kind, uid) => Term::IsIn(placeless_type(&kind), placeless(&uid)),
+        };
+        let action = match policy.action_constraint() {
+            ActionConstraint::Any => ActionConstraint::Any,
+            ActionConstraint::In(uids) => ActionConstraint::In(uids.iter().map(placeless).collect()),
+            ActionConstraint::Eq(uid) => ActionConstraint::Eq(placeless(&uid)),
         };
         let keys = (hash_of(&principal), hash_of(&resource));
-        Scope { principal, action: policy.action_constraint(), resource, keys }
+        let (principal, resource) = (shared.term(principal), shared.term(resource));
+        Scope { principal, action: shared.action(action), resource, keys }
+    }
+
+    /// Every entity it names.
+    pub(crate) fn uids(&self) -> impl Iterator<Item = &EntityUid> {
+        let actions: &[EntityUid] = match &*self.action {
+            ActionConstraint::Any => &[],
+            ActionConstraint::In(uids) => uids,
+            ActionConstraint::Eq(uid) => std::slice::from_ref(uid),
+        };
+        self.principal.uid().into_iter().chain(actions).chain(self.resource.uid())
     }
 
     fn key(&self) -> u64 {
@@ -53,7 +73,7 @@ impl Scope {
 
     /// How much it narrows; orders near misses.
     pub(crate) fn specificity(&self) -> u32 {
-        let action = match &self.action {
+        let action = match &*self.action {
             ActionConstraint::Any => 0,
             ActionConstraint::In(_) => 1,
             ActionConstraint::Eq(_) => 3,
@@ -63,6 +83,13 @@ impl Scope {
 }
 
 impl Term {
+    fn uid(&self) -> Option<&EntityUid> {
+        match self {
+            Term::Any | Term::Is(_) => None,
+            Term::Eq(uid) | Term::In(uid) | Term::IsIn(_, uid) => Some(uid),
+        }
+    }
+
     fn specificity(&self) -> u32 {
         match self {
             Term::Any => 0,
@@ -159,11 +186,11 @@ pub(crate) struct Triple {
 }
 
 impl Triple {
-    /// Whether all three parts of a scope match.
+    /// Whether all three parts of a scope match; what is cheap and mostly not so first.
     pub(crate) fn matches(&self, scope: &Scope) -> bool {
-        self.action.matches_action(&scope.action)
-            && self.principal.matches(&scope.principal)
+        self.principal.matches(&scope.principal)
             && self.resource.matches(&scope.resource)
+            && self.action.matches_action(&scope.action)
     }
 
     /// How many of the three parts of a scope do not match.
@@ -181,15 +208,44 @@ impl Triple {
 pub(crate) struct ScopeIndex {
     /// Key of the terms, place of the rule.
     entries: Vec<(u64, u32)>,
-    /// Of each rule.
-    scopes: Vec<Arc<Scope>>,
+    rules: Arc<[Arc<Rule>]>,
 }
 
+/// With more changes than this the list is sorted anew.
+const MOVED: usize = 128;
+
 impl ScopeIndex {
-    pub(crate) fn of(rules: &[Arc<Rule>]) -> ScopeIndex {
+    pub(crate) fn of(rules: &Arc<[Arc<Rule>]>) -> ScopeIndex {
         let mut entries: Vec<(u64, u32)> = rules.iter().map(|rule| rule.scope.key()).zip(0..).collect();
         entries.sort_unstable();
-        ScopeIndex { entries, scopes: rules.iter().map(|rule| Arc::clone(&rule.scope)).collect() }
+        ScopeIndex { entries, rules: Arc::clone(rules) }
+    }
+
+    /// The same, from the index of as many rules of which most are the same.
+    pub(crate) fn after(&self, rules: &Arc<[Arc<Rule>]>) -> ScopeIndex {
+        let keys = |(old, new): (&Arc<Rule>, &Arc<Rule>)| {
+            let is_same = Arc::ptr_eq(old, new) || old.scope.keys == new.scope.keys;
+            (!is_same).then(|| (old.scope.key(), new.scope.key()))
+        };
+        let changed = self.rules.iter().zip(&**rules).map(keys).zip(0..);
+        let changed: Vec<_> = changed.filter_map(|(keys, at)| Some((keys?, at))).collect();
+        if self.rules.len() != rules.len() || changed.len() > MOVED {
+            return ScopeIndex::of(rules);
+        }
+        let mut entries = self.entries.clone();
+        for ((old, new), at) in changed {
+            if let Ok(place) = entries.binary_search(&(old, at)) {
+                entries.remove(place);
+            }
+            let place = entries.partition_point(|entry| *entry < (new, at));
+            entries.insert(place, (new, at));
+        }
+        ScopeIndex { entries, rules: Arc::clone(rules) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_like(&self, other: &ScopeIndex) -> bool {
+        self.entries == other.entries
     }
 
     /// Rules whose principal and resource scopes match, in order; the action is for the caller to check.
@@ -203,7 +259,7 @@ impl ScopeIndex {
         let (principals, resources) = (keys(principal), keys(resource));
         let is_near =
             move |scope: &Scope| principals.contains(&scope.keys.0) || resources.contains(&scope.keys.1);
-        self.scopes.iter().enumerate().filter(move |(_, scope)| is_near(scope)).map(|(at, _)| at)
+        self.rules.iter().enumerate().filter(move |(_, rule)| is_near(&rule.scope)).map(|(at, _)| at)
     }
 
     /// The same for lineages with their keys.
@@ -226,9 +282,9 @@ impl ScopeIndex {
         }
         // Two pairs of terms may share a key.
         found.retain(|at: &usize| {
-            self.scopes
-                .get(*at)
-                .is_some_and(|scope| principal.matches(&scope.principal) && resource.matches(&scope.resource))
+            self.rules.get(*at).is_some_and(|rule| {
+                principal.matches(&rule.scope.principal) && resource.matches(&rule.scope.resource)
+            })
         });
         found.sort_unstable();
         found.dedup();

@@ -114,7 +114,7 @@ pub struct Snapshot(Parts);
 #[derive(Clone)]
 pub(crate) struct Parts {
     pub(crate) versions: Arc<Versions>,
-    pub(crate) rules: Vec<Arc<Rule>>,
+    pub(crate) rules: Arc<[Arc<Rule>]>,
     pub(crate) by_id: Arc<HashMap<Arc<str>, usize>>,
     pub(crate) index: Arc<ScopeIndex>,
     pub(crate) schema: Arc<Schema>,

@@ -47,6 +47,17 @@ pub(crate) fn cedar_uid(name: &'static str, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(type_name(name), EntityId::new(id))
 }
 
+/// The same entity without the place in a text that Cedar keeps with it, and the text.
+pub(crate) fn placeless(uid: &EntityUid) -> EntityUid {
+    let kind = placeless_type(uid.type_name());
+    EntityUid::from_type_name_and_id(kind, EntityId::new(uid.id().unescaped()))
+}
+
+/// The same for a type.
+pub(crate) fn placeless_type(name: &EntityTypeName) -> EntityTypeName {
+    type_of(&name.to_string()).unwrap_or_else(|| name.clone())
+}
+
 /// Splits `Type::"id"`; `\"` and `\\` are the only escapes.
 pub(crate) fn parse_uid(text: &str) -> Option<(String, String)> {
     let (entity_type, rest) = text.split_once("::\"")?;

@@ -1,7 +1,11 @@
 //! Walks over the conditions of a policy in Cedar's public syntax tree: what they read, and how costly they are to
 //! look at. Called once per policy text by `compile`.
 
-use cedar_policy::pst::{Clause, Expr, PatternElem, Var};
+use crate::uid::type_of;
+use cedar_policy::{
+    EntityId, EntityUid,
+    pst::{Clause, Expr, Literal, PatternElem, Var},
+};
 
 /// Top-level members of the context that a set of conditions reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +43,7 @@ impl Reads {
 }
 
 /// What the conditions of one policy are like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Look {
     /// What they read of the context. A context that is used as a whole reads everything.
     pub(crate) reads: Reads,
@@ -49,6 +53,8 @@ pub(crate) struct Look {
     pub(crate) wildcards: usize,
     /// Deepest nesting; chains such as `a && b && c` and `a.b.c` count once.
     pub(crate) depth: usize,
+    /// Entities they name, as often as they do.
+    pub(crate) literals: Vec<EntityUid>,
     /// There is syntax in them that this build does not know.
     pub(crate) is_unknown: bool,
 }
@@ -67,6 +73,13 @@ impl Look {
         self.depth = self.depth.max(depth);
         let below = depth.saturating_add(1);
         match expression {
+            Expr::Literal(Literal::EntityUID(uid)) => match type_of(&uid.ty.to_string()) {
+                Some(kind) => {
+                    let id = EntityId::new(uid.eid.as_str());
+                    self.literals.push(EntityUid::from_type_name_and_id(kind, id));
+                }
+                None => self.is_unknown = true,
+            },
             Expr::Literal(_) | Expr::Slot(_) | Expr::Var(Var::Principal | Var::Action | Var::Resource) => {}
             Expr::Var(Var::Context) => self.reads = Reads::ALL,
             Expr::UnaryOp { expr, .. } => self.visit(expr, below),

@@ -3,7 +3,7 @@
 
 use crate::{
     Activated, PolicyStoreError,
-    content::{Content, Hash, Object, Reference},
+    content::{Content, Hash, Object, Reference, text},
     feed::Published,
     manifest::{Manifest, Signed},
     position::Position,
@@ -201,10 +201,10 @@ impl Archive {
 
     /// What a version consisted of; every object is checked against its address.
     pub(crate) fn content(&self, manifest: &Manifest) -> Result<Content, PolicyStoreError> {
-        let objects = manifest.objects.iter().map(|reference| self.object(reference));
-        let objects = objects.collect::<Result<Vec<_>, _>>()?;
-        Content::from_objects(objects, manifest.routes)
-            .map_err(|cause| PolicyStoreError::damaged(format!("snapshot {}", manifest.snapshot), cause))
+        let damaged = |cause| PolicyStoreError::damaged(format!("snapshot {}", manifest.snapshot), cause);
+        let read = |reference| Ok((reference, text(&self.object(reference)?.bytes).map_err(damaged)?));
+        let objects = manifest.objects.iter().map(read).collect::<Result<Vec<_>, PolicyStoreError>>()?;
+        Content::from_objects(objects, manifest.routes).map_err(damaged)
     }
 
     /// One object, checked against its address.

@@ -132,43 +132,46 @@ impl Content {
     }
 
     /// From the archive.
-    pub(crate) fn from_objects(objects: Vec<Object>, routes: Hash) -> Result<Content, String> {
+    pub(crate) fn from_objects<'a>(
+        objects: impl IntoIterator<Item = (&'a Reference, Arc<str>)>,
+        routes: Hash,
+    ) -> Result<Content, String> {
         let mut files = Files::default();
         let mut shipped = Shipped { policies: Vec::new(), schema: SchemaText::default() };
         let mut has_site = false;
         let (mut prefix, mut told) = (None, registry::Parts::default());
-        for Object { reference: Reference { kind, id, baseline, .. }, bytes } in objects {
-            let mut keep = |bytes| {
-                let (before, name) = name_of(&id);
+        for (Reference { kind, id, baseline, .. }, text) in objects {
+            let mut keep = |text| {
+                let (before, name) = name_of(id);
                 prefix.get_or_insert_with(|| before.to_owned());
-                files.insert(name, text(bytes)?);
-                Ok::<(), String>(())
+                files.insert(name, text);
             };
             match (kind, id.as_str()) {
-                (Kind::Policy, file) if baseline && file.starts_with(BASELINE) => {
-                    let source = PolicySource::new(file, text(bytes)?);
-                    shipped.policies.push(PolicySource { is_baseline: true, ..source });
+                (Kind::Policy, file) if *baseline && file.starts_with(BASELINE) => {
+                    shipped
+                        .policies
+                        .push(PolicySource { is_baseline: true, ..PolicySource::new(file, text) });
                 }
                 (Kind::Policy, file) => {
-                    if baseline {
+                    if *baseline {
                         shipped.policies.push(Shipped::replaced(name_of(file).1));
                     }
-                    keep(bytes)?;
+                    keep(text);
                 }
-                (Kind::Tests, _) => keep(bytes)?,
-                (Kind::Schema, CORE) => shipped.schema.core = text(bytes)?.into(),
+                (Kind::Tests, _) => keep(text),
+                (Kind::Schema, CORE) => shipped.schema.core = text,
                 (Kind::Schema, SITE) => {
-                    shipped.schema.site = text(bytes)?.into();
+                    shipped.schema.site = text;
                     has_site = true;
                 }
                 // Part 2 stands before the fragments of teams; the first builds gave it any name.
                 (Kind::Schema, _) if !has_site => {
-                    files.insert(SITE, text(bytes)?);
+                    files.insert(SITE, text);
                     has_site = true;
                 }
-                (Kind::Schema, _) => keep(bytes)?,
-                (Kind::Entities, ENTITIES) => files.insert(ENTITIES, text(bytes)?),
-                (Kind::Entities, part) => told.read(part, &bytes)?,
+                (Kind::Schema, _) => keep(text),
+                (Kind::Entities, ENTITIES) => files.insert(ENTITIES, text),
+                (Kind::Entities, part) => told.read(part, text.as_bytes())?,
             }
         }
         let first = |found: Vec<Diagnostic>| found.first().map(ToString::to_string).unwrap_or_default();
@@ -184,8 +187,9 @@ fn name_of(shown: &str) -> (&str, &str) {
     shown.split_at_checked(at).unwrap_or(("", shown))
 }
 
-fn text(bytes: Vec<u8>) -> Result<String, String> {
-    String::from_utf8(bytes).map_err(|cause| cause.to_string())
+/// The text of an object.
+pub(crate) fn text(bytes: &[u8]) -> Result<Arc<str>, String> {
+    std::str::from_utf8(bytes).map(Arc::from).map_err(|cause| cause.to_string())
 }
 
 impl Object {
@@ -209,7 +213,7 @@ impl Hash {
         Hash::finish(digest(&SHA256, bytes).as_ref())
     }
 
-    fn finish(bytes: &[u8]) -> Hash {
+    pub(crate) fn finish(bytes: &[u8]) -> Hash {
         // INVARIANT: SHA-256 yields 32 bytes, so the default is never taken.
         Hash(bytes.try_into().unwrap_or_default())
     }
@@ -276,7 +280,8 @@ mod tests {
         let written = objects.iter().filter(|object| !object.reference.is_told());
         assert!(written.clone().any(|object| object.reference.id == "rules/baseline/roles.cedar"));
         assert!(written.clone().all(|object| object.reference.id != "baseline/roles.cedar"));
-        let back = Content::from_objects(objects, content.routes).unwrap();
+        let texts = objects.iter().map(|object| (&object.reference, text(&object.bytes).unwrap()));
+        let back = Content::from_objects(texts, content.routes).unwrap();
         assert_eq!(back.rules, content.rules);
         assert_eq!((back.entities, back.routes), (content.entities, content.routes));
         assert_eq!(back.rules.extra.unwrap()[0]["uid"]["id"], "g");

@@ -4,7 +4,11 @@
 //! them, unless a version replaces one of the shipped policy files.
 
 use crate::content::Hash;
-use std::{collections::BTreeMap, sync::Arc};
+use aws_lc_rs::digest::{Context, SHA256};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, OnceLock},
+};
 
 /// Where files stand that replace shipped ones.
 pub(crate) const BASELINE: &str = "baseline/";
@@ -13,8 +17,18 @@ pub(crate) const SITE: &str = "site.cedarschema";
 const LONGEST_NAME: usize = 255;
 
 /// Texts by name, relative to the directory of policies: `orders.cedar`, `baseline/roles.cedar`.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Files(BTreeMap<String, Arc<str>>);
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Files {
+    texts: BTreeMap<String, Arc<str>>,
+    /// Of the texts, once somebody asked.
+    hash: OnceLock<Hash>,
+}
+
+impl PartialEq for Files {
+    fn eq(&self, other: &Files) -> bool {
+        self.texts == other.texts
+    }
+}
 
 /// What a file is, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,16 +74,17 @@ impl FileKind {
 
 impl Files {
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<str>> {
-        self.0.get(name)
+        self.texts.get(name)
     }
 
     pub(crate) fn insert(&mut self, name: impl Into<String>, text: impl Into<Arc<str>>) {
-        self.0.insert(name.into(), text.into());
+        self.hash.take();
+        self.texts.insert(name.into(), text.into());
     }
 
     /// Every file, by name.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Arc<str>)> {
-        self.0.iter().map(|(name, text)| (name.as_str(), text))
+        self.texts.iter().map(|(name, text)| (name.as_str(), text))
     }
 
     /// Every file of a kind, by name.
@@ -83,7 +98,10 @@ impl Files {
         for (name, text) in edits {
             match text {
                 Some(text) => files.insert(name, text),
-                None => drop(files.0.remove(name)),
+                None => {
+                    files.hash.take();
+                    files.texts.remove(name);
+                }
             }
         }
         files
@@ -91,25 +109,28 @@ impl Files {
 
     /// Names whose text is another one, or on one side only.
     pub(crate) fn differing<'a>(&'a self, other: &'a Files) -> impl Iterator<Item = &'a str> {
-        let gone = other.0.keys().filter(|name| !self.0.contains_key(*name));
-        let changed = self.0.iter().filter(|(name, text)| other.0.get(*name) != Some(text));
+        let gone = other.texts.keys().filter(|name| !self.texts.contains_key(*name));
+        let changed = self.texts.iter().filter(|(name, text)| other.texts.get(*name) != Some(text));
         changed.map(|(name, _)| name).chain(gone).map(String::as_str)
     }
 
     /// SHA-256 over names and texts.
     pub(crate) fn hash(&self) -> Hash {
-        let mut all = Vec::from(*b"portcullis-files/1\n");
-        for (name, text) in &self.0 {
-            all.extend(format!("{}\n{name}\n{}\n", name.len(), text.len()).into_bytes());
-            all.extend(text.as_bytes());
-        }
-        Hash::of(&all)
+        *self.hash.get_or_init(|| {
+            let mut context = Context::new(&SHA256);
+            context.update(b"portcullis-files/1\n");
+            for (name, text) in &self.texts {
+                context.update(format!("{}\n{name}\n{}\n", name.len(), text.len()).as_bytes());
+                context.update(text.as_bytes());
+            }
+            Hash::finish(context.finish().as_ref())
+        })
     }
 }
 
 impl FromIterator<(String, Arc<str>)> for Files {
     fn from_iter<T: IntoIterator<Item = (String, Arc<str>)>>(files: T) -> Files {
-        Files(files.into_iter().collect())
+        Files { texts: files.into_iter().collect(), hash: OnceLock::new() }
     }
 }
 

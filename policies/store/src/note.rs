@@ -50,17 +50,26 @@ pub enum NoteError {
 /// # Errors
 /// Whatever is wrong; then nothing of the manifest may be used.
 pub fn verify(note: &str, manifest: &[u8], keys: &[Verifier]) -> Result<Numbers, NoteError> {
+    verified(note, (manifest, Hash::of(manifest)), keys).map(|manifest| manifest.numbers())
+}
+
+/// The manifest of these bytes, with their hash, in the same way.
+pub(crate) fn verified(
+    note: &str,
+    (manifest, hash): (&[u8], Hash),
+    keys: &[Verifier],
+) -> Result<Manifest, NoteError> {
     let said = signed(note, keys)?;
     if !keys.iter().any(|key| key.name == said.name) {
         return Err(NoteError::Untrusted);
     }
-    if Hash::of(manifest) != said.hash {
+    if hash != said.hash {
         return Err(NoteError::OtherManifest);
     }
     let manifest = Manifest::from_json(manifest).map_err(|_cause| NoteError::NotUnderstood)?;
     let told = manifest.numbers();
     if (told.epoch, told.snapshot) == (said.epoch, said.snapshot) {
-        Ok(told)
+        Ok(manifest)
     } else {
         Err(NoteError::NotUnderstood)
     }

@@ -4,7 +4,6 @@
 //! before anything compiles it (VA4).
 
 use crate::{
-    content::Hash,
     files::{BASELINE, ENTITIES, FileKind, Files},
     outside::Outside,
 };
@@ -28,8 +27,6 @@ pub(crate) struct Rules {
     pub(crate) shipped: Arc<Shipped>,
     /// What stands before file names in findings: the name of the directory.
     pub(crate) prefix: Arc<str>,
-    /// SHA-256 over the files.
-    pub(crate) hash: Hash,
     /// `entities.json`, read.
     pub(crate) extra: Option<Arc<Value>>,
     /// Files whose text no finding shows.
@@ -66,8 +63,7 @@ impl Rules {
         outside: Outside,
     ) -> Result<Rules, Vec<Diagnostic>> {
         let prefix = Arc::from(prefix.unwrap_or(PREFIX));
-        let hash = files.hash();
-        let mut rules = Rules { files: Arc::new(files), shipped, prefix, hash, extra: None, outside };
+        let mut rules = Rules { files: Arc::new(files), shipped, prefix, extra: None, outside };
         let mut found = rules.excess();
         found.extend(rules.strangers());
         match rules.entities() {
@@ -83,7 +79,6 @@ impl Rules {
             files: Arc::default(),
             shipped: Shipped::here(),
             prefix: PREFIX.into(),
-            hash: Files::default().hash(),
             extra: None,
             outside: Outside::default(),
         }
@@ -97,7 +92,7 @@ impl Rules {
         };
         let mut files = self.files.as_ref().clone();
         sources.iter().filter_map(of).for_each(|(name, text)| files.insert(name, text));
-        Rules { hash: files.hash(), files: Arc::new(files), ..self.clone() }
+        Rules { files: Arc::new(files), ..self.clone() }
     }
 
     /// How findings, explanations and manifests name a file.

@@ -21,7 +21,7 @@ impl PolicyStore {
     }
 
     pub(crate) async fn tidy(&self) -> Result<(), PolicyStoreError> {
-        let now = self.clock.now().mono;
+        let now = self.clock.mono();
         let (asked, known): (Vec<Old>, BTreeSet<u64>) = {
             let mut writer = self.writer.lock().await;
             writer.named.retain(|_, since| now.saturating_since(*since) < HOLDS);

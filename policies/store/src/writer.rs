@@ -185,7 +185,7 @@ impl PolicyStore {
         let Loaded { rules, fingerprint } = loaded.map_err(Refused::Store)?;
         *self.seen.lock() = fingerprint;
         let rules = rules.map_err(Refused::Content)?;
-        let hash = rules.hash;
+        let hash = rules.files.hash();
         writer.directory = Some(hash);
         if writer.heads.active.is_some() && writer.heads.directory == Some(hash) {
             return Ok(None);
@@ -239,7 +239,7 @@ impl PolicyStore {
 
     /// Says in the status whether the directory holds what is in force.
     pub(crate) fn tell_difference(&self, writer: &Writer) {
-        let in_force = writer.good.as_ref().map(|rules| rules.hash);
+        let in_force = writer.good.as_ref().map(|rules| rules.files.hash());
         let differs = writer.directory.is_some() && in_force.is_some() && writer.directory != in_force;
         let mut status = self.status.lock();
         status.differs = differs && status.diagnostics.is_empty();

@@ -189,7 +189,7 @@ impl Configuration {
             let mut gone = self.state.lock().gone.clone();
             let departed = entities::departed(&now, &next);
             if departed != EntitySet::default() {
-                gone.push((self.parts.clock.now().mono + GRACE, departed));
+                gone.push((self.parts.clock.mono() + GRACE, departed));
             }
             let (told, routes) = (self.entities(&next, &gone), traffic.digest);
             self.plans.offer(traffic);
@@ -205,7 +205,7 @@ impl Configuration {
     }
 
     async fn forget(&self) {
-        let now = self.parts.clock.now().mono;
+        let now = self.parts.clock.mono();
         let is_over = |(until, _): &(Mono, EntitySet)| *until <= now;
         if !self.state.lock().gone.iter().any(is_over) {
             return;

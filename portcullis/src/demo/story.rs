@@ -37,7 +37,7 @@ impl<'a> Story<'a> {
         Self {
             stage,
             format,
-            began: SystemClock.now().mono,
+            began: SystemClock.mono(),
             running: None,
             children: Vec::new(),
             tasks: Tasks::new("demo"),
@@ -245,7 +245,7 @@ impl<'a> Story<'a> {
     }
 
     fn step(&mut self, name: &str, text: &str, facts: Value) {
-        let elapsed = SystemClock.now().mono.saturating_since(self.began);
+        let elapsed = SystemClock.mono().saturating_since(self.began);
         self.timings.insert(name.to_owned(), json!(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)));
         match self.format {
             Format::Table => output::data(&format!("{:>5.1} s  {text}", elapsed.as_secs_f64())),

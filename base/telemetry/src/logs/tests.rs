@@ -129,3 +129,16 @@ fn ob6_the_level_is_changed_while_it_runs() {
         !lines.contains("one") && lines.contains("two") && lines.contains("three") && !lines.contains("four")
     );
 }
+
+/// Libraries below have trace events for every frame; while the level in use is not known each of them asks the filter.
+#[test]
+fn the_level_in_use_is_known_without_asking_the_filter() {
+    use tracing::level_filters::LevelFilter;
+    let filter = EnvFilter::new("error");
+    let (logs, control) = subscriber(Format::Json, false, filter, io::sink, Arc::new(SystemClock));
+    tracing::subscriber::with_default(logs, || {
+        assert_eq!(LevelFilter::current(), LevelFilter::ERROR);
+        control.set_filter("debug").unwrap();
+        assert_eq!(LevelFilter::current(), LevelFilter::DEBUG);
+    });
+}

@@ -6,7 +6,7 @@ use http::uri::{PathAndQuery, Scheme as UriScheme, Uri};
 use http::{Request, Version};
 
 use super::{BodyLength, Call, CallProtocol, Scheme, Upgrade};
-use crate::fields::{put_extra, put_length};
+use crate::fields::{length_value, put_extra, put_length};
 use crate::h1::SWITCH;
 use crate::headers::Extra;
 use crate::{NotCanonical, grpc};
@@ -53,7 +53,7 @@ impl Call {
         *request.uri_mut() = self.h2_uri()?;
         let mut map = self.0.fields.to_map(extra);
         if let BodyLength::Known(length) = self.body() {
-            map.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            map.insert(CONTENT_LENGTH, length_value(length));
         }
         if self.accepts_trailers() {
             map.insert(TE, HeaderValue::from_static("trailers"));

@@ -59,7 +59,7 @@ impl Seen {
 
 impl<S> Guarded<S> {
     pub(super) fn new(io: S, clock: Arc<dyn Clock>, is_proved: bool) -> Self {
-        let since = clock.now().mono;
+        let since = clock.mono();
         let times = if is_proved { PROVED } else { 1 };
         Self {
             io,
@@ -199,7 +199,7 @@ impl Budget {
             self.life.continuations = self.life.continuations.saturating_add(1);
             return self.life.continuations <= CONTINUATIONS;
         }
-        let now = self.clock.now().mono;
+        let now = self.clock.mono();
         if now.saturating_since(self.since) >= WINDOW {
             self.since = now;
             self.window = Counts::default();
@@ -263,7 +263,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             }
             match (walk.is_open(), seen.open_since()) {
                 (true, None) => {
-                    seen.open_since.store(budget.clock.now().mono.as_nanos().max(1), Ordering::Relaxed);
+                    seen.open_since.store(budget.clock.mono().as_nanos().max(1), Ordering::Relaxed);
                 }
                 (false, Some(_)) => seen.open_since.store(0, Ordering::Relaxed),
                 _ => {}

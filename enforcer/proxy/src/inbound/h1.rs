@@ -92,7 +92,7 @@ async fn next(
                 Parse::Refused(flaw) => return Next::Refused(flaw),
                 Parse::Incomplete if !has_begun => {
                     has_begun = true;
-                    timer.set((conn.worker.clock.now().mono + timers.header).min(conn.secured.ends));
+                    timer.set((conn.worker.clock.mono() + timers.header).min(conn.secured.ends));
                 }
                 Parse::Incomplete => {}
             }
@@ -173,7 +173,7 @@ async fn refused(conn: &Connection, tls: &mut Tls, flaw: NotCanonical, timer: &T
 }
 
 async fn slow(conn: &Connection, tls: &mut Tls, timer: &Timer<'_>) -> Left {
-    timer.set(conn.worker.clock.now().mono + LINGER);
+    timer.set(conn.worker.clock.mono() + LINGER);
     let both = Mutex::new(tls);
     let mut gathered = BytesMut::new();
     let mut out = answer_of_ours(Half(&both), &mut gathered);
@@ -194,7 +194,7 @@ async fn close(conn: &Connection, tls: &mut Tls, left: Left, timer: &Timer<'_>) 
     if left == Left::Broken {
         return;
     }
-    timer.set(conn.worker.clock.now().mono + LINGER);
+    timer.set(conn.worker.clock.mono() + LINGER);
     let closing = pin!(async {
         if tls.shutdown().await.is_err() || left != Left::Unread {
             return;

@@ -62,7 +62,7 @@ pub(super) async fn run(conn: &Connection, tls: Tls) {
         return;
     };
     let mut calls = FuturesUnordered::new();
-    let mut phase = Phase::Idle { since: conn.worker.clock.now().mono };
+    let mut phase = Phase::Idle { since: conn.worker.clock.mono() };
     timer.set(phase.look(conn));
     let mut open_since = None;
     loop {
@@ -177,7 +177,7 @@ async fn calm(
     tracing::info!(event = class, %caller, %listener, "an http/2 connection of a caller was ended");
     conn.worker.meters.gate_refused(class);
     frames.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-    timer.set(conn.worker.clock.now().mono + CALM);
+    timer.set(conn.worker.clock.mono() + CALM);
     poll_fn(|context| match frames.poll_closed(context) {
         Poll::Ready(_) => Poll::Ready(()),
         Poll::Pending => timer.poll(context),
@@ -198,7 +198,7 @@ async fn greet(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADER_LIST)
         .max_local_error_reset_streams(Some(OWN_RESETS));
-    timer.set(conn.worker.clock.now().mono + conn.listening.timers.header);
+    timer.set(conn.worker.clock.mono() + conn.listening.timers.header);
     let mut greeting = pin!(builder.handshake::<_, Bytes>(tls));
     let greeted = poll_fn(|context| match greeting.as_mut().poll(context) {
         Poll::Ready(greeted) => Poll::Ready(greeted.ok()),
@@ -238,7 +238,7 @@ fn call(
 /// Takes what is left of a body that nobody wants, for a moment. Dropping the stream resets it, and a caller that is
 /// still sending may take the reset for a failure and drop the answer that it already has (curl does).
 async fn discard(conn: &Connection, body: &mut Inlet<'_, Empty>, timer: &Timer<'_>) {
-    timer.set(conn.worker.clock.now().mono + LINGER);
+    timer.set(conn.worker.clock.mono() + LINGER);
     let mut dropped = 0_usize;
     poll_fn(|context| {
         while dropped < LINGER_BYTES {

@@ -45,7 +45,7 @@ pub(super) async fn secure(
         return None;
     }
     let timer = worker.wheel.timer();
-    timer.set(worker.clock.now().mono + listening.timers.handshake);
+    timer.set(worker.clock.mono() + listening.timers.handshake);
     let mut accepting = pin!(listening.acceptor.accept(stream));
     let accepted = poll_fn(|context| match accepting.as_mut().poll(context) {
         Poll::Ready(accepted) => Poll::Ready(Some(accepted)),

@@ -13,7 +13,7 @@ use crate::worker::Worker;
 /// Connects. A dial that takes longer than `limit` is `TimedOut`.
 pub(super) async fn dial(worker: &Worker, address: SocketAddr, limit: Duration) -> io::Result<TcpStream> {
     let timer = worker.wheel.timer();
-    timer.set(worker.clock.now().mono + limit);
+    timer.set(worker.clock.mono() + limit);
     let mut connecting = worker.net.dial(address);
     let stream = poll_fn(|context| match connecting.as_mut().poll(context) {
         Poll::Pending => timer.poll(context).map(|()| Err(io::ErrorKind::TimedOut.into())),

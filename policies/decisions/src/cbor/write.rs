@@ -78,6 +78,10 @@ impl<'a> Writer<'a> {
 
     /// Patches the head. More than 23 members need a longer one, which moves what was written.
     fn close(&mut self, start: usize, count: u64) {
+        if let (Ok(count @ 0..=23), Some(head)) = (u8::try_from(count), self.out.get_mut(start)) {
+            *head |= count;
+            return;
+        }
         let mut head = Vec::with_capacity(9);
         Writer::new(&mut head).head(5, count);
         self.out.splice(start..=start, head);

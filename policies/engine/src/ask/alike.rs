@@ -37,7 +37,7 @@ impl<'a> Alike<'a> {
             let is_about =
                 action.matches_action(&rule.scope.action) && resource.matches(&rule.scope.resource);
             if is_about && pairs.is_in_force(rule) {
-                named.extend(rule.literals.iter());
+                named.extend(rule.literals());
                 if let Some(tree) = pairs.tree(at, rule) {
                     tree.principal_reads(&mut reads);
                 }

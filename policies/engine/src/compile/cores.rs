@@ -10,6 +10,9 @@ const MOST_THREADS: usize = 8;
 
 /// `work` over consecutive parts of `items`, each on a thread with a large stack.
 pub(crate) fn spread<T: Sync, R: Send>(items: &[T], work: impl Fn(&[T]) -> Vec<R> + Sync) -> Vec<R> {
+    if items.len() <= LEAST {
+        return if items.is_empty() { Vec::new() } else { work(items) };
+    }
     let cores = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
     let size = items.len().div_ceil(cores).max(LEAST);
     let mut parts = items.chunks(size);

@@ -1,19 +1,19 @@
 //! One policy text on its own (VA1): parsed, capped, its annotations read. What comes out is a rule, or a template that
 //! links turn into rules; whether it fits the schema is for `validate` to say.
 
-use super::{finding::Text, letters, notes::Subject, phrase};
+use super::{Conditions, Shared, finding::Text, letters, notes::Subject, phrase};
 use crate::{
     Diagnostic, Effect,
     logic::Logic,
     rule::{Notes, Place, Rule},
     scope::Scope,
-    walk::{Look, Reads},
+    walk::Look,
 };
 use cedar_policy::{Policy, PolicyId, Template, pst::Clause};
 use std::{ops::Range, sync::Arc};
 
-const POLICY_BYTES: usize = 10 << 10;
-const DEPTH: usize = 64;
+pub(super) const POLICY_BYTES: usize = 10 << 10;
+pub(super) const DEPTH: usize = 64;
 const WILDCARDS: usize = 16;
 
 /// What a policy text is.
@@ -32,6 +32,9 @@ pub(crate) struct Blank {
     /// `?principal` and `?resource` in its text.
     slots: Vec<Range<usize>>,
     pub(crate) effect: Effect,
+    conditions: Option<Arc<Conditions>>,
+    /// There is syntax in them that this build does not know: only a link tells which entities they name.
+    is_unknown: bool,
     notes: Arc<Notes>,
 }
 
@@ -51,8 +54,13 @@ impl Draft {
     }
 }
 
-/// Reads the policy at `chunk`; findings go to `found`.
-pub(crate) fn draft(at: &Text<'_>, found: &mut Vec<Diagnostic>) -> Option<Draft> {
+/// Reads the policy at `chunk`, where it is not `parsed` yet; findings go to `found`.
+pub(crate) fn draft(
+    at: &Text<'_>,
+    parsed: Option<Policy>,
+    shared: &Shared,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Draft> {
     let Text { source, chunk } = at;
     let text = at.text();
     if text.len() > POLICY_BYTES {
@@ -72,33 +80,59 @@ pub(crate) fn draft(at: &Text<'_>, found: &mut Vec<Diagnostic>) -> Option<Draft>
         return None;
     }
     if !chunk.slots.is_empty() {
-        return blank(at, found).map(|blank| Draft::Blank(Arc::new(blank)));
+        return blank(at, shared, found).map(|blank| Draft::Blank(Arc::new(blank)));
     }
-    let policy = match Policy::parse(None, text) {
+    let policy = match parsed.map_or_else(|| Policy::parse(None, text), Ok) {
         Ok(policy) => policy,
         Err(errors) => {
             found.extend(errors.iter().map(|error| phrase::syntax(at.moved("PC2001", error))));
             return None;
         }
     };
-    let seen = match policy.has_non_scope_constraint() {
-        true => Some(look(at, policy.to_pst().map(|policy| policy.body().clauses().clone()), found)?),
+    let conditions = match policy.has_non_scope_constraint() {
+        true => Some(conditions(at, &policy, shared, found)?),
         false => None,
     };
     let effect = effect_of(policy.effect());
     let (id, notes) = Subject { at, annotations: policy.annotations().collect(), effect }.read(found)?;
-    let literals = policy.entity_literals();
-    if let Some(unfit) = letters::unfit(source, chunk, &literals) {
+    let place = Place { file: Arc::clone(&source.file), line: chunk.line };
+    let scope = Scope::of(&policy, shared);
+    let parts = Parts { id, effect, text: text.into(), conditions, notes: shared.notes(notes), place };
+    let rule = match parts.rule(scope, source.is_baseline, None) {
+        Ok(rule) => rule,
+        Err(cause) => {
+            found.push(at.effect("PC2011", cause));
+            return None;
+        }
+    };
+    if let Some(unfit) = letters::unfit(source, chunk, rule.literals()) {
         found.push(unfit);
         return None;
     }
-    let place = Place { file: Arc::clone(&source.file), line: chunk.line };
-    let parts =
-        Parts { id, effect, text: text.into(), policy, seen, literals, notes: Arc::new(notes), place };
-    Some(Draft::Rule(Arc::new(parts.rule(source.is_baseline, None))))
+    Some(Draft::Rule(Arc::new(rule)))
 }
 
-fn blank(at: &Text<'_>, found: &mut Vec<Diagnostic>) -> Option<Blank> {
+/// The conditions of a policy: those that another one writes alike, or read for the first time. Their tree is asked for
+/// once: Cedar reads the text again for it.
+fn conditions(
+    at: &Text<'_>,
+    policy: &Policy,
+    shared: &Shared,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Arc<Conditions>> {
+    let text = at.conditions();
+    if let Some(known) = text.and_then(|text| shared.find(text)) {
+        return Some(known);
+    }
+    let clauses = policy.to_pst().map(|policy| policy.body().clauses().clone());
+    look(at, clauses, found).map(|(look, logic)| match look.is_unknown {
+        // Those of its scope are among them, so they are no other policy's.
+        true => shared.conditions(None, (look.reads, logic, policy.entity_literals())),
+        false => shared.conditions(text, (look.reads, logic, look.literals)),
+    })
+}
+
+fn blank(at: &Text<'_>, shared: &Shared, found: &mut Vec<Diagnostic>) -> Option<Blank> {
     let template = match Template::parse(None, at.text()) {
         Ok(template) => template,
         Err(errors) => {
@@ -106,9 +140,15 @@ fn blank(at: &Text<'_>, found: &mut Vec<Diagnostic>) -> Option<Blank> {
             return None;
         }
     };
-    if template.has_non_scope_constraint() {
-        look(at, template.to_pst().map(|template| template.clauses().clone()), found)?;
-    }
+    let (conditions, is_unknown) = match template.has_non_scope_constraint() {
+        true => {
+            let clauses = template.to_pst().map(|template| template.clauses().clone());
+            let (look, logic) = look(at, clauses, found)?;
+            let text = at.conditions().filter(|_| !look.is_unknown);
+            (Some(shared.conditions(text, (look.reads, logic, look.literals))), look.is_unknown)
+        }
+        false => (None, false),
+    };
     let effect = effect_of(template.effect());
     let (id, notes) = Subject { at, annotations: template.annotations().collect(), effect }.read(found)?;
     let start = at.chunk.range.start;
@@ -119,7 +159,9 @@ fn blank(at: &Text<'_>, found: &mut Vec<Diagnostic>) -> Option<Blank> {
         text: at.text().into(),
         slots: at.chunk.slots.iter().map(moved).collect(),
         effect,
-        notes: Arc::new(notes),
+        conditions,
+        is_unknown,
+        notes: shared.notes(notes),
     })
 }
 
@@ -135,7 +177,7 @@ fn look<E: std::fmt::Display>(
     at: &Text<'_>,
     clauses: Result<Vec<Clause>, E>,
     found: &mut Vec<Diagnostic>,
-) -> Option<Seen> {
+) -> Option<(Look, Logic)> {
     let clauses = match clauses {
         Ok(clauses) => clauses,
         Err(cause) => {
@@ -149,7 +191,7 @@ fn look<E: std::fmt::Display>(
     } else if look.depth > DEPTH {
         format!("expressions are nested {} deep; at most {DEPTH}", look.depth)
     } else {
-        return Some(Seen { reads: look.reads, logic: Logic::joining(&clauses) });
+        return Some((look, Logic::joining(&clauses)));
     };
     found.push(at.effect("PC2010", excess).help("test segments, or split the policy into several"));
     None
@@ -184,41 +226,27 @@ impl Blank {
         id: &Arc<str>,
         values: Values<'_>,
         place: Place,
-        is_baseline: bool,
+        (is_baseline, shared): (bool, &Shared),
     ) -> Result<Rule, String> {
         let text = self.filled(values);
         let policy = Policy::parse(None, &text).map_err(|cause| cause.to_string())?;
-        let seen = match policy.has_non_scope_constraint() {
-            true => {
-                let tree = policy.to_pst().map_err(|cause| cause.to_string())?;
-                let clauses = tree.body().clauses();
-                Some(Seen { reads: Look::of(clauses).reads, logic: Logic::joining(clauses) })
-            }
-            false => None,
-        };
-        let literals = policy.entity_literals();
         let (id, notes) = (Arc::clone(id), Arc::clone(&self.notes));
-        let parts =
-            Parts { id, effect: self.effect, text: text.into(), policy, seen, literals, notes, place };
-        Ok(parts.rule(is_baseline, Some(Arc::clone(&self.id))))
+        let of_link = |known: &Arc<Conditions>| match self.is_unknown {
+            true => shared.conditions(None, (known.reads, known.logic.clone(), policy.entity_literals())),
+            false => Arc::clone(known),
+        };
+        let conditions = self.conditions.as_ref().map(of_link);
+        let parts = Parts { id, effect: self.effect, text: text.into(), conditions, notes, place };
+        parts.rule(Scope::of(&policy, shared), is_baseline, Some(Arc::clone(&self.id)))
     }
 }
 
-/// What conditions come to. Their tree is asked for once: Cedar reads the text again for it.
-struct Seen {
-    reads: Reads,
-    logic: Logic,
-}
-
-/// A parsed policy with what was read of it.
+/// What was read of a policy.
 struct Parts {
     id: Arc<str>,
     effect: Effect,
-    /// What `policy` was parsed from.
     text: Arc<str>,
-    policy: Policy,
-    seen: Option<Seen>,
-    literals: Vec<cedar_policy::EntityUid>,
+    conditions: Option<Arc<Conditions>>,
     notes: Arc<Notes>,
     place: Place,
 }
@@ -226,18 +254,24 @@ struct Parts {
 impl Parts {
     /// Everything that follows from one policy text and nothing else. Runs once per text, in parallel; its result is
     /// kept as long as the text stands, whatever else changes.
-    fn rule(self, is_baseline: bool, template: Option<Arc<str>>) -> Rule {
-        let (reads, logic) = match self.seen {
-            Some(seen) => (Some(seen.reads), seen.logic),
+    fn rule(self, scope: Scope, is_baseline: bool, template: Option<Arc<str>>) -> Result<Rule, String> {
+        let (reads, logic) = match &self.conditions {
+            Some(conditions) => (Some(conditions.reads), conditions.logic.clone()),
             None => (None, Logic::Always),
         };
-        let kept = matches!(logic, Logic::Slow(_)).then(|| self.policy.new_id(PolicyId::new(&self.id)));
-        Rule {
+        let kept = match logic {
+            Logic::Slow(_) => {
+                let policy = Policy::parse(Some(PolicyId::new(&self.id)), &self.text);
+                Some(Box::new(policy.map_err(|cause| cause.to_string())?))
+            }
+            Logic::Always | Logic::When(_) => None,
+        };
+        Ok(Rule {
             effect: self.effect,
-            scope: Arc::new(Scope::of(&self.policy)),
+            scope: Arc::new(scope),
             logic,
             reads,
-            literals: self.literals.into(),
+            conditions: self.conditions,
             kept,
             text: self.text,
             id: self.id,
@@ -245,7 +279,7 @@ impl Parts {
             place: self.place,
             is_baseline,
             template,
-        }
+        })
     }
 }
 

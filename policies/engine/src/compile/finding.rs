@@ -15,6 +15,13 @@ impl<'a> Text<'a> {
         self.source.text.get(self.chunk.range.clone()).unwrap_or_default()
     }
 
+    /// What stands after the scope; none where that is not certain: Cedar ends a comment at a carriage return, and we do
+    /// not.
+    pub(crate) fn conditions(&self) -> Option<&'a str> {
+        let conditions = self.source.text.get(self.chunk.scope_end..self.chunk.range.end)?;
+        (!self.text().contains('\r')).then_some(conditions)
+    }
+
     /// At the effect keyword.
     pub(crate) fn effect(&self, code: &'static str, message: impl Into<String>) -> Diagnostic {
         self.at(code, self.chunk.effect_at, "permit".len(), message)

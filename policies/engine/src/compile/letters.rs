@@ -7,8 +7,12 @@ use cedar_policy::EntityUid;
 use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 /// What is wrong with the first entity id that cannot be used.
-pub(crate) fn unfit(source: &PolicySource, chunk: &Chunk, literals: &[EntityUid]) -> Option<Diagnostic> {
-    literals.iter().find_map(|uid| {
+pub(crate) fn unfit<'a>(
+    source: &PolicySource,
+    chunk: &Chunk,
+    literals: impl IntoIterator<Item = &'a EntityUid>,
+) -> Option<Diagnostic> {
+    literals.into_iter().find_map(|uid| {
         let id: &str = uid.id().as_ref();
         let (message, help) = unfit_id(id)?;
         let start = source.text.get(chunk.range.clone()).and_then(|text| text.find(id));

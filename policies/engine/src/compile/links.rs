@@ -145,13 +145,13 @@ pub(crate) fn resolve(
         return Ok(Linked { link: link.clone(), blank: Arc::clone(blank), rule });
     }
     let values = Values { principal: principal.as_deref(), resource: resource.as_deref() };
-    let rule = match blank.link(id, values, place.clone(), source.is_baseline) {
+    let rule = match blank.link(id, values, place.clone(), (source.is_baseline, &judge.shared)) {
         Ok(rule) => rule,
         Err(cause) => {
             return refuse("PC2015", format!("link `{id}` of template `{name}` is no policy: {cause}"));
         }
     };
-    if let Some((message, help)) = rule.literals.iter().find_map(|uid| unfit_id(uid.id().as_ref())) {
+    if let Some((message, help)) = rule.literals().find_map(|uid| unfit_id(uid.id().as_ref())) {
         return refuse("PC2121", format!("link `{id}`: {message}")).map_err(|found| found.help(help));
     }
     match judge.first_error(&rule) {

@@ -2,11 +2,13 @@
 //! and validated on all cores. Then the whole set is looked at: sizes, ids, links.
 
 use super::{
+    batch,
     cores::spread,
     draft::{Blank, Draft, draft, placed},
     finding::Text,
     links::{self, Link, Linked},
-    text::{Chunk, chunks},
+    overlap::{Overlap, Shift},
+    text::{Chunk, Chunks},
     validate::{Checked, Judge},
 };
 use crate::{
@@ -15,6 +17,7 @@ use crate::{
     snapshot::SourceKind,
 };
 use aws_lc_rs::digest::{Context, SHA256};
+use cedar_policy::Policy;
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
     ops::Range,
@@ -37,13 +40,14 @@ pub(crate) struct CheckedFile {
 
 /// One policy text of a file.
 #[derive(Debug, Clone)]
-struct Item {
-    range: Range<usize>,
+pub(super) struct Item {
+    pub(super) range: Range<usize>,
     line: usize,
     /// Its `@id`.
     id_at: usize,
     draft: Draft,
-    warnings: Arc<[Diagnostic]>,
+    /// None for most, which saves counting one more thing with each.
+    warnings: Option<Arc<[Diagnostic]>>,
 }
 
 impl CheckedFile {
@@ -71,7 +75,7 @@ impl CheckedFile {
     }
 
     fn warnings(&self) -> impl Iterator<Item = Diagnostic> {
-        self.items.iter().flat_map(|item| item.warnings.iter().cloned())
+        self.items.iter().filter_map(|item| item.warnings.as_ref()).flat_map(|of| of.iter().cloned())
     }
 
     /// Whether another reading of `source` would yield the same.
@@ -98,7 +102,7 @@ pub(crate) fn check(
         .iter()
         .map(|source| named.get(&*source.file).copied().filter(|file| file.is_of(source)))
         .collect();
-    let mut files = written(sources, &kept, before, judge, found);
+    let mut files = written(sources, &kept, &named, judge, found);
     link(sources, &kept, before, &mut files, judge, found);
     let files: Vec<Arc<CheckedFile>> = files.into_iter().flatten().collect();
     let count: usize = files.iter().map(|file| file.items.len() + file.links.len()).sum();
@@ -121,8 +125,9 @@ fn excess_of_set(sources: &[PolicySource]) -> Option<Diagnostic> {
     (bytes > SET_BYTES).then(|| Diagnostic::about("PC2010", &Arc::from("policies"), message))
 }
 
-/// A text of a file that is not as it was: known from elsewhere, or one of those to be checked.
+/// A policy of a file that is not as it was: still there, known from elsewhere, or one of those to be checked.
 enum Piece<'a> {
+    Still(&'a Item, Shift),
     Known(&'a Item, Chunk),
     New(usize),
 }
@@ -131,24 +136,40 @@ enum Piece<'a> {
 fn written(
     sources: &[PolicySource],
     kept: &[Option<&Arc<CheckedFile>>],
-    before: &[Arc<CheckedFile>],
+    before: &HashMap<&str, &Arc<CheckedFile>>,
     judge: &Judge,
     found: &mut Vec<Diagnostic>,
 ) -> Vec<Option<Arc<CheckedFile>>> {
     let is_kept: HashSet<&str> = kept.iter().flatten().map(|file| &*file.source.file).collect();
+    let changed = sources.iter().zip(kept).filter(|(_, kept)| kept.is_none());
+    let overlaps: HashMap<&str, Overlap<'_>> = changed
+        .filter_map(|(source, _)| {
+            let file =
+                before.get(&*source.file).filter(|file| file.source.is_baseline == source.is_baseline)?;
+            Some((&*source.file, Overlap::of(&file.items, &file.source.text, &source.text)))
+        })
+        .collect();
     let mut known: HashMap<&str, &Item> = HashMap::new();
-    for file in before.iter().filter(|file| !is_kept.contains(&*file.source.file)) {
+    for file in before.values().filter(|file| !is_kept.contains(&*file.source.file)) {
         let text = |item: &Item| file.source.text.get(item.range.clone()).unwrap_or_default();
-        // What was warned about is looked at again, so that the warning tells its new place.
-        let quiet = file.items.iter().filter(|item| item.warnings.is_empty());
-        known.extend(quiet.map(|item| (text(item), item)));
+        let overlap = overlaps.get(&*file.source.file);
+        let gone = overlap.map_or(&*file.items, Overlap::touched).iter().filter(|item| item.is_quiet());
+        known.extend(gone.map(|item| (text(item), item)));
     }
     let mut new: Vec<(&PolicySource, Chunk)> = Vec::new();
     let mut pieces: Vec<Vec<Piece<'_>>> = Vec::new();
     for (source, kept) in sources.iter().zip(kept) {
         let mut of_file = Vec::new();
         if kept.is_none() && fits(source, found) && source.kind() == SourceKind::Policies {
-            for chunk in chunks(&source.text) {
+            let overlap = overlaps.get(&*source.file);
+            let mut chunks = Chunks::new(&source.text);
+            loop {
+                if let Some((item, shift)) = overlap.and_then(|overlap| overlap.next(chunks.at())) {
+                    chunks.skip_to(item.range.end.saturating_add_signed(shift.bytes));
+                    of_file.push(Piece::Still(item, shift));
+                    continue;
+                }
+                let Some(chunk) = chunks.next() else { break };
                 let text = source.text.get(chunk.range.clone()).unwrap_or_default();
                 of_file.push(match known.get(text) {
                     Some(item) => Piece::Known(item, chunk),
@@ -170,12 +191,14 @@ fn written(
             continue;
         }
         let items = pieces.into_iter().filter_map(|piece| match piece {
+            Piece::Still(item, shift) => Some(item.shifted(source, shift)),
             Piece::Known(item, chunk) => Some(item.moved(source, &chunk)),
             Piece::New(at) => {
                 let Checked { draft, errors, warnings } = checked.get_mut(at)?.take()?;
                 found.extend(errors);
                 let (_, chunk) = new.get(at)?;
-                Some(Item::new(chunk, draft?, warnings.into()))
+                let warnings = (!warnings.is_empty()).then(|| warnings.into());
+                Some(Item::new(chunk, draft?, warnings))
             }
         });
         let items = items.collect();
@@ -201,18 +224,18 @@ fn fits(source: &PolicySource, found: &mut Vec<Diagnostic>) -> bool {
 /// Reads and validates some texts.
 fn check_part(part: &[(&PolicySource, Chunk)], judge: &Judge) -> Vec<Checked> {
     let texts: Vec<Text<'_>> = part.iter().map(|(source, chunk)| Text { source, chunk }).collect();
-    let read = |text: &Text<'_>| {
+    let read = |(text, parsed): (&Text<'_>, Option<Policy>)| {
         let mut checked = Checked::default();
-        checked.draft = draft(text, &mut checked.errors);
+        checked.draft = draft(text, parsed, &judge.shared, &mut checked.errors);
         checked
     };
-    let mut checked: Vec<Checked> = texts.iter().map(read).collect();
+    let mut checked: Vec<Checked> = texts.iter().zip(batch::parsed(&texts)).map(read).collect();
     judge.validate(&texts, &mut checked);
     checked
 }
 
 impl Item {
-    fn new(chunk: &Chunk, draft: Draft, warnings: Arc<[Diagnostic]>) -> Item {
+    fn new(chunk: &Chunk, draft: Draft, warnings: Option<Arc<[Diagnostic]>>) -> Item {
         let id = chunk.annotations.iter().find(|(name, _)| name == "id");
         Item {
             range: chunk.range.clone(),
@@ -223,16 +246,39 @@ impl Item {
         }
     }
 
+    /// What was warned about is looked at again, so that the warning tells its new place.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.warnings.is_none()
+    }
+
     /// The same text at another place.
     fn moved(&self, source: &PolicySource, chunk: &Chunk) -> Item {
-        let draft = match &self.draft {
+        Item::new(chunk, self.placed(source, chunk.line), self.warnings.clone())
+    }
+
+    /// The same text in a file of which other parts changed.
+    fn shifted(&self, source: &PolicySource, by: Shift) -> Item {
+        let moved = |at: usize| at.saturating_add_signed(by.bytes);
+        let line = self.line.saturating_add_signed(by.lines);
+        // A policy is not even looked at where its line is the same.
+        let draft = if by.lines == 0 { self.draft.clone() } else { self.placed(source, line) };
+        Item {
+            range: moved(self.range.start)..moved(self.range.end),
+            line,
+            id_at: moved(self.id_at),
+            draft,
+            warnings: self.warnings.clone(),
+        }
+    }
+
+    fn placed(&self, source: &PolicySource, line: usize) -> Draft {
+        match &self.draft {
             Draft::Rule(rule) => {
-                let place = Place { file: Arc::clone(&source.file), line: chunk.line };
+                let place = Place { file: Arc::clone(&source.file), line };
                 Draft::Rule(placed(rule, place, source.is_baseline))
             }
             Draft::Blank(blank) => Draft::Blank(Arc::clone(blank)),
-        };
-        Item::new(chunk, draft, Arc::clone(&self.warnings))
+        }
     }
 }
 

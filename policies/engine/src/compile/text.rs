@@ -12,6 +12,8 @@ pub(crate) struct Chunk {
     pub(crate) effect_at: usize,
     /// Line of that byte, from 1.
     pub(crate) line: usize,
+    /// Byte after the brackets of the scope; beyond the text where there are none.
+    pub(crate) scope_end: usize,
     /// Names of its annotations with the byte of their `@` in the file.
     pub(crate) annotations: Vec<(String, usize)>,
     /// Bytes of `?principal` and `?resource` in the file; a policy that has any is a template.
@@ -22,43 +24,79 @@ pub(crate) struct Chunk {
 
 /// Cuts `text`. Text after the last `;` is a policy too, unless it is only space and comments.
 pub(crate) fn chunks(text: &str) -> Vec<Chunk> {
-    let mut chunks = Vec::new();
-    let mut open: Option<Chunk> = None;
-    let mut depth = 0_usize;
-    let mut is_head = true;
-    for token in Tokens::new(text) {
-        let chunk = open.get_or_insert_with(|| Chunk {
-            range: token.range.clone(),
-            effect_at: token.range.start,
-            line: token.line,
-            annotations: Vec::new(),
-            slots: Vec::new(),
-            depth: 0,
-        });
-        chunk.range.end = token.range.end;
-        match token.kind {
-            Kind::Word(word) if is_head && matches!(word, "permit" | "forbid") => {
-                chunk.effect_at = token.range.start;
-                chunk.line = token.line;
-                is_head = false;
-            }
-            Kind::Annotation(name) if is_head => chunk.annotations.push((name.to_owned(), token.range.start)),
-            Kind::Slot => chunk.slots.push(token.range),
-            Kind::Open => {
-                depth += 1;
-                chunk.depth = chunk.depth.max(depth);
-            }
-            Kind::Close => depth = depth.saturating_sub(1),
-            Kind::End => {
-                chunks.extend(open.take());
-                depth = 0;
-                is_head = true;
-            }
-            _ => {}
-        }
+    Chunks::new(text).collect()
+}
+
+/// The policies of a text, one after another.
+pub(crate) struct Chunks<'a>(Tokens<'a>);
+
+impl<'a> Chunks<'a> {
+    pub(crate) fn new(text: &'a str) -> Chunks<'a> {
+        Chunks(Tokens::new(text))
     }
-    chunks.extend(open);
-    chunks
+
+    /// Where the next policy is looked for: the start of the text, or the end of a policy.
+    pub(crate) fn at(&self) -> usize {
+        self.0.at
+    }
+
+    /// Goes on at the end of a policy that is known already.
+    pub(crate) fn skip_to(&mut self, end: usize) {
+        let skipped = self.0.text.as_bytes().get(self.0.at..end).unwrap_or_default();
+        self.0.line += newlines(skipped);
+        self.0.at = end;
+    }
+}
+
+impl Iterator for Chunks<'_> {
+    type Item = Chunk;
+
+    fn next(&mut self) -> Option<Chunk> {
+        let mut open: Option<Chunk> = None;
+        let mut depth = 0_usize;
+        let mut is_head = true;
+        for token in self.0.by_ref() {
+            let chunk = open.get_or_insert_with(|| Chunk {
+                range: token.range.clone(),
+                effect_at: token.range.start,
+                line: token.line,
+                scope_end: usize::MAX,
+                annotations: Vec::new(),
+                slots: Vec::new(),
+                depth: 0,
+            });
+            chunk.range.end = token.range.end;
+            match token.kind {
+                Kind::Word(word) if is_head && matches!(word, "permit" | "forbid") => {
+                    chunk.effect_at = token.range.start;
+                    chunk.line = token.line;
+                    is_head = false;
+                }
+                Kind::Annotation(name) if is_head => {
+                    chunk.annotations.push((name.to_owned(), token.range.start))
+                }
+                Kind::Slot => chunk.slots.push(token.range),
+                Kind::Open => {
+                    depth += 1;
+                    chunk.depth = chunk.depth.max(depth);
+                }
+                Kind::Close => {
+                    depth = depth.saturating_sub(1);
+                    if depth == 0 && !is_head {
+                        chunk.scope_end = chunk.scope_end.min(token.range.end);
+                    }
+                }
+                Kind::End => return open,
+                _ => {}
+            }
+        }
+        open
+    }
+}
+
+/// Newlines of a text.
+pub(crate) fn newlines(text: &[u8]) -> usize {
+    text.iter().filter(|byte| **byte == b'\n').count()
 }
 
 /// The places of all words, strings and single characters of `text`, without space and comments.

@@ -7,6 +7,7 @@ use super::{
     finding::Text,
     phrase::{Said, without_policy},
     shape::{Shape, Shapes},
+    shared::Shared,
 };
 use crate::{Diagnostic, Effect, Severity, rule::Rule, schema::SchemaText};
 use cedar_policy::{PolicyId, PolicySet, Schema, ValidationMode, ValidationResult, Validator};
@@ -23,16 +24,21 @@ pub(crate) struct Checked {
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
-/// Cedar's validator, and what it had no word about.
+/// Cedar's validator, what it had no word about, and what the policies have in common.
 #[derive(Debug)]
 pub(crate) struct Judge {
     validator: Validator,
     shapes: Shapes,
+    pub(crate) shared: Shared,
 }
 
 impl Judge {
     pub(crate) fn new(schema: &Schema, texts: &SchemaText) -> Judge {
-        Judge { validator: Validator::new(schema.clone()), shapes: Shapes::new(texts.texts()) }
+        Judge {
+            validator: Validator::new(schema.clone()),
+            shapes: Shapes::new(texts.texts()),
+            shared: Shared::default(),
+        }
     }
 
     /// Validates what was read of `texts`, one text for each of `checked`.

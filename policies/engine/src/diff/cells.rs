@@ -27,6 +27,7 @@ pub(super) struct Found {
 pub(super) struct Survey<'a> {
     old: Side<'a>,
     new: Side<'a>,
+    classes: &'a Classes,
     /// Uids that are not the same in both.
     changed: HashSet<EntityUid>,
     seen: HashSet<At>,
@@ -65,8 +66,9 @@ impl<'a> Survey<'a> {
         changed: HashSet<EntityUid>,
         budget: usize,
     ) -> Survey<'a> {
-        let [old, new] = snapshots.map(|snapshot| Side::new(snapshot, classes));
-        Survey { old, new, changed, seen: HashSet::new(), budget, found: Vec::new(), unexamined: 0 }
+        let [old, new] = snapshots;
+        let (old, new) = (Side::new(old, new, classes), Side::new(new, old, classes));
+        Survey { old, new, classes, changed, seen: HashSet::new(), budget, found: Vec::new(), unexamined: 0 }
     }
 
     /// Everything in reach of those policies, as they were and as they are.
@@ -92,17 +94,17 @@ impl<'a> Survey<'a> {
         if self.changed.is_empty() {
             return;
         }
-        let is_other = |at: &usize| self.differs(self.old.callers.get(*at), self.new.callers.get(*at));
-        let callers: Vec<usize> = (0..self.old.callers.len()).filter(is_other).collect();
-        let is_other = |at: &usize| self.differs(self.old.targets.get(*at), self.new.targets.get(*at));
-        let targets: Vec<usize> = (0..self.old.targets.len()).filter(is_other).collect();
+        let is_other = |at: &usize| differs(&self.changed, self.old.caller(*at), self.new.caller(*at));
+        let callers: Vec<usize> = (0..self.classes.callers.len()).filter(is_other).collect();
+        let is_other = |at: &usize| differs(&self.changed, self.old.target(*at), self.new.target(*at));
+        let targets: Vec<usize> = (0..self.classes.targets.len()).filter(is_other).collect();
         for caller in callers {
             if self.is_over() {
                 self.unexamined += 1;
                 continue;
             }
             let is_matched =
-                |side: &Side<'_>, rule: &Rule| matches(side.callers.get(caller), &rule.scope.principal);
+                |side: &Side<'_>, rule: &Rule| matches(side.caller(caller), &rule.scope.principal);
             for (_, actions, targets) in self.rules(is_matched) {
                 self.compare_all(&[caller], &actions, &targets);
             }
@@ -113,7 +115,7 @@ impl<'a> Survey<'a> {
                 continue;
             }
             let is_matched =
-                |side: &Side<'_>, rule: &Rule| matches(side.targets.get(target), &rule.scope.resource);
+                |side: &Side<'_>, rule: &Rule| matches(side.target(target), &rule.scope.resource);
             for (callers, actions, _) in self.rules(is_matched) {
                 self.compare_all(&callers, &actions, &[target]);
             }
@@ -145,16 +147,6 @@ impl<'a> Survey<'a> {
         let mut all = of(&self.old, &self.new);
         all.extend(of(&self.new, &self.old));
         all
-    }
-
-    fn differs(&self, old: Option<&Option<Keyed>>, new: Option<&Option<Keyed>>) -> bool {
-        match (old.and_then(Option::as_ref), new.and_then(Option::as_ref)) {
-            (Some(old), Some(new)) => {
-                self.changed.contains(&old.lineage.uid) || !old.lineage.is_same(&new.lineage)
-            }
-            (None, None) => false,
-            _ => true,
-        }
     }
 
     fn compare_all(&mut self, callers: &[usize], actions: &[usize], targets: &[usize]) {
@@ -226,8 +218,16 @@ impl<'a> Survey<'a> {
     }
 }
 
-fn matches(one: Option<&Option<Keyed>>, term: &crate::scope::Term) -> bool {
-    one.and_then(Option::as_ref).is_some_and(|one| one.lineage.matches(term))
+fn matches(one: Option<&Keyed>, term: &crate::scope::Term) -> bool {
+    one.is_some_and(|one| one.lineage.matches(term))
+}
+
+fn differs(changed: &HashSet<EntityUid>, old: Option<&Keyed>, new: Option<&Keyed>) -> bool {
+    match (old, new) {
+        (Some(old), Some(new)) => changed.contains(&old.lineage.uid) || !old.lineage.is_same(&new.lineage),
+        (None, None) => false,
+        _ => true,
+    }
 }
 
 /// What is left on one side and not in the same way on the other.

@@ -13,10 +13,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 /// Changed policies, by id.
 pub(super) fn policies(old: &Snapshot, new: &Snapshot) -> Vec<PolicyChange> {
-    let ids = |snapshot: &Snapshot| {
-        snapshot.parts().rules.iter().map(|rule| Arc::clone(&rule.id)).collect::<BTreeSet<_>>()
+    let others = |of: &Snapshot, other: &Snapshot| {
+        let is_other = |rule: &&Arc<Rule>| {
+            !other.rule(&rule.id).is_some_and(|twin| std::ptr::eq(twin, Arc::as_ptr(rule)))
+        };
+        of.parts().rules.iter().filter(is_other).map(|rule| Arc::clone(&rule.id)).collect::<Vec<_>>()
     };
-    let all: BTreeSet<Arc<str>> = ids(old).union(&ids(new)).cloned().collect();
+    let all: BTreeSet<Arc<str>> = others(old, new).into_iter().chain(others(new, old)).collect();
     all.iter().filter_map(|id| change(old.rule(id), new.rule(id))).collect()
 }
 
@@ -102,7 +105,7 @@ fn annotations(old: &Rule, new: &Rule) -> Vec<String> {
 
 /// Whether conditions read the same, whatever their layout.
 pub(super) fn has_same_conditions(old: &Rule, new: &Rule) -> bool {
-    if old.reads.is_none() && new.reads.is_none() {
+    if old.text == new.text || (old.reads.is_none() && new.reads.is_none()) {
         return true;
     }
     match (clauses(old), clauses(new)) {
@@ -159,7 +162,7 @@ fn strength(audit: Option<Audit>) -> u8 {
 
 /// Whether `wide` certainly matches whatever `narrow` matches.
 fn covers(wide: &Scope, narrow: &Scope) -> bool {
-    let action = match (&wide.action, &narrow.action) {
+    let action = match (&*wide.action, &*narrow.action) {
         (ActionConstraint::Any, _) => true,
         (ActionConstraint::In(wide), ActionConstraint::In(narrow)) => {
             narrow.iter().all(|uid| wide.contains(uid))

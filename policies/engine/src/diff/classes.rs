@@ -16,7 +16,11 @@ pub(super) struct Classes {
 impl Classes {
     pub(super) fn of(snapshots: [&Snapshot; 2]) -> Classes {
         let mut named = Named::default();
-        snapshots.iter().flat_map(|snapshot| uids(snapshot)).for_each(|uid| named.add(&uid));
+        let [old, new] = snapshots;
+        uids(old).for_each(|uid| named.add(&uid));
+        let (entities, policies) = (&old.parts().entities, &old.parts().named);
+        let is_known = |uid: &EntityUid| policies.contains(uid) || entities.get(uid).is_some();
+        uids(new).filter(|uid| !is_known(uid)).for_each(|uid| named.add(&uid));
         Classes { callers: named.callers(), targets: named.targets() }
     }
 }

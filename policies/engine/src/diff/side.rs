@@ -2,26 +2,31 @@
 
 use super::classes::Classes;
 use crate::{
-    AccessRequest, Action, AdminAction, Effect, OwnedFacts, Principal, Resource, Snapshot,
+    AccessRequest, Action, AdminAction, Effect, OwnedFacts, ResourceKind, Snapshot,
     logic::{Expr, Fold, Logic},
     rule::Rule,
-    scope::{Keyed, Lineage},
+    scope::{Keyed, Lineage, Term},
     snapshot::Parts,
     uid::cedar_uid,
 };
 use base_ports::UnixTime;
 use cedar_policy::ActionConstraint;
-use std::{ops::Range, sync::Arc};
+use std::{cell::OnceCell, collections::HashSet, ops::Range, sync::Arc};
 
 /// A snapshot with everybody and everything in their places.
 pub(super) struct Side<'a> {
     snapshot: &'a Snapshot,
     classes: &'a Classes,
-    /// `None` where the snapshot refuses to judge.
-    pub(super) callers: Vec<Option<Keyed>>,
-    pub(super) targets: Vec<Option<Keyed>>,
+    /// Filled when they are asked for: most changes reach few.
+    callers: Vec<Place>,
+    targets: Vec<Place>,
     pub(super) actions: Vec<(Action, Lineage)>,
+    /// What either snapshot lets anybody ask of which type of target.
+    asked: HashSet<(Action, ResourceKind)>,
 }
+
+/// Where a caller or target stands; `None` where the snapshot refuses to judge.
+type Place = OnceCell<Option<Keyed>>;
 
 /// One caller, action and target by their places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,24 +67,40 @@ pub(super) fn actions() -> impl Iterator<Item = Action> {
 }
 
 impl<'a> Side<'a> {
-    pub(super) fn new(snapshot: &'a Snapshot, classes: &'a Classes) -> Side<'a> {
-        let caller =
-            |principal: &Principal| snapshot.principal(principal).ok().map(|(lineage, _)| Keyed::of(lineage));
-        let target =
-            |resource: &Resource| snapshot.resource(resource).ok().map(|(lineage, _)| Keyed::of(lineage));
+    pub(super) fn new(snapshot: &'a Snapshot, other: &Snapshot, classes: &'a Classes) -> Side<'a> {
         let action =
             |action: Action| (action, snapshot.lineage(cedar_uid(action.entity_type(), action.as_str())));
         Side {
             snapshot,
             classes,
-            callers: classes.callers.iter().map(|(_, stands)| caller(stands)).collect(),
-            targets: classes.targets.iter().map(|(_, stands)| target(stands)).collect(),
+            callers: classes.callers.iter().map(|_| Place::new()).collect(),
+            targets: classes.targets.iter().map(|_| Place::new()).collect(),
             actions: actions().map(action).collect(),
+            asked: [snapshot, other]
+                .into_iter()
+                .flat_map(|side| {
+                    side.parts().environments.iter().map(|(_, action, target)| (*action, *target))
+                })
+                .collect(),
         }
     }
 
     pub(super) fn parts(&self) -> &'a Parts {
         self.snapshot.parts()
+    }
+
+    /// The caller of that place; none where the snapshot refuses to judge.
+    pub(super) fn caller(&self, at: usize) -> Option<&Keyed> {
+        let (place, (_, stands)) = self.callers.get(at).zip(self.classes.callers.get(at))?;
+        let find = || self.snapshot.principal(stands).ok().map(|(lineage, _)| Keyed::of(lineage));
+        place.get_or_init(find).as_ref()
+    }
+
+    /// The same for a target.
+    pub(super) fn target(&self, at: usize) -> Option<&Keyed> {
+        let (place, (_, stands)) = self.targets.get(at).zip(self.classes.targets.get(at))?;
+        let find = || self.snapshot.resource(stands).ok().map(|(lineage, _)| Keyed::of(lineage));
+        place.get_or_init(find).as_ref()
     }
 
     /// Whether anybody can ask that.
@@ -93,18 +114,29 @@ impl<'a> Side<'a> {
         of(at).is_some_and(|environment| self.parts().environments.contains(&environment))
     }
 
-    /// Callers, actions and targets that the scope of `rule` matches.
+    /// Callers, actions and targets that the scope of `rule` matches, without targets that nobody can ask that of.
     pub(super) fn reach(&self, rule: &Rule) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
-        let of = |all: &[Option<Keyed>], term| {
-            let is_matched = |at: &usize| {
-                all.get(*at).is_some_and(|one| one.as_ref().is_some_and(|one| one.lineage.matches(term)))
-            };
-            Range { start: 0, end: all.len() }.filter(is_matched).collect()
+        let actions = self.reach_of(&rule.scope.action);
+        let is_of = |action: Action| {
+            actions.iter().any(|at| self.actions.get(*at).is_some_and(|(known, _)| *known == action))
+        };
+        let kinds: HashSet<ResourceKind> =
+            self.asked.iter().filter(|(action, _)| is_of(*action)).map(|(_, kind)| *kind).collect();
+        let (principal, resource) = (&*rule.scope.principal, &*rule.scope.resource);
+        let is_caller = |at: &usize| {
+            let named = self.classes.callers.get(*at).map(|(_, stands)| (stands.entity_type(), stands.id()));
+            named.is_some_and(|(kind, id)| may_match(principal, kind, id))
+                && self.caller(*at).is_some_and(|caller| caller.lineage.matches(principal))
+        };
+        let is_target = |at: &usize| {
+            let named = self.classes.targets.get(*at).map(|(_, stands)| (stands.kind(), stands.id()));
+            named.is_some_and(|(kind, id)| kinds.contains(&kind) && may_match(resource, kind.as_str(), id))
+                && self.target(*at).is_some_and(|target| target.lineage.matches(resource))
         };
         (
-            of(&self.callers, &rule.scope.principal),
-            self.reach_of(&rule.scope.action),
-            of(&self.targets, &rule.scope.resource),
+            Range { start: 0, end: self.callers.len() }.filter(is_caller).collect(),
+            actions,
+            Range { start: 0, end: self.targets.len() }.filter(is_target).collect(),
         )
     }
 
@@ -116,8 +148,8 @@ impl<'a> Side<'a> {
     /// Live policies whose scope matches and that are not false for every call; none where nothing is judged.
     pub(super) fn left(&self, at: At) -> Vec<Left<'a>> {
         let parts = self.parts();
-        let (Some(Some(caller)), Some(Some(target)), Some((action, lineage))) =
-            (self.callers.get(at.caller), self.targets.get(at.target), self.actions.get(at.action))
+        let (Some(caller), Some(target), Some((action, lineage))) =
+            (self.caller(at.caller), self.target(at.target), self.actions.get(at.action))
         else {
             return Vec::new();
         };
@@ -169,6 +201,14 @@ impl Left<'_> {
     /// Whether nothing a call brings changes it.
     pub(super) fn is_constant(&self) -> bool {
         matches!(self.when, When::Always) && self.rule.notes.expires.is_none()
+    }
+}
+
+/// Whether a term can match an entity of that type and id, whatever it is in.
+fn may_match(term: &Term, kind: &str, id: &str) -> bool {
+    match term {
+        Term::Eq(uid) => uid.id().unescaped() == id && uid.type_name().to_string() == kind,
+        Term::Any | Term::In(_) | Term::Is(_) | Term::IsIn(..) => true,
     }
 }
 

@@ -4,7 +4,11 @@ use super::{
     subject::Subject,
     walk::{Sign, clauses, each, is_context, path},
 };
-use crate::Diagnostic;
+use crate::{
+    Diagnostic, Snapshot,
+    logic::{Expr as Asked, Fact, Logic},
+    rule::Rule,
+};
 use cedar_policy::pst::{BinaryOp, Expr, Literal, PatternElem, UnaryOp, Var};
 use std::ops::Range;
 
@@ -92,6 +96,21 @@ pub(crate) fn undeclared(subject: &Subject<'_>) -> Vec<Diagnostic> {
         )
     };
     parts(subject, |part| unknown(part).is_some()).into_iter().filter_map(told).collect()
+}
+
+/// Whether it asks for none that is not declared, as far as its compiled form tells.
+pub(crate) fn is_declared(rule: &Rule, snapshot: &Snapshot) -> bool {
+    let declared = &snapshot.versions().declared;
+    match &rule.logic {
+        Logic::Always => true,
+        Logic::When(when) => !when.any(&|part| match part {
+            Asked::Has(Fact::Header(name)) => !declared.headers.contains(&**name),
+            Asked::Has(Fact::Query(name)) => !declared.query.contains(&**name),
+            Asked::Has(Fact::Param(name)) => !declared.params.contains(&**name),
+            _ => false,
+        }),
+        Logic::Slow(_) => false,
+    }
 }
 
 fn is_exactly(expression: &Expr, names: &[&str]) -> bool {

@@ -6,6 +6,9 @@ use crate::{Diagnostic, PolicySource, Severity, compile::letters::is_hidden};
 /// One finding per line of `source` that `told` does not speak of yet.
 pub(crate) fn hidden(source: &PolicySource, told: &[Diagnostic]) -> Vec<Diagnostic> {
     let mut found: Vec<Diagnostic> = Vec::new();
+    if source.text.is_ascii() {
+        return found;
+    }
     for (at, c) in source.text.char_indices().filter(|(_, c)| is_hidden(*c)) {
         let message = format!("the invisible character U+{:04X} stands here", u32::from(c));
         let next = Diagnostic::at("PC2121", &source.file, &source.text, at, c.len_utf8(), message);

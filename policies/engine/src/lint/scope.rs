@@ -2,9 +2,10 @@
 
 use super::{
     subject::{Subject, target_kind},
+    survey::Survey,
     walk::{has_part, is_context},
 };
-use crate::{Diagnostic, rule::Rule, scope::Term, uid::cedar_uid};
+use crate::{Diagnostic, Snapshot, rule::Rule, scope::Term, uid::cedar_uid};
 use cedar_policy::{
     ActionConstraint, EntityUid,
     pst::{Clause, Expr, Literal, Var},
@@ -26,11 +27,11 @@ pub(crate) fn everything(subject: &Subject<'_>) -> Vec<Diagnostic> {
 
 fn permits_everything(subject: &Subject<'_>) -> bool {
     let scope = &subject.rule.scope;
-    let is_open = scope.principal == Term::Any && scope.resource == Term::Any;
+    let is_open = *scope.principal == Term::Any && *scope.resource == Term::Any;
     let is_true = |clause: &Clause| matches!(clause, Clause::When(body) if **body == Expr::Literal(Literal::Bool(true)));
     subject.rule.is_permit()
         && is_open
-        && matches!(scope.action, ActionConstraint::Any)
+        && matches!(*scope.action, ActionConstraint::Any)
         && subject.template.clauses().iter().all(is_true)
 }
 
@@ -39,15 +40,24 @@ pub(crate) fn offered(subject: &Subject<'_>) -> Vec<Diagnostic> {
     if !subject.survey.knows_targets() {
         return Vec::new();
     }
-    let entities = &subject.snapshot.parts().entities;
-    let is_target = |uid: &&EntityUid| TARGETS.contains(&uid.type_name().to_string().as_str());
-    let mut missing: Vec<&EntityUid> =
-        subject.rule.literals.iter().filter(is_target).filter(|uid| entities.get(uid).is_none()).collect();
+    let mut missing = missing(subject.rule, subject.snapshot);
     missing.sort_unstable();
     missing.dedup();
     let mut found: Vec<Diagnostic> = missing.into_iter().map(|uid| absent(subject, uid)).collect();
     found.extend(offered_action(subject));
     found
+}
+
+/// Whether there is something to say about `rule`, without its text.
+pub(crate) fn is_offered(rule: &Rule, snapshot: &Snapshot, survey: &Survey<'_>) -> bool {
+    !survey.knows_targets() || (missing(rule, snapshot).is_empty() && never_asked(rule, survey).is_none())
+}
+
+/// Targets it names that are no entities.
+fn missing<'a>(rule: &'a Rule, snapshot: &Snapshot) -> Vec<&'a EntityUid> {
+    let entities = &snapshot.parts().entities;
+    let absent = rule.literals().filter(|uid| entities.get(uid).is_none());
+    absent.filter(|uid| TARGETS.contains(&uid.type_name().to_string().as_str())).collect()
 }
 
 fn absent(subject: &Subject<'_>, uid: &EntityUid) -> Diagnostic {
@@ -80,12 +90,7 @@ fn distance(written: &str, known: &str) -> usize {
 
 /// The action scope covers calls, but nothing that can be called that way exists.
 fn offered_action(subject: &Subject<'_>) -> Option<Diagnostic> {
-    let calls: Vec<_> = subject.calls().map(|(action, _)| action).collect();
-    let first = *calls.first()?;
-    let is_narrow = !matches!(subject.rule.scope.action, ActionConstraint::Any);
-    if !is_narrow || calls.iter().any(|action| subject.survey.has(target_kind(*action))) {
-        return None;
-    }
+    let first = never_asked(subject.rule, subject.survey)?;
     let (kind, way) = match target_kind(first) {
         "Method" => ("method", "methods of [[enforcer.service]] are called with `grpc`"),
         "Route" => ("route", "routes of [[enforcer.route]] are called with `http:..`"),
@@ -93,6 +98,17 @@ fn offered_action(subject: &Subject<'_>) -> Option<Diagnostic> {
     };
     let found = subject.at_effect(format!("no {kind} exists that this action could call"));
     Some(found.label("never asked").help(way))
+}
+
+/// The first of the calls it is about, where there is nothing that any of them could call.
+fn never_asked(rule: &Rule, survey: &Survey<'_>) -> Option<crate::Action> {
+    // The usual site has something of each type.
+    if matches!(*rule.scope.action, ActionConstraint::Any) || survey.has_all_targets() {
+        return None;
+    }
+    let calls: Vec<_> = survey.calls_of(rule).map(|(action, _)| action).collect();
+    let first = calls.first().copied();
+    first.filter(|_| !calls.iter().any(|action| survey.has(target_kind(*action))))
 }
 
 /// PC2106: a permit that some forbid always overrules.
@@ -149,17 +165,17 @@ fn covers(subject: &Subject<'_>, forbid: &Rule) -> bool {
         (Term::IsIn(kind, group), Term::IsIn(narrow, uid)) => narrow == kind && is_within(uid, group),
         _ => false,
     };
-    let action = |uid: &EntityUid| match &wide.action {
+    let action = |uid: &EntityUid| match &*wide.action {
         ActionConstraint::Any => true,
         ActionConstraint::Eq(only) => uid == only,
         ActionConstraint::In(groups) => groups.iter().any(|group| is_within(uid, group)),
     };
-    let is_action = match &narrow.action {
-        ActionConstraint::Any => matches!(wide.action, ActionConstraint::Any),
+    let is_action = match &*narrow.action {
+        ActionConstraint::Any => matches!(*wide.action, ActionConstraint::Any),
         ActionConstraint::Eq(uid) => action(uid),
         ActionConstraint::In(uids) => {
             // `in` a single action of the wider side would miss the actions below.
-            !matches!(wide.action, ActionConstraint::Eq(_)) && uids.iter().all(action)
+            !matches!(*wide.action, ActionConstraint::Eq(_)) && uids.iter().all(action)
         }
     };
     is_action && term(&narrow.principal, &wide.principal) && term(&narrow.resource, &wide.resource)
@@ -168,7 +184,7 @@ fn covers(subject: &Subject<'_>, forbid: &Rule) -> bool {
 /// PC2113: a permit for whoever has any identity.
 pub(crate) fn anybody(subject: &Subject<'_>) -> Vec<Diagnostic> {
     let is_trust_domain = |uid: &EntityUid| uid.type_name().to_string() == "TrustDomain";
-    let whole = match &subject.rule.scope.principal {
+    let whole = match &*subject.rule.scope.principal {
         Term::Any => "every caller",
         Term::Is(kind) if kind.to_string() == "Workload" => "every workload",
         Term::Is(kind) if kind.to_string() == "User" => "every user of every issuer",
@@ -194,7 +210,7 @@ fn is_narrowed(subject: &Subject<'_>) -> bool {
 
 /// PC2115: a permit that lets nobody in particular write.
 pub(crate) fn anonymous_writes(subject: &Subject<'_>) -> Vec<Diagnostic> {
-    let is_open = match &subject.rule.scope.principal {
+    let is_open = match &*subject.rule.scope.principal {
         Term::Any => !permits_everything(subject),
         Term::Is(kind) => kind.to_string() == "Anonymous",
         Term::Eq(uid) => uid.type_name().to_string() == "Anonymous",
@@ -222,7 +238,7 @@ pub(crate) fn anonymous_writes(subject: &Subject<'_>) -> Vec<Diagnostic> {
 
 /// Whether the resource scope is a method that changes nothing, or one every server offers about itself.
 fn is_read_only(subject: &Subject<'_>) -> bool {
-    let id: &str = match &subject.rule.scope.resource {
+    let id: &str = match &*subject.rule.scope.resource {
         Term::Eq(uid) | Term::In(uid) | Term::IsIn(_, uid) => uid.id().as_ref(),
         Term::Any | Term::Is(_) => return false,
     };

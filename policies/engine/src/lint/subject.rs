@@ -9,10 +9,14 @@ use crate::{
     Action, Diagnostic, PolicySource, Snapshot, SourceKind,
     compile::text::{Chunk, chunks},
     rule::Rule,
-    scope::{Lineage, Term},
+    scope::Lineage,
 };
 use cedar_policy::{EntityUid, pst::Template};
-use std::{collections::HashMap, ops::Range, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::Range,
+    sync::Arc,
+};
 
 /// What a rule judges.
 pub(crate) struct Subject<'a> {
@@ -33,11 +37,14 @@ pub(crate) struct Places<'a>(HashMap<Arc<str>, Lines<'a>>);
 type Lines<'a> = HashMap<usize, Vec<(&'a PolicySource, Chunk)>>;
 
 impl<'a> Places<'a> {
-    pub(crate) fn of(sources: &'a [PolicySource]) -> Places<'a> {
+    /// Of the files that `rules` stand in.
+    pub(crate) fn of(sources: &'a [PolicySource], rules: &[&Arc<Rule>]) -> Places<'a> {
+        let files: HashSet<&str> = rules.iter().map(|rule| &*rule.place.file).collect();
+        let sources = sources.iter().filter(|source| files.contains(&*source.file));
         let mut places: HashMap<Arc<str>, Lines<'a>> = HashMap::new();
-        for source in sources.iter().filter(|source| source.kind() == SourceKind::Policies) {
+        for source in sources.filter(|source| source.kind() == SourceKind::Policies) {
             for chunk in chunks(&source.text) {
-                let line = Diagnostic::at("", &source.file, &source.text, chunk.effect_at, 1, "").line;
+                let line = chunk.line;
                 places
                     .entry(Arc::clone(&source.file))
                     .or_default()
@@ -122,19 +129,7 @@ impl<'a> Subject<'a> {
 
     /// Calls of the data plane that the scope covers.
     pub(crate) fn calls(&self) -> impl Iterator<Item = (Action, &Lineage)> + '_ {
-        let calls = self.survey.calls.iter().map(|(action, lineage)| (*action, lineage));
-        calls.filter(|(action, lineage)| {
-            lineage.matches_action(&self.rule.scope.action) && self.is_about(target_kind(*action))
-        })
-    }
-
-    /// Whether the resource scope leaves room for a target of that type.
-    fn is_about(&self, kind: &str) -> bool {
-        match &self.rule.scope.resource {
-            Term::Any | Term::In(_) => true,
-            Term::Eq(uid) => uid.type_name().to_string() == kind,
-            Term::Is(name) | Term::IsIn(name, _) => name.to_string() == kind,
-        }
+        self.survey.calls_of(self.rule)
     }
 
     pub(crate) fn ancestors(&self, uid: &EntityUid) -> Vec<EntityUid> {

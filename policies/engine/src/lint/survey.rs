@@ -1,7 +1,12 @@
 //! What the rules of lint ask about all policies and entities, gathered once so that each policy costs no walk over them.
 
-use super::LintInput;
-use crate::{Action, PolicyCoverage, Snapshot, rule::Rule, scope::Lineage, uid::cedar_uid};
+use super::{LintInput, subject::target_kind};
+use crate::{
+    Action, PolicyCoverage, Snapshot,
+    rule::Rule,
+    scope::{Lineage, Term},
+    uid::cedar_uid,
+};
 use cedar_policy::Entity;
 use std::collections::{HashMap, HashSet};
 
@@ -40,9 +45,32 @@ impl<'a> Survey<'a> {
         self.kinds.contains(kind)
     }
 
+    /// Calls of the data plane that the scope of a policy covers.
+    pub(crate) fn calls_of(&self, rule: &Rule) -> impl Iterator<Item = (Action, &Lineage)> + '_ {
+        let scope = std::sync::Arc::clone(&rule.scope);
+        let calls = self.calls.iter().map(|(action, lineage)| (*action, lineage));
+        calls.filter(move |(action, lineage)| {
+            lineage.matches_action(&scope.action) && is_about(&scope.resource, target_kind(*action))
+        })
+    }
+
+    /// Whether there is a target for every call.
+    pub(crate) fn has_all_targets(&self) -> bool {
+        self.calls.iter().all(|(action, _)| self.has(target_kind(*action)))
+    }
+
     /// Without any service nobody said what is offered.
     pub(crate) fn knows_targets(&self) -> bool {
         self.has("Service")
+    }
+}
+
+/// Whether a resource scope leaves room for a target of that type.
+fn is_about(resource: &Term, kind: &str) -> bool {
+    match resource {
+        Term::Any | Term::In(_) => true,
+        Term::Eq(uid) => uid.type_name().to_string() == kind,
+        Term::Is(name) | Term::IsIn(name, _) => name.to_string() == kind,
     }
 }
 

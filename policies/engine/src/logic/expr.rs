@@ -149,7 +149,7 @@ impl Expr {
     }
 
     /// Whether a leaf is so.
-    fn any(&self, is: &dyn Fn(&Expr) -> bool) -> bool {
+    pub(crate) fn any(&self, is: &dyn Fn(&Expr) -> bool) -> bool {
         match self {
             Expr::Const(_)
             | Expr::Fail(_)

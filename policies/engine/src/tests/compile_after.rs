@@ -123,8 +123,15 @@ fn seen(compiled: &Result<Snapshot, Vec<Diagnostic>>) -> String {
             let parts = snapshot.parts();
             let rule = |rule: &Arc<rule::Rule>| {
                 format!(
-                    "{} {:?} {:?} {} {:?} {:?}",
-                    rule.text, rule.scope, rule.place, rule.is_baseline, rule.notes, rule.template
+                    "{} {:?} {:?} {} {:?} {:?} {:?} {:?}",
+                    rule.text,
+                    rule.scope,
+                    rule.place,
+                    rule.is_baseline,
+                    rule.notes,
+                    rule.template,
+                    rule.logic,
+                    rule.conditions
                 )
             };
             let rules: Vec<String> = parts.rules.iter().map(rule).collect();
@@ -168,8 +175,70 @@ proptest! {
             if let (Ok(after), Ok(alone)) = (after, alone) {
                 prop_assert!(after.parts().entities.deep_eq(&alone.parts().entities));
                 prop_assert_eq!(&after.parts().named, &alone.parts().named);
+                prop_assert!(after.parts().index.is_like(&alone.parts().index));
                 prop_assert_eq!(answers(&after), answers(&alone));
                 before = Some(after.into());
+            }
+        }
+    }
+}
+
+/// A file that strings, comments and warnings make hard to cut.
+fn long_file() -> String {
+    let policy = |n: usize| {
+        format!(
+            "// é; {n}\n@id(\"p{n}\") @advice(\"see \\\"a;b\\\" // {n}\")\npermit (principal == Workload::\"w{n}\", action == Action::\"grpc\", resource)\nwhen {{ context.connection.mtls }}; // ; end\n"
+        )
+    };
+    let all: Vec<String> = (0..4).map(policy).collect();
+    format!("{}{}{}", all.concat(), TEXTS[9], (4..8).map(policy).collect::<String>())
+}
+
+/// What is written in place of something else.
+const SNIPPETS: [&str; 12] = [
+    "",
+    ";",
+    "\"",
+    "//",
+    "\n",
+    "\r",
+    "// é\n\n",
+    "(",
+    "x",
+    "@id(\"z\") permit (principal, action == Action::\"grpc\", resource);",
+    "\n@id(\"y\")\nforbid (principal, action, resource) when { context.request.path == \";\" };\n",
+    TEMPLATE,
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn en12_a_file_that_is_edited_is_read_as_if_it_was_new(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..300, 0..SNIPPETS.len(), prop::bool::ANY), 1..8)
+    ) {
+        let (schema, declared) = &*SCHEMA;
+        let mut text = long_file();
+        let mut before = Arc::new(compiled(input(&[("a.cedar", &text)], shop())).unwrap());
+        for (at, length, snippet, is_whole) in edits {
+            let place = |mut at: usize| {
+                while !text.is_char_boundary(at) {
+                    at += 1;
+                }
+                // Many edits are of whole lines, so that most of what they leave is policies.
+                let line = |at| text.get(at..).and_then(|rest| rest.find('\n')).map(|length| at + length + 1);
+                if is_whole { line(at).unwrap_or(text.len()) } else { at }
+            };
+            let start = at.index(text.len() + 1);
+            let (start, end) = (place(start), place(text.len().min(start + length)));
+            let mut edited = text.clone();
+            edited.replace_range(start..end, SNIPPETS[snippet]);
+            let next = || input(&[("a.cedar", &edited)], shop());
+            let alone = compile::with_schema(schema.clone(), declared.clone(), next());
+            let after = Snapshot::compile_after(Some(&before), next());
+            prop_assert_eq!(seen(&after), seen(&alone));
+            if let Ok(after) = after {
+                (before, text) = (Arc::new(after), edited);
             }
         }
     }
@@ -220,6 +289,31 @@ fn en12_what_did_not_change_is_taken_over() {
     let after = Snapshot::compile_after(Some(&before), input_of(&told)).unwrap();
     assert_eq!(shared(&before, &after), before.policy_count(), "entities alone change no rule");
     assert!(!Arc::ptr_eq(&before.parts().entities, &after.parts().entities));
+}
+
+#[test]
+fn policies_that_write_the_same_hold_it_once_also_across_snapshots() {
+    let policy = |id: &str, who: &str, when: &str| {
+        format!(
+            "@id(\"{id}\")\npermit (principal == Workload::\"{who}\", action == Action::\"grpc\", resource)\nwhen {{ {when} }};\n"
+        )
+    };
+    let one = policy("a", "x", "context.connection.mtls") + &policy("b", "y", "context.connection.mtls");
+    let before = Arc::new(compiled(input(&[("a.cedar", &one)], shop())).unwrap());
+    let more =
+        policy("c", "x", "context.connection.mtls") + &policy("d", "x", "principal == Workload::\"z\"");
+    let next = input(&[("a.cedar", &one), ("b.cedar", &more)], shop());
+    let after = Snapshot::compile_after(Some(&before), next).unwrap();
+    let of = |snapshot: &Snapshot, id: &str| snapshot.rule(id).unwrap().clone();
+    let (a, b, c, d) = (of(&before, "a"), of(&before, "b"), of(&after, "c"), of(&after, "d"));
+    let is_one = |one: &rule::Rule, other: &rule::Rule| {
+        Arc::ptr_eq(one.conditions.as_ref().unwrap(), other.conditions.as_ref().unwrap())
+    };
+    assert!(is_one(&a, &b) && is_one(&a, &c) && !is_one(&a, &d));
+    assert!(Arc::ptr_eq(&a.scope.principal, &c.scope.principal) && a.scope.principal != b.scope.principal);
+    assert!(Arc::ptr_eq(&a.scope.action, &d.scope.action) && Arc::ptr_eq(&a.notes, &d.notes));
+    let named = |rule: &rule::Rule| rule.literals().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(named(&d), ["Workload::\"x\"", "Action::\"grpc\"", "Workload::\"z\""]);
 }
 
 #[test]

@@ -51,8 +51,9 @@ pub(crate) fn compile(
     previous: Option<&Arc<Snapshot>>,
     checked: Checked,
 ) -> Result<Applied, Refused> {
-    let mut content = held.content().map_err(|cause| Refused::new("PC2022", cause))?;
-    let merged = match checked.merged.filter(|known| known.is_of(held, own)) {
+    let known = checked.merged.filter(|known| known.is_of(held, own));
+    let mut content = held.content(known.is_none()).map_err(|cause| Refused::new("PC2022", cause))?;
+    let merged = match known {
         Some(known) => known,
         None => Merged {
             published: hashes(held, Kind::Entities),

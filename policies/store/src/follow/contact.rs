@@ -68,7 +68,7 @@ impl Contact {
 
     pub(crate) fn silence(&self) -> Duration {
         let last = *self.last.lock();
-        last.silence.saturating_add(self.clock.now().mono.saturating_since(last.at))
+        last.silence.saturating_add(self.clock.mono().saturating_since(last.at))
     }
 
     pub(crate) fn freshness(&self) -> Freshness {

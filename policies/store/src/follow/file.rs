@@ -32,25 +32,38 @@ pub(crate) enum FileError {
     Twice,
 }
 
+/// The file of a manifest, its note and its objects.
+pub(crate) fn encode<'a>(
+    (manifest, note): (&[u8], &[u8]),
+    objects: impl Iterator<Item = (&'a Hash, &'a [u8])>,
+) -> Vec<u8> {
+    let mut objects: Vec<_> = objects.collect();
+    objects.sort_unstable_by_key(|(hash, _)| **hash);
+    let part = |content: &[u8]| content.len().saturating_add(8);
+    let all = objects.iter().map(|(hash, content)| part(&hash.0).saturating_add(part(content)));
+    let length = all.fold(MAGIC.len() + SUM + part(manifest) + part(note), usize::saturating_add);
+    let mut out = Vec::with_capacity(length);
+    out.extend_from_slice(MAGIC);
+    let mut put = |bytes: &[u8]| {
+        // INVARIANT: a usize fits into 64 bits.
+        out.extend_from_slice(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
+        out.extend_from_slice(bytes);
+    };
+    put(manifest);
+    put(note);
+    for (hash, content) in objects {
+        put(&hash.0);
+        put(content);
+    }
+    let sum = Hash::of(&out);
+    out.extend_from_slice(&sum.0);
+    out
+}
+
 impl SnapshotFile {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
-        let mut put = |bytes: &[u8]| {
-            // INVARIANT: a usize fits into 64 bits.
-            out.extend_from_slice(&u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
-            out.extend_from_slice(bytes);
-        };
-        put(&self.manifest);
-        put(&self.note);
-        let mut objects: Vec<_> = self.objects.iter().collect();
-        objects.sort_unstable_by_key(|(hash, _)| **hash);
-        for (hash, content) in objects {
-            put(&hash.0);
-            put(content);
-        }
-        let sum = Hash::of(&out);
-        out.extend_from_slice(&sum.0);
-        out
+        let objects = self.objects.iter().map(|(hash, content)| (hash, &**content));
+        encode((&self.manifest, &self.note), objects)
     }
 
     pub(crate) fn decode(bytes: Vec<u8>) -> Result<SnapshotFile, FileError> {

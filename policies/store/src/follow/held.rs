@@ -5,21 +5,24 @@
 
 use super::refused::Refused;
 use crate::{
-    content::{Content, Hash, Object, Reference},
+    content::{Content, Hash, Object, Reference, text},
     generated::messages,
     manifest::Manifest,
-    note::{NoteError, Verifier, verify},
+    note::{NoteError, Verifier, verified},
     position::Position,
 };
 use policies_engine::Numbers;
 use prost::bytes::Bytes;
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// A whole snapshot whose every byte was checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Held {
     pub(crate) offer: Offer,
-    pub(crate) objects: HashMap<Hash, Bytes>,
+    pub(crate) objects: HashMap<Hash, Arc<str>>,
 }
 
 /// A manifest that a pinned key signed.
@@ -37,14 +40,13 @@ impl Offer {
     pub(crate) fn verified(raw: Bytes, note: Bytes, keys: &[Verifier]) -> Result<Offer, Refused> {
         let digest = Hash::of(&raw);
         let text = std::str::from_utf8(&note).map_err(|_no_text| NoteError::Malformed)?;
-        let numbers = match verify(text, &raw, keys) {
-            Ok(numbers) => numbers,
+        let manifest = match verified(text, (&raw, digest), keys) {
+            Ok(manifest) => manifest,
             Err(NoteError::NotUnderstood) => return Err(not_understood(&raw, digest)),
             Err(cause) => return Err(cause.into()),
         };
+        let numbers = manifest.numbers();
         let position = Position::new(numbers, digest);
-        let manifest =
-            Manifest::from_json(&raw).map_err(|cause| Refused::new("PC2022", cause).of(position))?;
         Ok(Offer { position, numbers, manifest, raw, note })
     }
 
@@ -97,9 +99,13 @@ impl Offer {
                 if Object::address(*kind, id, &content) != *sha256 {
                     return Err(damaged(format!("the bytes of object `{id}` are others than its hash says")));
                 }
-                objects.insert(*sha256, content);
-            } else if let Some(content) = held.and_then(|held| held.objects.get(sha256)) {
-                objects.insert(*sha256, content.clone());
+                let text = text(&content).map_err(|cause| {
+                    let detail = format!("object `{id}` is no text: {cause}");
+                    Refused::new("PC2022", detail).of(self.position)
+                })?;
+                objects.insert(*sha256, text);
+            } else if let Some(text) = held.and_then(|held| held.objects.get(sha256)) {
+                objects.insert(*sha256, Arc::clone(text));
             } else {
                 return Err(damaged(format!("object `{id}` ({sha256}) is missing")));
             }
@@ -112,15 +118,15 @@ impl Offer {
 }
 
 impl Held {
-    /// What it says. Routes and entities of the publisher are among it.
-    pub(crate) fn content(&self) -> Result<Content, String> {
+    /// What it says. Routes and entities of the publisher are among it; what it was told only where that is asked for.
+    pub(crate) fn content(&self, with_told: bool) -> Result<Content, String> {
         let manifest = &self.offer.manifest;
-        let object = |reference: &Reference| {
-            let bytes = self.objects.get(&reference.sha256);
-            let bytes = bytes.ok_or_else(|| format!("object `{}` is missing", reference.id))?;
-            Ok(Object { reference: reference.clone(), bytes: bytes.to_vec() })
-        };
-        let objects = manifest.objects.iter().map(object).collect::<Result<Vec<_>, String>>()?;
+        let mut objects = Vec::with_capacity(manifest.objects.len());
+        for reference in manifest.objects.iter().filter(|reference| with_told || !reference.is_told()) {
+            let text = self.objects.get(&reference.sha256);
+            let text = text.ok_or_else(|| format!("object `{}` is missing", reference.id))?;
+            objects.push((reference, Arc::clone(text)));
+        }
         Content::from_objects(objects, manifest.routes)
     }
 }

@@ -99,10 +99,9 @@ async fn follow(follower: &Follower, has_heard: &mut bool) -> Result<(), Ended> 
             }
             Some(Frame::Snapshot(snapshot)) => {
                 let fetching = feed.clone();
-                let taken =
-                    follower.take(snapshot, async move |missing| fetch(fetching, missing).await).await;
-                report(follower, &mut feed).await;
-                match taken {
+                let fetch = async move |missing| fetch(fetching, missing).await;
+                let tell = async || report(follower, &mut feed).await;
+                match follower.take(snapshot, fetch, tell).await {
                     Taken::InForce => follower.hear(follower.running()).await,
                     Taken::Known => follower.hear(None).await,
                     Taken::Refused(refused) if refused.offered.is_some() => {

@@ -4,7 +4,7 @@
 //! A file is written whole or not at all. One that is damaged is put aside as `.bad`, and the one before it is used.
 
 use super::{
-    file::SnapshotFile,
+    file::{self, SnapshotFile},
     held::{Held, Offer},
 };
 use crate::note::Verifier;
@@ -121,7 +121,7 @@ impl Held {
     /// The bytes of its snapshot file.
     pub(crate) fn to_file(&self) -> Vec<u8> {
         let Offer { raw, note, .. } = &self.offer;
-        SnapshotFile { manifest: raw.clone(), note: note.clone(), objects: self.objects.clone() }.encode()
+        file::encode((raw, note), self.objects.iter().map(|(hash, text)| (hash, text.as_bytes())))
     }
 }
 

@@ -1,4 +1,5 @@
-//! From a frame to a snapshot in force: checked, completed, compiled, swapped, written down; or refused, with the reason.
+//! From a frame to a snapshot in force: checked, completed, compiled, swapped, told, written down; or refused, with the
+//! reason.
 
 use super::{
     Follower, Writer,
@@ -9,7 +10,11 @@ use super::{
 };
 use crate::{content::Hash, generated::messages};
 use prost::bytes::Bytes;
-use std::{collections::HashMap, io, sync::Arc};
+use std::{collections::HashMap, io, pin::pin, sync::Arc, time::Duration};
+use tokio::time::timeout;
+
+/// So long the file waits for the publisher to be told.
+const TELL: Duration = Duration::from_millis(100);
 
 /// What came of a frame.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,26 +26,38 @@ pub(crate) enum Taken {
 }
 
 impl Follower {
-    /// Checks a frame and puts it into force, or says why not. `fetch` gets objects that the frame lacks.
+    /// Checks a frame and puts it into force, or says why not. `fetch` gets objects that the frame lacks; `tell` runs
+    /// when it is known what came of the frame. The file is written last, because nobody waits for it: who ends before
+    /// that begins with the snapshot before, and is sent this one again.
     pub(crate) async fn take(
         &self,
         frame: messages::Snapshot,
         fetch: impl AsyncFnOnce(Vec<Hash>) -> Result<HashMap<Hash, Bytes>, Refused>,
+        tell: impl AsyncFnOnce(),
     ) -> Taken {
         let mut writer = self.writer.lock().await;
         let digest = Hash::of(&frame.manifest).0;
         let is_held = writer.held.as_ref().is_some_and(|held| held.offer.position.digest == digest);
         if is_held || writer.refused == Some(digest) {
+            drop(writer);
+            tell().await;
             return Taken::Known;
         }
-        let taken = match self.complete(&writer, frame, fetch).await {
-            Ok(held) => self.apply(&mut writer, &Arc::new(held)).await,
+        let taken = match self.complete(&writer, frame, fetch).await.map(Arc::new) {
+            Ok(held) => self.apply(&mut writer, &held).await.map(|()| held),
             Err(refused) => Err(refused),
         };
         match taken {
-            Ok(()) => {
+            Ok(held) => {
                 writer.refused = None;
                 self.state.lock().refused = None;
+                let mut telling = pin!(tell());
+                let is_told = timeout(TELL, telling.as_mut()).await.is_ok();
+                self.write(&held).await;
+                drop(writer);
+                if !is_told {
+                    telling.await;
+                }
                 Taken::InForce
             }
             Err(refused) => {
@@ -49,6 +66,8 @@ impl Follower {
                     writer.refused = Some(digest);
                 }
                 self.refuse(refused.clone());
+                drop(writer);
+                tell().await;
                 Taken::Refused(refused)
             }
         }
@@ -73,7 +92,7 @@ impl Follower {
         blocking(work).await.unwrap_or_else(|cause| Err(Refused::new("PC2023", cause.to_string())))
     }
 
-    /// Compiles and swaps; then writes the file. A file that cannot be written is an alarm, not a refusal.
+    /// Compiles and swaps.
     pub(super) async fn apply(&self, writer: &mut Writer, held: &Arc<Held>) -> Result<(), Refused> {
         let position = held.offer.position;
         let (own, checked) = (self.own.lock().clone(), writer.checked.clone());
@@ -97,14 +116,11 @@ impl Follower {
             state.status.reloads.applied += 1;
         }
         self.active.send_replace(Some(snapshot));
-        let is_written = writer.held.as_ref().is_some_and(|known| known.offer.position == position);
         writer.held = Some(Arc::clone(held));
-        if !is_written {
-            self.write(held).await;
-        }
         Ok(())
     }
 
+    /// Writes the file. One that cannot be written is an alarm, not a refusal.
     pub(super) async fn write(&self, held: &Arc<Held>) {
         let (shelf, held) = (self.shelf.clone(), Arc::clone(held));
         let written = blocking(move || Ok(shelf.put(&held)))

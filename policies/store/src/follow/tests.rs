@@ -152,7 +152,7 @@ fn elsewhere() -> EntitySet {
 async fn take(follower: &Follower, frame: messages::Snapshot) -> Taken {
     let nothing =
         async |missing: Vec<Hash>| Err(held::damaged(format!("{} objects are missing", missing.len())));
-    follower.take(frame, nothing).await
+    follower.take(frame, nothing, async || {}).await
 }
 
 fn code(taken: &Taken) -> &'static str {
@@ -206,7 +206,7 @@ async fn st8_objects_that_the_frame_lacks_are_fetched_by_hash() {
         assert_eq!(missing.len(), all - 1);
         Ok(publisher.objects(missing))
     };
-    assert_eq!(follower.take(frame, fetch).await, Taken::InForce);
+    assert_eq!(follower.take(frame, fetch, async || {}).await, Taken::InForce);
     assert_eq!(verdict(&follower).1, Effect::Allow);
 }
 

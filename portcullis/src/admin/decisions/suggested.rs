@@ -100,10 +100,10 @@ async fn effect(api: &Arc<Api>, recorded: &Stored, snapshot: &Arc<Snapshot>) -> 
 
 fn turned(api: &Api, query: &Query, question: &RequestForExplain, snapshot: &Snapshot) -> Option<Value> {
     let needs_mtls = question.facts.connection().mtls;
-    let begun = api.clock.now().mono;
+    let begun = api.clock.mono();
     let (mut refused, mut would, mut span): (u64, u64, Option<(UnixTime, UnixTime)>) = (0, 0, None);
     let each = |decided: &Decided<'_>| {
-        if api.clock.now().mono.saturating_since(begun) > PATIENCE {
+        if api.clock.mono().saturating_since(begun) > PATIENCE {
             return ControlFlow::Break(());
         }
         let is_same =

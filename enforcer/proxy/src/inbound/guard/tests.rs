@@ -12,7 +12,7 @@ fn frame(kind: u8, flags: u8, length: u32) -> Frame {
 
 fn budget(times: u32) -> (Arc<ManualClock>, Budget) {
     let clock = Arc::new(ManualClock::new(UnixTime::from_secs(0)));
-    let since = clock.now().mono;
+    let since = clock.mono();
     let held: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
     (clock, Budget { clock: held, times, since, window: Counts::default(), life: Life::default() })
 }

@@ -69,9 +69,9 @@ fn ls2_an_idle_writer_sleeps_and_one_best_effort_record_wakes_it() {
         std::thread::sleep(Duration::from_millis(150));
         assert!(turns() - before < 10, "{} turns while idle", turns() - before);
         let (id, _) = lane.record(allow());
-        let start = SystemClock.now().mono;
+        let start = SystemClock.mono();
         eventually("written", || all(&ledger).iter().any(|record| record.id == id));
-        spent += SystemClock.now().mono.saturating_since(start);
+        spent += SystemClock.mono().saturating_since(start);
     }
     // Asleep it would look again after a second each time.
     assert!(spent < Duration::from_secs(2), "{spent:?}");
@@ -93,13 +93,13 @@ fn push_cost_is_printed() {
             // Until here the ring was touched for the first time.
             (push, clone) = (Duration::ZERO, Duration::ZERO);
         }
-        let start = SystemClock.now().mono;
+        let start = SystemClock.mono();
         let copies: Vec<_> = (0..RUN).map(|_| template.clone()).collect();
-        let middle = SystemClock.now().mono;
+        let middle = SystemClock.mono();
         for record in copies {
             lost += u32::from(matches!(lane.record(record).1, Receipt::Lost));
         }
-        push += SystemClock.now().mono.saturating_since(middle);
+        push += SystemClock.mono().saturating_since(middle);
         clone += middle.saturating_since(start);
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -108,10 +108,10 @@ fn push_cost_is_printed() {
     });
     let mut required: Vec<_> = (0..200)
         .map(|_| {
-            let start = SystemClock.now().mono;
+            let start = SystemClock.mono();
             // A disk too slow for the limit is not this test's concern.
             outcome(lane.record(decision(Effect::Allow, Audit::Required, NOON)).1).unwrap_or_default();
-            SystemClock.now().mono.saturating_since(start)
+            SystemClock.mono().saturating_since(start)
         })
         .collect();
     required.sort_unstable();

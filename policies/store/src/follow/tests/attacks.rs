@@ -119,6 +119,6 @@ async fn ps4_objects_that_lie_or_do_not_belong_are_refused_and_the_snapshot_is_t
     }
     let lies = async |missing: Vec<Hash>| Ok(missing.into_iter().map(|hash| (hash, Bytes::new())).collect());
     let empty = messages::Snapshot { objects: Vec::new(), ..honest.clone() };
-    assert_eq!(code(&follower.take(empty, lies).await), "PC2023");
+    assert_eq!(code(&follower.take(empty, lies, async || {}).await), "PC2023");
     assert_eq!(take(&follower, honest).await, Taken::InForce);
 }

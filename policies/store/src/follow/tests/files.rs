@@ -53,6 +53,25 @@ async fn st9_the_last_good_snapshot_is_in_force_after_a_restart_without_publishe
 }
 
 #[tokio::test]
+async fn st9_the_publisher_is_told_before_the_file_is_written_and_a_deaf_one_does_not_hold_it_up() {
+    let disk = Arc::new(MemoryDisk::new());
+    let publisher = Publisher::start(&[("a.cedar", READ), ("b.cedar", "")]).await;
+    let follower = begun(publisher.config(&disk)).await;
+    let nothing = async |_: Vec<Hash>| Err(held::damaged(String::new()));
+    let tell = async || assert_eq!((verdict(&follower), listed(&disk)), ((1, Effect::Allow), Vec::new()));
+    let first = publisher.whole(&publisher.newest());
+    assert_eq!(follower.take(first, nothing, tell).await, Taken::InForce);
+    assert_eq!(listed(&disk), [file(1)]);
+    let second = publisher.publish("b.cedar", STOP).await;
+    let deaf = async || {
+        while listed(&disk) != [file(1), file(2)] {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert_eq!(follower.take(publisher.whole(&second), nothing, deaf).await, Taken::InForce);
+}
+
+#[tokio::test]
 async fn st9_a_damaged_file_is_put_aside_with_an_alarm_and_the_one_before_it_used() {
     let disk = Arc::new(MemoryDisk::new());
     let publisher = two(&disk).await;

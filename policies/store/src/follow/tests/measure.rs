@@ -92,7 +92,7 @@ async fn measure(policies: usize, whole: usize) {
                 let Some(Frame::Snapshot(frame)) = frame.frame else { continue };
                 Offer::verified(frame.manifest, frame.note, &keys).unwrap();
                 assert_eq!(frame.objects.len(), CHANGED);
-                say.send(SystemClock.now().mono).unwrap();
+                say.send(SystemClock.mono()).unwrap();
             }
         });
     }
@@ -145,7 +145,7 @@ async fn change(publisher: &Publisher, round: usize) -> (Arc<Published>, Duratio
 }
 
 fn at_mono(at: tokio::time::Instant, clock: &SystemClock) -> base_ports::Mono {
-    let (now, since) = (clock.now().mono, at.elapsed());
+    let (now, since) = (clock.mono(), at.elapsed());
     base_ports::Mono::from_nanos(now.as_nanos() - u64::try_from(since.as_nanos()).unwrap())
 }
 
