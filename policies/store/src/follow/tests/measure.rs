@@ -14,6 +14,10 @@ use base_ports::{Clock, SystemClock};
 use std::fmt::Write as _;
 use tokio::net::UnixListener;
 
+/// As in the shipped binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ENFORCERS: usize = 100;
 const CHANGED: usize = 10;
 const PER_FILE: usize = 50;
