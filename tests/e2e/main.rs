@@ -16,6 +16,7 @@ mod identity;
 mod impact;
 mod policies;
 mod reload;
+mod resilience;
 mod routing;
 mod team;
 
@@ -49,6 +50,7 @@ fn main() {
         impact::trials(),
         policies::trials(),
         reload::trials(),
+        resilience::trials(),
         routing::trials(),
         team::trials(),
     ];

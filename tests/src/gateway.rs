@@ -396,16 +396,10 @@ impl Gateway {
 
     /// curl through the data plane with the identity of `tls`; the answer's status and body.
     pub fn curl(&self, tls: &Path, path: &str, arguments: &[&str]) -> Result<(u16, String)> {
-        let url = format!("https://localhost:{}{path}", self.address.port());
-        let output = Command::new("curl")
-            .args(["-sS", "--max-time", "10", "-w", "\n%{http_code}", "--cacert"])
-            .arg(tls.join("bundle.pem"))
-            .arg("--cert")
-            .arg(tls.join("svid.pem"))
-            .arg("--key")
-            .arg(tls.join("svid.key"))
+        let output = self
+            .curl_command(tls, path)
+            .args(["--max-time", "10", "-w", "\n%{http_code}"])
             .args(arguments)
-            .arg(url)
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let (body, status) = text.rsplit_once('\n').ok_or("curl printed nothing")?;
@@ -413,6 +407,15 @@ impl Gateway {
             return Err(format!("curl: {}", String::from_utf8_lossy(&output.stderr)).into());
         }
         Ok((status.parse()?, body.to_owned()))
+    }
+
+    /// The same curl, to be started by the caller.
+    pub fn curl_command(&self, tls: &Path, path: &str) -> Command {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--cacert"]).arg(tls.join("bundle.pem"));
+        curl.arg("--cert").arg(tls.join("svid.pem")).arg("--key").arg(tls.join("svid.key"));
+        curl.arg(format!("https://localhost:{}{path}", self.address.port()));
+        curl
     }
 
     /// Plain HTTP to the admin listener.

@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A thread that answers until the test process ends.
 #[derive(Debug, Clone)]
@@ -11,21 +12,36 @@ pub struct Upstream {
     /// Where it listens.
     pub address: SocketAddr,
     calls: Arc<AtomicUsize>,
+    mood: Arc<AtomicU16>,
 }
+
+/// A mood that is no status: the connection is cut without a word.
+pub const HANG_UP: u16 = 1;
+/// A mood that is no status: nothing is answered.
+pub const SILENCE: u16 = 2;
 
 impl Upstream {
     /// Answers every request with 200 and, as the body, the request head it received and its body.
     pub fn echo() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-        let upstream = Self { address: listener.local_addr().expect("bound"), calls: Arc::default() };
-        let calls = Arc::clone(&upstream.calls);
+        let upstream = Self {
+            address: listener.local_addr().expect("bound"),
+            calls: Arc::default(),
+            mood: Arc::default(),
+        };
+        let serving = upstream.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let calls = Arc::clone(&calls);
-                std::thread::spawn(move || drop(serve(stream, &calls)));
+                let serving = serving.clone();
+                std::thread::spawn(move || drop(serve(stream, &serving)));
             }
         });
         upstream
+    }
+
+    /// Answers every request with that status from now on, or as a mood says; 0 = echoes again.
+    pub fn answer_all(&self, mood: u16) {
+        self.mood.store(mood, Ordering::SeqCst);
     }
 
     /// Requests that arrived.
@@ -34,7 +50,7 @@ impl Upstream {
     }
 }
 
-fn serve(stream: TcpStream, calls: &AtomicUsize) -> std::io::Result<()> {
+fn serve(stream: TcpStream, upstream: &Upstream) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = stream;
@@ -57,7 +73,7 @@ fn serve(stream: TcpStream, calls: &AtomicUsize) -> std::io::Result<()> {
             chunked |= lower.starts_with("transfer-encoding:");
             head.push_str(&line);
         }
-        calls.fetch_add(1, Ordering::SeqCst);
+        upstream.calls.fetch_add(1, Ordering::SeqCst);
         let mut body = vec![0; length];
         reader.read_exact(&mut body)?;
         while chunked {
@@ -69,6 +85,15 @@ fn serve(stream: TcpStream, calls: &AtomicUsize) -> std::io::Result<()> {
             chunk.truncate(size);
             body.extend_from_slice(&chunk);
             chunked = size > 0;
+        }
+        match upstream.mood.load(Ordering::SeqCst) {
+            0 => {}
+            HANG_UP => return Ok(()),
+            SILENCE => std::thread::sleep(Duration::from_secs(60)),
+            status => {
+                write!(writer, "HTTP/1.1 {status} Sick\r\ncontent-length: 4\r\n\r\nsick")?;
+                continue;
+            }
         }
         let answer = [head.as_bytes(), b"\n", body.as_slice()].concat();
         write!(

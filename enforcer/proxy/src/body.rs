@@ -6,6 +6,7 @@
 mod inlet;
 mod outlet;
 mod relay;
+mod replay;
 
 pub(crate) use inlet::{H1Inlet, H2Inlet, Inlet, Piece, TOO_LARGE};
 pub(crate) use outlet::{H1Outlet, H2Outlet, Outlet};

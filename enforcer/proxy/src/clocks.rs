@@ -89,6 +89,22 @@ impl<'w> Clocks<'w> {
         self
     }
 
+    /// When the call came.
+    pub(crate) fn started(&self) -> Mono {
+        self.started
+    }
+
+    /// The head of an answer is there.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// A clock of the call has run out, and not because its connection came to its end.
+    pub(crate) fn is_overdue(&self) -> bool {
+        let now = self.now();
+        now.as_nanos() >= self.due_nanos.load(Ordering::Relaxed) && now < self.cap
+    }
+
     /// The time.
     pub(crate) fn now(&self) -> Mono {
         self.clock.mono()

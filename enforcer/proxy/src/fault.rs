@@ -4,8 +4,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use enforcer_codec::NotCanonical;
+use enforcer_traffic::balance::Nobody;
+use enforcer_traffic::{NoWait, Trigger, UpstreamProtocol};
 use h2::Reason;
 
 /// Why a call that was permitted did not come to its answer.
@@ -20,6 +23,24 @@ pub(crate) enum Fault {
     /// A WebSocket begins in HTTP/1.1 (WS-01), which no endpoint speaks.
     #[error("no endpoint of the route speaks http/1.1, which a websocket needs")]
     NoUpgrade,
+    /// Too few endpoints are healthy, and the cluster does not use the others then (LB-12).
+    #[error("too few endpoints are healthy")]
+    NoHealthy,
+    /// Every endpoint, or the cluster, has as many calls or connections as it may (OD-04).
+    #[error("the cluster is at its limit")]
+    Full,
+    /// Every endpoint has as many calls as it may; one that waits may get a place.
+    #[error("every endpoint is full")]
+    Busy,
+    /// As many calls wait as may.
+    #[error("too many calls wait for an endpoint")]
+    QueueFull,
+    /// The time to wait was over before there was a place, or would have been (EL-02).
+    #[error("no endpoint had a place in time")]
+    QueueDeadline,
+    /// This try came to nothing, and another one follows.
+    #[error("the endpoint answered `{trigger:?}`")]
+    Again { trigger: Trigger, pause: Duration },
     /// No connection to the endpoint.
     #[error("connect to `{address}`")]
     Connect { address: SocketAddr, source: io::Error },
@@ -75,6 +96,37 @@ impl Fault {
         match self {
             Self::Body(_) | Self::Caller(_) | Self::Lapsed => Side::Downstream,
             _ => Side::Upstream,
+        }
+    }
+
+    /// Why no endpoint was found for a call that needs one of that protocol.
+    pub(crate) fn of_nobody(nobody: Nobody, needs: Option<UpstreamProtocol>) -> Self {
+        match (nobody, needs) {
+            (Nobody::Free, _) => Self::Busy,
+            (Nobody::Within, _) => Self::Full,
+            (Nobody::Healthy, _) => Self::NoHealthy,
+            (Nobody::Usable, Some(UpstreamProtocol::H2c)) => Self::NoGrpc,
+            (Nobody::Usable, Some(UpstreamProtocol::Http1)) => Self::NoUpgrade,
+            (Nobody::Usable, None) => Self::NoEndpoint,
+        }
+    }
+
+    /// Why a call does not wait for a place.
+    pub(crate) fn of_no_wait(cause: NoWait) -> Self {
+        match cause {
+            NoWait::Full => Self::QueueFull,
+            NoWait::Late => Self::QueueDeadline,
+        }
+    }
+
+    /// The word for what was refused because of load or lack of endpoints (OV-03).
+    pub(crate) fn shed(&self) -> Option<&'static str> {
+        match self {
+            Self::NoEndpoint | Self::NoHealthy => Some("no_endpoint"),
+            Self::Full | Self::Busy => Some("breaker"),
+            Self::QueueFull => Some("queue_full"),
+            Self::QueueDeadline => Some("queue_deadline"),
+            _ => None,
         }
     }
 

@@ -5,18 +5,18 @@
 
 mod http1;
 mod http2;
+mod pick;
+mod tries;
 mod websocket;
 
 use std::fmt::{self, Write as _};
+use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use enforcer_codec::headers::Extra;
-use enforcer_codec::{Answer, Asked, Call, CallProtocol, Rewriting, Upgrade};
-use enforcer_traffic::{Handling, UpstreamProtocol};
-use http::Method;
+use enforcer_codec::{Answer, Asked, Call, Rewriting, Upgrade};
+use enforcer_traffic::{Handling, Trigger, UpstreamProtocol};
 use policies_engine::DecisionId;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -26,50 +26,9 @@ use crate::body::{Inlet, Outlet, RelayError};
 use crate::clocks::Clocks;
 use crate::fault::{Broken, Fault};
 use crate::inbound::Connection;
-use crate::pool::InFlight;
-use crate::upstream::{Upstream, Upstreams};
-
-/// A permitted call and the endpoint that gets it.
-#[derive(Debug)]
-pub(crate) struct Pick {
-    permitted: Permitted<Call>,
-    /// The call as its route declares it changed; none where it is told as it was judged.
-    rewritten: Option<Call>,
-    endpoint: InFlight,
-    upstream: Arc<Upstream>,
-}
-
-/// Chooses an endpoint for a permitted call.
-///
-/// # Errors
-/// When none can be used.
-pub(crate) fn pick(permitted: Permitted<Call>) -> Result<Pick, Fault> {
-    let upstream = permitted.upstreams().and_then(Upstreams::choose).ok_or(Fault::NoEndpoint)?;
-    let grpc = permitted.call().protocol() == CallProtocol::Grpc;
-    let needs = match permitted.call().upgrade() {
-        _ if grpc => Some(UpstreamProtocol::H2c),
-        Some(_) => Some(UpstreamProtocol::Http1),
-        None => None,
-    };
-    let usable = |place: usize| {
-        let endpoint = upstream.endpoints.get(place)?;
-        needs.is_none_or(|needed| endpoint.protocol == needed).then(|| endpoint.load())
-    };
-    let place = upstream.balancer.lock().pick(usable);
-    let endpoint = place.and_then(|place| upstream.endpoints.get(place));
-    let endpoint = endpoint.ok_or(match needs {
-        Some(UpstreamProtocol::H2c) => Fault::NoGrpc,
-        Some(UpstreamProtocol::Http1) => Fault::NoUpgrade,
-        None => Fault::NoEndpoint,
-    });
-    let endpoint = endpoint?.enter();
-    let upstream = Arc::clone(upstream);
-    let rewritten = match permitted.handling().filter(|handling| !handling.is_plain()) {
-        Some(handling) => Some(rewrite(&permitted, handling)?),
-        None => None,
-    };
-    Ok(Pick { permitted, rewritten, endpoint, upstream })
-}
+use crate::upstream::Upstream;
+use pick::Pick;
+use tries::{Chance, Wish};
 
 /// The call that the upstream receives instead of the judged one, made of canonical parts of that (CC-09).
 #[cold]
@@ -99,48 +58,104 @@ pub(crate) struct Way<'a, 'b, R, W> {
     pub(crate) status: &'a mut u16,
 }
 
-/// Carries the call to its endpoint and the answer back.
+/// Carries the call to an endpoint and the answer back, and to another endpoint when that is safe and of use (RY-02).
 ///
 /// # Errors
 /// When no complete answer came about. Whether its head is out already, the outlet knows.
-pub(crate) async fn forward<R, W>(pick: &Pick, way: Way<'_, '_, R, W>) -> Result<(), Fault>
+pub(crate) async fn forward<R, W>(
+    permitted: &Permitted<Call>,
+    way: &mut Way<'_, '_, R, W>,
+) -> Result<(), Fault>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    let upstreams = permitted.upstreams().ok_or(Fault::NoEndpoint)?;
+    let upstream = upstreams.choose().ok_or(Fault::NoEndpoint)?;
     // The permit precedes every effect, the wish for a body among them (PA-03).
     if way.body.awaits_continue() {
         Box::pin(way.out.proceed()).await.map_err(Fault::Caller)?;
     }
-    let told = match pick.endpoint.protocol {
-        UpstreamProtocol::Http1 => http1::carry(pick, way).await,
-        UpstreamProtocol::H2c => http2::carry(pick, way).await,
+    let rewritten = match permitted.handling().filter(|handling| !handling.is_plain()) {
+        Some(handling) => Some(rewrite(permitted, handling)?),
+        None => None,
+    };
+    let call = rewritten.as_ref().unwrap_or(permitted.call());
+    let retry = (&upstreams.route.retry, &*upstreams.budget);
+    let mut chance = Chance::new(retry, call, way.conn, way.clocks);
+    if chance.is_open()
+        && permitted.call().upgrade().is_none()
+        && let Some(is_spent) = way.body.keep()
+    {
+        chance.watch_body(is_spent);
+    }
+    match Pick::new(permitted, upstream, &chance, &[], way.clocks.started()) {
+        Ok(pick) => match carry(&pick, way).await {
+            Err(fault) => Box::pin(again(fault, pick, way)).await,
+            told => told,
+        },
+        Err(Fault::Busy) => Box::pin(later(permitted, upstream, &chance, way)).await,
+        Err(fault) => Err(fault),
+    }
+}
+
+/// The same once an endpoint has a place.
+async fn later<R, W>(
+    permitted: &Permitted<Call>,
+    upstream: &Upstream,
+    chance: &Chance<'_>,
+    way: &mut Way<'_, '_, R, W>,
+) -> Result<(), Fault>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let pick = Pick::wait(permitted, upstream, chance, &[]).await?;
+    match carry(&pick, way).await {
+        Err(fault) => again(fault, pick, way).await,
+        told => told,
+    }
+}
+
+/// What follows after a fault of the first try: others, as long as that is safe and of use.
+async fn again<R, W>(mut fault: Fault, mut pick: Pick<'_>, way: &mut Way<'_, '_, R, W>) -> Result<(), Fault>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut tried = Vec::new();
+    loop {
+        pick.failed(&fault);
+        let another = if way.out.is_begun() { None } else { pick.chance.after(&fault) };
+        let Some((trigger, pause)) = another else { return Err(fault) };
+        let (endpoint, decision) = (pick.endpoint.address, pick.permitted.decision());
+        tracing::info!(event = "tried_again", %decision, %endpoint, cause = trigger.as_str(), "a try failed and another one follows");
+        tried.push(pick.place);
+        pick = pick.after(&tried, pause).await?;
+        way.body.rewind();
+        match carry(&pick, way).await {
+            Err(next) => fault = next,
+            told => return told,
+        }
+    }
+}
+
+/// One try.
+async fn carry<R, W>(pick: &Pick<'_>, way: &mut Way<'_, '_, R, W>) -> Result<(), Fault>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let is_h1 = pick.endpoint.protocol == UpstreamProtocol::Http1;
+    let told = match pick.chance.try_timeout() {
+        None if is_h1 => http1::carry(pick, way).await,
+        None => http2::carry(pick, way).await,
+        Some(_) if is_h1 => pick.within_try(Box::pin(http1::carry(pick, way))).await,
+        Some(_) => pick.within_try(Box::pin(http2::carry(pick, way))).await,
     };
     let meter = &pick.endpoint.meter;
     if told.is_ok() { &meter.answered } else { &meter.failed }.inc();
     told
-}
-
-impl Pick {
-    pub(crate) fn permitted(&self) -> &Permitted<Call> {
-        &self.permitted
-    }
-
-    /// How long a dial may take.
-    fn connect_timeout(&self) -> Duration {
-        self.upstream.cluster.connect_timeout
-    }
-
-    /// What the upstream receives.
-    fn call(&self) -> &Call {
-        self.rewritten.as_ref().unwrap_or(self.permitted.call())
-    }
-
-    /// Telling the call twice does no more than telling it once (RFC 9110 9.2.2).
-    fn is_idempotent(&self) -> bool {
-        let method = self.call().http_method();
-        [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(method)
-    }
 }
 
 /// Moves the body up and the answer down until the answer is complete; true when the whole body went up too.
@@ -151,7 +166,7 @@ async fn both(
     mut down: Pin<&mut impl Future<Output = Result<(), Fault>>>,
 ) -> Result<bool, Fault> {
     let mut sent = None;
-    std::future::poll_fn(|context| {
+    poll_fn(|context| {
         if sent.is_none()
             && let Poll::Ready(ended) = up.as_mut().poll(context)
         {
@@ -171,7 +186,7 @@ async fn unless_gone<T, W: AsyncWrite + Unpin>(
     out: &mut Outlet<'_, W>,
     mut upstream: Pin<&mut impl Future<Output = Result<T, Fault>>>,
 ) -> Result<T, Fault> {
-    std::future::poll_fn(|context| {
+    poll_fn(|context| {
         if let Poll::Ready(gone) = out.poll_gone(context) {
             return Poll::Ready(Err(Fault::Caller(gone)));
         }
@@ -182,21 +197,27 @@ async fn unless_gone<T, W: AsyncWrite + Unpin>(
 
 /// A call that is being told to its endpoint.
 struct Told<'a> {
-    pick: &'a Pick,
-    conn: &'a Connection,
-    clocks: &'a Clocks<'a>,
+    pick: &'a Pick<'a>,
     decision: DecisionText,
 }
 
 impl<'a> Told<'a> {
-    fn of(pick: &'a Pick, conn: &'a Connection, clocks: &'a Clocks<'a>) -> Self {
-        Self { pick, conn, clocks, decision: DecisionText::of(pick.permitted.decision()) }
+    fn of(pick: &'a Pick<'a>) -> Self {
+        Self { pick, decision: DecisionText::of(pick.permitted.decision()) }
+    }
+
+    fn conn(&self) -> &'a Connection {
+        self.pick.chance.conn
+    }
+
+    fn clocks(&self) -> &'a Clocks<'a> {
+        self.pick.chance.clocks
     }
 
     /// Gives the fields for the upstream, made from facts of the TLS connection (TL-11).
     fn with_identity<T>(&self, then: impl FnOnce(&[Extra<'_>]) -> T) -> T {
         let decision: Extra<'_> = (DECISION_HEADER, self.decision.as_bytes());
-        let secured = &self.conn.secured;
+        let secured = &self.conn().secured;
         if secured.peer_header.is_empty() {
             return then(&[decision]);
         }
@@ -223,7 +244,7 @@ impl<'a> Told<'a> {
 
     /// Gives the fields for the caller.
     fn with_decision<T>(&self, then: impl FnOnce(&[Extra<'_>]) -> T) -> T {
-        match self.conn.worker.reveal {
+        match self.conn().worker.reveal {
             Reveal::Always => then(&[(DECISION_HEADER, self.decision.as_bytes())]),
             Reveal::Denied | Reveal::Never => then(&[]),
         }
@@ -233,6 +254,23 @@ impl<'a> Told<'a> {
         match self.pick.call().upgrade() {
             Some(Upgrade::WebSocket) => Asked::WebSocket,
             _ => Asked::by(self.pick.call().http_method()),
+        }
+    }
+
+    /// The head of the answer is there: what it tells of the endpoint, and whether it is passed on.
+    ///
+    /// # Errors
+    /// When the call is tried again instead.
+    fn judge(&self, answer: &Answer, trigger: Trigger) -> Result<(), Fault> {
+        let is_trouble = !matches!(trigger, Trigger::Status(..429) | Trigger::Grpc(0));
+        let wish = if is_trouble { Wish::of(answer) } else { Wish::None };
+        self.pick.answered(trigger, wish);
+        match self.pick.chance.take(trigger, wish) {
+            Some(pause) => Err(Fault::Again { trigger, pause }),
+            None => {
+                self.pick.chance.settle();
+                Ok(())
+            }
         }
     }
 

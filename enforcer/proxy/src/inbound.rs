@@ -25,7 +25,7 @@ use crate::authorize::{Denied, Permitted, authorize, not_canonical};
 use crate::body::{Inlet, Outlet, TOO_LARGE};
 use crate::clocks::Clocks;
 use crate::fault::Fault;
-use crate::forward::{Way, forward, pick};
+use crate::forward::{Way, forward};
 use crate::listening::{H2, Listening};
 use crate::meter::Counted;
 use crate::reply::Reply;
@@ -106,11 +106,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
             let clocks = Clocks::start(timer, &*conn.worker.clock, self.now.mono, timeouts, budget, ends);
             if permitted.reads_time() { clocks.looking(self.now.mono) } else { clocks }
         };
-        let pick = pick(permitted)?;
-        let way =
+        let mut way =
             Way { conn, clocks: &clocks, body: &mut self.body, out: &mut self.out, status: trail.status() };
-        let forwarding = pin!(forward(&pick, way));
-        Vigil::over(pick.permitted(), conn, changes).within(&clocks, forwarding).await // judged again on change
+        let forwarding = pin!(forward(&permitted, &mut way));
+        Vigil::over(&permitted, conn, changes).within(&clocks, forwarding).await // judged again on change
     }
 
     /// Whether the route hands the call on.
@@ -148,6 +147,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
             }
             Stop::Fault(fault) => {
                 trail.fault(fault);
+                fault.shed().into_iter().for_each(|reason| self.conn.worker.meters.shed(reason));
                 Refusal::of_fault(fault, trail.decision())
             }
         };
@@ -215,7 +215,7 @@ mod tests {
         let idle = size(|(worker, listening, accepted): Parts| connection(worker, listening, accepted));
         assert!((512..=1536).contains(&idle), "an idle connection: {idle}");
         let (h1, h2) = (h1::tests::size_of_call(), h2::tests::size_of_call());
-        assert!((1024..=3200).contains(&h1), "a call over http/1: {h1}");
-        assert!((1024..=2816).contains(&h2), "a call over http/2: {h2}");
+        assert!((1024..=3456).contains(&h1), "a call over http/1: {h1}");
+        assert!((1024..=3072).contains(&h2), "a call over http/2: {h2}");
     }
 }

@@ -41,6 +41,7 @@ pub(crate) struct InForce {
     view: Arc<View>,
     versions: Option<Arc<Versions>>,
     resources: Vec<Resource>,
+    clusters: Vec<Arc<Upstream>>,
     routes: Vec<Upstreams>,
     unknown: Resource,
     nowhere: Arc<RouteMeter>,
@@ -84,11 +85,17 @@ impl Judge {
             view: worker_view,
             versions: None,
             resources: Vec::new(),
+            clusters: Vec::new(),
             routes: Vec::new(),
             unknown: Resource::unknown(),
             nowhere,
         };
         Self(Mutex::new(Bench { lane, samples, generation: 0, in_force: Arc::new(in_force), engine: None }))
+    }
+
+    /// What this worker judges by now.
+    pub(crate) fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.0.lock().in_force)
     }
 
     /// The verdict on a call, put on record with the view that made it.
@@ -267,10 +274,16 @@ impl InForce {
             versions: view.policy.as_ref().map(|snapshot| Arc::new(Versions::clone(snapshot.versions()))),
             resources: view.routes.targets().iter().map(resource).collect(),
             routes: routes.collect(),
+            clusters,
             unknown: Resource::unknown(),
             nowhere: Arc::clone(&worker.nowhere),
             view,
         }
+    }
+
+    /// The clusters of the view.
+    pub(crate) fn clusters(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.clusters.iter()
     }
 
     /// The way of a permitted call.

@@ -7,10 +7,12 @@
 
 mod authorize;
 mod body;
+mod checks;
 mod clocks;
 mod config;
 mod error;
 mod fault;
+mod fleets;
 mod forward;
 mod inbound;
 mod judge;
@@ -26,6 +28,7 @@ mod tests;
 mod trail;
 mod upstream;
 mod view;
+mod waiting;
 mod wheel;
 mod worker;
 

@@ -23,8 +23,16 @@ pub(crate) struct Meters {
     rejudged: Family<Counter>,
     upstream_requests: Family<Counter>,
     upstream_connections: Family<Gauge>,
+    upstream_in_flight: Family<Gauge>,
+    upstream_queue: Family<Gauge>,
+    retries: Family<Counter>,
+    circuits: Family<Gauge>,
+    panics: Family<Gauge>,
+    shed: Family<Counter>,
     routes: Mutex<HashMap<Arc<str>, Arc<RouteMeter>>>,
     handshake_results: Mutex<HashMap<&'static str, Counter>>,
+    tries: Mutex<HashMap<&'static str, Counter>>,
+    refusals: Mutex<HashMap<&'static str, Counter>>,
 }
 
 /// Counters of one route on one worker.
@@ -110,8 +118,40 @@ impl Meters {
                 "Open connections to endpoints.",
                 &["endpoint"],
             ),
+            upstream_in_flight: metrics.gauge(
+                "portcullis_upstream_in_flight",
+                "Calls at the endpoints of a cluster, of all workers, looked at every few seconds.",
+                &["cluster"],
+            ),
+            upstream_queue: metrics.gauge(
+                "portcullis_upstream_queue_length",
+                "Calls that wait for a place at an endpoint.",
+                &["cluster"],
+            ),
+            retries: metrics.counter(
+                "portcullis_retries",
+                "Tries that were to be followed by another one: sent, or refused by the budget of the route.",
+                &["result"],
+            ),
+            circuits: metrics.gauge(
+                "portcullis_circuit_state",
+                "Whether an endpoint is shut out (1) or takes calls (0).",
+                &["cluster", "endpoint"],
+            ),
+            panics: metrics.gauge(
+                "portcullis_panic_mode",
+                "Whether so few endpoints of a cluster are healthy that their health is ignored (1).",
+                &["cluster"],
+            ),
+            shed: metrics.counter(
+                "portcullis_shed",
+                "Calls that were refused because of load or lack of endpoints.",
+                &["reason"],
+            ),
             routes: Mutex::default(),
             handshake_results: Mutex::default(),
+            tries: Mutex::default(),
+            refusals: Mutex::default(),
         }
     }
 
@@ -155,6 +195,32 @@ impl Meters {
             failed: self.upstream_requests.with(&[name, "failed"]),
             connections: self.upstream_connections.with(&[name]),
         }
+    }
+
+    /// A try was to be followed by another one.
+    pub(crate) fn retry(&self, result: &'static str) {
+        self.tries.lock().entry(result).or_insert_with(|| self.retries.with(&[result])).inc();
+    }
+
+    /// A call was refused because of load.
+    pub(crate) fn shed(&self, reason: &'static str) {
+        self.refusals.lock().entry(reason).or_insert_with(|| self.shed.with(&[reason])).inc();
+    }
+
+    /// An endpoint was shut out or let in again.
+    pub(crate) fn circuit(&self, cluster: &str, endpoint: &str, is_shut: bool) {
+        self.circuits.with(&[cluster, endpoint]).set(i64::from(is_shut));
+    }
+
+    /// The gauge of calls that wait for a cluster.
+    pub(crate) fn queue(&self, cluster: &str) -> Gauge {
+        self.upstream_queue.with(&[cluster])
+    }
+
+    /// How a cluster stands.
+    pub(crate) fn cluster(&self, name: &str, in_flight: u64, panics: bool) {
+        self.upstream_in_flight.with(&[name]).set(i64::try_from(in_flight).unwrap_or(i64::MAX));
+        self.panics.with(&[name]).set(i64::from(panics));
     }
 
     /// The gauge of open connections of a listener.

@@ -7,10 +7,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use base_net::{Drain, DrainWatch, Gate};
+use base_ports::Tasks;
 use parking_lot::Mutex;
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 
+use crate::checks::Checks;
+use crate::fleets::Fleets;
 use crate::worker::{Worker, bind};
 use crate::{Ports, ProxyConfig, ProxyError};
 
@@ -20,6 +23,7 @@ pub struct Proxy {
     addresses: Vec<(Arc<str>, SocketAddr)>,
     drain: Drain,
     stop: watch::Sender<bool>,
+    _checks: Tasks,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -27,7 +31,7 @@ pub struct Proxy {
 type Started = Result<Vec<Vec<SocketAddr>>, ProxyError>;
 
 impl Proxy {
-    /// Binds every listener for every worker and starts the workers.
+    /// Binds every listener for every worker and starts the workers. Health checks run on the runtime of the caller.
     ///
     /// # Errors
     /// When a socket cannot be bound or a thread cannot be started.
@@ -37,6 +41,7 @@ impl Proxy {
         let (stop, stopped) = watch::channel(false);
         // The workers of a listener share its caps.
         let gates: Vec<Gate> = config.listeners.iter().map(|listener| Gate::new(listener.caps)).collect();
+        let fleets = Arc::<Fleets>::default();
         let mut threads = Vec::new();
         let mut bound: Option<Vec<Vec<SocketAddr>>> = None;
         for number in 0..config.workers.max(1) {
@@ -46,6 +51,7 @@ impl Proxy {
                 ports: ports.clone(),
                 addresses: bound.clone(),
                 gates: gates.clone(),
+                fleets: Arc::clone(&fleets),
                 drain: watched.clone(),
                 stop: stopped.clone(),
             };
@@ -64,12 +70,14 @@ impl Proxy {
                 }
             }
         }
+        let checks = Tasks::new("checks");
+        checks.spawn("views", Checks::new(&ports, &fleets).run());
         let names = config.listeners.iter().map(|listener| &listener.name);
         let addresses = names
             .zip(bound.unwrap_or_default())
             .flat_map(|(name, bound)| bound.into_iter().map(|address| (Arc::clone(name), address)))
             .collect();
-        Ok(Self { addresses, drain, stop, threads: Mutex::new(threads) })
+        Ok(Self { addresses, drain, stop, _checks: checks, threads: Mutex::new(threads) })
     }
 
     /// Names and real addresses of the listeners, in the order of the configuration.
@@ -108,13 +116,14 @@ struct Start {
     ports: Ports,
     addresses: Option<Vec<Vec<SocketAddr>>>,
     gates: Vec<Gate>,
+    fleets: Arc<Fleets>,
     drain: DrainWatch,
     stop: watch::Receiver<bool>,
 }
 
 impl Start {
     fn run(self, report: &mpsc::SyncSender<Started>) {
-        let Self { number, config, ports, addresses, gates, drain, stop } = self;
+        let Self { number, config, ports, addresses, gates, fleets, drain, stop } = self;
         let runtime = match Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(source) => {
@@ -131,7 +140,7 @@ impl Start {
                 }
             };
             let real = bound.iter().map(|sockets| sockets.iter().map(|(_, real)| *real).collect()).collect();
-            let worker = Worker::new(u16::try_from(number).unwrap_or(u16::MAX), &config, &ports);
+            let worker = Worker::new(u16::try_from(number).unwrap_or(u16::MAX), &config, &ports, fleets);
             report.send(Ok(real)).ok();
             worker.run(config, (bound, gates), drain, stop).await;
         });

@@ -13,6 +13,9 @@ use crate::body::Outlet;
 use crate::fault::{Broken, Fault};
 use crate::forward::{DECISION_HEADER, DecisionText};
 
+/// The header that says what was refused because of load (OV-03).
+const SHED_HEADER: &str = "portcullis-shed";
+
 /// What a caller is told instead of an answer of the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -22,6 +25,8 @@ pub(crate) struct Refusal {
     class: &'static str,
     title: &'static str,
     decision: Option<DecisionId>,
+    /// The word for what was refused because of load.
+    shed: Option<&'static str>,
     /// No further byte of the connection may be read (HTTP/1).
     close: bool,
 }
@@ -69,6 +74,7 @@ impl Refusal {
             class: reason.class().as_str(),
             title: title(reason),
             decision,
+            shed: None,
             // An identity that lapsed takes its connection with it.
             close: close || reason.class() == ReasonClass::Unauthenticated,
         }
@@ -77,8 +83,15 @@ impl Refusal {
     /// For a call that was permitted and still came to nothing. A decision id is given where there was one.
     pub(crate) fn of_fault(fault: &Fault, decision: Option<DecisionId>) -> Self {
         let (status, code, title) = match fault {
-            Fault::NoEndpoint | Fault::NoGrpc | Fault::NoUpgrade | Fault::Connect { .. } => {
-                (503, Code::Unavailable, "The service cannot be reached")
+            Fault::NoEndpoint
+            | Fault::NoHealthy
+            | Fault::NoGrpc
+            | Fault::NoUpgrade
+            | Fault::Again { .. }
+            | Fault::Connect { .. } => (503, Code::Unavailable, "The service cannot be reached"),
+            Fault::QueueDeadline => (429, Code::ResourceExhausted, "The service takes no more calls now"),
+            Fault::Full | Fault::Busy | Fault::QueueFull => {
+                (503, Code::Unavailable, "The service takes no more calls now")
             }
             Fault::Upstream { .. } => (502, Code::Unavailable, "The service gave no proper answer"),
             Fault::NotGrpc { status } => {
@@ -98,7 +111,7 @@ impl Refusal {
             _ => "unavailable",
         };
         let close = matches!(fault, Fault::Body(_) | Fault::Caller(_) | Fault::Lapsed);
-        Self { status, code, class, title, decision, close }
+        Self { status, code, class, title, decision, shed: fault.shed(), close }
     }
 
     /// For a head that did not arrive in time (H1-32).
@@ -109,6 +122,7 @@ impl Refusal {
             class: "malformed",
             title: "The request took too long to arrive",
             decision: None,
+            shed: None,
             close: true,
         }
     }
@@ -139,6 +153,9 @@ impl Refusal {
         if let Some(id) = id {
             fields.push((DECISION_HEADER, id.as_bytes()));
         }
+        if let Some(shed) = self.shed.filter(|_| reveal != Reveal::Never) {
+            fields.push((SHED_HEADER, shed.as_bytes()));
+        }
         if self.status == 401 {
             fields.push(("www-authenticate", b"SPIFFE"));
         }
@@ -148,7 +165,8 @@ impl Refusal {
 
     fn trailers(&self, id: Option<&str>) -> http::Response<()> {
         let reason = self.class.to_ascii_uppercase();
-        let metadata: Vec<(&str, &str)> = id.map(|id| ("decision_id", id)).into_iter().collect();
+        let shed = self.shed.filter(|_| id.is_some()).map(|shed| ("shed", shed));
+        let metadata: Vec<(&str, &str)> = id.map(|id| ("decision_id", id)).into_iter().chain(shed).collect();
         let info = ErrorInfo { reason: &reason, domain: "portcullis", metadata: &metadata };
         let mut head = grpc::trailers_only(self.code, self.title, Some(&info));
         if let Some(value) = id.and_then(|id| http::HeaderValue::from_str(id).ok()) {

@@ -2,6 +2,7 @@
 
 mod allowed;
 mod bodies;
+mod checks;
 mod client;
 mod continuous;
 mod denied;
@@ -11,7 +12,9 @@ mod handled;
 mod harness;
 mod lifecycle;
 mod origin;
+mod outliers;
 mod recorded;
 mod routed;
+mod tries;
 mod upstream;
 mod websocket;

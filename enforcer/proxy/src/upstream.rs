@@ -3,27 +3,40 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use enforcer_traffic::balance::Balancer;
-use enforcer_traffic::{Cluster, Route, Split};
+use base_ports::Mono;
+use enforcer_codec::Call;
+use enforcer_traffic::balance::{Ask, Balancer, Nobody};
+use enforcer_traffic::fleet::{Busy, Entry, Fleet, Turn};
+use enforcer_traffic::{Cluster, RetryBudget, Route, Split};
 use parking_lot::Mutex;
 
+use crate::inbound::Connection;
 use crate::meter::RouteMeter;
 use crate::pool::Endpoint;
+use crate::waiting::Waiting;
 use crate::worker::Worker;
 
 /// A cluster, as seen from one worker.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) cluster: Arc<Cluster>,
+    pub(crate) fleet: Arc<Fleet>,
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
-    pub(crate) balancer: Mutex<Balancer>,
+    /// Calls of this worker that wait for a place at an endpoint.
+    pub(crate) waiting: Waiting,
+    balancer: Mutex<Balancer>,
 }
+
+/// An endpoint was taken by others between the choice and the call; so often another one is chosen.
+const RACES: usize = 8;
 
 /// Where the calls of a route go, as seen from one worker.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     pub(crate) route: Arc<Route>,
     pub(crate) meter: Arc<RouteMeter>,
+    /// What the route may still retry, on all workers.
+    pub(crate) budget: Arc<RetryBudget>,
     to: Vec<Arc<Upstream>>,
     split: Split,
     /// A Weyl sequence of this worker and route: the next random share.
@@ -32,12 +45,84 @@ pub(crate) struct Upstreams {
 
 impl Upstream {
     pub(crate) fn new(cluster: &Arc<Cluster>, worker: &Worker) -> Self {
-        let endpoints = cluster.endpoints.iter();
+        let fleet = worker.fleets.of(cluster, &*worker.rng, worker.clock.mono());
+        let endpoints = cluster.spec.endpoints.iter().zip(fleet.endpoints());
+        let endpoint = |(spec, state)| worker.pools.endpoint(&cluster.name, spec, state, &worker.meters);
+        let layout = Arc::clone(&cluster.layout);
         Self {
             cluster: Arc::clone(cluster),
-            endpoints: endpoints.map(|spec| worker.pools.endpoint(spec, &worker.meters)).collect(),
-            balancer: Mutex::new(Balancer::new(cluster.balancer, &cluster.endpoints, worker.rng.u64())),
+            endpoints: endpoints.map(endpoint).collect(),
+            waiting: Waiting::new(fleet.limits().queued, worker.meters.queue(&cluster.name)),
+            balancer: Mutex::new(Balancer::new(cluster.spec.balance, layout, worker.rng.u64())),
+            fleet,
         }
+    }
+
+    /// Chooses an endpoint for a call that came `now`, among those that it `may` go to, and counts the call in there.
+    ///
+    /// # Errors
+    /// When none can be used.
+    pub(crate) fn pick(
+        &self,
+        now: Mono,
+        key: Option<u64>,
+        may: impl Fn(&Endpoint, usize) -> bool,
+    ) -> Result<(usize, &Arc<Endpoint>, Entry), Nobody> {
+        let may = |place: usize| self.endpoints.get(place).is_some_and(|endpoint| may(endpoint, place));
+        let ask = Ask { now, key, may };
+        let mut balancer = self.balancer.lock();
+        for _ in 0..RACES {
+            let place = balancer.pick(&self.fleet, &ask)?;
+            match (self.fleet.enter(place, balancer.panics(), now), self.endpoints.get(place)) {
+                (Ok(entry), Some(endpoint)) => return Ok((place, endpoint, entry)),
+                (Err(Busy::Cluster), _) => return Err(Nobody::Within),
+                (Err(Busy::Endpoint | Busy::Shut), _) | (Ok(_), None) => {}
+            }
+        }
+        Err(Nobody::Free)
+    }
+
+    /// Calls that the endpoints take at a time.
+    pub(crate) fn slots(&self) -> u32 {
+        let endpoints = u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX);
+        let limits = self.fleet.limits();
+        limits.endpoint_in_flight.saturating_mul(endpoints).min(limits.in_flight)
+    }
+
+    /// What keeps the call at one endpoint.
+    pub(crate) fn key(&self, call: &Call, conn: &Connection) -> Option<u64> {
+        let hash_by = self.cluster.spec.hash_by.as_ref()?;
+        hash_by.key(call, &conn.secured.arrival(), self.cluster.seed)
+    }
+
+    /// An endpoint was shut out or let in again.
+    #[cold]
+    pub(crate) fn turned(&self, worker: &Worker, turn: Turn) {
+        let (place, is_shut) = match turn {
+            Turn::Shut { place, .. } => (place, true),
+            Turn::Opened { place } => (place, false),
+        };
+        let Some(endpoint) = self.endpoints.get(place) else { return };
+        let (cluster, address) = (&*self.cluster.name, endpoint.address);
+        worker.meters.circuit(cluster, &address.to_string(), is_shut);
+        match turn {
+            Turn::Shut { cause, for_, .. } => {
+                let (cause, seconds) = (cause.as_str(), for_.as_secs_f32());
+                tracing::warn!(event = "endpoint_shut", cluster, endpoint = %address, cause, seconds, "an endpoint takes no calls for a while");
+            }
+            Turn::Opened { .. } => {
+                tracing::info!(event = "endpoint_open", cluster, endpoint = %address, "an endpoint takes calls again");
+            }
+        }
+    }
+
+    /// What is to be done from time to time: endpoints are compared, gauges set.
+    pub(crate) fn tend(&self, worker: &Worker, now: Mono) {
+        for turn in self.fleet.review(now) {
+            self.turned(worker, turn);
+        }
+        let in_flight = self.fleet.endpoints().iter().map(|endpoint| u64::from(endpoint.in_flight())).sum();
+        worker.meters.cluster(&self.cluster.name, in_flight, self.balancer.lock().panics());
     }
 }
 
@@ -48,6 +133,7 @@ impl Upstreams {
         Self {
             route: Arc::clone(route),
             meter: worker.meters.route(&route.name, &route.service),
+            budget: worker.fleets.budget(&route.name),
             to: to.cloned().collect(),
             split: Split::new(route.to.iter().map(|(_, weight)| *weight)),
             rolls: AtomicU64::new(worker.rng.u64()),

@@ -1,6 +1,7 @@
 //! One worker: a thread, its runtime, and everything its connections use without ever meeting another worker (WK-01).
 
 use std::fmt;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -12,6 +13,7 @@ use ca_identity::tls::Trust;
 use tokio::sync::{Notify, watch};
 
 use crate::body::Scratch;
+use crate::fleets::Fleets;
 use crate::inbound::connection;
 use crate::judge::Judge;
 use crate::listening::Listening;
@@ -32,6 +34,8 @@ pub(crate) struct Worker {
     pub(crate) judge: Judge,
     pub(crate) wheel: Wheel,
     pub(crate) pools: Pools,
+    /// What this worker shares with the others.
+    pub(crate) fleets: Arc<Fleets>,
     pub(crate) scratch: Scratch,
     pub(crate) meters: Meters,
     /// Counters of calls without a route.
@@ -47,7 +51,7 @@ pub(crate) struct Worker {
 pub(crate) type Bound = Vec<Vec<(Listener, SocketAddr)>>;
 
 impl Worker {
-    pub(crate) fn new(number: u16, config: &ProxyConfig, ports: &Ports) -> Arc<Self> {
+    pub(crate) fn new(number: u16, config: &ProxyConfig, ports: &Ports, fleets: Arc<Fleets>) -> Arc<Self> {
         let meters = Meters::new(&ports.metrics);
         let none: Arc<str> = "".into();
         let nowhere = meters.route(&none, &none);
@@ -68,6 +72,7 @@ impl Worker {
             ),
             wheel: Wheel::new(Arc::clone(&ports.clock)),
             pools: Pools::default(),
+            fleets,
             scratch: Scratch::new(),
             meters,
             nowhere,
@@ -117,6 +122,13 @@ impl Worker {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
+    }
+
+    /// Waits for a time, to the tick of the wheel.
+    pub(crate) async fn pause(&self, time: Duration) {
+        let timer = self.wheel.timer();
+        timer.set(self.clock.mono() + time);
+        poll_fn(|context| timer.poll(context)).await;
     }
 
     /// Whether there is a valid SVID to show (TL-08).
@@ -173,7 +185,10 @@ async fn judge_again(worker: Arc<Worker>) {
 async fn sweep(worker: Arc<Worker>) {
     loop {
         tokio::time::sleep(SWEEP).await;
-        worker.pools.sweep(worker.clock.mono());
+        let now = worker.clock.mono();
+        worker.judge.in_force().clusters().for_each(|cluster| cluster.tend(&worker, now));
+        worker.pools.sweep(now);
+        worker.fleets.sweep();
     }
 }
 

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{BalancerKind, EndpointSpec};
+use crate::balance::{BalanceSettings, Layout, hash};
+use crate::fleet::{CheckSettings, FleetSettings, OutlierSettings};
+use crate::{BalancerKind, EndpointSpec, HashBy};
 
 /// A cluster as the configuration means it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +19,16 @@ pub struct ClusterSpec {
     pub endpoints: Vec<EndpointSpec>,
     /// How an endpoint is chosen.
     pub balancer: BalancerKind,
+    /// What departs from the plain choice.
+    pub balance: BalanceSettings,
+    /// What keeps calls at one endpoint, for the balancers that go by a hash (LB-09).
+    pub hash_by: Option<HashBy>,
+    /// The zone of this process, so that endpoints of the same can be preferred (LB-13).
+    pub zone: Option<String>,
+    /// When endpoints are shut out, and what they take at most.
+    pub fleet: FleetSettings,
+    /// How endpoints are asked for their health; none = they are not.
+    pub check: Option<CheckSettings>,
     /// Connect and handshake with an endpoint (TO-01).
     pub connect_timeout: Duration,
 }
@@ -27,6 +39,11 @@ impl Default for ClusterSpec {
             name: String::new(),
             endpoints: Vec::new(),
             balancer: BalancerKind::default(),
+            balance: BalanceSettings::default(),
+            hash_by: None,
+            zone: None,
+            fleet: FleetSettings { outlier: Some(OutlierSettings::default()), ..FleetSettings::default() },
+            check: None,
             connect_timeout: Duration::from_secs(3),
         }
     }
@@ -55,10 +72,22 @@ pub struct Cluster {
     pub index: u32,
     /// Unique name.
     pub name: Arc<str>,
-    /// Where calls go.
-    pub endpoints: Vec<EndpointSpec>,
-    /// How an endpoint is chosen.
-    pub balancer: BalancerKind,
-    /// Connect and handshake with an endpoint.
-    pub connect_timeout: Duration,
+    /// What the configuration says.
+    pub spec: ClusterSpec,
+    /// The order in which its balancers go through the endpoints.
+    pub layout: Arc<Layout>,
+    /// The key of its hashes, the same at every enforcer.
+    pub seed: u64,
+}
+
+impl Cluster {
+    pub(crate) fn new(index: u32, spec: &ClusterSpec) -> Self {
+        Self {
+            index,
+            name: spec.name.as_str().into(),
+            layout: Arc::new(Layout::new(spec.balancer, &spec.endpoints, spec.zone.as_deref())),
+            seed: hash(0, spec.name.as_bytes()),
+            spec: spec.clone(),
+        }
+    }
 }

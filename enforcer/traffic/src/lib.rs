@@ -8,17 +8,25 @@
 pub mod balance;
 mod cluster;
 mod error;
+pub mod fleet;
 mod handling;
+mod hash_by;
 mod matches;
+mod queue;
+mod retry;
 mod routes;
 mod spec;
 mod split;
 mod timeouts;
+mod window;
 
 pub use cluster::{Cluster, ClusterSpec, Share};
 pub use error::RouteError;
 pub use handling::{Handling, HandlingSpec, LONGEST_REPLY, ReplySpec, RewriteSpec};
+pub use hash_by::HashBy;
 pub use matches::{Arrival, GrpcMatch, MatchSpec, PathSpec, ValueTest, ValuesSpec};
+pub use queue::{NoWait, Queue, Ticket};
+pub use retry::{RetryBudget, RetrySettings, Trigger, pause};
 pub use routes::{
     Found, Params, Route, Routes, Standing, Target, TargetKind, Template, Verdict, method_id, rpc_service_id,
 };

@@ -24,7 +24,9 @@ use std::time::Duration;
 
 use enforcer_codec::{Call, CallProtocol, NotCanonical, Upgrade};
 
-use crate::{Arrival, Cluster, ClusterSpec, Handling, RouteError, RouteSpec, ServiceSpec, Timeouts};
+use crate::{
+    Arrival, Cluster, ClusterSpec, Handling, RetrySettings, RouteError, RouteSpec, ServiceSpec, Timeouts,
+};
 pub use explain::{Standing, Verdict};
 use host::Hosts;
 use plan::Plan;
@@ -66,6 +68,8 @@ pub struct Route {
     pub handling: Handling,
     /// Clocks of a call.
     pub timeouts: Timeouts,
+    /// How calls that fail are tried again.
+    pub retry: RetrySettings,
     /// Observe (true) or enforce (false), when the route says so.
     pub observe: Option<bool>,
     /// Silence of the publisher of policies until decisions of this route are stale; zero = never, none = as elsewhere.

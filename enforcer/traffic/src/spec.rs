@@ -1,9 +1,10 @@
 //! Routes and services as the configuration means them; `portcullis` fills these, [`Routes`](crate::Routes) checks them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{HandlingSpec, MatchSpec, Share, Timeouts};
+use crate::{HandlingSpec, MatchSpec, RetrySettings, Share, Timeouts};
 
 /// A service: the owner of routes and RPC methods (SETTLED S20).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct RouteSpec {
     pub handling: HandlingSpec,
     /// Clocks of a call.
     pub timeouts: Timeouts,
+    /// How calls that fail are tried again.
+    pub retry: RetrySettings,
     /// `Some(true)` = observe, `Some(false)` = enforce, none = as the listener says.
     pub observe: Option<bool>,
     /// Silence of the publisher of policies until decisions of this route are stale; zero = never, none = as elsewhere.
@@ -44,7 +47,7 @@ pub struct RouteSpec {
 }
 
 /// One address of an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointSpec {
     /// What it speaks.
     pub protocol: UpstreamProtocol,
@@ -52,12 +55,16 @@ pub struct EndpointSpec {
     pub addr: SocketAddr,
     /// Share of the calls, relative to the other endpoints of the cluster; 0 takes none.
     pub weight: u32,
+    /// Endpoints of a later priority take calls only when too few of the earlier are healthy (LB-11); 0 is the first.
+    pub priority: u8,
+    /// Where it stands, so that callers of the same zone can prefer it (LB-13).
+    pub zone: Option<Arc<str>>,
 }
 
 impl EndpointSpec {
     /// An endpoint of weight 1.
     pub fn new(protocol: UpstreamProtocol, addr: SocketAddr) -> Self {
-        Self { protocol, addr, weight: 1 }
+        Self { protocol, addr, weight: 1, priority: 0, zone: None }
     }
 }
 
@@ -76,6 +83,24 @@ pub enum BalancerKind {
     /// The less loaded of two random ones (LB-01).
     #[default]
     P2c,
+    /// The one of two random ones whose answers cost less time (LB-02, LB-03).
+    PeakEwma,
     /// By turns, weighted (LB-04).
     RoundRobin,
+    /// At random, weighted (LB-05).
+    Random,
+    /// By the hash of a key, from a table of 65,537 slots (LB-06).
+    Maglev,
+    /// By the hash of a key, to the next point on a ring (LB-07): fewer keys move when an endpoint goes.
+    RingHash,
+    /// By the hash of a key with each endpoint (LB-08), for fewer than a hundred of them.
+    Rendezvous,
+}
+
+impl BalancerKind {
+    /// The key of a call decides.
+    #[must_use]
+    pub fn is_hashed(self) -> bool {
+        matches!(self, Self::Maglev | Self::RingHash | Self::Rendezvous)
+    }
 }

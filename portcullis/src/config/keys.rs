@@ -249,8 +249,14 @@ static KEYS: &[Key] = &[
 ];
 
 /// What a reload changes in a running process, with everything below (CF9). All else waits for a restart.
-const LIVE: &[&str] =
-    &["enforcer.mode", "enforcer.listener.mode", "enforcer.service", "enforcer.cluster", "enforcer.route"];
+const LIVE: &[&str] = &[
+    "enforcer.mode",
+    "enforcer.listener.mode",
+    "enforcer.zone",
+    "enforcer.service",
+    "enforcer.cluster",
+    "enforcer.route",
+];
 
 /// Whether a reload brings the key at `path` into force.
 pub(crate) fn is_live(path: &str) -> bool {

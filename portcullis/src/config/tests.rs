@@ -2,6 +2,7 @@
 
 mod broken;
 mod changes;
+mod clusters;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -381,7 +382,10 @@ fn every_default_and_every_example_is_a_value_of_its_kind() {
         assert!(written.parse::<toml::Table>().is_ok(), "{}: {written}", key.path);
         if let Some(section) = key.path.rsplit_once('.').map(|(section, _)| section).filter(|_| !is_section) {
             let repeated = keys::find(section).is_some_and(|above| above.kind == Kind::Tables);
-            let above = if section.starts_with("enforcer.route.") { "[[enforcer.route]]\n" } else { "" };
+            let above = match section.split('.').collect::<Vec<_>>().as_slice() {
+                ["enforcer", kind @ ("route" | "cluster"), _, ..] => format!("[[enforcer.{kind}]]\n"),
+                _ => String::new(),
+            };
             let text = match repeated {
                 true => format!("{above}[[{section}]]\n{written}\n"),
                 false => format!("{above}[{section}]\n{written}\n"),

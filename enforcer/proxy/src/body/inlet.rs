@@ -1,6 +1,8 @@
 //! Where a body comes from.
 
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use enforcer_codec::h1::{BodyDecoder, BodyEvent};
@@ -10,6 +12,7 @@ use http::HeaderMap;
 use tokio::io::AsyncRead;
 
 use super::poll_read_buf;
+use super::replay::Replay;
 use crate::fault::Broken;
 
 const READ: usize = 16 * 1024;
@@ -34,6 +37,8 @@ pub(crate) enum Inlet<'a, R> {
     Empty,
     H1(H1Inlet<'a, R>),
     H2(H2Inlet),
+    /// One that can be sent again.
+    Replay(Box<Replay<'a, R>>),
 }
 
 /// A body on an HTTP/1 connection.
@@ -58,6 +63,8 @@ pub(crate) struct H2Inlet {
     taken: usize,
     /// `u32::MAX` is any.
     most: u32,
+    /// The first part, when it was looked at before its turn.
+    peeked: Option<Box<Piece>>,
 }
 
 /// The next part of a body.
@@ -104,10 +111,24 @@ impl<'a, R: AsyncRead + Unpin> H1Inlet<'a, R> {
 impl H2Inlet {
     pub(crate) fn new(stream: RecvStream) -> Self {
         let is_over = stream.is_end_stream();
-        Self { stream, data_is_over: is_over, is_over, taken: 0, most: u32::MAX }
+        Self { stream, data_is_over: is_over, is_over, taken: 0, most: u32::MAX, peeked: None }
+    }
+
+    /// The gRPC status of a body that is nothing but trailers, when these are there already (RY-04).
+    pub(crate) fn peek_status(&mut self) -> Result<Option<u8>, Broken> {
+        // What is not there yet is polled again with a waker before anybody waits for it.
+        let Poll::Ready(piece) = self.poll_piece(&mut Context::from_waker(Waker::noop())) else {
+            return Ok(None);
+        };
+        let piece = self.peeked.insert(Box::new(piece?));
+        let Piece::Trailers(trailers) = &**piece else { return Ok(None) };
+        Ok(trailers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok()))
     }
 
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
+        if let Some(piece) = self.peeked.take() {
+            return Poll::Ready(Ok(*piece));
+        }
         while !self.data_is_over {
             match ready!(self.stream.poll_data(context)).transpose()? {
                 Some(bytes) => {
@@ -153,12 +174,32 @@ fn bounded(trailers: &HeaderMap) -> Result<(), NotCanonical> {
 }
 
 impl<R: AsyncRead + Unpin> Inlet<'_, R> {
+    /// Keeps what goes by from now on, as far as it is kept; answers what turns true when it is too much. None when
+    /// there is no body.
+    pub(crate) fn keep(&mut self) -> Option<Arc<AtomicBool>> {
+        if matches!(self, Self::Empty) {
+            return None;
+        }
+        let is_spent = Arc::default();
+        let body = std::mem::replace(self, Self::Empty);
+        *self = Self::Replay(Box::new(Replay::new(body, Arc::clone(&is_spent))));
+        Some(is_spent)
+    }
+
+    /// Begins again with what was kept.
+    pub(crate) fn rewind(&mut self) {
+        if let Self::Replay(inlet) = self {
+            inlet.rewind();
+        }
+    }
+
     /// The next part. Nothing is lost when the caller stops waiting.
     pub(crate) fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
         match self {
             Self::Empty => Poll::Ready(Ok(Piece::End)),
             Self::H1(inlet) => inlet.poll_piece(context),
             Self::H2(inlet) => inlet.poll_piece(context),
+            Self::Replay(inlet) => inlet.poll_piece(context),
         }
     }
 
@@ -168,6 +209,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
             Self::Empty => {}
             Self::H1(inlet) => inlet.most = most,
             Self::H2(inlet) => inlet.most = most,
+            Self::Replay(inlet) => inlet.limit(most),
         }
     }
 
@@ -176,6 +218,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
         match self {
             Self::H2(inlet) => Ok(inlet.stream.flow_control().release_capacity(bytes)?),
             Self::Empty | Self::H1(_) => Ok(()),
+            Self::Replay(inlet) => inlet.release(bytes),
         }
     }
 
@@ -185,6 +228,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
             Self::Empty => true,
             Self::H1(inlet) => inlet.decoder.is_done(),
             Self::H2(inlet) => inlet.is_over,
+            Self::Replay(inlet) => inlet.is_over(),
         }
     }
 
@@ -194,6 +238,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
             Self::Empty => true,
             Self::H1(inlet) => inlet.taken == 0,
             Self::H2(inlet) => inlet.taken == 0,
+            Self::Replay(inlet) => inlet.is_untouched(),
         }
     }
 
@@ -202,6 +247,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
         match self {
             Self::H1(inlet) => inlet.expects_continue && inlet.buffer.is_empty() && inlet.taken == 0,
             Self::Empty | Self::H2(_) => false,
+            Self::Replay(inlet) => inlet.awaits_continue(),
         }
     }
 }

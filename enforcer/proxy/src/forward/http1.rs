@@ -10,8 +10,10 @@ use std::task::{Context, Poll};
 use bytes::BytesMut;
 use enforcer_codec::h1::{self, BodyDecoder, Framing, ResponseHead};
 use enforcer_codec::{Answer, BodyLength, Call, Limits};
+use enforcer_traffic::Trigger;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
+use super::tries::is_idempotent;
 use super::{Pick, Told, Way, both, unless_gone};
 use crate::body::{H1Inlet, H1Outlet, Inlet, Outlet, Piece, RelayError, relay};
 use crate::fault::{Broken, Fault};
@@ -20,12 +22,12 @@ use crate::pool::{H1Link, read_head};
 /// So much of a body may leave together with its head.
 const FIRST: usize = 16 * 1024;
 
-pub(super) async fn carry<R, W>(pick: &Pick, way: Way<'_, '_, R, W>) -> Result<(), Fault>
+pub(super) async fn carry<R, W>(pick: &Pick<'_>, way: &mut Way<'_, '_, R, W>) -> Result<(), Fault>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let told = Told::of(pick, way.conn, way.clocks);
+    let told = Told::of(pick);
     let mut flight = BytesMut::with_capacity(1024);
     told.with_identity(|extra| pick.call().write_h1(&mut flight, extra));
     if pick.call().upgrade().is_some() {
@@ -105,7 +107,7 @@ impl Told<'_> {
         loop {
             let mut link = self.lend(fresh).await?;
             let head = match link.stream.write_all(request).await {
-                Ok(()) => link.head(&self.conn.worker, self.asked()).await,
+                Ok(()) => link.head(&self.conn().worker, self.asked()).await,
                 Err(error) => Err(error.into()),
             };
             match head {
@@ -158,41 +160,45 @@ impl Told<'_> {
         let mut keep = false;
         let sent = {
             let up = pin!(async {
-                relay(body, &mut upstream, self.clocks).await?;
-                self.clocks.sent();
+                relay(body, &mut upstream, self.clocks()).await?;
+                self.clocks().sent();
                 Ok::<(), RelayError>(())
             });
             let down = pin!(async {
                 let head = {
                     let reading = pin!(async {
                         let head =
-                            read_head(&self.conn.worker, &mut read, buffer, parser, self.asked()).await;
+                            read_head(&self.conn().worker, &mut read, buffer, parser, self.asked()).await;
                         head.map_err(|broken| self.broke(broken))
                     });
                     unless_gone(out, reading).await?
                 };
                 keep = head.keep_alive();
                 let mut inlet = self.begin(head, &mut read, buffer, out, status)?;
-                relay(&mut inlet, out, self.clocks).await.map_err(|error| self.ended(error))
+                relay(&mut inlet, out, self.clocks()).await.map_err(|error| self.ended(error))
             });
             both(up, down).await?
         };
         if keep && sent {
-            self.pick.endpoint.keep_h1(link, self.clocks.now());
+            self.pick.endpoint.keep_h1(link, self.clocks().now());
         }
         Ok(())
     }
 
     async fn lend(&self, fresh: bool) -> Result<H1Link, Fault> {
-        let now = self.clocks.now();
-        self.clocks.left(now)?;
-        self.pick.endpoint.lend_h1(&self.conn.worker, self.pick.connect_timeout(), now, fresh).await
+        let now = self.clocks().now();
+        self.clocks().left(now)?;
+        let endpoint = self.pick.endpoint;
+        match if fresh { None } else { endpoint.kept_h1(now) } {
+            Some(link) => Ok(link),
+            None => Box::pin(endpoint.dial_h1(&self.conn().worker, self.pick.terms())).await,
+        }
     }
 
     /// A request that nobody answered may be sent again when that changes nothing, or when it was not fully sent.
     fn may_repeat(&self, broken: &Broken) -> bool {
         let unsent = matches!(broken, Broken::Io(error) if error.kind() == std::io::ErrorKind::BrokenPipe);
-        (self.pick.is_idempotent() && broken.is_lost()) || unsent
+        (is_idempotent(self.pick.call()) && broken.is_lost()) || unsent
     }
 
     /// Starts the answer with the head of the upstream's.
@@ -209,9 +215,11 @@ impl Told<'_> {
         W: AsyncWrite + Unpin,
     {
         let decoder = BodyDecoder::response(head.framing(), Limits::default());
-        let answer = self.edited(Answer::from_h1(head));
+        let answer = Answer::from_h1(head);
+        self.judge(&answer, Trigger::Status(answer.status()))?;
+        let answer = self.edited(answer);
         *status = answer.status();
-        self.clocks.answered(answer.body() == BodyLength::Streamed);
+        self.clocks().answered(answer.body() == BodyLength::Streamed);
         let over = decoder.is_done();
         let begun = self.with_decision(|extra| out.begin(&answer, over, extra));
         begun.map_err(Fault::Caller)?;

@@ -4,25 +4,27 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use enforcer_codec::{Answer, BodyLength, CallProtocol, grpc};
+use enforcer_traffic::Trigger;
 use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
 use http::Response;
 use tokio::io::{AsyncRead, AsyncWrite, Empty, Sink};
 
+use super::tries::is_idempotent;
 use super::{Pick, Told, Way, both, unless_gone};
 use crate::body::{H2Inlet, H2Outlet, Inlet, Outlet, RelayError, relay};
 use crate::fault::{Broken, Fault};
 
-pub(super) async fn carry<R, W>(pick: &Pick, way: Way<'_, '_, R, W>) -> Result<(), Fault>
+pub(super) async fn carry<R, W>(pick: &Pick<'_>, way: &mut Way<'_, '_, R, W>) -> Result<(), Fault>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
     let Way { conn, clocks, body, out, status } = way;
-    let told = Told::of(pick, conn, clocks);
+    let told = Told::of(pick);
     let mut repeated = false;
     loop {
-        let mut stream = pick.endpoint.lend_h2(&conn.worker, pick.connect_timeout()).await?;
+        let mut stream = pick.endpoint.lend_h2(&conn.worker, pick.terms()).await?;
         let left = clocks.left(clocks.now())?;
         let request =
             told.with_identity(|extra| pick.call().to_h2_request(left, extra)).map_err(Fault::Untold)?;
@@ -37,7 +39,7 @@ where
         stream.give_up(&source);
         // Proven not to be processed, or harmless to tell again on a connection that had been kept (RY-02, RY-05).
         let harmless =
-            source.is_unprocessed() || (stream.is_used && pick.is_idempotent() && source.is_lost());
+            source.is_unprocessed() || (stream.is_used && is_idempotent(pick.call()) && source.is_lost());
         if repeated || !harmless || !body.is_untouched() || out.is_begun() {
             return Err(Fault::Upstream { source, address });
         }
@@ -68,15 +70,15 @@ impl Told<'_> {
                 return Ok(());
             };
             let mut inlet = Inlet::<Empty>::H2(stream);
-            relay(&mut inlet, out, self.clocks).await.map_err(|error| self.ended(error))
+            relay(&mut inlet, out, self.clocks()).await.map_err(|error| self.ended(error))
         });
         if body.is_over() {
             return down.await;
         }
         let mut upstream = Outlet::<Sink>::H2(H2Outlet::request(up));
         let up = pin!(async {
-            relay(body, &mut upstream, self.clocks).await?;
-            self.clocks.sent();
+            relay(body, &mut upstream, self.clocks()).await?;
+            self.clocks().sent();
             Ok::<(), RelayError>(())
         });
         both(up, down).await.map(drop)
@@ -97,13 +99,23 @@ impl Told<'_> {
         let over = stream.is_end_stream();
         let answer =
             Answer::from_h2(parts, over, self.asked()).map_err(|flaw| self.broke(Broken::Gate(flaw)))?;
+        let mut body = (!over && answer.body() != BodyLength::None).then(|| H2Inlet::new(stream));
+        let grpc = answer.header("grpc-status").next().filter(|_| is_grpc && over);
+        let mut code = grpc.and_then(|code| str::from_utf8(code).ok()?.parse().ok());
+        if is_grpc
+            && self.pick.chance.may_repeat()
+            && let Some(body) = &mut body
+        {
+            code = body.peek_status().map_err(|broken| self.broke(broken))?;
+        }
+        self.judge(&answer, code.map_or(Trigger::Status(answer.status()), Trigger::Grpc))?;
         let answer = self.edited(answer);
         *status = answer.status();
         // The deadline that a gRPC caller named holds for its streams too.
-        self.clocks.answered(answer.body() == BodyLength::Streamed && !is_grpc);
+        self.clocks().answered(answer.body() == BodyLength::Streamed && !is_grpc);
         let begun = self.with_decision(|extra| out.begin(&answer, over, extra));
         begun.map_err(Fault::Caller)?;
-        Ok((!over && answer.body() != BodyLength::None).then(|| H2Inlet::new(stream)))
+        Ok(body)
     }
 }
 

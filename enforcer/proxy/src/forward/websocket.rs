@@ -8,6 +8,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::BytesMut;
 use enforcer_codec::h1::{BodyDecoder, Framing, ResponseHead};
 use enforcer_codec::{Answer, Limits, NotCanonical};
+use enforcer_traffic::Trigger;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Told, both, unless_gone};
@@ -38,7 +39,7 @@ impl Told<'_> {
         let (mut read, write, buffer, _) = link.split();
         if head.status() != 101 {
             let mut inlet = self.begin(head, &mut read, buffer, out, status)?;
-            return relay(&mut inlet, out, self.clocks).await.map_err(|error| self.ended(error));
+            return relay(&mut inlet, out, self.clocks()).await.map_err(|error| self.ended(error));
         }
         self.begin_switch(head, out, status)?;
         let mut gathered = BytesMut::new();
@@ -46,11 +47,11 @@ impl Told<'_> {
         let decoder = BodyDecoder::response(Framing::UntilClose, Limits::default());
         let mut inlet = Inlet::H1(H1Inlet::new(&mut read, buffer, decoder, false));
         let up = pin!(async {
-            relay(body, &mut upstream, self.clocks).await?;
+            relay(body, &mut upstream, self.clocks()).await?;
             upstream.close().await.map_err(RelayError::To)
         });
         let down =
-            pin!(async { relay(&mut inlet, out, self.clocks).await.map_err(|error| self.ended(error)) });
+            pin!(async { relay(&mut inlet, out, self.clocks()).await.map_err(|error| self.ended(error)) });
         both(up, down).await.map(drop)
     }
 
@@ -73,8 +74,9 @@ impl Told<'_> {
             return Err(self.broke(Broken::Gate(ACCEPT)));
         }
         drop(accepts);
+        self.judge(&answer, Trigger::Status(101))?;
         *status = answer.status();
-        self.clocks.answered(true);
+        self.clocks().answered(true);
         self.with_decision(|extra| out.begin(&answer, false, extra)).map_err(Fault::Caller)
     }
 }

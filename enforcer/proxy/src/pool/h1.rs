@@ -16,10 +16,9 @@ use parking_lot::Mutex;
 use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
 
-use super::Endpoint;
 use super::dial::dial;
+use super::{Endpoint, Opened, Terms};
 use crate::fault::{Broken, Fault};
-use crate::meter::Counted;
 use crate::worker::Worker;
 
 /// Kept per endpoint and worker at most.
@@ -39,7 +38,7 @@ pub(crate) struct H1Link {
     parser: ResponseParser,
     /// It has served before, so the endpoint may have closed it without our knowledge.
     pub(crate) is_used: bool,
-    _counted: Counted,
+    _opened: Opened,
 }
 
 impl Idle {
@@ -59,18 +58,15 @@ impl Idle {
 }
 
 impl Endpoint {
-    /// A connection for one call: a kept one, or a new one when there is none or `fresh` is asked for.
-    pub(crate) async fn lend_h1(
-        &self,
-        worker: &Worker,
-        limit: Duration,
-        now: Mono,
-        fresh: bool,
-    ) -> Result<H1Link, Fault> {
-        if !fresh && let Some(link) = self.h1.take(now) {
-            return Ok(link);
-        }
-        let stream = Box::pin(dial(worker, self.address, limit))
+    /// A kept connection for one call.
+    pub(crate) fn kept_h1(&self, now: Mono) -> Option<H1Link> {
+        self.h1.take(now)
+    }
+
+    /// A new connection for one call.
+    pub(crate) async fn dial_h1(&self, worker: &Worker, terms: Terms) -> Result<H1Link, Fault> {
+        let opened = self.open(&terms)?;
+        let stream = dial(worker, self.address, terms.limit)
             .await
             .map_err(|source| Fault::Connect { address: self.address, source })?;
         Ok(H1Link {
@@ -78,7 +74,7 @@ impl Endpoint {
             buffer: BytesMut::new(),
             parser: ResponseParser::new(Limits::default()),
             is_used: false,
-            _counted: Counted::new(&self.meter.connections),
+            _opened: opened,
         })
     }
 

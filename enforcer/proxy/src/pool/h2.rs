@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -12,10 +11,9 @@ use futures_util::future::{BoxFuture, Shared};
 use h2::client::{Builder, SendRequest};
 use parking_lot::Mutex;
 
-use super::Endpoint;
 use super::dial::dial;
+use super::{Endpoint, Opened, Terms};
 use crate::fault::{Broken, Fault};
-use crate::meter::Counted;
 use crate::worker::Worker;
 
 /// Above so many live streams another connection is opened.
@@ -34,7 +32,16 @@ pub(super) struct Links {
     dialing: Mutex<Option<Dial>>,
 }
 
-type Dial = Shared<BoxFuture<'static, Result<Arc<H2Link>, Arc<io::Error>>>>;
+type Dial = Shared<BoxFuture<'static, Result<Arc<H2Link>, NoLink>>>;
+
+/// Why there is no new connection.
+#[derive(Debug, Clone)]
+enum NoLink {
+    /// The cluster has as many as it may.
+    Full,
+    /// The endpoint cannot be reached.
+    Connect(Arc<io::Error>),
+}
 
 /// One connection.
 #[derive(Debug)]
@@ -43,7 +50,7 @@ pub(crate) struct H2Link {
     live: AtomicU32,
     has_served: AtomicBool,
     is_closed: AtomicBool,
-    _counted: Counted,
+    _opened: Opened,
 }
 
 /// The right to one stream on a connection; counted while it lives.
@@ -75,19 +82,16 @@ impl Endpoint {
     pub(crate) async fn lend_h2(
         self: &Arc<Self>,
         worker: &Arc<Worker>,
-        limit: Duration,
+        terms: Terms,
     ) -> Result<Stream, Fault> {
         loop {
             let best = self.h2.least_busy();
             let wants_another = best.as_ref().is_none_or(|link| link.live() >= BUSY && self.h2.len() < MOST);
             let link = match (best, wants_another) {
                 (Some(link), false) => link,
-                (best, _) => match (self.dial_h2(worker, limit).await, best) {
+                (best, _) => match (Box::pin(self.dial_h2(worker, terms)).await, best) {
                     (Ok(link), _) | (Err(_), Some(link)) => link,
-                    (Err(error), None) => {
-                        let source = io::Error::new(error.kind(), error);
-                        return Err(Fault::Connect { address: self.address, source });
-                    }
+                    (Err(failed), None) => return Err(self.no_connection(&failed)),
                 },
             };
             let mut stream = Stream::of(link);
@@ -104,11 +108,7 @@ impl Endpoint {
     }
 
     /// Joins the dial under way, or starts one.
-    async fn dial_h2(
-        self: &Arc<Self>,
-        worker: &Arc<Worker>,
-        limit: Duration,
-    ) -> Result<Arc<H2Link>, Arc<io::Error>> {
+    async fn dial_h2(self: &Arc<Self>, worker: &Arc<Worker>, terms: Terms) -> Result<Arc<H2Link>, NoLink> {
         let dial = {
             let mut dialing = self.h2.dialing.lock();
             match dialing.as_ref() {
@@ -116,9 +116,9 @@ impl Endpoint {
                 None => {
                     let (endpoint, worker) = (Arc::clone(self), Arc::clone(worker));
                     let connecting = async move {
-                        let connected = endpoint.connect_h2(&worker, limit).await;
+                        let connected = endpoint.connect_h2(&worker, terms).await;
                         *endpoint.h2.dialing.lock() = None;
-                        connected.map_err(Arc::new)
+                        connected
                     };
                     dialing.insert(connecting.boxed().shared()).clone()
                 }
@@ -127,8 +127,19 @@ impl Endpoint {
         dial.await
     }
 
-    async fn connect_h2(&self, worker: &Arc<Worker>, limit: Duration) -> io::Result<Arc<H2Link>> {
-        let socket = dial(worker, self.address, limit).await?;
+    fn no_connection(&self, failed: &NoLink) -> Fault {
+        match failed {
+            NoLink::Full => Fault::Full,
+            NoLink::Connect(error) => {
+                let source = io::Error::new(error.kind(), Arc::clone(error));
+                Fault::Connect { address: self.address, source }
+            }
+        }
+    }
+
+    async fn connect_h2(&self, worker: &Arc<Worker>, terms: Terms) -> Result<Arc<H2Link>, NoLink> {
+        let opened = self.open(&terms).map_err(|_full| NoLink::Full)?;
+        let socket = dial(worker, self.address, terms.limit).await?;
         let mut builder = Builder::new();
         builder
             .initial_window_size(STREAM_WINDOW)
@@ -141,7 +152,7 @@ impl Endpoint {
             live: AtomicU32::new(0),
             has_served: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
-            _counted: Counted::new(&self.meter.connections),
+            _opened: opened,
         });
         let (driven, address) = (Arc::downgrade(&link), self.address);
         worker.tasks.spawn("upstream", async move {
@@ -154,6 +165,12 @@ impl Endpoint {
         });
         self.h2.open.lock().push(Arc::clone(&link));
         Ok(link)
+    }
+}
+
+impl From<io::Error> for NoLink {
+    fn from(error: io::Error) -> Self {
+        Self::Connect(Arc::new(error))
     }
 }
 

@@ -12,8 +12,8 @@ use ca_identity::testing::TestCa;
 use ca_identity::tls::{ClientAuth, Expected, Trust, client_config};
 use ca_identity::{IdentitySnapshot, X509Svid};
 use enforcer_traffic::{
-    ClusterSpec, EndpointSpec, GrpcMatch, MatchSpec, RouteSpec, Routes, ServiceSpec, Share, Timeouts,
-    UpstreamProtocol,
+    ClusterSpec, EndpointSpec, GrpcMatch, MatchSpec, RetrySettings, RouteSpec, Routes, ServiceSpec, Share,
+    Timeouts, UpstreamProtocol,
 };
 use parking_lot::Mutex;
 use policies_engine::{
@@ -95,6 +95,10 @@ pub(super) struct Setup {
     pub(super) connect_timeout: Duration,
     /// Further routes, to clusters `h1` and `h2`.
     pub(super) routes: Vec<RouteSpec>,
+    /// What is said of both clusters.
+    pub(super) cluster: ClusterSpec,
+    /// Off unless a test is about it.
+    pub(super) retry: RetrySettings,
     pub(super) timers: Timers,
     pub(super) mode: Mode,
     pub(super) client_auth: ClientAuth,
@@ -115,6 +119,8 @@ impl Default for Setup {
             timeouts: Timeouts::default(),
             connect_timeout: ClusterSpec::default().connect_timeout,
             routes: Vec::new(),
+            cluster: ClusterSpec::default(),
+            retry: RetrySettings { attempts: 0, ..RetrySettings::default() },
             timers: Timers::default(),
             mode: Mode::Enforce,
             client_auth: ClientAuth::Required,
@@ -189,7 +195,7 @@ impl Setup {
             name: name.into(),
             endpoints: addresses.iter().map(|address| EndpointSpec::new(protocol, *address)).collect(),
             connect_timeout: self.connect_timeout,
-            ..ClusterSpec::default()
+            ..self.cluster.clone()
         };
         let route = |name: &str, host: &str, cluster: &str| RouteSpec {
             name: name.into(),
@@ -197,6 +203,7 @@ impl Setup {
             matches: MatchSpec { hosts: vec![host.into()], ..MatchSpec::default() },
             to: vec![Share::all(cluster)],
             timeouts: self.timeouts,
+            retry: self.retry.clone(),
             ..RouteSpec::default()
         };
         let (mut clusters, mut routes) = (Vec::new(), Vec::new());

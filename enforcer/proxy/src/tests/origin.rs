@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base_ports::Tasks;
@@ -20,6 +20,8 @@ pub(super) struct Origin {
     pub(super) requests: Arc<AtomicUsize>,
     answered: Arc<AtomicUsize>,
     pub(super) connections: Arc<AtomicUsize>,
+    mood: Arc<AtomicU16>,
+    at_once: Arc<AtOnce>,
     _tasks: Tasks,
 }
 
@@ -37,19 +39,38 @@ impl Origin {
         self.connections.load(Ordering::SeqCst)
     }
 
+    /// Requests that an HTTP/1 origin had at the same time, at most.
+    pub(super) fn most_at_once(&self) -> usize {
+        self.at_once.most.load(Ordering::SeqCst)
+    }
+
+    /// Every request is answered with that status from now on, as HTTP or as gRPC; 0 = as its path says, [`HANG_UP`] =
+    /// its connection is cut.
+    pub(super) fn answer_all(&self, status: u16) {
+        self.mood.store(status, Ordering::SeqCst);
+    }
+
     /// An HTTP/1 origin.
     pub(super) async fn h1() -> Self {
-        let answered = Arc::<AtomicUsize>::default();
-        let counted = Arc::clone(&answered);
+        let (answered, mood) = (Arc::<AtomicUsize>::default(), Arc::<AtomicU16>::default());
+        let at_once = Arc::<AtOnce>::default();
+        let (counted, felt, here) = (Arc::clone(&answered), Arc::clone(&mood), Arc::clone(&at_once));
         let serve = move |socket, tasks: &Tasks, requests| {
-            tasks.spawn("h1", h1(socket, requests, Arc::clone(&counted)))
+            tasks.spawn(
+                "h1",
+                h1(socket, requests, Arc::clone(&counted), (Arc::clone(&felt), Arc::clone(&here))),
+            )
         };
-        Self { answered, ..Self::start(serve).await }
+        Self { answered, mood, at_once, ..Self::start(serve).await }
     }
 
     /// An HTTP/2 origin.
     pub(super) async fn h2() -> Self {
-        Self::start(|socket, tasks, requests| tasks.spawn("h2", h2(socket, requests))).await
+        let mood = Arc::<AtomicU16>::default();
+        let felt = Arc::clone(&mood);
+        let serve =
+            move |socket, tasks: &Tasks, requests| tasks.spawn("h2", h2(socket, requests, Arc::clone(&felt)));
+        Self { mood, ..Self::start(serve).await }
     }
 
     async fn start<T>(serve: impl Fn(TcpStream, &Tasks, Arc<AtomicUsize>) -> T + Send + 'static) -> Self {
@@ -66,19 +87,65 @@ impl Origin {
                 serve(socket, &served, Arc::clone(&counted));
             }
         });
-        Self { address, requests, answered: Arc::default(), connections, _tasks: tasks }
+        Self {
+            address,
+            requests,
+            answered: Arc::default(),
+            connections,
+            mood: Arc::default(),
+            at_once: Arc::default(),
+            _tasks: tasks,
+        }
     }
 }
 
-async fn h1(mut socket: TcpStream, requests: Arc<AtomicUsize>, answered: Arc<AtomicUsize>) {
+/// A status that is none: gRPC 14 in trailers after a head that says nothing of it.
+pub(super) const LATE_STATUS: u16 = 2;
+
+/// Requests under way.
+#[derive(Debug, Default)]
+struct AtOnce {
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl AtOnce {
+    fn enter(&self) -> Here<'_> {
+        self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        Here(self)
+    }
+}
+
+struct Here<'a>(&'a AtOnce);
+
+impl Drop for Here<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A status that is none: the connection is cut.
+pub(super) const HANG_UP: u16 = 1;
+
+async fn h1(
+    mut socket: TcpStream,
+    requests: Arc<AtomicUsize>,
+    answered: Arc<AtomicUsize>,
+    (mood, at_once): (Arc<AtomicU16>, Arc<AtOnce>),
+) {
     let mut buffer = BytesMut::new();
-    while serve_h1(&mut socket, &mut buffer, &requests).await.is_some() {
+    while serve_h1(&mut socket, &mut buffer, &requests, (&mood, &at_once)).await.is_some() {
         answered.fetch_add(1, Ordering::SeqCst);
     }
 }
 
 /// One exchange; none when the connection is to end.
-async fn serve_h1(socket: &mut TcpStream, buffer: &mut BytesMut, requests: &AtomicUsize) -> Option<()> {
+async fn serve_h1(
+    socket: &mut TcpStream,
+    buffer: &mut BytesMut,
+    requests: &AtomicUsize,
+    (mood, at_once): (&AtomicU16, &AtOnce),
+) -> Option<()> {
     let end = loop {
         if let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
             break at + 4;
@@ -88,6 +155,7 @@ async fn serve_h1(socket: &mut TcpStream, buffer: &mut BytesMut, requests: &Atom
         }
     };
     requests.fetch_add(1, Ordering::SeqCst);
+    let _here = at_once.enter();
     let head = String::from_utf8(buffer.split_to(end).to_vec()).unwrap();
     let target = head.split(' ').nth(1).unwrap().to_owned();
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
@@ -114,6 +182,14 @@ async fn serve_h1(socket: &mut TcpStream, buffer: &mut BytesMut, requests: &Atom
                 return None;
             }
             body.extend_from_slice(&buffer.split_to(buffer.len().min(length - body.len())));
+        }
+    }
+    match mood.load(Ordering::SeqCst) {
+        0 => {}
+        HANG_UP => return None,
+        status => {
+            let answer = format!("HTTP/1.1 {status} Sick\r\nretry-after: 0\r\ncontent-length: 4\r\n\r\nsick");
+            return socket.write_all(answer.as_bytes()).await.ok();
         }
     }
     let plain = |body: &[u8]| {
@@ -222,22 +298,38 @@ async fn chunks(socket: &mut TcpStream, buffer: &mut BytesMut) -> Option<Vec<u8>
     }
 }
 
-async fn h2(socket: TcpStream, requests: Arc<AtomicUsize>) {
+async fn h2(socket: TcpStream, requests: Arc<AtomicUsize>, mood: Arc<AtomicU16>) {
     let tasks = Tasks::new("streams");
     let mut builder = h2::server::Builder::new();
     builder.initial_window_size(256 * 1024).initial_connection_window_size(1024 * 1024);
     let mut connection = builder.handshake::<_, Bytes>(socket).await.unwrap();
     while let Some(Ok((request, respond))) = connection.accept().await {
         requests.fetch_add(1, Ordering::SeqCst);
-        tasks.spawn("stream", async move { drop(serve_h2(request, respond).await) });
+        let mood = mood.load(Ordering::SeqCst);
+        tasks.spawn("stream", async move { drop(serve_h2(request, respond, mood).await) });
     }
 }
 
 async fn serve_h2(
     request: Request<h2::RecvStream>,
     mut respond: SendResponse<Bytes>,
+    mood: u16,
 ) -> Result<(), h2::Error> {
     let (parts, mut stream) = request.into_parts();
+    if mood == HANG_UP {
+        respond.send_reset(h2::Reason::REFUSED_STREAM);
+        return Ok(());
+    }
+    if mood == LATE_STATUS {
+        let head = Response::builder().header("content-type", "application/grpc");
+        let mut out = respond.send_response(head.body(()).unwrap(), false)?;
+        return out.send_trailers(status("14"));
+    }
+    if mood > 0 {
+        let mut head = Response::builder().header("content-type", "application/grpc");
+        head = if mood < 100 { head.header("grpc-status", mood) } else { head.status(mood) };
+        return respond.send_response(head.body(()).unwrap(), true).map(drop);
+    }
     let path = parts.uri.path().to_owned();
     let number = parts.uri.query().and_then(|query| query.parse().ok()).unwrap_or(0);
     let grpc = parts.headers.get("content-type").is_some_and(|kind| kind == "application/grpc");
@@ -277,6 +369,8 @@ async fn serve_h2(
         "/big" => pattern(number).into(),
         "/count" => format!("{} {}", body.len(), checksum(&body)).into(),
         "/echo" => body.freeze(),
+        // SERVING.
+        "/grpc.health.v1.Health/Check" => framed(&[8, 1]).into(),
         _ if grpc => framed(body.get(5..).unwrap_or_default()).into(),
         _ => Bytes::from_static(b"hello"),
     };

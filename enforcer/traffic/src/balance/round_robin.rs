@@ -15,11 +15,10 @@ pub(super) struct RoundRobin {
 }
 
 impl RoundRobin {
-    pub(super) fn new(weights: Vec<u32>, seed: u64) -> Self {
-        let mut dice = Dice(seed);
+    pub(super) fn new(weights: &[u32], dice: &mut Dice) -> Self {
         let equal = weights.windows(2).all(|pair| pair.first() == pair.last());
         let start = dice.below(weights.len());
-        let mut turns = Self { picks: vec![0; weights.len()], weights, equal, cursor: start };
+        let mut turns = Self { picks: vec![0; weights.len()], weights: weights.into(), equal, cursor: start };
         if !equal {
             // Not all workers start with the same endpoint.
             for _ in 0..start {
@@ -29,22 +28,19 @@ impl RoundRobin {
         turns
     }
 
-    pub(super) fn pick(&mut self, load: impl Fn(usize) -> Option<u32>) -> Option<usize> {
+    pub(super) fn pick(&mut self, load: impl Fn(usize) -> Option<u64>) -> Option<usize> {
         if self.equal { self.next(load) } else { self.earliest(load) }
     }
 
-    fn next(&mut self, load: impl Fn(usize) -> Option<u32>) -> Option<usize> {
+    fn next(&mut self, load: impl Fn(usize) -> Option<u64>) -> Option<usize> {
         let n = self.weights.len();
-        if self.weights.first() == Some(&0) {
-            return None;
-        }
         let at = (self.cursor..n).chain(0..self.cursor).find(|&at| load(at).is_some())?;
         self.cursor = if at + 1 < n { at + 1 } else { 0 };
         Some(at)
     }
 
     /// The endpoint with the smallest (picks + 1) / weight. Turns of an endpoint that cannot be used are lost.
-    fn earliest(&mut self, load: impl Fn(usize) -> Option<u32>) -> Option<usize> {
+    fn earliest(&mut self, load: impl Fn(usize) -> Option<u64>) -> Option<usize> {
         let mut best: Option<(usize, u32, u32)> = None;
         for (at, (&picks, &weight)) in self.picks.iter().zip(&self.weights).enumerate() {
             let sooner = best.is_none_or(|(_, p, w)| compare(picks, weight, p, w) == Ordering::Less);

@@ -1,26 +1,37 @@
-//! LB-01 and LB-04: shares, exact weights, the less loaded of two, and what happens to endpoints out of use.
+//! Whose turn it is (LB-01 to LB-05): shares, exact weights, the less loaded of two, endpoints out of use.
+
+mod hashed;
+mod whole;
 
 use std::cell::RefCell;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::UpstreamProtocol;
+use crate::BalancerKind;
 
-fn balancer(kind: BalancerKind, weights: &[u32], seed: u64) -> Balancer {
-    let endpoint = |&weight| EndpointSpec {
-        weight,
-        ..EndpointSpec::new(UpstreamProtocol::H2c, ([127, 0, 0, 1], 9).into())
-    };
-    Balancer::new(kind, &weights.iter().map(endpoint).collect::<Vec<_>>(), seed)
+/// The turns of one group.
+struct Group {
+    turns: Turns,
+    dice: Dice,
 }
 
-fn counts(
-    balancer: &mut Balancer,
-    n: usize,
-    turns: usize,
-    load: impl Fn(usize) -> Option<u32>,
-) -> Vec<usize> {
+impl Group {
+    fn pick(&mut self, load: impl Fn(usize) -> Option<u64>) -> Option<usize> {
+        self.turns.pick(&mut self.dice, load)
+    }
+}
+
+fn balancer(kind: BalancerKind, weights: &[u32], seed: u64) -> Group {
+    let mut dice = Dice::new(seed);
+    Group { turns: Turns::new(kind, weights, &mut dice), dice }
+}
+
+/// Those that do not go by a key.
+const PLAIN: [BalancerKind; 4] =
+    [BalancerKind::P2c, BalancerKind::PeakEwma, BalancerKind::RoundRobin, BalancerKind::Random];
+
+fn counts(balancer: &mut Group, n: usize, turns: usize, load: impl Fn(usize) -> Option<u64>) -> Vec<usize> {
     let mut counts = vec![0; n];
     for _ in 0..turns {
         if let Some(at) = balancer.pick(&load) {
@@ -68,9 +79,9 @@ fn lb_01_a_slow_endpoint_recovers_its_share_without_a_burst() {
 
 #[test]
 fn lb_01_in_flight_stays_even_in_a_simulation() {
-    let in_flight = RefCell::new(vec![0_u32; 10]);
+    let in_flight = RefCell::new(vec![0_u64; 10]);
     let mut balancer = balancer(BalancerKind::P2c, &[1; 10], 3);
-    let mut dice = Dice(11);
+    let mut dice = Dice::new(11);
     let mut open = Vec::new();
     let mut worst = 0;
     for turn in 0..20_000 {
@@ -113,22 +124,44 @@ fn lb_04_turns_of_an_endpoint_out_of_use_are_lost() {
 }
 
 #[test]
+fn lb_05_random_shares_are_those_of_the_weights_within_five_percent() {
+    for weights in [&[1, 1, 1, 1][..], &[1, 2, 5], &[7, 1], &[3], &[10, 1, 1, 1, 1, 1, 1, 1]] {
+        let total: u32 = weights.iter().sum();
+        let shares =
+            counts(&mut balancer(BalancerKind::Random, weights, 3), weights.len(), 100_000, |_| Some(0));
+        for (share, weight) in shares.iter().zip(weights) {
+            let ideal = f64::from(*weight) * 100_000.0 / f64::from(total);
+            assert!((*share as f64 - ideal).abs() <= ideal * 0.05, "{weights:?} {shares:?}");
+        }
+    }
+    // What an endpoint out of use would have had goes to the others, by weight.
+    let shares =
+        counts(&mut balancer(BalancerKind::Random, &[90, 4, 6], 3), 3, 50_000, |at| (at > 0).then_some(0));
+    assert_eq!(shares[0], 0);
+    assert!(shares[1].abs_diff(20_000) < 1_000, "{shares:?}");
+}
+
+#[test]
+fn lb_02_the_cheaper_of_two_wins_and_a_weight_divides_the_cost() {
+    let mut two = balancer(BalancerKind::PeakEwma, &[1, 1], 7);
+    assert_eq!(counts(&mut two, 2, 1000, |at| Some([900, 1_000][at])), [1000, 0]);
+    let mut two = balancer(BalancerKind::PeakEwma, &[1, 2], 7);
+    assert_eq!(counts(&mut two, 2, 1000, |at| Some([900, 1_000][at])), [0, 1000]);
+}
+
+#[test]
 fn nothing_is_picked_when_nothing_can_be_used() {
-    for kind in [BalancerKind::P2c, BalancerKind::RoundRobin] {
+    for kind in PLAIN {
         for weights in [&[][..], &[1], &[1, 1], &[1, 2], &[1, 1, 1]] {
             assert_eq!(balancer(kind, weights, 1).pick(|_| None), None, "{kind:?} {weights:?}");
         }
-        for weights in [&[0][..], &[0, 0]] {
-            assert_eq!(balancer(kind, weights, 1).pick(|_| Some(0)), None, "{kind:?} {weights:?}");
-        }
         assert_eq!(balancer(kind, &[1], 1).pick(|_| Some(9)), Some(0));
-        assert_eq!(counts(&mut balancer(kind, &[0, 1], 1), 2, 50, |_| Some(0)), [0, 50]);
     }
 }
 
 proptest! {
     #[test]
-    fn lb_01_p2c_picks_the_less_loaded_of_two(loads in (0_u32..50, 0_u32..50), seed in any::<u64>()) {
+    fn lb_01_p2c_picks_the_less_loaded_of_two(loads in (0_u64..50, 0_u64..50), seed in any::<u64>()) {
         let loads = [loads.0, loads.1];
         let pick = balancer(BalancerKind::P2c, &[1, 1], seed).pick(|at| Some(loads[at])).unwrap();
         prop_assert!(loads[pick] <= loads[1 - pick]);
@@ -136,18 +169,17 @@ proptest! {
 
     #[test]
     fn only_usable_endpoints_are_picked(
-        weights in proptest::collection::vec(0_u32..5, 1..8),
+        weights in proptest::collection::vec(1_u32..5, 1..8),
         usable in proptest::collection::vec(any::<bool>(), 8),
         seed in any::<u64>(),
-        p2c in any::<bool>(),
+        kind in 0..PLAIN.len(),
     ) {
-        let kind = if p2c { BalancerKind::P2c } else { BalancerKind::RoundRobin };
-        let mut balancer = balancer(kind, &weights, seed);
-        let any = weights.iter().zip(&usable).any(|(&weight, &usable)| weight > 0 && usable);
+        let mut balancer = balancer(PLAIN[kind], &weights, seed);
+        let any = weights.iter().zip(&usable).any(|(_, &usable)| usable);
         for _ in 0..40 {
             let pick = balancer.pick(|at| usable[at].then_some(1));
             prop_assert_eq!(pick.is_some(), any);
-            prop_assert!(pick.is_none_or(|at| usable[at] && weights[at] > 0));
+            prop_assert!(pick.is_none_or(|at| usable[at]));
         }
     }
 
@@ -169,14 +201,14 @@ proptest! {
     fn a_balancer_is_a_function_of_its_seed(seed in any::<u64>(), weights in proptest::collection::vec(1_u32..4, 1..6)) {
         let run = || {
             let mut balancer = balancer(BalancerKind::P2c, &weights, seed);
-            (0..30).map(|turn| balancer.pick(|at| Some((at * turn % 5) as u32))).collect::<Vec<_>>()
+            (0..30).map(|turn| balancer.pick(|at| Some((at * turn % 5) as u64))).collect::<Vec<_>>()
         };
         prop_assert_eq!(run(), run());
     }
 
     #[test]
     fn dice_stay_below_their_bound(seed in any::<u64>(), n in 1_usize..1000) {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         for _ in 0..20 {
             prop_assert!(dice.below(n) < n);
         }

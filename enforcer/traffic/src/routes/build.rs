@@ -46,6 +46,7 @@ pub(super) fn build(
                 Shape::Template(template) => Some(template.clone()),
                 _ => None,
             },
+            retry: spec.retry.clone(),
             observe: spec.observe,
             stale_after: spec.stale_after,
             deny_after: spec.deny_after,
@@ -95,13 +96,8 @@ fn clusters(specs: &[ClusterSpec]) -> Result<Vec<Arc<Cluster>>, RouteError> {
         if !spec.endpoints.iter().any(|endpoint| endpoint.weight > 0) {
             return Err(RouteError::NoEndpoint { cluster: spec.name.clone() });
         }
-        Ok(Arc::new(Cluster {
-            index: u32::try_from(index).map_err(|_too_many| RouteError::TooMany)?,
-            name: spec.name.as_str().into(),
-            endpoints: spec.endpoints.clone(),
-            balancer: spec.balancer,
-            connect_timeout: spec.connect_timeout,
-        }))
+        let index = u32::try_from(index).map_err(|_too_many| RouteError::TooMany)?;
+        Ok(Arc::new(Cluster::new(index, spec)))
     });
     built.collect()
 }
@@ -129,7 +125,7 @@ fn shares(
 
 /// gRPC needs HTTP/2 on its whole way (RPC-03).
 fn speaks_grpc(spec: &RouteSpec, to: &[(Arc<Cluster>, u32)]) -> Result<(), RouteError> {
-    let mut endpoints = to.iter().flat_map(|(cluster, _)| &cluster.endpoints);
+    let mut endpoints = to.iter().flat_map(|(cluster, _)| &cluster.spec.endpoints);
     match endpoints.find(|endpoint| endpoint.protocol == UpstreamProtocol::Http1) {
         None => Ok(()),
         Some(odd) => {

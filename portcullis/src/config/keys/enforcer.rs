@@ -25,6 +25,12 @@ pub(super) static KEYS: &[Key] = &[
         "2",
     ),
     key(
+        "enforcer.zone",
+        Kind::Text,
+        "where this process stands; endpoints of the same zone are preferred where a cluster has six or more",
+        "\"eu-1a\"",
+    ),
+    key(
         "enforcer.dns_names",
         Kind::List(&Kind::Text),
         "DNS names in the gateway's certificate, for clients that check names",

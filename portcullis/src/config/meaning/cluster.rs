@@ -1,6 +1,8 @@
 //! `[[enforcer.cluster]]`, and the short form of one: endpoints that a route names itself.
 
-use enforcer_traffic::{BalancerKind, ClusterSpec, EndpointSpec, UpstreamProtocol};
+use enforcer_traffic::balance::BalanceSettings;
+use enforcer_traffic::fleet::{CheckSettings, FleetSettings, Limits, OutlierSettings, Probe};
+use enforcer_traffic::{BalancerKind, ClusterSpec, EndpointSpec, HashBy, UpstreamProtocol};
 
 use super::super::read::{Table, Value};
 use super::super::value::Address;
@@ -9,7 +11,8 @@ use super::{Meaning, address};
 impl Meaning<'_> {
     /// The cluster that `table` tells, with its endpoints under `key`.
     pub(super) fn cluster(&mut self, table: &Table, key: &str) -> Option<ClusterSpec> {
-        let endpoints: Vec<_> = table.list(key).iter().filter_map(endpoint).collect();
+        let mut endpoints: Vec<_> = table.list(key).iter().filter_map(endpoint).collect();
+        endpoints.extend(table.tables("endpoint").iter().filter_map(described));
         if endpoints.is_empty() {
             self.wrong(table, key, format!("`{key}` names no endpoint"));
         }
@@ -17,13 +20,130 @@ impl Meaning<'_> {
         Some(ClusterSpec {
             name: table.text("name")?.clone(),
             endpoints,
-            balancer: match table.text("balancer").map(String::as_str) {
-                Some("round_robin") => BalancerKind::RoundRobin,
-                _ => BalancerKind::P2c,
+            balancer: balancer(table),
+            balance: BalanceSettings {
+                slow_start: table.duration("slow_start").copied().unwrap_or_default(),
+                bound_percent: count(table, "bound_percent"),
+                fails_in_panic: table.text("panic").is_some_and(|word| word == "fail"),
             },
+            hash_by: self.hash_by(table),
+            check: self.check(table),
+            zone: None,
+            fleet: FleetSettings { outlier: outlier(table), limits: limits(table), ..default.fleet },
             connect_timeout: table.duration("connect_timeout").copied().unwrap_or(default.connect_timeout),
         })
     }
+
+    /// How the endpoints are asked for their health.
+    fn check(&mut self, table: &Table) -> Option<CheckSettings> {
+        let table = table.table("check")?;
+        let path = table.text("path").cloned().unwrap_or_else(|| "/".to_owned());
+        let is_plain = |byte: u8| byte.is_ascii_graphic();
+        if !path.starts_with('/') || !path.bytes().all(is_plain) {
+            self.wrong(table, "path", format!("`{path}` is no path of a request"));
+        }
+        let service = table.text("service").cloned().unwrap_or_default();
+        if service.len() >= 120 {
+            self.wrong(table, "service", "the name of the service is too long".to_owned());
+        }
+        Some(CheckSettings {
+            probe: match table.text("probe")?.as_str() {
+                "http" => Probe::Http { path, host: table.text("host").cloned() },
+                "grpc" => Probe::Grpc { service },
+                _ => Probe::Tcp,
+            },
+            interval: *table.duration("interval")?,
+            timeout: *table.duration("timeout")?,
+        })
+    }
+
+    /// What keeps calls at one endpoint; written exactly where the balancer goes by it.
+    fn hash_by(&mut self, table: &Table) -> Option<HashBy> {
+        let is_hashed = balancer(table).is_hashed();
+        let written = table.text("hash_by");
+        let word = table.text("balancer").map_or("p2c", String::as_str);
+        match (written, is_hashed) {
+            (None, false) => {
+                if table.entries.contains_key("bound_percent") {
+                    self.wrong(table, "bound_percent", "`bound_percent` needs `hash_by`".to_owned());
+                }
+                None
+            }
+            (None, true) => {
+                let text = format!(
+                    "`{word}` goes by a part of the call; say which with `hash_by` in [[enforcer.cluster]]"
+                );
+                self.wrong(table, "balancer", text);
+                None
+            }
+            (Some(_), false) => {
+                let text = format!("`{word}` does not go by a hash; use maglev, ring_hash or rendezvous");
+                self.wrong(table, "hash_by", text);
+                None
+            }
+            (Some(written), true) => {
+                let hash_by = HashBy::parse(written);
+                if hash_by.is_none() {
+                    let text =
+                        format!("`{written}` is none of header:NAME, cookie:NAME, source_id, source_ip");
+                    self.wrong(table, "hash_by", text);
+                }
+                hash_by
+            }
+        }
+    }
+}
+
+fn balancer(table: &Table) -> BalancerKind {
+    match table.text("balancer").map(String::as_str) {
+        Some("peak_ewma") => BalancerKind::PeakEwma,
+        Some("round_robin") => BalancerKind::RoundRobin,
+        Some("random") => BalancerKind::Random,
+        Some("maglev") => BalancerKind::Maglev,
+        Some("ring_hash") => BalancerKind::RingHash,
+        Some("rendezvous") => BalancerKind::Rendezvous,
+        _ => BalancerKind::P2c,
+    }
+}
+
+fn limits(table: &Table) -> Limits {
+    let default = Limits::default();
+    Limits {
+        endpoint_in_flight: count(table, "max_in_flight_per_endpoint").unwrap_or(default.endpoint_in_flight),
+        in_flight: count(table, "max_in_flight").unwrap_or(default.in_flight),
+        queued: count(table, "max_queued").unwrap_or(default.queued),
+        connections: count(table, "max_connections").unwrap_or(default.connections),
+    }
+}
+
+fn outlier(table: &Table) -> Option<OutlierSettings> {
+    let default = OutlierSettings::default();
+    let Some(table) = table.table("outlier") else { return Some(default) };
+    let settings = OutlierSettings {
+        failures_in_a_row: count(table, "failures_in_a_row").unwrap_or(default.failures_in_a_row),
+        least_success_percent: count(table, "min_success_percent").unwrap_or(default.least_success_percent),
+        least_calls: count(table, "min_calls").map_or(default.least_calls, u64::from),
+        first: table.duration("back_off").copied().unwrap_or(default.first),
+        longest: table.duration("max_back_off").copied().unwrap_or(default.longest),
+        most_percent: count(table, "max_percent").unwrap_or(default.most_percent),
+        ..default
+    };
+    table.text("mode").is_none_or(|word| word == "on").then_some(settings)
+}
+
+/// A number whose key bounds it.
+pub(super) fn count(table: &Table, key: &str) -> Option<u32> {
+    table.integer(key).and_then(|count| u32::try_from(*count).ok())
+}
+
+fn described(table: &Table) -> Option<EndpointSpec> {
+    let (written, ..) = table.entries.get("address")?;
+    Some(EndpointSpec {
+        weight: count(table, "weight")?,
+        priority: count(table, "priority").and_then(|priority| u8::try_from(priority).ok())?,
+        zone: table.text("zone").map(|zone| zone.as_str().into()),
+        ..endpoint(written)?
+    })
 }
 
 fn endpoint(value: &Value) -> Option<EndpointSpec> {

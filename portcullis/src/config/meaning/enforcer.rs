@@ -26,6 +26,9 @@ impl Meaning<'_> {
                 routes.push(route);
             }
         }
+        for cluster in &mut clusters {
+            cluster.zone = section.text("zone").cloned();
+        }
         let enforcer = Enforcer {
             id: section.spiffe_id("id")?.clone(),
             observe: section.text("mode")? == "observe",

@@ -1,9 +1,10 @@
 //! `[[enforcer.route]]`: which calls, and where they go.
 
-use enforcer_traffic::{ClusterSpec, RouteSpec, Share, Timeouts};
+use enforcer_traffic::{ClusterSpec, RetrySettings, RouteSpec, Share, Timeouts};
 
 use super::super::read::Table;
 use super::Meaning;
+use super::cluster::count;
 use crate::messages::Message;
 
 /// Keys that belong to the short form of a cluster.
@@ -27,6 +28,7 @@ impl Meaning<'_> {
                 call: *table.duration("timeout")?,
                 ..Timeouts::default()
             },
+            retry: retry(table),
             observe: table.text("mode").map(|mode| mode == "observe"),
             stale_after: table.duration("stale_after").copied(),
             deny_after: table.duration("deny_after").copied(),
@@ -79,5 +81,17 @@ impl Meaning<'_> {
                 None
             }
         }
+    }
+}
+
+fn retry(table: &Table) -> RetrySettings {
+    let default = RetrySettings::default();
+    let Some(table) = table.table("retry") else { return default };
+    RetrySettings {
+        attempts: count(table, "attempts").unwrap_or(default.attempts),
+        try_timeout: table.duration("try_timeout").copied(),
+        grpc_is_idempotent: table.text("grpc").is_some_and(|word| word == "idempotent"),
+        budget_percent: count(table, "budget_percent").unwrap_or(default.budget_percent),
+        budget_per_second: count(table, "budget_per_second").unwrap_or(default.budget_per_second),
     }
 }

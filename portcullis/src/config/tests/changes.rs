@@ -94,7 +94,7 @@ fn cf9_every_key_says_whether_a_reload_or_a_restart_brings_it_into_force() {
         let is_live = ["enforcer.route", "enforcer.cluster", "enforcer.service"]
             .iter()
             .any(|section| key.path.starts_with(section))
-            || ["enforcer.mode", "enforcer.listener.mode"].contains(&key.path);
+            || ["enforcer.mode", "enforcer.listener.mode", "enforcer.zone"].contains(&key.path);
         let says =
             format!("{}\n", if is_live { "takes effect: at a reload" } else { "takes effect: at a restart" });
         assert!(text.contains(&says), "{text}");

@@ -1,0 +1,117 @@
+//! Active health checks (HC-01): every endpoint of a cluster that wants it is asked, once per process, whoever serves it.
+//!
+//! They run on the runtime of the owner, not on a worker's, and policies have no say in them. What they find stands in
+//! the state that all workers share.
+
+mod probe;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use base_ports::{Clock, Net, Rng, Tasks};
+use enforcer_traffic::Cluster;
+use enforcer_traffic::fleet::{CheckSettings, Checkup, Fleet};
+
+use crate::fleets::Fleets;
+use crate::{Ports, ViewHandle};
+
+/// Asks the endpoints of the view in force, until it is dropped.
+pub(crate) struct Checks {
+    view: Arc<ViewHandle>,
+    fleets: Arc<Fleets>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    net: Arc<dyn Net>,
+}
+
+/// The checks of one cluster; they end with it.
+type Running = HashMap<Arc<str>, (Arc<Cluster>, Arc<Fleet>, Tasks)>;
+
+impl Checks {
+    pub(crate) fn new(ports: &Ports, fleets: &Arc<Fleets>) -> Self {
+        Self {
+            view: Arc::clone(&ports.view),
+            fleets: Arc::clone(fleets),
+            clock: Arc::clone(&ports.clock),
+            rng: Arc::clone(&ports.rng),
+            net: Arc::clone(&ports.net),
+        }
+    }
+
+    /// Follows the views for ever.
+    pub(crate) async fn run(self) {
+        let mut views = self.view.subscribe();
+        let mut running = Running::new();
+        loop {
+            self.follow(&mut running);
+            // An error means that nobody can publish any more.
+            if views.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Starts the checks that the view in force wants and ends those that it does not.
+    fn follow(&self, running: &mut Running) {
+        let view = self.view.current();
+        let wanted: HashMap<_, _> =
+            view.routes.clusters().iter().map(|cluster| (&*cluster.name, cluster)).collect();
+        running.retain(|name, (of, _, _)| wanted.get(&**name).is_some_and(|cluster| cluster.spec == of.spec));
+        for cluster in view.routes.clusters() {
+            if running.contains_key(&cluster.name) {
+                continue;
+            }
+            let Some(settings) = &cluster.spec.check else { continue };
+            let fleet = self.fleets.of(cluster, &*self.rng, self.clock.mono());
+            let tasks = Tasks::new("checks");
+            for place in 0..cluster.spec.endpoints.len() {
+                let (clock, rng, net) =
+                    (Arc::clone(&self.clock), Arc::clone(&self.rng), Arc::clone(&self.net));
+                let examiner =
+                    Examiner { cluster: Arc::clone(cluster), fleet: Arc::clone(&fleet), clock, rng, net };
+                tasks.spawn("check", examiner.run(place, settings.clone()));
+            }
+            running.insert(Arc::clone(&cluster.name), (Arc::clone(cluster), fleet, tasks));
+        }
+    }
+}
+
+/// Asks one endpoint.
+struct Examiner {
+    cluster: Arc<Cluster>,
+    fleet: Arc<Fleet>,
+    clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
+    net: Arc<dyn Net>,
+}
+
+impl Examiner {
+    async fn run(self, place: usize, settings: CheckSettings) {
+        let Some(endpoint) = self.cluster.spec.endpoints.get(place) else { return };
+        let mut checkup = Checkup::default();
+        loop {
+            let asking = probe::ask(&*self.net, endpoint, &settings.probe);
+            let answer = tokio::time::timeout(settings.timeout, Box::pin(asking)).await;
+            let failed = match answer {
+                Ok(Ok(())) => None,
+                Ok(Err(cause)) => Some(cause.to_string()),
+                Err(slow) => Some(slow.to_string()),
+            };
+            let (cluster, address) = (&*self.cluster.name, endpoint.addr);
+            tracing::debug!(event = "checked", cluster, endpoint = %address, failed, "an endpoint was asked for its health");
+            if let Some(health) = checkup.seen(failed.is_none()) {
+                self.fleet.examined(place, health, self.clock.mono());
+                tracing::debug!(event = "health_turned", cluster, endpoint = %address, ?health, "");
+            }
+            let roll = u32::try_from(self.rng.u64() >> 32).unwrap_or(0);
+            tokio::time::sleep(checkup.pause(&settings, f64::from(roll) / f64::from(u32::MAX))).await;
+        }
+    }
+}
+
+impl fmt::Debug for Checks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checks").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,103 @@
+//! What a cluster and the retries of a route mean, and what has no meaning there.
+
+use std::time::Duration;
+
+use enforcer_traffic::fleet::Probe;
+use enforcer_traffic::{BalancerKind, HashBy};
+
+use super::{places, read, with};
+
+/// The cluster of the route `web`: these lines.
+fn cluster(lines: &str) -> String {
+    with(28, "to", &format!("cluster = \"a\"\n[[enforcer.cluster]]\nname = \"a\"\n{lines}"))
+}
+
+#[test]
+fn the_cluster_of_the_guide_means_what_the_guide_says() {
+    let guide = include_str!("../../../../docs/guide.md");
+    let toml = guide.split("```toml\n[[enforcer.cluster]]").nth(1).unwrap().split("```").next().unwrap();
+    let text = format!(
+        "{}\n[[enforcer.cluster]]{toml}",
+        with(16, "[[enforcer.service]]", "[[enforcer.service]]\nname = \"shop\"\n[[enforcer.service]]")
+    );
+    let enforcer = read(&text, &[]).unwrap().config.enforcer.unwrap();
+    let cluster = enforcer.clusters.iter().find(|cluster| cluster.name == "shop").unwrap();
+    assert_eq!(cluster.balancer, BalancerKind::Maglev);
+    assert_eq!(cluster.hash_by, Some(HashBy::Header("x-user".into())));
+    let priorities: Vec<_> = cluster.endpoints.iter().map(|endpoint| endpoint.priority).collect();
+    assert_eq!(priorities, [0, 0, 1]);
+    assert_eq!(cluster.fleet.limits.endpoint_in_flight, 64);
+    let outlier = cluster.fleet.outlier.as_ref().unwrap();
+    assert_eq!((outlier.failures_in_a_row, outlier.first), (3, Duration::from_secs(5)));
+    let check = cluster.check.as_ref().unwrap();
+    assert_eq!(check.probe, Probe::Http { path: "/healthz".into(), host: None });
+    assert_eq!((check.interval, check.timeout), (Duration::from_secs(10), Duration::from_secs(1)));
+    let retry = &enforcer.routes.last().unwrap().retry;
+    assert_eq!((retry.attempts, retry.try_timeout), (1, Some(Duration::from_millis(500))));
+}
+
+#[test]
+fn a_cluster_that_says_nothing_has_the_defaults_of_the_data_plane() {
+    let text = cluster("endpoints = [\"http://127.0.0.1:1\"]\noutlier = {}");
+    let enforcer = read(&text, &[]).unwrap().config.enforcer.unwrap();
+    let written = enforcer.clusters.iter().find(|cluster| cluster.name == "a").unwrap();
+    let default = enforcer_traffic::ClusterSpec::default();
+    assert_eq!((&written.fleet, &written.balance), (&default.fleet, &default.balance));
+    assert_eq!(written.connect_timeout, default.connect_timeout);
+    assert_eq!(enforcer.routes[1].retry, enforcer_traffic::RetrySettings::default());
+    let text = with(28, "to", "to = [\"http://127.0.0.1:1\"]\nretry = {}");
+    let enforcer = read(&text, &[]).unwrap().config.enforcer.unwrap();
+    assert_eq!(enforcer.routes[1].retry, enforcer_traffic::RetrySettings::default());
+    assert_eq!(enforcer.clusters[1].fleet, default.fleet, "the short form has them too");
+}
+
+#[test]
+fn a_zone_is_the_zone_of_every_cluster_and_outliers_can_be_off() {
+    let text = cluster("endpoints = [\"http://127.0.0.1:1\"]\noutlier = { mode = \"off\" }")
+        .replace("[enforcer]", "[enforcer]\nzone = \"eu\"");
+    let enforcer = read(&text, &[]).unwrap().config.enforcer.unwrap();
+    assert!(enforcer.clusters.iter().all(|cluster| cluster.zone.as_deref() == Some("eu")));
+    assert!(enforcer.clusters.iter().any(|cluster| cluster.fleet.outlier.is_none()));
+}
+
+#[test]
+fn what_has_no_meaning_in_a_cluster_is_refused_where_it_stands() {
+    let with_endpoint = |lines: &str| cluster(&format!("endpoints = [\"http://127.0.0.1:1\"]\n{lines}"));
+    let mut wrong = Vec::new();
+    for (text, place, says) in [
+        (
+            with(28, "to", "to = [\"http://127.0.0.1:1\"]\nbalancer = \"maglev\""),
+            "PC0104 29:12",
+            "say which with `hash_by`",
+        ),
+        (with_endpoint("hash_by = \"source_id\""), "PC0104 32:11", "use maglev, ring_hash or rendezvous"),
+        (
+            with_endpoint("balancer = \"maglev\"\nhash_by = \"query:q\""),
+            "PC0104 33:11",
+            "none of header:NAME, cookie:NAME, source_id, source_ip",
+        ),
+        (with_endpoint("bound_percent = 125"), "PC0104 32:17", "`bound_percent` needs `hash_by`"),
+        (with_endpoint("balancer = \"best\""), "PC0104 32:12", "peak_ewma"),
+        (with_endpoint("max_in_flight = 0"), "PC0104 32:17", "a whole number from 1"),
+        (cluster("[[enforcer.cluster.endpoint]]\naddress = \"https://127.0.0.1:1\""), "PC0104 32:11", "http"),
+        (
+            with_endpoint("check = { probe = \"http\", path = \"healthz\" }"),
+            "PC0104 32:34",
+            "no path of a request",
+        ),
+        (with_endpoint("check = { path = \"/\" }"), "PC0102 32:9", "`probe` is missing"),
+        (cluster("[[enforcer.cluster.endpoint]]\nweight = 1"), "PC0102 31:1", "`address` is missing"),
+        (
+            with(28, "to", "to = [\"http://127.0.0.1:1\"]\nretry = { attempts = 11 }"),
+            "PC0104 29:22",
+            "a whole number from 0",
+        ),
+    ] {
+        let faults = read(&text, &[]).unwrap_err();
+        let shown: Vec<_> = faults.iter().map(|fault| fault.to_string()).collect();
+        if !places(&faults).contains(&place.to_owned()) || !shown.join("\n").contains(says) {
+            wrong.push(format!("{place} `{says}`: {:?}\n{}", places(&faults), shown.join("\n")));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
