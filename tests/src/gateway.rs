@@ -396,11 +396,8 @@ impl Gateway {
 
     /// curl through the data plane with the identity of `tls`; the answer's status and body.
     pub fn curl(&self, tls: &Path, path: &str, arguments: &[&str]) -> Result<(u16, String)> {
-        let output = self
-            .curl_command(tls, path)
-            .args(["--max-time", "10", "-w", "\n%{http_code}"])
-            .args(arguments)
-            .output()?;
+        let own = ["--max-time", "10", "-w", "\n%{http_code}"];
+        let output = self.curl_command(tls, path).args(own).args(arguments).output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let (body, status) = text.rsplit_once('\n').ok_or("curl printed nothing")?;
         if !output.status.success() && status == "000" {
