@@ -34,6 +34,29 @@ async fn pa_08_a_denied_h1_call_gets_problem_json_with_its_decision_id() {
 }
 
 #[tokio::test]
+async fn pa_03_for_a_call_without_permit_nobody_is_dialled_and_no_body_is_asked_for() {
+    let (origin, other_origin) = (Origin::h1().await, Origin::h2().await);
+    let gateway = Setup { h2: vec![other_origin.address], ..Setup::with_h1(origin.address) }.start();
+    for host in ["site.test", "closed.test", "h2.test"] {
+        let mut other = gateway.h1("/other").await;
+        let head = format!(
+            "POST /echo HTTP/1.1\r\nhost: {host}\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n"
+        );
+        assert_eq!(other.ask(head).await.status, 403, "{host}");
+        let mut other = gateway.h2("/other").await;
+        let request = http::Request::post(format!("https://{host}/echo")).body(()).unwrap();
+        let refused = other.start(request, false).await.response.await.unwrap();
+        assert_eq!(refused.status(), 403, "answered while the body is still open: {host}");
+    }
+    assert_eq!((origin.connections(), other_origin.connections()), (0, 0));
+    assert_eq!(gateway.records.all().len(), 6);
+    // The same calls with a permit reach both.
+    let mut web = gateway.h1("/web").await;
+    assert_eq!(web.get("/hello").await.status, 200);
+    assert_eq!(origin.connections(), 1);
+}
+
+#[tokio::test]
 async fn pa_08_a_denied_h2_call_is_told_the_same() {
     let origin = Origin::h1().await;
     let gateway = Setup::with_h1(origin.address).start();
