@@ -268,9 +268,11 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         )?;
         running.listeners =
             proxy.addresses().into_iter().map(|(name, addr)| (name.to_string(), addr)).collect();
-        *api_listeners.lock() = running.listeners.clone();
+        let tcp = proxy.addresses().into_iter().map(|(name, addr)| (name, format!("tcp://{addr}")));
+        let quic = proxy.quic_addresses().into_iter().map(|(name, addr)| (name, format!("quic://{addr}")));
+        *api_listeners.lock() = tcp.chain(quic).map(|(name, url)| (name.to_string(), url)).collect();
         running.proxy = Some(proxy);
-        conditions.listeners.set(true, format!("{} bound", running.listeners.len()));
+        conditions.listeners.set(true, format!("{} bound", api_listeners.lock().len()));
     }
     health.condition("serving").set(true, "");
     vitals::watch(ledger, conditions.ledger.clone(), health, &metrics, &running.tasks);

@@ -160,8 +160,10 @@ fn reach<'a>(
         let (Some(node), Some(package)) = (nodes.get(id), packages.get(id)) else { continue };
         for edge in list(node, "deps") {
             let target = text(edge, "pkg");
-            let wanted =
-                with_dev || list(edge, "dep_kinds").iter().any(|kind| kind["kind"].as_str() != Some("dev"));
+            let wanted = list(edge, "dep_kinds")
+                .iter()
+                .filter(|kind| !is_for_wasm(kind))
+                .any(|kind| with_dev || kind["kind"].as_str() != Some("dev"));
             let name = packages.get(target).map_or("", |package| text(package, "name"));
             if wanted && is_active(node, package, name) {
                 open.push(target);
@@ -169,6 +171,11 @@ fn reach<'a>(
         }
     }
     reached
+}
+
+/// Whether a dependency is one of builds for WebAssembly alone, which nothing of ours is (`ring` of `quinn-proto`).
+fn is_for_wasm(kind: &Value) -> bool {
+    kind["target"].as_str().is_some_and(|target| target.starts_with("cfg(all(target_family = \"wasm\""))
 }
 
 /// Whether a node's features switch on its dependency `name`.

@@ -12,6 +12,7 @@ mod feed;
 mod grpc;
 mod guide;
 mod http;
+mod http3;
 mod identity;
 mod impact;
 mod policies;
@@ -46,6 +47,7 @@ fn main() {
         grpc::trials(),
         guide::trials(),
         http::trials(),
+        http3::trials(),
         identity::trials(),
         impact::trials(),
         policies::trials(),

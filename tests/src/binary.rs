@@ -1,6 +1,9 @@
-//! Where the shipped binary is: `PORTCULLIS_BIN`, else beside the test executable, where cargo put both.
+//! Where the shipped binary is: `PORTCULLIS_BIN`, else beside the test executable, where cargo put both; and its end.
 
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use crate::Result;
 
 /// Path of the portcullis binary under test.
 pub fn portcullis() -> PathBuf {
@@ -12,4 +15,12 @@ pub fn portcullis() -> PathBuf {
     let path = target.join("portcullis");
     assert!(path.exists(), "{} is missing; run the tests with `cargo test --workspace`", path.display());
     path
+}
+
+/// Kills a process with all that it started: a wrapper such as `faketime` would leave the gateway behind.
+pub(crate) fn end(mut child: Child) -> Result {
+    Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).stderr(Stdio::null()).status()?;
+    child.kill().ok();
+    child.wait()?;
+    Ok(())
 }

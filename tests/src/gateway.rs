@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::binary::portcullis;
+use crate::binary::{end, portcullis};
 use crate::{Outcome, Result};
 
 /// A running gateway. Dropping it kills the process and removes the directory.
@@ -37,6 +37,7 @@ pub struct Builder {
     entries: String,
     enforcer: String,
     listener: String,
+    pub(crate) quic: bool,
     ca: String,
     decisions: String,
     sections: String,
@@ -58,6 +59,7 @@ impl Default for Builder {
             ),
             enforcer: String::new(),
             listener: String::new(),
+            quic: false,
             ca: String::new(),
             decisions: String::new(),
             sections: String::new(),
@@ -241,7 +243,7 @@ impl Builder {
         let config = format!(
             "version = 1\ntrust_domain = \"example.org\"\ndata_dir = \"{root}/data\"\n[ca]\n{ca}{entries}\n[agent]\nsocket = \"unix://{root}/workload.sock\"\n\
              [policies]\n{policies}\n[enforcer]\nid = \"spiffe://example.org/gateway\"\ndns_names = [\"localhost\"]\nworkers = 2\n{enforcer}\n\
-             [[enforcer.listener]]\nname = \"public\"\nbind = [\"tcp://127.0.0.1:{address}\"]\n{listener}\n{services}{routes}\n[decisions]\n{decisions}\n[admin]\nlisten = [\"http://127.0.0.1:{admin}\"]\n{people}{sections}",
+             [[enforcer.listener]]\nname = \"public\"\nbind = [\"tcp://127.0.0.1:{address}\"{quic}]\n{listener}\n{services}{routes}\n[decisions]\n{decisions}\n[admin]\nlisten = [\"http://127.0.0.1:{admin}\"]\n{people}{sections}",
             sections = self.sections,
             ca = self.ca,
             policies = self.policies.clone().unwrap_or_else(|| format!("dir = \"{root}/policies\"")),
@@ -249,6 +251,7 @@ impl Builder {
             entries = self.entries,
             enforcer = self.enforcer,
             listener = self.listener,
+            quic = if self.quic { format!(", \"quic://127.0.0.1:{address}\"") } else { String::new() },
             services = self.services,
             routes = self.routes,
         );
@@ -439,12 +442,4 @@ impl Drop for Gateway {
     fn drop(&mut self) {
         drop(self.kill());
     }
-}
-
-/// Kills a process with all that it started: a wrapper such as `faketime` would leave the gateway behind.
-fn end(mut child: Child) -> Result {
-    Command::new("kill").args(["-KILL", "--", &format!("-{}", child.id())]).stderr(Stdio::null()).status()?;
-    child.kill().ok();
-    child.wait()?;
-    Ok(())
 }

@@ -4,6 +4,7 @@
 pub mod binary;
 pub mod forge;
 pub mod gateway;
+pub mod h3;
 mod outcome;
 pub mod peers;
 mod people;

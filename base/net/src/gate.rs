@@ -2,12 +2,12 @@
 //! One gate may serve several accept loops: the workers of one listener share its caps.
 //! Also knows which connections are idle, so that the oldest can make room when descriptors run out (AL-02).
 
-use crate::{Peer, drain::OpenGuard};
+use crate::{DrainWatch, Peer, drain::OpenGuard};
 use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
 use std::{
     collections::{BTreeMap, HashMap},
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -130,6 +130,14 @@ impl Gate {
 
     pub(crate) fn count_fault(&self) {
         self.shared.accept_faults.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts in a connection that came over a datagram socket, or says why not. A drain waits for its permit.
+    ///
+    /// # Errors
+    /// The listener or the source has as many as it may have.
+    pub fn enter(&self, source: SocketAddr, drain: &DrainWatch) -> Result<ConnectionPermit, Refused> {
+        self.admit(&Peer::Tcp(source), drain.hold())
     }
 
     /// Counts a connection in, or says why not.

@@ -1,7 +1,7 @@
 //! Accept loops with deadlines, caps and drain: the way every byte from outside enters the process (AL-01).
 //!
 //! The proxy, the admin and enrolment APIs and the agent's socket bind a [`Listener`] and run [`accept_loop`] on it.
-//! Knows nothing above TCP and Unix stream sockets: no TLS, no HTTP, no identity. Never ends on an accept error.
+//! Knows nothing above TCP, UDP and Unix stream sockets: no TLS, no HTTP, no identity. Never ends on an accept error.
 //! Five types to know: [`Listener`], [`Accepted`], [`Gate`], [`Drain`], [`Timers`].
 
 mod accept;
@@ -20,5 +20,5 @@ pub use bind::{Bind, UNIX_MODE};
 pub use deadline::{DeadlineExceeded, Timers};
 pub use drain::{Drain, DrainWatch};
 pub use gate::{Caps, ConnectionPermit, Gate, Refusals, Refused};
-pub use listener::Listener;
+pub use listener::{Listener, bind_datagram};
 pub use stream::{Peer, Stream};

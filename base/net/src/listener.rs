@@ -5,7 +5,11 @@ use crate::{
     unix::{self, SocketFile},
 };
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    time::Duration,
+};
 use tokio::net::{TcpListener, UnixListener};
 
 /// Connections the kernel holds for us before we accept them.
@@ -22,6 +26,16 @@ pub struct Listener {
 enum Kind {
     Tcp(TcpListener),
     Unix { listener: UnixListener, _file: SocketFile },
+}
+
+/// Binds a datagram socket for QUIC, without a second owner of its port.
+///
+/// # Errors
+/// The address is in use, not ours, or not permitted.
+pub fn bind_datagram(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(address)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 impl Listener {

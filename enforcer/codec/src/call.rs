@@ -129,7 +129,9 @@ pub enum CallProtocol {
     H1,
     /// HTTP/2.
     H2,
-    /// gRPC over HTTP/2.
+    /// HTTP/3.
+    H3,
+    /// gRPC over HTTP/2 or HTTP/3.
     Grpc,
 }
 

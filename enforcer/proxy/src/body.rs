@@ -3,11 +3,13 @@
 //! The same loop carries requests up and answers down, whatever HTTP version either side speaks. A side that cannot
 //! take more stops the other one: nothing is read ahead beyond one buffer (back-pressure).
 
+mod h3;
 mod inlet;
 mod outlet;
 mod relay;
 mod replay;
 
+pub(crate) use h3::{H3Inlet, H3Outlet, first};
 pub(crate) use inlet::{H1Inlet, H2Inlet, Inlet, Piece, TOO_LARGE};
 pub(crate) use outlet::{H1Outlet, H2Outlet, Outlet};
 pub(crate) use relay::{RelayError, relay};

@@ -26,13 +26,15 @@ pub struct ProxyConfig {
     pub reveal_decision_id: Reveal,
 }
 
-/// One listener: TLS 1.3, HTTP/1.1 and HTTP/2.
+/// One listener: TLS 1.3, HTTP/1.1 and HTTP/2, and HTTP/3 over QUIC.
 #[derive(Debug, Clone)]
 pub struct ListenerSpec {
     /// Its name, in records and metrics.
     pub name: Arc<str>,
-    /// Where it listens. Port 0 takes a free one, the same for every worker.
+    /// Where it listens for TCP. Port 0 takes a free one, the same for every worker.
     pub binds: Vec<SocketAddr>,
+    /// Where it takes QUIC datagrams, for HTTP/3. Port 0 takes a free one.
+    pub quic: Vec<SocketAddr>,
     /// What it asks of its clients.
     pub client_auth: ClientAuth,
     /// Host names it may serve; any when empty (S21). `*.example.org` stands for names below.

@@ -89,6 +89,15 @@ pub(crate) enum Broken {
     /// HTTP/2 failed.
     #[error("http/2")]
     H2(#[from] h2::Error),
+    /// HTTP/3 failed.
+    #[error("http/3")]
+    H3(#[source] Box<h3::error::StreamError>),
+}
+
+impl From<h3::error::StreamError> for Broken {
+    fn from(error: h3::error::StreamError) -> Self {
+        Self::H3(Box::new(error))
+    }
 }
 
 impl Fault {
@@ -153,7 +162,7 @@ impl Broken {
         match self {
             Self::Io(_) | Self::Ended => true,
             Self::H2(error) => error.is_io(),
-            Self::Gate(_) => false,
+            Self::Gate(_) | Self::H3(_) => false,
         }
     }
 }

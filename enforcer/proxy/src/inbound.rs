@@ -7,7 +7,9 @@
 mod guard;
 mod h1;
 mod h2;
+mod h3;
 mod handshake;
+mod phase;
 mod vigil;
 
 use std::pin::pin;
@@ -15,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use base_net::Accepted;
+use base_net::{Accepted, ConnectionPermit};
 use base_ports::{Mono, Now};
 use enforcer_codec::{BodyLength, Call, NotCanonical};
 use policies_engine::ReasonClass;
@@ -28,6 +30,7 @@ use crate::fault::Fault;
 use crate::forward::{Way, forward};
 use crate::listening::{H2, Listening};
 use crate::meter::Counted;
+use crate::quic::Arrived;
 use crate::reply::Reply;
 use crate::respond::{Asker, Refusal};
 use crate::secured::Secured;
@@ -57,6 +60,20 @@ pub(crate) async fn connection(worker: Arc<Worker>, listening: Arc<Listening>, a
     if let Some((conn, tls)) = Box::pin(handshake::secure(worker, listening, stream, peer)).await {
         let is_h2 = tls.get_ref().1.alpn_protocol() == Some(H2);
         if is_h2 { Box::pin(h2::run(&conn, tls)).await } else { h1::run(&conn, tls).await }
+    }
+    drop((permit, counted));
+}
+
+/// Serves one connection over QUIC to its end.
+pub(crate) async fn quic(
+    worker: Arc<Worker>,
+    listening: Arc<Listening>,
+    arrived: Arrived,
+    permit: ConnectionPermit,
+) {
+    let counted = Counted::new(&listening.open);
+    if let Some((conn, quic)) = Box::pin(handshake::secure_quic(worker, listening, arrived)).await {
+        Box::pin(h3::run(&conn, quic)).await;
     }
     drop((permit, counted));
 }

@@ -20,6 +20,7 @@ mod listening;
 mod meter;
 mod pool;
 mod proxy;
+mod quic;
 mod reply;
 mod respond;
 mod secured;

@@ -80,6 +80,7 @@ mod tests {
         let spec = ListenerSpec {
             name: "main".into(),
             binds: Vec::new(),
+            quic: Vec::new(),
             client_auth: ClientAuth::Required,
             hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
             timers: Timers::default(),

@@ -42,7 +42,7 @@ pub(crate) struct RouteMeter {
     service: Arc<str>,
     requests: Family<Counter>,
     decisions: Family<Counter>,
-    protocols: [ProtocolMeter; 3],
+    protocols: [ProtocolMeter; 4],
     verdicts: Mutex<Vec<(Verdict, Counter)>>,
 }
 
@@ -182,7 +182,7 @@ impl Meters {
             service: Arc::clone(service),
             requests: self.requests.clone(),
             decisions: self.decisions.clone(),
-            protocols: [protocol("h1"), protocol("h2"), protocol("grpc")],
+            protocols: [protocol("h1"), protocol("h2"), protocol("h3"), protocol("grpc")],
             verdicts: Mutex::default(),
         });
         routes.insert(Arc::clone(route), Arc::clone(&meter));
@@ -238,10 +238,11 @@ impl Meters {
 impl RouteMeter {
     /// Counts a finished call.
     pub(crate) fn call(&self, protocol: CallProtocol, status: u16, took: Duration) {
-        let [h1, h2, grpc] = &self.protocols;
+        let [h1, h2, h3, grpc] = &self.protocols;
         let meter = match protocol {
             CallProtocol::H1 => h1,
             CallProtocol::H2 => h2,
+            CallProtocol::H3 => h3,
             CallProtocol::Grpc => grpc,
         };
         meter.duration.observe(took);

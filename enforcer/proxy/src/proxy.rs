@@ -14,13 +14,13 @@ use tokio::sync::watch;
 
 use crate::checks::Checks;
 use crate::fleets::Fleets;
-use crate::worker::{Worker, bind};
+use crate::worker::{Addresses, Worker, bind};
 use crate::{Ports, ProxyConfig, ProxyError};
 
 /// The running data plane. Dropping it cuts every connection.
 #[derive(Debug)]
 pub struct Proxy {
-    addresses: Vec<(Arc<str>, SocketAddr)>,
+    addresses: Vec<(Arc<str>, Addresses)>,
     drain: Drain,
     stop: watch::Sender<bool>,
     _checks: Tasks,
@@ -28,7 +28,7 @@ pub struct Proxy {
 }
 
 /// What a worker reports once its sockets are bound.
-type Started = Result<Vec<Vec<SocketAddr>>, ProxyError>;
+type Started = Result<Vec<Addresses>, ProxyError>;
 
 impl Proxy {
     /// Binds every listener for every worker and starts the workers. Health checks run on the runtime of the caller.
@@ -43,7 +43,7 @@ impl Proxy {
         let gates: Vec<Gate> = config.listeners.iter().map(|listener| Gate::new(listener.caps)).collect();
         let fleets = Arc::<Fleets>::default();
         let mut threads = Vec::new();
-        let mut bound: Option<Vec<Vec<SocketAddr>>> = None;
+        let mut bound: Option<Vec<Addresses>> = None;
         for number in 0..config.workers.max(1) {
             let start = Start {
                 number,
@@ -72,18 +72,26 @@ impl Proxy {
         }
         let checks = Tasks::new("checks");
         checks.spawn("views", Checks::new(&ports, &fleets).run());
-        let names = config.listeners.iter().map(|listener| &listener.name);
-        let addresses = names
-            .zip(bound.unwrap_or_default())
-            .flat_map(|(name, bound)| bound.into_iter().map(|address| (Arc::clone(name), address)))
-            .collect();
+        let names = config.listeners.iter().map(|listener| Arc::clone(&listener.name));
+        let addresses = names.zip(bound.unwrap_or_default()).collect();
         Ok(Self { addresses, drain, stop, _checks: checks, threads: Mutex::new(threads) })
     }
 
-    /// Names and real addresses of the listeners, in the order of the configuration.
+    /// Names and real TCP addresses of the listeners, in the order of the configuration.
     #[must_use]
     pub fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
-        self.addresses.clone()
+        self.bound(|addresses| &addresses.tcp)
+    }
+
+    /// Names and real QUIC addresses of the listeners, in the order of the configuration.
+    #[must_use]
+    pub fn quic_addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        self.bound(|addresses| &addresses.quic)
+    }
+
+    fn bound(&self, of: impl Fn(&Addresses) -> &Vec<SocketAddr>) -> Vec<(Arc<str>, SocketAddr)> {
+        let named = self.addresses.iter().map(|(name, addresses)| (name, of(addresses)));
+        named.flat_map(|(name, bound)| bound.iter().map(|address| (Arc::clone(name), *address))).collect()
     }
 
     /// Stops accepting, lets running calls end within `timeout`, then cuts the rest.
@@ -114,7 +122,7 @@ struct Start {
     number: usize,
     config: Arc<ProxyConfig>,
     ports: Ports,
-    addresses: Option<Vec<Vec<SocketAddr>>>,
+    addresses: Option<Vec<Addresses>>,
     gates: Vec<Gate>,
     fleets: Arc<Fleets>,
     drain: DrainWatch,
@@ -139,7 +147,7 @@ impl Start {
                     return;
                 }
             };
-            let real = bound.iter().map(|sockets| sockets.iter().map(|(_, real)| *real).collect()).collect();
+            let real = bound.iter().map(|sockets| sockets.addresses.clone()).collect();
             let worker = Worker::new(u16::try_from(number).unwrap_or(u16::MAX), &config, &ports, fleets);
             report.send(Ok(real)).ok();
             worker.run(config, (bound, gates), drain, stop).await;

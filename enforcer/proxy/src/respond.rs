@@ -145,7 +145,7 @@ impl Refusal {
     ) -> Result<(), Broken> {
         let decision = self.decision.filter(|_| reveal != Reveal::Never).map(DecisionText::of);
         let id = decision.as_ref().map(DecisionText::as_str);
-        if asker.protocol == CallProtocol::Grpc && matches!(out, Outlet::H2(_)) {
+        if asker.protocol == CallProtocol::Grpc && !matches!(out, Outlet::H1(_)) {
             return out.send_trailers_only(self.trailers(id));
         }
         let body = self.problem(id);

@@ -13,6 +13,7 @@ mod harness;
 mod lifecycle;
 mod origin;
 mod outliers;
+mod quic;
 mod recorded;
 mod routed;
 mod tries;

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use base_net::{Bind, DrainWatch, Gate, Listener, accept_loop};
+use base_net::{Bind, DrainWatch, Gate, Listener, accept_loop, bind_datagram};
 use base_ports::{Clock, Net, Rng, Tasks};
 use ca_identity::tls::Trust;
 use tokio::sync::{Notify, watch};
@@ -20,7 +20,7 @@ use crate::listening::Listening;
 use crate::meter::{Meters, RouteMeter};
 use crate::pool::Pools;
 use crate::wheel::Wheel;
-use crate::{Ports, ProxyConfig, ProxyError, Reveal, ViewHandle};
+use crate::{Ports, ProxyConfig, ProxyError, Reveal, ViewHandle, quic};
 
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -48,7 +48,22 @@ pub(crate) struct Worker {
 }
 
 /// The bound sockets of a worker, in the order of the configuration.
-pub(crate) type Bound = Vec<Vec<(Listener, SocketAddr)>>;
+pub(crate) type Bound = Vec<Sockets>;
+
+/// The bound sockets of a worker for one listener.
+pub(crate) struct Sockets {
+    tcp: Vec<Listener>,
+    /// The first worker alone has these.
+    quic: Vec<UdpSocket>,
+    pub(crate) addresses: Addresses,
+}
+
+/// Where a listener listens, with the ports it was given.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Addresses {
+    pub(crate) tcp: Vec<SocketAddr>,
+    pub(crate) quic: Vec<SocketAddr>,
+}
 
 impl Worker {
     pub(crate) fn new(number: u16, config: &ProxyConfig, ports: &Ports, fleets: Arc<Fleets>) -> Arc<Self> {
@@ -101,7 +116,12 @@ impl Worker {
         for (number, ((spec, sockets), gate)) in served {
             let open = self.meters.listener(&spec.name);
             let listening = Arc::new(Listening::new(spec, number, &self.trust, open));
-            for (socket, _) in sockets {
+            for socket in sockets.quic {
+                let (worker, listening) = (Arc::clone(&self), Arc::clone(&listening));
+                let accepting = quic::accept(worker, listening, socket, gate.clone(), drain.clone());
+                self.tasks.spawn("quic", accepting);
+            }
+            for socket in sockets.tcp {
                 let (worker, listening) = (Arc::clone(&self), Arc::clone(&listening));
                 let accepting = accept_loop(socket, gate.clone(), drain.clone(), move |accepted| {
                     let served = connection(Arc::clone(&worker), Arc::clone(&listening), accepted);
@@ -139,23 +159,39 @@ impl Worker {
 }
 
 /// Binds every listener of the configuration; a port that another worker chose stands in `addresses` already.
-pub(crate) fn bind(config: &ProxyConfig, addresses: Option<&[Vec<SocketAddr>]>) -> Result<Bound, ProxyError> {
+pub(crate) fn bind(config: &ProxyConfig, addresses: Option<&[Addresses]>) -> Result<Bound, ProxyError> {
     let mut bound = Vec::with_capacity(config.listeners.len());
     for (nth, spec) in config.listeners.iter().enumerate() {
-        let binds = addresses.and_then(|known| known.get(nth)).unwrap_or(&spec.binds);
-        let mut sockets = Vec::with_capacity(binds.len());
+        let known = addresses.and_then(|known| known.get(nth));
+        let binds = known.map_or(&spec.binds, |known| &known.tcp);
+        let mut tcp = Vec::with_capacity(binds.len());
+        let mut real = Addresses::default();
+        let fail = |address: &SocketAddr, source| ProxyError::Bind {
+            listener: Arc::clone(&spec.name),
+            address: *address,
+            source,
+        };
         for address in binds {
-            let fail =
-                |source| ProxyError::Bind { listener: Arc::clone(&spec.name), address: *address, source };
+            let fail = |source| fail(address, source);
             if addresses.is_none() {
                 // Workers share a port on purpose; with another process it would be stolen in silence.
                 drop(Listener::bind(&Bind::Tcp(*address), false).map_err(fail)?);
             }
             let socket = Listener::bind(&Bind::Tcp(*address), true).map_err(fail)?;
-            let real = socket.local_addr().unwrap_or(*address);
-            sockets.push((socket, real));
+            real.tcp.push(socket.local_addr().unwrap_or(*address));
+            tcp.push(socket);
         }
-        bound.push(sockets);
+        let mut quic = Vec::new();
+        if let Some(known) = known {
+            real.quic.clone_from(&known.quic);
+        } else {
+            for address in &spec.quic {
+                let socket = bind_datagram(*address).map_err(|source| fail(address, source))?;
+                real.quic.push(socket.local_addr().unwrap_or(*address));
+                quic.push(socket);
+            }
+        }
+        bound.push(Sockets { tcp, quic, addresses: real });
     }
     Ok(bound)
 }

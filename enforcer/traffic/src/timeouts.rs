@@ -31,8 +31,8 @@ impl Timeouts {
     pub fn budget(&self, call: &Call) -> Option<Duration> {
         match call.protocol() {
             CallProtocol::Grpc => call.grpc_timeout(),
-            CallProtocol::H1 | CallProtocol::H2 if call.upgrade().is_some() => None,
-            CallProtocol::H1 | CallProtocol::H2 => Some(self.call),
+            CallProtocol::H1 | CallProtocol::H2 | CallProtocol::H3 if call.upgrade().is_some() => None,
+            CallProtocol::H1 | CallProtocol::H2 | CallProtocol::H3 => Some(self.call),
         }
     }
 

@@ -1,6 +1,5 @@
 //! `GET /v1/status`: what runs, with versions and expiries, from the same values the process works with.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Json;
@@ -17,7 +16,8 @@ use crate::config::Follow;
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
     pub(crate) trust: Option<Arc<Trust>>,
-    pub(crate) listeners: Arc<Mutex<Vec<(String, SocketAddr)>>>,
+    /// Names and addresses, as URLs.
+    pub(crate) listeners: Arc<Mutex<Vec<(String, String)>>>,
     pub(crate) workload_socket: Option<String>,
 }
 
@@ -36,7 +36,7 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Json<Value> {
         .listeners
         .lock()
         .iter()
-        .map(|(name, addr)| json!({ "name": name, "address": format!("tcp://{addr}") }))
+        .map(|(name, address)| json!({ "name": name, "address": address }))
         .collect();
     let policies = policies(&api);
     Json(json!({

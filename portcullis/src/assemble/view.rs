@@ -232,6 +232,7 @@ pub(super) fn settings(config: &Config, enforcer: &Enforcer) -> ProxyConfig {
             .map(|listener| ListenerSpec {
                 name: listener.name.as_str().into(),
                 binds: listener.bind.clone(),
+                quic: listener.quic.clone(),
                 client_auth: match listener.client_auth.as_str() {
                     "optional" => ClientAuth::Optional,
                     "none" => ClientAuth::None,

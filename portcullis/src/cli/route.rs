@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::Global;
 use crate::assemble::entities;
-use crate::config::Enforcer;
+use crate::config::{Enforcer, Listener};
 use crate::messages::{Message, nearest};
 use crate::output::{self, Answer, Exit};
 
@@ -103,8 +103,10 @@ fn listener<'a>(options: &TestOptions, enforcer: &'a Enforcer) -> Result<(&'a st
         Some(name) => listeners.find(|listener| listener.name == *name),
         None => listeners.next(),
     };
-    let port = |binds: &[std::net::SocketAddr]| binds.first().map_or(0, std::net::SocketAddr::port);
-    found.map(|listener| (listener.name.as_str(), port(&listener.bind))).ok_or_else(|| {
+    let port = |listener: &Listener| {
+        listener.bind.iter().chain(&listener.quic).next().map_or(0, std::net::SocketAddr::port)
+    };
+    found.map(|listener| (listener.name.as_str(), port(listener))).ok_or_else(|| {
         let name = options.listener.as_deref().unwrap_or_default();
         let names: Vec<_> = enforcer.listeners.iter().map(|listener| listener.name.as_str()).collect();
         let mut fault = Message::error("PC0104", format!("`{name}` names no listener"));

@@ -83,6 +83,7 @@ pub(crate) struct Enforcer {
 pub(crate) struct Listener {
     pub(crate) name: String,
     pub(crate) bind: Vec<SocketAddr>,
+    pub(crate) quic: Vec<SocketAddr>,
     pub(crate) client_auth: String,
     pub(crate) observe: Option<bool>,
     pub(crate) hosts: Vec<String>,

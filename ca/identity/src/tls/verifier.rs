@@ -14,8 +14,8 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, PeerIncompatible,
-    SignatureScheme,
+    AlertDescription, CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError,
+    PeerIncompatible, SignatureScheme,
 };
 
 use super::Trust;
@@ -93,6 +93,18 @@ pub fn refusal_of(error: &Error) -> Option<Refusal> {
 /// As [`refusal_of`], for the error of an asynchronous handshake.
 pub fn refusal_in(error: &io::Error) -> Option<Refusal> {
     refusal_of(error.get_ref()?.downcast_ref()?)
+}
+
+/// As [`refusal_of`], for a handshake of which only the alert that ended it is known, as over QUIC (RFC 9001, 4.8): for
+/// refusals that TLS has a word for.
+pub fn refusal_in_alert(alert: u8) -> Option<Refusal> {
+    match AlertDescription::from(alert) {
+        AlertDescription::CertificateRequired => Some(Refusal::NoCertificate),
+        AlertDescription::CertificateExpired => Some(Refusal::Expired),
+        AlertDescription::CertificateRevoked => Some(Refusal::RevokedCertificate),
+        AlertDescription::UnknownCA => Some(Refusal::NoPath),
+        _ => None,
+    }
 }
 
 /// Where TLS has a word for it the peer gets the right alert; anything else is `certificate_unknown`, without detail.

@@ -1,9 +1,9 @@
-//! The parts of an HTTP/2 request become a call: what HTTP/2 forbids in a message, then the same rules as H1.
+//! The parts of an HTTP/2 or HTTP/3 request become a call: what these forbid in a message, then the same rules as H1.
 
 use std::borrow::Cow;
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
 use super::{
     BodyLength, CallProtocol, Inner, Profile, Text, Transport, Upgrade, check_query, grpc_shape, media_type,
@@ -18,7 +18,7 @@ pub(super) fn build(
     end_of_stream: bool,
     transport: &Transport,
 ) -> Result<Inner, NotCanonical> {
-    let http::request::Parts { method, uri, mut headers, .. } = parts;
+    let http::request::Parts { method, uri, mut headers, version, .. } = parts;
     if method == Method::TRACE {
         return Err(NotCanonical::keeping("H1-05", 405, "trace is not served"));
     }
@@ -54,7 +54,11 @@ pub(super) fn build(
         has_query,
         media_type,
         body,
-        protocol: if is_grpc { CallProtocol::Grpc } else { CallProtocol::H2 },
+        protocol: match version {
+            _ if is_grpc => CallProtocol::Grpc,
+            Version::HTTP_3 => CallProtocol::H3,
+            _ => CallProtocol::H2,
+        },
         upgrade,
         grpc_method,
         grpc_timeout,

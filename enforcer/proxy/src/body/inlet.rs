@@ -11,6 +11,7 @@ use h2::RecvStream;
 use http::HeaderMap;
 use tokio::io::AsyncRead;
 
+use super::h3::H3Inlet;
 use super::poll_read_buf;
 use super::replay::Replay;
 use crate::fault::Broken;
@@ -26,7 +27,7 @@ pub(crate) const TOO_LARGE: NotCanonical = NotCanonical {
     detail: "the body is larger than the route takes",
 };
 
-fn is_over(taken: usize, most: u32) -> bool {
+pub(super) fn is_over(taken: usize, most: u32) -> bool {
     most != u32::MAX && usize::try_from(most).is_ok_and(|most| taken > most)
 }
 
@@ -37,6 +38,7 @@ pub(crate) enum Inlet<'a, R> {
     Empty,
     H1(H1Inlet<'a, R>),
     H2(H2Inlet),
+    H3(Box<H3Inlet>),
     /// One that can be sent again.
     Replay(Box<Replay<'a, R>>),
 }
@@ -148,17 +150,20 @@ impl H2Inlet {
         if self.is_over {
             return Poll::Ready(Ok(Piece::End));
         }
-        let trailers = ready!(self.stream.poll_trailers(context))?;
+        let found = ready!(self.stream.poll_trailers(context))?;
         self.is_over = true;
-        Poll::Ready(Ok(match trailers {
-            Some(mut trailers) => {
-                bounded(&trailers)?;
-                enforcer_codec::headers::strip_trailers(&mut trailers);
-                Piece::Trailers(Box::new(trailers))
-            }
+        Poll::Ready(Ok(match found {
+            Some(found) => trailers(found)?,
             None => Piece::End,
         }))
     }
+}
+
+/// A trailer section that arrived.
+pub(super) fn trailers(mut trailers: HeaderMap) -> Result<Piece, NotCanonical> {
+    bounded(&trailers)?;
+    enforcer_codec::headers::strip_trailers(&mut trailers);
+    Ok(Piece::Trailers(Box::new(trailers)))
 }
 
 /// Refuses a trailer section of HTTP/2 that is over the limits which its twin on HTTP/1 has (hardening.md 1).
@@ -199,7 +204,17 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
             Self::Empty => Poll::Ready(Ok(Piece::End)),
             Self::H1(inlet) => inlet.poll_piece(context),
             Self::H2(inlet) => inlet.poll_piece(context),
+            Self::H3(inlet) => inlet.poll_piece(context),
             Self::Replay(inlet) => inlet.poll_piece(context),
+        }
+    }
+
+    /// The stream of HTTP/3 that the body comes from, if it does.
+    pub(crate) fn h3(&mut self) -> Option<&mut H3Inlet> {
+        match self {
+            Self::H3(inlet) => Some(inlet),
+            Self::Replay(inlet) => inlet.body().h3(),
+            Self::Empty | Self::H1(_) | Self::H2(_) => None,
         }
     }
 
@@ -209,6 +224,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
             Self::Empty => {}
             Self::H1(inlet) => inlet.most = most,
             Self::H2(inlet) => inlet.most = most,
+            Self::H3(inlet) => inlet.most = most,
             Self::Replay(inlet) => inlet.limit(most),
         }
     }
@@ -217,7 +233,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
     pub(crate) fn release(&mut self, bytes: usize) -> Result<(), Broken> {
         match self {
             Self::H2(inlet) => Ok(inlet.stream.flow_control().release_capacity(bytes)?),
-            Self::Empty | Self::H1(_) => Ok(()),
+            Self::Empty | Self::H1(_) | Self::H3(_) => Ok(()),
             Self::Replay(inlet) => inlet.release(bytes),
         }
     }
@@ -228,6 +244,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
             Self::Empty => true,
             Self::H1(inlet) => inlet.decoder.is_done(),
             Self::H2(inlet) => inlet.is_over,
+            Self::H3(inlet) => inlet.is_over,
             Self::Replay(inlet) => inlet.is_over(),
         }
     }
@@ -238,6 +255,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
             Self::Empty => true,
             Self::H1(inlet) => inlet.taken == 0,
             Self::H2(inlet) => inlet.taken == 0,
+            Self::H3(inlet) => inlet.taken == 0,
             Self::Replay(inlet) => inlet.is_untouched(),
         }
     }
@@ -246,7 +264,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
     pub(crate) fn awaits_continue(&self) -> bool {
         match self {
             Self::H1(inlet) => inlet.expects_continue && inlet.buffer.is_empty() && inlet.taken == 0,
-            Self::Empty | Self::H2(_) => false,
+            Self::Empty | Self::H2(_) | Self::H3(_) => false,
             Self::Replay(inlet) => inlet.awaits_continue(),
         }
     }

@@ -13,6 +13,7 @@ use h2::{Reason, SendStream};
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use super::h3::H3Outlet;
 use crate::fault::Broken;
 
 /// Up to here parts are gathered before they are written.
@@ -23,6 +24,7 @@ const GATHER: usize = 16 * 1024;
 pub(crate) enum Outlet<'a, W> {
     H1(H1Outlet<'a, W>),
     H2(H2Outlet),
+    H3(Box<H3Outlet>),
 }
 
 /// A message on an HTTP/1 connection.
@@ -169,6 +171,10 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
                 let over = over || answer.body() == BodyLength::None;
                 outlet.send_head(answer.to_h2(extra), over)
             }
+            Self::H3(outlet) => {
+                outlet.begin(answer.to_h2(extra), over || answer.body() == BodyLength::None);
+                Ok(())
+            }
         }
     }
 
@@ -195,18 +201,20 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
                 outlet.flush().await
             }
             Self::H2(outlet) => {
-                let mut head = Response::new(());
-                *head.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
-                for (name, value) in fields {
-                    let name = HeaderName::from_bytes(name.as_bytes());
-                    if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
-                        head.headers_mut().insert(name, value);
-                    }
-                }
-                head.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(body.len()));
                 outlet.grpc = false;
-                outlet.send_head(head, body.is_empty())?;
+                outlet.send_head(head(status, fields, body.len()), body.is_empty())?;
                 if body.is_empty() { Ok(()) } else { outlet.data(Bytes::copy_from_slice(body), true).await }
+            }
+            Self::H3(outlet) => {
+                outlet.is_plain();
+                outlet.begin(head(status, fields, body.len()), body.is_empty());
+                Box::pin(async {
+                    if !body.is_empty() {
+                        outlet.data(Bytes::copy_from_slice(body)).await?;
+                    }
+                    outlet.finish(None).await
+                })
+                .await
             }
         }
     }
@@ -216,6 +224,10 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
         match self {
             Self::H1(_) => Err(Broken::Ended),
             Self::H2(outlet) => outlet.send_head(head, true),
+            Self::H3(outlet) => {
+                outlet.begin(head, true);
+                Ok(())
+            }
         }
     }
 
@@ -226,7 +238,7 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
                 outlet.io.write_all(h1::CONTINUE).await?;
                 Ok(outlet.io.flush().await?)
             }
-            Self::H2(_) => Ok(()),
+            Self::H2(_) | Self::H3(_) => Ok(()),
         }
     }
 
@@ -236,6 +248,7 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
             Self::H1(outlet) if outlet.framing == Framing::Empty => Ok(()),
             Self::H1(outlet) => outlet.data(&bytes).await,
             Self::H2(outlet) => outlet.data(bytes, last).await,
+            Self::H3(outlet) => Box::pin(outlet.data(bytes)).await,
         }
     }
 
@@ -254,6 +267,7 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
                 outlet.finish(trailers.map(|trailers| *trailers))
             }
             Self::H2(_) => Ok(()),
+            Self::H3(outlet) => Box::pin(outlet.finish(trailers.map(|trailers| *trailers))).await,
         }
     }
 
@@ -262,6 +276,7 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
         match self {
             Self::H1(outlet) => outlet.flush().await,
             Self::H2(_) => Ok(()),
+            Self::H3(outlet) => Box::pin(outlet.flush()).await,
         }
     }
 
@@ -269,7 +284,7 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
     pub(crate) async fn close(&mut self) -> Result<(), Broken> {
         match self {
             Self::H1(outlet) => Ok(outlet.io.shutdown().await?),
-            Self::H2(_) => Ok(()),
+            Self::H2(_) | Self::H3(_) => Ok(()),
         }
     }
 
@@ -278,13 +293,16 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
         match self {
             Self::H1(_) => Poll::Pending,
             Self::H2(outlet) => outlet.poll_gone(context),
+            Self::H3(outlet) => outlet.poll_gone(context),
         }
     }
 
     /// Breaks an answer off whose head is out: gRPC gets a status, plain HTTP/2 a reset; HTTP/1 must be closed.
     pub(crate) fn cut(&mut self, code: u8, message: &'static str, reset: Reason) {
-        let Self::H2(outlet) = self else {
-            return;
+        let outlet = match self {
+            Self::H1(_) => return,
+            Self::H2(outlet) => outlet,
+            Self::H3(outlet) => return outlet.cut(code, message, reset),
         };
         if let Some(stream) = &mut outlet.stream {
             let told = outlet.grpc && stream.send_trailers(status(code, message)).is_ok();
@@ -299,6 +317,7 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
         match self {
             Self::H1(outlet) => outlet.begun,
             Self::H2(outlet) => outlet.stream.is_some(),
+            Self::H3(outlet) => outlet.is_begun(),
         }
     }
 
@@ -306,9 +325,23 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
     pub(crate) fn closes(&self) -> bool {
         match self {
             Self::H1(outlet) => outlet.closes || !outlet.begun,
-            Self::H2(_) => false,
+            Self::H2(_) | Self::H3(_) => false,
         }
     }
+}
+
+/// The head of an answer of our own.
+fn head(status: u16, fields: &[headers::Extra<'_>], length: usize) -> Response<()> {
+    let mut head = Response::new(());
+    *head.status_mut() = http::StatusCode::from_u16(status).unwrap_or_default();
+    for (name, value) in fields {
+        let name = HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            head.headers_mut().insert(name, value);
+        }
+    }
+    head.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    head
 }
 
 impl H2Outlet {
@@ -320,7 +353,7 @@ impl H2Outlet {
     }
 }
 
-fn status(code: u8, message: &'static str) -> HeaderMap {
+pub(super) fn status(code: u8, message: &'static str) -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(2);
     trailers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(u16::from(code)));
     trailers.insert(HeaderName::from_static("grpc-message"), HeaderValue::from_static(message));

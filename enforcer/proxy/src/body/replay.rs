@@ -40,6 +40,10 @@ impl<'a, R: AsyncRead + Unpin> Replay<'a, R> {
         Self { body, kept: Vec::new(), bytes: 0, next: 0, is_released: false, is_spent }
     }
 
+    pub(super) fn body(&mut self) -> &mut Inlet<'a, R> {
+        &mut self.body
+    }
+
     pub(super) fn limit(&mut self, most: u32) {
         self.body.limit(most);
     }

@@ -39,7 +39,7 @@ impl<'a> Chance<'a> {
     ) -> Self {
         let is_idempotent = match call.protocol() {
             CallProtocol::Grpc => settings.grpc_is_idempotent,
-            CallProtocol::H1 | CallProtocol::H2 => is_idempotent(call),
+            CallProtocol::H1 | CallProtocol::H2 | CallProtocol::H3 => is_idempotent(call),
         };
         if settings.attempts > 0 {
             budget.earn(clocks.started());

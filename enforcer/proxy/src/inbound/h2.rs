@@ -10,7 +10,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use base_net::Stream;
-use base_ports::Mono;
 use bytes::Bytes;
 use enforcer_codec::{Call, CallProtocol, grpc};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -22,6 +21,7 @@ use tokio::io::{Empty, Sink};
 use tokio_rustls::server::TlsStream;
 
 use super::guard::{Guarded, Seen};
+use super::phase::Phase;
 use super::{Connection, Exchange, LINGER, LINGER_BYTES};
 use crate::body::{H2Inlet, H2Outlet, Inlet, Outlet, Piece};
 use crate::respond::Asker;
@@ -37,8 +37,6 @@ const HEADER_LIST: u32 = 64 * 1024;
 const OWN_RESETS: usize = 500;
 /// What is left to say to a caller whose budget is spent.
 const CALM: Duration = Duration::from_millis(100);
-/// After GOAWAY the running calls have until here, or until the connection ends.
-const GOODBYE: Duration = Duration::from_secs(30);
 
 /// What a turn of the connection brought.
 #[expect(clippy::large_enum_variant, reason = "lives for one turn; a box would cost an allocation per call")]
@@ -120,47 +118,6 @@ pub(super) async fn run(conn: &Connection, tls: Tls) {
                 let look = phase.look(conn);
                 timer.set(head_ends.map_or(look, |end| end.min(look)));
             }
-        }
-    }
-}
-
-/// Where a connection stands.
-#[derive(Debug, Clone, Copy)]
-enum Phase {
-    Busy,
-    Idle {
-        since: Mono,
-    },
-    /// GOAWAY was sent.
-    Leaving {
-        since: Mono,
-    },
-}
-
-impl Phase {
-    fn busy(&mut self) {
-        if let Self::Idle { .. } = self {
-            *self = Self::Busy;
-        }
-    }
-
-    fn still(&mut self, now: Mono) {
-        if let Self::Busy = self {
-            *self = Self::Idle { since: now };
-        }
-    }
-
-    fn is_leaving(self) -> bool {
-        matches!(self, Self::Leaving { .. })
-    }
-
-    /// When the connection must be looked at.
-    fn look(self, conn: &Connection) -> Mono {
-        let secured = &conn.secured;
-        match self {
-            Self::Busy => secured.retires,
-            Self::Idle { since } => (since + conn.listening.timers.idle).min(secured.retires),
-            Self::Leaving { since } => (since + GOODBYE).min(secured.ends),
         }
     }
 }

@@ -13,12 +13,17 @@ use std::task::Poll;
 use base_net::{Peer, Stream};
 use ca_identity::tls::{self, ClientAuth};
 use ca_identity::{Refusal, Usage, VerifiedPeer};
+use h3::error::Code;
 use policies_engine::Protocol;
+use quinn::ConnectionError;
+use quinn::crypto::rustls::HandshakeData;
+use rustls::pki_types::CertificateDer;
 use tokio_rustls::server::TlsStream;
 
 use super::Connection;
 use crate::authorize::not_secured;
 use crate::listening::{H2, Listening};
+use crate::quic::{Arrived, close};
 use crate::secured::{Bound, Secured};
 use crate::worker::Worker;
 
@@ -68,21 +73,86 @@ pub(super) async fn secure(
         }
     };
     let session = tls.get_ref().1;
-    let identity = match tls::peer(&worker.trust, session.peer_certificates(), Usage::Client) {
+    let is_h2 = session.alpn_protocol() == Some(H2);
+    let protocol = if is_h2 { Protocol::H2 } else { Protocol::H1 };
+    let sni = session.server_name().map(str::to_owned);
+    let chain = session.peer_certificates();
+    let conn = identify(worker, listening, chain, (source, port), sni.as_deref(), protocol);
+    Some((Box::pin(conn).await?, tls))
+}
+
+/// Secures a connection over QUIC, or ends it. Nothing is accepted or sent on it before the handshake is complete.
+pub(super) async fn secure_quic(
+    worker: Arc<Worker>,
+    listening: Arc<Listening>,
+    arrived: Arrived,
+) -> Option<(Connection, quinn::Connection)> {
+    let Arrived { incoming, source, port, shaking } = arrived;
+    let shaken = {
+        let timer = worker.wheel.timer();
+        timer.set(worker.clock.mono() + listening.timers.handshake);
+        match incoming.accept() {
+            Ok(connecting) => timer.within(pin!(connecting)).await,
+            Err(error) => Some(Err(error)),
+        }
+    };
+    drop(shaking);
+    let quic = match shaken {
+        Some(Ok(quic)) => quic,
+        Some(Err(error)) => {
+            tracing::debug!(event = "handshake_failed", %error, "a handshake over quic failed");
+            match refusal(&error) {
+                Some(refusal) => refused(worker, listening, (source, port), &refusal).await,
+                None => worker.meters.handshake("tls"),
+            }
+            return None;
+        }
+        None => {
+            worker.meters.handshake("timeout");
+            return None;
+        }
+    };
+    let chain = quic.peer_identity().and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
+    let data = quic.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+    let sni = data.and_then(|data| data.server_name);
+    let chain = chain.as_deref().map(Vec::as_slice);
+    let conn = identify(worker, listening, chain, (source, port), sni.as_deref(), Protocol::H3).await;
+    match conn {
+        Some(conn) => Some((conn, quic)),
+        None => {
+            close(&quic, Code::H3_NO_ERROR);
+            None
+        }
+    }
+}
+
+/// Why our side refused the peer, as far as the alert tells it (RFC 9001, 4.8: 0x100 and the alert).
+fn refusal(error: &ConnectionError) -> Option<Refusal> {
+    let ConnectionError::TransportError(error) = error else { return None };
+    let alert = u64::from(error.code).checked_sub(0x100)?;
+    tls::refusal_in_alert(u8::try_from(alert).ok()?)
+}
+
+/// Takes the identity of the peer, once.
+async fn identify(
+    worker: Arc<Worker>,
+    listening: Arc<Listening>,
+    chain: Option<&[CertificateDer<'static>]>,
+    ends: Ends,
+    sni: Option<&str>,
+    protocol: Protocol,
+) -> Option<Connection> {
+    let identity = match tls::peer(&worker.trust, chain, Usage::Client) {
         Ok(None) if listening.auth == ClientAuth::Required => Err(Refusal::NoCertificate),
         identity => identity,
     };
     match identity {
         Ok(identity) => {
             worker.meters.handshake("ok");
-            let is_h2 = session.alpn_protocol() == Some(H2);
-            let protocol = if is_h2 { Protocol::H2 } else { Protocol::H1 };
-            let sni = session.server_name().map(str::to_owned);
-            let conn = bind(worker, listening, identity, (source, port), sni.as_deref(), protocol);
-            Some((conn, tls))
+            Some(bind(worker, listening, identity, ends, sni, protocol))
         }
         Err(refusal) => {
-            refused(worker, listening, (source, port), &refusal).await;
+            refused(worker, listening, ends, &refusal).await;
             None
         }
     }

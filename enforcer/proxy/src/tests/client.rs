@@ -245,6 +245,6 @@ pub(super) async fn read(response: Response<RecvStream>) -> Result<Answer, h2::E
     })
 }
 
-fn list(map: &HeaderMap) -> Vec<(String, String)> {
+pub(super) fn list(map: &HeaderMap) -> Vec<(String, String)> {
     map.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
 }

@@ -178,6 +178,7 @@ impl Setup {
             listeners: vec![ListenerSpec {
                 name: "main".into(),
                 binds: vec![([127, 0, 0, 1], 0).into()],
+                quic: vec![([127, 0, 0, 1], 0).into()],
                 client_auth: self.client_auth,
                 hosts: self.hosts,
                 timers: self.timers,

@@ -183,6 +183,7 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
         listeners: vec![ListenerSpec {
             name: "public".into(),
             binds,
+            quic: Vec::new(),
             client_auth: ClientAuth::Required,
             hosts: Vec::new(),
             timers: Timers::default(),

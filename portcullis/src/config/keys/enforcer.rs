@@ -40,8 +40,8 @@ pub(super) static KEYS: &[Key] = &[
     required("enforcer.listener.name", Kind::Text, "name in policies, records, metrics", "\"public\""),
     required(
         "enforcer.listener.bind",
-        Kind::List(&Kind::Address(&["tcp"])),
-        "addresses to bind",
+        Kind::List(&Kind::Address(&["tcp", "quic"])),
+        "addresses to bind; `quic://` is HTTP/3",
         "[\"tcp://0.0.0.0:9443\"]",
     ),
     preset(

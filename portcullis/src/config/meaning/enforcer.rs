@@ -6,6 +6,7 @@ use enforcer_traffic::{ClusterSpec, RouteError, RouteSpec, Routes};
 
 use super::super::meant::{Enforcer, Listener, Service};
 use super::super::read::Table;
+use super::super::value::Address;
 use super::{Meaning, address};
 use crate::assemble::entities;
 use crate::messages::{Place, nearest};
@@ -102,16 +103,17 @@ impl Meaning<'_> {
         if listeners.is_empty() {
             self.push("PC0102", section, "", "[enforcer] has no [[enforcer.listener]]".to_owned());
         }
-        let mut bound: Vec<SocketAddr> = Vec::new();
+        let mut bound: Vec<(&str, SocketAddr)> = Vec::new();
         for (listener, table) in listeners.iter().zip(section.tables("listener")) {
-            if listener.bind.is_empty() {
+            if listener.bind.is_empty() && listener.quic.is_empty() {
                 self.wrong(table, "bind", "`bind` names no address".to_owned());
             }
-            for bind in &listener.bind {
-                if bind.port() != 0 && bound.contains(bind) {
-                    self.push("PC0106", table, "bind", format!("`tcp://{bind}` is bound twice"));
+            let tcp = listener.bind.iter().map(|bind| ("tcp", *bind));
+            for (scheme, bind) in tcp.chain(listener.quic.iter().map(|bind| ("quic", *bind))) {
+                if bind.port() != 0 && bound.contains(&(scheme, bind)) {
+                    self.push("PC0106", table, "bind", format!("`{scheme}://{bind}` is bound twice"));
                 }
-                bound.push(*bind);
+                bound.push((scheme, bind));
             }
         }
     }
@@ -186,10 +188,19 @@ impl Meaning<'_> {
 }
 
 fn listener(table: &Table) -> Option<Listener> {
+    let binds = |wanted| {
+        let addresses = table.list("bind").iter().filter_map(address);
+        let of_scheme = addresses.filter_map(|address| match address {
+            Address::Socket { scheme, addr } if scheme == wanted => Some(addr),
+            _ => None,
+        });
+        of_scheme.collect()
+    };
     let count = |key| table.integer(key).and_then(|count| usize::try_from(*count).ok());
     Some(Listener {
         name: table.text("name")?.clone(),
-        bind: table.list("bind").iter().filter_map(address).filter_map(|address| address.socket()).collect(),
+        bind: binds("tcp"),
+        quic: binds("quic"),
         client_auth: table.text("client_auth")?.clone(),
         observe: table.text("mode").map(|mode| mode == "observe"),
         hosts: table.texts("hosts"),

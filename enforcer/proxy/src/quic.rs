@@ -1,0 +1,142 @@
+//! QUIC: the endpoint of a listener, and what it grants its callers.
+//!
+//! One worker, the first, serves all of QUIC: datagrams find their connection by its id, and a caller may change its
+//! address, so a kernel that spreads datagrams by address would lose connections (QU-01 steers by id; to come).
+//! Identity is asked for after the handshake alone: nothing is accepted or answered in its first flights (QU-02).
+
+mod streams;
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use base_net::{DrainWatch, Gate};
+use ca_identity::tls::{Trust, server_config};
+use quinn::crypto::rustls::QuicServerConfig;
+use quinn::{Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
+
+use crate::inbound;
+use crate::listening::Listening;
+use crate::worker::Worker;
+
+pub(crate) use streams::{Held, Receiving, Sending, Stopped, Transport, Watch};
+
+pub(crate) const H3: &[u8] = b"h3";
+
+/// As over HTTP/2.
+const BIDI: u32 = 256;
+const UNI: u32 = 16;
+const STREAM_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Handshakes that run, and as many that wait; from half of it on, a source must prove that it receives (QU-04).
+const HANDSHAKES: usize = 1024;
+/// What arrives of connections that wait.
+const WAITING: u64 = 16 * 1024 * 1024;
+const CRYPTO: usize = 16 * 1024;
+
+/// Accepts the connections of one datagram socket until the drain, then waits for their end.
+pub(crate) async fn accept(
+    worker: Arc<Worker>,
+    listening: Arc<Listening>,
+    socket: UdpSocket,
+    gate: Gate,
+    mut drain: DrainWatch,
+) {
+    let name = Arc::clone(&listening.name);
+    let Some((endpoint, port)) = endpoint(&worker.trust, &listening, socket) else {
+        tracing::error!(event = "quic_failed", listener = %name, "the endpoint of a listener did not start");
+        return;
+    };
+    let running = Arc::new(AtomicUsize::new(0));
+    loop {
+        let incoming = tokio::select! {
+            () = drain.started() => break,
+            incoming = endpoint.accept() => incoming,
+        };
+        let Some(incoming) = incoming else { break };
+        let count = running.load(Ordering::Relaxed);
+        let is_busy = count >= HANDSHAKES / 2;
+        if is_busy && incoming.may_retry() && !incoming.remote_address_validated() {
+            // INVARIANT: an error means that the source has proved itself, which was just denied.
+            incoming.retry().unwrap_or_default();
+            continue;
+        }
+        let source = incoming.remote_address();
+        if count >= HANDSHAKES || !worker.holds_identity() {
+            worker.meters.handshake(if count >= HANDSHAKES { "busy" } else { "no_svid" });
+            incoming.refuse();
+            continue;
+        }
+        let Ok(permit) = gate.enter(source, &drain) else {
+            incoming.refuse();
+            continue;
+        };
+        let shaking = Shaking::new(&running);
+        let arrived = Arrived { incoming, source, port, shaking };
+        let served = inbound::quic(Arc::clone(&worker), Arc::clone(&listening), arrived, permit);
+        worker.tasks.spawn("quic", served);
+    }
+    endpoint.set_server_config(None);
+    endpoint.wait_idle().await;
+}
+
+/// A connection whose handshake has not begun.
+pub(crate) struct Arrived {
+    pub(crate) incoming: Incoming,
+    pub(crate) source: SocketAddr,
+    /// The local port.
+    pub(crate) port: u16,
+    pub(crate) shaking: Shaking,
+}
+
+/// One running handshake.
+pub(crate) struct Shaking(Arc<AtomicUsize>);
+
+impl Shaking {
+    fn new(running: &Arc<AtomicUsize>) -> Self {
+        running.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(running))
+    }
+}
+
+impl Drop for Shaking {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn endpoint(trust: &Arc<Trust>, listening: &Listening, socket: UdpSocket) -> Option<(Endpoint, u16)> {
+    let tls = server_config(trust, listening.auth, &[H3]);
+    let tls = QuicServerConfig::try_from(tls).ok()?;
+    let mut config = ServerConfig::with_crypto(Arc::new(tls));
+    config
+        .transport_config(Arc::new(transport(listening)))
+        .max_incoming(HANDSHAKES)
+        .incoming_buffer_size(WAITING / HANDSHAKES as u64)
+        .incoming_buffer_size_total(WAITING);
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime).ok()?;
+    let port = endpoint.local_addr().ok()?.port();
+    Some((endpoint, port))
+}
+
+/// What every connection may use.
+fn transport(listening: &Listening) -> TransportConfig {
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(BIDI.into())
+        .max_concurrent_uni_streams(UNI.into())
+        .stream_receive_window(STREAM_WINDOW.into())
+        .receive_window(CONNECTION_WINDOW.into())
+        .send_window(CONNECTION_WINDOW.into())
+        .crypto_buffer_size(CRYPTO)
+        .datagram_receive_buffer_size(None)
+        .keep_alive_interval(None)
+        .max_idle_timeout(IdleTimeout::try_from(listening.timers.idle).ok());
+    config
+}
+
+/// Closes a connection with an error of HTTP/3.
+pub(crate) fn close(quic: &quinn::Connection, code: h3::error::Code) {
+    quic.close(VarInt::from_u64(code.value()).unwrap_or(VarInt::MAX), b"");
+}

@@ -1,0 +1,67 @@
+//! A caller over HTTP/3 with the identity that `svid write` left in a directory; curl has none.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Buf;
+use http::Request;
+use quinn::crypto::rustls::QuicClientConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::version::TLS13;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::Result;
+use crate::gateway::Builder;
+
+impl Builder {
+    /// HTTP/3 on the port of listener `public`.
+    pub fn quic(mut self) -> Self {
+        self.quic = true;
+        self
+    }
+}
+
+/// GET of a path at `localhost`; status and body. Without an identity the caller shows no certificate.
+pub fn get(address: SocketAddr, tls: &Path, shows: bool, path: &str) -> Result<(u16, String)> {
+    let mut roots = RootCertStore::empty();
+    for root in CertificateDer::pem_file_iter(tls.join("bundle.pem"))? {
+        roots.add(root?)?;
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots);
+    let mut config = if shows {
+        let chain =
+            CertificateDer::pem_file_iter(tls.join("svid.pem"))?.collect::<std::result::Result<_, _>>()?;
+        config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(tls.join("svid.key"))?)?
+    } else {
+        config.with_no_client_auth()
+    };
+    config.alpn_protocols = vec![b"h3".to_vec()];
+    let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config)?));
+    let url = format!("https://localhost:{}{path}", address.port());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into())?;
+        let quic = endpoint.connect_with(config, address, "localhost")?.await?;
+        let (mut connection, mut sender) = h3::client::new(h3_quinn::Connection::new(quic)).await?;
+        let driven = async {
+            std::future::poll_fn(|context| connection.poll_close(context)).await;
+            std::future::pending().await
+        };
+        let asked = async {
+            let mut stream = sender.send_request(Request::get(url).body(())?).await?;
+            stream.finish().await?;
+            let status = stream.recv_response().await?.status().as_u16();
+            let mut body = Vec::new();
+            while let Some(mut part) = stream.recv_data().await? {
+                body.extend_from_slice(&part.copy_to_bytes(part.remaining()));
+            }
+            Ok((status, String::from_utf8(body)?))
+        };
+        tokio::select! { answer = asked => answer, () = driven => Err("not driven".into()) }
+    })
+}
