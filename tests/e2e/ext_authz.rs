@@ -7,8 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use tests::gateway::{ALLOW_WEB, free_port};
+use tests::gateway::ALLOW_WEB;
 use tests::peers::{missing, program};
+use tests::port::free_port;
 use tests::upstream::Upstream;
 use tests::{Gateway, Result, check};
 

@@ -9,7 +9,7 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tests::peers::missing;
 use tests::upstream::Upstream;
-use tests::{Outcome, Result, binary, check, gateway};
+use tests::{Outcome, Result, binary, check};
 
 use crate::trial;
 
@@ -153,7 +153,7 @@ fn guide() -> Result {
     guide.expect("portcullis check --pre", 0)?;
 
     // What a person does in an editor: the address of the service, and here also ports and the user of this test.
-    let (listener, admin, upstream) = (gateway::free_port(), gateway::free_port(), Upstream::echo());
+    let (listener, admin, upstream) = (tests::port::free_port(), tests::port::free_port(), Upstream::echo());
     let uid = guide.shell("id -u")?.stdout.trim().to_owned();
     let file = guide.dir.join("portcullis.toml");
     let text = std::fs::read_to_string(&file)?;

@@ -191,7 +191,7 @@ fn silent_upstream() -> Result {
 }
 
 fn dead_upstream() -> Result {
-    let port = tests::gateway::free_port();
+    let port = tests::port::free_port();
     let gateway = Gateway::build()
         .service("site", &[])
         .route("site", "site", "{ path = \"/\" }", &format!("http://127.0.0.1:{port}"))

@@ -269,7 +269,7 @@ fn restart() -> Result {
     let tls = story.gateway.identity()?;
     let before = story.standing()?;
     let bind = format!("tcp://{}", story.gateway.address);
-    let text = story.with(&bind, &format!("tcp://127.0.0.1:{}", tests::gateway::free_port()))?;
+    let text = story.with(&bind, &format!("tcp://127.0.0.1:{}", tests::port::free_port()))?;
     // In the same file a change that a reload could make.
     let text = text.replace(&one.address.to_string(), &two.address.to_string());
     story.write(&text)?;

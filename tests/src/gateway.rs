@@ -1,7 +1,7 @@
 //! A gateway with its own CA, agent and ledger, started from the shipped binary in a temporary directory.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::binary::{end, portcullis};
+use crate::port::free_port;
 use crate::{Outcome, Result};
 
 /// A running gateway. Dropping it kills the process and removes the directory.
@@ -81,12 +82,6 @@ fn rustix_uid() -> u32 {
 fn open_to_all() -> fs::Permissions {
     use std::os::unix::fs::PermissionsExt;
     fs::Permissions::from_mode(0o755)
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-    listener.local_addr().expect("bound").port()
 }
 
 impl Builder {

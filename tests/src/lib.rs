@@ -9,6 +9,7 @@ mod outcome;
 pub mod peers;
 mod people;
 mod policies;
+pub mod port;
 mod rest;
 pub mod script;
 pub mod upstream;

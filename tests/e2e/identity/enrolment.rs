@@ -7,8 +7,8 @@ use std::process::Command;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tests::forge::{armour, base64_of, request_to};
-use tests::gateway::free_port;
 use tests::peers::missing;
+use tests::port::free_port;
 use tests::upstream::Upstream;
 use tests::{Gateway, Result, check};
 
