@@ -20,6 +20,7 @@ mod reload;
 mod resilience;
 mod routing;
 mod team;
+mod upstream_tls;
 
 use libtest_mimic::{Arguments, Trial};
 
@@ -55,6 +56,7 @@ fn main() {
         resilience::trials(),
         routing::trials(),
         team::trials(),
+        upstream_tls::trials(),
     ];
     libtest_mimic::run(&arguments, suites.into_iter().flatten().collect()).exit();
 }

@@ -13,6 +13,7 @@ mod bundle;
 mod certificate;
 pub mod csr;
 mod der;
+mod id_pattern;
 pub mod inspect;
 mod jwks;
 mod key;
@@ -32,6 +33,7 @@ mod trust_domain;
 mod verify_x509;
 
 pub use bundle::{Anchor, Bundle, BundleError, BundleMap};
+pub use id_pattern::IdPattern;
 pub use jwks::JwksError;
 pub use key::{KeyError, PrivateKey};
 pub use key_id::{KeyId, Serial, spki_sha256};

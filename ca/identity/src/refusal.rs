@@ -3,7 +3,7 @@
 //! One variant per rule of the verifier (identity.md 5); the words of [`Refusal::code`] are stable and appear in
 //! records and metrics. None of it is told to the peer beyond the TLS alert.
 
-use crate::{IdError, TrustDomain, der};
+use crate::{IdError, SpiffeId, TrustDomain, der};
 
 /// The first rule that a chain broke.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
@@ -130,8 +130,11 @@ pub enum Refusal {
     #[error("the SPIFFE ID is revoked")]
     RevokedId,
     /// VS-10: a valid identity, but not the expected one.
-    #[error("the peer is not the expected identity")]
-    UnexpectedId,
+    #[error("the peer is `{seen}`, which is not expected")]
+    UnexpectedId {
+        /// Who it is.
+        seen: SpiffeId,
+    },
 }
 
 /// The three families that a decision record tells apart.
@@ -200,7 +203,7 @@ impl Refusal {
             Self::RevokedCertificate => "revoked_certificate",
             Self::RevokedIssuer => "revoked_issuer",
             Self::RevokedId => "revoked_id",
-            Self::UnexpectedId => "unexpected_id",
+            Self::UnexpectedId { .. } => "unexpected_id",
         }
     }
 }

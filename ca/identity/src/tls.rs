@@ -12,7 +12,7 @@ mod verifier;
 
 pub use config::{ClientAuth, client_config, install_provider, server_config};
 pub use trust::{PublishError, Trust};
-pub use verifier::{Expected, peer, refusal_in, refusal_in_alert, refusal_of};
+pub use verifier::{Expected, alert_in, peer, refusal_in, refusal_in_alert, refusal_of};
 
 #[cfg(test)]
 mod tests;

@@ -10,10 +10,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use base_ports::{Clock, Net, Rng, Tasks};
+use ca_identity::tls::Trust;
 use enforcer_traffic::Cluster;
 use enforcer_traffic::fleet::{CheckSettings, Checkup, Fleet};
 
 use crate::fleets::Fleets;
+use crate::pool::Originator;
 use crate::{Ports, ViewHandle};
 
 /// Asks the endpoints of the view in force, until it is dropped.
@@ -23,6 +25,7 @@ pub(crate) struct Checks {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     net: Arc<dyn Net>,
+    trust: Arc<Trust>,
 }
 
 /// The checks of one cluster; they end with it.
@@ -36,6 +39,7 @@ impl Checks {
             clock: Arc::clone(&ports.clock),
             rng: Arc::clone(&ports.rng),
             net: Arc::clone(&ports.net),
+            trust: Arc::clone(&ports.trust),
         }
     }
 
@@ -68,8 +72,9 @@ impl Checks {
             for place in 0..cluster.spec.endpoints.len() {
                 let (clock, rng, net) =
                     (Arc::clone(&self.clock), Arc::clone(&self.rng), Arc::clone(&self.net));
-                let examiner =
-                    Examiner { cluster: Arc::clone(cluster), fleet: Arc::clone(&fleet), clock, rng, net };
+                let trust = Arc::clone(&self.trust);
+                let (cluster, fleet) = (Arc::clone(cluster), Arc::clone(&fleet));
+                let examiner = Examiner { cluster, fleet, clock, rng, net, trust };
                 tasks.spawn("check", examiner.run(place, settings.clone()));
             }
             running.insert(Arc::clone(&cluster.name), (Arc::clone(cluster), fleet, tasks));
@@ -84,14 +89,17 @@ struct Examiner {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     net: Arc<dyn Net>,
+    trust: Arc<Trust>,
 }
 
 impl Examiner {
     async fn run(self, place: usize, settings: CheckSettings) {
         let Some(endpoint) = self.cluster.spec.endpoints.get(place) else { return };
+        let secured = |settings| Originator::new(settings, &self.trust, endpoint.protocol, endpoint.addr);
+        let originator = self.cluster.spec.tls.as_ref().map(secured);
         let mut checkup = Checkup::default();
         loop {
-            let asking = probe::ask(&*self.net, endpoint, &settings.probe);
+            let asking = probe::ask(&*self.net, originator.as_ref(), endpoint, &settings.probe);
             let answer = tokio::time::timeout(settings.timeout, Box::pin(asking)).await;
             let failed = match answer {
                 Ok(Ok(())) => None,

@@ -4,8 +4,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use ca_identity::Refusal;
+use ca_identity::tls::{alert_in, refusal_in};
 use enforcer_codec::NotCanonical;
 use enforcer_traffic::balance::Nobody;
 use enforcer_traffic::{NoWait, Trigger, UpstreamProtocol};
@@ -44,6 +47,12 @@ pub(crate) enum Fault {
     /// No connection to the endpoint.
     #[error("connect to `{address}`")]
     Connect { address: SocketAddr, source: io::Error },
+    /// The endpoint is not who the cluster expects, or cannot prove it (OUT1).
+    #[error("`{address}` is not who is expected there")]
+    WrongPeer { address: SocketAddr, source: Refusal },
+    /// The endpoint did not accept our certificate, and said so in the handshake or after it (TL-10).
+    #[error("`{address}` rejected the connection with the alert `{alert}`")]
+    TlsRejected { address: SocketAddr, alert: String },
     /// The connection to the endpoint ended or broke before the answer was complete.
     #[error("the connection to `{address}` broke")]
     Upstream { address: SocketAddr, source: Broken },
@@ -108,13 +117,37 @@ impl Fault {
         }
     }
 
+    /// Why there is no connection.
+    pub(crate) fn of_dial(address: SocketAddr, source: io::Error) -> Self {
+        Self::of_tls(address, &source).unwrap_or(Self::Connect { address, source })
+    }
+
+    /// The same for a dial that several calls wait for.
+    pub(crate) fn of_shared_dial(address: SocketAddr, error: &Arc<io::Error>) -> Self {
+        let source = || io::Error::new(error.kind(), Arc::clone(error));
+        Self::of_tls(address, error).unwrap_or_else(|| Self::Connect { address, source: source() })
+    }
+
+    /// What it means that an open connection broke.
+    pub(crate) fn of_broken(address: SocketAddr, source: Broken) -> Self {
+        let said = if let Broken::Io(error) = &source { Self::of_tls(address, error) } else { None };
+        said.unwrap_or(Self::Upstream { address, source })
+    }
+
+    fn of_tls(address: SocketAddr, error: &io::Error) -> Option<Self> {
+        match refusal_in(error) {
+            Some(source) => Some(Self::WrongPeer { address, source }),
+            None => alert_in(error).map(|alert| Self::TlsRejected { address, alert }),
+        }
+    }
+
     /// Why no endpoint was found for a call that needs one of that protocol.
     pub(crate) fn of_nobody(nobody: Nobody, needs: Option<UpstreamProtocol>) -> Self {
         match (nobody, needs) {
             (Nobody::Free, _) => Self::Busy,
             (Nobody::Within, _) => Self::Full,
             (Nobody::Healthy, _) => Self::NoHealthy,
-            (Nobody::Usable, Some(UpstreamProtocol::H2c)) => Self::NoGrpc,
+            (Nobody::Usable, Some(UpstreamProtocol::Http2)) => Self::NoGrpc,
             (Nobody::Usable, Some(UpstreamProtocol::Http1)) => Self::NoUpgrade,
             (Nobody::Usable, None) => Self::NoEndpoint,
         }

@@ -283,7 +283,7 @@ impl<'a> Told<'a> {
     }
 
     fn broke(&self, source: Broken) -> Fault {
-        Fault::Upstream { address: self.pick.endpoint.address, source }
+        Fault::of_broken(self.pick.endpoint.address, source)
     }
 }
 

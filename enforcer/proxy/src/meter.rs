@@ -25,11 +25,13 @@ pub(crate) struct Meters {
     upstream_connections: Family<Gauge>,
     upstream_in_flight: Family<Gauge>,
     upstream_queue: Family<Gauge>,
+    dials: Family<Counter>,
     retries: Family<Counter>,
     circuits: Family<Gauge>,
     panics: Family<Gauge>,
     shed: Family<Counter>,
     routes: Mutex<HashMap<Arc<str>, Arc<RouteMeter>>>,
+    dial_results: Mutex<HashMap<&'static str, Counter>>,
     handshake_results: Mutex<HashMap<&'static str, Counter>>,
     tries: Mutex<HashMap<&'static str, Counter>>,
     refusals: Mutex<HashMap<&'static str, Counter>>,
@@ -128,6 +130,11 @@ impl Meters {
                 "Calls that wait for a place at an endpoint.",
                 &["cluster"],
             ),
+            dials: metrics.counter(
+                "portcullis_pool_dials",
+                "New connections to endpoints, TLS handshake included, by result.",
+                &["result"],
+            ),
             retries: metrics.counter(
                 "portcullis_retries",
                 "Tries that were to be followed by another one: sent, or refused by the budget of the route.",
@@ -149,6 +156,7 @@ impl Meters {
                 &["reason"],
             ),
             routes: Mutex::default(),
+            dial_results: Mutex::default(),
             handshake_results: Mutex::default(),
             tries: Mutex::default(),
             refusals: Mutex::default(),
@@ -226,6 +234,13 @@ impl Meters {
     /// The gauge of open connections of a listener.
     pub(crate) fn listener(&self, name: &str) -> Gauge {
         self.connections.with(&[name, "open"])
+    }
+
+    /// Counts a dial by its result: `ok`, `timeout`, `refused`, `failed`, `tls_rejected`, or the word of a refused
+    /// certificate.
+    pub(crate) fn dial(&self, result: &'static str) {
+        let mut results = self.dial_results.lock();
+        results.entry(result).or_insert_with(|| self.dials.with(&[result])).inc();
     }
 
     /// Counts a handshake by its result: `ok`, `timeout`, `tls`, or the word of a refused certificate.

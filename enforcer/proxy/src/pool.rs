@@ -1,26 +1,32 @@
 //! Connections to endpoints, kept per worker: no worker ever waits for another one's connection (PL-02).
 //!
 //! An endpoint is known by cluster, address and protocol and outlives the views that name it, so a reload drops no
-//! connection.
+//! connection. Under TLS a connection is lent only while the trust is in force under which it was opened, and other
+//! expected peers make another endpoint (PL-01).
 
 mod dial;
 mod h1;
 mod h2;
+mod originate;
+mod wire;
 
 pub(crate) use h1::{H1Link, read_head};
+pub(crate) use originate::Originator;
+pub(crate) use wire::Wire;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use base_ports::Mono;
 use enforcer_traffic::fleet::{EndpointState, Limits};
-use enforcer_traffic::{EndpointSpec, UpstreamProtocol};
+use enforcer_traffic::{Cluster, EndpointSpec, UpstreamProtocol};
 use parking_lot::Mutex;
 
 use crate::fault::Fault;
-use crate::meter::{Counted, EndpointMeter, Meters};
+use crate::meter::{Counted, EndpointMeter};
+use crate::worker::Worker;
+use wire::Standing;
 
 /// All endpoints of a worker.
 #[derive(Debug, Default)]
@@ -36,6 +42,10 @@ pub(crate) struct Endpoint {
     pub(crate) meter: EndpointMeter,
     /// What all workers know of it.
     pub(crate) state: Arc<EndpointState>,
+    /// How connections are secured; none = they are plain.
+    originator: Option<Originator>,
+    /// The secured connections that may be open.
+    secured: Mutex<Vec<Weak<Standing>>>,
     h1: h1::Idle,
     h2: h2::Links,
 }
@@ -59,21 +69,27 @@ struct Opened {
 impl Pools {
     pub(crate) fn endpoint(
         &self,
-        cluster: &Arc<str>,
+        cluster: &Cluster,
         spec: &EndpointSpec,
         state: &Arc<EndpointState>,
-        meters: &Meters,
+        worker: &Worker,
     ) -> Arc<Endpoint> {
         let mut known = self.0.lock();
-        let key = (Arc::clone(cluster), spec.protocol, spec.addr);
-        if let Some(endpoint) = known.get(&key).filter(|endpoint| Arc::ptr_eq(&endpoint.state, state)) {
+        let key = (Arc::clone(&cluster.name), spec.protocol, spec.addr);
+        if let Some(endpoint) = known.get(&key).filter(|endpoint| endpoint.is_for(cluster, state)) {
             return Arc::clone(endpoint);
         }
         let endpoint = Arc::new(Endpoint {
             address: spec.addr,
             protocol: spec.protocol,
-            meter: meters.endpoint(&spec.addr.to_string()),
+            meter: worker.meters.endpoint(&spec.addr.to_string()),
             state: Arc::clone(state),
+            originator: cluster
+                .spec
+                .tls
+                .as_ref()
+                .map(|settings| Originator::new(settings, &worker.trust, spec.protocol, spec.addr)),
+            secured: Mutex::default(),
             h1: h1::Idle::default(),
             h2: h2::Links::default(),
         });
@@ -81,18 +97,43 @@ impl Pools {
         endpoint
     }
 
-    /// Closes what has been idle for too long, and forgets endpoints that no view names any more.
-    pub(crate) fn sweep(&self, now: Mono) {
+    /// Closes what has been idle for too long and what is no longer trusted, and forgets endpoints that no view names
+    /// any more.
+    pub(crate) fn sweep(&self, worker: &Worker) {
+        let now = worker.clock.mono();
         let mut known = self.0.lock();
         known.retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
         for endpoint in known.values() {
-            endpoint.h1.sweep(now);
-            endpoint.h2.sweep();
+            let generation = endpoint.generation(worker);
+            endpoint.review(worker);
+            endpoint.h1.sweep(now, generation);
+            endpoint.h2.sweep(generation);
         }
     }
 }
 
 impl Endpoint {
+    fn is_for(&self, cluster: &Cluster, state: &Arc<EndpointState>) -> bool {
+        let settings = self.originator.as_ref().map(|originator| &originator.settings);
+        Arc::ptr_eq(&self.state, state) && settings == cluster.spec.tls.as_ref()
+    }
+
+    /// The trust that connections must have been opened under to be lent; 0 where there is none to ask for.
+    fn generation(&self, worker: &Worker) -> u64 {
+        self.originator.as_ref().map_or(0, |_| worker.trust.generation())
+    }
+
+    /// Ends secured connections whose identities no longer hold, running calls or not (OUT1).
+    fn review(&self, worker: &Worker) {
+        if self.originator.is_none() {
+            return;
+        }
+        let (trusted, now) = (worker.trust.snapshot(), worker.trust.now());
+        self.secured
+            .lock()
+            .retain(|standing| standing.upgrade().is_some_and(|standing| !standing.review(&trusted, now)));
+    }
+
     /// Room for one more connection.
     fn open(&self, terms: &Terms) -> Result<Opened, Fault> {
         if !self.state.connect(&terms.limits) {

@@ -88,11 +88,13 @@ impl Refusal {
             | Fault::NoGrpc
             | Fault::NoUpgrade
             | Fault::Again { .. }
+            | Fault::TlsRejected { .. }
             | Fault::Connect { .. } => (503, Code::Unavailable, "The service cannot be reached"),
             Fault::QueueDeadline => (429, Code::ResourceExhausted, "The service takes no more calls now"),
             Fault::Full | Fault::Busy | Fault::QueueFull => {
                 (503, Code::Unavailable, "The service takes no more calls now")
             }
+            Fault::WrongPeer { .. } => (502, Code::Unavailable, "The service is not who is expected"),
             Fault::Upstream { .. } => (502, Code::Unavailable, "The service gave no proper answer"),
             Fault::NotGrpc { status } => {
                 (502, Code::from_upstream_http(*status), "The service did not answer in gRPC")

@@ -16,6 +16,7 @@ mod outliers;
 mod quic;
 mod recorded;
 mod routed;
+mod secured;
 mod tries;
 mod upstream;
 mod websocket;

@@ -47,7 +47,7 @@ impl Upstream {
     pub(crate) fn new(cluster: &Arc<Cluster>, worker: &Worker) -> Self {
         let fleet = worker.fleets.of(cluster, &*worker.rng, worker.clock.mono());
         let endpoints = cluster.spec.endpoints.iter().zip(fleet.endpoints());
-        let endpoint = |(spec, state)| worker.pools.endpoint(&cluster.name, spec, state, &worker.meters);
+        let endpoint = |(spec, state)| worker.pools.endpoint(cluster, spec, state, worker);
         let layout = Arc::clone(&cluster.layout);
         Self {
             cluster: Arc::clone(cluster),

@@ -211,7 +211,7 @@ async fn judge_again(worker: Arc<Worker>) {
         tokio::select! {
             // An error means that nobody can publish any more.
             told = views.changed() => if told.is_err() { return },
-            () = worker.trusted.notified() => {}
+            () = worker.trusted.notified() => worker.pools.sweep(&worker),
         }
         worker.changes.fetch_add(1, Ordering::Relaxed);
         worker.wheel.stir();
@@ -223,7 +223,7 @@ async fn sweep(worker: Arc<Worker>) {
         tokio::time::sleep(SWEEP).await;
         let now = worker.clock.mono();
         worker.judge.in_force().clusters().for_each(|cluster| cluster.tend(&worker, now));
-        worker.pools.sweep(now);
+        worker.pools.sweep(&worker);
         worker.fleets.sweep();
     }
 }

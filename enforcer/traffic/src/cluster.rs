@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ca_identity::IdPattern;
+
 use crate::balance::{BalanceSettings, Layout, hash};
 use crate::fleet::{CheckSettings, FleetSettings, OutlierSettings};
 use crate::{BalancerKind, EndpointSpec, HashBy};
@@ -29,6 +31,8 @@ pub struct ClusterSpec {
     pub fleet: FleetSettings,
     /// How endpoints are asked for their health; none = they are not.
     pub check: Option<CheckSettings>,
+    /// TLS to every endpoint, and who must be there; none = plain.
+    pub tls: Option<TlsSettings>,
     /// Connect and handshake with an endpoint (TO-01).
     pub connect_timeout: Duration,
 }
@@ -44,8 +48,27 @@ impl Default for ClusterSpec {
             zone: None,
             fleet: FleetSettings { outlier: Some(OutlierSettings::default()), ..FleetSettings::default() },
             check: None,
+            tls: None,
             connect_timeout: Duration::from_secs(3),
         }
+    }
+}
+
+/// Mutual TLS to the endpoints of a cluster, with the own SVID (TL-09).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Who may be at the other end: one of these, never anybody.
+    pub expect: Vec<IdPattern>,
+    /// The server name that endpoints are told; none = the trust domain of the first that is expected.
+    pub sni: Option<String>,
+}
+
+impl TlsSettings {
+    /// The server name that endpoints are told.
+    #[must_use]
+    pub fn server_name(&self) -> Option<&str> {
+        let domain = || self.expect.first().map(|pattern| pattern.trust_domain().as_str());
+        self.sni.as_deref().or_else(domain)
     }
 }
 

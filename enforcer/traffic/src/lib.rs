@@ -20,7 +20,7 @@ mod split;
 mod timeouts;
 mod window;
 
-pub use cluster::{Cluster, ClusterSpec, Share};
+pub use cluster::{Cluster, ClusterSpec, Share, TlsSettings};
 pub use error::RouteError;
 pub use handling::{Handling, HandlingSpec, LONGEST_REPLY, ReplySpec, RewriteSpec};
 pub use hash_by::HashBy;

@@ -73,8 +73,8 @@ impl EndpointSpec {
 pub enum UpstreamProtocol {
     /// HTTP/1.1. Refused for gRPC (RPC-03).
     Http1,
-    /// HTTP/2 by prior knowledge.
-    H2c,
+    /// HTTP/2: by prior knowledge, or over TLS when ALPN says so.
+    Http2,
 }
 
 /// How an endpoint is chosen.

@@ -1,6 +1,7 @@
 //! Handshakes in memory: no socket, no runtime, a clock that stands still.
 #![expect(clippy::arithmetic_side_effects, reason = "times of ports saturate")]
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -226,13 +227,13 @@ fn a_client_accepts_only_the_server_that_it_expects() {
     let other = TestCa::new("other.example", testing::now());
     for expected in [Expected::Ids(vec![ca.id("/billing")]), Expected::Ids(Vec::new()), any(&other)] {
         let error = Pair::new(&web, expected, &orders, ClientAuth::Required).shake().unwrap_err();
-        assert_eq!(refusal_of(&error), Some(Refusal::UnexpectedId));
+        assert_eq!(refusal_of(&error), Some(Refusal::UnexpectedId { seen: ca.id("/orders") }));
     }
     let stranger = other.trust(Some(other.svid("/orders")));
     let error = Pair::new(&web, any(&ca), &stranger, ClientAuth::None).shake().unwrap_err();
     let unknown = Refusal::UnknownTrustDomain(other.trust_domain().clone());
     assert_eq!(refusal_of(&error), Some(unknown.clone()));
-    assert_eq!(refusal_in(&std::io::Error::other(error)), Some(unknown));
+    assert_eq!(refusal_in(&io::Error::other(error)), Some(unknown));
 }
 
 #[test]
@@ -318,4 +319,18 @@ fn before_the_first_publication_nobody_is_trusted() {
     let own = IdentitySnapshot { own: Some(Arc::new(ca.svid("/a"))), ..IdentitySnapshot::default() };
     assert_eq!(trust.publish(own).unwrap(), 1);
     assert!(PrivateKey::generate_p256().is_ok());
+}
+
+#[test]
+fn tl_10_an_alert_has_the_name_of_the_rfc() {
+    let of = |error: Error| alert_in(&io::Error::new(io::ErrorKind::InvalidData, error));
+    for (alert, name) in [
+        (AlertDescription::CertificateRequired, "certificate_required"),
+        (AlertDescription::UnknownCA, "unknown_ca"),
+        (AlertDescription::BadCertificate, "bad_certificate"),
+    ] {
+        assert_eq!(of(Error::AlertReceived(alert)).as_deref(), Some(name));
+    }
+    assert_eq!(of(Error::DecryptError), None);
+    assert_eq!(alert_in(&io::ErrorKind::BrokenPipe.into()), None);
 }

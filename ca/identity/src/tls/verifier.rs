@@ -20,7 +20,7 @@ use rustls::{
 
 use super::Trust;
 use super::cache::Key;
-use crate::{Refusal, SpiffeId, TrustDomain, Usage, VerifiedPeer, verify_svid};
+use crate::{IdPattern, Refusal, SpiffeId, TrustDomain, Usage, VerifiedPeer, verify_svid};
 
 /// Whom a client accepts as its server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub enum Expected {
     Ids(Vec<SpiffeId>),
     /// Any identity of this trust domain.
     TrustDomain(TrustDomain),
+    /// Any identity of one of these sets.
+    Matching(Vec<IdPattern>),
 }
 
 impl Expected {
@@ -37,6 +39,7 @@ impl Expected {
         match self {
             Self::Ids(ids) => ids.contains(id),
             Self::TrustDomain(domain) => id.is_member_of(domain),
+            Self::Matching(some) => some.iter().any(|pattern| pattern.has(id)),
         }
     }
 }
@@ -105,6 +108,23 @@ pub fn refusal_in_alert(alert: u8) -> Option<Refusal> {
         AlertDescription::UnknownCA => Some(Refusal::NoPath),
         _ => None,
     }
+}
+
+/// The alert with which the peer ended the connection, by its name in RFC 8446 6, if that is what the error says.
+///
+/// A client of TLS 1.3 is done before the server has judged its certificate, so the first read may say this (TL-10).
+pub fn alert_in(error: &io::Error) -> Option<String> {
+    let Error::AlertReceived(alert) = error.get_ref()?.downcast_ref()? else { return None };
+    // `UnknownCA` is `unknown_ca`.
+    let (mut name, mut is_within) = (String::new(), false);
+    for letter in format!("{alert:?}").chars() {
+        if letter.is_ascii_uppercase() && is_within {
+            name.push('_');
+        }
+        is_within = letter.is_ascii_lowercase();
+        name.push(letter.to_ascii_lowercase());
+    }
+    Some(name)
 }
 
 /// Where TLS has a word for it the peer gets the right alert; anything else is `certificate_unknown`, without detail.
@@ -190,7 +210,7 @@ impl ServerCertVerifier for ServerVerifier {
         if self.expected.accepts(&peer.id) {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(rejection(Refusal::UnexpectedId))
+            Err(rejection(Refusal::UnexpectedId { seen: peer.id.clone() }))
         }
     }
 

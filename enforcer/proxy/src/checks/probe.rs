@@ -13,7 +13,8 @@ use enforcer_traffic::fleet::Probe;
 use enforcer_traffic::{EndpointSpec, UpstreamProtocol};
 use http::{Method, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+
+use crate::pool::{Originator, Wire};
 
 /// An answer to a check is never larger.
 const MOST: usize = 64 * 1024;
@@ -24,8 +25,17 @@ const SERVING: &[u8] = &[0, 0, 0, 0, 2, 0x08, 0x01];
 ///
 /// # Errors
 /// Why it does not pass.
-pub(super) async fn ask(net: &dyn Net, endpoint: &EndpointSpec, probe: &Probe) -> io::Result<()> {
+pub(super) async fn ask(
+    net: &dyn Net,
+    originator: Option<&Originator>,
+    endpoint: &EndpointSpec,
+    probe: &Probe,
+) -> io::Result<()> {
     let stream = net.dial(endpoint.addr).await?;
+    let (stream, scheme) = match originator {
+        Some(originator) => (originator.secure(stream).await?, "https"),
+        None => (Wire::Plain(stream), "http"),
+    };
     let authority = endpoint.addr.to_string();
     match (probe, endpoint.protocol) {
         (Probe::Tcp, _) => Ok(()),
@@ -33,9 +43,10 @@ pub(super) async fn ask(net: &dyn Net, endpoint: &EndpointSpec, probe: &Probe) -
             let host = host.as_deref().unwrap_or(&authority);
             let status = match protocol {
                 UpstreamProtocol::Http1 => http1(stream, path, host).await?,
-                UpstreamProtocol::H2c => {
-                    let ask =
-                        Request::get(format!("http://{host}{path}")).body(()).map_err(io::Error::other)?;
+                UpstreamProtocol::Http2 => {
+                    let ask = Request::get(format!("{scheme}://{host}{path}"))
+                        .body(())
+                        .map_err(io::Error::other)?;
                     http2(stream, ask, Bytes::new()).await?.0
                 }
             };
@@ -48,7 +59,7 @@ pub(super) async fn ask(net: &dyn Net, endpoint: &EndpointSpec, probe: &Probe) -
         (Probe::Grpc { service }, _) => {
             let ask = Request::builder()
                 .method(Method::POST)
-                .uri(format!("http://{authority}/grpc.health.v1.Health/Check"))
+                .uri(format!("{scheme}://{authority}/grpc.health.v1.Health/Check"))
                 .header("content-type", "application/grpc")
                 .header("te", "trailers")
                 .body(())
@@ -64,11 +75,12 @@ pub(super) async fn ask(net: &dyn Net, endpoint: &EndpointSpec, probe: &Probe) -
 }
 
 /// The status of a `GET`.
-async fn http1(mut stream: TcpStream, path: &str, host: &str) -> io::Result<u16> {
+async fn http1(mut stream: Wire, path: &str, host: &str) -> io::Result<u16> {
     let ask = format!(
         "GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: portcullis-check\r\nconnection: close\r\n\r\n"
     );
     stream.write_all(ask.as_bytes()).await?;
+    stream.flush().await?;
     let (mut buffer, mut parser) = (BytesMut::new(), ResponseParser::new(Limits::default()));
     loop {
         match parser.parse(&mut buffer, Asked::by(&Method::GET)) {
@@ -84,7 +96,7 @@ async fn http1(mut stream: TcpStream, path: &str, host: &str) -> io::Result<u16>
 }
 
 /// The status and the body of an exchange over HTTP/2.
-async fn http2(stream: TcpStream, ask: Request<()>, body: Bytes) -> io::Result<(u16, Vec<u8>)> {
+async fn http2(stream: Wire, ask: Request<()>, body: Bytes) -> io::Result<(u16, Vec<u8>)> {
     let (sender, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
     let talking = async {
         let mut sender = sender.ready().await?;

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use enforcer_codec::h1::{self, BodyDecoder, Framing, ResponseHead};
 use enforcer_codec::{Answer, BodyLength, Call, Limits};
 use enforcer_traffic::Trigger;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::tries::is_idempotent;
 use super::{Pick, Told, Way, both, unless_gone};
@@ -106,7 +106,7 @@ impl Told<'_> {
         let mut fresh = false;
         loop {
             let mut link = self.lend(fresh).await?;
-            let head = match link.stream.write_all(request).await {
+            let head = match link.write(request).await {
                 Ok(()) => link.head(&self.conn().worker, self.asked()).await,
                 Err(error) => Err(error.into()),
             };
@@ -126,11 +126,11 @@ impl Told<'_> {
     /// Writes the first part of a request whose body goes on.
     async fn send(&self, part: &[u8]) -> Result<H1Link, Fault> {
         let mut link = self.lend(false).await?;
-        let mut written = link.stream.write_all(part).await;
+        let mut written = link.write(part).await;
         if written.is_err() && link.is_used {
             // Not fully written, so it was not processed.
             link = self.lend(true).await?;
-            written = link.stream.write_all(part).await;
+            written = link.write(part).await;
         }
         written.map_err(|error| self.broke(error.into()))?;
         Ok(link)
@@ -189,7 +189,7 @@ impl Told<'_> {
         let now = self.clocks().now();
         self.clocks().left(now)?;
         let endpoint = self.pick.endpoint;
-        match if fresh { None } else { endpoint.kept_h1(now) } {
+        match if fresh { None } else { endpoint.kept_h1(&self.conn().worker, now) } {
             Some(link) => Ok(link),
             None => Box::pin(endpoint.dial_h1(&self.conn().worker, self.pick.terms())).await,
         }

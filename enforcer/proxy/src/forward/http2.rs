@@ -37,6 +37,9 @@ where
             return carried;
         };
         stream.give_up(&source);
+        if let Some(alert) = stream.rejected() {
+            return Err(Fault::TlsRejected { address, alert });
+        }
         // Proven not to be processed, or harmless to tell again on a connection that had been kept (RY-02, RY-05).
         let harmless =
             source.is_unprocessed() || (stream.is_used && is_idempotent(pick.call()) && source.is_lost());

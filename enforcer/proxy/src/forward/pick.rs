@@ -50,7 +50,7 @@ impl<'a> Pick<'a> {
     ) -> Result<Self, Fault> {
         let call = permitted.call();
         let needs = match call.upgrade() {
-            _ if call.protocol() == CallProtocol::Grpc => Some(UpstreamProtocol::H2c),
+            _ if call.protocol() == CallProtocol::Grpc => Some(UpstreamProtocol::Http2),
             Some(Upgrade::WebSocket) => Some(UpstreamProtocol::Http1),
             _ => None,
         };
@@ -161,7 +161,12 @@ impl<'a> Pick<'a> {
     /// The try ended without a complete answer.
     pub(super) fn failed(&self, fault: &Fault) {
         match fault {
-            Fault::Connect { .. } | Fault::Upstream { .. } | Fault::NotGrpc { .. } | Fault::Deadline => {
+            Fault::Connect { .. }
+            | Fault::WrongPeer { .. }
+            | Fault::TlsRejected { .. }
+            | Fault::Upstream { .. }
+            | Fault::NotGrpc { .. }
+            | Fault::Deadline => {
                 self.tell(Outcome::Failed, None);
             }
             _ => {}

@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use base_ports::Mono;
@@ -13,11 +12,10 @@ use bytes::BytesMut;
 use enforcer_codec::h1::{self, Parse, ResponseHead, ResponseParser};
 use enforcer_codec::{Asked, Limits};
 use parking_lot::Mutex;
-use tokio::io::AsyncRead;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWriteExt};
 
-use super::dial::dial;
-use super::{Endpoint, Opened, Terms};
+use super::wire::{ReadHalf, WriteHalf};
+use super::{Endpoint, Opened, Terms, Wire};
 use crate::fault::{Broken, Fault};
 use crate::worker::Worker;
 
@@ -33,7 +31,7 @@ pub(super) struct Idle(Mutex<Vec<(Mono, H1Link)>>);
 /// One connection, lent to one call.
 #[derive(Debug)]
 pub(crate) struct H1Link {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Wire,
     pub(crate) buffer: BytesMut,
     parser: ResponseParser,
     /// It has served before, so the endpoint may have closed it without our knowledge.
@@ -42,33 +40,34 @@ pub(crate) struct H1Link {
 }
 
 impl Idle {
-    fn take(&self, now: Mono) -> Option<H1Link> {
+    fn take(&self, now: Mono, generation: u64) -> Option<H1Link> {
         let mut idle = self.0.lock();
-        while let Some((since, link)) = idle.pop() {
-            if now.saturating_since(since) < IDLE && link.is_quiet() {
+        while let Some((since, mut link)) = idle.pop() {
+            if now.saturating_since(since) < IDLE && link.is_good(generation) {
                 return Some(link);
             }
         }
         None
     }
 
-    pub(super) fn sweep(&self, now: Mono) {
-        self.0.lock().retain(|(since, link)| now.saturating_since(*since) < IDLE && link.is_quiet());
+    pub(super) fn sweep(&self, now: Mono, generation: u64) {
+        self.0
+            .lock()
+            .retain_mut(|(since, link)| now.saturating_since(*since) < IDLE && link.is_good(generation));
     }
 }
 
 impl Endpoint {
     /// A kept connection for one call.
-    pub(crate) fn kept_h1(&self, now: Mono) -> Option<H1Link> {
-        self.h1.take(now)
+    pub(crate) fn kept_h1(&self, worker: &Worker, now: Mono) -> Option<H1Link> {
+        self.h1.take(now, self.generation(worker))
     }
 
     /// A new connection for one call.
     pub(crate) async fn dial_h1(&self, worker: &Worker, terms: Terms) -> Result<H1Link, Fault> {
         let opened = self.open(&terms)?;
-        let stream = dial(worker, self.address, terms.limit)
-            .await
-            .map_err(|source| Fault::Connect { address: self.address, source })?;
+        let stream = self.dial(worker, terms.limit).await;
+        let stream = stream.map_err(|source| Fault::of_dial(self.address, source))?;
         Ok(H1Link {
             stream,
             buffer: BytesMut::new(),
@@ -92,16 +91,24 @@ impl Endpoint {
 }
 
 impl H1Link {
-    /// Nothing arrived while nobody asked: neither bytes nor an end.
-    fn is_quiet(&self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
-        match self.stream.poll_read_ready(&mut context) {
-            Poll::Pending => true,
-            Poll::Ready(Err(_)) => false,
-            Poll::Ready(Ok(())) => {
-                let seen = self.stream.try_read(&mut [0; 1]);
-                matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-            }
+    /// Opened under the trust in force, and nothing arrived while nobody asked.
+    fn is_good(&mut self, generation: u64) -> bool {
+        let opened = self.stream.standing().map_or(0, |standing| standing.generation);
+        opened == generation && self.stream.is_quiet()
+    }
+
+    /// Writes the whole of it.
+    ///
+    /// # Errors
+    /// What failed; an alert of the peer, when it sent one.
+    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = match self.stream.write_all(bytes).await {
+            Ok(()) => self.stream.flush().await,
+            failed => failed,
+        };
+        match written {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Box::pin(self.stream.why(error)).await),
         }
     }
 
@@ -112,10 +119,7 @@ impl H1Link {
     }
 
     /// Halves for a body that goes up while the answer comes down.
-    pub(crate) fn split(
-        &mut self,
-    ) -> (tokio::net::tcp::ReadHalf<'_>, tokio::net::tcp::WriteHalf<'_>, &mut BytesMut, &mut ResponseParser)
-    {
+    pub(crate) fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>, &mut BytesMut, &mut ResponseParser) {
         let Self { stream, buffer, parser, .. } = self;
         let (read, write) = stream.split();
         (read, write, buffer, parser)

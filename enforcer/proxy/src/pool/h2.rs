@@ -11,7 +11,7 @@ use futures_util::future::{BoxFuture, Shared};
 use h2::client::{Builder, SendRequest};
 use parking_lot::Mutex;
 
-use super::dial::dial;
+use super::wire::Standing;
 use super::{Endpoint, Opened, Terms};
 use crate::fault::{Broken, Fault};
 use crate::worker::Worker;
@@ -50,6 +50,7 @@ pub(crate) struct H2Link {
     live: AtomicU32,
     has_served: AtomicBool,
     is_closed: AtomicBool,
+    standing: Option<Arc<Standing>>,
     _opened: Opened,
 }
 
@@ -63,17 +64,18 @@ pub(crate) struct Stream {
 }
 
 impl Links {
-    fn least_busy(&self) -> Option<Arc<H2Link>> {
+    fn least_busy(&self, generation: u64) -> Option<Arc<H2Link>> {
         let open = self.open.lock();
-        open.iter().filter(|link| !link.is_closed()).min_by_key(|link| link.live()).map(Arc::clone)
+        open.iter().filter(|link| link.is_good(generation)).min_by_key(|link| link.live()).map(Arc::clone)
     }
 
-    fn len(&self) -> usize {
-        self.open.lock().len()
+    fn len(&self, generation: u64) -> usize {
+        self.open.lock().iter().filter(|link| link.is_good(generation)).count()
     }
 
-    pub(super) fn sweep(&self) {
-        self.open.lock().retain(|link| !link.is_closed());
+    /// A connection that is lent no more ends with its last stream.
+    pub(super) fn sweep(&self, generation: u64) {
+        self.open.lock().retain(|link| link.is_good(generation));
     }
 }
 
@@ -85,8 +87,10 @@ impl Endpoint {
         terms: Terms,
     ) -> Result<Stream, Fault> {
         loop {
-            let best = self.h2.least_busy();
-            let wants_another = best.as_ref().is_none_or(|link| link.live() >= BUSY && self.h2.len() < MOST);
+            let generation = self.generation(worker);
+            let best = self.h2.least_busy(generation);
+            let wants_another =
+                best.as_ref().is_none_or(|link| link.live() >= BUSY && self.h2.len(generation) < MOST);
             let link = match (best, wants_another) {
                 (Some(link), false) => link,
                 (best, _) => match (Box::pin(self.dial_h2(worker, terms)).await, best) {
@@ -101,7 +105,7 @@ impl Endpoint {
                 Err(error) => {
                     tracing::debug!(event = "upstream_connection_lost", endpoint = %self.address, %error, "");
                     stream.link.close();
-                    self.h2.sweep();
+                    self.h2.sweep(generation);
                 }
             }
         }
@@ -130,16 +134,14 @@ impl Endpoint {
     fn no_connection(&self, failed: &NoLink) -> Fault {
         match failed {
             NoLink::Full => Fault::Full,
-            NoLink::Connect(error) => {
-                let source = io::Error::new(error.kind(), Arc::clone(error));
-                Fault::Connect { address: self.address, source }
-            }
+            NoLink::Connect(error) => Fault::of_shared_dial(self.address, error),
         }
     }
 
     async fn connect_h2(&self, worker: &Arc<Worker>, terms: Terms) -> Result<Arc<H2Link>, NoLink> {
         let opened = self.open(&terms).map_err(|_full| NoLink::Full)?;
-        let socket = dial(worker, self.address, terms.limit).await?;
+        let socket = self.dial(worker, terms.limit).await?;
+        let standing = socket.standing().cloned();
         let mut builder = Builder::new();
         builder
             .initial_window_size(STREAM_WINDOW)
@@ -152,6 +154,7 @@ impl Endpoint {
             live: AtomicU32::new(0),
             has_served: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
+            standing,
             _opened: opened,
         });
         let (driven, address) = (Arc::downgrade(&link), self.address);
@@ -183,6 +186,11 @@ impl H2Link {
         self.is_closed.load(Ordering::Relaxed)
     }
 
+    /// Open, and opened under the trust in force.
+    fn is_good(&self, generation: u64) -> bool {
+        !self.is_closed() && self.standing.as_ref().map_or(0, |standing| standing.generation) == generation
+    }
+
     fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
     }
@@ -197,6 +205,11 @@ impl Stream {
     /// An answer came over the connection.
     pub(crate) fn serves(&self) {
         self.link.has_served.store(true, Ordering::Relaxed);
+    }
+
+    /// The alert by which the endpoint rejected the connection.
+    pub(crate) fn rejected(&self) -> Option<String> {
+        self.link.standing.as_ref()?.alert().map(str::to_owned)
     }
 
     /// The connection broke or is going away: no further call uses it.

@@ -215,7 +215,7 @@ impl Setup {
             routes.push(route("closed", "closed.test", "h1"));
         }
         if !self.h2.is_empty() {
-            clusters.push(cluster("h2", UpstreamProtocol::H2c, &self.h2));
+            clusters.push(cluster("h2", UpstreamProtocol::Http2, &self.h2));
             let grpc = Some(GrpcMatch { service: "shop.Orders".into(), method: None });
             routes.push(route("site-h2", "h2.test", "h2"));
             let orders = route("orders", "grpc.test", "h2");

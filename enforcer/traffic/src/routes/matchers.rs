@@ -7,9 +7,10 @@ use std::fmt;
 use enforcer_codec::{Call, CallProtocol, NotCanonical};
 
 use super::host::Pattern as Host;
-use super::source::{Identity, Network};
+use super::source::Network;
 use super::values::{Place, Values};
 use crate::{Arrival, RouteError, RouteSpec};
+use ca_identity::IdPattern;
 
 /// The conditions of one route. Cheap ones stand first.
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ enum Matcher {
     Grpc,
     Port(Box<[u16]>),
     Method(Box<[Box<str>]>),
-    Identity(Box<[Identity]>),
+    Identity(Box<[IdPattern]>),
     Network(Box<[Network]>),
     Sni(Box<[Host]>),
     Values(Values),
@@ -47,7 +48,7 @@ impl Matchers {
         }
         let identities = all(
             &asked.identities,
-            Identity::parse,
+            IdPattern::parse,
             "SPIFFE ID, `spiffe://DOMAIN` or `spiffe://DOMAIN/PATH/*`",
         );
         let networks = all(&asked.sources, Network::parse, "network such as `10.0.0.0/8`");
@@ -134,7 +135,7 @@ impl Matcher {
             (Self::Grpc, Self::Method(methods)) | (Self::Method(methods), Self::Grpc) => {
                 !methods.iter().any(|method| **method == *"POST")
             }
-            (Self::Identity(a), Self::Identity(b)) => disjoint(a, b, Identity::excludes),
+            (Self::Identity(a), Self::Identity(b)) => disjoint(a, b, IdPattern::excludes),
             (Self::Network(a), Self::Network(b)) => disjoint(a, b, |a, b| a.excludes(*b)),
             (Self::Sni(a), Self::Sni(b)) => disjoint(a, b, Host::excludes),
             (Self::Values(a), Self::Values(b)) => a.excludes(b),

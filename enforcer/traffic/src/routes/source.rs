@@ -1,72 +1,7 @@
-//! Conditions on who calls and from where: verified identity, network.
+//! Conditions on where a call comes from: its network.
 
 use std::fmt;
 use std::net::IpAddr;
-
-use ca_identity::{SpiffeId, TrustDomain};
-
-/// Some of all identities.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Identity {
-    Exact(SpiffeId),
-    /// Everybody in the trust domain.
-    Domain(TrustDomain),
-    /// Below this path, by whole segments; it begins with `/` and does not end with one.
-    Below(TrustDomain, Box<str>),
-}
-
-impl Identity {
-    /// From `spiffe://td/path`, `spiffe://td/path/*`, `spiffe://td/*` or `spiffe://td`.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (stem, is_below) = match text.strip_suffix("/*") {
-            Some(stem) => (stem, true),
-            None => (text, false),
-        };
-        let id = SpiffeId::parse(stem).ok()?;
-        Some(match (id.path(), is_below) {
-            ("", _) => Self::Domain(id.trust_domain().clone()),
-            (path, true) => Self::Below(id.trust_domain().clone(), path.into()),
-            (_, false) => Self::Exact(id),
-        })
-    }
-
-    pub(super) fn has(&self, id: &SpiffeId) -> bool {
-        match self {
-            Self::Exact(known) => known == id,
-            Self::Domain(domain) => id.is_member_of(domain),
-            Self::Below(domain, path) => {
-                let rest = || id.path().strip_prefix(&**path);
-                id.is_member_of(domain) && rest().is_some_and(|rest| rest.starts_with('/'))
-            }
-        }
-    }
-
-    /// True when no identity is in both.
-    pub(super) fn excludes(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Exact(id), some) | (some, Self::Exact(id)) => !some.has(id),
-            (Self::Domain(a), Self::Domain(b) | Self::Below(b, _)) | (Self::Below(b, _), Self::Domain(a)) => {
-                a != b
-            }
-            (Self::Below(a, one), Self::Below(b, two)) => {
-                let is_below = |low: &str, high: &str| {
-                    low.strip_prefix(high).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                };
-                a != b || !(is_below(one, two) || is_below(two, one))
-            }
-        }
-    }
-}
-
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(id) => f.write_str(id.as_str()),
-            Self::Domain(domain) => write!(f, "spiffe://{domain}"),
-            Self::Below(domain, path) => write!(f, "spiffe://{domain}{path}/*"),
-        }
-    }
-}
 
 /// A network in CIDR form (RFC 4632, RFC 4291 2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,39 +65,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn identity(text: &str) -> Identity {
-        Identity::parse(text).unwrap_or_else(|| panic!("{text}"))
-    }
-
-    #[test]
-    fn rt_01_identities_match_exactly_by_trust_domain_or_by_segment() {
-        let exact = "spiffe://example.org/ns/shop/web";
-        for (pattern, id, has) in [
-            (exact, exact, true),
-            (exact, "spiffe://example.org/ns/shop/web2", false),
-            (exact, "spiffe://other.org/ns/shop/web", false),
-            ("spiffe://example.org", exact, true),
-            ("spiffe://example.org/*", exact, true),
-            ("spiffe://example.org", "spiffe://example.org.evil/ns", false),
-            ("spiffe://example.org/ns/shop/*", exact, true),
-            ("spiffe://example.org/ns/sho/*", exact, false),
-            ("spiffe://example.org/ns/shop/web/*", exact, false),
-        ] {
-            assert_eq!(identity(pattern).has(&SpiffeId::parse(id).unwrap()), has, "{pattern} has {id}");
-        }
-        for bad in [
-            "",
-            "*",
-            "example.org",
-            "spiffe://",
-            "spiffe://Example.org/a",
-            "spiffe://example.org/*/a",
-            "spiffe://example.org/",
-        ] {
-            assert_eq!(Identity::parse(bad), None, "{bad}");
-        }
-    }
-
     #[test]
     fn rt_01_networks_take_whole_prefixes_only() {
         for (network, address, has) in [
@@ -188,14 +90,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rt_02_who_excludes_each_other_never_has_the_same_caller(
-            one in "spiffe://(a|b)(/[xy]){0,2}(/[*])?", two in "spiffe://(a|b)(/[xy]){0,2}(/[*])?",
-            id in "spiffe://(a|b)(/[xy]){1,4}", left in "(0|64|128|192)[.]0[.]0[.]0/[12]", right in "(0|64|128|192)[.]0[.]0[.]0/[12]", address: [u8; 4],
+        fn rt_02_networks_that_exclude_each_other_never_have_the_same_caller(
+            left in "(0|64|128|192)[.]0[.]0[.]0/[12]", right in "(0|64|128|192)[.]0[.]0[.]0/[12]", address: [u8; 4],
         ) {
-            let id = SpiffeId::parse(&id).unwrap();
-            let (one, two) = (identity(&one), identity(&two));
-            prop_assert!(!(one.excludes(&two) && one.has(&id) && two.has(&id)), "{} {} {}", one, two, id.as_str());
-            prop_assert_eq!(one.excludes(&two), two.excludes(&one));
             if let (Some(left), Some(right)) = (Network::parse(&left), Network::parse(&right)) {
                 let address = IpAddr::from(address);
                 prop_assert!(!(left.excludes(right) && left.has(address) && right.has(address)));

@@ -51,7 +51,7 @@ fn cluster(name: &str, protocol: UpstreamProtocol) -> ClusterSpec {
 }
 
 fn clusters() -> [ClusterSpec; 2] {
-    [cluster("h2", UpstreamProtocol::H2c), cluster("h1", UpstreamProtocol::Http1)]
+    [cluster("h2", UpstreamProtocol::Http2), cluster("h1", UpstreamProtocol::Http1)]
 }
 
 fn build(routes: &[RouteSpec]) -> Result<Routes, RouteError> {
@@ -321,7 +321,7 @@ fn a_configuration_without_meaning_is_an_error_that_names_it() {
     idle[0].endpoints[0].weight = 0;
     let odd = Routes::build(&[web()], &idle, &[route("r")]).unwrap_err();
     assert_eq!(odd.to_string(), "cluster `h2` has no endpoint with a weight above 0");
-    let twice = [cluster("a", UpstreamProtocol::H2c), cluster("a", UpstreamProtocol::H2c)];
+    let twice = [cluster("a", UpstreamProtocol::Http2), cluster("a", UpstreamProtocol::Http2)];
     assert!(Routes::build(&[web()], &twice, &[]).unwrap_err().to_string().contains("cluster `a`"));
     assert_eq!(
         build(&[route("r"), on("r", "h", "")]).unwrap_err(),

@@ -2,7 +2,7 @@
 
 use super::{Key, Kind, key, preset, required};
 
-pub(super) const ENDPOINTS: Kind = Kind::List(&Kind::Address(&["http", "h2c"]));
+pub(super) const ENDPOINTS: Kind = Kind::List(&Kind::Address(&["http", "h2c", "https"]));
 pub(super) const BALANCERS: Kind =
     Kind::Choice(&["p2c", "peak_ewma", "round_robin", "random", "maglev", "ring_hash", "rendezvous"]);
 const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000 };
@@ -25,7 +25,7 @@ pub(super) static KEYS: &[Key] = &[
     ),
     required(
         "enforcer.cluster.endpoint.address",
-        Kind::Address(&["http", "h2c"]),
+        Kind::Address(&["http", "h2c", "https"]),
         "where it is",
         "\"http://10.0.0.7:8000\"",
     ),
@@ -163,5 +163,29 @@ pub(super) static KEYS: &[Key] = &[
     ),
     preset("enforcer.cluster.outlier.max_back_off", Kind::Duration, "60s", "never longer", "\"60s\""),
     preset("enforcer.cluster.outlier.max_percent", PERCENT, "50", "of the endpoints shut at a time", "50"),
-    preset("enforcer.cluster.connect_timeout", Kind::Duration, "3s", "connecting to an endpoint", "\"3s\""),
+    key(
+        "enforcer.cluster.protocol",
+        Kind::Choice(&["http1", "h2"]),
+        "what https endpoints speak, by ALPN; absent = http1. gRPC needs h2, a WebSocket http1",
+        "\"h2\"",
+    ),
+    key(
+        "enforcer.cluster.expect",
+        Kind::List(&Kind::Text),
+        "who https endpoints must be: SPIFFE IDs, spiffe://DOMAIN, or spiffe://DOMAIN/PATH/*",
+        "[\"spiffe://example.org/ns/shop/*\"]",
+    ),
+    key(
+        "enforcer.cluster.sni",
+        Kind::Text,
+        "the server name told to https endpoints; absent = the trust domain of the first in `expect`",
+        "\"shop.example.org\"",
+    ),
+    preset(
+        "enforcer.cluster.connect_timeout",
+        Kind::Duration,
+        "3s",
+        "connecting to an endpoint, TLS handshake included",
+        "\"3s\"",
+    ),
 ];

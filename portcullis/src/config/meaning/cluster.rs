@@ -2,11 +2,12 @@
 
 use enforcer_traffic::balance::BalanceSettings;
 use enforcer_traffic::fleet::{CheckSettings, FleetSettings, Limits, OutlierSettings, Probe};
-use enforcer_traffic::{BalancerKind, ClusterSpec, EndpointSpec, HashBy, UpstreamProtocol};
+use enforcer_traffic::{BalancerKind, ClusterSpec, EndpointSpec, HashBy, TlsSettings, UpstreamProtocol};
 
 use super::super::read::{Table, Value};
 use super::super::value::Address;
 use super::{Meaning, address};
+use ca_identity::IdPattern;
 
 impl Meaning<'_> {
     /// The cluster that `table` tells, with its endpoints under `key`.
@@ -16,6 +17,7 @@ impl Meaning<'_> {
         if endpoints.is_empty() {
             self.wrong(table, key, format!("`{key}` names no endpoint"));
         }
+        let tls = self.tls(table, key, &mut endpoints);
         let default = ClusterSpec::default();
         Some(ClusterSpec {
             name: table.text("name")?.clone(),
@@ -28,10 +30,58 @@ impl Meaning<'_> {
             },
             hash_by: self.hash_by(table),
             check: self.check(table),
+            tls,
             zone: None,
             fleet: FleetSettings { outlier: outlier(table), limits: limits(table), ..default.fleet },
             connect_timeout: table.duration("connect_timeout").copied().unwrap_or(default.connect_timeout),
         })
+    }
+
+    /// Who https endpoints must be, and what they speak. A cluster is secured as a whole or not at all.
+    fn tls(&mut self, table: &Table, key: &str, endpoints: &mut [EndpointSpec]) -> Option<TlsSettings> {
+        let written = table.list(key).iter().chain(
+            table.tables("endpoint").iter().filter_map(|table| Some(&table.entries.get("address")?.0)),
+        );
+        let secured = written.filter(|value| is_https(value)).count();
+        if secured == 0 {
+            for key in ["protocol", "expect", "sni"] {
+                if table.entries.contains_key(key) {
+                    self.wrong(table, key, format!("`{key}` is for https endpoints, and there is none"));
+                }
+            }
+            return None;
+        }
+        if secured < endpoints.len() {
+            let text = "https and plain endpoints do not mix; make two clusters".to_owned();
+            self.wrong(table, key, text);
+        }
+        if table.text("protocol").is_some_and(|word| word == "h2") {
+            endpoints.iter_mut().for_each(|endpoint| endpoint.protocol = UpstreamProtocol::Http2);
+        }
+        let sni = table.text("sni").cloned();
+        if let Some(name) = sni.as_deref().filter(|name| !is_host(name)) {
+            self.wrong(table, "sni", format!("`{name}` is no host name"));
+        }
+        let mut expect = Vec::new();
+        for text in table.texts("expect") {
+            match IdPattern::parse(&text) {
+                Some(pattern) => expect.push(pattern),
+                None => self.wrong(
+                    table,
+                    "expect",
+                    format!("`{text}` is no SPIFFE ID, no spiffe://DOMAIN and no spiffe://DOMAIN/PATH/*"),
+                ),
+            }
+        }
+        if table.texts("expect").is_empty() {
+            let text = "https endpoints need to be somebody: in [[enforcer.cluster]] write expect = [\"spiffe://DOMAIN/PATH\"], the SPIFFE IDs that may answer";
+            self.wrong(
+                table,
+                if table.entries.contains_key("expect") { "expect" } else { key },
+                text.to_owned(),
+            );
+        }
+        Some(TlsSettings { expect, sni })
     }
 
     /// How the endpoints are asked for their health.
@@ -146,9 +196,24 @@ fn described(table: &Table) -> Option<EndpointSpec> {
     })
 }
 
+fn is_https(value: &Value) -> bool {
+    matches!(address(value), Some(Address::Socket { scheme: "https", .. }))
+}
+
+/// A host name of RFC 1123; an address is none.
+fn is_host(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(label) && name.parse::<std::net::IpAddr>().is_err()
+}
+
 fn endpoint(value: &Value) -> Option<EndpointSpec> {
     match address(value)? {
-        Address::Socket { scheme: "h2c", addr } => Some(EndpointSpec::new(UpstreamProtocol::H2c, addr)),
+        Address::Socket { scheme: "h2c", addr } => Some(EndpointSpec::new(UpstreamProtocol::Http2, addr)),
         Address::Socket { addr, .. } => Some(EndpointSpec::new(UpstreamProtocol::Http1, addr)),
         Address::Unix(_) => None,
     }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use ca_identity::IdPattern;
 use enforcer_traffic::fleet::Probe;
-use enforcer_traffic::{BalancerKind, HashBy};
+use enforcer_traffic::{BalancerKind, HashBy, UpstreamProtocol};
 
 use super::{places, read, with};
 
@@ -34,6 +35,31 @@ fn the_cluster_of_the_guide_means_what_the_guide_says() {
     assert_eq!((check.interval, check.timeout), (Duration::from_secs(10), Duration::from_secs(1)));
     let retry = &enforcer.routes.last().unwrap().retry;
     assert_eq!((retry.attempts, retry.try_timeout), (1, Some(Duration::from_millis(500))));
+}
+
+#[test]
+fn tl_09_the_secured_cluster_of_the_guide_means_what_the_guide_says() {
+    let guide = include_str!("../../../../docs/guide.md");
+    let toml = guide.split("```toml\n[[enforcer.cluster]]").nth(2).unwrap().split("```").next().unwrap();
+    let text = format!(
+        "{}\n[[enforcer.cluster]]{toml}",
+        with(16, "[[enforcer.service]]", "[[enforcer.service]]\nname = \"shop\"\n[[enforcer.service]]")
+    );
+    let enforcer = read(&text, &[]).unwrap().config.enforcer.unwrap();
+    let cluster = enforcer.clusters.iter().find(|cluster| cluster.name == "orders").unwrap();
+    assert_eq!(cluster.endpoints[0].protocol, UpstreamProtocol::Http2);
+    let tls = cluster.tls.as_ref().unwrap();
+    assert_eq!(tls.expect, [IdPattern::parse("spiffe://example.org/orders").unwrap()]);
+    assert_eq!(tls.server_name(), Some("orders.example.org"));
+    let text = secured("expect = [\"spiffe://example.org/ns/*\"]");
+    let enforcer = read(&text, &[]).unwrap().config.enforcer.unwrap();
+    let cluster = enforcer.clusters.iter().find(|cluster| cluster.name == "a").unwrap();
+    assert_eq!(cluster.endpoints[0].protocol, UpstreamProtocol::Http1);
+    assert_eq!(cluster.tls.as_ref().unwrap().server_name(), Some("example.org"));
+}
+
+fn secured(lines: &str) -> String {
+    cluster(&format!("endpoints = [\"https://127.0.0.1:1\"]\n{lines}"))
 }
 
 #[test]
@@ -79,7 +105,7 @@ fn what_has_no_meaning_in_a_cluster_is_refused_where_it_stands() {
         (with_endpoint("bound_percent = 125"), "PC0104 32:17", "`bound_percent` needs `hash_by`"),
         (with_endpoint("balancer = \"best\""), "PC0104 32:12", "peak_ewma"),
         (with_endpoint("max_in_flight = 0"), "PC0104 32:17", "a whole number from 1"),
-        (cluster("[[enforcer.cluster.endpoint]]\naddress = \"https://127.0.0.1:1\""), "PC0104 32:11", "http"),
+        (cluster("[[enforcer.cluster.endpoint]]\naddress = \"tcp://127.0.0.1:1\""), "PC0104 32:11", "http"),
         (
             with_endpoint("check = { probe = \"http\", path = \"healthz\" }"),
             "PC0104 32:34",

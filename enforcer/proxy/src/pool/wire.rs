@@ -1,0 +1,275 @@
+//! The bytes of a connection to an endpoint: plain, or under TLS with an identity that is watched.
+//!
+//! An enum and not a trait object: the plain way costs a branch. A secured connection ends when its peer's certificate
+//! does, or the own one, or when the peer is denied (CT-02), whoever reads from it at that moment.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use base_ports::UnixTime;
+use ca_identity::tls::alert_in;
+use ca_identity::{IdentitySnapshot, VerifiedPeer};
+use futures_util::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::net::tcp;
+use tokio_rustls::client::TlsStream;
+
+/// A connection to an endpoint.
+#[derive(Debug)]
+pub(crate) enum Wire {
+    /// Plain TCP.
+    Plain(TcpStream),
+    /// Mutual TLS.
+    Tls(Box<SecuredWire>),
+}
+
+/// A connection under TLS.
+#[derive(Debug)]
+pub(crate) struct SecuredWire {
+    stream: TlsStream<TcpStream>,
+    pub(super) standing: Arc<Standing>,
+}
+
+/// What keeps a secured connection open, and what ended it.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    peer: VerifiedPeer,
+    ends: UnixTime,
+    /// The trust under which the handshake began (PL-01).
+    pub(super) generation: u64,
+    is_over: AtomicBool,
+    reader: AtomicWaker,
+    alert: OnceLock<String>,
+}
+
+impl Standing {
+    pub(super) fn new(peer: VerifiedPeer, own_ends: UnixTime, generation: u64) -> Self {
+        Self {
+            ends: peer.expires.min(own_ends),
+            peer,
+            generation,
+            is_over: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+            alert: OnceLock::new(),
+        }
+    }
+
+    /// Ends the connection when its identities no longer hold; true when they do not.
+    pub(super) fn review(&self, trusted: &IdentitySnapshot, now: UnixTime) -> bool {
+        let is_over = now > self.ends || trusted.revoked.check(&self.peer).is_err();
+        if is_over && !self.is_over.swap(true, Ordering::Relaxed) {
+            tracing::warn!(event = "upstream_identity_ended", peer = %self.peer.id, "a connection to an endpoint was cut: its identity expired or was revoked");
+            self.reader.wake();
+        }
+        is_over
+    }
+
+    /// The alert by which the peer rejected us, by its name.
+    pub(super) fn alert(&self) -> Option<&str> {
+        self.alert.get().map(String::as_str)
+    }
+}
+
+impl SecuredWire {
+    pub(super) fn new(stream: TlsStream<TcpStream>, standing: Arc<Standing>) -> Self {
+        Self { stream, standing }
+    }
+}
+
+impl Wire {
+    /// What stands behind a secured connection.
+    pub(super) fn standing(&self) -> Option<&Arc<Standing>> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(secured) => Some(&secured.standing),
+        }
+    }
+
+    /// Nothing arrived while nobody asked: neither bytes nor an end.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        match self {
+            Self::Plain(stream) => match stream.poll_read_ready(&mut context) {
+                Poll::Pending => true,
+                Poll::Ready(Err(_)) => false,
+                Poll::Ready(Ok(())) => {
+                    let seen = stream.try_read(&mut [0; 1]);
+                    matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+                }
+            },
+            // Records that carry no data, such as tickets, are no end and no answer.
+            Self::Tls(secured) => {
+                let mut byte = [0; 1];
+                Pin::new(&mut **secured).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
+            }
+        }
+    }
+
+    /// Why writing failed: the peer may have said so with an alert.
+    pub(crate) async fn why(&mut self, error: io::Error) -> io::Error {
+        match self {
+            Self::Plain(_) => error,
+            Self::Tls(secured) => match secured.read(&mut [0; 1]).await {
+                Err(said) if alert_in(&said).is_some() => said,
+                _ => error,
+            },
+        }
+    }
+
+    /// Halves for a body that goes up while the answer comes down.
+    pub(crate) fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
+        match self {
+            Self::Plain(stream) => {
+                let (read, write) = stream.split();
+                (ReadHalf::Plain(read), WriteHalf::Plain(write))
+            }
+            Self::Tls(secured) => {
+                let (read, write) = tokio::io::split(&mut **secured);
+                (ReadHalf::Tls(read), WriteHalf::Tls(write))
+            }
+        }
+    }
+}
+
+impl AsyncRead for SecuredWire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.standing.reader.register(context.waker());
+        if self.standing.is_over.load(Ordering::Relaxed) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if let Poll::Ready(Err(error)) = &read
+            && let Some(alert) = alert_in(error)
+        {
+            // HTTP/2 passes on only the kind of an error.
+            self.standing.alert.set(alert).unwrap_or_default();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for SecuredWire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// The reading half of a [`Wire`].
+#[derive(Debug)]
+pub(crate) enum ReadHalf<'a> {
+    /// Of plain TCP.
+    Plain(tcp::ReadHalf<'a>),
+    /// Of TLS.
+    Tls(tokio::io::ReadHalf<&'a mut SecuredWire>),
+}
+
+/// The writing half of a [`Wire`].
+#[derive(Debug)]
+pub(crate) enum WriteHalf<'a> {
+    /// Of plain TCP.
+    Plain(tcp::WriteHalf<'a>),
+    /// Of TLS.
+    Tls(tokio::io::WriteHalf<&'a mut SecuredWire>),
+}
+
+macro_rules! reads {
+    ($($kind:ty),*) => {$(
+        impl AsyncRead for $kind {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+                buffer: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    Self::Plain(io) => Pin::new(io).poll_read(context, buffer),
+                    Self::Tls(io) => Pin::new(io).poll_read(context, buffer),
+                }
+            }
+        }
+    )*};
+}
+
+macro_rules! writes {
+    ($($kind:ty),*) => {$(
+        impl AsyncWrite for $kind {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    Self::Plain(io) => Pin::new(io).poll_write(context, bytes),
+                    Self::Tls(io) => Pin::new(io).poll_write(context, bytes),
+                }
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    Self::Plain(io) => Pin::new(io).poll_flush(context),
+                    Self::Tls(io) => Pin::new(io).poll_flush(context),
+                }
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+                match self.get_mut() {
+                    Self::Plain(io) => Pin::new(io).poll_shutdown(context),
+                    Self::Tls(io) => Pin::new(io).poll_shutdown(context),
+                }
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                context: &mut Context<'_>,
+                bytes: &[io::IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                match self.get_mut() {
+                    Self::Plain(io) => Pin::new(io).poll_write_vectored(context, bytes),
+                    Self::Tls(io) => Pin::new(io).poll_write_vectored(context, bytes),
+                }
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                match self {
+                    Self::Plain(io) => io.is_write_vectored(),
+                    Self::Tls(io) => io.is_write_vectored(),
+                }
+            }
+        }
+    )*};
+}
+
+reads!(Wire, ReadHalf<'_>);
+writes!(Wire, WriteHalf<'_>);

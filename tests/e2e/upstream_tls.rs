@@ -1,0 +1,70 @@
+//! Endpoints under mutual TLS behind the shipped gateway: a stock TLS server with an SVID of our own authority sees who
+//! calls it, and an endpoint that is not who the cluster expects gets nothing (TL-09, OUT1).
+
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use serde_json::Value;
+use tests::peers::missing;
+use tests::port::free_port;
+use tests::script::Script;
+use tests::{Gateway, Result, check};
+
+use crate::trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![trial(
+        "out1_an_endpoint_under_tls_is_who_the_cluster_expects_or_gets_no_call",
+        missing("curl"),
+        expected,
+    )]
+}
+
+fn expected() -> Result {
+    let port = free_port();
+    let cluster = |name: &str, expect: &str, more: &str| {
+        format!(
+            "[[enforcer.cluster]]\nname = \"{name}\"\nendpoints = [\"https://127.0.0.1:{port}\"]\nexpect = [\"{expect}\"]\n{more}\n"
+        )
+    };
+    let route = |name: &str, path: &str| {
+        format!(
+            "[[enforcer.route]]\nname = \"{name}\"\nservice = \"site\"\nmatch = {{ path = \"{path}\" }}\ncluster = \"{name}\"\n"
+        )
+    };
+    let gateway = Gateway::build()
+        .service("site", &[])
+        .section(&cluster("right", "spiffe://example.org/web", "sni = \"shop.example.org\""))
+        .section(&cluster("below", "spiffe://example.org/*", ""))
+        .section(&cluster("wrong", "spiffe://example.org/billing", ""))
+        .section(&route("right", "/right"))
+        .section(&route("below", "/below"))
+        .section(&route("wrong", "/wrong"))
+        .start()?;
+    let tls = gateway.identity()?;
+    let (status, body) = gateway.curl(&tls, "/right", &[])?;
+    check!(status == 503, "nobody listens yet: {status} {body}");
+    let mut origin = Script::start("https_origin", &[&port.to_string(), &tls.display().to_string()])?;
+    origin.next(Duration::from_secs(20))?;
+    for (path, sni) in [("/right", "shop.example.org"), ("/below", "example.org")] {
+        for _ in 0..3 {
+            let (status, body) = gateway.curl(&tls, path, &[])?;
+            check!(status == 200, "{path}: {status} {body}\n{}", gateway.log());
+            let told: Value = serde_json::from_str(&body)?;
+            check!(told["version"] == "TLSv1.3" && told["sni"] == sni, "{told}");
+            let caller = told["caller"].as_array().and_then(|names| names.first()).and_then(Value::as_str);
+            check!(caller == Some("spiffe://example.org/gateway"), "the origin saw {told}");
+        }
+    }
+    let (status, body) = gateway.curl(&tls, "/wrong", &[])?;
+    check!(status == 502 && !body.contains("spiffe://"), "{status} {body}");
+    let log = gateway.log();
+    let told = log.lines().find(|line| line.contains("upstream_identity")).unwrap_or_default();
+    check!(
+        told.contains("spiffe://example.org/billing") && told.contains("spiffe://example.org/web"),
+        "the log does not say who was expected and who was seen:\n{log}"
+    );
+    let (_, metrics) = gateway.http("/metrics")?;
+    check!(metrics.contains("portcullis_pool_dials_total{result=\"unexpected_id\"} 1"), "{metrics}");
+    Ok(())
+}
