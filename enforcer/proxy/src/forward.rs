@@ -28,7 +28,7 @@ use crate::fault::{Broken, Fault};
 use crate::inbound::Connection;
 use crate::upstream::Upstream;
 use pick::Pick;
-use tries::{Chance, Wish};
+use tries::{Chance, Tried, Wish};
 
 /// The call that the upstream receives instead of the judged one, made of canonical parts of that (CC-09).
 #[cold]
@@ -89,7 +89,7 @@ where
     {
         chance.watch_body(is_spent);
     }
-    match Pick::new(permitted, upstream, &chance, &[], way.clocks.started()) {
+    match Pick::new(permitted, upstream, &chance, None, way.clocks.started()) {
         Ok(pick) => match carry(&pick, way).await {
             Err(fault) => Box::pin(again(fault, pick, way)).await,
             told => told,
@@ -110,7 +110,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let pick = Pick::wait(permitted, upstream, chance, &[]).await?;
+    let pick = Pick::wait(permitted, upstream, chance, None).await?;
     match carry(&pick, way).await {
         Err(fault) => again(fault, pick, way).await,
         told => told,
@@ -123,15 +123,18 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let mut tried = Vec::new();
+    let mut tried = Tried::default();
     loop {
         pick.failed(&fault);
         let another = if way.out.is_begun() { None } else { pick.chance.after(&fault) };
         let Some((trigger, pause)) = another else { return Err(fault) };
         let (endpoint, decision) = (pick.endpoint.address, pick.permitted.decision());
         tracing::info!(event = "tried_again", %decision, %endpoint, cause = trigger.as_str(), "a try failed and another one follows");
-        tried.push(pick.place);
-        pick = pick.after(&tried, pause).await?;
+        tried.add(pick.place, &fault);
+        pick = match pick.after(&tried, pause).await {
+            Err(Fault::NoEndpoint | Fault::NoGrpc | Fault::NoUpgrade) => return Err(fault),
+            another => another?,
+        };
         way.body.rewind();
         match carry(&pick, way).await {
             Err(next) => fault = next,

@@ -12,7 +12,7 @@ use enforcer_codec::{Call, CallProtocol, Upgrade};
 use enforcer_traffic::fleet::{Entry, Outcome};
 use enforcer_traffic::{BalancerKind, Trigger, UpstreamProtocol};
 
-use super::tries::{Chance, Wish};
+use super::tries::{Chance, Tried, Wish};
 use crate::authorize::Permitted;
 use crate::fault::Fault;
 use crate::pool::{Endpoint, Terms};
@@ -45,7 +45,7 @@ impl<'a> Pick<'a> {
         permitted: &'a Permitted<Call>,
         upstream: &'a Upstream,
         chance: &'a Chance<'a>,
-        tried: &[usize],
+        tried: Option<&Tried>,
         since: Mono,
     ) -> Result<Self, Fault> {
         let call = permitted.call();
@@ -56,10 +56,13 @@ impl<'a> Pick<'a> {
         };
         let key = upstream.key(call, chance.conn);
         let fits = |endpoint: &Endpoint| needs.is_none_or(|needed| endpoint.protocol == needed);
-        let new = |endpoint: &Endpoint, place: usize| fits(endpoint) && !tried.contains(&place);
-        let found = match upstream.pick(since, key, new) {
-            Err(_) if !tried.is_empty() => upstream.pick(since, key, |endpoint, _| fits(endpoint)),
-            found => found,
+        let found = match tried {
+            None => upstream.pick(since, key, |endpoint, _| fits(endpoint)),
+            Some(tried) => {
+                let new = |endpoint: &Endpoint, place| fits(endpoint) && !tried.has(place);
+                let old = |endpoint: &Endpoint, place| fits(endpoint) && !tried.is_closed(place);
+                upstream.pick(since, key, new).or_else(|_tried| upstream.pick(since, key, old))
+            }
         };
         let (place, endpoint, entry) = found.map_err(|nobody| Fault::of_nobody(nobody, needs))?;
         let told = AtomicBool::new(false);
@@ -70,14 +73,14 @@ impl<'a> Pick<'a> {
     ///
     /// # Errors
     /// When none can be used, or the deadline passed meanwhile.
-    pub(super) async fn after(self, tried: &[usize], pause: Duration) -> Result<Self, Fault> {
+    pub(super) async fn after(self, tried: &Tried, pause: Duration) -> Result<Self, Fault> {
         let (permitted, upstream, chance) = (self.permitted, self.upstream, self.chance);
         drop(self);
         chance.conn.worker.pause(pause).await;
         let now = chance.clocks.now();
         chance.clocks.left(now)?;
-        match Self::new(permitted, upstream, chance, tried, now) {
-            Err(Fault::Busy) => Self::wait(permitted, upstream, chance, tried).await,
+        match Self::new(permitted, upstream, chance, Some(tried), now) {
+            Err(Fault::Busy) => Self::wait(permitted, upstream, chance, Some(tried)).await,
             found => found,
         }
     }
@@ -90,7 +93,7 @@ impl<'a> Pick<'a> {
         permitted: &'a Permitted<Call>,
         upstream: &'a Upstream,
         chance: &'a Chance<'a>,
-        tried: &[usize],
+        tried: Option<&Tried>,
     ) -> Result<Self, Fault> {
         let clocks = chance.clocks;
         let now = clocks.now();

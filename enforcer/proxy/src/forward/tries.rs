@@ -116,6 +116,7 @@ impl<'a> Chance<'a> {
         let trigger = match fault {
             Fault::Again { trigger, pause } => return Some((*trigger, *pause)),
             Fault::Connect { .. } => Trigger::Connect,
+            Fault::TlsRejected { .. } => Trigger::Unprocessed,
             Fault::Upstream { source, .. } if source.is_unprocessed() => Trigger::Unprocessed,
             Fault::Upstream { source: Broken::Io(error), .. }
                 if error.kind() == std::io::ErrorKind::BrokenPipe =>
@@ -128,6 +129,31 @@ impl<'a> Chance<'a> {
             _ => return None,
         };
         Some((trigger, self.take(trigger, Wish::None)?))
+    }
+}
+
+/// Where a call has been tried.
+#[derive(Debug, Default)]
+pub(super) struct Tried {
+    places: Vec<usize>,
+    /// Of those, the ones that do not take us: another try there fails like the first (TL-10).
+    closed: Vec<usize>,
+}
+
+impl Tried {
+    pub(super) fn add(&mut self, place: usize, fault: &Fault) {
+        self.places.push(place);
+        if matches!(fault, Fault::TlsRejected { .. }) {
+            self.closed.push(place);
+        }
+    }
+
+    pub(super) fn has(&self, place: usize) -> bool {
+        self.places.contains(&place)
+    }
+
+    pub(super) fn is_closed(&self, place: usize) -> bool {
+        self.closed.contains(&place)
     }
 }
 

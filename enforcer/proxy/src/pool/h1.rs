@@ -5,6 +5,8 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use base_ports::Mono;
@@ -12,7 +14,7 @@ use bytes::BytesMut;
 use enforcer_codec::h1::{self, Parse, ResponseHead, ResponseParser};
 use enforcer_codec::{Asked, Limits};
 use parking_lot::Mutex;
-use tokio::io::{AsyncRead, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::wire::{ReadHalf, WriteHalf};
 use super::{Endpoint, Opened, Terms, Wire};
@@ -100,16 +102,18 @@ impl H1Link {
     /// Writes the whole of it.
     ///
     /// # Errors
-    /// What failed; an alert of the peer, when it sent one.
-    pub(crate) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let written = match self.stream.write_all(bytes).await {
-            Ok(()) => self.stream.flush().await,
-            failed => failed,
-        };
-        match written {
-            Ok(()) => Ok(()),
-            Err(error) => Err(Box::pin(self.stream.why(error)).await),
-        }
+    /// When the connection broke.
+    pub(crate) fn write<'a>(&'a mut self, mut bytes: &'a [u8]) -> impl Future<Output = io::Result<()>> + 'a {
+        poll_fn(move |context| {
+            let mut stream = Pin::new(&mut self.stream);
+            while !bytes.is_empty() {
+                match ready!(stream.as_mut().poll_write(context, bytes))? {
+                    0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    written => bytes = bytes.get(written..).unwrap_or_default(),
+                }
+            }
+            stream.poll_flush(context)
+        })
     }
 
     /// The head of the answer to a request that has been written. Interim answers are dropped.

@@ -106,6 +106,9 @@ impl Endpoint {
                     tracing::debug!(event = "upstream_connection_lost", endpoint = %self.address, %error, "");
                     stream.link.close();
                     self.h2.sweep(generation);
+                    if let Some(alert) = stream.rejected() {
+                        return Err(Fault::TlsRejected { address: self.address, alert });
+                    }
                 }
             }
         }

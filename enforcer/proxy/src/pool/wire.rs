@@ -4,6 +4,7 @@
 //! does, or the own one, or when the peer is denied (CT-02), whoever reads from it at that moment.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -14,7 +15,7 @@ use base_ports::UnixTime;
 use ca_identity::tls::alert_in;
 use ca_identity::{IdentitySnapshot, VerifiedPeer};
 use futures_util::task::AtomicWaker;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp;
 use tokio_rustls::client::TlsStream;
@@ -33,6 +34,8 @@ pub(crate) enum Wire {
 pub(crate) struct SecuredWire {
     stream: TlsStream<TcpStream>,
     pub(super) standing: Arc<Standing>,
+    /// Nothing of an answer came yet.
+    is_unheard: bool,
 }
 
 /// What keeps a secured connection open, and what ended it.
@@ -77,7 +80,38 @@ impl Standing {
 
 impl SecuredWire {
     pub(super) fn new(stream: TlsStream<TcpStream>, standing: Arc<Standing>) -> Self {
-        Self { stream, standing }
+        Self { stream, standing, is_unheard: true }
+    }
+
+    /// What an error of the connection means. The alert of a peer that judged our certificate after our side of the
+    /// handshake was over comes before any byte of an answer; a later one says nothing about what was done (TL-10).
+    fn heard(&self, error: io::Error) -> io::Error {
+        match alert_in(&error) {
+            None => error,
+            Some(alert) if self.is_unheard => {
+                // HTTP/2 passes on only the kind of an error.
+                self.standing.alert.set(alert).unwrap_or_default();
+                error
+            }
+            Some(alert) => io::Error::new(io::ErrorKind::ConnectionReset, alert),
+        }
+    }
+
+    /// Writing failed. A peer that rejects us sends its alert and closes, so a write meets the closed socket while the
+    /// alert lies unread, and HTTP/2 reads no more after a failed write.
+    #[cold]
+    fn unwritten(&mut self, failed: io::Error) -> io::Error {
+        let (socket, session) = self.stream.get_mut();
+        // Asked past the runtime, which learns only on its next turn that there is something to read.
+        let Ok(held) = socket.as_fd().try_clone_to_owned() else { return failed };
+        let mut held = std::net::TcpStream::from(held);
+        while let Ok(1..) = session.read_tls(&mut held) {
+            if let Err(error) = session.process_new_packets() {
+                let error = io::Error::new(io::ErrorKind::InvalidData, error);
+                return if alert_in(&error).is_some() { self.heard(error) } else { failed };
+            }
+        }
+        failed
     }
 }
 
@@ -110,17 +144,6 @@ impl Wire {
         }
     }
 
-    /// Why writing failed: the peer may have said so with an alert.
-    pub(crate) async fn why(&mut self, error: io::Error) -> io::Error {
-        match self {
-            Self::Plain(_) => error,
-            Self::Tls(secured) => match secured.read(&mut [0; 1]).await {
-                Err(said) if alert_in(&said).is_some() => said,
-                _ => error,
-            },
-        }
-    }
-
     /// Halves for a body that goes up while the answer comes down.
     pub(crate) fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
         match self {
@@ -146,14 +169,15 @@ impl AsyncRead for SecuredWire {
         if self.standing.is_over.load(Ordering::Relaxed) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if let Poll::Ready(Err(error)) = &read
-            && let Some(alert) = alert_in(error)
-        {
-            // HTTP/2 passes on only the kind of an error.
-            self.standing.alert.set(alert).unwrap_or_default();
+        let before = buffer.filled().len();
+        match Pin::new(&mut self.stream).poll_read(context, buffer) {
+            Poll::Ready(Ok(())) => {
+                self.is_unheard &= buffer.filled().len() == before;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.heard(error))),
+            Poll::Pending => Poll::Pending,
         }
-        read
     }
 }
 
@@ -163,11 +187,13 @@ impl AsyncWrite for SecuredWire {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        written.map_err(|failed| self.unwritten(failed))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        flushed.map_err(|failed| self.unwritten(failed))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -179,7 +205,8 @@ impl AsyncWrite for SecuredWire {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, bytes);
+        written.map_err(|failed| self.unwritten(failed))
     }
 
     fn is_write_vectored(&self) -> bool {
