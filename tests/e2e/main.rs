@@ -15,6 +15,7 @@ mod http;
 mod http3;
 mod identity;
 mod impact;
+mod listeners;
 mod policies;
 mod reload;
 mod resilience;
@@ -51,6 +52,7 @@ fn main() {
         http3::trials(),
         identity::trials(),
         impact::trials(),
+        listeners::trials(),
         policies::trials(),
         reload::trials(),
         resilience::trials(),

@@ -2,6 +2,7 @@
 //! A test is five lines: build, start, call, look, done. Everything a builder started ends with it.
 
 pub mod binary;
+pub mod bytes;
 pub mod forge;
 pub mod gateway;
 pub mod h3;

@@ -133,6 +133,8 @@ pub enum CallProtocol {
     H3,
     /// gRPC over HTTP/2 or HTTP/3.
     Grpc,
+    /// No HTTP: the connection itself is the call.
+    Tcp,
 }
 
 /// What a call asks the connection to become. Honoured only where a route allows it (H1-24).
@@ -165,6 +167,28 @@ impl Call {
         from_h2::build(parts, end_of_stream, transport)
             .map(|inner| Self(Arc::new(inner)))
             .map_err(NotCanonical::on_stream)
+    }
+
+    /// A connection of which nothing is read: the call is that it may be (TP-02).
+    pub fn tcp() -> Self {
+        let nothing = || Text::Static("");
+        Self(Arc::new(Inner {
+            method: Method::CONNECT,
+            scheme: Scheme::Https,
+            authority: nothing(),
+            path: nothing(),
+            query: nothing(),
+            has_query: false,
+            media_type: None,
+            body: BodyLength::Streamed,
+            protocol: CallProtocol::Tcp,
+            upgrade: None,
+            grpc_method: None,
+            grpc_timeout: None,
+            trailers: false,
+            fields: Fields::Map(http::HeaderMap::new()),
+            uri: Uri::default(),
+        }))
     }
 
     /// The method, case kept.

@@ -176,6 +176,9 @@ impl Facts for CallFacts {
 
     fn request(&self) -> Option<RequestView<'_>> {
         let call = &self.call;
+        if call.protocol() == CallProtocol::Tcp {
+            return None;
+        }
         Some(RequestView {
             method: call.method(),
             host: call.authority(),

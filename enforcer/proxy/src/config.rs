@@ -26,13 +26,15 @@ pub struct ProxyConfig {
     pub reveal_decision_id: Reveal,
 }
 
-/// One listener: TLS 1.3, HTTP/1.1 and HTTP/2, and HTTP/3 over QUIC.
+/// One listener: TLS 1.3, and what its connections carry.
 #[derive(Debug, Clone)]
 pub struct ListenerSpec {
     /// Its name, in records and metrics.
     pub name: Arc<str>,
     /// Where it listens for TCP. Port 0 takes a free one, the same for every worker.
     pub binds: Vec<SocketAddr>,
+    /// What connections over TCP carry.
+    pub carries: Carries,
     /// Where it takes QUIC datagrams, for HTTP/3. Port 0 takes a free one.
     pub quic: Vec<SocketAddr>,
     /// What it asks of its clients.
@@ -43,6 +45,20 @@ pub struct ListenerSpec {
     pub timers: Timers,
     /// Connection limits.
     pub caps: Caps,
+}
+
+/// What the connections of a listener carry under their TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Carries {
+    /// HTTP/1.1 or HTTP/2, as the caller chooses by ALPN.
+    #[default]
+    Http,
+    /// HTTP/1.1 alone.
+    Http1,
+    /// HTTP/2 alone.
+    Http2,
+    /// Bytes that are not looked at; the connection is judged as a whole (TP-02).
+    Bytes,
 }
 
 /// Which answers carry `portcullis-decision-id` (SQ1).

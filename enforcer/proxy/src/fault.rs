@@ -149,7 +149,7 @@ impl Fault {
             (Nobody::Healthy, _) => Self::NoHealthy,
             (Nobody::Usable, Some(UpstreamProtocol::Http2)) => Self::NoGrpc,
             (Nobody::Usable, Some(UpstreamProtocol::Http1)) => Self::NoUpgrade,
-            (Nobody::Usable, None) => Self::NoEndpoint,
+            (Nobody::Usable, Some(UpstreamProtocol::Tcp) | None) => Self::NoEndpoint,
         }
     }
 

@@ -6,6 +6,7 @@
 mod http1;
 mod http2;
 mod pick;
+mod tcp;
 mod tries;
 mod websocket;
 
@@ -15,7 +16,7 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use enforcer_codec::headers::Extra;
-use enforcer_codec::{Answer, Asked, Call, Rewriting, Upgrade};
+use enforcer_codec::{Answer, Asked, Call, CallProtocol, Rewriting, Upgrade};
 use enforcer_traffic::{Handling, Trigger, UpstreamProtocol};
 use policies_engine::DecisionId;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -85,6 +86,7 @@ where
     let mut chance = Chance::new(retry, call, way.conn, way.clocks);
     if chance.is_open()
         && permitted.call().upgrade().is_none()
+        && permitted.call().protocol() != CallProtocol::Tcp
         && let Some(is_spent) = way.body.keep()
     {
         chance.watch_body(is_spent);
@@ -151,6 +153,7 @@ where
 {
     let is_h1 = pick.endpoint.protocol == UpstreamProtocol::Http1;
     let told = match pick.chance.try_timeout() {
+        _ if pick.endpoint.protocol == UpstreamProtocol::Tcp => Box::pin(tcp::carry(pick, way)).await,
         None if is_h1 => http1::carry(pick, way).await,
         None => http2::carry(pick, way).await,
         Some(_) if is_h1 => pick.within_try(Box::pin(http1::carry(pick, way))).await,

@@ -10,6 +10,7 @@ mod h2;
 mod h3;
 mod handshake;
 mod phase;
+mod tcp;
 mod vigil;
 
 use std::pin::pin;
@@ -19,8 +20,8 @@ use std::time::Duration;
 
 use base_net::{Accepted, ConnectionPermit};
 use base_ports::{Mono, Now};
-use enforcer_codec::{BodyLength, Call, NotCanonical};
-use policies_engine::ReasonClass;
+use enforcer_codec::{BodyLength, Call, CallProtocol, NotCanonical};
+use policies_engine::{Protocol, ReasonClass};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::authorize::{Denied, Permitted, authorize, not_canonical};
@@ -28,7 +29,7 @@ use crate::body::{Inlet, Outlet, TOO_LARGE};
 use crate::clocks::Clocks;
 use crate::fault::Fault;
 use crate::forward::{Way, forward};
-use crate::listening::{H2, Listening};
+use crate::listening::Listening;
 use crate::meter::Counted;
 use crate::quic::Arrived;
 use crate::reply::Reply;
@@ -58,8 +59,11 @@ pub(crate) async fn connection(worker: Arc<Worker>, listening: Arc<Listening>, a
     let Accepted { stream, peer, permit } = accepted;
     let counted = Counted::new(&listening.open);
     if let Some((conn, tls)) = Box::pin(handshake::secure(worker, listening, stream, peer)).await {
-        let is_h2 = tls.get_ref().1.alpn_protocol() == Some(H2);
-        if is_h2 { Box::pin(h2::run(&conn, tls)).await } else { h1::run(&conn, tls).await }
+        match conn.secured.protocol() {
+            Protocol::H2 => Box::pin(h2::run(&conn, tls)).await,
+            Protocol::Tcp => Box::pin(tcp::run(&conn, tls)).await,
+            _ => h1::run(&conn, tls).await,
+        }
     }
     drop((permit, counted));
 }
@@ -116,7 +120,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         };
         let changes = conn.worker.changes(); // read before the verdict, so that a change after it is seen
         let permitted = authorize(conn, call, self.now).await?; // decided and recorded as its strength demands
-        let (timeouts, budget) = trail.permitted(&permitted);
+        let (mut timeouts, budget) = trail.permitted(&permitted);
+        if self.asker.protocol() == CallProtocol::Tcp {
+            timeouts.idle = conn.listening.timers.idle; // its stillness is that of the connection
+        }
         self.hands_on(&permitted)?; // unless the route answers itself, or takes no such body
         let clocks = {
             let ends = conn.secured.ends; // no call outlives the identity that was permitted
@@ -168,6 +175,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
                 Refusal::of_fault(fault, trail.decision())
             }
         };
+        if self.asker.protocol() == CallProtocol::Tcp {
+            *trail.status() = refusal.status;
+            return false; // the connection is closed without a byte (PA-08)
+        }
         if self.out.is_begun() {
             let (code, message, reset) = refusal.cut();
             self.out.cut(code, message, reset);

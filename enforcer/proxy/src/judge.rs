@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use base_ports::Now;
-use enforcer_codec::{Call, NotCanonical, Upgrade};
+use enforcer_codec::{Call, CallProtocol, NotCanonical, Upgrade};
 use enforcer_traffic::{Found, Route, Target, TargetKind};
 use parking_lot::Mutex;
 use policies_engine::{
@@ -135,7 +135,9 @@ impl Judge {
         let took = conn.worker.clock.mono().saturating_since(now.mono);
         let about = (action, question.resource);
         let flaw = question.flaw;
+        let phase = if action == Action::TcpConnect { Phase::Connect } else { Phase::Request };
         let record = DecisionRecord {
+            phase,
             detail: flaw.map(|flaw| format!("{}: {}", flaw.rule, flaw.detail)),
             decide_ns: u32::try_from(took.as_nanos()).unwrap_or(u32::MAX),
             stale: in_force.view.freshness(question.route) != Freshness::Fresh,
@@ -261,6 +263,7 @@ impl InForce {
         let resource = |target: &Target| {
             let resource = match &target.kind {
                 TargetKind::Route => Resource::route(&target.route.name),
+                TargetKind::Service => Resource::service_named(&target.route.service),
                 TargetKind::Method(id) => Resource::method(id),
             };
             let namespace = Some(&*target.route.namespace).filter(|namespace| !namespace.is_empty());
@@ -390,7 +393,12 @@ impl InForce {
         if let Some(lapsed) = conn.secured.lapsed(&conn.worker.trust, now) {
             return Some(lapsed);
         }
-        if !conn.listening.serves(call.host()) {
+        // A connection that carries no HTTP is for whom its caller asked in the handshake, if for anybody.
+        let host = match call.protocol() {
+            CallProtocol::Tcp => conn.secured.sni(),
+            _ => Some(call.host()),
+        };
+        if host.is_some_and(|host| !conn.listening.serves(host)) {
             return Some(Reason::AuthorityMismatch);
         }
         if question.flaw.is_some() {
@@ -403,7 +411,7 @@ impl InForce {
             return Some(Reason::PolicyStale);
         }
         if question.route.is_none() {
-            let grpc = call.protocol() == enforcer_codec::CallProtocol::Grpc;
+            let grpc = call.protocol() == CallProtocol::Grpc;
             return Some(if grpc { Reason::UnknownMethod } else { Reason::UnknownRoute });
         }
         None
@@ -421,7 +429,8 @@ fn soften(decision: Decision, mode: Mode, snapshot: &Snapshot) -> Decision {
 /// The action of a call in the words of the schema.
 pub(crate) fn action_of(call: &Call) -> Action {
     match call.protocol() {
-        enforcer_codec::CallProtocol::Grpc => Action::Grpc,
+        CallProtocol::Grpc => Action::Grpc,
+        CallProtocol::Tcp => Action::TcpConnect,
         _ if call.upgrade().is_some() => Action::HttpConnect,
         _ => Action::from_http_method(call.method()),
     }

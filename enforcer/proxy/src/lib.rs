@@ -27,13 +27,14 @@ mod secured;
 #[cfg(test)]
 mod tests;
 mod trail;
+mod tunnel;
 mod upstream;
 mod view;
 mod waiting;
 mod wheel;
 mod worker;
 
-pub use config::{Lanes, ListenerSpec, Ports, ProxyConfig, Reveal};
+pub use config::{Carries, Lanes, ListenerSpec, Ports, ProxyConfig, Reveal};
 pub use error::ProxyError;
 pub use proxy::Proxy;
 pub use view::{View, ViewHandle};

@@ -7,9 +7,10 @@ use base_net::Timers;
 use base_telemetry::Gauge;
 use ca_identity::tls::{ClientAuth, Trust, server_config};
 use enforcer_codec::{Scheme, Transport};
+use policies_engine::Protocol;
 use tokio_rustls::TlsAcceptor;
 
-use crate::ListenerSpec;
+use crate::{Carries, ListenerSpec};
 
 pub(crate) const H2: &[u8] = b"h2";
 pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
@@ -22,6 +23,7 @@ pub(crate) struct Listening {
     pub(crate) auth: ClientAuth,
     pub(crate) timers: Timers,
     pub(crate) transport: Transport,
+    pub(crate) carries: Carries,
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) open: Gauge,
     hosts: Vec<Host>,
@@ -49,7 +51,8 @@ impl Listening {
             auth: spec.client_auth,
             timers: spec.timers,
             transport: Transport::new(Scheme::Https),
-            acceptor: TlsAcceptor::from(server_config(trust, spec.client_auth, &[H2, HTTP_1_1])),
+            carries: spec.carries,
+            acceptor: TlsAcceptor::from(server_config(trust, spec.client_auth, spec.carries.alpn())),
             open,
             hosts: hosts.collect(),
         }
@@ -62,6 +65,28 @@ impl Listening {
                 Host::Exact(name) => name == host,
                 Host::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
             })
+    }
+}
+
+impl Carries {
+    /// What is offered to callers, by their ALPN.
+    fn alpn(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Http => &[H2, HTTP_1_1],
+            Self::Http1 => &[HTTP_1_1],
+            Self::Http2 => &[H2],
+            Self::Bytes => &[],
+        }
+    }
+
+    /// What a connection speaks whose caller chose that; none when it is not spoken here (DT-04).
+    pub(crate) fn protocol(self, chosen: Option<&[u8]>) -> Option<Protocol> {
+        match (self, chosen == Some(H2)) {
+            (Self::Bytes, _) => Some(Protocol::Tcp),
+            (Self::Http | Self::Http2, true) => Some(Protocol::H2),
+            (Self::Http | Self::Http1, false) => Some(Protocol::H1),
+            (Self::Http1, true) | (Self::Http2, false) => None,
+        }
     }
 }
 
@@ -80,6 +105,7 @@ mod tests {
         let spec = ListenerSpec {
             name: "main".into(),
             binds: Vec::new(),
+            carries: Carries::Http,
             quic: Vec::new(),
             client_auth: ClientAuth::Required,
             hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
@@ -89,6 +115,22 @@ mod tests {
         let trust = Trust::new(Arc::new(base_ports::SystemClock));
         let gauge = Metrics::new().gauge("g", "G.", &[]).with(&[]);
         Listening::new(&spec, 0, &trust, gauge)
+    }
+
+    #[test]
+    fn dt_04_a_caller_that_names_no_protocol_gets_none_that_it_must_name() {
+        for (carries, without, with_h2) in [
+            (Carries::Http, Some(Protocol::H1), Some(Protocol::H2)),
+            (Carries::Http1, Some(Protocol::H1), None),
+            (Carries::Http2, None, Some(Protocol::H2)),
+            (Carries::Bytes, Some(Protocol::Tcp), Some(Protocol::Tcp)),
+        ] {
+            assert_eq!(
+                (carries.protocol(None), carries.protocol(Some(H2))),
+                (without, with_h2),
+                "{carries:?}"
+            );
+        }
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(crate) struct RouteMeter {
     service: Arc<str>,
     requests: Family<Counter>,
     decisions: Family<Counter>,
-    protocols: [ProtocolMeter; 4],
+    protocols: [ProtocolMeter; 5],
     verdicts: Mutex<Vec<(Verdict, Counter)>>,
 }
 
@@ -190,7 +190,7 @@ impl Meters {
             service: Arc::clone(service),
             requests: self.requests.clone(),
             decisions: self.decisions.clone(),
-            protocols: [protocol("h1"), protocol("h2"), protocol("h3"), protocol("grpc")],
+            protocols: ["h1", "h2", "h3", "grpc", "tcp"].map(protocol),
             verdicts: Mutex::default(),
         });
         routes.insert(Arc::clone(route), Arc::clone(&meter));
@@ -253,12 +253,13 @@ impl Meters {
 impl RouteMeter {
     /// Counts a finished call.
     pub(crate) fn call(&self, protocol: CallProtocol, status: u16, took: Duration) {
-        let [h1, h2, h3, grpc] = &self.protocols;
+        let [h1, h2, h3, grpc, tcp] = &self.protocols;
         let meter = match protocol {
             CallProtocol::H1 => h1,
             CallProtocol::H2 => h2,
             CallProtocol::H3 => h3,
             CallProtocol::Grpc => grpc,
+            CallProtocol::Tcp => tcp,
         };
         meter.duration.observe(took);
         let mut codes = meter.codes.lock();

@@ -110,6 +110,16 @@ impl Secured {
         if grpc { &self.grpc_facts } else { &self.facts }
     }
 
+    /// What the connection carries.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.facts.protocol
+    }
+
+    /// The server name that its caller asked for.
+    pub(crate) fn sni(&self) -> Option<&str> {
+        self.facts.sni.as_deref()
+    }
+
     /// What a route may ask of the connection.
     pub(crate) fn arrival(&self) -> Arrival<'_> {
         Arrival {

@@ -17,6 +17,7 @@ mod quic;
 mod recorded;
 mod routed;
 mod secured;
+mod tcp;
 mod tries;
 mod upstream;
 mod websocket;

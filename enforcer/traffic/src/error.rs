@@ -115,6 +115,22 @@ pub enum RouteError {
         /// The endpoint.
         endpoint: String,
     },
+    /// A route to `tcp://` endpoints asks for what only HTTP has, or meets HTTP on its way (TP-02).
+    #[error("route `{route}` leads to tcp:// endpoints: {cause}")]
+    Tcp {
+        /// The route.
+        route: String,
+        /// What is wrong.
+        cause: &'static str,
+    },
+    /// A route for HTTP names a listener whose other routes carry bytes as they are.
+    #[error("route `{route}` is for http, but listener `{listener}` has routes to tcp:// endpoints")]
+    HttpOverTcp {
+        /// The route.
+        route: String,
+        /// The listener.
+        listener: String,
+    },
     /// More targets than an index can hold.
     #[error("the routes have more than 4 294 967 295 targets")]
     TooMany,

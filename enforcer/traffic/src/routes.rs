@@ -94,6 +94,8 @@ pub struct Target {
 pub enum TargetKind {
     /// The route itself, for HTTP calls.
     Route,
+    /// The service that owns the route, for connections that carry no HTTP.
+    Service,
     /// A registered RPC method, by the id of its entity (`shop.Orders/Get` or `scope:shop.Orders/Get`).
     Method(Arc<str>),
 }
@@ -144,6 +146,7 @@ impl Routes {
             None => &self.general,
         };
         let grpc = call.protocol() == CallProtocol::Grpc;
+        let is_tcp = call.protocol() == CallProtocol::Tcp;
         let route = match hosts.find(call, arrival) {
             Ok(Some(route)) => route,
             Ok(None) => return if grpc { Found::UnknownMethod } else { Found::UnknownRoute },
@@ -151,6 +154,7 @@ impl Routes {
         };
         let target = if grpc { self.method(route, call) } else { self.route_target(route) };
         match target {
+            Some(target) if (target.kind == TargetKind::Service) != is_tcp => Found::UnknownRoute,
             Some(target) => Found::Target(target),
             None if grpc => Found::UnknownMethod,
             None => Found::UnknownRoute,

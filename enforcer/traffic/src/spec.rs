@@ -75,6 +75,8 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2: by prior knowledge, or over TLS when ALPN says so.
     Http2,
+    /// Nothing that is known here: bytes are carried as they are.
+    Tcp,
 }
 
 /// How an endpoint is chosen.

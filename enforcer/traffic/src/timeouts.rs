@@ -9,7 +9,7 @@ use enforcer_codec::{Call, CallProtocol};
 pub struct Timeouts {
     /// From the end of the request to the head of the answer.
     pub header: Duration,
-    /// The whole call; gRPC calls are exempt and follow their own `grpc-timeout`.
+    /// The whole call. gRPC calls are exempt and follow their own `grpc-timeout`; tunnels have no end.
     pub call: Duration,
     /// A stream without a byte in either direction.
     pub idle: Duration,
@@ -33,6 +33,7 @@ impl Timeouts {
             CallProtocol::Grpc => call.grpc_timeout(),
             CallProtocol::H1 | CallProtocol::H2 | CallProtocol::H3 if call.upgrade().is_some() => None,
             CallProtocol::H1 | CallProtocol::H2 | CallProtocol::H3 => Some(self.call),
+            CallProtocol::Tcp => None,
         }
     }
 

@@ -156,6 +156,7 @@ impl Judge for Outside {
                     params = template.map(|template| template.params(call.path())).unwrap_or_default();
                     Target::Resource(match &target.kind {
                         TargetKind::Route => Resource::route(&target.route.name),
+                        TargetKind::Service => Resource::service_named(&target.route.service),
                         TargetKind::Method(id) => Resource::method(id),
                     })
                 }

@@ -233,6 +233,7 @@ pub(super) fn settings(config: &Config, enforcer: &Enforcer) -> ProxyConfig {
                 name: listener.name.as_str().into(),
                 binds: listener.bind.clone(),
                 quic: listener.quic.clone(),
+                carries: listener.carries,
                 client_auth: match listener.client_auth.as_str() {
                     "optional" => ClientAuth::Optional,
                     "none" => ClientAuth::None,

@@ -188,6 +188,7 @@ fn answer(routes: &Routes, call: &Call, arrival: &Arrival<'_>, standings: &[Stan
 fn resource(target: &Target) -> String {
     match &target.kind {
         TargetKind::Route => format!("Route::\"{}\"", target.route.name),
+        TargetKind::Service => format!("Service::\"{}\"", target.route.service),
         TargetKind::Method(id) => format!("Method::\"{id}\""),
     }
 }

@@ -6,6 +6,7 @@ mod authzen;
 mod cluster;
 mod enforcer;
 mod handling;
+mod listener;
 mod matches;
 mod policies;
 mod route;

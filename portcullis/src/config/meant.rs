@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ca_authority::NewEntry;
 use ca_identity::{SpiffeId, TrustDomain};
+use enforcer_proxy::Carries;
 use enforcer_traffic::{ClusterSpec, RouteSpec};
 use policies_engine::{Patience, Role};
 use policies_store::Verifier;
@@ -84,6 +85,7 @@ pub(crate) struct Listener {
     pub(crate) name: String,
     pub(crate) bind: Vec<SocketAddr>,
     pub(crate) quic: Vec<SocketAddr>,
+    pub(crate) carries: Carries,
     pub(crate) client_auth: String,
     pub(crate) observe: Option<bool>,
     pub(crate) hosts: Vec<String>,

@@ -3,6 +3,7 @@
 mod broken;
 mod changes;
 mod clusters;
+mod listeners;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -60,7 +60,7 @@ impl Call {
             upgrade: self.0.upgrade,
             grpc_method: match self.0.protocol {
                 CallProtocol::Grpc => grpc::method_offset(path),
-                CallProtocol::H1 | CallProtocol::H2 | CallProtocol::H3 => None,
+                _ => None,
             },
             grpc_timeout: self.0.grpc_timeout,
             trailers: self.0.trailers,

@@ -218,6 +218,14 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
         }
     }
 
+    /// The connection itself and what was read ahead from it, where the body is all that follows on it.
+    pub(crate) fn raw(&mut self) -> Option<(&mut R, &mut BytesMut)> {
+        match self {
+            Self::H1(inlet) => Some((&mut inlet.io, inlet.buffer)),
+            Self::Replay(_) | Self::Empty | Self::H2(_) | Self::H3(_) => None,
+        }
+    }
+
     /// Takes no more than so many bytes.
     pub(crate) fn limit(&mut self, most: u32) {
         match self {

@@ -280,11 +280,15 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
         }
     }
 
-    /// Ends this direction of a connection that speaks no HTTP any more.
-    pub(crate) async fn close(&mut self) -> Result<(), Broken> {
+    /// The connection itself, once what was gathered for it is out. From then on an answer counts as begun.
+    pub(crate) async fn raw(&mut self) -> Result<&mut W, Broken> {
         match self {
-            Self::H1(outlet) => Ok(outlet.io.shutdown().await?),
-            Self::H2(_) | Self::H3(_) => Ok(()),
+            Self::H1(outlet) => {
+                outlet.begun = true;
+                outlet.flush().await?;
+                Ok(&mut outlet.io)
+            }
+            Self::H2(_) | Self::H3(_) => Err(Broken::Ended),
         }
     }
 

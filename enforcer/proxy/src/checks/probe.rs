@@ -42,7 +42,7 @@ pub(super) async fn ask(
         (Probe::Http { path, host }, protocol) => {
             let host = host.as_deref().unwrap_or(&authority);
             let status = match protocol {
-                UpstreamProtocol::Http1 => http1(stream, path, host).await?,
+                UpstreamProtocol::Http1 | UpstreamProtocol::Tcp => http1(stream, path, host).await?,
                 UpstreamProtocol::Http2 => {
                     let ask = Request::get(format!("{scheme}://{host}{path}"))
                         .body(())

@@ -51,6 +51,7 @@ impl<'a> Pick<'a> {
         let call = permitted.call();
         let needs = match call.upgrade() {
             _ if call.protocol() == CallProtocol::Grpc => Some(UpstreamProtocol::Http2),
+            _ if call.protocol() == CallProtocol::Tcp => Some(UpstreamProtocol::Tcp),
             Some(Upgrade::WebSocket) => Some(UpstreamProtocol::Http1),
             _ => None,
         };

@@ -40,6 +40,8 @@ impl<'a> Chance<'a> {
         let is_idempotent = match call.protocol() {
             CallProtocol::Grpc => settings.grpc_is_idempotent,
             CallProtocol::H1 | CallProtocol::H2 | CallProtocol::H3 => is_idempotent(call),
+            // What was dialled in vain carried nothing yet.
+            CallProtocol::Tcp => false,
         };
         if settings.attempts > 0 {
             budget.earn(clocks.started());

@@ -5,14 +5,13 @@ use std::pin::pin;
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::BytesMut;
-use enforcer_codec::h1::{BodyDecoder, Framing, ResponseHead};
-use enforcer_codec::{Answer, Limits, NotCanonical};
+use enforcer_codec::h1::ResponseHead;
+use enforcer_codec::{Answer, NotCanonical};
 use enforcer_traffic::Trigger;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{Told, both, unless_gone};
-use crate::body::{H1Inlet, H1Outlet, Inlet, Outlet, RelayError, relay};
+use super::{Told, unless_gone};
+use crate::body::{Inlet, Outlet, relay};
 use crate::fault::{Broken, Fault};
 
 /// RFC 6455 1.3.
@@ -36,23 +35,13 @@ impl Told<'_> {
             let asking = pin!(self.ask(request));
             unless_gone(out, asking).await?
         };
-        let (mut read, write, buffer, _) = link.split();
         if head.status() != 101 {
+            let (mut read, _, buffer, _) = link.split();
             let mut inlet = self.begin(head, &mut read, buffer, out, status)?;
             return relay(&mut inlet, out, self.clocks()).await.map_err(|error| self.ended(error));
         }
         self.begin_switch(head, out, status)?;
-        let mut gathered = BytesMut::new();
-        let mut upstream = Outlet::H1(H1Outlet::request(write, &mut gathered, Framing::UntilClose));
-        let decoder = BodyDecoder::response(Framing::UntilClose, Limits::default());
-        let mut inlet = Inlet::H1(H1Inlet::new(&mut read, buffer, decoder, false));
-        let up = pin!(async {
-            relay(body, &mut upstream, self.clocks()).await?;
-            upstream.close().await.map_err(RelayError::To)
-        });
-        let down =
-            pin!(async { relay(&mut inlet, out, self.clocks()).await.map_err(|error| self.ended(error)) });
-        both(up, down).await.map(drop)
+        self.pick.splice(&mut link, body, out).await
     }
 
     fn begin_switch<W: AsyncWrite + Unpin>(

@@ -22,7 +22,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::Connection;
 use crate::authorize::not_secured;
-use crate::listening::{H2, Listening};
+use crate::listening::Listening;
 use crate::quic::{Arrived, close};
 use crate::secured::{Bound, Secured};
 use crate::worker::Worker;
@@ -73,8 +73,10 @@ pub(super) async fn secure(
         }
     };
     let session = tls.get_ref().1;
-    let is_h2 = session.alpn_protocol() == Some(H2);
-    let protocol = if is_h2 { Protocol::H2 } else { Protocol::H1 };
+    let Some(protocol) = listening.carries.protocol(session.alpn_protocol()) else {
+        worker.meters.handshake("alpn");
+        return None;
+    };
     let sni = session.server_name().map(str::to_owned);
     let chain = session.peer_certificates();
     let conn = identify(worker, listening, chain, (source, port), sni.as_deref(), protocol);

@@ -31,15 +31,16 @@ impl Originator {
         protocol: UpstreamProtocol,
         address: SocketAddr,
     ) -> Self {
-        let alpn = match protocol {
-            UpstreamProtocol::Http1 => HTTP_1_1,
-            UpstreamProtocol::Http2 => H2,
+        let alpn: &[&[u8]] = match protocol {
+            UpstreamProtocol::Http1 => &[HTTP_1_1],
+            UpstreamProtocol::Http2 => &[H2],
+            UpstreamProtocol::Tcp => &[],
         };
         let expected = Expected::Matching(settings.expect.clone());
         let name = settings.server_name().and_then(|name| ServerName::try_from(name.to_owned()).ok());
         Self {
             settings: settings.clone(),
-            connector: TlsConnector::from(client_config(trust, expected, &[alpn])),
+            connector: TlsConnector::from(client_config(trust, expected, alpn)),
             trust: Arc::clone(trust),
             // An address is never told to the peer.
             name: name.unwrap_or_else(|| ServerName::IpAddress(address.ip().into())),

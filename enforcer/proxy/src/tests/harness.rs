@@ -21,7 +21,7 @@ use policies_engine::{
     PolicySource, Receipt, RouteEntity, SchemaText, ServiceEntity, Snapshot, SnapshotInput, baseline,
 };
 
-use crate::{ListenerSpec, Ports, Proxy, ProxyConfig, Reveal, View, ViewHandle};
+use crate::{Carries, ListenerSpec, Ports, Proxy, ProxyConfig, Reveal, View, ViewHandle};
 
 pub(super) const WEB: &str = "spiffe://example.org/web";
 
@@ -103,6 +103,9 @@ pub(super) struct Setup {
     pub(super) mode: Mode,
     pub(super) client_auth: ClientAuth,
     pub(super) hosts: Vec<String>,
+    /// `Bytes` has one more route, `db`, to the origins `tcp`.
+    pub(super) carries: Carries,
+    pub(super) tcp: Vec<SocketAddr>,
     pub(super) workers: usize,
     pub(super) reveal: Reveal,
     pub(super) own_ttl: Duration,
@@ -125,6 +128,8 @@ impl Default for Setup {
             mode: Mode::Enforce,
             client_auth: ClientAuth::Required,
             hosts: Vec::new(),
+            carries: Carries::Http,
+            tcp: Vec::new(),
             workers: 1,
             reveal: Reveal::Denied,
             own_ttl: Duration::from_secs(3600),
@@ -177,6 +182,7 @@ impl Setup {
             workers: self.workers,
             listeners: vec![ListenerSpec {
                 name: "main".into(),
+                carries: self.carries,
                 binds: vec![([127, 0, 0, 1], 0).into()],
                 quic: vec![([127, 0, 0, 1], 0).into()],
                 client_auth: self.client_auth,
@@ -221,6 +227,11 @@ impl Setup {
             let orders = route("orders", "grpc.test", "h2");
             routes.push(RouteSpec { matches: MatchSpec { grpc, ..orders.matches }, ..orders });
         }
+        if !self.tcp.is_empty() {
+            clusters.push(cluster("tcp", UpstreamProtocol::Tcp, &self.tcp));
+            let listener = Some("main".into());
+            routes.push(RouteSpec { listener, matches: MatchSpec::default(), ..route("db", "", "tcp") });
+        }
         routes.extend(self.routes.iter().cloned());
         let methods = ["Get", "Watch", "Refund"].map(|method| format!("shop.Orders/{method}")).into();
         let service =
@@ -252,7 +263,7 @@ pub(super) fn snapshot(policy: &str, number: u64) -> Arc<Snapshot> {
                 ..ServiceEntity::default()
             }],
             methods: ["Get", "Watch", "Refund"].map(method).into(),
-            routes: ["site", "site-h2", "orders", "closed", "extra"].map(route).into(),
+            routes: ["site", "site-h2", "orders", "closed", "extra", "db"].map(route).into(),
             ..EntitySet::default()
         }
         .into(),

@@ -14,7 +14,7 @@ use tokio_rustls::TlsConnector;
 use super::client::connect;
 use super::harness::{Gateway, Setup};
 use super::origin::Origin;
-use crate::{ListenerSpec, Proxy, ProxyConfig, ProxyError, Reveal};
+use crate::{Carries, ListenerSpec, Proxy, ProxyConfig, ProxyError, Reveal};
 
 #[tokio::test]
 async fn dr_01_a_drain_lets_running_calls_end_and_takes_no_new_connection() {
@@ -181,6 +181,7 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
     let config = ProxyConfig {
         workers: 2,
         listeners: vec![ListenerSpec {
+            carries: Carries::Http,
             name: "public".into(),
             binds,
             quic: Vec::new(),

@@ -8,12 +8,15 @@ use super::host::Hosts;
 use super::paths::Shape;
 use super::plan::Plan;
 use super::{Route, Routes, Target, TargetKind, registry};
-use crate::{Cluster, ClusterSpec, Handling, RouteError, RouteSpec, ServiceSpec, UpstreamProtocol};
+use crate::{
+    Cluster, ClusterSpec, EndpointSpec, Handling, HandlingSpec, MatchSpec, RouteError, RouteSpec,
+    ServiceSpec, UpstreamProtocol,
+};
 
-pub(super) fn build(
+pub(super) fn build<'a>(
     services: &[ServiceSpec],
     clusters: &[ClusterSpec],
-    routes: &[RouteSpec],
+    routes: &'a [RouteSpec],
 ) -> Result<Routes, RouteError> {
     let by_name = unique(services, "service", |service| &service.name)?;
     unique(routes, "route", |route| &route.name)?;
@@ -34,6 +37,8 @@ pub(super) fn build(
         if spec.matches.grpc.is_some() {
             speaks_grpc(spec, &to)?;
         }
+        let is_tcp = carries_bytes(spec, &to)?;
+        let kind = if is_tcp { TargetKind::Service } else { TargetKind::Route };
         let route = Arc::new(Route {
             index,
             name: spec.name.as_str().into(),
@@ -51,16 +56,17 @@ pub(super) fn build(
             stale_after: spec.stale_after,
             deny_after: spec.deny_after,
         });
-        built.targets.push(Target { route: route.clone(), kind: TargetKind::Route, index });
+        built.targets.push(Target { route: route.clone(), kind, index });
         built.routes.push(route);
         built.plans.push(plan);
         owners.push(service);
     }
-    for ((route, plan), service) in built.routes.iter().zip(&built.plans).zip(owners) {
+    let is_tcp: Vec<bool> = built.targets.iter().map(|target| target.kind == TargetKind::Service).collect();
+    let owned = built.routes.iter().zip(&built.plans).zip(owners).zip(&is_tcp);
+    for (((route, plan), service), is_tcp) in owned {
         let mut methods = HashMap::new();
-        for method in
-            service.methods.iter().filter(|method| route.handling.reply.is_none() && plan.offers(method))
-        {
+        let is_offered = |method: &&String| !is_tcp && route.handling.reply.is_none() && plan.offers(method);
+        for method in service.methods.iter().filter(is_offered) {
             let index = u32::try_from(built.targets.len()).map_err(|_too_many| RouteError::TooMany)?;
             let kind = TargetKind::Method(registry::method_id(service, method).into());
             built.targets.push(Target { route: route.clone(), kind, index });
@@ -68,10 +74,22 @@ pub(super) fn build(
         }
         built.methods.push(methods);
     }
-    let named: HashSet<&str> = routes.iter().filter_map(|route| route.listener.as_deref()).collect();
+    let named = |route: &'a RouteSpec| route.listener.as_deref();
+    let carriers: HashSet<&str> = routes
+        .iter()
+        .zip(&is_tcp)
+        .filter(|(_, is_tcp)| **is_tcp)
+        .filter_map(|(route, _)| named(route))
+        .collect();
+    for (spec, _) in routes.iter().zip(&is_tcp).filter(|(_, is_tcp)| !**is_tcp) {
+        if let Some(listener) = named(spec).filter(|listener| carriers.contains(listener)) {
+            return Err(RouteError::HttpOverTcp { route: spec.name.clone(), listener: listener.to_owned() });
+        }
+    }
     built.general = hosts(routes, &built.plans, None)?;
-    for listener in named {
-        built.listeners.insert(listener.into(), hosts(routes, &built.plans, Some(listener))?);
+    for listener in routes.iter().filter_map(named).collect::<HashSet<_>>() {
+        let plans = hosts(routes, &built.plans, Some((listener, carriers.contains(listener))))?;
+        built.listeners.insert(listener.into(), plans);
     }
     Ok(built)
 }
@@ -134,11 +152,43 @@ fn speaks_grpc(spec: &RouteSpec, to: &[(Arc<Cluster>, u32)]) -> Result<(), Route
     }
 }
 
-/// The structure of one listener: its own routes and those of all listeners.
-fn hosts(routes: &[RouteSpec], plans: &[Plan], listener: Option<&str>) -> Result<Hosts, RouteError> {
+/// Whether connections of the route carry no HTTP. What only HTTP has must not be asked for then.
+fn carries_bytes(spec: &RouteSpec, to: &[(Arc<Cluster>, u32)]) -> Result<bool, RouteError> {
+    let mut endpoints = to.iter().flat_map(|(cluster, _)| &cluster.spec.endpoints);
+    let is_tcp = |endpoint: &EndpointSpec| endpoint.protocol == UpstreamProtocol::Tcp;
+    if !endpoints.clone().any(is_tcp) {
+        return Ok(false);
+    }
+    let of_connection = MatchSpec {
+        identities: spec.matches.identities.clone(),
+        sources: spec.matches.sources.clone(),
+        sni: spec.matches.sni.clone(),
+        ports: spec.matches.ports.clone(),
+        ..MatchSpec::default()
+    };
+    let cause = if !endpoints.all(is_tcp) {
+        "endpoints that speak http cannot take their calls"
+    } else if spec.listener.is_none() {
+        "write the listener whose connections they take, as listener = \"NAME\""
+    } else if spec.matches != of_connection {
+        "its match may name source, source_ip, sni and port, nothing of http"
+    } else if spec.handling != HandlingSpec::default() {
+        "it can do nothing to calls, only carry them"
+    } else {
+        return Ok(true);
+    };
+    Err(RouteError::Tcp { route: spec.name.clone(), cause })
+}
+
+/// The structure of one listener: its own routes and, unless these carry bytes as they are, those of all listeners.
+fn hosts(routes: &[RouteSpec], plans: &[Plan], listener: Option<(&str, bool)>) -> Result<Hosts, RouteError> {
     let mut hosts = Hosts::default();
     for (index, (spec, plan)) in routes.iter().zip(plans).enumerate() {
-        if plan.listener.is_some() && plan.listener.as_deref() != listener {
+        let is_its_own = match (&plan.listener, listener) {
+            (Some(own), listener) => listener.is_some_and(|(name, _)| **own == *name),
+            (None, listener) => listener.is_none_or(|(_, is_carrier)| !is_carrier),
+        };
+        if !is_its_own {
             continue;
         }
         let route = u32::try_from(index).map_err(|_too_many| RouteError::TooMany)?;

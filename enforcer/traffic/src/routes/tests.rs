@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{EndpointSpec, GrpcMatch, MatchSpec, PathSpec, Share, UpstreamProtocol};
 
+mod bytes;
 mod conditions;
 mod reference;
 
@@ -84,7 +85,9 @@ fn find_at(routes: &Routes, call: &Call, arrival: &Arrival<'_>) -> String {
         Found::Unreadable(flaw) => flaw.rule.into(),
         Found::UnknownRoute => "unknown route".into(),
         Found::UnknownMethod => "unknown method".into(),
-        Found::Target(Target { route, kind: TargetKind::Route, .. }) => route.name.to_string(),
+        Found::Target(Target { route, kind: TargetKind::Route | TargetKind::Service, .. }) => {
+            route.name.to_string()
+        }
         Found::Target(Target { route, kind: TargetKind::Method(id), .. }) => format!("{} {id}", route.name),
     }
 }
@@ -222,7 +225,7 @@ fn mo1_targets_are_enumerable_and_dense() {
         .map(|(at, target)| {
             assert_eq!(at, target.index as usize);
             match &target.kind {
-                TargetKind::Route => target.route.name.to_string(),
+                TargetKind::Route | TargetKind::Service => target.route.name.to_string(),
                 TargetKind::Method(id) => format!("{} {id}", target.route.name),
             }
         })

@@ -2,7 +2,7 @@
 
 use super::{Key, Kind, key, preset, required};
 
-pub(super) const ENDPOINTS: Kind = Kind::List(&Kind::Address(&["http", "h2c", "https"]));
+pub(super) const ENDPOINTS: Kind = Kind::List(&Kind::Address(&["http", "h2c", "https", "tcp"]));
 pub(super) const BALANCERS: Kind =
     Kind::Choice(&["p2c", "peak_ewma", "round_robin", "random", "maglev", "ring_hash", "rendezvous"]);
 const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000 };
@@ -25,7 +25,7 @@ pub(super) static KEYS: &[Key] = &[
     ),
     required(
         "enforcer.cluster.endpoint.address",
-        Kind::Address(&["http", "h2c", "https"]),
+        Kind::Address(&["http", "h2c", "https", "tcp"]),
         "where it is",
         "\"http://10.0.0.7:8000\"",
     ),
@@ -165,8 +165,8 @@ pub(super) static KEYS: &[Key] = &[
     preset("enforcer.cluster.outlier.max_percent", PERCENT, "50", "of the endpoints shut at a time", "50"),
     key(
         "enforcer.cluster.protocol",
-        Kind::Choice(&["http1", "h2"]),
-        "what https endpoints speak, by ALPN; absent = http1. gRPC needs h2, a WebSocket http1",
+        Kind::Choice(&["http1", "h2", "tcp"]),
+        "what https endpoints speak, by ALPN; absent = http1. gRPC needs h2, a WebSocket http1; tcp = bytes as they are",
         "\"h2\"",
     ),
     key(

@@ -45,6 +45,19 @@ pub(super) static KEYS: &[Key] = &[
         "[\"tcp://0.0.0.0:9443\"]",
     ),
     preset(
+        "enforcer.listener.profile",
+        Kind::Choice(&["edge", "mesh", "tcp"]),
+        "edge",
+        "who calls: anybody, other services, or whoever speaks no HTTP; chooses defaults only",
+        "\"tcp\"",
+    ),
+    key(
+        "enforcer.listener.protocols",
+        Kind::List(&Kind::Choice(&["http1", "h2", "tcp"])),
+        "under TLS over TCP; tcp carries bytes as they are, and stands alone; absent = http1 and h2, of profile tcp tcp",
+        "[\"h2\"]",
+    ),
+    preset(
         "enforcer.listener.client_auth",
         Kind::Choice(&["required", "optional", "none"]),
         "required",
@@ -60,12 +73,16 @@ pub(super) static KEYS: &[Key] = &[
     ),
     preset("enforcer.listener.handshake_timeout", Kind::Duration, "5s", "TLS handshake", "\"5s\""),
     preset("enforcer.listener.header_timeout", Kind::Duration, "10s", "whole request head", "\"10s\""),
-    preset("enforcer.listener.idle_timeout", Kind::Duration, "60s", "connection without a call", "\"60s\""),
-    preset(
+    key(
+        "enforcer.listener.idle_timeout",
+        Kind::Duration,
+        "connection without a call, or of tcp without a byte; absent = 60s, of mesh 15m, of tcp 1h",
+        "\"60s\"",
+    ),
+    key(
         "enforcer.listener.max_age",
         Kind::Duration,
-        "1h",
-        "connection age; never beyond the peer's SVID",
+        "connection age; never beyond the peer's SVID; absent = 1h, of mesh and tcp 24h",
         "\"1h\"",
     ),
     preset(

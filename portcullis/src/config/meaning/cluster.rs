@@ -55,9 +55,12 @@ impl Meaning<'_> {
             let text = "https and plain endpoints do not mix; make two clusters".to_owned();
             self.wrong(table, key, text);
         }
-        if table.text("protocol").is_some_and(|word| word == "h2") {
-            endpoints.iter_mut().for_each(|endpoint| endpoint.protocol = UpstreamProtocol::Http2);
-        }
+        let protocol = match table.text("protocol").map(String::as_str) {
+            Some("h2") => UpstreamProtocol::Http2,
+            Some("tcp") => UpstreamProtocol::Tcp,
+            _ => UpstreamProtocol::Http1,
+        };
+        endpoints.iter_mut().for_each(|endpoint| endpoint.protocol = protocol);
         let sni = table.text("sni").cloned();
         if let Some(name) = sni.as_deref().filter(|name| !is_host(name)) {
             self.wrong(table, "sni", format!("`{name}` is no host name"));
@@ -214,6 +217,7 @@ fn is_host(name: &str) -> bool {
 fn endpoint(value: &Value) -> Option<EndpointSpec> {
     match address(value)? {
         Address::Socket { scheme: "h2c", addr } => Some(EndpointSpec::new(UpstreamProtocol::Http2, addr)),
+        Address::Socket { scheme: "tcp", addr } => Some(EndpointSpec::new(UpstreamProtocol::Tcp, addr)),
         Address::Socket { addr, .. } => Some(EndpointSpec::new(UpstreamProtocol::Http1, addr)),
         Address::Unix(_) => None,
     }

@@ -1,13 +1,10 @@
 //! `[enforcer]`: listeners, services, clusters and routes, and what only shows when they meet.
 
-use std::net::SocketAddr;
-
 use enforcer_traffic::{ClusterSpec, RouteError, RouteSpec, Routes};
 
-use super::super::meant::{Enforcer, Listener, Service};
+use super::super::meant::{Enforcer, Service};
 use super::super::read::Table;
-use super::super::value::Address;
-use super::{Meaning, address};
+use super::Meaning;
 use crate::assemble::entities;
 use crate::messages::{Place, nearest};
 
@@ -35,7 +32,7 @@ impl Meaning<'_> {
             observe: section.text("mode")? == "observe",
             workers: usize::try_from(*section.integer("workers")?).unwrap_or(0),
             dns_names: section.texts("dns_names"),
-            listeners: section.tables("listener").iter().filter_map(listener).collect(),
+            listeners: section.tables("listener").iter().filter_map(|table| self.listener(table)).collect(),
             services: section.tables("service").iter().filter_map(service).collect(),
             clusters,
             routes,
@@ -49,6 +46,7 @@ impl Meaning<'_> {
         self.unique(section, "cluster");
         self.unique(section, "route");
         self.binds(section, &enforcer.listeners);
+        self.carried(section, &enforcer);
         for table in section.tables("route") {
             self.known(section, table, "service");
             self.known(section, table, "listener");
@@ -99,25 +97,6 @@ impl Meaning<'_> {
         }
     }
 
-    fn binds(&mut self, section: &Table, listeners: &[Listener]) {
-        if listeners.is_empty() {
-            self.push("PC0102", section, "", "[enforcer] has no [[enforcer.listener]]".to_owned());
-        }
-        let mut bound: Vec<(&str, SocketAddr)> = Vec::new();
-        for (listener, table) in listeners.iter().zip(section.tables("listener")) {
-            if listener.bind.is_empty() && listener.quic.is_empty() {
-                self.wrong(table, "bind", "`bind` names no address".to_owned());
-            }
-            let tcp = listener.bind.iter().map(|bind| ("tcp", *bind));
-            for (scheme, bind) in tcp.chain(listener.quic.iter().map(|bind| ("quic", *bind))) {
-                if bind.port() != 0 && bound.contains(&(scheme, bind)) {
-                    self.push("PC0106", table, "bind", format!("`{scheme}://{bind}` is bound twice"));
-                }
-                bound.push((scheme, bind));
-            }
-        }
-    }
-
     /// What only the compiled routes can tell: calls that two routes match, methods that two services offer, ..
     fn agree(&mut self, section: &Table, enforcer: &Enforcer) {
         let services = entities::services(enforcer);
@@ -132,7 +111,9 @@ impl Meaning<'_> {
             RouteError::NoEndpoint { cluster } => ("cluster", cluster.as_str(), "endpoints"),
             RouteError::NoCluster { route }
             | RouteError::UnknownCluster { route, .. }
+            | RouteError::Tcp { route, .. }
             | RouteError::GrpcOverHttp1 { route, .. } => ("route", route.as_str(), "to"),
+            RouteError::HttpOverTcp { route, .. } => ("route", route.as_str(), "listener"),
             RouteError::UnknownService { route, .. } => ("route", route.as_str(), "service"),
             RouteError::Duplicate { kind, name } => (*kind, name.as_str(), "name"),
             RouteError::Method { service, .. } => ("service", service.as_str(), "methods"),
@@ -185,32 +166,6 @@ impl Meaning<'_> {
             seen.push((name, table));
         }
     }
-}
-
-fn listener(table: &Table) -> Option<Listener> {
-    let binds = |wanted| {
-        let addresses = table.list("bind").iter().filter_map(address);
-        let of_scheme = addresses.filter_map(|address| match address {
-            Address::Socket { scheme, addr } if scheme == wanted => Some(addr),
-            _ => None,
-        });
-        of_scheme.collect()
-    };
-    let count = |key| table.integer(key).and_then(|count| usize::try_from(*count).ok());
-    Some(Listener {
-        name: table.text("name")?.clone(),
-        bind: binds("tcp"),
-        quic: binds("quic"),
-        client_auth: table.text("client_auth")?.clone(),
-        observe: table.text("mode").map(|mode| mode == "observe"),
-        hosts: table.texts("hosts"),
-        handshake_timeout: *table.duration("handshake_timeout")?,
-        header_timeout: *table.duration("header_timeout")?,
-        idle_timeout: *table.duration("idle_timeout")?,
-        max_age: *table.duration("max_age")?,
-        max_connections: count("max_connections")?,
-        max_connections_per_source: count("max_connections_per_source")?,
-    })
 }
 
 fn service(table: &Table) -> Option<Service> {

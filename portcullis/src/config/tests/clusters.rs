@@ -105,7 +105,7 @@ fn what_has_no_meaning_in_a_cluster_is_refused_where_it_stands() {
         (with_endpoint("bound_percent = 125"), "PC0104 32:17", "`bound_percent` needs `hash_by`"),
         (with_endpoint("balancer = \"best\""), "PC0104 32:12", "peak_ewma"),
         (with_endpoint("max_in_flight = 0"), "PC0104 32:17", "a whole number from 1"),
-        (cluster("[[enforcer.cluster.endpoint]]\naddress = \"tcp://127.0.0.1:1\""), "PC0104 32:11", "http"),
+        (cluster("[[enforcer.cluster.endpoint]]\naddress = \"quic://127.0.0.1:1\""), "PC0104 32:11", "http"),
         (
             with_endpoint("check = { probe = \"http\", path = \"healthz\" }"),
             "PC0104 32:34",

@@ -1,0 +1,53 @@
+//! Over an endpoint that gets the bytes of a connection as they are.
+
+use enforcer_traffic::Trigger;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::tries::Wish;
+use super::{Pick, Way};
+use crate::body::{Inlet, Outlet};
+use crate::fault::{Broken, Fault};
+use crate::pool::H1Link;
+use crate::tunnel::{Broke, End, tunnel};
+
+/// What a connection that was carried counts as.
+const CARRIED: u16 = 200;
+
+/// Dials, then carries bytes both ways until both sides have ended.
+pub(super) async fn carry<R, W>(pick: &Pick<'_>, way: &mut Way<'_, '_, R, W>) -> Result<(), Fault>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut link = pick.endpoint.dial_h1(&pick.chance.conn.worker, pick.terms()).await?;
+    pick.answered(Trigger::Status(CARRIED), Wish::None);
+    *way.status = CARRIED;
+    pick.splice(&mut link, way.body, way.out).await
+}
+
+impl Pick<'_> {
+    /// Carries bytes between the caller and a connection of the endpoint.
+    pub(super) async fn splice<R, W>(
+        &self,
+        link: &mut H1Link,
+        body: &mut Inlet<'_, R>,
+        out: &mut Outlet<'_, W>,
+    ) -> Result<(), Fault>
+    where
+        R: AsyncRead + Unpin,
+        W: AsyncWrite + Unpin,
+    {
+        let (mut read, mut write, buffer, _) = link.split();
+        let caller_write = out.raw().await.map_err(Fault::Caller)?;
+        let (caller_read, ahead) = body.raw().ok_or(Fault::Caller(Broken::Ended))?;
+        let caller = End { read: caller_read, write: caller_write, ahead };
+        let upstream = End { read: &mut read, write: &mut write, ahead: buffer };
+        let carried = tunnel(&self.chance.conn.worker, self.chance.clocks, caller, upstream).await;
+        carried.map_err(|broke| match broke {
+            Broke::Caller(error) => Fault::Caller(error.into()),
+            Broke::Upstream(error) => {
+                Fault::Upstream { address: self.endpoint.address, source: error.into() }
+            }
+        })
+    }
+}

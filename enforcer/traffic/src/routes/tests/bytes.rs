@@ -1,0 +1,69 @@
+//! Routes of connections that carry no HTTP: their resource is the service, and no HTTP call ever finds them.
+
+use std::net::Ipv4Addr;
+
+use super::*;
+
+fn to_bytes(name: &str) -> RouteSpec {
+    RouteSpec { listener: Some("db".into()), to: vec![Share::all("tcp")], ..route(name) }
+}
+
+fn by_sni(name: &str, sni: &str) -> RouteSpec {
+    RouteSpec { matches: MatchSpec { sni: vec![sni.into()], ..MatchSpec::default() }, ..to_bytes(name) }
+}
+
+fn built(routes: &[RouteSpec]) -> Result<Routes, RouteError> {
+    let mut all = clusters().to_vec();
+    all.push(cluster("tcp", UpstreamProtocol::Tcp));
+    let mixed = [UpstreamProtocol::Tcp, UpstreamProtocol::Http1];
+    let endpoints = mixed.map(|protocol| EndpointSpec::new(protocol, ([127, 0, 0, 1], 9).into())).into();
+    all.push(ClusterSpec { name: "mixed".into(), endpoints, ..ClusterSpec::default() });
+    Routes::build(&[web()], &all, routes)
+}
+
+fn find<'a>(routes: &'a Routes, call: &Call, listener: &str, sni: Option<&str>) -> Found<'a> {
+    let source = Ipv4Addr::LOCALHOST.into();
+    routes.find(call, &Arrival { listener, port: 1, source, sni, identity: None })
+}
+
+#[test]
+fn mo1_the_resource_of_a_connection_is_the_service_of_its_route() {
+    let http = on("web", "", "");
+    let routes = built(&[http, by_sni("orders", "orders.test"), to_bytes("rest")]).unwrap();
+    for (sni, wanted) in [(Some("orders.test"), "orders"), (Some("other.test"), "rest"), (None, "rest")] {
+        let Found::Target(target) = find(&routes, &Call::tcp(), "db", sni) else { panic!("{sni:?}") };
+        assert_eq!((&*target.route.name, &target.kind), (wanted, &TargetKind::Service), "{sni:?}");
+    }
+    assert_eq!(
+        find(&routes, &Call::tcp(), "main", None),
+        Found::UnknownRoute,
+        "an http route takes no bytes"
+    );
+    let request = http::Request::get("https://h.test/").version(http::Version::HTTP_2).body(()).unwrap();
+    let call = Call::from_h2(request.into_parts().0, true, &Transport::new(Scheme::Https)).unwrap();
+    assert_eq!(find(&routes, &call, "db", None), Found::UnknownRoute, "an http call is no connection");
+    assert!(
+        matches!(find(&routes, &call, "main", None), Found::Target(target) if &*target.route.name == "web")
+    );
+}
+
+#[test]
+fn tp_02_what_only_http_has_is_refused_in_a_route_that_carries_bytes() {
+    let error = |spec: RouteSpec| built(&[spec]).unwrap_err().to_string();
+    assert!(error(RouteSpec { listener: None, ..to_bytes("r") }).contains("write the listener"));
+    let hosts = MatchSpec { hosts: vec!["a.test".into()], ..MatchSpec::default() };
+    assert!(error(RouteSpec { matches: hosts, ..to_bytes("r") }).contains("nothing of http"));
+    let path = MatchSpec { path: PathSpec::Prefix("/a".into()), ..MatchSpec::default() };
+    assert!(error(RouteSpec { matches: path, ..to_bytes("r") }).contains("nothing of http"));
+    assert!(error(RouteSpec { to: vec![Share::all("mixed")], ..to_bytes("r") }).contains("speak http"));
+    let both = vec![Share::all("tcp"), Share::all("h1")];
+    assert!(error(RouteSpec { to: both, ..to_bytes("r") }).contains("speak http"));
+    let handling = crate::HandlingSpec { max_body: Some(1), ..crate::HandlingSpec::default() };
+    assert!(error(RouteSpec { handling, ..to_bytes("r") }).contains("can do nothing"));
+    let http = RouteSpec { listener: Some("db".into()), ..on("web", "", "/a") };
+    assert_eq!(
+        built(&[to_bytes("r"), http]).unwrap_err(),
+        RouteError::HttpOverTcp { route: "web".into(), listener: "db".into() }
+    );
+    assert!(matches!(built(&[to_bytes("r"), to_bytes("s")]), Err(RouteError::EqualRank { .. })));
+}

@@ -1,0 +1,146 @@
+//! `[[enforcer.listener]]`: where calls come in, what their connections carry, and which defaults that means.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use enforcer_proxy::Carries;
+use enforcer_traffic::UpstreamProtocol;
+
+use super::super::meant::{Enforcer, Listener};
+use super::super::read::Table;
+use super::super::value::Address;
+use super::{Meaning, address};
+use crate::messages::Place;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+impl Meaning<'_> {
+    pub(super) fn listener(&mut self, table: &Table) -> Option<Listener> {
+        let binds = |wanted| {
+            let addresses = table.list("bind").iter().filter_map(address);
+            let of_scheme = addresses.filter_map(|address| match address {
+                Address::Socket { scheme, addr } if scheme == wanted => Some(addr),
+                _ => None,
+            });
+            of_scheme.collect::<Vec<_>>()
+        };
+        let count = |key| table.integer(key).and_then(|count| usize::try_from(*count).ok());
+        let (idle, max_age) = match table.text("profile").map(String::as_str) {
+            Some("mesh") => (15 * MINUTE, 24 * HOUR),
+            Some("tcp") => (HOUR, 24 * HOUR),
+            _ => (MINUTE, HOUR),
+        };
+        let carries = self.carries(table);
+        let quic = binds("quic");
+        if carries == Carries::Bytes && !quic.is_empty() {
+            self.wrong(table, "bind", "quic:// is HTTP/3, and this listener carries bytes".to_owned());
+        }
+        Some(Listener {
+            name: table.text("name")?.clone(),
+            bind: binds("tcp"),
+            quic,
+            carries,
+            client_auth: table.text("client_auth")?.clone(),
+            observe: table.text("mode").map(|mode| mode == "observe"),
+            hosts: table.texts("hosts"),
+            handshake_timeout: *table.duration("handshake_timeout")?,
+            header_timeout: *table.duration("header_timeout")?,
+            idle_timeout: table.duration("idle_timeout").copied().unwrap_or(idle),
+            max_age: table.duration("max_age").copied().unwrap_or(max_age),
+            max_connections: count("max_connections")?,
+            max_connections_per_source: count("max_connections_per_source")?,
+        })
+    }
+
+    fn carries(&mut self, table: &Table) -> Carries {
+        let is_tcp = table.text("profile").is_some_and(|profile| profile == "tcp");
+        let written = table.texts("protocols");
+        let names: HashSet<&str> = written.iter().map(String::as_str).collect();
+        let has = |name| names.contains(name);
+        if names.len() > 1 && has("tcp") {
+            let text = "`tcp` carries bytes as they are, so it stands alone; make two listeners".to_owned();
+            self.wrong(table, "protocols", text);
+        } else if is_tcp && !names.is_empty() && !has("tcp") {
+            let text = "profile = \"tcp\" carries bytes as they are; leave `protocols` out".to_owned();
+            self.wrong(table, "protocols", text);
+        } else if names.is_empty() && table.entries.contains_key("protocols") {
+            self.wrong(table, "protocols", "`protocols` names none".to_owned());
+        }
+        match (is_tcp || has("tcp"), has("http1"), has("h2")) {
+            (true, ..) => Carries::Bytes,
+            (_, true, false) => Carries::Http1,
+            (_, false, true) => Carries::Http2,
+            _ => Carries::Http,
+        }
+    }
+
+    /// Every listener has an address, and no two have the same.
+    pub(super) fn binds(&mut self, section: &Table, listeners: &[Listener]) {
+        if listeners.is_empty() {
+            self.push("PC0102", section, "", "[enforcer] has no [[enforcer.listener]]".to_owned());
+        }
+        let mut bound: Vec<(String, &Table)> = Vec::new();
+        for (listener, table) in listeners.iter().zip(section.tables("listener")) {
+            let tcp = listener.bind.iter().map(|bind| (format!("tcp://{bind}"), bind.port()));
+            let quic = listener.quic.iter().map(|bind| (format!("quic://{bind}"), bind.port()));
+            let binds: Vec<_> = tcp.chain(quic).collect();
+            if binds.is_empty() {
+                self.wrong(table, "bind", "`bind` names no address".to_owned());
+            }
+            for (bind, port) in binds {
+                let first = bound.iter().find(|(known, _)| port != 0 && *known == bind);
+                if let Some((_, first)) = first {
+                    let line = Place::of(self.file, self.text, first.span_of("bind")).line;
+                    let fault = self.fault("PC0106", table, "bind", format!("`{bind}` is bound twice"));
+                    self.messages.push(fault.help(format!("the first one is in line {line}")));
+                }
+                bound.push((bind, table));
+            }
+        }
+    }
+
+    /// Connections that are carried as bytes lead to endpoints that take them so, and have a route that says where.
+    pub(super) fn carried(&mut self, section: &Table, enforcer: &Enforcer) {
+        let carriers: HashSet<&str> = enforcer
+            .listeners
+            .iter()
+            .filter(|listener| listener.carries == Carries::Bytes)
+            .map(|listener| listener.name.as_str())
+            .collect();
+        let takers: HashSet<&str> = enforcer
+            .clusters
+            .iter()
+            .filter(|cluster| cluster.endpoints.iter().any(|end| end.protocol == UpstreamProtocol::Tcp))
+            .map(|cluster| cluster.name.as_str())
+            .collect();
+        for route in &enforcer.routes {
+            let Some(listener) = route.listener.as_deref() else { continue };
+            let is_tcp = route.to.iter().any(|share| takers.contains(share.cluster.as_str()));
+            if is_tcp == carriers.contains(listener) {
+                continue;
+            }
+            let named = |table: &&Table| table.text("name").is_some_and(|name| *name == route.name);
+            let table = section.tables("route").iter().find(named).unwrap_or(section);
+            let text = match is_tcp {
+                true => format!(
+                    "listener `{listener}` speaks HTTP; tcp:// endpoints need one with profile = \"tcp\""
+                ),
+                false => format!("listener `{listener}` carries bytes; its routes need tcp:// endpoints"),
+            };
+            self.wrong(table, "listener", text);
+        }
+        let named: HashSet<&str> =
+            enforcer.routes.iter().filter_map(|route| route.listener.as_deref()).collect();
+        for table in section.tables("listener") {
+            let name = table.text("name").map(String::as_str).unwrap_or_default();
+            if carriers.contains(name) && !named.contains(name) {
+                let text = format!("no route takes the connections of `{name}`");
+                let fault = self.fault("PC0104", table, "name", text);
+                let help =
+                    format!("in an [[enforcer.route]] with tcp:// endpoints write listener = \"{name}\"");
+                self.messages.push(fault.help(help));
+            }
+        }
+    }
+}

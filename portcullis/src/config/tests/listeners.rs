@@ -1,0 +1,120 @@
+//! Listeners: what their connections carry, the defaults of their profiles, and what does not go together.
+
+use std::time::Duration;
+
+use enforcer_proxy::Carries;
+
+use super::{places, read, with};
+use crate::config::meant::Enforcer;
+
+/// `GOOD` with more lines of its listener, and `more` after it.
+fn listener(lines: &str, more: &str) -> String {
+    with(15, "bind", &format!("bind = [\"tcp://127.0.0.1:9443\"]\n{lines}\n{more}"))
+}
+
+/// `GOOD` with a second listener `db`, and a route from it to `to`.
+fn db(lines: &str, to: &str) -> String {
+    let db = "[[enforcer.listener]]\nname = \"db\"\nbind = [\"tcp://127.0.0.1:5432\"]";
+    let route = "[[enforcer.route]]\nname = \"db\"\nservice = \"orders\"\nlistener = \"db\"";
+    listener("", &format!("{db}\n{lines}\n{route}\nto = [\"{to}\"]"))
+}
+
+fn enforcer(text: &str) -> Enforcer {
+    read(text, &[]).unwrap_or_else(|faults| panic!("{faults:?}")).config.enforcer.unwrap()
+}
+
+#[test]
+fn lt_01_a_profile_chooses_defaults_and_nothing_else() {
+    let defaults = |lines: &str| {
+        let listener = enforcer(&listener(lines, "")).listeners.remove(0);
+        (listener.carries, listener.idle_timeout.as_secs(), listener.max_age.as_secs())
+    };
+    assert_eq!(defaults(""), (Carries::Http, 60, 3_600));
+    assert_eq!(defaults("profile = \"mesh\""), (Carries::Http, 900, 86_400));
+    assert_eq!(defaults("profile = \"mesh\"\nidle_timeout = \"5s\""), (Carries::Http, 5, 86_400));
+    assert_eq!(defaults("protocols = [\"h2\"]"), (Carries::Http2, 60, 3_600));
+    assert_eq!(defaults("protocols = [\"http1\"]"), (Carries::Http1, 60, 3_600));
+    assert_eq!(defaults("protocols = [\"h2\", \"http1\"]"), (Carries::Http, 60, 3_600));
+}
+
+#[test]
+fn tp_02_a_tcp_listener_and_its_route_to_tcp_endpoints_belong_together() {
+    let enforcer = enforcer(&db("profile = \"tcp\"", "tcp://127.0.0.1:5433"));
+    let listener = &enforcer.listeners[1];
+    assert_eq!(listener.carries, Carries::Bytes);
+    assert_eq!(
+        (listener.idle_timeout, listener.max_age),
+        (Duration::from_secs(3_600), Duration::from_secs(86_400))
+    );
+    for (text, place, told) in [
+        (db("", "tcp://127.0.0.1:5433"), "PC0104 24:12", "profile = \"tcp\""),
+        (
+            db("profile = \"tcp\"", "http://127.0.0.1:5433"),
+            "PC0104 24:12",
+            "its routes need tcp:// endpoints",
+        ),
+        (
+            db("profile = \"tcp\"", "tcp://127.0.0.1:5433")
+                .replace("listener = \"db\"", "match = { path = \"/a\" }"),
+            "PC0104 18:8",
+            "no route takes the connections of `db`",
+        ),
+        (
+            db("profile = \"tcp\"", "tcp://127.0.0.1:5433")
+                .replace("listener = \"db\"", "listener = \"db\"\nmatch = { path = \"/a\" }"),
+            "PC0104 26:6",
+            "nothing of http",
+        ),
+        (
+            db("profile = \"tcp\"\nprotocols = [\"h2\"]", "tcp://127.0.0.1:5433"),
+            "PC0104 21:13",
+            "leave `protocols` out",
+        ),
+        (db("protocols = [\"h2\", \"tcp\"]", "tcp://127.0.0.1:5433"), "PC0104 20:13", "stands alone"),
+        (db("protocols = []", "http://127.0.0.1:5433"), "PC0104 20:13", "names none"),
+        (db("protocols = [\"udp\"]", "http://127.0.0.1:5433"), "PC0104 20:14", "one of http1, h2, tcp"),
+        (db("profile = \"sidecar\"", "http://127.0.0.1:5433"), "PC0104 20:11", "one of edge, mesh, tcp"),
+        (
+            db("profile = \"tcp\"", "tcp://127.0.0.1:5433")
+                .replace("5432\"]", "5432\", \"quic://127.0.0.1:5432\"]"),
+            "PC0104 19:8",
+            "quic:// is HTTP/3",
+        ),
+    ] {
+        let faults = read(&text, &[]).map(|_| ()).unwrap_err();
+        assert!(places(&faults).contains(&place.to_owned()), "{place}: {faults:#?}");
+        assert!(faults.iter().any(|fault| fault.to_string().contains(told)), "{told}: {faults:#?}");
+    }
+}
+
+#[test]
+fn the_tcp_listener_of_the_guide_means_what_the_guide_says() {
+    let guide = include_str!("../../../../docs/guide.md");
+    let toml = guide
+        .split("```toml\n[[enforcer.listener]]\nname = \"db\"")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let enforcer = enforcer(&listener("", &format!("[[enforcer.listener]]\nname = \"db\"{toml}")));
+    let (listener, route) =
+        (&enforcer.listeners[1], enforcer.routes.iter().find(|route| route.name == "db").unwrap());
+    assert_eq!((listener.carries, listener.bind[0].port()), (Carries::Bytes, 5432));
+    assert_eq!((route.service.as_str(), route.listener.as_deref()), ("postgres", Some("db")));
+}
+
+#[test]
+fn cf4_a_name_or_an_address_of_two_listeners_is_told_with_both_places() {
+    let twice = |name: &str, bind: &str| {
+        let text = listener("", &format!("[[enforcer.listener]]\nname = \"{name}\"\nbind = [\"{bind}\"]"));
+        let faults = read(&text, &[]).map(|_| ()).unwrap_err();
+        (places(&faults), faults[0].to_string())
+    };
+    let (place, text) = twice("second", "tcp://127.0.0.1:9443");
+    assert_eq!(place, ["PC0106 19:8"]);
+    assert!(text.contains("bound twice") && text.contains("the first one is in line 15"), "{text}");
+    let (place, text) = twice("public", "tcp://127.0.0.1:9444");
+    assert_eq!(place, ["PC0106 18:8"]);
+    assert!(text.contains("defined twice") && text.contains("the first one is in line 14"), "{text}");
+}

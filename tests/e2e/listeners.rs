@@ -1,0 +1,115 @@
+//! Several listeners in one process: HTTP beside connections that carry no HTTP, each judged and on record.
+
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use tests::bytes::Bytes;
+use tests::peers::missing;
+use tests::port::free_port;
+use tests::upstream::Upstream;
+use tests::{Gateway, Result, Script, check};
+
+use crate::trial;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    vec![
+        trial("lt_01_one_process_serves_http_and_tcp_by_one_set_of_policies", missing("curl"), both),
+        trial("tp_02_a_connection_ends_within_a_second_of_its_permit", None, ended),
+    ]
+}
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Permits these actions to `web`.
+fn policy(id: &str, action: &str, resource: &str) -> String {
+    format!(
+        "@id(\"{id}\")\npermit (principal == Workload::\"spiffe://example.org/web\", action == Action::\"{action}\", resource == {resource});\n"
+    )
+}
+
+/// A listener for connections that carry no HTTP, and its route.
+fn carrier(name: &str, port: u16, service: &str, to: &Bytes) -> String {
+    format!(
+        "[[enforcer.listener]]\nname = \"{name}\"\nbind = [\"tcp://127.0.0.1:{port}\"]\nprofile = \"tcp\"\n\
+         [[enforcer.service]]\nname = \"{service}\"\n\
+         [[enforcer.route]]\nname = \"{name}\"\nservice = \"{service}\"\nlistener = \"{name}\"\nto = [\"tcp://{}\"]\n",
+        to.address
+    )
+}
+
+fn both() -> Result {
+    let (web, echo, mail) = (Upstream::echo(), Bytes::start(""), Bytes::start("220 mail.test\r\n"));
+    let (db, smtp) = (free_port(), free_port());
+    let permits = [
+        policy("read", "http:GET", "Route::\"site\""),
+        policy("db", "tcp:connect", "Service::\"db\""),
+        "@id(\"smtp\")\npermit (principal, action == Action::\"tcp:connect\", resource == Service::\"mail\")\nwhen { context.connection.listener == \"smtp\" && context.connection has sni && context.connection.sni == \"localhost\" };\n".into(),
+    ];
+    let gateway = Gateway::build()
+        .policy(&permits.concat())
+        .service("site", &[])
+        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", web.address))
+        .section(&carrier("db", db, "db", &echo))
+        .section(&carrier("smtp", smtp, "mail", &mail))
+        .start()?;
+    let tls = gateway.identity()?;
+    let shown = tls.display().to_string();
+    let (status, _) = gateway.curl(&tls, "/hello", &[])?;
+    check!(status == 200, "http beside tcp: {status}");
+    let said = Script::run("tls_client", &[&db.to_string(), &shown, "echo", "1", "70000", "3000000"])?;
+    check!(said.len() == 3 && said.iter().all(|line| line["same"] == true), "{said:?}");
+    let said = Script::run("tls_client", &[&smtp.to_string(), &shown, "greeting"])?;
+    let after = said[0]["after"].as_f64().unwrap_or(9.0);
+    check!(said[0]["heard"] == "220 mail.test\r\n" && after < 0.4, "a server that speaks first: {said:?}");
+
+    let recorded = gateway.decisions(&["--effect", "allow", "--action", "tcp:connect"])?;
+    check!(recorded.len() == 2, "{recorded:?}");
+    let (of_mail, of_db) = (&recorded[0], &recorded[1]);
+    check!(of_mail["determining"][0] == "smtp" && of_db["determining"][0] == "db", "{recorded:?}");
+    check!(of_db["resource"].to_string().contains("db"), "resource: {of_db}");
+    check!(of_db.to_string().contains("\"listener\":\"db\""), "listener: {of_db}");
+    let (_, metrics) = gateway.http("/metrics")?;
+    for series in [
+        "portcullis_requests_total{protocol=\"tcp\",route=\"db\",code=\"200\"} 1",
+        "portcullis_requests_total{protocol=\"tcp\",route=\"smtp\",code=\"200\"} 1",
+        "portcullis_connections{listener=\"public\"",
+        "portcullis_connections{listener=\"smtp\"",
+    ] {
+        check!(metrics.contains(series), "no {series} in\n{metrics}");
+    }
+    let told = gateway.json(&["status"])?.to_string();
+    check!(told.contains(&format!("tcp://127.0.0.1:{db}")), "status: {told}");
+    Ok(())
+}
+
+fn ended() -> Result {
+    let (echo, port) = (Bytes::start(""), free_port());
+    let gateway = Gateway::build()
+        .policy(&policy("db", "tcp:connect", "Service::\"db\""))
+        .section(&carrier("db", port, "db", &echo))
+        .start()?;
+    let tls = gateway.identity()?.display().to_string();
+    let port = port.to_string();
+    let mut held = Script::start("tls_client", &[&port, &tls, "hold"])?;
+    check!(held.next(PATIENCE)?["open"] == true, "not open");
+    gateway.publish("web.cedar", &policy("db", "tcp:connect", "Service::\"other\""))?;
+    let in_force = Instant::now();
+    let end = held.next(Duration::from_secs(5))?;
+    let took = in_force.elapsed();
+    check!(end["left"] == 0 && took < Duration::from_secs(1), "{end} after {took:?}");
+    let recorded = gateway.decisions(&["--reason", "revoked_by_change"])?;
+    check!(recorded.len() == 1 && recorded[0]["action"] == "tcp:connect", "{recorded:?}");
+
+    let before = echo.connections();
+    let said = Script::run("tls_client", &[&port, &tls, "greeting"])?;
+    check!(said[0]["heard"] == "", "a byte of a connection that is denied: {said:?}");
+    check!(echo.connections() == before, "dialled for a caller that is denied");
+    let denied = gateway.decisions(&["--effect", "deny", "--reason", "no_permit"])?;
+    check!(denied.len() == 1, "{denied:?}");
+    let id = denied[0]["id"].as_str().ok_or("no id")?;
+    let suggested = gateway.json(&["policy", "suggest", id])?;
+    gateway.publish("suggested.cedar", suggested["policy"].as_str().ok_or("no policy")?)?;
+    let said = Script::run("tls_client", &[&port, &tls, "echo", "5"])?;
+    check!(said[0]["same"] == true, "the suggested policy does not permit it: {said:?}\n{suggested}");
+    Ok(())
+}
