@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{HandlingSpec, MatchSpec, RetrySettings, Share, Timeouts};
+use crate::{HandlingSpec, MatchSpec, RateSettings, RetrySettings, Share, Timeouts};
 
 /// A service: the owner of routes and RPC methods (SETTLED S20).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct RouteSpec {
     pub timeouts: Timeouts,
     /// How calls that fail are tried again.
     pub retry: RetrySettings,
+    /// How many calls it takes; none = any number.
+    pub rate: Option<RateSettings>,
     /// `Some(true)` = observe, `Some(false)` = enforce, none = as the listener says.
     pub observe: Option<bool>,
     /// Silence of the publisher of policies until decisions of this route are stale; zero = never, none = as elsewhere.

@@ -52,6 +52,7 @@ pub(super) fn build<'a>(
                 _ => None,
             },
             retry: spec.retry.clone(),
+            rate: spec.rate.clone(),
             observe: spec.observe,
             stale_after: spec.stale_after,
             deny_after: spec.deny_after,
