@@ -16,6 +16,7 @@ mod http3;
 mod identity;
 mod impact;
 mod listeners;
+mod limits;
 mod policies;
 mod reload;
 mod resilience;
@@ -53,6 +54,7 @@ fn main() {
         identity::trials(),
         impact::trials(),
         listeners::trials(),
+        limits::trials(),
         policies::trials(),
         reload::trials(),
         resilience::trials(),

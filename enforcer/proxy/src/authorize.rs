@@ -14,7 +14,8 @@ use policies_engine::{
     Action, ConnectionFacts, DecisionId, Facts, OwnedFacts, Phase, Reason, Receipt, RequestView,
 };
 
-use crate::inbound::Connection;
+use crate::fault::Fault;
+use crate::inbound::{Connection, Stop};
 use crate::judge::{InForce, Judged, action_of};
 use crate::meter::RouteMeter;
 use crate::secured::reason_of;
@@ -44,17 +45,17 @@ pub(crate) struct Denied {
 /// Judges a call by the view in force.
 ///
 /// # Errors
-/// When it must not pass; the denial is on record then.
-pub(crate) async fn authorize(conn: &Connection, call: Call, now: Now) -> Result<Permitted<Call>, Denied> {
+/// When it must not pass; a denial is on record then. A limit of the listener is none.
+pub(crate) async fn authorize(conn: &Connection, call: Call, now: Now) -> Result<Permitted<Call>, Stop> {
     let facts = CallFacts::of(call, conn);
     let Judged { outcome, in_force, meter, decision, receipt, reads_time, flaw } =
-        conn.worker.judge.judge(conn, &facts, now);
+        conn.worker.judge.judge(conn, &facts, now).map_err(Fault::Rate)?;
     let call = facts.call.clone();
     let kept = kept(receipt).await;
     match outcome {
         Ok(route) if kept => Ok(Permitted { call, in_force, route, decision, reads_time }),
-        Ok(_) => Err(unrecorded(conn, facts, meter, now)),
-        Err(reason) => Err(Denied { reason, decision: Some(decision), flaw, meter }),
+        Ok(_) => Err(unrecorded(conn, facts, meter, now).into()),
+        Err(reason) => Err(Denied { reason, decision: Some(decision), flaw, meter }.into()),
     }
 }
 

@@ -11,12 +11,17 @@ use ca_identity::Refusal;
 use ca_identity::tls::{alert_in, refusal_in};
 use enforcer_codec::NotCanonical;
 use enforcer_traffic::balance::Nobody;
-use enforcer_traffic::{NoWait, Trigger, UpstreamProtocol};
+use enforcer_traffic::{Exceeded, NoWait, Trigger, UpstreamProtocol};
 use h2::Reason;
+
+use crate::shed::Shed;
 
 /// Why a call that was permitted did not come to its answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {
+    /// The listener or the route takes no more calls a second (RL-02).
+    #[error("too many calls")]
+    Rate(Box<Exceeded>),
     /// Every endpoint of the route is out of use.
     #[error("no endpoint can be used")]
     NoEndpoint,
@@ -81,6 +86,8 @@ pub(crate) enum Fault {
 pub(crate) enum Side {
     Downstream,
     Upstream,
+    /// Nobody's: there is a limit, and it was met.
+    Limit,
 }
 
 /// What happened to a connection or a stream while a message was on its way.
@@ -113,6 +120,7 @@ impl Fault {
     pub(crate) fn side(&self) -> Side {
         match self {
             Self::Body(_) | Self::Caller(_) | Self::Lapsed => Side::Downstream,
+            Self::Rate(_) | Self::Full | Self::Busy | Self::QueueFull | Self::QueueDeadline => Side::Limit,
             _ => Side::Upstream,
         }
     }
@@ -161,13 +169,14 @@ impl Fault {
         }
     }
 
-    /// The word for what was refused because of load or lack of endpoints (OV-03).
-    pub(crate) fn shed(&self) -> Option<&'static str> {
+    /// Why it was refused, when that is for load or lack of endpoints (OV-03).
+    pub(crate) fn shed(&self) -> Option<Shed> {
         match self {
-            Self::NoEndpoint | Self::NoHealthy => Some("no_endpoint"),
-            Self::Full | Self::Busy => Some("breaker"),
-            Self::QueueFull => Some("queue_full"),
-            Self::QueueDeadline => Some("queue_deadline"),
+            Self::Rate(_) => Some(Shed::Rate),
+            Self::NoEndpoint | Self::NoHealthy => Some(Shed::NoEndpoint),
+            Self::Full | Self::Busy => Some(Shed::Breaker),
+            Self::QueueFull => Some(Shed::QueueFull),
+            Self::QueueDeadline => Some(Shed::QueueDeadline),
             _ => None,
         }
     }

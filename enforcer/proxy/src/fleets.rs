@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use base_ports::{Mono, Rng};
 use enforcer_traffic::fleet::{Fleet, FleetSettings};
-use enforcer_traffic::{Cluster, RetryBudget};
+use enforcer_traffic::{Cluster, RateLimit, RateSettings, RetryBudget};
 use parking_lot::Mutex;
 
 /// One per process.
@@ -16,6 +16,16 @@ use parking_lot::Mutex;
 pub(crate) struct Fleets {
     clusters: Mutex<HashMap<Arc<str>, Known>>,
     budgets: Mutex<HashMap<Arc<str>, Arc<RetryBudget>>>,
+    rates: Mutex<HashMap<Taker, Arc<RateLimit>>>,
+}
+
+/// Whose calls have a rate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Taker {
+    /// By its place in the configuration.
+    Listener(usize),
+    /// By its name.
+    Route(Arc<str>),
 }
 
 /// The cluster that the fleet was made for last, and the fleet.
@@ -44,9 +54,22 @@ impl Fleets {
         Arc::clone(self.budgets.lock().entry(Arc::clone(route)).or_default())
     }
 
+    /// The calls that were taken. Where the settings are what they were, so are the calls.
+    pub(crate) fn rate(&self, taker: Taker, settings: &RateSettings) -> Arc<RateLimit> {
+        let mut rates = self.rates.lock();
+        let known = rates.get(&taker).filter(|known| known.settings() == settings);
+        if let Some(known) = known {
+            return Arc::clone(known);
+        }
+        let limit = Arc::new(RateLimit::new(settings.clone()));
+        rates.insert(taker, Arc::clone(&limit));
+        limit
+    }
+
     /// Forgets what no worker uses any more.
     pub(crate) fn sweep(&self) {
         self.clusters.lock().retain(|_, (_, fleet)| Arc::strong_count(fleet) > 1);
         self.budgets.lock().retain(|_, budget| Arc::strong_count(budget) > 1);
+        self.rates.lock().retain(|_, limit| Arc::strong_count(limit) > 1);
     }
 }

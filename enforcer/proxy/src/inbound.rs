@@ -24,6 +24,7 @@ use enforcer_codec::{BodyLength, Call, CallProtocol, NotCanonical};
 use policies_engine::{Protocol, ReasonClass};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::accounts::Accounts;
 use crate::authorize::{Denied, Permitted, authorize, not_canonical};
 use crate::body::{Inlet, Outlet, TOO_LARGE};
 use crate::clocks::Clocks;
@@ -50,6 +51,7 @@ pub(crate) struct Connection {
     pub(crate) worker: Arc<Worker>,
     pub(crate) listening: Arc<Listening>,
     pub(crate) secured: Secured,
+    pub(crate) accounts: Accounts,
     /// The identity was found to hold no longer.
     lapsed: AtomicBool,
 }
@@ -136,9 +138,13 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         Vigil::over(&permitted, conn, changes).within(&clocks, forwarding).await // judged again on change
     }
 
-    /// Whether the route hands the call on.
+    /// Whether the route takes the call and hands it on.
     fn hands_on(&mut self, permitted: &Permitted<Call>) -> Result<(), Stop> {
-        let Some(handling) = permitted.handling() else { return Ok(()) };
+        let Some(upstreams) = permitted.upstreams() else { return Ok(()) };
+        if let Some(limit) = &upstreams.rate {
+            self.conn.accounts.take(limit, &self.conn.secured, self.now.mono).map_err(Fault::Rate)?;
+        }
+        let handling = &upstreams.route.handling;
         if let Some(reply) = &handling.reply {
             return Err(Stop::Reply(Box::new(Reply::of(permitted.call(), handling, reply))));
         }
@@ -209,7 +215,7 @@ impl Connection {
 
 /// Why a call has no answer of its upstream.
 #[derive(Debug)]
-enum Stop {
+pub(crate) enum Stop {
     /// Its route answers it.
     Reply(Box<Reply>),
     Denied(Denied),

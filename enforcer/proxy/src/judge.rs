@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use base_ports::Now;
 use enforcer_codec::{Call, CallProtocol, NotCanonical, Upgrade};
-use enforcer_traffic::{Found, Route, Target, TargetKind};
+use enforcer_traffic::{Exceeded, Found, RateLimit, Route, Target, TargetKind};
 use parking_lot::Mutex;
 use policies_engine::{
     AccessRequest, Action, Decision, DecisionId, DecisionRecord, Engine, Facts, Freshness, Lane, Mode, Phase,
@@ -17,6 +17,7 @@ use policies_engine::{
 
 use crate::View;
 use crate::authorize::{CallFacts, Denied, Permitted};
+use crate::fleets::Taker;
 use crate::inbound::Connection;
 use crate::meter::RouteMeter;
 use crate::upstream::{Upstream, Upstreams};
@@ -43,6 +44,8 @@ pub(crate) struct InForce {
     resources: Vec<Resource>,
     clusters: Vec<Arc<Upstream>>,
     routes: Vec<Upstreams>,
+    /// What the listeners take, in their order.
+    rates: Vec<Option<Arc<RateLimit>>>,
     unknown: Resource,
     nowhere: Arc<RouteMeter>,
 }
@@ -87,6 +90,7 @@ impl Judge {
             resources: Vec::new(),
             clusters: Vec::new(),
             routes: Vec::new(),
+            rates: Vec::new(),
             unknown: Resource::unknown(),
             nowhere,
         };
@@ -99,10 +103,21 @@ impl Judge {
     }
 
     /// The verdict on a call, put on record with the view that made it.
-    pub(crate) fn judge(&self, conn: &Connection, facts: &Arc<CallFacts>, now: Now) -> Judged {
+    ///
+    /// # Errors
+    /// When the listener takes no more calls: that is no decision, so nothing is judged.
+    pub(crate) fn judge(
+        &self,
+        conn: &Connection,
+        facts: &Arc<CallFacts>,
+        now: Now,
+    ) -> Result<Judged, Box<Exceeded>> {
         let mut bench = self.0.lock();
         bench.refresh(&conn.worker);
         let Bench { lane, in_force, engine, .. } = &mut *bench;
+        if let Some(Some(limit)) = in_force.rates.get(conn.listening.number) {
+            conn.accounts.take(limit, &conn.secured, now.mono)?;
+        }
         let in_force = Arc::clone(in_force);
         let call = facts.call();
         let action = action_of(call);
@@ -145,7 +160,7 @@ impl Judge {
         };
         let meter = Arc::clone(question.meter);
         let (decision, receipt) = lane.record(record);
-        Judged { outcome, in_force, meter, decision, receipt, reads_time, flaw }
+        Ok(Judged { outcome, in_force, meter, decision, receipt, reads_time, flaw })
     }
 
     /// Judges a running call once more, last judged by `since`; answers what judged it now. A call that no change
@@ -272,11 +287,15 @@ impl InForce {
         let clusters = view.routes.clusters().iter();
         let clusters: Vec<_> = clusters.map(|cluster| Arc::new(Upstream::new(cluster, worker))).collect();
         let routes = view.routes.routes().iter().map(|route| Upstreams::new(route, &clusters, worker));
+        let rates = view.rates.iter().enumerate().map(|(number, settings)| {
+            settings.as_ref().map(|settings| worker.fleets.rate(Taker::Listener(number), settings))
+        });
         Self {
             // A value of this worker's own, so that its reference count is too.
             versions: view.policy.as_ref().map(|snapshot| Arc::new(Versions::clone(snapshot.versions()))),
             resources: view.routes.targets().iter().map(resource).collect(),
             routes: routes.collect(),
+            rates: rates.collect(),
             clusters,
             unknown: Resource::unknown(),
             nowhere: Arc::clone(&worker.nowhere),

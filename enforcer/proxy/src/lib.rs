@@ -5,6 +5,7 @@
 //! It holds no CA key, reads no file, parses no policy and no configuration, and no worker shares a lock with another.
 //! Five types to know: [`Proxy`], [`ProxyConfig`], [`Ports`], [`View`], [`ViewHandle`].
 
+mod accounts;
 mod authorize;
 mod body;
 mod checks;
@@ -24,6 +25,7 @@ mod quic;
 mod reply;
 mod respond;
 mod secured;
+mod shed;
 #[cfg(test)]
 mod tests;
 mod trail;

@@ -11,6 +11,8 @@ use enforcer_codec::CallProtocol;
 use parking_lot::Mutex;
 use policies_engine::{Decision, Mode};
 
+use crate::shed::Shed;
+
 /// The families, and one worker's handles per route.
 #[derive(Debug)]
 pub(crate) struct Meters {
@@ -34,7 +36,7 @@ pub(crate) struct Meters {
     dial_results: Mutex<HashMap<&'static str, Counter>>,
     handshake_results: Mutex<HashMap<&'static str, Counter>>,
     tries: Mutex<HashMap<&'static str, Counter>>,
-    refusals: Mutex<HashMap<&'static str, Counter>>,
+    refusals: Mutex<HashMap<Shed, Counter>>,
 }
 
 /// Counters of one route on one worker.
@@ -152,7 +154,7 @@ impl Meters {
             ),
             shed: metrics.counter(
                 "portcullis_shed",
-                "Calls that were refused because of load or lack of endpoints.",
+                "What was refused because of load, limits or lack of endpoints.",
                 &["reason"],
             ),
             routes: Mutex::default(),
@@ -210,9 +212,9 @@ impl Meters {
         self.tries.lock().entry(result).or_insert_with(|| self.retries.with(&[result])).inc();
     }
 
-    /// A call was refused because of load.
-    pub(crate) fn shed(&self, reason: &'static str) {
-        self.refusals.lock().entry(reason).or_insert_with(|| self.shed.with(&[reason])).inc();
+    /// Something was refused for that reason.
+    pub(crate) fn shed(&self, reason: Shed) {
+        self.refusals.lock().entry(reason).or_insert_with(|| self.shed.with(&[reason.as_str()])).inc();
     }
 
     /// An endpoint was shut out or let in again.

@@ -2,9 +2,12 @@
 //!
 //! Callers learn status, class and decision id; never a policy name, a reason word or an upstream's address (RW2).
 
+use std::time::Duration;
+
 use enforcer_codec::grpc::{self, Code, ErrorInfo};
 use enforcer_codec::headers::Extra;
 use enforcer_codec::{Call, CallProtocol, NotCanonical};
+use enforcer_traffic::Exceeded;
 use policies_engine::{DecisionId, Reason, ReasonClass};
 use tokio::io::AsyncWrite;
 
@@ -12,6 +15,10 @@ use crate::Reveal;
 use crate::body::Outlet;
 use crate::fault::{Broken, Fault};
 use crate::forward::{DECISION_HEADER, DecisionText};
+use crate::shed::Shed;
+
+/// Load that refuses a call now may be gone then.
+const SOON: Duration = Duration::from_secs(1);
 
 /// The header that says what was refused because of load (OV-03).
 const SHED_HEADER: &str = "portcullis-shed";
@@ -25,10 +32,22 @@ pub(crate) struct Refusal {
     class: &'static str,
     title: &'static str,
     decision: Option<DecisionId>,
-    /// The word for what was refused because of load.
-    shed: Option<&'static str>,
+    /// Why it was refused, when that is for load.
+    shed: Option<Shed>,
+    /// What the caller may do instead, and when.
+    advice: Advice,
     /// No further byte of the connection may be read (HTTP/1).
     close: bool,
+}
+
+/// When it is of use to come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Advice {
+    None,
+    /// After a moment: whatever the load is then.
+    Soon,
+    /// When the rate has room.
+    Rate(Exceeded),
 }
 
 /// How the caller of a refused call wants to hear of it.
@@ -75,6 +94,7 @@ impl Refusal {
             title: title(reason),
             decision,
             shed: None,
+            advice: Advice::None,
             // An identity that lapsed takes its connection with it.
             close: close || reason.class() == ReasonClass::Unauthenticated,
         }
@@ -83,6 +103,7 @@ impl Refusal {
     /// For a call that was permitted and still came to nothing. A decision id is given where there was one.
     pub(crate) fn of_fault(fault: &Fault, decision: Option<DecisionId>) -> Self {
         let (status, code, title) = match fault {
+            Fault::Rate(_) => (429, Code::ResourceExhausted, "Too many calls"),
             Fault::NoEndpoint
             | Fault::NoHealthy
             | Fault::NoGrpc
@@ -90,11 +111,11 @@ impl Refusal {
             | Fault::Again { .. }
             | Fault::TlsRejected { .. }
             | Fault::Connect { .. } => (503, Code::Unavailable, "The service cannot be reached"),
-            Fault::QueueDeadline => (429, Code::ResourceExhausted, "The service takes no more calls now"),
-            Fault::Full | Fault::Busy | Fault::QueueFull => {
-                (503, Code::Unavailable, "The service takes no more calls now")
+            Fault::QueueFull | Fault::QueueDeadline => {
+                (429, Code::ResourceExhausted, "The service takes no more calls now")
             }
             Fault::WrongPeer { .. } => (502, Code::Unavailable, "The service is not who is expected"),
+            Fault::Full | Fault::Busy => (503, Code::Unavailable, "The service takes no more calls now"),
             Fault::Upstream { .. } => (502, Code::Unavailable, "The service gave no proper answer"),
             Fault::NotGrpc { status } => {
                 (502, Code::from_upstream_http(*status), "The service did not answer in gRPC")
@@ -113,7 +134,13 @@ impl Refusal {
             _ => "unavailable",
         };
         let close = matches!(fault, Fault::Body(_) | Fault::Caller(_) | Fault::Lapsed);
-        Self { status, code, class, title, decision, shed: fault.shed(), close }
+        let shed = fault.shed();
+        let advice = match fault {
+            Fault::Rate(exceeded) => Advice::Rate(**exceeded),
+            _ if shed.is_some() => Advice::Soon,
+            _ => Advice::None,
+        };
+        Self { status, code, class, title, decision, shed, advice, close }
     }
 
     /// For a head that did not arrive in time (H1-32).
@@ -125,6 +152,7 @@ impl Refusal {
             title: "The request took too long to arrive",
             decision: None,
             shed: None,
+            advice: Advice::None,
             close: true,
         }
     }
@@ -148,7 +176,7 @@ impl Refusal {
         let decision = self.decision.filter(|_| reveal != Reveal::Never).map(DecisionText::of);
         let id = decision.as_ref().map(DecisionText::as_str);
         if asker.protocol == CallProtocol::Grpc && !matches!(out, Outlet::H1(_)) {
-            return out.send_trailers_only(self.trailers(id));
+            return out.send_trailers_only(self.trailers(id, reveal));
         }
         let body = self.problem(id);
         let mut fields: Vec<Extra<'_>> = vec![("content-type", b"application/problem+json")];
@@ -156,8 +184,10 @@ impl Refusal {
             fields.push((DECISION_HEADER, id.as_bytes()));
         }
         if let Some(shed) = self.shed.filter(|_| reveal != Reveal::Never) {
-            fields.push((SHED_HEADER, shed.as_bytes()));
+            fields.push((SHED_HEADER, shed.as_str().as_bytes()));
         }
+        let advised = self.advice.fields();
+        fields.extend(advised.iter().map(|(name, value)| (*name, value.as_bytes())));
         if self.status == 401 {
             fields.push(("www-authenticate", b"SPIFFE"));
         }
@@ -165,12 +195,18 @@ impl Refusal {
         out.send(self.status, &fields, body, close || self.close).await
     }
 
-    fn trailers(&self, id: Option<&str>) -> http::Response<()> {
+    fn trailers(&self, id: Option<&str>, reveal: Reveal) -> http::Response<()> {
         let reason = self.class.to_ascii_uppercase();
-        let shed = self.shed.filter(|_| id.is_some()).map(|shed| ("shed", shed));
-        let metadata: Vec<(&str, &str)> = id.map(|id| ("decision_id", id)).into_iter().chain(shed).collect();
-        let info = ErrorInfo { reason: &reason, domain: "portcullis", metadata: &metadata };
+        let shed = self.shed.filter(|_| reveal != Reveal::Never).map(Shed::as_str);
+        let known = [id.map(|id| ("decision_id", id)), shed.map(|shed| ("shed", shed))];
+        let metadata: Vec<(&str, &str)> = known.into_iter().flatten().collect();
+        let retry = self.advice.wait();
+        let info = ErrorInfo { reason: &reason, domain: "portcullis", metadata: &metadata, retry };
         let mut head = grpc::trailers_only(self.code, self.title, Some(&info));
+        if let Some(shed) = shed {
+            let name = http::HeaderName::from_static(SHED_HEADER);
+            head.headers_mut().insert(name, http::HeaderValue::from_static(shed));
+        }
         if let Some(value) = id.and_then(|id| http::HeaderValue::from_str(id).ok()) {
             head.headers_mut().insert(http::HeaderName::from_static(DECISION_HEADER), value);
         }
@@ -185,6 +221,34 @@ impl Refusal {
             r#"{{"type":"urn:portcullis:problem:{class}","title":"{title}","status":{status},"reason":"{class}"{decision}}}"#
         )
     }
+}
+
+impl Advice {
+    /// How long to wait.
+    fn wait(self) -> Option<Duration> {
+        match self {
+            Self::None => None,
+            Self::Soon => Some(SOON),
+            Self::Rate(exceeded) => Some(exceeded.wait),
+        }
+    }
+
+    /// `Retry-After` (RFC 9110 10.2.3), and the fields of draft-ietf-httpapi-ratelimit-headers-10.
+    fn fields(self) -> Vec<(&'static str, String)> {
+        let Some(wait) = self.wait() else { return Vec::new() };
+        let seconds = whole_seconds(wait);
+        let mut fields = vec![("retry-after", seconds.to_string())];
+        if let Self::Rate(Exceeded { of, rate, .. }) = self {
+            let (policy, window) = (of.as_str(), whole_seconds(rate.window()));
+            fields.push(("ratelimit-policy", format!(r#""{policy}";q={};w={window}"#, rate.burst())));
+            fields.push(("ratelimit", format!(r#""{policy}";r=0;t={seconds}"#)));
+        }
+        fields
+    }
+}
+
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1)
 }
 
 /// What people read; by class, never by reason, except where the caller could know anyway.
@@ -250,7 +314,7 @@ mod tests {
         for reason in Reason::ALL {
             let refusal = denied(*reason);
             let text = refusal.problem(Some("01JD8Z6N4T0B7K3Q5XW2M9E47Q"));
-            let words = format!("{text}{:?}", refusal.trailers(None));
+            let words = format!("{text}{:?}", refusal.trailers(None, Reveal::Denied));
             let is_class = refusal.class == reason.as_str();
             assert!(is_class || !words.contains(&format!("\"{}\"", reason.as_str())), "{words}");
             assert!(text.contains("\"decision_id\":\"01JD8Z6N4T0B7K3Q5XW2M9E47Q\""));

@@ -14,6 +14,7 @@ mod lifecycle;
 mod origin;
 mod outliers;
 mod quic;
+mod rates;
 mod recorded;
 mod routed;
 mod secured;

@@ -12,6 +12,7 @@ use crate::authorize::{Denied, Permitted};
 use crate::fault::{Fault, Side};
 use crate::inbound::Connection;
 use crate::meter::RouteMeter;
+use crate::shed::Shed;
 
 /// The trail of one call.
 #[derive(Debug)]
@@ -50,6 +51,11 @@ impl Trail {
         let decision = self.decision.map(|id| id.to_string()).unwrap_or_default();
         let cause = chain(fault);
         match fault.side() {
+            // Counted as well, and there may be many: a line for each would be load of its own.
+            Side::Limit => {
+                let reason = fault.shed().map_or("", Shed::as_str);
+                tracing::debug!(event = "shed", decision, reason, "a call was refused for load")
+            }
             Side::Upstream => {
                 tracing::warn!(event = "upstream_failed", decision, cause, "a call got no proper answer")
             }
@@ -70,10 +76,9 @@ impl Trail {
     }
 
     pub(crate) fn end(self, conn: &Connection) {
-        if let Some(meter) = self.meter {
-            let took = conn.worker.clock.mono().saturating_since(self.started.mono);
-            meter.call(self.protocol, self.status, took);
-        }
+        let meter = self.meter.as_ref().unwrap_or(&conn.worker.nowhere);
+        let took = conn.worker.clock.mono().saturating_since(self.started.mono);
+        meter.call(self.protocol, self.status, took);
     }
 }
 

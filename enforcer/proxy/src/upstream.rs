@@ -7,9 +7,10 @@ use base_ports::Mono;
 use enforcer_codec::Call;
 use enforcer_traffic::balance::{Ask, Balancer, Nobody};
 use enforcer_traffic::fleet::{Busy, Entry, Fleet, Turn};
-use enforcer_traffic::{Cluster, RetryBudget, Route, Split};
+use enforcer_traffic::{Cluster, RateLimit, RetryBudget, Route, Split};
 use parking_lot::Mutex;
 
+use crate::fleets::Taker;
 use crate::inbound::Connection;
 use crate::meter::RouteMeter;
 use crate::pool::Endpoint;
@@ -37,6 +38,8 @@ pub(crate) struct Upstreams {
     pub(crate) meter: Arc<RouteMeter>,
     /// What the route may still retry, on all workers.
     pub(crate) budget: Arc<RetryBudget>,
+    /// How many calls it takes, on all workers; none = any number.
+    pub(crate) rate: Option<Arc<RateLimit>>,
     to: Vec<Arc<Upstream>>,
     split: Split,
     /// A Weyl sequence of this worker and route: the next random share.
@@ -129,11 +132,14 @@ impl Upstream {
 impl Upstreams {
     /// `all` are the clusters of the view, in their order.
     pub(crate) fn new(route: &Arc<Route>, all: &[Arc<Upstream>], worker: &Worker) -> Self {
+        let taker = || Taker::Route(Arc::clone(&route.name));
+        let rate = route.rate.as_ref().map(|rate| worker.fleets.rate(taker(), rate));
         let to = route.to.iter().filter_map(|(cluster, _)| all.get(cluster.index as usize));
         Self {
             route: Arc::clone(route),
             meter: worker.meters.route(&route.name, &route.service),
             budget: worker.fleets.budget(&route.name),
+            rate,
             to: to.cloned().collect(),
             split: Split::new(route.to.iter().map(|(_, weight)| *weight)),
             rolls: AtomicU64::new(worker.rng.u64()),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use enforcer_traffic::{Route, Routes};
+use enforcer_traffic::{RateSettings, Route, Routes};
 use policies_engine::{Affected, Freshness, Mode, Patience, Snapshot, affected};
 use tokio::sync::watch;
 
@@ -25,6 +25,8 @@ pub struct View {
     pub routes: Arc<Routes>,
     /// Whether denials are carried out, per listener in their order, where the route does not say.
     pub modes: Arc<[Mode]>,
+    /// How many calls they take, per listener in their order; none = any number.
+    pub rates: Arc<[Option<RateSettings>]>,
     /// What these policies may judge otherwise than those before; without it every running call is judged again.
     pub changes: Option<Arc<Affected>>,
 }
@@ -34,13 +36,27 @@ impl View {
     #[must_use]
     pub fn new(policy: Option<Arc<Snapshot>>, routes: Arc<Routes>) -> Self {
         let (silence, patience) = (Duration::ZERO, Patience::default());
-        Self { policy, silence, patience, routes, modes: Arc::default(), changes: None }
+        Self {
+            policy,
+            silence,
+            patience,
+            routes,
+            modes: Arc::default(),
+            rates: Arc::default(),
+            changes: None,
+        }
     }
 
     /// The same, with the mode of each listener.
     #[must_use]
     pub fn in_modes(self, modes: Arc<[Mode]>) -> Self {
         Self { modes, ..self }
+    }
+
+    /// The same, with what each listener takes.
+    #[must_use]
+    pub fn at_rates(self, rates: Arc<[Option<RateSettings>]>) -> Self {
+        Self { rates, ..self }
     }
 
     /// The mode of the listener of that number: enforced unless said otherwise.

@@ -111,9 +111,12 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, Message> {
 pub(crate) fn digest(enforcer: Option<&Enforcer>) -> [u8; 32] {
     let mut digest = [0u8; 32];
     if let Some(enforcer) = enforcer {
-        let listeners = enforcer.listeners.iter().map(|listener| listener.observe);
-        let modes: Vec<_> = listeners.map(|observe| observe.unwrap_or(enforcer.observe)).collect();
-        let text = format!("{:?}{:?}{:?}{modes:?}", enforcer.services, enforcer.clusters, enforcer.routes);
+        let listeners = enforcer.listeners.iter();
+        let listeners: Vec<_> = listeners
+            .map(|listener| (listener.observe.unwrap_or(enforcer.observe), &listener.rate))
+            .collect();
+        let text =
+            format!("{:?}{:?}{:?}{listeners:?}", enforcer.services, enforcer.clusters, enforcer.routes);
         digest
             .copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref());
     }

@@ -9,7 +9,7 @@ use base_ports::Tasks;
 use base_telemetry::Condition;
 use ca_identity::tls::ClientAuth;
 use enforcer_proxy::{ListenerSpec, ProxyConfig, View, ViewHandle};
-use enforcer_traffic::Routes;
+use enforcer_traffic::{RateSettings, Routes};
 use policies_engine::{Freshness, Mode, Patience, Snapshot};
 use tokio::sync::watch;
 
@@ -23,13 +23,14 @@ const PUBLISHED: Duration = Duration::from_secs(5);
 /// Snapshots as they come into force, and how long their publisher has been silent.
 pub(super) type Subscribed = (watch::Receiver<Option<Arc<Snapshot>>>, Option<watch::Receiver<Duration>>);
 
-/// What the data plane takes from a configuration while it runs: routes, and the mode of each listener.
+/// What the data plane takes from a configuration while it runs: routes, and mode and rate of each listener.
 #[derive(Debug, Clone)]
 pub(super) struct Traffic {
     /// By which a snapshot names the routes it belongs to (MO9).
     pub(super) digest: [u8; 32],
     routes: Arc<Routes>,
     modes: Arc<[Mode]>,
+    rates: Arc<[Option<RateSettings>]>,
     patience: Patience,
 }
 
@@ -39,10 +40,12 @@ impl Traffic {
         let modes = config.enforcer.iter().flat_map(|enforcer| {
             enforcer.listeners.iter().map(|listener| mode(listener.observe.unwrap_or(enforcer.observe)))
         });
+        let rates = config.enforcer.iter().flat_map(|enforcer| &enforcer.listeners);
         Ok(Self {
             digest: entities::digest(config.enforcer.as_ref()),
             routes: Arc::new(routes),
             modes: modes.collect(),
+            rates: rates.map(|listener| listener.rate.clone()).collect(),
             patience: config
                 .policies
                 .as_ref()
@@ -147,6 +150,7 @@ fn is_same(old: &View, new: &View) -> bool {
         && old.silence == new.silence
         && Arc::ptr_eq(&old.routes, &new.routes)
         && Arc::ptr_eq(&old.modes, &new.modes)
+        && Arc::ptr_eq(&old.rates, &new.rates)
 }
 
 /// What a view is made of.
@@ -176,6 +180,7 @@ impl Source {
         tell(&self.condition, snapshot.as_ref(), traffic.patience.after(silence));
         let view = View::new(snapshot, Arc::clone(&traffic.routes))
             .in_modes(Arc::clone(&traffic.modes))
+            .at_rates(Arc::clone(&traffic.rates))
             .after_silence(silence, traffic.patience);
         let digest = traffic.digest;
         self.seen = (silence, traffic);

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod enforcer;
+mod rate;
 mod route;
 
 /// What a key may hold.
@@ -63,7 +64,9 @@ const MODES: Kind = Kind::Choice(&["enforce", "observe"]);
 
 /// Every key, section by section.
 pub(crate) fn all() -> impl Iterator<Item = &'static Key> + Clone {
-    [KEYS, enforcer::KEYS, cluster::KEYS, route::KEYS].into_iter().flatten()
+    [KEYS, enforcer::KEYS, rate::OF_LISTENER, cluster::KEYS, route::KEYS, rate::OF_ROUTE]
+        .into_iter()
+        .flatten()
 }
 
 static KEYS: &[Key] = &[
@@ -252,6 +255,7 @@ static KEYS: &[Key] = &[
 const LIVE: &[&str] = &[
     "enforcer.mode",
     "enforcer.listener.mode",
+    "enforcer.listener.rate",
     "enforcer.zone",
     "enforcer.service",
     "enforcer.cluster",

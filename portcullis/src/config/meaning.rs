@@ -9,6 +9,7 @@ mod handling;
 mod listener;
 mod matches;
 mod policies;
+mod rate;
 mod route;
 
 use std::path::{Path, PathBuf};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use ca_authority::NewEntry;
 use ca_identity::{SpiffeId, TrustDomain};
 use enforcer_proxy::Carries;
-use enforcer_traffic::{ClusterSpec, RouteSpec};
+use enforcer_traffic::{ClusterSpec, RateSettings, RouteSpec};
 use policies_engine::{Patience, Role};
 use policies_store::Verifier;
 use serde_json::Value as Json;
@@ -95,6 +95,7 @@ pub(crate) struct Listener {
     pub(crate) max_age: Duration,
     pub(crate) max_connections: usize,
     pub(crate) max_connections_per_source: usize,
+    pub(crate) rate: Option<RateSettings>,
 }
 
 #[derive(Debug, Clone)]

@@ -4,6 +4,7 @@ mod broken;
 mod changes;
 mod clusters;
 mod listeners;
+mod rates;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -384,7 +385,9 @@ fn every_default_and_every_example_is_a_value_of_its_kind() {
         if let Some(section) = key.path.rsplit_once('.').map(|(section, _)| section).filter(|_| !is_section) {
             let repeated = keys::find(section).is_some_and(|above| above.kind == Kind::Tables);
             let above = match section.split('.').collect::<Vec<_>>().as_slice() {
-                ["enforcer", kind @ ("route" | "cluster"), _, ..] => format!("[[enforcer.{kind}]]\n"),
+                ["enforcer", kind @ ("route" | "cluster" | "listener"), _, ..] => {
+                    format!("[[enforcer.{kind}]]\n")
+                }
                 _ => String::new(),
             };
             let text = match repeated {

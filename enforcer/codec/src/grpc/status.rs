@@ -1,6 +1,7 @@
 //! gRPC statuses of answers that the proxy makes: codes, trailers-only heads, error details (RPC-02).
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -113,10 +114,12 @@ pub struct ErrorInfo<'a> {
     pub domain: &'a str,
     /// Further facts, such as the decision id.
     pub metadata: &'a [(&'a str, &'a str)],
+    /// When it is of use to call again: a `google.rpc.RetryInfo` beside it.
+    pub retry: Option<Duration>,
 }
 
 impl ErrorInfo<'_> {
-    /// The bytes of a `google.rpc.Status` that carries this detail.
+    /// The bytes of a `google.rpc.Status` that carries these details.
     pub fn to_status_bytes(&self, code: Code, message: &str) -> Vec<u8> {
         let mut info = Vec::new();
         put_bytes(&mut info, 1, self.reason.as_bytes());
@@ -127,15 +130,19 @@ impl ErrorInfo<'_> {
             put_bytes(&mut entry, 2, value.as_bytes());
             put_bytes(&mut info, 3, &entry);
         }
-        let mut any = Vec::new();
-        put_bytes(&mut any, 1, b"type.googleapis.com/google.rpc.ErrorInfo");
-        put_bytes(&mut any, 2, &info);
         let mut status = Vec::new();
         if code != Code::Ok {
             status.extend([1 << 3, code.number()]);
         }
         put_bytes(&mut status, 2, message.as_bytes());
-        put_bytes(&mut status, 3, &any);
+        put_detail(&mut status, b"type.googleapis.com/google.rpc.ErrorInfo", &info);
+        if let Some(retry) = self.retry {
+            let (mut delay, mut info) = (Vec::new(), Vec::new());
+            put_number(&mut delay, 1, retry.as_secs());
+            put_number(&mut delay, 2, retry.subsec_nanos().into());
+            put_bytes(&mut info, 1, &delay);
+            put_detail(&mut status, b"type.googleapis.com/google.rpc.RetryInfo", &info);
+        }
         status
     }
 }
@@ -174,20 +181,38 @@ pub fn percent_encode(message: &str) -> String {
     out
 }
 
+/// One of the `details` of a `google.rpc.Status`.
+fn put_detail(status: &mut Vec<u8>, kind: &[u8], message: &[u8]) {
+    let mut any = Vec::new();
+    put_bytes(&mut any, 1, kind);
+    put_bytes(&mut any, 2, message);
+    put_bytes(status, 3, &any);
+}
+
 /// A length-delimited protobuf field.
 fn put_bytes(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
     out.push((field << 3) | 2);
-    let mut left = bytes.len();
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// A protobuf field of an integer that is not negative; 0 is left out.
+fn put_number(out: &mut Vec<u8>, field: u8, number: u64) {
+    if number > 0 {
+        out.push(field << 3);
+        put_varint(out, number);
+    }
+}
+
+fn put_varint(out: &mut Vec<u8>, mut left: u64) {
     loop {
         let low = u8::try_from(left & 0x7f).unwrap_or(0);
         left >>= 7;
         if left == 0 {
-            out.push(low);
-            break;
+            return out.push(low);
         }
         out.push(low | 0x80);
     }
-    out.extend_from_slice(bytes);
 }
 
 #[cfg(test)]
@@ -246,7 +271,7 @@ mod tests {
     /// The bytes were made with `google.rpc` of PyPI `googleapis-common-protos` in mind: fields 1, 2, 3.
     #[test]
     fn error_info_is_a_google_rpc_status() {
-        let info = ErrorInfo { reason: "R", domain: "d", metadata: &[("k", "v")] };
+        let info = ErrorInfo { reason: "R", domain: "d", metadata: &[("k", "v")], retry: None };
         let bytes = info.to_status_bytes(Code::PermissionDenied, "m");
         let mut expected = vec![0x08, 7, 0x12, 1, b'm', 0x1a, 58, 0x0a, 40];
         expected.extend(b"type.googleapis.com/google.rpc.ErrorInfo");
@@ -255,8 +280,24 @@ mod tests {
     }
 
     #[test]
+    fn rl_02_the_time_to_wait_is_a_retry_info() {
+        let info = ErrorInfo {
+            reason: "R",
+            domain: "d",
+            metadata: &[],
+            retry: Some(Duration::from_millis(300_500)),
+        };
+        let bytes = info.to_status_bytes(Code::ResourceExhausted, "m");
+        let mut expected = vec![0x1a, 55, 0x0a, 40];
+        expected.extend(b"type.googleapis.com/google.rpc.RetryInfo");
+        // 300 s and 500,000,000 ns.
+        expected.extend([0x12, 11, 0x0a, 9, 0x08, 0xac, 2, 0x10, 0x80, 0xca, 0xb5, 0xee, 1]);
+        assert!(bytes.ends_with(&expected), "{bytes:?}");
+    }
+
+    #[test]
     fn rpc_02_a_refusal_is_trailers_only() {
-        let info = ErrorInfo { reason: "DENIED", domain: "portcullis", metadata: &[] };
+        let info = ErrorInfo { reason: "DENIED", domain: "portcullis", metadata: &[], retry: None };
         let response = trailers_only(Code::PermissionDenied, "not allowed", Some(&info));
         assert_eq!(response.status(), 200);
         let headers = response.headers();

@@ -14,6 +14,7 @@ use http::Method;
 use crate::clocks::Clocks;
 use crate::fault::{Broken, Fault};
 use crate::inbound::Connection;
+use crate::shed::Shed;
 
 /// What is left to try.
 #[derive(Debug)]
@@ -105,7 +106,7 @@ impl<'a> Chance<'a> {
         }
         if !self.budget.spend(self.settings, self.conn.secured.principal.hash64(), now) {
             worker.meters.retry("budget");
-            worker.meters.shed("retry_budget");
+            worker.meters.shed(Shed::RetryBudget);
             return None;
         }
         worker.meters.retry("sent");

@@ -21,6 +21,7 @@ use rustls::pki_types::CertificateDer;
 use tokio_rustls::server::TlsStream;
 
 use super::Connection;
+use crate::accounts::Accounts;
 use crate::authorize::not_secured;
 use crate::listening::Listening;
 use crate::quic::{Arrived, close};
@@ -36,7 +37,7 @@ pub(super) async fn secure(
     listening: Arc<Listening>,
     stream: Stream,
     peer: Peer,
-) -> Option<(Connection, Box<TlsStream<Stream>>)> {
+) -> Option<(Box<Connection>, Box<TlsStream<Stream>>)> {
     let source = match peer {
         Peer::Tcp(address) => address,
         Peer::Unix { .. } => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -80,7 +81,7 @@ pub(super) async fn secure(
     let sni = session.server_name().map(str::to_owned);
     let chain = session.peer_certificates();
     let conn = identify(worker, listening, chain, (source, port), sni.as_deref(), protocol);
-    Some((Box::pin(conn).await?, tls))
+    Some((Box::new(Box::pin(conn).await?), tls))
 }
 
 /// Secures a connection over QUIC, or ends it. Nothing is accepted or sent on it before the handshake is complete.
@@ -88,7 +89,7 @@ pub(super) async fn secure_quic(
     worker: Arc<Worker>,
     listening: Arc<Listening>,
     arrived: Arrived,
-) -> Option<(Connection, quinn::Connection)> {
+) -> Option<(Box<Connection>, quinn::Connection)> {
     let Arrived { incoming, source, port, shaking } = arrived;
     let shaken = {
         let timer = worker.wheel.timer();
@@ -120,7 +121,7 @@ pub(super) async fn secure_quic(
     let chain = chain.as_deref().map(Vec::as_slice);
     let conn = identify(worker, listening, chain, (source, port), sni.as_deref(), Protocol::H3).await;
     match conn {
-        Some(conn) => Some((conn, quic)),
+        Some(conn) => Some((Box::new(conn), quic)),
         None => {
             close(&quic, Code::H3_NO_ERROR);
             None
@@ -177,5 +178,5 @@ fn bind(
 ) -> Connection {
     let bound = Bound { source, port, sni, protocol, now: worker.clock.now(), jitter: worker.rng.u64() };
     let secured = Secured::new(peer, &bound, &listening, &worker.trust);
-    Connection { worker, listening, secured, lapsed: AtomicBool::new(false) }
+    Connection { worker, listening, secured, accounts: Accounts::default(), lapsed: AtomicBool::new(false) }
 }

@@ -63,11 +63,7 @@ impl Gateway {
     /// An HTTP/2 connection of the workload at that path.
     pub(super) async fn h2(&self, path: &str) -> H2 {
         let config = self.client_tls(Some(self.ca.svid(path)), &[b"h2"]);
-        let tls = connect(self.address, config).await.unwrap();
-        let (sender, connection) = h2::client::handshake(tls).await.unwrap();
-        let tasks = Tasks::new("client");
-        tasks.spawn("h2", async move { drop(connection.await) });
-        H2 { sender, _tasks: tasks }
+        H2::over(connect(self.address, config).await.unwrap()).await
     }
 }
 
@@ -176,6 +172,13 @@ pub(super) struct Asked {
 }
 
 impl H2 {
+    pub(super) async fn over(tls: TlsStream<TcpStream>) -> Self {
+        let (sender, connection) = h2::client::handshake(tls).await.unwrap();
+        let tasks = Tasks::new("client");
+        tasks.spawn("h2", async move { drop(connection.await) });
+        Self { sender, _tasks: tasks }
+    }
+
     pub(super) async fn start(&mut self, request: Request<()>, over: bool) -> Asked {
         self.sender = self.sender.clone().ready().await.unwrap();
         let (response, body) = self.sender.send_request(request, over).unwrap();

@@ -12,8 +12,8 @@ use ca_identity::testing::TestCa;
 use ca_identity::tls::{ClientAuth, Expected, Trust, client_config};
 use ca_identity::{IdentitySnapshot, X509Svid};
 use enforcer_traffic::{
-    ClusterSpec, EndpointSpec, GrpcMatch, MatchSpec, RetrySettings, RouteSpec, Routes, ServiceSpec, Share,
-    Timeouts, UpstreamProtocol,
+    ClusterSpec, EndpointSpec, GrpcMatch, MatchSpec, RateSettings, RetrySettings, RouteSpec, Routes,
+    ServiceSpec, Share, Timeouts, UpstreamProtocol,
 };
 use parking_lot::Mutex;
 use policies_engine::{
@@ -99,6 +99,10 @@ pub(super) struct Setup {
     pub(super) cluster: ClusterSpec,
     /// Off unless a test is about it.
     pub(super) retry: RetrySettings,
+    /// What the listener takes.
+    pub(super) rate: Option<RateSettings>,
+    /// What route `site` and the gRPC route take.
+    pub(super) route_rate: Option<RateSettings>,
     pub(super) timers: Timers,
     pub(super) mode: Mode,
     pub(super) client_auth: ClientAuth,
@@ -124,6 +128,8 @@ impl Default for Setup {
             routes: Vec::new(),
             cluster: ClusterSpec::default(),
             retry: RetrySettings { attempts: 0, ..RetrySettings::default() },
+            rate: None,
+            route_rate: None,
             timers: Timers::default(),
             mode: Mode::Enforce,
             client_auth: ClientAuth::Required,
@@ -171,9 +177,8 @@ impl Setup {
         trust.publish(ca.snapshot(Some(own))).unwrap();
         let routes = Arc::new(self.all_routes());
         let policy = self.policy.as_deref().map(|policy| snapshot(policy, 1));
-        let view = Arc::new(ViewHandle::new(
-            View::new(policy, Arc::clone(&routes)).in_modes(Arc::from([self.mode])),
-        ));
+        let view = View::new(policy, Arc::clone(&routes)).in_modes(Arc::from([self.mode]));
+        let view = Arc::new(ViewHandle::new(view.at_rates(Arc::from([self.rate.clone()]))));
         let records = Records::default();
         let metrics = Arc::new(Metrics::new());
         let net = ManualNet::new();
@@ -217,7 +222,8 @@ impl Setup {
         if !self.h1.is_empty() {
             clusters.push(cluster("h1", UpstreamProtocol::Http1, &self.h1));
             let (stale_after, deny_after) = self.patience;
-            routes.push(RouteSpec { stale_after, deny_after, ..route("site", "site.test", "h1") });
+            let rate = self.route_rate.clone();
+            routes.push(RouteSpec { stale_after, deny_after, rate, ..route("site", "site.test", "h1") });
             routes.push(route("closed", "closed.test", "h1"));
         }
         if !self.h2.is_empty() {
@@ -225,7 +231,8 @@ impl Setup {
             let grpc = Some(GrpcMatch { service: "shop.Orders".into(), method: None });
             routes.push(route("site-h2", "h2.test", "h2"));
             let orders = route("orders", "grpc.test", "h2");
-            routes.push(RouteSpec { matches: MatchSpec { grpc, ..orders.matches }, ..orders });
+            let rate = self.route_rate.clone();
+            routes.push(RouteSpec { matches: MatchSpec { grpc, ..orders.matches }, rate, ..orders });
         }
         if !self.tcp.is_empty() {
             clusters.push(cluster("tcp", UpstreamProtocol::Tcp, &self.tcp));

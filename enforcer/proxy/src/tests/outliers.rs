@@ -93,8 +93,9 @@ async fn od_04_a_call_over_a_limit_of_the_cluster_is_told_so() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let answer = gateway.h1("/web").await.get("/hello").await;
-        let word = if limits.queued == 0 { "queue_full" } else { "breaker" };
-        assert_eq!((answer.status, answer.field("portcullis-shed")), (503, Some(word)), "{limits:?}");
+        let (status, word) = if limits.queued == 0 { (429, "queue_full") } else { (503, "breaker") };
+        assert_eq!((answer.status, answer.field("portcullis-shed")), (status, Some(word)), "{limits:?}");
+        assert_eq!(answer.field("retry-after"), Some("1"));
         gateway.metric(&format!("portcullis_shed_total{{reason=\"{word}\"}}"), 1).await;
         drop(open);
         gateway.metric("portcullis_upstream_connections", 0).await;

@@ -50,6 +50,7 @@ impl Meaning<'_> {
             max_age: table.duration("max_age").copied().unwrap_or(max_age),
             max_connections: count("max_connections")?,
             max_connections_per_source: count("max_connections_per_source")?,
+            rate: self.rate(table),
         })
     }
 

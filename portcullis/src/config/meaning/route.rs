@@ -15,6 +15,7 @@ impl Meaning<'_> {
     pub(super) fn route(&mut self, table: &Table) -> Option<(RouteSpec, Option<ClusterSpec>)> {
         let matches = self.matches(table);
         let handling = self.handling(table);
+        let rate = self.rate(table);
         let (to, own) = self.destination(table)?;
         let route = RouteSpec {
             name: table.text("name")?.clone(),
@@ -29,6 +30,7 @@ impl Meaning<'_> {
                 ..Timeouts::default()
             },
             retry: retry(table),
+            rate,
             observe: table.text("mode").map(|mode| mode == "observe"),
             stale_after: table.duration("stale_after").copied(),
             deny_after: table.duration("deny_after").copied(),

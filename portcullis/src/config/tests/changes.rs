@@ -70,6 +70,11 @@ fn cf9_a_reload_tells_what_it_changes_from_what_needs_a_restart() {
         (GOOD.replace("shop.Orders/Get", "shop.Orders/Put"), &["enforcer.service[orders].methods"], none),
         (GOOD.replace("9443\"]", "9443\"]\nmode = \"observe\""), &["enforcer.listener[public].mode"], none),
         (
+            GOOD.replace("9443\"]", "9443\"]\nrate = { total = \"5/s\" }"),
+            &["enforcer.listener[public].rate"],
+            none,
+        ),
+        (
             GOOD.replace("9443\"]", "9443\"]\nidle_timeout = \"5s\""),
             none,
             &["enforcer.listener[public].idle_timeout"],
@@ -94,7 +99,8 @@ fn cf9_every_key_says_whether_a_reload_or_a_restart_brings_it_into_force() {
         let is_live = ["enforcer.route", "enforcer.cluster", "enforcer.service"]
             .iter()
             .any(|section| key.path.starts_with(section))
-            || ["enforcer.mode", "enforcer.listener.mode", "enforcer.zone"].contains(&key.path);
+            || ["enforcer.mode", "enforcer.listener.mode", "enforcer.zone"].contains(&key.path)
+            || key.path.starts_with("enforcer.listener.rate");
         let says =
             format!("{}\n", if is_live { "takes effect: at a reload" } else { "takes effect: at a restart" });
         assert!(text.contains(&says), "{text}");

@@ -1,0 +1,33 @@
+//! The closed list of reasons for which something is refused because of load or lack of endpoints (OV-03): one word each,
+//! in the header `portcullis-shed`, in `portcullis_shed_total` and in the log. They are no decisions and never allow.
+
+/// Why something was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Shed {
+    /// The listener or the route takes no more calls a second.
+    Rate,
+    /// As many calls wait for the cluster as may.
+    QueueFull,
+    /// No endpoint had a place in time.
+    QueueDeadline,
+    /// The cluster is at its limit.
+    Breaker,
+    /// Every endpoint is out of use.
+    NoEndpoint,
+    /// The route may not try calls again for now.
+    RetryBudget,
+}
+
+impl Shed {
+    /// The word.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::QueueFull => "queue_full",
+            Self::QueueDeadline => "queue_deadline",
+            Self::Breaker => "breaker",
+            Self::NoEndpoint => "no_endpoint",
+            Self::RetryBudget => "retry_budget",
+        }
+    }
+}
