@@ -16,7 +16,7 @@ use policies_engine::{
 
 use crate::fault::Fault;
 use crate::inbound::{Connection, Stop};
-use crate::judge::{InForce, Judged, action_of};
+use crate::judge::{InForce, Judged};
 use crate::meter::RouteMeter;
 use crate::secured::reason_of;
 use crate::upstream::Upstreams;
@@ -103,6 +103,16 @@ fn unrecorded(conn: &Connection, facts: Arc<CallFacts>, meter: Arc<RouteMeter>, 
     // The receipt of a refusal holds nothing back: it is best effort by definition (LS1).
     let (decision, _) = conn.worker.judge.refuse(conn, Phase::Request, why, action, facts, now);
     Denied { reason: Reason::AuditUnavailable, decision: Some(decision), flaw: None, meter }
+}
+
+/// The action of a call in the words of the schema.
+pub(crate) fn action_of(call: &Call) -> Action {
+    match call.protocol() {
+        CallProtocol::Grpc => Action::Grpc,
+        CallProtocol::Tcp => Action::TcpConnect,
+        _ if call.upgrade().is_some() => Action::HttpConnect,
+        _ => Action::from_http_method(call.method()),
+    }
 }
 
 impl<C> Permitted<C> {

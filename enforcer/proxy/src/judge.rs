@@ -16,7 +16,7 @@ use policies_engine::{
 };
 
 use crate::View;
-use crate::authorize::{CallFacts, Denied, Permitted};
+use crate::authorize::{CallFacts, Denied, Permitted, action_of};
 use crate::fleets::Taker;
 use crate::inbound::Connection;
 use crate::meter::RouteMeter;
@@ -442,16 +442,6 @@ fn soften(decision: Decision, mode: Mode, snapshot: &Snapshot) -> Decision {
     match mode {
         Mode::Enforce => decision,
         Mode::Observe => observe(decision, snapshot),
-    }
-}
-
-/// The action of a call in the words of the schema.
-pub(crate) fn action_of(call: &Call) -> Action {
-    match call.protocol() {
-        CallProtocol::Grpc => Action::Grpc,
-        CallProtocol::Tcp => Action::TcpConnect,
-        _ if call.upgrade().is_some() => Action::HttpConnect,
-        _ => Action::from_http_method(call.method()),
     }
 }
 

@@ -1,3 +1,5 @@
+//! Callers at a limit.
+
 use super::*;
 
 fn at(millis: u64) -> Mono {
