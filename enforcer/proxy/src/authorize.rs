@@ -11,7 +11,8 @@ use ca_identity::Refusal;
 use enforcer_codec::{BodyLength, Call, CallProtocol, NotCanonical};
 use enforcer_traffic::{Handling, Params, Route};
 use policies_engine::{
-    Action, ConnectionFacts, DecisionId, Facts, OwnedFacts, Phase, Reason, Receipt, RequestView,
+    Action, ConnectionFacts, Decision, DecisionId, Facts, Mode, OwnedFacts, Phase, Reason, Receipt,
+    RequestView, Snapshot, observe,
 };
 
 use crate::fault::Fault;
@@ -112,6 +113,14 @@ pub(crate) fn action_of(call: &Call) -> Action {
         CallProtocol::Tcp => Action::TcpConnect,
         _ if call.upgrade().is_some() => Action::HttpConnect,
         _ => Action::from_http_method(call.method()),
+    }
+}
+
+/// Observe mode turns what it may into an allow that carries its denial (SH4).
+pub(crate) fn soften(decision: Decision, mode: Mode, snapshot: &Snapshot) -> Decision {
+    match mode {
+        Mode::Enforce => decision,
+        Mode::Observe => observe(decision, snapshot),
     }
 }
 

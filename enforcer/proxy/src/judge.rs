@@ -12,11 +12,11 @@ use enforcer_traffic::{Exceeded, Found, RateLimit, Route, Target, TargetKind};
 use parking_lot::Mutex;
 use policies_engine::{
     AccessRequest, Action, Decision, DecisionId, DecisionRecord, Engine, Facts, Freshness, Lane, Mode, Phase,
-    Principal, Reason, ReasonClass, Receipt, Resource, Samples, Snapshot, Versions, observe,
+    Principal, Reason, ReasonClass, Receipt, Resource, Samples, Versions,
 };
 
 use crate::View;
-use crate::authorize::{CallFacts, Denied, Permitted, action_of};
+use crate::authorize::{CallFacts, Denied, Permitted, action_of, soften};
 use crate::fleets::Taker;
 use crate::inbound::Connection;
 use crate::meter::RouteMeter;
@@ -434,14 +434,6 @@ impl InForce {
             return Some(if grpc { Reason::UnknownMethod } else { Reason::UnknownRoute });
         }
         None
-    }
-}
-
-/// Observe mode turns what it may into an allow that carries its denial (SH4).
-fn soften(decision: Decision, mode: Mode, snapshot: &Snapshot) -> Decision {
-    match mode {
-        Mode::Enforce => decision,
-        Mode::Observe => observe(decision, snapshot),
     }
 }
 
