@@ -14,6 +14,8 @@ use crate::trial;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("lt_01_one_process_serves_http_and_tcp_by_one_set_of_policies", missing("curl"), both),
+        trial("px_02_a_forwarder_tells_who_calls_and_the_endpoint_hears_it", None, forwarded),
+        trial("cn_01_a_tunnel_opens_to_what_the_route_lists_and_nowhere_else", None, tunnel),
         trial("tp_02_a_connection_ends_within_a_second_of_its_permit", None, ended),
     ]
 }
@@ -111,5 +113,60 @@ fn ended() -> Result {
     gateway.publish("suggested.cedar", suggested["policy"].as_str().ok_or("no policy")?)?;
     let said = Script::run("tls_client", &[&port, &tls, "echo", "5"])?;
     check!(said[0]["same"] == true, "the suggested policy does not permit it: {said:?}\n{suggested}");
+    Ok(())
+}
+
+fn tunnel() -> Result {
+    let (echo, port) = (Bytes::start(""), free_port());
+    let open = echo.address.to_string();
+    let gateway = Gateway::build()
+        .policy("@id(\"out\")\npermit (principal == Workload::\"spiffe://example.org/web\", action == Action::\"http:CONNECT\", resource == Route::\"out\")\nwhen { context.request.method == \"CONNECT\" };\n")
+        .service("egress", &[])
+        .section(&format!(
+            "[[enforcer.route]]\nname = \"out\"\nservice = \"egress\"\nconnect = [\"{open}\", \"localhost:{port}\"]\n"
+        ))
+        .start()?;
+    let tls = gateway.identity()?.display().to_string();
+    let listener = gateway.address.port().to_string();
+    let said = Script::run("tls_client", &[&listener, &tls, "connect", &open])?;
+    check!(said[0]["status"] == 200 && said[1]["same"] == true, "{said:?}");
+    let barred = Script::run("tls_client", &[&listener, &tls, "connect", &format!("localhost:{port}")])?;
+    check!(barred[0]["status"] == 403, "a name that leads to this machine: {barred:?}");
+    let unlisted = Script::run("tls_client", &[&listener, &tls, "connect", "127.0.0.1:22"])?;
+    check!(unlisted[0]["status"] == 404, "a target that no route lists: {unlisted:?}");
+    check!(echo.connections() == 1, "{} connections", echo.connections());
+    let recorded = gateway.decisions(&["--action", "http:CONNECT", "--effect", "allow"])?;
+    check!(recorded.len() == 2 && recorded[1]["request"]["host"] == open.as_str(), "{recorded:?}");
+    Ok(())
+}
+
+fn forwarded() -> Result {
+    let (origin, port) = (Bytes::start("hello"), free_port());
+    let section = carrier("db", port, "db", &origin)
+        .replace(
+            "profile = \"tcp\"",
+            "profile = \"tcp\"\nproxy_protocol = \"require\"\ntrusted_forwarders = [\"127.0.0.1\"]",
+        )
+        .replace(&format!("to = [\"tcp://{}\"]", origin.address), "cluster = \"db\"");
+    let gateway = Gateway::build()
+        .policy("@id(\"there\")\npermit (principal == Workload::\"spiffe://example.org/web\", action == Action::\"tcp:connect\", resource)\nwhen { context.connection.source_ip.isInRange(ip(\"203.0.113.0/24\")) };\n")
+        .section(&section)
+        .section(&format!(
+            "[[enforcer.cluster]]\nname = \"db\"\nendpoints = [\"tcp://{}\"]\nproxy_protocol = \"v2\"\n",
+            origin.address
+        ))
+        .start()?;
+    let tls = gateway.identity()?.display().to_string();
+    let port = port.to_string();
+    let told = |source: &str| format!("PROXY TCP4 {source} 198.51.100.1 1111 443");
+    let said = Script::run("tls_client", &[&port, &tls, "proxy", &told("203.0.113.7")])?;
+    check!(said[0]["heard"].as_str().is_some_and(|heard| heard.starts_with("hello")), "{said:?}");
+    let said = Script::run("tls_client", &[&port, &tls, "proxy", &told("203.0.114.7")])?;
+    check!(said[0]["heard"] == "", "another source: {said:?}");
+    let said = Script::run("tls_client", &[&port, &tls, "greeting"])?;
+    check!(said[0]["failed"].is_string(), "a connection without header: {said:?}");
+    let recorded = gateway.decisions(&["--action", "tcp:connect"])?;
+    check!(recorded.len() == 2, "{recorded:?}");
+    check!(recorded[1].to_string().contains("203.0.113.7"), "source: {}", recorded[1]);
     Ok(())
 }

@@ -49,6 +49,8 @@ pub struct Gate {
 #[derive(Debug)]
 struct Shared {
     caps: Caps,
+    /// Sources are told by forwarders, after accept.
+    is_behind: bool,
     counts: Mutex<Counts>,
     refused_by_listener: AtomicU64,
     refused_by_source: AtomicU64,
@@ -94,10 +96,22 @@ impl Gate {
     /// With these caps, lowered to what the process may open.
     #[must_use]
     pub fn new(caps: Caps) -> Gate {
+        Self::of(caps, false)
+    }
+
+    /// The same for a listener behind forwarders: a connection has no source until
+    /// [`ConnectionPermit::comes_from`] says it.
+    #[must_use]
+    pub fn behind_forwarders(caps: Caps) -> Gate {
+        Self::of(caps, true)
+    }
+
+    fn of(caps: Caps, is_behind: bool) -> Gate {
         let caps = caps.within(getrlimit(Resource::Nofile).current);
         Gate {
             shared: Arc::new(Shared {
                 caps,
+                is_behind,
                 counts: Mutex::default(),
                 refused_by_listener: AtomicU64::new(0),
                 refused_by_source: AtomicU64::new(0),
@@ -142,22 +156,14 @@ impl Gate {
 
     /// Counts a connection in, or says why not.
     pub(crate) fn admit(&self, peer: &Peer, open: OpenGuard) -> Result<ConnectionPermit, Refused> {
-        let source = source(peer);
+        let source = source(peer).filter(|_| !self.shared.is_behind);
         let mut counts = self.shared.counts.lock();
         if counts.open >= self.shared.caps.connections {
             self.shared.refused_by_listener.fetch_add(1, Ordering::Relaxed);
             return Err(Refused::Listener);
         }
         if let Some(source) = source {
-            let of_source = counts.sources.entry(source).or_insert(0);
-            if *of_source >= self.shared.caps.per_source {
-                self.shared.refused_by_source.fetch_add(1, Ordering::Relaxed);
-                if *of_source == 0 {
-                    counts.sources.remove(&source);
-                }
-                return Err(Refused::Source);
-            }
-            *of_source += 1;
+            self.shared.take(&mut counts, source)?;
         }
         counts.open += 1;
         Ok(ConnectionPermit {
@@ -176,6 +182,22 @@ impl Gate {
             evicted.notify_one();
         }
         oldest.is_some()
+    }
+}
+
+impl Shared {
+    /// Counts one more of that source.
+    fn take(&self, counts: &mut Counts, source: IpAddr) -> Result<(), Refused> {
+        let of_source = counts.sources.entry(source).or_insert(0);
+        if *of_source >= self.caps.per_source {
+            self.refused_by_source.fetch_add(1, Ordering::Relaxed);
+            if *of_source == 0 {
+                counts.sources.remove(&source);
+            }
+            return Err(Refused::Source);
+        }
+        *of_source += 1;
+        Ok(())
     }
 }
 
@@ -199,6 +221,18 @@ pub struct ConnectionPermit {
 }
 
 impl ConnectionPermit {
+    /// A forwarder said where the connection comes from: it is counted there from now on.
+    ///
+    /// # Errors
+    /// That source has as many as it may have.
+    pub fn comes_from(&mut self, address: SocketAddr) -> Result<(), Refused> {
+        if let Some(source) = source(&Peer::Tcp(address)).filter(|_| self.source.is_none()) {
+            self.gate.shared.take(&mut self.gate.shared.counts.lock(), source)?;
+            self.source = Some(source);
+        }
+        Ok(())
+    }
+
     /// Nothing is in flight: this connection may be asked to make room. Takes a lock that the workers of the
     /// listener share, so call it after a while of silence rather than after each request.
     pub fn idle(&mut self) {

@@ -12,6 +12,6 @@ pub mod task;
 
 pub use clock::{Clock, ManualClock, Mono, Now, SystemClock, UnixTime};
 pub use disk::{Disk, DiskFile, MemoryDisk, Survive, SystemDisk};
-pub use net::{Dialing, ManualNet, Net, SystemNet};
+pub use net::{Dialing, ManualNet, Net, Resolving, SystemNet};
 pub use rng::{Rng, SeededRng, SystemRng};
 pub use task::{TaskHandle, Tasks};

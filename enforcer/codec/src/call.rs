@@ -220,6 +220,16 @@ impl Call {
         }
     }
 
+    /// Host and port that a CONNECT asks a tunnel to; IPv6 keeps its brackets.
+    pub fn target(&self) -> Option<(&str, u16)> {
+        if self.0.upgrade != Some(Upgrade::Connect) {
+            return None;
+        }
+        let (authority, host) = (self.authority(), self.host());
+        let port = authority.strip_prefix(host)?.strip_prefix(':').unwrap_or(self.0.scheme.default_port());
+        Some((host, port.parse().ok()?))
+    }
+
     /// Canonical path: starts with `/`, or is `*` (OPTIONS), or empty (CONNECT).
     pub fn path(&self) -> &str {
         self.text(&self.0.path, |uri| Some(uri.path()))

@@ -14,7 +14,8 @@ mod tests;
 
 pub use body::{BodyDecoder, BodyEvent};
 pub use encode::{
-    CONTINUE, write_chunk, write_chunk_end, write_chunk_start, write_last_chunk, write_response_head,
+    CONTINUE, write_chunk, write_chunk_end, write_chunk_start, write_connected, write_last_chunk,
+    write_response_head,
 };
 pub(crate) use encode::{SWITCH, put_framing, put_status};
 pub(crate) use reader::content_length;

@@ -15,6 +15,7 @@ pub mod grpc;
 pub mod h1;
 pub mod headers;
 mod limits;
+pub mod proxy_protocol;
 mod refusal;
 
 pub use answer::{Answer, Asked, Downstream, Sent};

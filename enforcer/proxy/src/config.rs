@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use base_net::{Caps, Timers};
+use base_net::{Caps, Gate, Timers};
 use base_ports::{Clock, Net, Rng};
 use base_telemetry::Metrics;
 use ca_identity::tls::{ClientAuth, Trust};
+use enforcer_traffic::Network;
 use policies_engine::{Lane, Samples};
 
 use crate::{ProxyError, ViewHandle};
@@ -35,6 +36,9 @@ pub struct ListenerSpec {
     pub binds: Vec<SocketAddr>,
     /// What connections over TCP carry.
     pub carries: Carries,
+    /// Who may forward connections to it: each says first whose it is, by the PROXY protocol (PX-01). Empty = nobody
+    /// does, and callers connect themselves.
+    pub forwarders: Vec<Network>,
     /// Where it takes QUIC datagrams, for HTTP/3. Port 0 takes a free one.
     pub quic: Vec<SocketAddr>,
     /// What it asks of its clients.
@@ -45,6 +49,13 @@ pub struct ListenerSpec {
     pub timers: Timers,
     /// Connection limits.
     pub caps: Caps,
+}
+
+impl ListenerSpec {
+    /// Counts its connections, on all workers together.
+    pub(crate) fn gate(&self) -> Gate {
+        if self.forwarders.is_empty() { Gate::new(self.caps) } else { Gate::behind_forwarders(self.caps) }
+    }
 }
 
 /// What the connections of a listener carry under their TLS.

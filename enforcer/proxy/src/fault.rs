@@ -3,7 +3,7 @@
 //! A refusal is not a fault: see `Denied`. Faults become a status in exactly one place, `respond`.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -64,6 +64,12 @@ pub(crate) enum Fault {
     /// The endpoint answers a gRPC call in another protocol.
     #[error("a grpc call was answered {status} without grpc")]
     NotGrpc { status: u16 },
+    /// The target of a tunnel has no address.
+    #[error("the target `{host}` has no address")]
+    NoAddress { host: String, source: io::Error },
+    /// The target of a tunnel leads to a place that names must not lead to (OUT5).
+    #[error("the target `{host}` leads to `{address}`, which only an address in `connect` could open")]
+    Barred { host: String, address: IpAddr },
     /// The call cannot be told in the protocol of the endpoint.
     #[error("the call cannot be told to the endpoint")]
     Untold(#[source] NotCanonical),

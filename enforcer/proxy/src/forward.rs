@@ -3,6 +3,7 @@
 //! What the upstream receives is printed from the judged call and from facts of the connection, nothing else (CC-09,
 //! TL-11). Body up and answer down run in one task, so either side can hold the other back and both end together.
 
+mod connect;
 mod http1;
 mod http2;
 mod pick;
@@ -72,6 +73,9 @@ where
     W: AsyncWrite + Unpin,
 {
     let upstreams = permitted.upstreams().ok_or(Fault::NoEndpoint)?;
+    if !upstreams.route.connect.is_empty() {
+        return Box::pin(connect::carry(permitted, &upstreams.route, way)).await;
+    }
     let upstream = upstreams.choose().ok_or(Fault::NoEndpoint)?;
     // The permit precedes every effect, the wish for a body among them (PA-03).
     if way.body.awaits_continue() {

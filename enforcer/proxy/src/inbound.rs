@@ -4,6 +4,7 @@
 //! permitted, picked, forwarded. Every way out is on record before the caller sees it, and one view serves a call from
 //! its decision to its end (PA-02).
 
+mod forwarded;
 mod guard;
 mod h1;
 mod h2;
@@ -58,8 +59,15 @@ pub(crate) struct Connection {
 
 /// Serves one accepted connection to its end. Its permit is what a drain waits for.
 pub(crate) async fn connection(worker: Arc<Worker>, listening: Arc<Listening>, accepted: Accepted) {
-    let Accepted { stream, peer, permit } = accepted;
+    let Accepted { mut stream, mut peer, mut permit } = accepted;
     let counted = Counted::new(&listening.open);
+    if !listening.forwarders.is_empty() {
+        let told = forwarded::caller(&worker, &listening, &mut stream, peer, &mut permit);
+        match Box::pin(told).await {
+            Some(caller) => peer = caller,
+            None => return,
+        }
+    }
     if let Some((conn, tls)) = Box::pin(handshake::secure(worker, listening, stream, peer)).await {
         match conn.secured.protocol() {
             Protocol::H2 => Box::pin(h2::run(&conn, tls)).await,

@@ -369,10 +369,6 @@ impl InForce {
             meter: &self.nowhere,
             flaw: None,
         };
-        // A tunnel needs a route that names it, and none can yet (LT-11).
-        if call.upgrade() == Some(Upgrade::Connect) {
-            return nothing();
-        }
         let target = match self.view.routes.find(call, &conn.secured.arrival()) {
             Found::Target(target) => target,
             Found::Unreadable(flaw) => return Question { flaw: Some(flaw), ..nothing() },
@@ -412,9 +408,9 @@ impl InForce {
         if let Some(lapsed) = conn.secured.lapsed(&conn.worker.trust, now) {
             return Some(lapsed);
         }
-        // A connection that carries no HTTP is for whom its caller asked in the handshake, if for anybody.
-        let host = match call.protocol() {
-            CallProtocol::Tcp => conn.secured.sni(),
+        // What carries no HTTP, or asks for another place, is for whom its caller asked in the handshake, if for anybody.
+        let host = match (call.protocol(), call.upgrade()) {
+            (CallProtocol::Tcp, _) | (_, Some(Upgrade::Connect)) => conn.secured.sni(),
             _ => Some(call.host()),
         };
         if host.is_some_and(|host| !conn.listening.serves(host)) {

@@ -7,6 +7,7 @@ use base_net::Timers;
 use base_telemetry::Gauge;
 use ca_identity::tls::{ClientAuth, Trust, server_config};
 use enforcer_codec::{Scheme, Transport};
+use enforcer_traffic::Network;
 use policies_engine::Protocol;
 use tokio_rustls::TlsAcceptor;
 
@@ -24,6 +25,8 @@ pub(crate) struct Listening {
     pub(crate) timers: Timers,
     pub(crate) transport: Transport,
     pub(crate) carries: Carries,
+    /// Empty where callers connect themselves.
+    pub(crate) forwarders: Vec<Network>,
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) open: Gauge,
     hosts: Vec<Host>,
@@ -52,6 +55,7 @@ impl Listening {
             timers: spec.timers,
             transport: Transport::new(Scheme::Https),
             carries: spec.carries,
+            forwarders: spec.forwarders.clone(),
             acceptor: TlsAcceptor::from(server_config(trust, spec.client_auth, spec.carries.alpn())),
             open,
             hosts: hosts.collect(),
@@ -106,6 +110,7 @@ mod tests {
             name: "main".into(),
             binds: Vec::new(),
             carries: Carries::Http,
+            forwarders: Vec::new(),
             quic: Vec::new(),
             client_auth: ClientAuth::Required,
             hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use crate::checks::Checks;
 use crate::fleets::Fleets;
 use crate::worker::{Addresses, Worker, bind};
-use crate::{Ports, ProxyConfig, ProxyError};
+use crate::{ListenerSpec, Ports, ProxyConfig, ProxyError};
 
 /// The running data plane. Dropping it cuts every connection.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Proxy {
         let (drain, watched) = Drain::new();
         let (stop, stopped) = watch::channel(false);
         // The workers of a listener share its caps.
-        let gates: Vec<Gate> = config.listeners.iter().map(|listener| Gate::new(listener.caps)).collect();
+        let gates: Vec<Gate> = config.listeners.iter().map(ListenerSpec::gate).collect();
         let fleets = Arc::<Fleets>::default();
         let mut threads = Vec::new();
         let mut bound: Option<Vec<Addresses>> = None;

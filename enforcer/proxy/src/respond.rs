@@ -111,6 +111,8 @@ impl Refusal {
             | Fault::Again { .. }
             | Fault::TlsRejected { .. }
             | Fault::Connect { .. } => (503, Code::Unavailable, "The service cannot be reached"),
+            Fault::NoAddress { .. } => (503, Code::Unavailable, "The target has no address"),
+            Fault::Barred { .. } => (403, Code::PermissionDenied, "The target is not open to callers"),
             Fault::QueueFull | Fault::QueueDeadline => {
                 (429, Code::ResourceExhausted, "The service takes no more calls now")
             }
@@ -131,6 +133,7 @@ impl Refusal {
         };
         let class = match fault {
             Fault::Body(_) => "malformed",
+            Fault::Barred { .. } => "denied",
             _ => "unavailable",
         };
         let close = matches!(fault, Fault::Body(_) | Fault::Caller(_) | Fault::Lapsed);

@@ -33,7 +33,9 @@ pub(crate) struct Secured {
     pub(crate) retires: Mono,
     /// Here it ends.
     pub(crate) ends: Mono,
-    port: u16,
+    /// The caller's address, or what a forwarder said it is, and the one that was called.
+    pub(crate) source: SocketAddr,
+    pub(crate) local: SocketAddr,
     facts: Arc<ConnectionFacts>,
     grpc_facts: Arc<ConnectionFacts>,
     peer: Option<VerifiedPeer>,
@@ -45,8 +47,8 @@ pub(crate) struct Secured {
 #[derive(Debug)]
 pub(crate) struct Bound<'a> {
     pub(crate) source: SocketAddr,
-    /// The local port; 0 where there is none.
-    pub(crate) port: u16,
+    /// The address that was called; its port is 0 where there is none.
+    pub(crate) local: SocketAddr,
     pub(crate) sni: Option<&'a str>,
     pub(crate) protocol: Protocol,
     pub(crate) now: Now,
@@ -61,7 +63,7 @@ impl Secured {
         listening: &Listening,
         trust: &Trust,
     ) -> Self {
-        let Bound { source, port, sni, protocol, now, jitter } = *bound;
+        let Bound { source, local, sni, protocol, now, jitter } = *bound;
         let snapshot = trust.snapshot();
         let facts = ConnectionFacts {
             mtls: peer.is_some(),
@@ -97,7 +99,8 @@ impl Secured {
             cert_header: peer.as_ref().map(forwarded_cert).unwrap_or_default(),
             retires: now.mono + life.saturating_sub(notice),
             ends: now.mono + life,
-            port,
+            source,
+            local,
             facts: Arc::new(facts),
             grpc_facts: Arc::new(grpc_facts),
             checked: AtomicU64::new(peer.as_ref().map_or(snapshot.generation, |peer| peer.generation)),
@@ -124,7 +127,7 @@ impl Secured {
     pub(crate) fn arrival(&self) -> Arrival<'_> {
         Arrival {
             listener: &self.facts.listener,
-            port: self.port,
+            port: self.local.port(),
             source: self.facts.source_ip,
             sni: self.facts.sni.as_deref(),
             identity: self.peer.as_ref().map(|peer| &peer.id),

@@ -33,6 +33,8 @@ pub struct ClusterSpec {
     pub check: Option<CheckSettings>,
     /// TLS to every endpoint, and who must be there; none = plain.
     pub tls: Option<TlsSettings>,
+    /// Endpoints hear first who calls, by the PROXY protocol, version 2 (PX-03); for those that get bytes as they are.
+    pub tells_caller: bool,
     /// Connect and handshake with an endpoint (TO-01).
     pub connect_timeout: Duration,
 }
@@ -48,6 +50,7 @@ impl Default for ClusterSpec {
             zone: None,
             fleet: FleetSettings { outlier: Some(OutlierSettings::default()), ..FleetSettings::default() },
             check: None,
+            tells_caller: false,
             tls: None,
             connect_timeout: Duration::from_secs(3),
         }

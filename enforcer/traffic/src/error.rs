@@ -95,8 +95,10 @@ pub enum RouteError {
         /// The other.
         second: String,
     },
-    /// A route that forwards has no cluster that takes calls, or one that answers itself has one.
-    #[error("route `{route}` needs a cluster with a weight above 0, or an answer of its own, and not both")]
+    /// A route that forwards has no cluster that takes calls, or one that answers itself or opens tunnels has one.
+    #[error(
+        "route `{route}` needs a cluster with a weight above 0, or an answer of its own, or tunnels, and only one of them"
+    )]
     NoCluster {
         /// The route.
         route: String,

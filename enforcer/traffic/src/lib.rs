@@ -14,6 +14,7 @@ mod hash_by;
 mod limit;
 mod matches;
 mod queue;
+mod reach;
 mod retry;
 mod routes;
 mod spec;
@@ -28,9 +29,11 @@ pub use hash_by::HashBy;
 pub use limit::{Account, Exceeded, Limited, Rate, RateLimit, RateSettings};
 pub use matches::{Arrival, GrpcMatch, MatchSpec, PathSpec, ValueTest, ValuesSpec};
 pub use queue::{NoWait, Queue, Ticket};
+pub use reach::may_reach;
 pub use retry::{RetryBudget, RetrySettings, Trigger, pause};
 pub use routes::{
-    Found, Params, Route, Routes, Standing, Target, TargetKind, Template, Verdict, method_id, rpc_service_id,
+    Found, Network, Params, Route, Routes, Standing, Target, TargetKind, Template, TunnelTarget, Verdict,
+    method_id, rpc_service_id,
 };
 pub use spec::{BalancerKind, EndpointSpec, RouteSpec, ServiceSpec, UpstreamProtocol};
 pub use split::Split;

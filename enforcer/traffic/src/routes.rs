@@ -13,6 +13,7 @@ mod pattern;
 mod plan;
 mod registry;
 mod source;
+mod target;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,8 @@ pub use explain::{Standing, Verdict};
 use host::Hosts;
 use plan::Plan;
 pub use registry::{method_id, rpc_service_id};
+pub use source::Network;
+pub use target::TunnelTarget;
 pub use template::{Params, Template};
 
 /// All routes of a snapshot.
@@ -46,6 +49,8 @@ pub struct Routes {
     listeners: HashMap<Box<str>, Hosts>,
     /// For every other listener.
     general: Hosts,
+    /// Routes that open tunnels, of all listeners.
+    tunnels: Hosts,
     /// Per route: the registered methods, `pkg.Service/Method`, as indices of `targets`.
     methods: Vec<HashMap<Box<str>, u32>>,
 }
@@ -63,6 +68,8 @@ pub struct Route {
     pub namespace: Arc<str>,
     /// Where calls go: clusters that take some, each with its weight.
     pub to: Vec<(Arc<Cluster>, u32)>,
+    /// Targets that its callers may open tunnels to; empty for every other route.
+    pub connect: Vec<TunnelTarget>,
     /// Names segments of the path.
     pub template: Option<Template>,
     /// What happens to the calls besides.
@@ -140,11 +147,12 @@ impl Routes {
 
     /// The target of a call that arrived so.
     pub fn find(&self, call: &Call, arrival: &Arrival<'_>) -> Found<'_> {
-        if call.upgrade() == Some(Upgrade::Connect) {
-            // No route of this milestone opens tunnels (LT-11).
-            return Found::UnknownRoute;
-        }
         let hosts = match self.listeners.get(arrival.listener) {
+            // Tunnels begin on HTTP/1 connections alone.
+            _ if call.upgrade() == Some(Upgrade::Connect) => match call.protocol() {
+                CallProtocol::H1 => &self.tunnels,
+                _ => return Found::UnknownRoute,
+            },
             Some(hosts) => hosts,
             None => &self.general,
         };

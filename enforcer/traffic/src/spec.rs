@@ -32,6 +32,8 @@ pub struct RouteSpec {
     pub matches: MatchSpec,
     /// Where calls go: each to one of these clusters, by weight.
     pub to: Vec<Share>,
+    /// Targets that callers may open tunnels to with CONNECT (CN-01): `host:port`, `*.suffix:port`. Excludes `to`.
+    pub connect: Vec<String>,
     /// What happens to them besides.
     pub handling: HandlingSpec,
     /// Clocks of a call.

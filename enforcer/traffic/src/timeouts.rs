@@ -15,6 +15,9 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
+/// A tunnel without a byte in either direction (TP-01).
+pub(crate) const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
+
 impl Default for Timeouts {
     fn default() -> Self {
         Self {

@@ -239,6 +239,7 @@ pub(super) fn settings(config: &Config, enforcer: &Enforcer) -> ProxyConfig {
                 binds: listener.bind.clone(),
                 quic: listener.quic.clone(),
                 carries: listener.carries,
+                forwarders: listener.forwarders.clone(),
                 client_auth: match listener.client_auth.as_str() {
                     "optional" => ClientAuth::Optional,
                     "none" => ClientAuth::None,

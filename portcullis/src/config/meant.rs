@@ -9,7 +9,7 @@ use std::time::Duration;
 use ca_authority::NewEntry;
 use ca_identity::{SpiffeId, TrustDomain};
 use enforcer_proxy::Carries;
-use enforcer_traffic::{ClusterSpec, RateSettings, RouteSpec};
+use enforcer_traffic::{ClusterSpec, Network, RateSettings, RouteSpec};
 use policies_engine::{Patience, Role};
 use policies_store::Verifier;
 use serde_json::Value as Json;
@@ -86,6 +86,8 @@ pub(crate) struct Listener {
     pub(crate) bind: Vec<SocketAddr>,
     pub(crate) quic: Vec<SocketAddr>,
     pub(crate) carries: Carries,
+    /// Empty where callers connect themselves.
+    pub(crate) forwarders: Vec<Network>,
     pub(crate) client_auth: String,
     pub(crate) observe: Option<bool>,
     pub(crate) hosts: Vec<String>,

@@ -108,3 +108,22 @@ async fn al_02_the_connection_idle_for_longest_makes_room() {
     drop(permits);
     assert!(!door.gate.evict_idle(), "closed connections cannot make room");
 }
+
+#[test]
+fn px_02_behind_forwarders_the_source_that_is_told_has_the_share() {
+    let gate = Gate::behind_forwarders(Caps { connections: 10, per_source: 1 });
+    let door = Door { gate, drain: Drain::new().0 };
+    let (mut one, mut two, _three) = (
+        door.admit("192.0.2.1").unwrap(),
+        door.admit("192.0.2.1").unwrap(),
+        door.admit("192.0.2.1").unwrap(),
+    );
+    let caller = |ip: &str| SocketAddr::new(ip.parse().unwrap(), 1);
+    assert_eq!(one.comes_from(caller("203.0.113.7")), Ok(()));
+    assert_eq!(one.comes_from(caller("203.0.113.8")), Ok(()), "said once");
+    assert_eq!(two.comes_from(caller("203.0.113.7")), Err(Refused::Source));
+    assert_eq!(two.comes_from(caller("203.0.113.8")), Ok(()));
+    drop((one, two));
+    assert!(door.gate.shared.counts.lock().sources.is_empty());
+    assert_eq!(door.gate.refusals().source, 1);
+}

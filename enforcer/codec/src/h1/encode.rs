@@ -12,6 +12,13 @@ use crate::headers::{Extra, is_forbidden_trailer};
 /// The interim answer to `Expect: 100-continue`, sent only after the permit.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
+/// Appends the answer that opens a tunnel (RFC 9110 9.3.6): what follows it is the target's.
+pub fn write_connected(out: &mut BytesMut, fields: &[Extra<'_>]) {
+    put_status(out, 200);
+    put_extra(out, fields);
+    out.put_slice(b"\r\n");
+}
+
 /// The fields of a hop that becomes a WebSocket.
 pub(crate) const SWITCH: &[u8] = b"connection: upgrade\r\nupgrade: websocket\r\n";
 

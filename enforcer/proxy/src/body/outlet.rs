@@ -280,6 +280,14 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
         }
     }
 
+    /// Tells an HTTP/1 caller that its tunnel is open; what follows is the target's.
+    pub(crate) fn connected(&mut self, fields: &[headers::Extra<'_>]) {
+        if let Self::H1(outlet) = self {
+            h1::write_connected(outlet.out, fields);
+            (outlet.begun, outlet.closes) = (true, true);
+        }
+    }
+
     /// The connection itself, once what was gathered for it is out. From then on an answer counts as begun.
     pub(crate) async fn raw(&mut self) -> Result<&mut W, Broken> {
         match self {

@@ -152,6 +152,11 @@ impl<'a> Pick<'a> {
         Terms { limit: self.upstream.cluster.spec.connect_timeout, limits: *self.upstream.fleet.limits() }
     }
 
+    /// The endpoint hears first who calls (PX-03).
+    pub(super) fn tells_caller(&self) -> bool {
+        self.upstream.cluster.spec.tells_caller
+    }
+
     /// The head of an answer with that status is there.
     pub(super) fn answered(&self, status: Trigger, wish: Wish) {
         let outcome = match status {

@@ -1,10 +1,12 @@
 //! Over an endpoint that gets the bytes of a connection as they are.
 
+use bytes::BytesMut;
+use enforcer_codec::proxy_protocol::{tlv, write_v2};
 use enforcer_traffic::Trigger;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::tries::Wish;
-use super::{Pick, Way};
+use super::{DecisionText, Pick, Way};
 use crate::body::{Inlet, Outlet};
 use crate::fault::{Broken, Fault};
 use crate::pool::H1Link;
@@ -20,9 +22,29 @@ where
     W: AsyncWrite + Unpin,
 {
     let mut link = pick.endpoint.dial_h1(&pick.chance.conn.worker, pick.terms()).await?;
+    if pick.tells_caller() {
+        let mut header = BytesMut::new();
+        who_calls(pick, &mut header);
+        link.write(&header)
+            .await
+            .map_err(|source| Fault::Upstream { address: pick.endpoint.address, source: source.into() })?;
+    }
     pick.answered(Trigger::Status(CARRIED), Wish::None);
     *way.status = CARRIED;
     pick.splice(&mut link, way.body, way.out).await
+}
+
+/// What the endpoint hears first (PX-03): addresses, the name that was asked for, the decision, the caller's identity.
+fn who_calls(pick: &Pick<'_>, out: &mut BytesMut) {
+    let secured = &pick.chance.conn.secured;
+    let decision = DecisionText::of(pick.permitted.decision());
+    let told = [
+        (tlv::AUTHORITY, secured.sni().unwrap_or_default().as_bytes()),
+        (tlv::UNIQUE_ID, decision.as_bytes()),
+        (tlv::SPIFFE_ID, secured.peer_header.as_bytes()),
+    ];
+    let told: Vec<_> = told.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    write_v2(out, secured.source, secured.local, &told);
 }
 
 impl Pick<'_> {

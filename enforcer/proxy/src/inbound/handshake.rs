@@ -4,7 +4,7 @@
 //! refused gets the TLS alert for it and a record; it learns no more.
 
 use std::future::poll_fn;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -28,8 +28,11 @@ use crate::quic::{Arrived, close};
 use crate::secured::{Bound, Secured};
 use crate::worker::Worker;
 
-/// The address of the caller, and the port that it called.
-type Ends = (SocketAddr, u16);
+/// The address of the caller, and the one that it called.
+type Ends = (SocketAddr, SocketAddr);
+
+/// Where a socket has no address.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Secures a connection, or ends it.
 pub(super) async fn secure(
@@ -42,10 +45,7 @@ pub(super) async fn secure(
         Peer::Tcp(address) => address,
         Peer::Unix { .. } => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
     };
-    let port = match &stream {
-        Stream::Tcp(stream) => stream.local_addr().map_or(0, |address| address.port()),
-        Stream::Unix(_) => 0,
-    };
+    let local = stream.local().unwrap_or(NOWHERE);
     if !worker.holds_identity() {
         worker.meters.handshake("no_svid");
         return None;
@@ -63,7 +63,7 @@ pub(super) async fn secure(
         Some(Ok(tls)) => Box::new(tls),
         Some(Err(error)) => {
             match tls::refusal_in(&error) {
-                Some(refusal) => refused(worker, listening, (source, port), &refusal).await,
+                Some(refusal) => refused(worker, listening, (source, local), &refusal).await,
                 None => worker.meters.handshake("tls"),
             }
             return None;
@@ -80,7 +80,7 @@ pub(super) async fn secure(
     };
     let sni = session.server_name().map(str::to_owned);
     let chain = session.peer_certificates();
-    let conn = identify(worker, listening, chain, (source, port), sni.as_deref(), protocol);
+    let conn = identify(worker, listening, chain, (source, local), sni.as_deref(), protocol);
     Some((Box::new(Box::pin(conn).await?), tls))
 }
 
@@ -91,6 +91,7 @@ pub(super) async fn secure_quic(
     arrived: Arrived,
 ) -> Option<(Box<Connection>, quinn::Connection)> {
     let Arrived { incoming, source, port, shaking } = arrived;
+    let local = SocketAddr::new(NOWHERE.ip(), port);
     let shaken = {
         let timer = worker.wheel.timer();
         timer.set(worker.clock.mono() + listening.timers.handshake);
@@ -105,7 +106,7 @@ pub(super) async fn secure_quic(
         Some(Err(error)) => {
             tracing::debug!(event = "handshake_failed", %error, "a handshake over quic failed");
             match refusal(&error) {
-                Some(refusal) => refused(worker, listening, (source, port), &refusal).await,
+                Some(refusal) => refused(worker, listening, (source, local), &refusal).await,
                 None => worker.meters.handshake("tls"),
             }
             return None;
@@ -119,7 +120,7 @@ pub(super) async fn secure_quic(
     let data = quic.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
     let sni = data.and_then(|data| data.server_name);
     let chain = chain.as_deref().map(Vec::as_slice);
-    let conn = identify(worker, listening, chain, (source, port), sni.as_deref(), Protocol::H3).await;
+    let conn = identify(worker, listening, chain, (source, local), sni.as_deref(), Protocol::H3).await;
     match conn {
         Some(conn) => Some((Box::new(conn), quic)),
         None => {
@@ -172,11 +173,11 @@ fn bind(
     worker: Arc<Worker>,
     listening: Arc<Listening>,
     peer: Option<VerifiedPeer>,
-    (source, port): Ends,
+    (source, local): Ends,
     sni: Option<&str>,
     protocol: Protocol,
 ) -> Connection {
-    let bound = Bound { source, port, sni, protocol, now: worker.clock.now(), jitter: worker.rng.u64() };
+    let bound = Bound { source, local, sni, protocol, now: worker.clock.now(), jitter: worker.rng.u64() };
     let secured = Secured::new(peer, &bound, &listening, &worker.trust);
     Connection { worker, listening, secured, accounts: Accounts::default(), lapsed: AtomicBool::new(false) }
 }

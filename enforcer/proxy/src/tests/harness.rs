@@ -12,7 +12,7 @@ use ca_identity::testing::TestCa;
 use ca_identity::tls::{ClientAuth, Expected, Trust, client_config};
 use ca_identity::{IdentitySnapshot, X509Svid};
 use enforcer_traffic::{
-    ClusterSpec, EndpointSpec, GrpcMatch, MatchSpec, RateSettings, RetrySettings, RouteSpec, Routes,
+    ClusterSpec, EndpointSpec, GrpcMatch, MatchSpec, Network, RateSettings, RetrySettings, RouteSpec, Routes,
     ServiceSpec, Share, Timeouts, UpstreamProtocol,
 };
 use parking_lot::Mutex;
@@ -110,6 +110,7 @@ pub(super) struct Setup {
     /// `Bytes` has one more route, `db`, to the origins `tcp`.
     pub(super) carries: Carries,
     pub(super) tcp: Vec<SocketAddr>,
+    pub(super) forwarders: Vec<Network>,
     pub(super) workers: usize,
     pub(super) reveal: Reveal,
     pub(super) own_ttl: Duration,
@@ -136,6 +137,7 @@ impl Default for Setup {
             hosts: Vec::new(),
             carries: Carries::Http,
             tcp: Vec::new(),
+            forwarders: Vec::new(),
             workers: 1,
             reveal: Reveal::Denied,
             own_ttl: Duration::from_secs(3600),
@@ -188,6 +190,7 @@ impl Setup {
             listeners: vec![ListenerSpec {
                 name: "main".into(),
                 carries: self.carries,
+                forwarders: self.forwarders,
                 binds: vec![([127, 0, 0, 1], 0).into()],
                 quic: vec![([127, 0, 0, 1], 0).into()],
                 client_auth: self.client_auth,

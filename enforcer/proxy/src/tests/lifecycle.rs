@@ -182,6 +182,7 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
         workers: 2,
         listeners: vec![ListenerSpec {
             carries: Carries::Http,
+            forwarders: Vec::new(),
             name: "public".into(),
             binds,
             quic: Vec::new(),

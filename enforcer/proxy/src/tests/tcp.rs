@@ -25,14 +25,14 @@ const SOON: Duration = Duration::from_secs(1);
 const WEB_MAY: &str = r#"@id("web-db") permit (principal == Workload::"spiffe://example.org/web", action == Action::"tcp:connect", resource == Service::"shop");"#;
 
 /// An origin that greets, echoes, and says `bye` once its caller has ended.
-struct Echo {
-    address: SocketAddr,
-    connections: Arc<AtomicUsize>,
+pub(super) struct Echo {
+    pub(super) address: SocketAddr,
+    pub(super) connections: Arc<AtomicUsize>,
     _tasks: Arc<Tasks>,
 }
 
 impl Echo {
-    async fn start(greeting: &'static str) -> Self {
+    pub(super) async fn start(greeting: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (connections, tasks) = (Arc::<AtomicUsize>::default(), Arc::new(Tasks::new("echo")));

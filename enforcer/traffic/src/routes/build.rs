@@ -7,10 +7,12 @@ use super::bucket::End;
 use super::host::Hosts;
 use super::paths::Shape;
 use super::plan::Plan;
+use super::target::TunnelTarget;
 use super::{Route, Routes, Target, TargetKind, registry};
+use crate::timeouts::TUNNEL_IDLE;
 use crate::{
     Cluster, ClusterSpec, EndpointSpec, Handling, HandlingSpec, MatchSpec, RouteError, RouteSpec,
-    ServiceSpec, UpstreamProtocol,
+    ServiceSpec, Timeouts, UpstreamProtocol,
 };
 
 pub(super) fn build<'a>(
@@ -38,6 +40,7 @@ pub(super) fn build<'a>(
             speaks_grpc(spec, &to)?;
         }
         let is_tcp = carries_bytes(spec, &to)?;
+        opens_tunnels(spec)?;
         let kind = if is_tcp { TargetKind::Service } else { TargetKind::Route };
         let route = Arc::new(Route {
             index,
@@ -45,8 +48,12 @@ pub(super) fn build<'a>(
             service: service.name.as_str().into(),
             namespace: service.namespace.as_str().into(),
             to,
+            connect: spec.connect.iter().filter_map(|target| TunnelTarget::parse(target)).collect(),
             handling: Handling::compile(spec)?,
-            timeouts: spec.timeouts,
+            timeouts: match spec.connect.as_slice() {
+                [] => spec.timeouts,
+                [..] => Timeouts { idle: TUNNEL_IDLE, ..spec.timeouts },
+            },
             template: match &plan.shape {
                 Shape::Template(template) => Some(template.clone()),
                 _ => None,
@@ -66,7 +73,8 @@ pub(super) fn build<'a>(
     let owned = built.routes.iter().zip(&built.plans).zip(owners).zip(&is_tcp);
     for (((route, plan), service), is_tcp) in owned {
         let mut methods = HashMap::new();
-        let is_offered = |method: &&String| !is_tcp && route.handling.reply.is_none() && plan.offers(method);
+        let is_http = !is_tcp && route.connect.is_empty() && route.handling.reply.is_none();
+        let is_offered = |method: &&String| is_http && plan.offers(method);
         for method in service.methods.iter().filter(is_offered) {
             let index = u32::try_from(built.targets.len()).map_err(|_too_many| RouteError::TooMany)?;
             let kind = TargetKind::Method(registry::method_id(service, method).into());
@@ -87,9 +95,10 @@ pub(super) fn build<'a>(
             return Err(RouteError::HttpOverTcp { route: spec.name.clone(), listener: listener.to_owned() });
         }
     }
-    built.general = hosts(routes, &built.plans, None)?;
+    built.general = hosts(routes, &built.plans, Whose::General)?;
+    built.tunnels = hosts(routes, &built.plans, Whose::Tunnels)?;
     for listener in routes.iter().filter_map(named).collect::<HashSet<_>>() {
-        let plans = hosts(routes, &built.plans, Some((listener, carriers.contains(listener))))?;
+        let plans = hosts(routes, &built.plans, Whose::Listener(listener, carriers.contains(listener)))?;
         built.listeners.insert(listener.into(), plans);
     }
     Ok(built)
@@ -136,7 +145,7 @@ fn shares(
             shares.push((Arc::clone(cluster), share.weight));
         }
     }
-    if shares.is_empty() == spec.handling.reply.is_none() {
+    if shares.is_empty() == (spec.handling.reply.is_none() && spec.connect.is_empty()) {
         return Err(RouteError::NoCluster { route: spec.name.clone() });
     }
     Ok(shares)
@@ -160,18 +169,11 @@ fn carries_bytes(spec: &RouteSpec, to: &[(Arc<Cluster>, u32)]) -> Result<bool, R
     if !endpoints.clone().any(is_tcp) {
         return Ok(false);
     }
-    let of_connection = MatchSpec {
-        identities: spec.matches.identities.clone(),
-        sources: spec.matches.sources.clone(),
-        sni: spec.matches.sni.clone(),
-        ports: spec.matches.ports.clone(),
-        ..MatchSpec::default()
-    };
     let cause = if !endpoints.all(is_tcp) {
         "endpoints that speak http cannot take their calls"
     } else if spec.listener.is_none() {
         "write the listener whose connections they take, as listener = \"NAME\""
-    } else if spec.matches != of_connection {
+    } else if spec.matches != of_connection(&spec.matches) {
         "its match may name source, source_ip, sni and port, nothing of http"
     } else if spec.handling != HandlingSpec::default() {
         "it can do nothing to calls, only carry them"
@@ -181,13 +183,54 @@ fn carries_bytes(spec: &RouteSpec, to: &[(Arc<Cluster>, u32)]) -> Result<bool, R
     Err(RouteError::Tcp { route: spec.name.clone(), cause })
 }
 
-/// The structure of one listener: its own routes and, unless these carry bytes as they are, those of all listeners.
-fn hosts(routes: &[RouteSpec], plans: &[Plan], listener: Option<(&str, bool)>) -> Result<Hosts, RouteError> {
+/// A route that opens tunnels can ask for what the connection says and for the target, nothing else.
+fn opens_tunnels(spec: &RouteSpec) -> Result<(), RouteError> {
+    let cause = if spec.connect.is_empty() {
+        return Ok(());
+    } else if spec.handling.reply.is_some() {
+        "a route that opens tunnels gives no answer of its own"
+    } else if spec.matches != of_connection(&spec.matches) {
+        "a route that opens tunnels may match source, source_ip, sni and port"
+    } else if spec.handling != HandlingSpec::default() {
+        "nothing can be done to what goes through a tunnel"
+    } else {
+        return Ok(());
+    };
+    Err(RouteError::Match { route: spec.name.clone(), cause: cause.to_owned() })
+}
+
+/// The conditions that need no HTTP.
+fn of_connection(matches: &MatchSpec) -> MatchSpec {
+    MatchSpec {
+        identities: matches.identities.clone(),
+        sources: matches.sources.clone(),
+        sni: matches.sni.clone(),
+        ports: matches.ports.clone(),
+        ..MatchSpec::default()
+    }
+}
+
+/// Which routes stand together.
+#[derive(Clone, Copy)]
+enum Whose<'a> {
+    /// Those that name no listener.
+    General,
+    /// Those of one listener and, unless it carries bytes as they are, the general ones.
+    Listener(&'a str, bool),
+    /// Those that open tunnels, of all listeners.
+    Tunnels,
+}
+
+/// The structure of the routes that stand together.
+fn hosts(routes: &[RouteSpec], plans: &[Plan], whose: Whose<'_>) -> Result<Hosts, RouteError> {
     let mut hosts = Hosts::default();
     for (index, (spec, plan)) in routes.iter().zip(plans).enumerate() {
-        let is_its_own = match (&plan.listener, listener) {
-            (Some(own), listener) => listener.is_some_and(|(name, _)| **own == *name),
-            (None, listener) => listener.is_none_or(|(_, is_carrier)| !is_carrier),
+        let is_its_own = match (whose, plan.listener.as_deref()) {
+            (Whose::Tunnels, _) => !spec.connect.is_empty(),
+            _ if !spec.connect.is_empty() => false,
+            (Whose::General, own) => own.is_none(),
+            (Whose::Listener(name, _), Some(own)) => own == name,
+            (Whose::Listener(_, is_carrier), None) => !is_carrier,
         };
         if !is_its_own {
             continue;

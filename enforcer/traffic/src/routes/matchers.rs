@@ -8,6 +8,7 @@ use enforcer_codec::{Call, CallProtocol, NotCanonical};
 
 use super::host::Pattern as Host;
 use super::source::Network;
+use super::target::TunnelTarget;
 use super::values::{Place, Values};
 use crate::{Arrival, RouteError, RouteSpec};
 use ca_identity::IdPattern;
@@ -19,6 +20,7 @@ pub(super) struct Matchers(Vec<Matcher>);
 #[derive(Debug)]
 enum Matcher {
     Listener(Box<str>),
+    Target(Box<[TunnelTarget]>),
     Grpc,
     Port(Box<[u16]>),
     Method(Box<[Box<str>]>),
@@ -36,6 +38,8 @@ impl Matchers {
         let asked = &spec.matches;
         let mut list = Vec::new();
         list.extend(spec.listener.as_deref().map(|name| Matcher::Listener(name.into())));
+        let targets = all(&spec.connect, TunnelTarget::parse, "target such as `db.example.org:5432`");
+        list.extend(targets.map_err(error)?.map(Matcher::Target));
         list.extend(asked.grpc.is_some().then_some(Matcher::Grpc));
         if !asked.ports.is_empty() {
             list.push(Matcher::Port(asked.ports.as_slice().into()));
@@ -117,6 +121,7 @@ impl Matcher {
     fn holds(&self, call: &Call, arrival: &Arrival<'_>) -> Result<bool, NotCanonical> {
         Ok(match self {
             Self::Listener(name) => **name == *arrival.listener,
+            Self::Target(targets) => targets.iter().any(|target| target.takes(call)),
             Self::Grpc => call.protocol() == CallProtocol::Grpc,
             Self::Port(ports) => ports.contains(&arrival.port),
             Self::Method(methods) => methods.iter().any(|method| **method == *call.method()),
@@ -130,6 +135,7 @@ impl Matcher {
     fn excludes(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Listener(a), Self::Listener(b)) => a != b,
+            (Self::Target(a), Self::Target(b)) => disjoint(a, b, TunnelTarget::excludes),
             (Self::Port(a), Self::Port(b)) => disjoint(a, b, |a, b| a != b),
             (Self::Method(a), Self::Method(b)) => disjoint(a, b, |a, b| a != b),
             (Self::Grpc, Self::Method(methods)) | (Self::Method(methods), Self::Grpc) => {
@@ -173,6 +179,7 @@ impl fmt::Display for Matcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listener(name) => write!(f, "listener is `{name}`"),
+            Self::Target(targets) => write!(f, "the tunnel leads to {}", one_of(targets)),
             Self::Grpc => f.write_str("the call is gRPC"),
             Self::Port(ports) => write!(f, "port is {}", one_of(ports)),
             Self::Method(methods) => write!(f, "method is {}", one_of(methods)),

@@ -5,14 +5,14 @@ use std::net::IpAddr;
 
 /// A network in CIDR form (RFC 4632, RFC 4291 2.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Network {
+pub struct Network {
     address: IpAddr,
     length: u8,
 }
 
 impl Network {
     /// From `10.0.0.0/8`, `2001:db8::/32` or one address. Bits behind the length must be 0.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (address, length) = match text.split_once('/') {
             Some((address, length)) => (address, Some(length)),
             None => (text, None),
@@ -29,7 +29,8 @@ impl Network {
         is_whole.then_some(network)
     }
 
-    pub(super) fn has(self, address: IpAddr) -> bool {
+    /// Whether the address lies in it; an IPv4 address mapped into IPv6 is an IPv4 address.
+    pub fn has(self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.address.is_ipv4() == address.is_ipv4() && masked(address, self.length) == bits(self.address)
     }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{EndpointSpec, GrpcMatch, MatchSpec, PathSpec, Share, UpstreamProtocol};
 
-mod bytes;
+mod carried;
 mod conditions;
 mod reference;
 

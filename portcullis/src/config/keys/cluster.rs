@@ -169,6 +169,13 @@ pub(super) static KEYS: &[Key] = &[
         "what https endpoints speak, by ALPN; absent = http1. gRPC needs h2, a WebSocket http1; tcp = bytes as they are",
         "\"h2\"",
     ),
+    preset(
+        "enforcer.cluster.proxy_protocol",
+        Kind::Choice(&["off", "v2"]),
+        "off",
+        "v2: tcp endpoints hear first who calls: address, server name, decision id, SPIFFE ID (type 0xE0)",
+        "\"v2\"",
+    ),
     key(
         "enforcer.cluster.expect",
         Kind::List(&Kind::Text),

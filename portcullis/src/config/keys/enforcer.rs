@@ -64,6 +64,19 @@ pub(super) static KEYS: &[Key] = &[
         "whether the caller must present an X.509-SVID",
         "\"required\"",
     ),
+    preset(
+        "enforcer.listener.proxy_protocol",
+        Kind::Choice(&["off", "require"]),
+        "off",
+        "require: each connection begins with a PROXY protocol header, version 1 or 2, of a trusted forwarder",
+        "\"require\"",
+    ),
+    key(
+        "enforcer.listener.trusted_forwarders",
+        Kind::List(&Kind::Text),
+        "networks of the forwarders whose word on the caller's address is taken",
+        "[\"10.0.0.0/24\"]",
+    ),
     key("enforcer.listener.mode", MODES, "overrides enforcer.mode for this listener", "\"observe\""),
     key(
         "enforcer.listener.hosts",

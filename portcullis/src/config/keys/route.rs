@@ -191,6 +191,12 @@ pub(super) static KEYS: &[Key] = &[
         "\"10MiB\"",
     ),
     key(
+        "enforcer.route.connect",
+        TEXTS,
+        "in place of `to`: targets that callers may open tunnels to with CONNECT over HTTP/1.1; a name never leads to loopback, link-local or metadata addresses, an address written here does",
+        "[\"db.example.org:5432\", \"*.example.org:443\"]",
+    ),
+    key(
         "enforcer.route.to",
         ENDPOINTS,
         "endpoints, when they serve this route only: short for a cluster of the route's name",

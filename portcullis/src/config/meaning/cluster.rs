@@ -18,6 +18,12 @@ impl Meaning<'_> {
             self.wrong(table, key, format!("`{key}` names no endpoint"));
         }
         let tls = self.tls(table, key, &mut endpoints);
+        let tells_caller = table.text("proxy_protocol").is_some_and(|word| word == "v2");
+        let is_plain_tcp = |end: &EndpointSpec| end.protocol == UpstreamProtocol::Tcp && tls.is_none();
+        if tells_caller && !endpoints.iter().all(is_plain_tcp) {
+            let text = "the PROXY protocol is for tcp:// endpoints: connections of others serve many callers";
+            self.wrong(table, "proxy_protocol", text.to_owned());
+        }
         let default = ClusterSpec::default();
         Some(ClusterSpec {
             name: table.text("name")?.clone(),
@@ -31,6 +37,7 @@ impl Meaning<'_> {
             hash_by: self.hash_by(table),
             check: self.check(table),
             tls,
+            tells_caller,
             zone: None,
             fleet: FleetSettings { outlier: outlier(table), limits: limits(table), ..default.fleet },
             connect_timeout: table.duration("connect_timeout").copied().unwrap_or(default.connect_timeout),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use enforcer_proxy::Carries;
-use enforcer_traffic::UpstreamProtocol;
+use enforcer_traffic::{Network, UpstreamProtocol};
 
 use super::super::meant::{Enforcer, Listener};
 use super::super::read::Table;
@@ -36,11 +36,17 @@ impl Meaning<'_> {
         if carries == Carries::Bytes && !quic.is_empty() {
             self.wrong(table, "bind", "quic:// is HTTP/3, and this listener carries bytes".to_owned());
         }
+        let forwarders = self.forwarders(table);
+        if !forwarders.is_empty() && !quic.is_empty() {
+            let text = "quic:// has no PROXY protocol; give it a listener of its own".to_owned();
+            self.wrong(table, "bind", text);
+        }
         Some(Listener {
             name: table.text("name")?.clone(),
             bind: binds("tcp"),
             quic,
             carries,
+            forwarders,
             client_auth: table.text("client_auth")?.clone(),
             observe: table.text("mode").map(|mode| mode == "observe"),
             hosts: table.texts("hosts"),
@@ -74,6 +80,34 @@ impl Meaning<'_> {
             (_, false, true) => Carries::Http2,
             _ => Carries::Http,
         }
+    }
+
+    /// Whose word on the caller's address is taken; said exactly where it is asked for.
+    fn forwarders(&mut self, table: &Table) -> Vec<Network> {
+        let is_required = table.text("proxy_protocol").is_some_and(|word| word == "require");
+        let written = table.texts("trusted_forwarders");
+        match (is_required, written.as_slice()) {
+            (true, []) => {
+                let text = "proxy_protocol = \"require\" needs `trusted_forwarders`: anybody could claim any address";
+                self.wrong(table, "proxy_protocol", text.to_owned());
+            }
+            (false, [_, ..]) => {
+                let text = "`trusted_forwarders` says nothing without proxy_protocol = \"require\"";
+                self.wrong(table, "trusted_forwarders", text.to_owned());
+            }
+            _ => {}
+        }
+        let mut networks = Vec::new();
+        for text in written {
+            match Network::parse(&text) {
+                Some(network) => networks.push(network),
+                None => {
+                    let text = format!("`{text}` is no network such as 10.0.0.0/24, and no address");
+                    self.wrong(table, "trusted_forwarders", text);
+                }
+            }
+        }
+        networks
     }
 
     /// Every listener has an address, and no two have the same.

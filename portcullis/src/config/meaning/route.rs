@@ -23,6 +23,7 @@ impl Meaning<'_> {
             listener: table.text("listener").cloned(),
             matches,
             handling,
+            connect: table.texts("connect"),
             to,
             timeouts: Timeouts {
                 header: *table.duration("header_timeout")?,
@@ -40,7 +41,7 @@ impl Meaning<'_> {
 
     /// Where the calls of a route go: exactly one of `to`, `cluster` and `split` says it, unless it answers itself.
     fn destination(&mut self, table: &Table) -> Option<(Vec<Share>, Option<ClusterSpec>)> {
-        let written: Vec<_> = ["redirect", "respond", "to", "cluster", "split"]
+        let written: Vec<_> = ["redirect", "respond", "connect", "to", "cluster", "split"]
             .into_iter()
             .filter(|key| table.entries.contains_key(key))
             .collect();
@@ -58,7 +59,7 @@ impl Meaning<'_> {
             }
         }
         match written.first() {
-            Some(&("redirect" | "respond")) => Some((Vec::new(), None)),
+            Some(&("redirect" | "respond" | "connect")) => Some((Vec::new(), None)),
             Some(&"to") => {
                 let own = self.cluster(table, "to")?;
                 Some((vec![Share::all(&own.name)], Some(own)))

@@ -105,6 +105,36 @@ fn the_tcp_listener_of_the_guide_means_what_the_guide_says() {
 }
 
 #[test]
+fn px_01_who_may_forward_is_said_where_it_is_asked_for() {
+    let text = listener("proxy_protocol = \"require\"\ntrusted_forwarders = [\"10.0.0.0/24\", \"::1\"]", "");
+    let networks: Vec<_> = enforcer(&text).listeners[0].forwarders.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/24", "::1/128"]);
+    let tcp =
+        "[[enforcer.cluster]]\nname = \"c\"\nendpoints = [\"tcp://127.0.0.1:1\"]\nproxy_protocol = \"v2\"";
+    assert!(enforcer(&listener("", tcp)).clusters.iter().any(|cluster| cluster.tells_caller));
+    for (text, place, told) in [
+        (listener("proxy_protocol = \"require\"", ""), "PC0104 16:18", "needs `trusted_forwarders`"),
+        (listener("trusted_forwarders = [\"10.0.0.1\"]", ""), "PC0104 16:22", "says nothing without"),
+        (
+            listener("proxy_protocol = \"require\"\ntrusted_forwarders = [\"spiffe://a/b\"]", ""),
+            "PC0104 17:22",
+            "`spiffe://a/b` is no network",
+        ),
+        (
+            listener("proxy_protocol = \"require\"\ntrusted_forwarders = [\"10.0.0.1/8\"]", ""),
+            "PC0104 17:22",
+            "`10.0.0.1/8` is no network",
+        ),
+        (listener("", &tcp.replace("tcp://", "http://")), "PC0104 20:18", "is for tcp:// endpoints"),
+        (listener("proxy_protocol = \"v3\"", ""), "PC0104 16:18", "one of off, require"),
+    ] {
+        let faults = read(&text, &[]).map(|_| ()).unwrap_err();
+        assert!(places(&faults).contains(&place.to_owned()), "{place}: {faults:#?}");
+        assert!(faults.iter().any(|fault| fault.to_string().contains(told)), "{told}: {faults:#?}");
+    }
+}
+
+#[test]
 fn cf4_a_name_or_an_address_of_two_listeners_is_told_with_both_places() {
     let twice = |name: &str, bind: &str| {
         let text = listener("", &format!("[[enforcer.listener]]\nname = \"{name}\"\nbind = [\"{bind}\"]"));

@@ -1,4 +1,4 @@
-//! Routes of connections that carry no HTTP: their resource is the service, and no HTTP call ever finds them.
+//! Routes of connections that carry no HTTP, and of tunnels: no other call ever finds them.
 
 use std::net::Ipv4Addr;
 
@@ -66,4 +66,73 @@ fn tp_02_what_only_http_has_is_refused_in_a_route_that_carries_bytes() {
         RouteError::HttpOverTcp { route: "web".into(), listener: "db".into() }
     );
     assert!(matches!(built(&[to_bytes("r"), to_bytes("s")]), Err(RouteError::EqualRank { .. })));
+}
+
+/// `CONNECT authority`, as an HTTP/1 caller asks.
+fn tunnel(authority: &str) -> Call {
+    let head = format!("CONNECT {authority} HTTP/1.1\r\nhost: {authority}\r\n\r\n");
+    let mut parser = enforcer_codec::h1::RequestParser::new(enforcer_codec::Limits::default());
+    match parser.parse(&mut bytes::BytesMut::from(head.as_bytes())) {
+        enforcer_codec::h1::Parse::Done(head) => Call::from_h1(head, &Transport::new(Scheme::Https)).unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn opens(name: &str, targets: &[&str]) -> RouteSpec {
+    let connect = targets.iter().map(|target| (*target).to_owned()).collect();
+    RouteSpec { connect, to: Vec::new(), ..route(name) }
+}
+
+#[test]
+fn cn_01_a_tunnel_leads_to_a_target_of_the_allow_list_and_nowhere_else() {
+    let inner =
+        RouteSpec { listener: Some("inner".into()), ..opens("inner", &["db.test:5432", "*.api.test:443"]) };
+    let routes =
+        built(&[on("web", "", ""), opens("out", &["*.api.test:443", "[::1]:9", "10.0.0.1:22"]), inner])
+            .unwrap();
+    let name = |authority: &str, listener: &str| match find(&routes, &tunnel(authority), listener, None) {
+        Found::Target(target) => target.route.name.to_string(),
+        _ => String::new(),
+    };
+    for (authority, on_main, on_inner) in [
+        ("a.api.test:443", "out", "inner"),
+        ("A.Api.Test:443", "out", "inner"),
+        ("db.test:5432", "", "inner"),
+        ("[::1]:9", "out", "out"),
+        ("10.0.0.1:22", "out", "out"),
+        ("api.test:443", "", ""),
+        ("a.api.test:80", "", ""),
+        ("a.api.test:444", "", ""),
+        ("10.0.0.2:22", "", ""),
+    ] {
+        assert_eq!(
+            (name(authority, "main").as_str(), name(authority, "inner").as_str()),
+            (on_main, on_inner),
+            "{authority}"
+        );
+    }
+    assert_eq!(routes.routes()[1].timeouts.idle.as_secs(), 3_600);
+    let request =
+        http::Request::builder().method("CONNECT").uri("a.api.test:443").version(http::Version::HTTP_2);
+    let call = Call::from_h2(request.body(()).unwrap().into_parts().0, false, &Transport::new(Scheme::Https));
+    let call = call.unwrap();
+    assert_eq!(find(&routes, &call, "main", None), Found::UnknownRoute, "tunnels begin on http/1");
+}
+
+#[test]
+fn cn_01_what_a_tunnel_cannot_have_is_refused() {
+    let error = |spec: RouteSpec| built(&[spec]).unwrap_err().to_string();
+    assert!(error(opens("r", &["db.test"])).contains("`db.test` is no target"));
+    assert!(error(opens("r", &["*:443"])).contains("`*:443` is no target"));
+    assert!(
+        error(RouteSpec { to: vec![Share::all("h1")], ..opens("r", &["a.test:1"]) })
+            .contains("only one of them")
+    );
+    let path = MatchSpec { path: PathSpec::Prefix("/a".into()), ..MatchSpec::default() };
+    assert!(error(RouteSpec { matches: path, ..opens("r", &["a.test:1"]) }).contains("may match source"));
+    let handling = crate::HandlingSpec { max_body: Some(1), ..crate::HandlingSpec::default() };
+    assert!(error(RouteSpec { handling, ..opens("r", &["a.test:1"]) }).contains("nothing can be done"));
+    let twice = [opens("r", &["*.a.test:1", "b.test:1"]), opens("s", &["c.a.test:1"])];
+    assert!(matches!(built(&twice), Err(RouteError::EqualRank { .. })));
+    assert!(built(&[opens("r", &["*.a.test:1"]), opens("s", &["c.a.test:2"])]).is_ok());
 }

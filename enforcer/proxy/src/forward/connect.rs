@@ -1,0 +1,95 @@
+//! Tunnels by CONNECT (CN-01): the target stands in the allow-list of the route, its addresses are no place that names
+//! must not lead to (OUT5), and the caller hears 200 only when the target was reached. Bytes that came behind the head
+//! wait until then (WS-01).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use enforcer_codec::Call;
+use enforcer_traffic::{Route, may_reach};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::{DECISION_HEADER, DecisionText, Way};
+use crate::Reveal;
+use crate::authorize::Permitted;
+use crate::fault::{Broken, Fault};
+use crate::tunnel::{Broke, End, tunnel};
+use crate::worker::Worker;
+
+/// Finding and reaching a target takes no longer.
+const LIMIT: Duration = Duration::from_secs(3);
+/// So many of its addresses are tried.
+const TRIED: usize = 4;
+
+/// Opens the tunnel and carries bytes until both sides have ended.
+pub(super) async fn carry<R, W>(
+    permitted: &Permitted<Call>,
+    route: &Route,
+    way: &mut Way<'_, '_, R, W>,
+) -> Result<(), Fault>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let worker = &way.conn.worker;
+    let (host, port) = permitted.call().target().ok_or(Fault::NoEndpoint)?;
+    let (mut stream, address) = {
+        let timer = worker.wheel.timer();
+        timer.set(worker.clock.mono() + LIMIT);
+        let reaching = pin!(reach(worker, route, host, port));
+        timer.within(reaching).await.unwrap_or(Err(Fault::Deadline))?
+    };
+    *way.status = 200;
+    let decision = DecisionText::of(permitted.decision());
+    match worker.reveal {
+        Reveal::Always => way.out.connected(&[(DECISION_HEADER, decision.as_bytes())]),
+        Reveal::Denied | Reveal::Never => way.out.connected(&[]),
+    }
+    let write = way.out.raw().await.map_err(Fault::Caller)?;
+    let (read, ahead) = way.body.raw().ok_or(Fault::Caller(Broken::Ended))?;
+    let (mut from, mut to) = stream.split();
+    let target = End { read: &mut from, write: &mut to, ahead: &mut BytesMut::new() };
+    tunnel(worker, way.clocks, End { read, write, ahead }, target).await.map_err(|broke| match broke {
+        Broke::Caller(error) => Fault::Caller(error.into()),
+        Broke::Upstream(error) => Fault::Upstream { address, source: error.into() },
+    })
+}
+
+/// A connection to the first address of the target that takes one.
+async fn reach(
+    worker: &Worker,
+    route: &Route,
+    host: &str,
+    port: u16,
+) -> Result<(TcpStream, SocketAddr), Fault> {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let none = |source| Fault::NoAddress { host: host.to_owned(), source };
+    // An address that the configuration writes out is its own grant; what a name leads to is not.
+    let (found, is_granted) = match bare.parse::<IpAddr>() {
+        Ok(address) => {
+            let granted = route.connect.iter().any(|target| target.grants(address));
+            (vec![SocketAddr::new(address, port)], granted)
+        }
+        Err(_name) => (worker.net.resolve(bare, port).await.map_err(none)?, false),
+    };
+    let mut last = none(io::ErrorKind::NotFound.into());
+    for address in found.into_iter().take(TRIED) {
+        if !is_granted && !may_reach(address.ip()) {
+            last = Fault::Barred { host: host.to_owned(), address: address.ip() };
+            continue;
+        }
+        match worker.net.dial(address).await {
+            Ok(stream) => {
+                // Without it what is small comes late, and nothing else.
+                stream.set_nodelay(true).unwrap_or_default();
+                return Ok((stream, address));
+            }
+            Err(source) => last = Fault::Connect { address, source },
+        }
+    }
+    Err(last)
+}
