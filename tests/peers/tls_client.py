@@ -4,7 +4,7 @@
   tls_client.py PORT TLS_DIR echo SIZE ...     sends so many bytes, checks that they come back
   tls_client.py PORT TLS_DIR hold              says `x`, hears it, waits for the end
   tls_client.py PORT TLS_DIR connect TARGET    asks for a tunnel by HTTP/1.1, then as echo with 100000 bytes
-  tls_client.py PORT TLS_DIR proxy LINE        sends that line before TLS; the first bytes that come back
+  tls_client.py PORT TLS_DIR proxy LINE        sends that line before TLS; what comes back, up to the caller's own id
 
 Prints one JSON line per step.
 """
@@ -83,7 +83,10 @@ try:
         if status == 200:
             say(same=echo(connection, 100000))
     elif step == "proxy":
-        say(heard=connection.recv(1000).decode())
+        heard = b""
+        while b"example.org/web" not in heard and (part := connection.recv(1000)):
+            heard += part
+        say(heard=heard.decode(errors="replace"))
     if step in ("greeting", "echo"):
         connection.unwrap().close()
 except OSError as error:
