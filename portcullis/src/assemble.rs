@@ -33,7 +33,7 @@ use ca_identity::tls::Trust;
 use ca_identity::{Bundle, BundleMap, IdentitySnapshot, SpiffeId, X509Svid};
 use parking_lot::Mutex;
 use policies_decisions::Ledger;
-use policies_store::PolicyStore;
+use policies_store::{Follower, PolicyStore};
 use tokio::sync::watch;
 
 use crate::admin::{Api, StatusFacts};
@@ -62,6 +62,7 @@ pub(crate) struct Running {
     configuration: Arc<Configuration>,
     judge: Arc<Judge>,
     owner: u32,
+    follower: Option<Arc<Follower>>,
 }
 
 impl Running {
@@ -92,6 +93,9 @@ impl Running {
         self.drain.start();
         self.drain.finished(Duration::from_secs(2).min(timeout)).await;
         drop(self.tasks);
+        if let Some(follower) = self.follower {
+            follower.write_down().await;
+        }
         let ledger = self.ledger;
         if tokio::task::spawn_blocking(move || ledger.close()).await.is_err() {
             tracing::error!(event = "ledger_close", "the ledger could not be closed");
@@ -189,6 +193,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         configuration: Arc::clone(&configuration),
         judge: Arc::clone(&judge),
         owner,
+        follower: policies.follower(),
     };
 
     // Agent and own identity.
@@ -224,7 +229,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         authority: authority.clone(),
         store: policies.own(),
         repeats: open::repeats(&store, &clock)?,
-        follower: policies.follower(),
+        follower: running.follower.clone(),
         outside: outside::ask(&config, &snapshots, &ledger, trust.as_ref(), &clock)?,
         ext_authz: config.ext_authz,
         authzen: config.authzen.clone(),

@@ -16,8 +16,9 @@ mod status;
 mod take;
 #[cfg(test)]
 mod tests;
+mod unwritten;
 
-use crate::{PolicyStoreError, Verifier, content::Hash, registry};
+use crate::{PolicyStoreError, Verifier, content::Hash, registry, writer::blocking};
 use apply::{Checked, Own};
 use base_ports::{Clock, Disk, Rng, Tasks};
 use contact::Contact;
@@ -33,6 +34,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{Notify, watch as channel};
+use unwritten::Unwritten;
 
 pub(crate) use file::SnapshotFile;
 pub use status::FollowStatus;
@@ -72,6 +74,7 @@ pub struct FollowConfig {
 pub struct Follower {
     config: FollowConfig,
     shelf: Shelf,
+    unwritten: Unwritten,
     contact: Contact,
     own: Mutex<Own>,
     writer: tokio::sync::Mutex<Writer>,
@@ -116,6 +119,7 @@ impl Follower {
             silence: channel::Sender::new(contact.silence()),
             config,
             shelf,
+            unwritten: Unwritten::default(),
             contact,
             own: Mutex::default(),
             writer: tokio::sync::Mutex::new(writer),
@@ -130,6 +134,7 @@ impl Follower {
     pub fn start(self: &Arc<Self>, tasks: &Tasks) {
         let follower = Arc::clone(self);
         tasks.spawn("policy feed", link::run(follower));
+        tasks.spawn("policy files", Arc::clone(self).keep_files());
         let follower = Arc::clone(self);
         tasks.spawn("policy freshness", async move {
             loop {
@@ -212,12 +217,15 @@ impl Follower {
         if let Some(pinned) = self.pinned.lock().iter().find(|pinned| is_it(pinned)) {
             return Ok(Arc::clone(pinned));
         }
-        let held = match self.shelf.get(snapshot, &self.config.signers) {
-            None => return Err(PolicyStoreError::Unknown(snapshot)),
-            Some(Err(cause)) => {
-                return Err(PolicyStoreError::damaged(format!("snapshot {snapshot}"), cause));
-            }
-            Some(Ok(held)) => held,
+        let held = match self.unwritten.get(snapshot) {
+            Some(held) => held,
+            None => match self.shelf.get(snapshot, &self.config.signers) {
+                None => return Err(PolicyStoreError::Unknown(snapshot)),
+                Some(Err(cause)) => {
+                    return Err(PolicyStoreError::damaged(format!("snapshot {snapshot}"), cause));
+                }
+                Some(Ok(held)) => Arc::new(held),
+            },
         };
         let own = self.own.lock().clone();
         let compiled = apply::compile(&held, &own, None, Checked::default())
@@ -252,14 +260,4 @@ fn begin(
     };
     let number = |held: &Held| held.offer.position.number();
     Ok((newest.into_iter().chain(first).max_by_key(number), told))
-}
-
-/// Hashing, compiling and files block; the runtime must not.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, PolicyStoreError> + Send + 'static,
-) -> Result<T, PolicyStoreError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(cause) => Err(PolicyStoreError::damaged("work", cause)),
-    }
 }

@@ -2,18 +2,24 @@
 //! how many cores there are.
 
 use super::bounded::STACK_BYTES;
-use std::{panic::resume_unwind, thread};
+use std::{panic::resume_unwind, sync::OnceLock, thread};
 
 /// Below this a thread costs more than it saves.
 const LEAST: usize = 64;
 const MOST_THREADS: usize = 8;
+
+/// Cores that this process may use. Asked once, because the answer is in files of the control group.
+pub(crate) fn count() -> usize {
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
+}
 
 /// `work` over consecutive parts of `items`, each on a thread with a large stack.
 pub(crate) fn spread<T: Sync, R: Send>(items: &[T], work: impl Fn(&[T]) -> Vec<R> + Sync) -> Vec<R> {
     if items.len() <= LEAST {
         return if items.is_empty() { Vec::new() } else { work(items) };
     }
-    let cores = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    let cores = count().min(MOST_THREADS);
     let size = items.len().div_ceil(cores).max(LEAST);
     let mut parts = items.chunks(size);
     let Some(own) = parts.next() else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! From a frame to a snapshot in force: checked, completed, compiled, swapped, told, written down; or refused, with the
+//! From a frame to a snapshot in force: checked, completed, compiled, swapped, told; or refused, with the
 //! reason.
 
 use super::{
@@ -10,11 +10,7 @@ use super::{
 };
 use crate::{content::Hash, generated::messages};
 use prost::bytes::Bytes;
-use std::{collections::HashMap, io, pin::pin, sync::Arc, time::Duration};
-use tokio::time::timeout;
-
-/// So long the file waits for the publisher to be told.
-const TELL: Duration = Duration::from_millis(100);
+use std::{collections::HashMap, sync::Arc};
 
 /// What came of a frame.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,8 +23,7 @@ pub(crate) enum Taken {
 
 impl Follower {
     /// Checks a frame and puts it into force, or says why not. `fetch` gets objects that the frame lacks; `tell` runs
-    /// when it is known what came of the frame. The file is written last, because nobody waits for it: who ends before
-    /// that begins with the snapshot before, and is sent this one again.
+    /// when it is known what came of the frame.
     pub(crate) async fn take(
         &self,
         frame: messages::Snapshot,
@@ -51,13 +46,9 @@ impl Follower {
             Ok(held) => {
                 writer.refused = None;
                 self.state.lock().refused = None;
-                let mut telling = pin!(tell());
-                let is_told = timeout(TELL, telling.as_mut()).await.is_ok();
-                self.write(&held).await;
+                self.write_soon(held).await;
                 drop(writer);
-                if !is_told {
-                    telling.await;
-                }
+                tell().await;
                 Taken::InForce
             }
             Err(refused) => {
@@ -118,23 +109,6 @@ impl Follower {
         self.active.send_replace(Some(snapshot));
         writer.held = Some(Arc::clone(held));
         Ok(())
-    }
-
-    /// Writes the file. One that cannot be written is an alarm, not a refusal.
-    pub(super) async fn write(&self, held: &Arc<Held>) {
-        let (shelf, held) = (self.shelf.clone(), Arc::clone(held));
-        let written = blocking(move || Ok(shelf.put(&held)))
-            .await
-            .unwrap_or_else(|cause| Err(io::Error::other(cause.to_string())));
-        let alarm = written.err().map(|cause| format!("the snapshot file cannot be written: {cause}"));
-        if let Some(alarm) = &alarm {
-            tracing::error!(
-                event = "snapshot_file_unwritten",
-                code = "PC2028",
-                "{alarm}; enforced from memory"
-            );
-        }
-        self.state.lock().alarm = alarm;
     }
 
     pub(super) fn refuse(&self, refused: Refused) {

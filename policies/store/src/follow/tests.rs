@@ -152,7 +152,9 @@ fn elsewhere() -> EntitySet {
 async fn take(follower: &Follower, frame: messages::Snapshot) -> Taken {
     let nothing =
         async |missing: Vec<Hash>| Err(held::damaged(format!("{} objects are missing", missing.len())));
-    follower.take(frame, nothing, async || {}).await
+    let taken = follower.take(frame, nothing, async || {}).await;
+    follower.write_down().await;
+    taken
 }
 
 fn code(taken: &Taken) -> &'static str {

@@ -131,6 +131,10 @@ async fn measure(policies: usize, whole: usize) {
         let snapshot = published.position.snapshot;
         let all = followers.iter().map(|follower| reached(follower, snapshot));
         took.extend(futures_util::future::join_all(all).await.into_iter().map(|reached| reached - at));
+        // Their files are written when a change has settled; the next round does not begin before that.
+        for follower in &followers {
+            follower.write_down().await;
+        }
     }
     print(&format!("{whole} enforcers in this process: commit -> enforced"), took);
 }
