@@ -16,6 +16,12 @@ pub trait Rng: Send + Sync + fmt::Debug + 'static {
         self.fill(&mut bytes);
         u64::from_le_bytes(bytes)
     }
+
+    /// A random share, from 0 to 1.
+    fn share(&self) -> f64 {
+        let roll = u32::try_from(self.u64() >> 32).unwrap_or(u32::MAX);
+        f64::from(roll) / f64::from(u32::MAX)
+    }
 }
 
 /// The generator of the operating system, through aws-lc.

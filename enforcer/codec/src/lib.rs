@@ -17,6 +17,7 @@ pub mod headers;
 mod limits;
 pub mod proxy_protocol;
 mod refusal;
+pub mod token;
 
 pub use answer::{Answer, Asked, Downstream, Sent};
 pub use call::{BodyLength, Call, CallProtocol, Profile, Rewriting, Scheme, Transport, Upgrade};

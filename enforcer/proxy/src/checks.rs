@@ -112,8 +112,7 @@ impl Examiner {
                 self.fleet.examined(place, health, self.clock.mono());
                 tracing::debug!(event = "health_turned", cluster, endpoint = %address, ?health, "");
             }
-            let roll = u32::try_from(self.rng.u64() >> 32).unwrap_or(0);
-            tokio::time::sleep(checkup.pause(&settings, f64::from(roll) / f64::from(u32::MAX))).await;
+            tokio::time::sleep(checkup.pause(&settings, self.rng.share())).await;
         }
     }
 }

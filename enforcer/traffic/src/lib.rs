@@ -7,6 +7,7 @@
 
 pub mod balance;
 mod cluster;
+mod cookie;
 mod error;
 pub mod fleet;
 mod handling;

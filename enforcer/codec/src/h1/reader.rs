@@ -5,6 +5,7 @@
 use memchr::memchr;
 
 use crate::fields::{Field, Span};
+use crate::token::lower;
 use crate::{Limits, NotCanonical};
 
 /// One complete line, without its CRLF, as offsets of the buffer.
@@ -105,7 +106,7 @@ fn split(line: &mut [u8]) -> Result<(usize, std::ops::Range<usize>, bool), NotCa
     let mut underscore = false;
     let mut colon = None;
     for (at, byte) in line.iter_mut().enumerate() {
-        match lower_token(*byte) {
+        match lower(*byte) {
             0 => {
                 colon = (*byte == b':' && at > 0).then_some(at);
                 break;
@@ -140,39 +141,11 @@ fn split(line: &mut [u8]) -> Result<(usize, std::ops::Range<usize>, bool), NotCa
 /// Why a line has no name.
 #[cold]
 fn name_flaw(line: &[u8]) -> NotCanonical {
-    match line.iter().find(|&&byte| lower_token(byte) == 0) {
+    match line.iter().find(|&&byte| lower(byte) == 0) {
         Some(b'\r') => NotCanonical::bad("H1-01", "a bare cr"),
         Some(byte) if *byte >= 0x80 => NotCanonical::bad("H1-10", "a byte outside ascii in a name"),
         _ => NotCanonical::bad("H1-09", "a field line without a token and a colon"),
     }
-}
-
-/// The lower-case form of a token byte (RFC 9110 5.6.2); 0 for every other byte.
-pub(crate) fn lower_token(byte: u8) -> u8 {
-    TOKENS.get(usize::from(byte)).copied().unwrap_or(0)
-}
-
-static TOKENS: [u8; 256] = tokens();
-
-#[expect(
-    clippy::indexing_slicing,
-    clippy::arithmetic_side_effects,
-    reason = "INVARIANT: at < 256, at build time"
-)]
-const fn tokens() -> [u8; 256] {
-    let mut table = [0; 256];
-    let mut at = 0;
-    while at < table.len() {
-        let byte = at as u8;
-        table[at] = match byte {
-            b'A'..=b'Z' => byte | 0x20,
-            b'a'..=b'z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' => byte,
-            b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~' => byte,
-            _ => 0,
-        };
-        at += 1;
-    }
-    table
 }
 
 /// The first control byte other than HTAB, eight bytes at a time.

@@ -6,10 +6,11 @@
 use bytes::{Bytes, BytesMut};
 use http::Method;
 
-use super::reader::{Flaw, Line, Reader, content_length, lower_token};
+use super::reader::{Flaw, Line, Reader, content_length};
 use super::{Framing, MAX_METHOD, Parse, Version, Wire};
 use crate::fields::{Field, Span};
 use crate::headers::{Class, Twin, twin};
+use crate::token::is_token;
 use crate::{Limits, NotCanonical};
 
 /// A request head that passed the gate: an offset table over its own bytes.
@@ -143,7 +144,7 @@ impl StartLine {
         let Some(version) = version else {
             return Err(NotCanonical::bad("H1-04", "no protocol version: http/0.9 is not served"));
         };
-        if method.is_empty() || method.len() > MAX_METHOD || method.iter().any(|&b| lower_token(b) == 0) {
+        if method.len() > MAX_METHOD || !is_token(method) {
             return Err(NotCanonical::bad("H1-05", "the method is not a token of at most 32 bytes"));
         }
         let version = match version {
@@ -276,7 +277,7 @@ impl Found {
             let option = part.trim_ascii();
             let span = Span::new(at.saturating_add(lead), option.len());
             at = at.saturating_add(part.len()).saturating_add(1);
-            if option.iter().any(|&byte| lower_token(byte) == 0) {
+            if !option.is_empty() && !is_token(option) {
                 return Err(NotCanonical::bad("H1-21", "connection is not a list of names"));
             }
             if option.eq_ignore_ascii_case(b"close") {

@@ -96,9 +96,7 @@ impl<'a> Chance<'a> {
         }
         let worker = &self.conn.worker;
         let now = self.clocks.now();
-        let roll = u32::try_from(worker.rng.u64() >> 32).unwrap_or(0);
-        let pause =
-            pause(retries + 1, f64::from(roll) / f64::from(u32::MAX)).max(wish.pause().unwrap_or_default());
+        let pause = pause(retries + 1, worker.rng.share()).max(wish.pause().unwrap_or_default());
         match self.clocks.left(now) {
             Err(_) => return None,
             Ok(Some(left)) if left <= pause => return None,

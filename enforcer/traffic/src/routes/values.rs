@@ -6,7 +6,7 @@ use std::fmt;
 use enforcer_codec::{Call, NotCanonical};
 
 use super::pattern::Pattern;
-use crate::ValuesSpec;
+use crate::{ValuesSpec, cookie};
 
 /// Where values are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +63,8 @@ impl Values {
             }
             Place::Cookie => {
                 for line in call.header("cookie") {
-                    for value in cookies(text(call, line)?, &self.name) {
-                        seen.take(self.pattern.matches(value.as_bytes()));
+                    for value in cookie::values(text(call, line)?.as_bytes(), &self.name) {
+                        seen.take(self.pattern.matches(value));
                     }
                 }
             }
@@ -102,12 +102,6 @@ impl Seen {
 fn text<'a>(call: &Call, value: &'a [u8]) -> Result<&'a str, NotCanonical> {
     let text = str::from_utf8(value).ok().filter(|text| text.is_ascii());
     text.ok_or_else(|| call.unreadable())
-}
-
-/// The values of a cookie in one line of the field `cookie` (RFC 6265 4.2.1).
-pub(crate) fn cookies<'a>(line: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
-    let pairs = line.split(';').filter_map(|pair| pair.trim_matches([' ', '\t']).split_once('='));
-    pairs.filter(move |(known, _)| *known == name).map(|(_, value)| value)
 }
 
 /// The values of a parameter of the query, decoded as policies see them (MO7).
