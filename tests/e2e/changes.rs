@@ -8,6 +8,7 @@ mod verbs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -26,6 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("st10_the_directory_counts_when_it_is_saved_not_when_it_is_older", missing("curl"), directory),
         trial("st4_every_activation_is_on_record_with_who_did_it", None, recorded),
         trial("sh3_a_version_in_shadow_records_what_it_would_do_and_ends", missing("curl"), shadow),
+        trial("sh3_a_version_in_shadow_that_is_dear_ends_under_load_and_says_why", missing("h2load"), dear),
         trial("a_version_leaves_as_one_file_and_comes_back_as_a_change", None, nonsense::exported),
         trial("st6_grpcio_takes_a_change_from_its_typo_to_the_rollback", verbs::missing(), verbs::whole_way),
         trial("ra1_grpc_and_rest_answer_and_refuse_in_the_same_words", verbs::missing(), verbs::twins),
@@ -385,5 +387,32 @@ fn shadow() -> Result {
     check!(gateway.curl(&tls, "/", &[])?.0 == 200, "a call after the shadow");
     check!(gateway.decisions(&["--would", "deny"])?.len() == 1, "it is still compared");
     expect(&gateway, &["policy", "shadow"], 64)?;
+    Ok(())
+}
+
+/// Two hundred conditions for each call; in a build for tests each of them is dear.
+fn dear() -> Result {
+    let any = "@id(\"any\")\npermit (principal, action in Action::\"http:read\", resource);\n";
+    let one = |at: usize| {
+        format!(
+            "@id(\"f-{at}\")\nforbid (principal, action, resource) when {{ context.request.path like \"*a*{at}*z\" }};\n"
+        )
+    };
+    let gateway = builder(Upstream::echo()).policy(any).listener("client_auth = \"none\"").start()?;
+    let candidate: String = std::iter::once(any.to_owned()).chain((0..200).map(one)).collect();
+    let change = push(&gateway, &desk(&gateway, "desk", &[("all.cedar", &candidate)])?, "dear")?;
+    let version = gateway.json(&["policy", "commit", &change])?["version"].as_u64().ok_or("no version")?;
+    expect(&gateway, &["policy", "shadow", &format!("v{version}")], 0)?;
+    // One of eight is timed, and two windows of 4,096 are looked at, for each worker.
+    let output = Command::new("h2load")
+        .args(["-n", "70000", "-c", "1", "-m", "64"])
+        .arg(format!("https://localhost:{}/", gateway.address.port()))
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    check!(said.contains("70000 succeeded, 0 failed"), "{said}");
+    let policies = gateway.json(&["status"])?["policies"].take();
+    check!(policies["shadow"].is_null(), "{policies}");
+    let why = policies["shadow_ended"]["why"].as_str().unwrap_or_default();
+    check!(why.contains("timed evaluations took longer than 1 us"), "{policies}");
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Tests of the whole crate over snapshots made from text.
 
 mod ask;
+mod audit;
 mod baseline;
 mod broken;
 mod carried;
@@ -34,6 +35,14 @@ fn input(policies: &[(&str, &str)], entities: EntitySet) -> SnapshotInput {
         entities: entities.into(),
         routes_digest: [0; 32],
     }
+}
+
+fn get() -> Resource {
+    Resource::method("shop.Orders/Get")
+}
+
+fn ids(decision: &Decision) -> Vec<&str> {
+    decision.determining.iter().map(|id| &**id).collect()
 }
 
 /// The baseline and those files over the entities of [`shop`].

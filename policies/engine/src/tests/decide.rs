@@ -11,16 +11,8 @@ when { resource in [Method::"shop.Orders/Get", Method::"shop.Orders/List"] };
 permit (principal, action in Action::"http:read", resource == Route::"home");
 "#;
 
-fn get() -> Resource {
-    Resource::method("shop.Orders/Get")
-}
-
 fn refund() -> Resource {
     Resource::method("shop.Orders/Refund")
-}
-
-fn ids(decision: &Decision) -> Vec<&str> {
-    decision.determining.iter().map(|id| &**id).collect()
 }
 
 #[test]
@@ -246,30 +238,6 @@ fn sh4_observe_softens_engine_denials_and_nothing_else() {
         ..Decision::refusal(Reason::Forbid)
     };
     assert!(!observe(shipped, &snapshot).is_allowed(), "baseline forbids stand");
-}
-
-#[test]
-fn the_strongest_audit_of_policies_and_action_holds() {
-    let text = r#"
-        @id("get") permit (principal, action == Action::"grpc", resource == Method::"shop.Orders/Get");
-        @id("list") permit (principal, action == Action::"grpc", resource == Method::"shop.Orders/List");
-        @id("weak") @audit("best_effort") permit (principal, action == Action::"grpc", resource == Method::"shop.Orders/List");
-        @id("home") permit (principal, action, resource == Route::"home");
-        @id("strict") @audit("durable") permit (principal, action == Action::"http:GET", resource == Route::"admin");
-        @id("stop") @audit("required") forbid (principal, action == Action::"http:PUT", resource);"#;
-    let snapshot = shop_with(text);
-    let audit = |action, resource: &Resource| ask(&snapshot, &web(), action, resource).audit;
-    assert_eq!(audit(Action::Grpc, &get()), Audit::BestEffort, "read_only method");
-    assert_eq!(audit(Action::Grpc, &Resource::method("shop.Orders/List")), Audit::Required);
-    assert_eq!(audit(Action::HttpGet, &Resource::route("home")), Audit::BestEffort);
-    assert_eq!(audit(Action::HttpPost, &Resource::route("home")), Audit::Required);
-    assert_eq!(audit(Action::HttpGet, &Resource::route("admin")), Audit::Durable);
-    assert_eq!(audit(Action::HttpPost, &Resource::route("admin")), Audit::BestEffort, "a default deny");
-    assert_eq!(
-        audit(Action::HttpPut, &Resource::route("home")),
-        Audit::Required,
-        "a determining forbid says more"
-    );
 }
 
 #[test]
