@@ -137,6 +137,11 @@ fn transport(listening: &Listening) -> TransportConfig {
 }
 
 /// Closes a connection with an error of HTTP/3.
-pub(crate) fn close(quic: &quinn::Connection, code: h3::error::Code) {
-    quic.close(VarInt::from_u64(code.value()).unwrap_or(VarInt::MAX), b"");
+pub(crate) fn close(quic: &quinn::Connection, code: h3::error::Code, reason: &[u8]) {
+    quic.close(varint(code.value()), reason);
+}
+
+/// INVARIANT: codes and stream ids of HTTP/3 are below 2^62.
+fn varint(code: u64) -> VarInt {
+    VarInt::from_u64(code).unwrap_or(VarInt::MAX)
 }

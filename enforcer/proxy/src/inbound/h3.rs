@@ -122,7 +122,7 @@ pub(super) async fn run(conn: &Connection, quic: quinn::Connection) {
                 if phase.is_leaving() {
                     if is_over {
                         drop(calls);
-                        return close(&quic, Code::H3_NO_ERROR);
+                        return close(&quic, Code::H3_NO_ERROR, b"");
                     }
                 } else if is_over || conn.is_retired(now) {
                     intake.close();
@@ -159,7 +159,7 @@ fn calm(conn: &Connection, quic: &quinn::Connection, class: &'static str) {
     let (caller, listener) = (&conn.secured.principal, &conn.listening.name);
     tracing::info!(event = class, %caller, %listener, "an http/3 connection of a caller was ended");
     conn.worker.meters.gate_refused(class);
-    close(quic, Code::H3_EXCESSIVE_LOAD);
+    close(quic, Code::H3_EXCESSIVE_LOAD, b"");
 }
 
 /// Calls given up in a window.

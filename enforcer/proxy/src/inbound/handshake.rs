@@ -3,12 +3,11 @@
 //! A gateway without a valid SVID of its own shows nothing and takes nobody in (TL-08). A peer whose certificate is
 //! refused gets the TLS alert for it and a record; it learns no more.
 
-use std::future::poll_fn;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::task::Poll;
 
 use base_net::{Peer, Stream};
 use ca_identity::tls::{self, ClientAuth};
@@ -50,26 +49,15 @@ pub(super) async fn secure(
         worker.meters.handshake("no_svid");
         return None;
     }
-    let timer = worker.wheel.timer();
-    timer.set(worker.clock.mono() + listening.timers.handshake);
-    let mut accepting = pin!(listening.acceptor.accept(stream));
-    let accepted = poll_fn(|context| match accepting.as_mut().poll(context) {
-        Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
-        Poll::Pending => timer.poll(context).map(|()| None),
-    })
-    .await;
-    drop(timer);
-    let tls = match accepted {
-        Some(Ok(tls)) => Box::new(tls),
-        Some(Err(error)) => {
-            match tls::refusal_in(&error) {
-                Some(refusal) => refused(worker, listening, (source, local), &refusal).await,
-                None => worker.meters.handshake("tls"),
-            }
-            return None;
-        }
-        None => {
-            worker.meters.handshake("timeout");
+    let accepted = {
+        let timer = worker.wheel.timer();
+        timer.set(worker.clock.mono() + listening.timers.handshake);
+        timer.within(pin!(listening.acceptor.accept(stream))).await
+    };
+    let tls = match completed(&worker, accepted, tls::refusal_in) {
+        Ok(tls) => Box::new(tls),
+        Err(refusal) => {
+            refused(worker, listening, (source, local), &refusal?).await;
             return None;
         }
     };
@@ -101,18 +89,10 @@ pub(super) async fn secure_quic(
         }
     };
     drop(shaking);
-    let quic = match shaken {
-        Some(Ok(quic)) => quic,
-        Some(Err(error)) => {
-            tracing::debug!(event = "handshake_failed", %error, "a handshake over quic failed");
-            match refusal(&error) {
-                Some(refusal) => refused(worker, listening, (source, local), &refusal).await,
-                None => worker.meters.handshake("tls"),
-            }
-            return None;
-        }
-        None => {
-            worker.meters.handshake("timeout");
+    let quic = match completed(&worker, shaken, refusal) {
+        Ok(quic) => quic,
+        Err(refusal) => {
+            refused(worker, listening, (source, local), &refusal?).await;
             return None;
         }
     };
@@ -124,10 +104,30 @@ pub(super) async fn secure_quic(
     match conn {
         Some(conn) => Some((Box::new(conn), quic)),
         None => {
-            close(&quic, Code::H3_NO_ERROR);
+            close(&quic, Code::H3_NO_ERROR, b"");
             None
         }
     }
+}
+
+/// The connection, or why our side refused the peer; none where the handshake failed otherwise or took too long.
+fn completed<T, E: fmt::Display>(
+    worker: &Worker,
+    shaken: Option<Result<T, E>>,
+    refusal: impl FnOnce(&E) -> Option<Refusal>,
+) -> Result<T, Option<Refusal>> {
+    let Some(shaken) = shaken else {
+        worker.meters.handshake("timeout");
+        return Err(None);
+    };
+    shaken.map_err(|error| {
+        tracing::debug!(event = "handshake_failed", %error, "a handshake failed");
+        let refusal = refusal(&error);
+        if refusal.is_none() {
+            worker.meters.handshake("tls");
+        }
+        refusal
+    })
 }
 
 /// Why our side refused the peer, as far as the alert tells it (RFC 9001, 4.8: 0x100 and the alert).

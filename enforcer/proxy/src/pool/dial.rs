@@ -1,10 +1,8 @@
 //! A new connection to an endpoint, handshake included, within its time.
 
-use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use ca_identity::tls::{alert_in, refusal_in};
@@ -18,12 +16,8 @@ impl Endpoint {
     pub(super) async fn dial(&self, worker: &Worker, limit: Duration) -> io::Result<Wire> {
         let timer = worker.wheel.timer();
         timer.set(worker.clock.mono() + limit);
-        let mut connecting = pin!(self.connect(worker));
-        let connected = poll_fn(|context| match connecting.as_mut().poll(context) {
-            Poll::Pending => timer.poll(context).map(|()| Err(io::ErrorKind::TimedOut.into())),
-            connected => connected,
-        })
-        .await;
+        let connected = timer.within(pin!(self.connect(worker))).await;
+        let connected = connected.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()));
         worker.meters.dial(match &connected {
             Ok(_) => "ok",
             Err(error) => self.failed(error),

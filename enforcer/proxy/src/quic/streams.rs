@@ -13,7 +13,9 @@ use bytes::{Buf, Bytes};
 use h3::error::Code;
 use h3::quic::{self, ConnectionErrorIncoming, StreamErrorIncoming, StreamId, WriteBuf};
 use parking_lot::Mutex;
-use quinn::{ConnectionError, ReadError, VarInt, WriteError};
+use quinn::{ConnectionError, ReadError, WriteError};
+
+use super::{close, varint};
 
 /// A field section of 64 KiB, and room for what is around it.
 const HELD: usize = 80 * 1024;
@@ -112,12 +114,9 @@ fn lost_with(error: ConnectionError) -> StreamErrorIncoming {
     StreamErrorIncoming::ConnectionErrorIncoming { connection_error: lost(error) }
 }
 
-fn close(conn: &quinn::Connection, code: Code, reason: &[u8]) {
-    conn.close(varint(code.value()), reason);
-}
-
-fn varint(code: u64) -> VarInt {
-    VarInt::from_u64(code).unwrap_or(VarInt::MAX)
+/// What a server answers to who asks it for a request stream.
+fn opens_none() -> StreamErrorIncoming {
+    StreamErrorIncoming::Unknown("a server opens no request streams".into())
 }
 
 #[expect(
@@ -187,7 +186,7 @@ impl quic::OpenStreams<Bytes> for Transport {
     type SendStream = Sending;
 
     fn poll_open_bidi(&mut self, _: &mut Context<'_>) -> Poll<Result<Both, StreamErrorIncoming>> {
-        Poll::Ready(Err(StreamErrorIncoming::Unknown("a server opens no request streams".into())))
+        Poll::Ready(Err(opens_none()))
     }
 
     fn poll_open_send(&mut self, context: &mut Context<'_>) -> Poll<Result<Sending, StreamErrorIncoming>> {
@@ -216,7 +215,7 @@ impl quic::OpenStreams<Bytes> for Opener {
     type SendStream = Sending;
 
     fn poll_open_bidi(&mut self, _: &mut Context<'_>) -> Poll<Result<Both, StreamErrorIncoming>> {
-        Poll::Ready(Err(StreamErrorIncoming::Unknown("a server opens no request streams".into())))
+        Poll::Ready(Err(opens_none()))
     }
 
     fn poll_open_send(&mut self, _: &mut Context<'_>) -> Poll<Result<Sending, StreamErrorIncoming>> {
