@@ -395,7 +395,7 @@ fn dear() -> Result {
     let any = "@id(\"any\")\npermit (principal, action in Action::\"http:read\", resource);\n";
     let one = |at: usize| {
         format!(
-            "@id(\"f-{at}\")\nforbid (principal, action, resource) when {{ context.request.path like \"*a*{at}*z\" }};\n"
+            "@id(\"f-{at}\")\nforbid (principal, action in Action::\"http:read\", resource) when {{ context.request.path like \"*a*{at}*z\" }};\n"
         )
     };
     let gateway = builder(Upstream::echo()).policy(any).listener("client_auth = \"none\"").start()?;
