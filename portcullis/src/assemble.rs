@@ -275,7 +275,11 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
             proxy.addresses().into_iter().map(|(name, addr)| (name.to_string(), addr)).collect();
         let tcp = proxy.addresses().into_iter().map(|(name, addr)| (name, format!("tcp://{addr}")));
         let quic = proxy.quic_addresses().into_iter().map(|(name, addr)| (name, format!("quic://{addr}")));
-        *api_listeners.lock() = tcp.chain(quic).map(|(name, url)| (name.to_string(), url)).collect();
+        let sockets = enforcer.listeners.iter().flat_map(|listener| {
+            listener.sockets.iter().map(|path| (listener.name.clone(), format!("unix://{}", path.display())))
+        });
+        let bound = tcp.chain(quic).map(|(name, url)| (name.to_string(), url));
+        *api_listeners.lock() = bound.chain(sockets).collect();
         running.proxy = Some(proxy);
         conditions.listeners.set(true, format!("{} bound", api_listeners.lock().len()));
     }
@@ -436,7 +440,7 @@ fn start_proxy(
         rng: Arc::clone(rng),
         net: Arc::new(SystemNet),
     };
-    enforcer_proxy::Proxy::start(view::settings(config, enforcer), ports).map_err(|error| {
+    enforcer_proxy::Proxy::start(view::settings(config, enforcer)?, ports).map_err(|error| {
         Message::error("PC4001", format!("data plane: {error}")).next("portcullis config validate")
     })
 }

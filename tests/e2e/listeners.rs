@@ -15,6 +15,12 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("lt_01_one_process_serves_http_and_tcp_by_one_set_of_policies", missing("curl"), both),
         trial("px_02_a_forwarder_tells_who_calls_and_the_endpoint_hears_it", None, forwarded),
+        trial("lt_13_a_unix_socket_is_a_listener_under_tls_all_the_same", missing("curl"), unix),
+        trial(
+            "tl_07_a_certificate_is_chosen_by_name_and_its_calls_are_for_its_names",
+            missing("openssl"),
+            named,
+        ),
         trial("cn_01_a_tunnel_opens_to_what_the_route_lists_and_nowhere_else", None, tunnel),
         trial("tp_02_a_connection_ends_within_a_second_of_its_permit", None, ended),
     ]
@@ -168,5 +174,100 @@ fn forwarded() -> Result {
     let recorded = gateway.decisions(&["--action", "tcp:connect"])?;
     check!(recorded.len() == 2, "{recorded:?}");
     check!(recorded[1].to_string().contains("203.0.113.7"), "source: {}", recorded[1]);
+    Ok(())
+}
+
+fn unix() -> Result {
+    let upstream = Upstream::echo();
+    let home = tempfile::tempdir()?;
+    let socket = home.path().join("gateway.sock");
+    let gateway = Gateway::build()
+        .service("site", &[])
+        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .section(&format!(
+            "[[enforcer.listener]]\nname = \"local\"\nbind = [\"unix://{}\"]\n",
+            socket.display()
+        ))
+        .start()?;
+    let tls = gateway.identity()?;
+    let shown = socket.display().to_string();
+    for version in ["--http1.1", "--http2"] {
+        let (status, body) = gateway.curl(&tls, "/hello", &["--unix-socket", &shown, version])?;
+        check!(
+            status == 200 && body.contains("portcullis-peer: spiffe://example.org/web"),
+            "{status} {body}"
+        );
+    }
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::metadata(&socket)?.permissions().mode() & 0o777;
+    check!(mode == 0o660, "mode {mode:o}");
+    let recorded = gateway.decisions(&["--action", "http:GET"])?;
+    check!(recorded.len() == 2 && recorded[0].to_string().contains("\"listener\":\"local\""), "{recorded:?}");
+    let told = gateway.json(&["status"])?.to_string();
+    check!(told.contains(&format!("unix://{shown}")), "status: {told}");
+    Ok(())
+}
+
+fn named() -> Result {
+    let upstream = Upstream::echo();
+    let home = tempfile::tempdir()?;
+    let (chain, key) = (home.path().join("shop.pem"), home.path().join("shop.key"));
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args(["-subj", "/CN=shop", "-addext", "subjectAltName=DNS:shop.test,DNS:*.api.test"])
+        .arg("-keyout")
+        .arg(&key)
+        .arg("-out")
+        .arg(&chain)
+        .output()?;
+    check!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+    let certificate = format!(
+        "hosts = [\"localhost\"]\n[[enforcer.listener.certificate]]\nchain = \"{}\"\nkey = \"{}\"\n",
+        chain.display(),
+        key.display()
+    );
+    let gateway = Gateway::build()
+        .service("site", &[])
+        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .listener(&certificate)
+        .start()?;
+    let tls = gateway.identity()?;
+    let ask = |name: &str, host: &str, roots: &std::path::Path| -> Result<String> {
+        let output = std::process::Command::new("curl")
+            .args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10", "--cacert"])
+            .arg(roots)
+            .arg("--cert")
+            .arg(tls.join("svid.pem"))
+            .arg("--key")
+            .arg(tls.join("svid.key"))
+            .args(["--resolve", &format!("{name}:{}:127.0.0.1", gateway.address.port())])
+            .args(["-H", &format!("host: {host}"), &format!("https://{name}:{}/x", gateway.address.port())])
+            .output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let own = tls.join("bundle.pem");
+    for (name, host, roots, status) in [
+        ("shop.test", "shop.test", &chain, "200"),
+        ("a.api.test", "a.api.test", &chain, "200"),
+        ("localhost", "localhost", &own, "200"),
+        ("shop.test", "localhost", &chain, "421"),
+        ("localhost", "shop.test", &own, "421"),
+        ("shop.test", "shop.test", &own, "000"),
+    ] {
+        let told = ask(name, host, roots)?;
+        check!(told == status, "{host} to {name}: {told}, not {status}");
+    }
+    let recorded = gateway.decisions(&["--reason", "authority_mismatch"])?;
+    check!(recorded.len() == 2, "{recorded:?}");
     Ok(())
 }

@@ -20,5 +20,5 @@ pub use bind::{Bind, UNIX_MODE};
 pub use deadline::{DeadlineExceeded, Timers};
 pub use drain::{Drain, DrainWatch};
 pub use gate::{Caps, ConnectionPermit, Gate, Refusals, Refused};
-pub use listener::{Listener, bind_datagram};
+pub use listener::{Listener, SharedSocket, bind_datagram};
 pub use stream::{Peer, Stream};

@@ -8,6 +8,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 use std::{
     io,
     net::{SocketAddr, UdpSocket},
+    os::fd::{AsFd, OwnedFd},
     time::Duration,
 };
 use tokio::net::{TcpListener, UnixListener};
@@ -25,7 +26,29 @@ pub struct Listener {
 #[derive(Debug)]
 enum Kind {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, _file: SocketFile },
+    /// The file goes with the listener that made it.
+    Unix {
+        listener: UnixListener,
+        _file: Option<SocketFile>,
+    },
+}
+
+/// A Unix socket that already listens, on its way to another thread that accepts on it too.
+#[derive(Debug)]
+pub struct SharedSocket {
+    socket: OwnedFd,
+    bind: Bind,
+}
+
+impl SharedSocket {
+    /// Listens on it, inside the tokio runtime that will accept.
+    ///
+    /// # Errors
+    /// The descriptor cannot be copied or watched.
+    pub fn listen(&self) -> io::Result<Listener> {
+        let listener = UnixListener::from_std(self.socket.try_clone()?.into())?;
+        Ok(Listener { socket: Kind::Unix { listener, _file: None }, bind: self.bind.clone() })
+    }
 }
 
 /// Binds a datagram socket for QUIC, without a second owner of its port.
@@ -56,7 +79,20 @@ impl Listener {
             }
             Bind::Unix { path, mode } => {
                 let (listener, file) = unix::listen(path, *mode)?;
-                Ok(Listener { socket: Kind::Unix { listener, _file: file }, bind: bind.clone() })
+                Ok(Listener { socket: Kind::Unix { listener, _file: Some(file) }, bind: bind.clone() })
+            }
+        }
+    }
+
+    /// The same socket for other threads, when it is a Unix socket: its connections go to whoever accepts first.
+    ///
+    /// # Errors
+    /// The descriptor cannot be copied; TCP listeners share a port by `reuse_port` instead.
+    pub fn share(&self) -> io::Result<SharedSocket> {
+        match &self.socket {
+            Kind::Tcp(_) => Err(io::ErrorKind::Unsupported.into()),
+            Kind::Unix { listener, .. } => {
+                Ok(SharedSocket { socket: listener.as_fd().try_clone_to_owned()?, bind: self.bind.clone() })
             }
         }
     }

@@ -7,10 +7,12 @@
 
 mod cache;
 mod config;
+mod named;
 mod trust;
 mod verifier;
 
-pub use config::{ClientAuth, client_config, install_provider, server_config};
+pub use config::{ClientAuth, client_config, install_provider, server_config, server_config_by_name};
+pub use named::{NamedCertificate, NamedError};
 pub use trust::{PublishError, Trust};
 pub use verifier::{Expected, alert_in, peer, refusal_in, refusal_in_alert, refusal_of};
 

@@ -4,13 +4,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use base_net::{Caps, Gate, Timers};
 use base_ports::{Clock, Net, Rng};
 use base_telemetry::Metrics;
-use ca_identity::tls::{ClientAuth, Trust};
+use ca_identity::tls::{ClientAuth, NamedCertificate, Trust};
 use enforcer_traffic::Network;
 use policies_engine::{Lane, Samples};
 
@@ -34,6 +35,8 @@ pub struct ListenerSpec {
     pub name: Arc<str>,
     /// Where it listens for TCP. Port 0 takes a free one, the same for every worker.
     pub binds: Vec<SocketAddr>,
+    /// Unix sockets that it listens on; their files have mode 0660 (LT-13).
+    pub sockets: Vec<PathBuf>,
     /// What connections over TCP carry.
     pub carries: Carries,
     /// Who may forward connections to it: each says first whose it is, by the PROXY protocol (PX-01). Empty = nobody
@@ -43,7 +46,9 @@ pub struct ListenerSpec {
     pub quic: Vec<SocketAddr>,
     /// What it asks of its clients.
     pub client_auth: ClientAuth,
-    /// Host names it may serve; any when empty (S21). `*.example.org` stands for names below.
+    /// Certificates that it shows to callers that ask for one of their names, in place of the own SVID (TL-07).
+    pub certificates: Vec<Arc<NamedCertificate>>,
+    /// Host names it may serve with the own SVID; any when empty (S21). `*.example.org` stands for names below.
     pub hosts: Vec<String>,
     /// Deadlines of its connections.
     pub timers: Timers,

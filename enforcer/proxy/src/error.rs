@@ -1,7 +1,6 @@
 //! Why the data plane could not be started. What goes wrong later is a `Fault` of one call.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// A start that failed; nothing listens any more.
@@ -13,8 +12,8 @@ pub enum ProxyError {
     Bind {
         /// Name of the listener.
         listener: Arc<str>,
-        /// The address.
-        address: SocketAddr,
+        /// The address, as the configuration writes it.
+        address: String,
         /// What the system said.
         source: io::Error,
     },

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base_net::Timers;
 use base_telemetry::Gauge;
-use ca_identity::tls::{ClientAuth, Trust, server_config};
+use ca_identity::tls::{ClientAuth, NamedCertificate, Trust, server_config_by_name};
 use enforcer_codec::{Scheme, Transport};
 use enforcer_traffic::Network;
 use policies_engine::Protocol;
@@ -27,6 +27,7 @@ pub(crate) struct Listening {
     pub(crate) carries: Carries,
     /// Empty where callers connect themselves.
     pub(crate) forwarders: Vec<Network>,
+    pub(crate) certificates: Vec<Arc<NamedCertificate>>,
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) open: Gauge,
     hosts: Vec<Host>,
@@ -56,10 +57,21 @@ impl Listening {
             transport: Transport::new(Scheme::Https),
             carries: spec.carries,
             forwarders: spec.forwarders.clone(),
-            acceptor: TlsAcceptor::from(server_config(trust, spec.client_auth, spec.carries.alpn())),
+            certificates: spec.certificates.clone(),
+            acceptor: TlsAcceptor::from(server_config_by_name(
+                trust,
+                spec.client_auth,
+                spec.carries.alpn(),
+                &spec.certificates,
+            )),
             open,
             hosts: hosts.collect(),
         }
+    }
+
+    /// The certificate that a caller sees who asked for that name; none = the own SVID.
+    pub(crate) fn certificate(&self, sni: Option<&str>) -> Option<&Arc<NamedCertificate>> {
+        self.certificates.iter().find(|known| sni.is_some_and(|name| known.covers(name)))
     }
 
     /// Whether the listener may serve that host (TL-07): any, when it names none (S21).
@@ -109,6 +121,8 @@ mod tests {
         let spec = ListenerSpec {
             name: "main".into(),
             binds: Vec::new(),
+            sockets: Vec::new(),
+            certificates: Vec::new(),
             carries: Carries::Http,
             forwarders: Vec::new(),
             quic: Vec::new(),

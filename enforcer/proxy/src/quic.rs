@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base_net::{DrainWatch, Gate};
-use ca_identity::tls::{Trust, server_config};
+use ca_identity::tls::{Trust, server_config_by_name};
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
 
@@ -106,7 +106,7 @@ impl Drop for Shaking {
 }
 
 fn endpoint(trust: &Arc<Trust>, listening: &Listening, socket: UdpSocket) -> Option<(Endpoint, u16)> {
-    let tls = server_config(trust, listening.auth, &[H3]);
+    let tls = server_config_by_name(trust, listening.auth, &[H3], &listening.certificates);
     let tls = QuicServerConfig::try_from(tls).ok()?;
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
     config

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base_ports::{Mono, Now};
-use ca_identity::tls::Trust;
+use ca_identity::tls::{NamedCertificate, Trust};
 use ca_identity::{RefusalClass, VerifiedPeer};
 use enforcer_traffic::Arrival;
 use policies_engine::{ConnectionFacts, Credential, CredentialKind, Principal, Protocol, Reason};
@@ -36,6 +36,8 @@ pub(crate) struct Secured {
     /// The caller's address, or what a forwarder said it is, and the one that was called.
     pub(crate) source: SocketAddr,
     pub(crate) local: SocketAddr,
+    /// The certificate that its caller saw; none = the own SVID.
+    shown: Option<Arc<NamedCertificate>>,
     facts: Arc<ConnectionFacts>,
     grpc_facts: Arc<ConnectionFacts>,
     peer: Option<VerifiedPeer>,
@@ -101,6 +103,7 @@ impl Secured {
             ends: now.mono + life,
             source,
             local,
+            shown: listening.certificate(sni).cloned(),
             facts: Arc::new(facts),
             grpc_facts: Arc::new(grpc_facts),
             checked: AtomicU64::new(peer.as_ref().map_or(snapshot.generation, |peer| peer.generation)),
@@ -121,6 +124,11 @@ impl Secured {
     /// The server name that its caller asked for.
     pub(crate) fn sni(&self) -> Option<&str> {
         self.facts.sni.as_deref()
+    }
+
+    /// Whether the certificate that the caller saw is for that host (TL-07, IN4).
+    pub(crate) fn serves(&self, listening: &Listening, host: &str) -> bool {
+        self.shown.as_ref().map_or_else(|| listening.serves(host), |shown| shown.covers(host))
     }
 
     /// What a route may ask of the connection.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use base_net::{Bind, DrainWatch, Gate, Listener, accept_loop, bind_datagram};
+use base_net::{Bind, DrainWatch, Gate, Listener, SharedSocket, UNIX_MODE, accept_loop, bind_datagram};
 use base_ports::{Clock, Net, Rng, Tasks};
 use ca_identity::tls::Trust;
 use tokio::sync::{Notify, watch};
@@ -63,6 +63,8 @@ pub(crate) struct Sockets {
 pub(crate) struct Addresses {
     pub(crate) tcp: Vec<SocketAddr>,
     pub(crate) quic: Vec<SocketAddr>,
+    /// Unix sockets, which all workers accept on.
+    pub(crate) unix: Vec<Arc<SharedSocket>>,
 }
 
 impl Worker {
@@ -166,13 +168,13 @@ pub(crate) fn bind(config: &ProxyConfig, addresses: Option<&[Addresses]>) -> Res
         let binds = known.map_or(&spec.binds, |known| &known.tcp);
         let mut tcp = Vec::with_capacity(binds.len());
         let mut real = Addresses::default();
-        let fail = |address: &SocketAddr, source| ProxyError::Bind {
+        let fail = |address: &dyn fmt::Display, source| ProxyError::Bind {
             listener: Arc::clone(&spec.name),
-            address: *address,
+            address: address.to_string(),
             source,
         };
         for address in binds {
-            let fail = |source| fail(address, source);
+            let fail = |source| fail(&Bind::Tcp(*address), source);
             if addresses.is_none() {
                 // Workers share a port on purpose; with another process it would be stolen in silence.
                 drop(Listener::bind(&Bind::Tcp(*address), false).map_err(fail)?);
@@ -181,12 +183,26 @@ pub(crate) fn bind(config: &ProxyConfig, addresses: Option<&[Addresses]>) -> Res
             real.tcp.push(socket.local_addr().unwrap_or(*address));
             tcp.push(socket);
         }
+        for path in &spec.sockets {
+            let bind = Bind::Unix { path: path.clone(), mode: UNIX_MODE };
+            let place = real.unix.len();
+            let shared = known.and_then(|known| known.unix.get(place));
+            let socket = shared.map_or_else(|| Listener::bind(&bind, false), |shared| shared.listen());
+            let socket = socket.map_err(|source| fail(&bind, source))?;
+            let shared = match shared {
+                Some(shared) => Arc::clone(shared),
+                None => Arc::new(socket.share().map_err(|source| fail(&bind, source))?),
+            };
+            real.unix.push(shared);
+            tcp.push(socket);
+        }
         let mut quic = Vec::new();
         if let Some(known) = known {
             real.quic.clone_from(&known.quic);
         } else {
             for address in &spec.quic {
-                let socket = bind_datagram(*address).map_err(|source| fail(address, source))?;
+                let socket = bind_datagram(*address)
+                    .map_err(|source| fail(&format_args!("quic://{address}"), source))?;
                 real.quic.push(socket.local_addr().unwrap_or(*address));
                 quic.push(socket);
             }

@@ -1,20 +1,22 @@
 //! The view of the data plane: policies and routes that agree, published together; and its settings.
 
 use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base_net::{Caps, Timers};
 use base_ports::Tasks;
 use base_telemetry::Condition;
-use ca_identity::tls::ClientAuth;
+use ca_identity::tls::{ClientAuth, NamedCertificate};
 use enforcer_proxy::{ListenerSpec, ProxyConfig, View, ViewHandle};
 use enforcer_traffic::{RateSettings, Routes};
 use policies_engine::{Freshness, Mode, Patience, Snapshot};
 use tokio::sync::watch;
 
 use super::entities;
-use crate::config::{Config, Enforcer};
+use crate::config::{Config, Enforcer, Listener};
 use crate::messages::Message;
 
 /// How long the publication of a view may take.
@@ -226,18 +228,28 @@ fn tell(condition: &Condition, snapshot: Option<&Arc<Snapshot>>, freshness: Fres
 }
 
 /// The settings of the data plane.
-pub(super) fn settings(config: &Config, enforcer: &Enforcer) -> ProxyConfig {
+///
+/// # Errors
+/// A certificate that cannot be shown.
+pub(super) fn settings(config: &Config, enforcer: &Enforcer) -> Result<ProxyConfig, Message> {
+    let mut shown = Vec::with_capacity(enforcer.listeners.len());
+    for listener in &enforcer.listeners {
+        shown.push(certificates(listener)?);
+    }
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    ProxyConfig {
+    Ok(ProxyConfig {
         workers: if enforcer.workers == 0 { cores } else { enforcer.workers },
         reveal_decision_id: config.decisions.reveal_decision_id.parse().unwrap_or_default(),
         listeners: enforcer
             .listeners
             .iter()
-            .map(|listener| ListenerSpec {
+            .zip(shown)
+            .map(|(listener, certificates)| ListenerSpec {
                 name: listener.name.as_str().into(),
                 binds: listener.bind.clone(),
                 quic: listener.quic.clone(),
+                sockets: listener.sockets.clone(),
+                certificates,
                 carries: listener.carries,
                 forwarders: listener.forwarders.clone(),
                 client_auth: match listener.client_auth.as_str() {
@@ -258,7 +270,31 @@ pub(super) fn settings(config: &Config, enforcer: &Enforcer) -> ProxyConfig {
                 },
             })
             .collect(),
+    })
+}
+
+/// The certificates of a listener, from their files.
+fn certificates(listener: &Listener) -> Result<Vec<Arc<NamedCertificate>>, Message> {
+    let read = |path: &Path| {
+        std::fs::read(path)
+            .map_err(|cause| Message::error("PC0107", format!("`{}`: {cause}", path.display())))
+    };
+    let mut named = Vec::with_capacity(listener.certificates.len());
+    for (chain, key) in &listener.certificates {
+        let mode = std::fs::metadata(key).map_or(0, |about| about.mode());
+        if mode & 0o077 != 0 {
+            let text = format!("`{}` has mode {:04o}: others can read the key", key.display(), mode & 0o777);
+            return Err(Message::error("PC0108", text).next(format!("chmod 600 {}", key.display())));
+        }
+        let found = NamedCertificate::read(&read(chain)?, &read(key)?);
+        let found = found.map_err(|cause| {
+            let text = format!("`{}` with `{}`: {cause}", chain.display(), key.display());
+            Message::error("PC1002", text)
+        })?;
+        tracing::info!(event = "certificate", listener = listener.name, names = ?found.names(), ends = %found.not_after(), "a listener shows a certificate of its own");
+        named.push(Arc::new(found));
     }
+    Ok(named)
 }
 
 fn mode(observe: bool) -> Mode {

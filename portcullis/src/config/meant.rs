@@ -85,6 +85,9 @@ pub(crate) struct Listener {
     pub(crate) name: String,
     pub(crate) bind: Vec<SocketAddr>,
     pub(crate) quic: Vec<SocketAddr>,
+    pub(crate) sockets: Vec<PathBuf>,
+    /// Files of chain and key.
+    pub(crate) certificates: Vec<(PathBuf, PathBuf)>,
     pub(crate) carries: Carries,
     /// Empty where callers connect themselves.
     pub(crate) forwarders: Vec<Network>,

@@ -12,6 +12,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, ServerConfig, version};
 
 use super::Trust;
+use super::named::{ByName, NamedCertificate};
 use super::verifier::{ClientVerifier, Expected, OwnSvid, ServerVerifier};
 
 /// What a listener asks of its clients.
@@ -46,6 +47,16 @@ pub fn install_provider() {
 
 /// A server configuration that reads `trust` at every handshake.
 pub fn server_config(trust: &Arc<Trust>, auth: ClientAuth, alpn: &[&[u8]]) -> Arc<ServerConfig> {
+    server_config_by_name(trust, auth, alpn, &[])
+}
+
+/// The same, with certificates for names of their own beside the own SVID.
+pub fn server_config_by_name(
+    trust: &Arc<Trust>,
+    auth: ClientAuth,
+    alpn: &[&[u8]],
+    named: &[Arc<NamedCertificate>],
+) -> Arc<ServerConfig> {
     let provider = Arc::new(provider());
     let algorithms = provider.signature_verification_algorithms;
     let verifier = |mandatory| Arc::new(ClientVerifier { trust: Arc::clone(trust), algorithms, mandatory });
@@ -58,7 +69,12 @@ pub fn server_config(trust: &Arc<Trust>, auth: ClientAuth, alpn: &[&[u8]]) -> Ar
         ClientAuth::Optional => builder.with_client_cert_verifier(verifier(false)),
         ClientAuth::None => builder.with_client_cert_verifier(WebPkiClientVerifier::no_client_auth()),
     };
-    let mut config = builder.with_cert_resolver(Arc::new(OwnSvid(Arc::clone(trust))));
+    let mut config = match named {
+        [] => builder.with_cert_resolver(Arc::new(OwnSvid(Arc::clone(trust)))),
+        [..] => {
+            builder.with_cert_resolver(Arc::new(ByName { trust: Arc::clone(trust), named: named.to_vec() }))
+        }
+    };
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;

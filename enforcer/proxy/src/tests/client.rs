@@ -50,7 +50,16 @@ pub(super) async fn connect(
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect(address).await?;
     tcp.set_nodelay(true)?;
-    TlsConnector::from(config).connect("gateway.test".try_into().unwrap(), tcp).await
+    connect_to("gateway.test", tcp, config).await
+}
+
+/// The same for a caller that asks for that name.
+pub(super) async fn connect_to(
+    name: &'static str,
+    tcp: TcpStream,
+    config: Arc<rustls::ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    TlsConnector::from(config).connect(name.try_into().unwrap(), tcp).await
 }
 
 impl Gateway {
@@ -68,6 +77,10 @@ impl Gateway {
 }
 
 impl H1 {
+    pub(super) fn over(tls: TlsStream<TcpStream>) -> Self {
+        Self { tls, buffer: BytesMut::new() }
+    }
+
     pub(super) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.tls.write_all(bytes.as_ref()).await.unwrap();
         self.tls.flush().await.unwrap();

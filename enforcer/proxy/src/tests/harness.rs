@@ -8,8 +8,9 @@ use std::time::Duration;
 use base_net::{Caps, Timers};
 use base_ports::{Clock, ManualNet, SystemClock, SystemRng};
 use base_telemetry::Metrics;
+use ca_identity::pem::{write_certificates, write_private_key};
 use ca_identity::testing::TestCa;
-use ca_identity::tls::{ClientAuth, Expected, Trust, client_config};
+use ca_identity::tls::{ClientAuth, Expected, NamedCertificate, Trust, client_config};
 use ca_identity::{IdentitySnapshot, X509Svid};
 use enforcer_traffic::{
     ClusterSpec, EndpointSpec, GrpcMatch, MatchSpec, Network, RateSettings, RetrySettings, RouteSpec, Routes,
@@ -110,6 +111,9 @@ pub(super) struct Setup {
     /// `Bytes` has one more route, `db`, to the origins `tcp`.
     pub(super) carries: Carries,
     pub(super) tcp: Vec<SocketAddr>,
+    pub(super) sockets: Vec<std::path::PathBuf>,
+    /// Names of each further certificate.
+    pub(super) certificates: Vec<&'static [&'static str]>,
     pub(super) forwarders: Vec<Network>,
     pub(super) workers: usize,
     pub(super) reveal: Reveal,
@@ -137,6 +141,8 @@ impl Default for Setup {
             hosts: Vec::new(),
             carries: Carries::Http,
             tcp: Vec::new(),
+            sockets: Vec::new(),
+            certificates: Vec::new(),
             forwarders: Vec::new(),
             workers: 1,
             reveal: Reveal::Denied,
@@ -176,6 +182,7 @@ impl Setup {
         let ca = TestCa::new("example.org", clock.now().wall);
         let trust = Trust::new(Arc::clone(&clock));
         let own = ca.svid_with("/gateway", &["gateway.test"], self.own_ttl);
+        let certificates = self.certificates.iter().map(|names| certificate(&ca, names)).collect();
         trust.publish(ca.snapshot(Some(own))).unwrap();
         let routes = Arc::new(self.all_routes());
         let policy = self.policy.as_deref().map(|policy| snapshot(policy, 1));
@@ -190,6 +197,8 @@ impl Setup {
             listeners: vec![ListenerSpec {
                 name: "main".into(),
                 carries: self.carries,
+                sockets: self.sockets,
+                certificates,
                 forwarders: self.forwarders,
                 binds: vec![([127, 0, 0, 1], 0).into()],
                 quic: vec![([127, 0, 0, 1], 0).into()],
@@ -248,6 +257,13 @@ impl Setup {
             ServiceSpec { name: "shop".into(), namespace: "shop".into(), methods, ..ServiceSpec::default() };
         Routes::build(&[service], &clusters, &routes).unwrap()
     }
+}
+
+/// A certificate for these names, as a file would hold it.
+fn certificate(ca: &TestCa, names: &[&str]) -> Arc<NamedCertificate> {
+    let svid = ca.svid_with("/edge", names, Duration::from_secs(3600));
+    let (chain, key) = (write_certificates(&svid.chain), write_private_key(&svid.key));
+    Arc::new(NamedCertificate::read(chain.as_bytes(), key.as_bytes()).unwrap())
 }
 
 /// A compiled snapshot with that number.

@@ -169,7 +169,10 @@ async fn a_second_gateway_never_shares_a_port_in_silence() {
     let gateway = Setup { workers: 2, ..Setup::with_h1(origin.address) }.start();
     for _ in 0..3 {
         let error = second(&gateway, vec![gateway.address]);
-        assert!(matches!(&error, ProxyError::Bind { address, .. } if *address == gateway.address), "{error}");
+        assert!(
+            matches!(&error, ProxyError::Bind { address, .. } if *address == format!("tcp://{}", gateway.address)),
+            "{error}"
+        );
         assert_eq!(gateway.h1("/web").await.get("/hello").await.status, 200, "the first goes on");
     }
     let free = ([127, 0, 0, 1], free_port()).into();
@@ -182,6 +185,8 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
         workers: 2,
         listeners: vec![ListenerSpec {
             carries: Carries::Http,
+            sockets: Vec::new(),
+            certificates: Vec::new(),
             forwarders: Vec::new(),
             name: "public".into(),
             binds,

@@ -49,9 +49,19 @@ impl Gateway {
     }
 
     async fn h3_at(&self, path: &str, address: SocketAddr) -> H3 {
+        self.h3_to(path, address, "gateway.test").await
+    }
+
+    /// The status of a call for `host` over HTTP/3 whose handshake asks for `sni`.
+    pub(super) async fn h3_status(&self, sni: &str, host: &str) -> u16 {
+        let request = Request::get(format!("https://{host}/hello")).body(()).unwrap();
+        self.h3_to("/web", self.quic_address(), sni).await.ask(request, &[]).await.unwrap().status
+    }
+
+    async fn h3_to(&self, path: &str, address: SocketAddr, name: &str) -> H3 {
         let endpoint = endpoint();
         let config = self.quic_tls(Some(self.ca.svid(path)));
-        let quic = endpoint.connect_with(config, address, "gateway.test").unwrap().await.unwrap();
+        let quic = endpoint.connect_with(config, address, name).unwrap().await.unwrap();
         let (mut connection, sender) =
             h3::client::new(h3_quinn::Connection::new(quic.clone())).await.unwrap();
         let tasks = Tasks::new("client");

@@ -40,8 +40,8 @@ pub(super) static KEYS: &[Key] = &[
     required("enforcer.listener.name", Kind::Text, "name in policies, records, metrics", "\"public\""),
     required(
         "enforcer.listener.bind",
-        Kind::List(&Kind::Address(&["tcp", "quic"])),
-        "addresses to bind; `quic://` is HTTP/3",
+        Kind::List(&Kind::Address(&["tcp", "quic", "unix"])),
+        "addresses to bind; `quic://` is HTTP/3, `unix://` a socket file of mode 0660, under TLS all the same",
         "[\"tcp://0.0.0.0:9443\"]",
     ),
     preset(
@@ -76,6 +76,19 @@ pub(super) static KEYS: &[Key] = &[
         Kind::List(&Kind::Text),
         "networks of the forwarders whose word on the caller's address is taken",
         "[\"10.0.0.0/24\"]",
+    ),
+    key(
+        "enforcer.listener.certificate",
+        Kind::Tables,
+        "shown in place of the own SVID to callers that ask for one of its DNS names; its calls are for these names only",
+        "[[enforcer.listener.certificate]]",
+    ),
+    required("enforcer.listener.certificate.chain", Kind::Path, "PEM, leaf first", "\"./tls/shop.pem\""),
+    required(
+        "enforcer.listener.certificate.key",
+        Kind::Path,
+        "PEM; readable by the owner alone",
+        "\"./tls/shop.key\"",
     ),
     key("enforcer.listener.mode", MODES, "overrides enforcer.mode for this listener", "\"observe\""),
     key(

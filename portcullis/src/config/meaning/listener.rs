@@ -1,6 +1,7 @@
 //! `[[enforcer.listener]]`: where calls come in, what their connections carry, and which defaults that means.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use enforcer_proxy::Carries;
@@ -36,15 +37,18 @@ impl Meaning<'_> {
         if carries == Carries::Bytes && !quic.is_empty() {
             self.wrong(table, "bind", "quic:// is HTTP/3, and this listener carries bytes".to_owned());
         }
+        let sockets = self.sockets(table);
         let forwarders = self.forwarders(table);
-        if !forwarders.is_empty() && !quic.is_empty() {
-            let text = "quic:// has no PROXY protocol; give it a listener of its own".to_owned();
-            self.wrong(table, "bind", text);
+        if !forwarders.is_empty() && !(quic.is_empty() && sockets.is_empty()) {
+            let text = "proxy_protocol is for tcp:// addresses; give the others a listener of their own";
+            self.wrong(table, "bind", text.to_owned());
         }
         Some(Listener {
             name: table.text("name")?.clone(),
             bind: binds("tcp"),
             quic,
+            sockets,
+            certificates: self.certificates(table),
             carries,
             forwarders,
             client_auth: table.text("client_auth")?.clone(),
@@ -80,6 +84,31 @@ impl Meaning<'_> {
             (_, false, true) => Carries::Http2,
             _ => Carries::Http,
         }
+    }
+
+    /// With several certificates, what the own SVID is shown for must be said.
+    fn certificates(&mut self, table: &Table) -> Vec<(PathBuf, PathBuf)> {
+        let files = table
+            .tables("certificate")
+            .iter()
+            .filter_map(|table| Some((self.resolve(table.path("chain")?), self.resolve(table.path("key")?))));
+        let files: Vec<_> = files.collect();
+        if !files.is_empty() && table.texts("hosts").is_empty() {
+            let text = "a listener with certificates needs `hosts`: the names that its own SVID is shown for";
+            self.wrong(table, "certificate", text.to_owned());
+        }
+        files
+    }
+
+    fn sockets(&mut self, table: &Table) -> Vec<PathBuf> {
+        let written = table.list("bind").iter().filter_map(address);
+        let paths = written.filter_map(|address| match address {
+            Address::Unix(path) => Some(self.resolve(&path)),
+            Address::Socket { .. } => None,
+        });
+        let paths: Vec<_> = paths.collect();
+        paths.iter().for_each(|path| self.socket(table, "bind", path));
+        paths
     }
 
     /// Whose word on the caller's address is taken; said exactly where it is asked for.
@@ -119,7 +148,8 @@ impl Meaning<'_> {
         for (listener, table) in listeners.iter().zip(section.tables("listener")) {
             let tcp = listener.bind.iter().map(|bind| (format!("tcp://{bind}"), bind.port()));
             let quic = listener.quic.iter().map(|bind| (format!("quic://{bind}"), bind.port()));
-            let binds: Vec<_> = tcp.chain(quic).collect();
+            let unix = listener.sockets.iter().map(|path| (format!("unix://{}", path.display()), 1));
+            let binds: Vec<_> = tcp.chain(quic).chain(unix).collect();
             if binds.is_empty() {
                 self.wrong(table, "bind", "`bind` names no address".to_owned());
             }

@@ -135,6 +135,40 @@ fn px_01_who_may_forward_is_said_where_it_is_asked_for() {
 }
 
 #[test]
+fn tl_07_certificates_need_to_be_told_from_the_own_svid() {
+    let certificate = "[[enforcer.listener.certificate]]\nchain = \"./a.pem\"\nkey = \"./a.key\"";
+    let listener_of = |lines: &str| enforcer(&listener(lines, certificate)).listeners.remove(0);
+    let files = listener_of("hosts = [\"own.test\"]").certificates;
+    assert_eq!(files, [("/etc/portcullis/./a.pem".into(), "/etc/portcullis/./a.key".into())]);
+    let faults = read(&listener("", certificate), &[]).map(|_| ()).unwrap_err();
+    assert!(faults[0].to_string().contains("needs `hosts`"), "{faults:#?}");
+    let faults = read(&listener("hosts = [\"own.test\"]", &certificate.replace("key =", "kee =")), &[]);
+    assert!(faults.map(|_| ()).unwrap_err()[0].to_string().contains("did you mean `key`?"));
+}
+
+#[test]
+fn lt_13_a_unix_socket_is_an_address_like_others() {
+    let bind = |more: &str| with(15, "bind", &format!("bind = [\"tcp://127.0.0.1:9443\", {more}]"));
+    let paths = enforcer(&bind("\"unix:///run/a.sock\"")).listeners.remove(0).sockets;
+    assert_eq!(paths, [std::path::PathBuf::from("/run/a.sock")]);
+    for (text, told) in [
+        (bind("\"unix:///run/a.sock\", \"unix:///run/a.sock\""), "bound twice"),
+        (bind("\"unix://run/a.sock\""), "not an absolute path"),
+        (bind(&format!("\"unix:///{}\"", "x".repeat(200))), "the kernel takes"),
+        (
+            bind("\"unix:///run/a.sock\"").replace(
+                "sock\"]",
+                "sock\"]\nproxy_protocol = \"require\"\ntrusted_forwarders = [\"10.0.0.1\"]",
+            ),
+            "is for tcp:// addresses",
+        ),
+    ] {
+        let faults = read(&text, &[]).map(|_| ()).unwrap_err();
+        assert!(faults.iter().any(|fault| fault.to_string().contains(told)), "{told}: {faults:#?}");
+    }
+}
+
+#[test]
 fn cf4_a_name_or_an_address_of_two_listeners_is_told_with_both_places() {
     let twice = |name: &str, bind: &str| {
         let text = listener("", &format!("[[enforcer.listener]]\nname = \"{name}\"\nbind = [\"{bind}\"]"));
