@@ -39,7 +39,8 @@ impl Meaning<'_> {
         }
         let sockets = self.sockets(table);
         let forwarders = self.forwarders(table);
-        if !forwarders.is_empty() && !(quic.is_empty() && sockets.is_empty()) {
+        let is_tcp_alone = quic.is_empty() && sockets.is_empty();
+        if !forwarders.is_empty() && !is_tcp_alone {
             let text = "proxy_protocol is for tcp:// addresses; give the others a listener of their own";
             self.wrong(table, "bind", text.to_owned());
         }
