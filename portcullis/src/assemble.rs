@@ -5,6 +5,7 @@
 
 mod activations;
 pub(crate) mod configuration;
+mod data_plane;
 mod doubt;
 pub(crate) mod entities;
 mod identity;
@@ -26,18 +27,18 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use base_net::Drain;
-use base_ports::{Clock, Disk, Rng, SystemClock, SystemDisk, SystemNet, SystemRng, Tasks};
+use base_ports::{Clock, Disk, Rng, SystemClock, SystemDisk, SystemRng, Tasks};
 use base_telemetry::{Health, Metrics};
 use ca_authority::Authority;
 use ca_identity::tls::Trust;
 use ca_identity::{Bundle, BundleMap, IdentitySnapshot, SpiffeId, X509Svid};
 use parking_lot::Mutex;
 use policies_decisions::Ledger;
-use policies_store::{Follower, PolicyStore};
+use policies_store::Follower;
 use tokio::sync::watch;
 
 use crate::admin::{Api, StatusFacts};
-use crate::config::{Ca, Config, Enforcer};
+use crate::config::{Ca, Config};
 use crate::messages::Message;
 use configuration::Configuration;
 use judge::Judge;
@@ -165,11 +166,13 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
     let snapshots = policies.subscribe();
     let judge = Judge::new(policies.judging(&tasks)?, ledger.lane(CONTROL_LANE), Arc::clone(&clock));
     saves.open(Arc::clone(&judge));
+    let names = data_plane::names(&config, &clock);
     let parts = configuration::Parts {
         policies: policies.clone(),
         authority: authority.clone(),
         ledger: ledger.clone(),
         clock: Arc::clone(&clock),
+        names: Arc::clone(&names),
     };
     let configuration = Configuration::new(config.clone(), parts, &metrics)?;
     configuration.tell().await;
@@ -253,7 +256,8 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
 
     // The data plane.
     if let (Some(enforcer), Some(trust)) = (&config.enforcer, &trust) {
-        let proxy = start_proxy(
+        names.prepare(&configuration.plans().routes()).await;
+        let proxy = data_plane::start(
             &config,
             enforcer,
             trust,
@@ -269,6 +273,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
             ),
             mismatches,
             policies.own(),
+            names,
             &running.tasks,
         )?;
         running.listeners =
@@ -413,36 +418,6 @@ async fn keep_identity(
         }
     });
     Ok(trust)
-}
-
-#[expect(clippy::too_many_arguments, reason = "the one place where the data plane gets all its ports")]
-fn start_proxy(
-    config: &Config,
-    enforcer: &Enforcer,
-    trust: &Arc<Trust>,
-    ledger: &Ledger,
-    metrics: &Arc<Metrics>,
-    clock: &Arc<dyn Clock>,
-    rng: &Arc<dyn Rng>,
-    view: Arc<enforcer_proxy::ViewHandle>,
-    mismatches: Arc<AtomicU64>,
-    store: Option<Arc<PolicyStore>>,
-    tasks: &Tasks,
-) -> Result<enforcer_proxy::Proxy, Message> {
-    let lanes = ledger.clone();
-    let ports = enforcer_proxy::Ports {
-        view,
-        trust: Arc::clone(trust),
-        lane: Arc::new(move |worker| lanes.lane(worker)),
-        samples: doubt::start(ledger, clock, metrics, tasks, mismatches, store),
-        metrics: Arc::clone(metrics),
-        clock: Arc::clone(clock),
-        rng: Arc::clone(rng),
-        net: Arc::new(SystemNet),
-    };
-    enforcer_proxy::Proxy::start(view::settings(config, enforcer)?, ports).map_err(|error| {
-        Message::error("PC4001", format!("data plane: {error}")).next("portcullis config validate")
-    })
 }
 
 /// Who owns the data directory; root when it cannot be told.

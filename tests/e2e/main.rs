@@ -17,6 +17,7 @@ mod identity;
 mod impact;
 mod limits;
 mod listeners;
+mod names;
 mod policies;
 mod reload;
 mod resilience;
@@ -55,6 +56,7 @@ fn main() {
         impact::trials(),
         listeners::trials(),
         limits::trials(),
+        names::trials(),
         policies::trials(),
         reload::trials(),
         resilience::trials(),

@@ -23,7 +23,12 @@ pub const SILENCE: u16 = 2;
 impl Upstream {
     /// Answers every request with 200 and, as the body, the request head it received and its body.
     pub fn echo() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+        Self::echo_at(([127, 0, 0, 1], 0).into())
+    }
+
+    /// The same at an address.
+    pub fn echo_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).expect("loopback has ports");
         let upstream = Self {
             address: listener.local_addr().expect("bound"),
             calls: Arc::default(),

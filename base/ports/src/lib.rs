@@ -1,4 +1,4 @@
-//! Clock, randomness, disk, network and supervised tasks as parameters.
+//! Clock, randomness, disk, network, names and supervised tasks as parameters.
 //!
 //! Cores take these as values, so rotation, expiry, recovery and balance are deterministic in tests.
 //! This crate knows no word of identity, policy or traffic. Five types to know: [`Clock`], [`Rng`], [`Disk`],
@@ -7,11 +7,13 @@
 pub mod clock;
 pub mod disk;
 pub mod net;
+pub mod resolve;
 pub mod rng;
 pub mod task;
 
 pub use clock::{Clock, ManualClock, Mono, Now, SystemClock, UnixTime};
 pub use disk::{Disk, DiskFile, MemoryDisk, Survive, SystemDisk};
-pub use net::{Dialing, ManualNet, Net, Resolving, SystemNet};
+pub use net::{Dialing, ManualNet, Net, SystemNet};
+pub use resolve::{Addresses, ManualResolver, Resolver, Resolving};
 pub use rng::{Rng, SeededRng, SystemRng};
 pub use task::{TaskHandle, Tasks};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -15,14 +15,8 @@ use tokio::net::TcpStream;
 /// A connection on its way. Dropping it gives the attempt up.
 pub type Dialing = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
-/// Addresses on their way. Dropping it gives the question up.
-pub type Resolving = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
-
 /// Where a component reaches others.
 pub trait Net: Send + Sync + fmt::Debug + 'static {
-    /// Begins to ask for the addresses of a name; how long that may take is the caller's word.
-    fn resolve(&self, name: &str, port: u16) -> Resolving;
-
     /// Begins to connect; how long that may take is the caller's word.
     fn dial(&self, address: SocketAddr) -> Dialing;
 }
@@ -32,11 +26,6 @@ pub trait Net: Send + Sync + fmt::Debug + 'static {
 pub struct SystemNet;
 
 impl Net for SystemNet {
-    fn resolve(&self, name: &str, port: u16) -> Resolving {
-        let name = name.to_owned();
-        Box::pin(async move { Ok(tokio::net::lookup_host((name, port)).await?.collect()) })
-    }
-
     fn dial(&self, address: SocketAddr) -> Dialing {
         Box::pin(TcpStream::connect(address))
     }
@@ -61,7 +50,6 @@ pub struct ManualNet(Arc<Mutex<Script>>);
 struct Script {
     routes: HashMap<SocketAddr, Route>,
     dials: Vec<SocketAddr>,
-    names: HashMap<String, Vec<IpAddr>>,
 }
 
 impl ManualNet {
@@ -76,11 +64,6 @@ impl ManualNet {
         self.0.lock().routes.insert(address, route);
     }
 
-    /// From now on that name has these addresses.
-    pub fn name(&self, name: &str, addresses: Vec<IpAddr>) {
-        self.0.lock().names.insert(name.to_owned(), addresses);
-    }
-
     /// Every dial so far, in order.
     #[must_use]
     pub fn dials(&self) -> Vec<SocketAddr> {
@@ -89,13 +72,6 @@ impl ManualNet {
 }
 
 impl Net for ManualNet {
-    fn resolve(&self, name: &str, port: u16) -> Resolving {
-        let Some(found) = self.0.lock().names.get(name).cloned() else {
-            return SystemNet.resolve(name, port);
-        };
-        Box::pin(async move { Ok(found.into_iter().map(|address| SocketAddr::new(address, port)).collect()) })
-    }
-
     fn dial(&self, address: SocketAddr) -> Dialing {
         let mut script = self.0.lock();
         script.dials.push(address);

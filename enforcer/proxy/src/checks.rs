@@ -16,7 +16,7 @@ use enforcer_traffic::fleet::{CheckSettings, Checkup, Fleet};
 
 use crate::fleets::Fleets;
 use crate::pool::Originator;
-use crate::{Ports, ViewHandle};
+use crate::{Names, Ports, ViewHandle};
 
 /// Asks the endpoints of the view in force, until it is dropped.
 pub(crate) struct Checks {
@@ -26,6 +26,7 @@ pub(crate) struct Checks {
     rng: Arc<dyn Rng>,
     net: Arc<dyn Net>,
     trust: Arc<Trust>,
+    names: Arc<Names>,
 }
 
 /// The checks of one cluster; they end with it.
@@ -40,17 +41,23 @@ impl Checks {
             rng: Arc::clone(&ports.rng),
             net: Arc::clone(&ports.net),
             trust: Arc::clone(&ports.trust),
+            names: Arc::clone(&ports.names),
         }
     }
 
     /// Follows the views for ever.
     pub(crate) async fn run(self) {
         let mut views = self.view.subscribe();
+        let mut addresses = self.names.subscribe();
         let mut running = Running::new();
         loop {
             self.follow(&mut running);
+            let told = tokio::select! {
+                told = views.changed() => told,
+                told = addresses.changed() => told,
+            };
             // An error means that nobody can publish any more.
-            if views.changed().await.is_err() {
+            if told.is_err() {
                 return std::future::pending().await;
             }
         }
@@ -61,23 +68,24 @@ impl Checks {
         let view = self.view.current();
         let wanted: HashMap<_, _> =
             view.routes.clusters().iter().map(|cluster| (&*cluster.name, cluster)).collect();
-        running.retain(|name, (of, _, _)| wanted.get(&**name).is_some_and(|cluster| cluster.spec == of.spec));
-        for cluster in view.routes.clusters() {
-            if running.contains_key(&cluster.name) {
+        running.retain(|name, _| wanted.contains_key(&**name));
+        for written in view.routes.clusters() {
+            let (cluster, fleet) = self.fleets.of(written, &*self.rng, self.clock.mono());
+            if running.get(&cluster.name).is_some_and(|(of, _, _)| of.spec == cluster.spec) {
                 continue;
             }
+            running.remove(&cluster.name);
             let Some(settings) = &cluster.spec.check else { continue };
-            let fleet = self.fleets.of(cluster, &*self.rng, self.clock.mono());
             let tasks = Tasks::new("checks");
             for place in 0..cluster.spec.endpoints.len() {
                 let (clock, rng, net) =
                     (Arc::clone(&self.clock), Arc::clone(&self.rng), Arc::clone(&self.net));
                 let trust = Arc::clone(&self.trust);
-                let (cluster, fleet) = (Arc::clone(cluster), Arc::clone(&fleet));
+                let (cluster, fleet) = (Arc::clone(&cluster), Arc::clone(&fleet));
                 let examiner = Examiner { cluster, fleet, clock, rng, net, trust };
                 tasks.spawn("check", examiner.run(place, settings.clone()));
             }
-            running.insert(Arc::clone(&cluster.name), (Arc::clone(cluster), fleet, tasks));
+            running.insert(Arc::clone(&cluster.name), (cluster, fleet, tasks));
         }
     }
 }

@@ -15,7 +15,7 @@ use ca_identity::tls::{ClientAuth, NamedCertificate, Trust};
 use enforcer_traffic::Network;
 use policies_engine::{Lane, Samples};
 
-use crate::{ProxyError, ViewHandle};
+use crate::{Names, ProxyError, ViewHandle};
 
 /// Settings of the data plane of one process.
 #[derive(Debug, Clone)]
@@ -124,6 +124,8 @@ pub struct Ports {
     pub rng: Arc<dyn Rng>,
     /// Where upstreams are dialled.
     pub net: Arc<dyn Net>,
+    /// Where the names of upstreams lead.
+    pub names: Arc<Names>,
 }
 
 impl fmt::Debug for Ports {

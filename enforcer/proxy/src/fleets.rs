@@ -1,7 +1,7 @@
 //! What all workers know together: the state of every cluster's endpoints, and what its routes may still retry.
 //!
 //! Workers come here when a view comes into force, never for a call. A cluster of the same name goes on with what was
-//! known of its endpoints, so a reload neither forgets who is shut out nor loses count.
+//! known of its endpoints, so neither a reload nor another answer for a name forgets who is shut out or loses count.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,9 +11,12 @@ use enforcer_traffic::fleet::{Fleet, FleetSettings};
 use enforcer_traffic::{Cluster, RateLimit, RateSettings, RetryBudget};
 use parking_lot::Mutex;
 
+use crate::Names;
+
 /// One per process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fleets {
+    names: Arc<Names>,
     clusters: Mutex<HashMap<Arc<str>, Known>>,
     budgets: Mutex<HashMap<Arc<str>, Arc<RetryBudget>>>,
     rates: Mutex<HashMap<Taker, Arc<RateLimit>>>,
@@ -28,25 +31,46 @@ pub(crate) enum Taker {
     Route(Arc<str>),
 }
 
-/// The cluster that the fleet was made for last, and the fleet.
-type Known = (Arc<Cluster>, Arc<Fleet>);
+/// A cluster as it was last.
+#[derive(Debug)]
+struct Known {
+    written: Arc<Cluster>,
+    /// The same with the endpoints that its names lead to.
+    cluster: Arc<Cluster>,
+    fleet: Arc<Fleet>,
+}
 
 impl Fleets {
-    /// The state of a cluster; made by the first worker that asks for it.
-    pub(crate) fn of(&self, cluster: &Arc<Cluster>, rng: &dyn Rng, now: Mono) -> Arc<Fleet> {
+    pub(crate) fn new(names: &Arc<Names>) -> Arc<Self> {
+        let names = Arc::clone(names);
+        let (clusters, budgets, rates) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { names, clusters, budgets, rates })
+    }
+
+    /// The cluster with all its endpoints, and their state; made by the first worker that asks for it.
+    pub(crate) fn of(&self, written: &Arc<Cluster>, rng: &dyn Rng, now: Mono) -> (Arc<Cluster>, Arc<Fleet>) {
         let mut known = self.clusters.lock();
-        let before = known.get(&cluster.name);
-        if let Some((of, fleet)) = before
-            && (Arc::ptr_eq(of, cluster) || of.spec == cluster.spec)
+        let is_named = !written.spec.named.is_empty();
+        let endpoints = is_named.then(|| self.names.endpoints(written));
+        let before = known.get(&written.name);
+        if let Some(before) = before
+            && (Arc::ptr_eq(&before.written, written) || before.written.spec == written.spec)
+            && endpoints.as_ref().is_none_or(|endpoints| *endpoints == before.cluster.spec.endpoints)
         {
-            return Arc::clone(fleet);
+            let cluster = if is_named { &before.cluster } else { written };
+            return (Arc::clone(cluster), Arc::clone(&before.fleet));
         }
+        let cluster = match endpoints {
+            None => Arc::clone(written),
+            Some(endpoints) => Arc::new(written.resolved(endpoints)),
+        };
         let spec = &cluster.spec;
-        let before = before.map(|(_, fleet)| &**fleet);
+        let before = before.map(|known| &*known.fleet);
         let settings = FleetSettings { is_checked: spec.check.is_some(), ..spec.fleet.clone() };
         let fleet = Arc::new(Fleet::new(settings, &spec.endpoints, before, rng.u64(), now));
-        known.insert(Arc::clone(&cluster.name), (Arc::clone(cluster), Arc::clone(&fleet)));
-        fleet
+        let (written, of, state) = (Arc::clone(written), Arc::clone(&cluster), Arc::clone(&fleet));
+        known.insert(Arc::clone(&cluster.name), Known { written, cluster: of, fleet: state });
+        (cluster, fleet)
     }
 
     /// The retries of a route.
@@ -68,7 +92,7 @@ impl Fleets {
 
     /// Forgets what no worker uses any more.
     pub(crate) fn sweep(&self) {
-        self.clusters.lock().retain(|_, (_, fleet)| Arc::strong_count(fleet) > 1);
+        self.clusters.lock().retain(|_, known| Arc::strong_count(&known.fleet) > 1);
         self.budgets.lock().retain(|_, budget| Arc::strong_count(budget) > 1);
         self.rates.lock().retain(|_, limit| Arc::strong_count(limit) > 1);
     }

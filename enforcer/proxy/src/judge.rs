@@ -268,13 +268,13 @@ impl Bench {
                 Engine::sampled(Arc::clone(snapshot), samples, clock)
             }
         });
-        self.in_force = Arc::new(InForce::of(view, worker));
+        self.in_force = Arc::new(InForce::of(view, &self.in_force, worker));
         self.generation = generation;
     }
 }
 
 impl InForce {
-    fn of(view: Arc<View>, worker: &Worker) -> Self {
+    fn of(view: Arc<View>, before: &Self, worker: &Worker) -> Self {
         let resource = |target: &Target| {
             let resource = match &target.kind {
                 TargetKind::Route => Resource::route(&target.route.name),
@@ -285,7 +285,8 @@ impl InForce {
             resource.within(&target.route.service, namespace)
         };
         let clusters = view.routes.clusters().iter();
-        let clusters: Vec<_> = clusters.map(|cluster| Arc::new(Upstream::new(cluster, worker))).collect();
+        let clusters: Vec<_> =
+            clusters.map(|cluster| Upstream::of(cluster, &before.clusters, worker)).collect();
         let routes = view.routes.routes().iter().map(|route| Upstreams::new(route, &clusters, worker));
         let rates = view.rates.iter().enumerate().map(|(number, settings)| {
             settings.as_ref().map(|settings| worker.fleets.rate(Taker::Listener(number), settings))

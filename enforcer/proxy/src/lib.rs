@@ -19,6 +19,7 @@ mod inbound;
 mod judge;
 mod listening;
 mod meter;
+mod names;
 mod pool;
 mod proxy;
 mod quic;
@@ -38,5 +39,6 @@ mod worker;
 
 pub use config::{Carries, Lanes, ListenerSpec, Ports, ProxyConfig, Reveal};
 pub use error::ProxyError;
+pub use names::{Dns, Names};
 pub use proxy::Proxy;
 pub use view::{View, ViewHandle};

@@ -23,7 +23,7 @@ pub struct Proxy {
     addresses: Vec<(Arc<str>, Addresses)>,
     drain: Drain,
     stop: watch::Sender<bool>,
-    _checks: Tasks,
+    _endpoints: Tasks,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -31,7 +31,8 @@ pub struct Proxy {
 type Started = Result<Vec<Addresses>, ProxyError>;
 
 impl Proxy {
-    /// Binds every listener for every worker and starts the workers. Health checks run on the runtime of the caller.
+    /// Binds every listener for every worker and starts the workers. Health checks and names run on the runtime
+    /// of the caller.
     ///
     /// # Errors
     /// When a socket cannot be bound or a thread cannot be started.
@@ -41,7 +42,7 @@ impl Proxy {
         let (stop, stopped) = watch::channel(false);
         // The workers of a listener share its caps.
         let gates: Vec<Gate> = config.listeners.iter().map(ListenerSpec::gate).collect();
-        let fleets = Arc::<Fleets>::default();
+        let fleets = Fleets::new(&ports.names);
         let mut threads = Vec::new();
         let mut bound: Option<Vec<Addresses>> = None;
         for number in 0..config.workers.max(1) {
@@ -70,11 +71,12 @@ impl Proxy {
                 }
             }
         }
-        let checks = Tasks::new("checks");
-        checks.spawn("views", Checks::new(&ports, &fleets).run());
+        let endpoints = Tasks::new("endpoints");
+        endpoints.spawn("names", Arc::clone(&ports.names).run(Arc::clone(&ports.view)));
+        endpoints.spawn("checks", Checks::new(&ports, &fleets).run());
         let names = config.listeners.iter().map(|listener| Arc::clone(&listener.name));
         let addresses = names.zip(bound.unwrap_or_default()).collect();
-        Ok(Self { addresses, drain, stop, _checks: checks, threads: Mutex::new(threads) })
+        Ok(Self { addresses, drain, stop, _endpoints: endpoints, threads: Mutex::new(threads) })
     }
 
     /// Names and real TCP addresses of the listeners, in the order of the configuration.

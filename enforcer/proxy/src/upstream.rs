@@ -47,16 +47,25 @@ pub(crate) struct Upstreams {
 }
 
 impl Upstream {
-    pub(crate) fn new(cluster: &Arc<Cluster>, worker: &Worker) -> Self {
-        let fleet = worker.fleets.of(cluster, &*worker.rng, worker.clock.mono());
+    /// As `before` when nothing about it is other.
+    pub(crate) fn of(written: &Arc<Cluster>, before: &[Arc<Self>], worker: &Worker) -> Arc<Self> {
+        let (cluster, fleet) = worker.fleets.of(written, &*worker.rng, worker.clock.mono());
+        let is_same = |of: &&Arc<Self>| Arc::ptr_eq(&of.cluster, &cluster) && Arc::ptr_eq(&of.fleet, &fleet);
+        match before.iter().find(is_same) {
+            Some(same) => Arc::clone(same),
+            None => Arc::new(Self::new(cluster, fleet, worker)),
+        }
+    }
+
+    fn new(cluster: Arc<Cluster>, fleet: Arc<Fleet>, worker: &Worker) -> Self {
         let endpoints = cluster.spec.endpoints.iter().zip(fleet.endpoints());
-        let endpoint = |(spec, state)| worker.pools.endpoint(cluster, spec, state, worker);
+        let endpoint = |(spec, state)| worker.pools.endpoint(&cluster, spec, state, worker);
         let layout = Arc::clone(&cluster.layout);
         Self {
-            cluster: Arc::clone(cluster),
             endpoints: endpoints.map(endpoint).collect(),
             waiting: Waiting::new(fleet.limits().queued, worker.meters.queue(&cluster.name)),
             balancer: Mutex::new(Balancer::new(cluster.spec.balance, layout, worker.rng.u64())),
+            cluster,
             fleet,
         }
     }

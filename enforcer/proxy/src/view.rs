@@ -118,12 +118,17 @@ impl ViewHandle {
         self.told.send_replace(());
     }
 
+    /// The endpoints behind its names are others: every worker looks at them with its next call. No verdict hangs on that.
+    pub(crate) fn stir(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
     /// Told after every publication from now on.
     pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
         self.told.subscribe()
     }
 
-    /// Grows with every publication.
+    /// Grows with every publication, and whenever names lead elsewhere.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)

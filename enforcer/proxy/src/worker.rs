@@ -20,7 +20,7 @@ use crate::listening::Listening;
 use crate::meter::{Meters, RouteMeter};
 use crate::pool::Pools;
 use crate::wheel::Wheel;
-use crate::{Ports, ProxyConfig, ProxyError, Reveal, ViewHandle, quic};
+use crate::{Names, Ports, ProxyConfig, ProxyError, Reveal, ViewHandle, quic};
 
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -29,6 +29,7 @@ pub(crate) struct Worker {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) net: Arc<dyn Net>,
+    pub(crate) names: Arc<Names>,
     pub(crate) trust: Arc<Trust>,
     pub(crate) view: Arc<ViewHandle>,
     pub(crate) judge: Judge,
@@ -79,6 +80,7 @@ impl Worker {
             clock: Arc::clone(&ports.clock),
             rng: Arc::clone(&ports.rng),
             net: Arc::clone(&ports.net),
+            names: Arc::clone(&ports.names),
             trust: Arc::clone(&ports.trust),
             view: Arc::clone(&ports.view),
             judge: Judge::new(

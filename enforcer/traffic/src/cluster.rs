@@ -10,7 +10,7 @@ use ca_identity::IdPattern;
 
 use crate::balance::{BalanceSettings, Layout, hash};
 use crate::fleet::{CheckSettings, FleetSettings, OutlierSettings};
-use crate::{BalancerKind, EndpointSpec, HashBy};
+use crate::{BalancerKind, EndpointSpec, HashBy, NamedSpec, Network};
 
 /// A cluster as the configuration means it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub struct ClusterSpec {
     pub name: String,
     /// Where calls go.
     pub endpoints: Vec<EndpointSpec>,
+    /// Where they go besides, by name.
+    pub named: Vec<NamedSpec>,
+    /// Networks that names may lead to though they are off limits otherwise (OUT5).
+    pub granted: Vec<Network>,
     /// How an endpoint is chosen.
     pub balancer: BalancerKind,
     /// What departs from the plain choice.
@@ -44,6 +48,8 @@ impl Default for ClusterSpec {
         Self {
             name: String::new(),
             endpoints: Vec::new(),
+            named: Vec::new(),
+            granted: Vec::new(),
             balancer: BalancerKind::default(),
             balance: BalanceSettings::default(),
             hash_by: None,
@@ -54,6 +60,19 @@ impl Default for ClusterSpec {
             tls: None,
             connect_timeout: Duration::from_secs(3),
         }
+    }
+}
+
+impl ClusterSpec {
+    /// What each endpoint is said to be: those at an address and those by name.
+    pub fn written(&self) -> impl Iterator<Item = &EndpointSpec> + Clone {
+        self.endpoints.iter().chain(self.named.iter().map(|named| &named.each))
+    }
+
+    /// Where the endpoints are, as people write it.
+    pub fn places(&self) -> impl Iterator<Item = String> {
+        let endpoints = self.endpoints.iter().map(|endpoint| endpoint.addr.to_string());
+        endpoints.chain(self.named.iter().map(ToString::to_string))
     }
 }
 
@@ -115,5 +134,11 @@ impl Cluster {
             seed: hash(0, spec.name.as_bytes()),
             spec: spec.clone(),
         }
+    }
+
+    /// The same with the endpoints that its names lead to.
+    #[must_use]
+    pub fn resolved(&self, endpoints: Vec<EndpointSpec>) -> Self {
+        Self::new(self.index, &ClusterSpec { endpoints, ..self.spec.clone() })
     }
 }

@@ -14,8 +14,10 @@ mod handling;
 mod hash_by;
 mod limit;
 mod matches;
+mod network;
+mod off_limits;
 mod queue;
-mod reach;
+mod resolved;
 mod retry;
 mod routes;
 mod spec;
@@ -29,13 +31,15 @@ pub use handling::{Handling, HandlingSpec, LONGEST_REPLY, ReplySpec, RewriteSpec
 pub use hash_by::HashBy;
 pub use limit::{Account, Exceeded, Limited, Rate, RateLimit, RateSettings};
 pub use matches::{Arrival, GrpcMatch, MatchSpec, PathSpec, ValueTest, ValuesSpec};
+pub use network::Network;
+pub use off_limits::off_limits;
 pub use queue::{NoWait, Queue, Ticket};
-pub use reach::may_reach;
+pub use resolved::Resolved;
 pub use retry::{RetryBudget, RetrySettings, Trigger, pause};
 pub use routes::{
-    Found, Network, Params, Route, Routes, Standing, Target, TargetKind, Template, TunnelTarget, Verdict,
-    method_id, rpc_service_id,
+    Found, Params, Route, Routes, Standing, Target, TargetKind, Template, TunnelTarget, Verdict, method_id,
+    rpc_service_id,
 };
-pub use spec::{BalancerKind, EndpointSpec, RouteSpec, ServiceSpec, UpstreamProtocol};
+pub use spec::{BalancerKind, EndpointSpec, NamedSpec, RouteSpec, ServiceSpec, UpstreamProtocol};
 pub use split::Split;
 pub use timeouts::Timeouts;

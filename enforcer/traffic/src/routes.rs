@@ -12,7 +12,6 @@ mod paths;
 mod pattern;
 mod plan;
 mod registry;
-mod source;
 mod target;
 mod template;
 #[cfg(test)]
@@ -33,7 +32,6 @@ pub use explain::{Standing, Verdict};
 use host::Hosts;
 use plan::Plan;
 pub use registry::{method_id, rpc_service_id};
-pub use source::Network;
 pub use target::TunnelTarget;
 pub use template::{Params, Template};
 

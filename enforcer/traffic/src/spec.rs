@@ -1,6 +1,7 @@
 //! Routes and services as the configuration means them; `portcullis` fills these, [`Routes`](crate::Routes) checks them.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,6 +70,29 @@ impl EndpointSpec {
     /// An endpoint of weight 1.
     pub fn new(protocol: UpstreamProtocol, addr: SocketAddr) -> Self {
         Self { protocol, addr, weight: 1, priority: 0, zone: None }
+    }
+}
+
+/// Endpoints of an upstream by name: every address that the name has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedSpec {
+    /// The name.
+    pub host: Arc<str>,
+    /// What each of them is; the IP address in it is replaced by that of the name.
+    pub each: EndpointSpec,
+}
+
+impl NamedSpec {
+    /// The endpoint at one of its addresses.
+    #[must_use]
+    pub fn at(&self, address: IpAddr) -> EndpointSpec {
+        EndpointSpec { addr: SocketAddr::new(address, self.each.addr.port()), ..self.each.clone() }
+    }
+}
+
+impl fmt::Display for NamedSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.each.addr.port())
     }
 }
 

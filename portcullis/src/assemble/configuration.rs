@@ -10,6 +10,7 @@ use std::time::Duration;
 use base_ports::{Clock, Mono, Now, Tasks};
 use base_telemetry::{Counter, Metrics};
 use ca_authority::Authority;
+use enforcer_proxy::Names;
 use parking_lot::Mutex;
 use policies_decisions::Ledger;
 use policies_engine::{
@@ -44,6 +45,7 @@ pub(super) struct Parts {
     pub(super) authority: Option<Arc<Authority>>,
     pub(super) ledger: Ledger,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) names: Arc<Names>,
 }
 
 struct State {
@@ -192,6 +194,7 @@ impl Configuration {
                 gone.push((self.parts.clock.mono() + GRACE, departed));
             }
             let (told, routes) = (self.entities(&next, &gone), traffic.digest);
+            self.parts.names.prepare(traffic.routes()).await;
             self.plans.offer(traffic);
             if let Err(found) = self.parts.policies.change(told, routes).await {
                 self.plans.withdraw();

@@ -57,6 +57,10 @@ impl Traffic {
         })
     }
 
+    pub(super) fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
     /// The last limit that a silence of that length has passed; zero before the first.
     fn passed(&self, silence: Duration) -> Duration {
         let own = self.routes.routes().iter();
@@ -85,6 +89,11 @@ impl Plans {
     pub(super) fn new(in_force: Traffic) -> Arc<Self> {
         let standing = watch::Sender::new(Standing { in_force, other: None });
         Arc::new(Self { standing, published: watch::Sender::new(None) })
+    }
+
+    /// The routes in force.
+    pub(super) fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.standing.borrow().in_force.routes)
     }
 
     /// From now on a snapshot may name it.

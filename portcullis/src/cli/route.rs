@@ -213,8 +213,7 @@ fn taken(call: &Call, target: &Target) -> String {
     }
     text.push_str(&handled(route, call));
     for (cluster, weight) in &route.to {
-        let endpoints: Vec<_> =
-            cluster.spec.endpoints.iter().map(|endpoint| endpoint.addr.to_string()).collect();
+        let endpoints: Vec<_> = cluster.spec.places().collect();
         let share = if route.to.len() > 1 { format!(", weight {weight}") } else { String::new() };
         text.push_str(&format!("\n  to cluster {} ({}){share}", cluster.name, endpoints.join(", ")));
     }
@@ -248,8 +247,7 @@ fn handled(route: &Route, call: &Call) -> String {
 
 fn described(call: &Call, target: &Target) -> Value {
     let clusters = target.route.to.iter().map(|(cluster, weight)| {
-        let endpoints: Vec<_> =
-            cluster.spec.endpoints.iter().map(|endpoint| endpoint.addr.to_string()).collect();
+        let endpoints: Vec<_> = cluster.spec.places().collect();
         json!({ "cluster": &*cluster.name, "weight": weight, "endpoints": endpoints })
     });
     let handling = &target.route.handling;

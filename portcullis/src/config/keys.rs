@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Selector,
     /// An address written as a URL with one of these schemes.
     Address(&'static [&'static str]),
+    /// The same, with an IP address or a name.
+    Endpoint(&'static [&'static str]),
     Choice(&'static [&'static str]),
     List(&'static Kind),
     Table,
@@ -315,7 +317,7 @@ impl Kind {
             Self::TrustDomain => "a trust domain such as \"example.org\"".to_owned(),
             Self::SpiffeId => "a SPIFFE ID such as \"spiffe://example.org/web\"".to_owned(),
             Self::Selector => "a selector such as \"unix:uid:1000\"".to_owned(),
-            Self::Address(schemes) => {
+            Self::Address(schemes) | Self::Endpoint(schemes) => {
                 let schemes: Vec<_> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
                 format!("an address as a URL with {}", schemes.join(" or "))
             }

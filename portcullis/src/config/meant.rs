@@ -73,6 +73,8 @@ pub(crate) struct Enforcer {
     pub(crate) observe: bool,
     pub(crate) workers: usize,
     pub(crate) dns_names: Vec<String>,
+    /// The name server; none = as the machine says.
+    pub(crate) resolver: Option<SocketAddr>,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) services: Vec<Service>,
     /// Those of the file, then those that routes have to themselves.

@@ -274,6 +274,7 @@ fn from_text(kind: &Kind, text: &str) -> Result<Value, String> {
         Kind::Duration => Value::Duration(value::duration(text)?),
         Kind::Size => Value::Size(value::size(text)?),
         Kind::Address(schemes) => Value::Address(Address::parse(text, schemes)?),
+        Kind::Endpoint(schemes) => Value::Address(Address::parse_endpoint(text, schemes)?),
         Kind::TrustDomain => Value::TrustDomain(
             TrustDomain::parse(text).map_err(|error| format!("`{text}` is no trust domain: {error}"))?,
         ),

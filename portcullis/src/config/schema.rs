@@ -88,7 +88,7 @@ fn of_kind(kind: &Kind, path: &str) -> Value {
             json!({ "type": "string", "pattern": "^spiffe://[a-z0-9._-]+(/[a-zA-Z0-9._-]+)*$" })
         }
         Kind::Selector => json!({ "type": "string", "pattern": "^[a-z0-9_]+:.+$" }),
-        Kind::Address(schemes) => {
+        Kind::Address(schemes) | Kind::Endpoint(schemes) => {
             json!({ "type": "string", "pattern": format!("^({})://.+$", schemes.join("|")) })
         }
         Kind::Choice(words) => json!({ "enum": words }),

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub(crate) enum Address {
     /// `tcp://`, `http://`, `https://`, `h2c://` with an IP address and a port.
     Socket { scheme: &'static str, addr: SocketAddr },
+    /// The same with a host name.
+    Name { scheme: &'static str, host: String, port: u16 },
     /// `unix:///absolute/path`.
     Unix(PathBuf),
 }
@@ -43,11 +45,28 @@ impl Address {
         Ok(Self::Socket { scheme, addr })
     }
 
+    /// The same where a host name may stand in place of an IP address.
+    pub(crate) fn parse_endpoint(text: &str, schemes: &[&'static str]) -> Result<Self, String> {
+        let known = |name: &str| schemes.iter().copied().find(|scheme| *scheme == name);
+        let named = text.split_once("://").and_then(|(scheme, rest)| {
+            let (host, port) = rest.strip_suffix('/').unwrap_or(rest).rsplit_once(':')?;
+            let is_name = is_host(host) && host != "localhost";
+            is_name.then(|| Some((known(scheme)?, host.to_ascii_lowercase(), port)))?
+        });
+        let Some((scheme, host, port)) = named else {
+            return Self::parse(text, schemes).map_err(|cause| {
+                cause.replace("IP:port", "IP:port or NAME:port").replace("; names are not resolved here", "")
+            });
+        };
+        let port = port.parse().map_err(|error| format!("`{port}` is no port ({error})"))?;
+        Ok(Self::Name { scheme, host, port })
+    }
+
     /// The socket address, for schemes that have one.
     pub(crate) fn socket(&self) -> Option<SocketAddr> {
         match self {
             Self::Socket { addr, .. } => Some(*addr),
-            Self::Unix(_) => None,
+            Self::Name { .. } | Self::Unix(_) => None,
         }
     }
 }
@@ -56,9 +75,23 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Socket { scheme, addr } => write!(f, "{scheme}://{addr}"),
+            Self::Name { scheme, host, port } => write!(f, "{scheme}://{host}:{port}"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
+}
+
+/// A host name of RFC 1123; an address, or what looks like one, is none.
+pub(crate) fn is_host(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let is_number = |label: &str| label.bytes().all(|byte| byte.is_ascii_digit());
+    let last = name.rsplit('.').next().unwrap_or(name);
+    name.len() <= 253 && name.split('.').all(label) && !is_number(last)
 }
 
 /// Reads `250ms`, `30s`, `5m`, `24h`, `7d`. A bare number is an error that proposes the unit.
@@ -155,5 +188,34 @@ mod tests {
         assert!(Address::parse("tcp://example.org:1", tcp).unwrap_err().contains("not resolved"));
         assert!(Address::parse("unix://a", &["unix"]).unwrap_err().contains("absolute"));
         assert!(Address::parse("http://localhost:80/", &["http"]).is_ok());
+    }
+
+    #[test]
+    fn endpoints_are_at_an_address_or_at_a_name() {
+        let read = |text| Address::parse_endpoint(text, &["http", "h2c"]);
+        let name = |host: &str, port| Ok(Address::Name { scheme: "http", host: host.to_owned(), port });
+        assert_eq!(read("http://Shop.Example.org:80/"), name("shop.example.org", 80));
+        assert_eq!(read("http://orders:8000"), name("orders", 8000));
+        for address in ["http://10.0.0.1:80", "http://[::1]:80", "h2c://localhost:80"] {
+            assert!(matches!(read(address), Ok(Address::Socket { .. })), "{address}");
+        }
+        let wrong = [
+            "http://shop",
+            "http://shop:x",
+            "http://shop:70000",
+            "http://sh_op:1",
+            "http://10.0.0:1",
+            "http://-a:1",
+            "http://a..b:1",
+            "ftp://shop:1",
+            "shop:1",
+            "http://shop:1/path",
+            "http://u@shop:1",
+            "http://1.2.3.4.5:1",
+        ];
+        for text in wrong {
+            assert!(read(text).is_err(), "{text}");
+        }
+        assert!(read("http://sh_op:1").unwrap_err().contains("NAME:port"));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use enforcer_codec::Call;
-use enforcer_traffic::{Route, may_reach};
+use enforcer_traffic::{Route, off_limits};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -74,11 +74,14 @@ async fn reach(
             let granted = route.connect.iter().any(|target| target.grants(address));
             (vec![SocketAddr::new(address, port)], granted)
         }
-        Err(_name) => (worker.net.resolve(bare, port).await.map_err(none)?, false),
+        Err(_name) => {
+            let found = worker.names.look_up(bare).await.map_err(none)?;
+            (found.into_iter().map(|address| SocketAddr::new(address, port)).collect(), false)
+        }
     };
     let mut last = none(io::ErrorKind::NotFound.into());
     for address in found.into_iter().take(TRIED) {
-        if !is_granted && !may_reach(address.ip()) {
+        if !is_granted && off_limits(address.ip(), &[]).is_some() {
             last = Fault::Barred { host: host.to_owned(), address: address.ip() };
             continue;
         }

@@ -55,7 +55,7 @@ async fn cn_01_a_tunnel_opens_to_a_listed_target_and_carries_bytes_both_ways() {
     let origin = Echo::start("hello").await;
     let gateway = opening(&["db.test:5432"]);
     let outside: IpAddr = "203.0.113.7".parse().unwrap();
-    gateway.net.name("db.test", vec![outside]);
+    gateway.resolver.script("db.test", &[outside], Duration::from_secs(60));
     gateway.net.script((outside, 5432).into(), Route::Lead(origin.address));
     let mut web = gateway.h1("/web").await;
     assert_eq!(asked(&mut web, "db.test:5432", "early").await, "HTTP/1.1 200 OK\r\n\r\n");
@@ -103,7 +103,8 @@ async fn out5_a_name_that_leads_to_this_machine_or_a_metadata_service_opens_noth
         ("metadata.test", &["169.254.169.254", "::1"]),
         ("mapped.test", &["::ffff:127.0.0.1"]),
     ] {
-        gateway.net.name(target, addresses.iter().map(|address| address.parse().unwrap()).collect());
+        let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        gateway.resolver.script(target, &addresses, Duration::from_secs(60));
         let head = asked(&mut gateway.h1("/web").await, &format!("{target}:80"), "").await;
         assert!(head.starts_with("HTTP/1.1 403 "), "{target}: {head}");
     }
@@ -124,11 +125,11 @@ async fn out5_an_address_that_the_configuration_writes_out_is_its_own_grant() {
 async fn cn_01_200_is_said_only_after_the_target_was_reached() {
     let gateway = opening(&["db.test:5432", "nowhere.invalid:1"]);
     let outside: IpAddr = "203.0.113.7".parse().unwrap();
-    gateway.net.name("db.test", vec![outside]);
+    gateway.resolver.script("db.test", &[outside], Duration::from_secs(60));
     gateway.net.script((outside, 5432).into(), Route::Refuse);
     let head = asked(&mut gateway.h1("/web").await, "db.test:5432", "early").await;
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
-    gateway.net.name("nowhere.invalid", Vec::new());
+    gateway.resolver.script("nowhere.invalid", &[], Duration::from_secs(60));
     let head = asked(&mut gateway.h1("/web").await, "nowhere.invalid:1", "").await;
     assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
     gateway.net.script((outside, 5432).into(), Route::Silence);

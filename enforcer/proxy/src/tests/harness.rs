@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use base_net::{Caps, Timers};
-use base_ports::{Clock, ManualNet, SystemClock, SystemRng};
+use base_ports::{Clock, ManualNet, ManualResolver, SystemClock, SystemRng};
 use base_telemetry::Metrics;
 use ca_identity::pem::{write_certificates, write_private_key};
 use ca_identity::testing::TestCa;
@@ -22,7 +22,7 @@ use policies_engine::{
     PolicySource, Receipt, RouteEntity, SchemaText, ServiceEntity, Snapshot, SnapshotInput, baseline,
 };
 
-use crate::{Carries, ListenerSpec, Ports, Proxy, ProxyConfig, Reveal, View, ViewHandle};
+use crate::{Carries, ListenerSpec, Names, Ports, Proxy, ProxyConfig, Reveal, View, ViewHandle};
 
 pub(super) const WEB: &str = "spiffe://example.org/web";
 
@@ -98,6 +98,8 @@ pub(super) struct Setup {
     pub(super) routes: Vec<RouteSpec>,
     /// What is said of both clusters.
     pub(super) cluster: ClusterSpec,
+    /// Where the names of clusters lead.
+    pub(super) resolver: ManualResolver,
     /// Off unless a test is about it.
     pub(super) retry: RetrySettings,
     /// What the listener takes.
@@ -132,6 +134,7 @@ impl Default for Setup {
             connect_timeout: ClusterSpec::default().connect_timeout,
             routes: Vec::new(),
             cluster: ClusterSpec::default(),
+            resolver: ManualResolver::default(),
             retry: RetrySettings { attempts: 0, ..RetrySettings::default() },
             rate: None,
             route_rate: None,
@@ -164,6 +167,9 @@ pub(super) struct Gateway {
     pub(super) routes: Arc<Routes>,
     /// Where the proxy dials; what nobody scripted is as it is.
     pub(super) net: ManualNet,
+    names: Arc<Names>,
+    /// Where names lead.
+    pub(super) resolver: ManualResolver,
 }
 
 impl Setup {
@@ -191,7 +197,8 @@ impl Setup {
         let records = Records::default();
         let metrics = Arc::new(Metrics::new());
         let net = ManualNet::new();
-        let ports = ports(&view, &trust, &records, &metrics, &net);
+        let names = Names::new(Arc::new(self.resolver.clone()), Arc::clone(&clock), Vec::new());
+        let ports = ports(&view, &trust, &records, &metrics, &net, &names);
         let config = ProxyConfig {
             workers: self.workers,
             listeners: vec![ListenerSpec {
@@ -211,7 +218,19 @@ impl Setup {
         };
         let proxy = Proxy::start(config, ports).unwrap();
         let address = proxy.addresses().first().unwrap().1;
-        Gateway { ca, proxy, address, records, view, trust, metrics, routes, net }
+        Gateway {
+            ca,
+            proxy,
+            address,
+            records,
+            view,
+            trust,
+            metrics,
+            routes,
+            net,
+            names,
+            resolver: self.resolver,
+        }
     }
 
     fn all_routes(&self) -> Routes {
@@ -316,6 +335,7 @@ fn ports(
     records: &Records,
     metrics: &Arc<Metrics>,
     net: &ManualNet,
+    names: &Arc<Names>,
 ) -> Ports {
     let lanes = records.clone();
     Ports {
@@ -327,13 +347,14 @@ fn ports(
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
         net: Arc::new(net.clone()),
+        names: Arc::clone(names),
     }
 }
 
 impl Gateway {
     /// The ports of this gateway, for another proxy.
     pub(super) fn ports(&self) -> Ports {
-        ports(&self.view, &self.trust, &self.records, &self.metrics, &self.net)
+        ports(&self.view, &self.trust, &self.records, &self.metrics, &self.net, &self.names)
     }
 
     pub(super) fn publish(&self, policy: &str, number: u64) {

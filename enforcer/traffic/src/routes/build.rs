@@ -121,7 +121,7 @@ fn unique<'a, T>(
 fn clusters(specs: &[ClusterSpec]) -> Result<Vec<Arc<Cluster>>, RouteError> {
     unique(specs, "cluster", |cluster| &cluster.name)?;
     let built = specs.iter().enumerate().map(|(index, spec)| {
-        if !spec.endpoints.iter().any(|endpoint| endpoint.weight > 0) {
+        if !spec.written().any(|endpoint| endpoint.weight > 0) {
             return Err(RouteError::NoEndpoint { cluster: spec.name.clone() });
         }
         let index = u32::try_from(index).map_err(|_too_many| RouteError::TooMany)?;
@@ -153,18 +153,16 @@ fn shares(
 
 /// gRPC needs HTTP/2 on its whole way (RPC-03).
 fn speaks_grpc(spec: &RouteSpec, to: &[(Arc<Cluster>, u32)]) -> Result<(), RouteError> {
-    let mut endpoints = to.iter().flat_map(|(cluster, _)| &cluster.spec.endpoints);
-    match endpoints.find(|endpoint| endpoint.protocol == UpstreamProtocol::Http1) {
+    let endpoints = to.iter().flat_map(|(cluster, _)| cluster.spec.written().zip(cluster.spec.places()));
+    match endpoints.into_iter().find(|(endpoint, _)| endpoint.protocol == UpstreamProtocol::Http1) {
         None => Ok(()),
-        Some(odd) => {
-            Err(RouteError::GrpcOverHttp1 { route: spec.name.clone(), endpoint: odd.addr.to_string() })
-        }
+        Some((_, endpoint)) => Err(RouteError::GrpcOverHttp1 { route: spec.name.clone(), endpoint }),
     }
 }
 
 /// Whether connections of the route carry no HTTP. What only HTTP has must not be asked for then.
 fn carries_bytes(spec: &RouteSpec, to: &[(Arc<Cluster>, u32)]) -> Result<bool, RouteError> {
-    let mut endpoints = to.iter().flat_map(|(cluster, _)| &cluster.spec.endpoints);
+    let mut endpoints = to.iter().flat_map(|(cluster, _)| cluster.spec.written());
     let is_tcp = |endpoint: &EndpointSpec| endpoint.protocol == UpstreamProtocol::Tcp;
     if !endpoints.clone().any(is_tcp) {
         return Ok(false);

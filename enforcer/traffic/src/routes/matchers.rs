@@ -7,10 +7,9 @@ use std::fmt;
 use enforcer_codec::{Call, CallProtocol, NotCanonical};
 
 use super::host::Pattern as Host;
-use super::source::Network;
 use super::target::TunnelTarget;
 use super::values::{Place, Values};
-use crate::{Arrival, RouteError, RouteSpec};
+use crate::{Arrival, Network, RouteError, RouteSpec};
 use ca_identity::IdPattern;
 
 /// The conditions of one route. Cheap ones stand first.

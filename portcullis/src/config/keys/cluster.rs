@@ -2,7 +2,7 @@
 
 use super::{Key, Kind, key, preset, required};
 
-pub(super) const ENDPOINTS: Kind = Kind::List(&Kind::Address(&["http", "h2c", "https", "tcp"]));
+pub(super) const ENDPOINTS: Kind = Kind::List(&Kind::Endpoint(&["http", "h2c", "https", "tcp"]));
 pub(super) const BALANCERS: Kind =
     Kind::Choice(&["p2c", "peak_ewma", "round_robin", "random", "maglev", "ring_hash", "rendezvous"]);
 const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000 };
@@ -16,7 +16,12 @@ pub(super) static KEYS: &[Key] = &[
         "[[enforcer.cluster]]",
     ),
     required("enforcer.cluster.name", Kind::Text, "name in routes and metrics", "\"orders\""),
-    key("enforcer.cluster.endpoints", ENDPOINTS, "where they are", "[\"h2c://127.0.0.1:50051\"]"),
+    key(
+        "enforcer.cluster.endpoints",
+        ENDPOINTS,
+        "where they are, by address or by name",
+        "[\"h2c://127.0.0.1:50051\"]",
+    ),
     key(
         "enforcer.cluster.endpoint",
         Kind::Tables,
@@ -25,8 +30,8 @@ pub(super) static KEYS: &[Key] = &[
     ),
     required(
         "enforcer.cluster.endpoint.address",
-        Kind::Address(&["http", "h2c", "https", "tcp"]),
-        "where it is",
+        Kind::Endpoint(&["http", "h2c", "https", "tcp"]),
+        "where it is; a name stands for every address that it has",
         "\"http://10.0.0.7:8000\"",
     ),
     preset(
@@ -44,6 +49,12 @@ pub(super) static KEYS: &[Key] = &[
         "1",
     ),
     key("enforcer.cluster.endpoint.zone", Kind::Text, "where it stands; see enforcer.zone", "\"eu-1a\""),
+    key(
+        "enforcer.cluster.resolve_to",
+        Kind::List(&Kind::Text),
+        "networks that names may lead to though they are off limits: loopback, link-local, metadata",
+        "[\"127.0.0.0/8\"]",
+    ),
     preset("enforcer.cluster.balancer", BALANCERS, "p2c", "how an endpoint is picked", "\"p2c\""),
     key(
         "enforcer.cluster.hash_by",

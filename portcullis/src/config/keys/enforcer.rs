@@ -31,6 +31,12 @@ pub(super) static KEYS: &[Key] = &[
         "\"eu-1a\"",
     ),
     key(
+        "enforcer.resolver",
+        Kind::Address(&["dns"]),
+        "the name server for endpoints by name; absent = those of /etc/resolv.conf",
+        "\"dns://10.0.0.2:53\"",
+    ),
+    key(
         "enforcer.dns_names",
         Kind::List(&Kind::Text),
         "DNS names in the gateway's certificate, for clients that check names",

@@ -1,33 +1,48 @@
 //! `[[enforcer.cluster]]`, and the short form of one: endpoints that a route names itself.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
 use enforcer_traffic::balance::BalanceSettings;
 use enforcer_traffic::fleet::{CheckSettings, FleetSettings, Limits, OutlierSettings, Probe};
-use enforcer_traffic::{BalancerKind, ClusterSpec, EndpointSpec, HashBy, TlsSettings, UpstreamProtocol};
+use enforcer_traffic::{
+    BalancerKind, ClusterSpec, EndpointSpec, HashBy, NamedSpec, Network, TlsSettings, UpstreamProtocol,
+};
 
 use super::super::read::{Table, Value};
-use super::super::value::Address;
+use super::super::value::{Address, is_host};
 use super::{Meaning, address};
 use ca_identity::IdPattern;
 
 impl Meaning<'_> {
     /// The cluster that `table` tells, with its endpoints under `key`.
     pub(super) fn cluster(&mut self, table: &Table, key: &str) -> Option<ClusterSpec> {
-        let mut endpoints: Vec<_> = table.list(key).iter().filter_map(endpoint).collect();
-        endpoints.extend(table.tables("endpoint").iter().filter_map(described));
-        if endpoints.is_empty() {
+        let mut written: Vec<_> = table.list(key).iter().filter_map(endpoint).collect();
+        written.extend(table.tables("endpoint").iter().filter_map(described));
+        if written.is_empty() {
             self.wrong(table, key, format!("`{key}` names no endpoint"));
         }
-        let tls = self.tls(table, key, &mut endpoints);
+        let tls = self.tls(table, key, &mut written);
         let tells_caller = table.text("proxy_protocol").is_some_and(|word| word == "v2");
-        let is_plain_tcp = |end: &EndpointSpec| end.protocol == UpstreamProtocol::Tcp && tls.is_none();
-        if tells_caller && !endpoints.iter().all(is_plain_tcp) {
+        let is_plain_tcp = |end: &Written| end.each.protocol == UpstreamProtocol::Tcp && tls.is_none();
+        if tells_caller && !written.iter().all(is_plain_tcp) {
             let text = "the PROXY protocol is for tcp:// endpoints: connections of others serve many callers";
             self.wrong(table, "proxy_protocol", text.to_owned());
+        }
+        let granted = self.granted(table, &written);
+        let (mut endpoints, mut named) = (Vec::new(), Vec::new());
+        for Written { host, each } in written {
+            match host {
+                None => endpoints.push(each),
+                Some(host) => named.push(NamedSpec { host, each }),
+            }
         }
         let default = ClusterSpec::default();
         Some(ClusterSpec {
             name: table.text("name")?.clone(),
             endpoints,
+            named,
+            granted,
             balancer: balancer(table),
             balance: BalanceSettings {
                 slow_start: table.duration("slow_start").copied().unwrap_or_default(),
@@ -45,11 +60,11 @@ impl Meaning<'_> {
     }
 
     /// Who https endpoints must be, and what they speak. A cluster is secured as a whole or not at all.
-    fn tls(&mut self, table: &Table, key: &str, endpoints: &mut [EndpointSpec]) -> Option<TlsSettings> {
-        let written = table.list(key).iter().chain(
+    fn tls(&mut self, table: &Table, key: &str, endpoints: &mut [Written]) -> Option<TlsSettings> {
+        let addresses = table.list(key).iter().chain(
             table.tables("endpoint").iter().filter_map(|table| Some(&table.entries.get("address")?.0)),
         );
-        let secured = written.filter(|value| is_https(value)).count();
+        let secured = addresses.filter(|value| is_https(value)).count();
         if secured == 0 {
             for key in ["protocol", "expect", "sni"] {
                 if table.entries.contains_key(key) {
@@ -67,7 +82,7 @@ impl Meaning<'_> {
             Some("tcp") => UpstreamProtocol::Tcp,
             _ => UpstreamProtocol::Http1,
         };
-        endpoints.iter_mut().for_each(|endpoint| endpoint.protocol = protocol);
+        endpoints.iter_mut().for_each(|endpoint| endpoint.each.protocol = protocol);
         let sni = table.text("sni").cloned();
         if let Some(name) = sni.as_deref().filter(|name| !is_host(name)) {
             self.wrong(table, "sni", format!("`{name}` is no host name"));
@@ -92,6 +107,26 @@ impl Meaning<'_> {
             );
         }
         Some(TlsSettings { expect, sni })
+    }
+
+    /// Networks off limits that names may lead to all the same.
+    fn granted(&mut self, table: &Table, endpoints: &[Written]) -> Vec<Network> {
+        if table.entries.contains_key("resolve_to")
+            && endpoints.iter().all(|endpoint| endpoint.host.is_none())
+        {
+            let text = "`resolve_to` is for endpoints by name, and there is none".to_owned();
+            self.wrong(table, "resolve_to", text);
+        }
+        let mut granted = Vec::new();
+        for text in table.texts("resolve_to") {
+            match Network::parse(&text) {
+                Some(network) => granted.push(network),
+                None => {
+                    self.wrong(table, "resolve_to", format!("`{text}` is no network such as `127.0.0.0/8`"))
+                }
+            }
+        }
+        granted
     }
 
     /// How the endpoints are asked for their health.
@@ -196,36 +231,42 @@ pub(super) fn count(table: &Table, key: &str) -> Option<u32> {
     table.integer(key).and_then(|count| u32::try_from(*count).ok())
 }
 
-fn described(table: &Table) -> Option<EndpointSpec> {
+fn described(table: &Table) -> Option<Written> {
     let (written, ..) = table.entries.get("address")?;
-    Some(EndpointSpec {
+    let Written { host, each } = endpoint(written)?;
+    let each = EndpointSpec {
         weight: count(table, "weight")?,
         priority: count(table, "priority").and_then(|priority| u8::try_from(priority).ok())?,
         zone: table.text("zone").map(|zone| zone.as_str().into()),
-        ..endpoint(written)?
-    })
+        ..each
+    };
+    Some(Written { host, each })
 }
 
 fn is_https(value: &Value) -> bool {
-    matches!(address(value), Some(Address::Socket { scheme: "https", .. }))
+    let https = "https";
+    matches!(address(value), Some(Address::Socket { scheme, .. } | Address::Name { scheme, .. }) if scheme == https)
 }
 
-/// A host name of RFC 1123; an address is none.
-fn is_host(name: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+/// An endpoint, with its name when it has one.
+#[derive(Debug)]
+struct Written {
+    host: Option<Arc<str>>,
+    each: EndpointSpec,
+}
+
+fn endpoint(value: &Value) -> Option<Written> {
+    let (scheme, host, addr) = match address(value)? {
+        Address::Socket { scheme, addr } => (scheme, None, addr),
+        Address::Name { scheme, host, port } => {
+            (scheme, Some(host.into()), SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
+        }
+        Address::Unix(_) => return None,
     };
-    name.len() <= 253 && name.split('.').all(label) && name.parse::<std::net::IpAddr>().is_err()
-}
-
-fn endpoint(value: &Value) -> Option<EndpointSpec> {
-    match address(value)? {
-        Address::Socket { scheme: "h2c", addr } => Some(EndpointSpec::new(UpstreamProtocol::Http2, addr)),
-        Address::Socket { scheme: "tcp", addr } => Some(EndpointSpec::new(UpstreamProtocol::Tcp, addr)),
-        Address::Socket { addr, .. } => Some(EndpointSpec::new(UpstreamProtocol::Http1, addr)),
-        Address::Unix(_) => None,
-    }
+    let protocol = match scheme {
+        "h2c" => UpstreamProtocol::Http2,
+        "tcp" => UpstreamProtocol::Tcp,
+        _ => UpstreamProtocol::Http1,
+    };
+    Some(Written { host, each: EndpointSpec::new(protocol, addr) })
 }

@@ -4,6 +4,7 @@ use enforcer_traffic::{ClusterSpec, RouteError, RouteSpec, Routes};
 
 use super::super::meant::{Enforcer, Service};
 use super::super::read::Table;
+use super::super::value::Address;
 use super::Meaning;
 use crate::assemble::entities;
 use crate::messages::{Place, nearest};
@@ -32,6 +33,7 @@ impl Meaning<'_> {
             observe: section.text("mode")? == "observe",
             workers: usize::try_from(*section.integer("workers")?).unwrap_or(0),
             dns_names: section.texts("dns_names"),
+            resolver: section.address("resolver").and_then(Address::socket),
             listeners: section.tables("listener").iter().filter_map(|table| self.listener(table)).collect(),
             services: section.tables("service").iter().filter_map(service).collect(),
             clusters,

@@ -105,7 +105,7 @@ impl Meaning<'_> {
         let written = table.list("bind").iter().filter_map(address);
         let paths = written.filter_map(|address| match address {
             Address::Unix(path) => Some(self.resolve(&path)),
-            Address::Socket { .. } => None,
+            Address::Socket { .. } | Address::Name { .. } => None,
         });
         let paths: Vec<_> = paths.collect();
         paths.iter().for_each(|path| self.socket(table, "bind", path));
@@ -177,7 +177,7 @@ impl Meaning<'_> {
         let takers: HashSet<&str> = enforcer
             .clusters
             .iter()
-            .filter(|cluster| cluster.endpoints.iter().any(|end| end.protocol == UpstreamProtocol::Tcp))
+            .filter(|cluster| cluster.written().any(|end| end.protocol == UpstreamProtocol::Tcp))
             .map(|cluster| cluster.name.as_str())
             .collect();
         for route in &enforcer.routes {

@@ -30,7 +30,7 @@ impl Meaning<'_> {
         }
         let socket = match address {
             Address::Unix(path) => self.resolve(&path),
-            Address::Socket { .. } => {
+            Address::Socket { .. } | Address::Name { .. } => {
                 let text = "`follow` over https needs an identity that the publisher knows".to_owned();
                 let help = "roles over several hosts ([join]) come with a later release; follow the publisher's admin socket, unix:///path/to/admin.sock";
                 let fault = self.fault("PC0132", section, "follow", text).help(help);

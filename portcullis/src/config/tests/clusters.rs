@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ca_identity::IdPattern;
 use enforcer_traffic::fleet::Probe;
-use enforcer_traffic::{BalancerKind, HashBy, UpstreamProtocol};
+use enforcer_traffic::{BalancerKind, HashBy, Network, UpstreamProtocol};
 
 use super::{places, read, with};
 
@@ -58,6 +58,35 @@ fn tl_09_the_secured_cluster_of_the_guide_means_what_the_guide_says() {
     assert_eq!(cluster.tls.as_ref().unwrap().server_name(), Some("example.org"));
 }
 
+#[test]
+fn hc_02_the_named_cluster_of_the_guide_means_what_the_guide_says() {
+    let guide = include_str!("../../../../docs/guide.md");
+    let toml = guide.split("```toml\n[[enforcer.cluster]]").nth(3).unwrap().split("```").next().unwrap();
+    let text = format!(
+        "{}\n[[enforcer.cluster]]{toml}",
+        with(16, "[[enforcer.service]]", "[[enforcer.service]]\nname = \"shop\"\n[[enforcer.service]]")
+    );
+    let enforcer = read(&text, &[]).unwrap().config.enforcer.unwrap();
+    let cluster = enforcer.clusters.iter().find(|cluster| cluster.name == "stock").unwrap();
+    assert!(cluster.endpoints.is_empty());
+    let named: Vec<_> = cluster.named.iter().map(ToString::to_string).collect();
+    assert_eq!(named, ["stock.example.org:8000"]);
+    assert_eq!(cluster.named[0].each.protocol, UpstreamProtocol::Http1);
+    assert_eq!(cluster.granted, [Network::parse("127.0.0.0/8").unwrap()]);
+    assert_eq!(enforcer.resolver, None);
+    let lines = "[[enforcer.cluster.endpoint]]\naddress = \"https://Shop.test:1\"\nweight = 3\n";
+    let text = cluster_with("protocol = \"h2\"\nexpect = [\"spiffe://example.org\"]", lines);
+    let enforcer = read(&text, &[]).unwrap().config.enforcer.unwrap();
+    let cluster = enforcer.clusters.iter().find(|cluster| cluster.name == "a").unwrap();
+    let named = cluster.named.first().unwrap();
+    assert_eq!((named.to_string().as_str(), named.each.weight), ("shop.test:1", 3));
+    assert_eq!(named.each.protocol, UpstreamProtocol::Http2);
+}
+
+fn cluster_with(lines: &str, endpoint: &str) -> String {
+    cluster(&format!("{lines}\n{endpoint}"))
+}
+
 fn secured(lines: &str) -> String {
     cluster(&format!("endpoints = [\"https://127.0.0.1:1\"]\n{lines}"))
 }
@@ -104,6 +133,13 @@ fn what_has_no_meaning_in_a_cluster_is_refused_where_it_stands() {
         ),
         (with_endpoint("bound_percent = 125"), "PC0104 32:17", "`bound_percent` needs `hash_by`"),
         (with_endpoint("balancer = \"best\""), "PC0104 32:12", "peak_ewma"),
+        (with_endpoint("resolve_to = [\"127.0.0.0/8\"]"), "PC0104 32:14", "for endpoints by name"),
+        (
+            cluster("endpoints = [\"http://shop.test:1\"]\nresolve_to = [\"127.0.0.1/8\"]"),
+            "PC0104 32:14",
+            "`127.0.0.1/8` is no network",
+        ),
+        (cluster("endpoints = [\"http://sh_op:1\"]"), "PC0104 31:14", "NAME:port"),
         (with_endpoint("max_in_flight = 0"), "PC0104 32:17", "a whole number from 1"),
         (cluster("[[enforcer.cluster.endpoint]]\naddress = \"quic://127.0.0.1:1\""), "PC0104 32:11", "http"),
         (

@@ -1,4 +1,4 @@
-//! Conditions on where a call comes from: its network.
+//! Networks: where calls come from, and where names may lead.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -12,6 +12,7 @@ pub struct Network {
 
 impl Network {
     /// From `10.0.0.0/8`, `2001:db8::/32` or one address. Bits behind the length must be 0.
+    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (address, length) = match text.split_once('/') {
             Some((address, length)) => (address, Some(length)),
@@ -29,14 +30,15 @@ impl Network {
         is_whole.then_some(network)
     }
 
-    /// Whether the address lies in it; an IPv4 address mapped into IPv6 is an IPv4 address.
+    /// Whether the address lies in it; one of IPv4 that is written in IPv6 counts as what it is.
+    #[must_use]
     pub fn has(self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.address.is_ipv4() == address.is_ipv4() && masked(address, self.length) == bits(self.address)
     }
 
     /// True when no address is in both.
-    pub(super) fn excludes(self, other: Self) -> bool {
+    pub(crate) fn excludes(self, other: Self) -> bool {
         let (wide, narrow) = if self.length <= other.length { (self, other) } else { (other, self) };
         !wide.has(narrow.address)
     }
