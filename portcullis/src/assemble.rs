@@ -8,6 +8,7 @@ pub(crate) mod configuration;
 mod data_plane;
 mod doubt;
 pub(crate) mod entities;
+mod gauges;
 mod identity;
 pub(crate) mod judge;
 mod listeners;
@@ -213,7 +214,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
                 .await?,
         );
         if let Some(agent) = &config.agent {
-            let changed = changes(authority, &running.tasks);
+            let changed = identity::changes(authority, &running.tasks);
             let upstream = identity::InProcess::new(Arc::clone(authority), changed);
             let service =
                 ca_agent::Agent::start(upstream, Arc::clone(&clock), Arc::clone(&rng), &running.tasks);
@@ -340,25 +341,6 @@ fn sweep(authority: Arc<Authority>, tasks: &Tasks) {
             }
         }
     });
-}
-
-/// One number that moves when entries or bundle do.
-fn changes(authority: &Arc<Authority>, tasks: &Tasks) -> watch::Receiver<u64> {
-    let (publish, changed) = watch::channel(0u64);
-    let (mut entries, mut bundle) = (authority.watch_entries(), authority.watch_bundle());
-    tasks.spawn("changes", async move {
-        loop {
-            let alive = tokio::select! {
-                moved = entries.changed() => moved.is_ok(),
-                moved = bundle.changed() => moved.is_ok(),
-            };
-            if !alive {
-                return;
-            }
-            publish.send_modify(|number| *number = number.wrapping_add(1));
-        }
-    });
-    changed
 }
 
 /// Keeps the own SVID and the bundle in one published snapshot; returns once the first SVID is held.

@@ -27,6 +27,7 @@ fn gateway(upstreams: &[&Upstream], more: &str, route: &str) -> Result<Gateway> 
     let endpoints: Vec<_> =
         upstreams.iter().map(|upstream| format!("\"http://{}\"", upstream.address)).collect();
     Gateway::build()
+        .listener("shed_header = \"on\"")
         .service("site", &[])
         .section(&format!(
             "[[enforcer.cluster]]\nname = \"shop\"\nendpoints = [{}]\n{more}\n",

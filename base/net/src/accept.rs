@@ -17,7 +17,7 @@ pub struct Accepted {
 /// Accepts until the drain starts, and hands each connection to `on`, which must not block: it starts a task.
 ///
 /// `caps` is a [`Caps`](crate::Caps), or a [`Gate`] when several loops share one. What is above the caps is closed
-/// without a byte. When descriptors run out the connection idle for longest is asked to close, and the loop waits
+/// without a byte. When descriptors run out those idle for longest are asked to close, and the loop waits
 /// 5 ms, doubling to 1 s. At the drain, connections that the kernel has completed already are still handed on.
 pub async fn accept_loop<F>(listener: Listener, caps: impl Into<Gate>, mut drain: DrainWatch, mut on: F)
 where

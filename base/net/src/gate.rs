@@ -1,19 +1,22 @@
 //! How many connections a listener has and may have, in all and per source (AL-05, `hardening.md` section 1).
 //! One gate may serve several accept loops: the workers of one listener share its caps.
 //! Also knows which connections are idle, so that the oldest can make room when descriptors run out (AL-02).
+//! Whoever serves them looks at [`ConnectionPermit::is_asked`], and is told by [`Gate::evictions`] when to look.
 
 use crate::{DrainWatch, Peer, drain::OpenGuard};
+use base_ports::Mono;
 use parking_lot::Mutex;
 use rustix::process::{Resource, getrlimit};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{HashMap, hash_map::Entry},
+    hash::Hash,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 /// Limits of one listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,11 +25,13 @@ pub struct Caps {
     pub connections: usize,
     /// Connections of one source: an IPv4 address or an IPv6 /64. Off on loopback and Unix sockets.
     pub per_source: usize,
+    /// Connections of one verified identity.
+    pub per_identity: usize,
 }
 
 impl Default for Caps {
     fn default() -> Caps {
-        Caps { connections: 10_000, per_source: 1_000 }
+        Caps { connections: 10_000, per_source: 1_000, per_identity: 5_000 }
     }
 }
 
@@ -36,7 +41,7 @@ impl Caps {
         const RESERVE: u64 = 256;
         let Some(all) = descriptors else { return self };
         let ours = usize::try_from(all.saturating_sub(RESERVE).max(all / 2)).unwrap_or(usize::MAX);
-        Caps { connections: self.connections.min(ours), per_source: self.per_source.min(ours) }
+        Caps { connections: self.connections.min(ours), per_source: self.per_source.min(ours), ..self }
     }
 }
 
@@ -52,6 +57,7 @@ struct Shared {
     /// Sources are told by forwarders, after accept.
     is_behind: bool,
     counts: Mutex<Counts>,
+    evictions: watch::Sender<()>,
     refused_by_listener: AtomicU64,
     refused_by_source: AtomicU64,
     accept_faults: AtomicU64,
@@ -61,9 +67,22 @@ struct Shared {
 struct Counts {
     open: usize,
     sources: HashMap<IpAddr, usize>,
-    /// Idle connections, the one idle for longest first.
-    idle: BTreeMap<u64, Arc<Notify>>,
-    next_idle: u64,
+    identities: HashMap<u64, usize>,
+    open_by_number: HashMap<u64, Arc<Rest>>,
+    next: u64,
+}
+
+/// Of the idle connections, this part makes room at a time, at least one: telling them costs a look of each connection.
+const EVICTED: usize = 64;
+
+/// Since when a connection has nothing in flight.
+#[derive(Debug, Default)]
+struct Rest {
+    /// Nanoseconds; 0 while something is in flight, and before the connection serves anything.
+    since: AtomicU64,
+    calls: AtomicU32,
+    has_served: AtomicBool,
+    is_asked: AtomicBool,
 }
 
 /// Why a connection was refused at accept.
@@ -73,6 +92,8 @@ pub enum Refused {
     Listener,
     /// The source has as many as it may have.
     Source,
+    /// The identity has as many as it may have.
+    Identity,
 }
 
 /// What a gate has refused since it was made, for metrics.
@@ -113,6 +134,7 @@ impl Gate {
                 caps,
                 is_behind,
                 counts: Mutex::default(),
+                evictions: watch::Sender::new(()),
                 refused_by_listener: AtomicU64::new(0),
                 refused_by_source: AtomicU64::new(0),
                 accept_faults: AtomicU64::new(0),
@@ -166,22 +188,40 @@ impl Gate {
             self.shared.take(&mut counts, source)?;
         }
         counts.open += 1;
-        Ok(ConnectionPermit {
-            gate: self.clone(),
-            source,
-            idle_since: None,
-            evicted: Arc::new(Notify::new()),
-            _open: open,
-        })
+        let (number, rest) = (counts.next, Arc::<Rest>::default());
+        counts.next = number.wrapping_add(1);
+        counts.open_by_number.insert(number, Arc::clone(&rest));
+        Ok(ConnectionPermit { gate: self.clone(), source, identity: None, number, rest, _open: open })
     }
 
-    /// Asks the connection that is idle for longest to close. False when none is idle.
+    /// Told whenever connections were asked to close.
+    #[must_use]
+    pub fn evictions(&self) -> watch::Receiver<()> {
+        self.shared.evictions.subscribe()
+    }
+
+    /// Asks the connections that are idle for longest to close. False when none is idle.
     pub(crate) fn evict_idle(&self) -> bool {
-        let oldest = self.shared.counts.lock().idle.pop_first();
-        if let Some((_, evicted)) = &oldest {
-            evicted.notify_one();
+        let mut idle: Vec<(u64, Arc<Rest>)> = {
+            let counts = self.shared.counts.lock();
+            let since = |rest: &Arc<Rest>| Some((rest.idle_since()?, Arc::clone(rest)));
+            counts.open_by_number.values().filter_map(since).collect()
+        };
+        idle.sort_unstable_by_key(|(since, _)| *since);
+        let most = idle.len().div_ceil(EVICTED);
+        idle.iter().take(most).for_each(|(_, rest)| rest.is_asked.store(true, Ordering::Relaxed));
+        if most > 0 {
+            self.shared.evictions.send_replace(());
         }
-        oldest.is_some()
+        most > 0
+    }
+}
+
+impl Rest {
+    /// When it became idle; none when it is not, or has been asked already.
+    fn idle_since(&self) -> Option<u64> {
+        let since = self.since.load(Ordering::Relaxed);
+        (since != 0 && !self.is_asked.load(Ordering::Relaxed)).then_some(since)
     }
 }
 
@@ -215,8 +255,9 @@ fn source(peer: &Peer) -> Option<IpAddr> {
 pub struct ConnectionPermit {
     gate: Gate,
     source: Option<IpAddr>,
-    idle_since: Option<u64>,
-    evicted: Arc<Notify>,
+    identity: Option<u64>,
+    number: u64,
+    rest: Arc<Rest>,
     _open: OpenGuard,
 }
 
@@ -233,29 +274,56 @@ impl ConnectionPermit {
         Ok(())
     }
 
-    /// Nothing is in flight: this connection may be asked to make room. Takes a lock that the workers of the
-    /// listener share, so call it after a while of silence rather than after each request.
-    pub fn idle(&mut self) {
-        if self.idle_since.is_none() {
-            let mut counts = self.gate.shared.counts.lock();
-            let turn = counts.next_idle;
-            counts.next_idle = turn.wrapping_add(1);
-            counts.idle.insert(turn, Arc::clone(&self.evicted));
-            self.idle_since = Some(turn);
+    /// Counts the connection for that verified identity as well.
+    ///
+    /// # Errors
+    /// The identity has as many as it may have.
+    pub fn identify(&mut self, identity: u64) -> Result<(), Refused> {
+        let shared = &self.gate.shared;
+        let mut counts = shared.counts.lock();
+        let own = counts.identities.entry(identity).or_insert(0);
+        if *own >= shared.caps.per_identity {
+            if *own == 0 {
+                counts.identities.remove(&identity);
+            }
+            return Err(Refused::Identity);
+        }
+        *own += 1;
+        drop(counts);
+        self.identity = Some(identity);
+        Ok(())
+    }
+
+    /// The connection can serve, and nothing is in flight yet.
+    pub fn ready(&self, now: Mono) {
+        self.rest.since.store(now.as_nanos().max(1), Ordering::Relaxed);
+    }
+
+    /// Something is in flight. No lock is taken, so it may be said of every call.
+    pub fn begin(&self) {
+        self.rest.calls.fetch_add(1, Ordering::Relaxed);
+        self.rest.since.store(0, Ordering::Relaxed);
+    }
+
+    /// It is over.
+    pub fn end(&self, now: Mono) {
+        let rest = &self.rest;
+        rest.has_served.store(true, Ordering::Relaxed);
+        if rest.calls.fetch_sub(1, Ordering::Relaxed) == 1 {
+            rest.since.store(now.as_nanos().max(1), Ordering::Relaxed);
         }
     }
 
-    /// Something is in flight again. False when the connection was asked to close meanwhile.
-    pub fn busy(&mut self) -> bool {
-        match self.idle_since.take() {
-            Some(turn) => self.gate.shared.counts.lock().idle.remove(&turn).is_some(),
-            None => true,
-        }
+    /// Descriptors have run out and this connection is among those idle for longest: it should close.
+    #[must_use]
+    pub fn is_asked(&self) -> bool {
+        self.rest.is_asked.load(Ordering::Relaxed)
     }
 
-    /// Returns when descriptors have run out and this connection was the one idle for longest. Cancel-safe.
-    pub async fn evicted(&self) {
-        self.evicted.notified().await;
+    /// Something was in flight at least once, and is over.
+    #[must_use]
+    pub fn has_served(&self) -> bool {
+        self.rest.has_served.load(Ordering::Relaxed)
     }
 }
 
@@ -263,16 +331,22 @@ impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut counts = self.gate.shared.counts.lock();
         counts.open = counts.open.saturating_sub(1);
-        if let Some(turn) = self.idle_since {
-            counts.idle.remove(&turn);
+        counts.open_by_number.remove(&self.number);
+        if let Some(source) = self.source {
+            leave(&mut counts.sources, source);
         }
-        if let Some(source) = self.source
-            && let Some(of_source) = counts.sources.get_mut(&source)
-        {
-            *of_source = of_source.saturating_sub(1);
-            if *of_source == 0 {
-                counts.sources.remove(&source);
-            }
+        if let Some(identity) = self.identity {
+            leave(&mut counts.identities, identity);
+        }
+    }
+}
+
+/// One fewer; nothing is kept about who has none.
+fn leave<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: K) {
+    if let Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() = count.get().saturating_sub(1);
+        if *count.get() == 0 {
+            count.remove();
         }
     }
 }

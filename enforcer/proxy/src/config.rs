@@ -15,13 +15,15 @@ use ca_identity::tls::{ClientAuth, NamedCertificate, Trust};
 use enforcer_traffic::Network;
 use policies_engine::{Lane, Samples};
 
-use crate::{Names, ProxyError, ViewHandle};
+use crate::{Gauges, Names, ProxyError, ViewHandle};
 
 /// Settings of the data plane of one process.
 #[derive(Debug, Clone)]
 pub struct ProxyConfig {
     /// Number of workers, each one thread with its own sockets, pools and engine; at least 1.
     pub workers: usize,
+    /// Handshakes that run at a time, of all listeners.
+    pub handshakes: usize,
     /// The listeners.
     pub listeners: Vec<ListenerSpec>,
     /// Which answers carry `portcullis-decision-id`.
@@ -54,6 +56,10 @@ pub struct ListenerSpec {
     pub timers: Timers,
     /// Connection limits.
     pub caps: Caps,
+    /// Handshakes of one source that run at a time; any number on this host.
+    pub handshakes_per_source: usize,
+    /// Whether callers read in `portcullis-shed` why they were refused for load.
+    pub tells_shed: bool,
 }
 
 impl ListenerSpec {
@@ -126,6 +132,8 @@ pub struct Ports {
     pub net: Arc<dyn Net>,
     /// Where the names of upstreams lead.
     pub names: Arc<Names>,
+    /// How near the process is to its limits.
+    pub gauges: Arc<dyn Gauges>,
 }
 
 impl fmt::Debug for Ports {

@@ -22,6 +22,9 @@ pub(crate) enum Fault {
     /// The listener or the route takes no more calls a second (RL-02).
     #[error("too many calls")]
     Rate(Box<Exceeded>),
+    /// The process or the worker is near a limit (OV-01).
+    #[error("the gateway is overloaded")]
+    Overload(Shed),
     /// Every endpoint of the route is out of use.
     #[error("no endpoint can be used")]
     NoEndpoint,
@@ -126,7 +129,12 @@ impl Fault {
     pub(crate) fn side(&self) -> Side {
         match self {
             Self::Body(_) | Self::Caller(_) | Self::Lapsed => Side::Downstream,
-            Self::Rate(_) | Self::Full | Self::Busy | Self::QueueFull | Self::QueueDeadline => Side::Limit,
+            Self::Rate(_)
+            | Self::Overload(_)
+            | Self::Full
+            | Self::Busy
+            | Self::QueueFull
+            | Self::QueueDeadline => Side::Limit,
             _ => Side::Upstream,
         }
     }
@@ -179,6 +187,7 @@ impl Fault {
     pub(crate) fn shed(&self) -> Option<Shed> {
         match self {
             Self::Rate(_) => Some(Shed::Rate),
+            Self::Overload(strain) => Some(*strain),
             Self::NoEndpoint | Self::NoHealthy => Some(Shed::NoEndpoint),
             Self::Full | Self::Busy => Some(Shed::Breaker),
             Self::QueueFull => Some(Shed::QueueFull),

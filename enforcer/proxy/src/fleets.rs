@@ -12,6 +12,8 @@ use enforcer_traffic::{Cluster, RateLimit, RateSettings, RetryBudget};
 use parking_lot::Mutex;
 
 use crate::Names;
+use crate::load::Load;
+use crate::shaken::Shaken;
 
 /// One per process.
 #[derive(Debug)]
@@ -20,6 +22,10 @@ pub(crate) struct Fleets {
     clusters: Mutex<HashMap<Arc<str>, Known>>,
     budgets: Mutex<HashMap<Arc<str>, Arc<RetryBudget>>>,
     rates: Mutex<HashMap<Taker, Arc<RateLimit>>>,
+    /// By worker.
+    loads: Vec<Arc<Load>>,
+    /// The handshakes that run.
+    pub(crate) shaken: Arc<Shaken>,
 }
 
 /// Whose calls have a rate.
@@ -41,10 +47,21 @@ struct Known {
 }
 
 impl Fleets {
-    pub(crate) fn new(names: &Arc<Names>) -> Arc<Self> {
-        let names = Arc::clone(names);
-        let (clusters, budgets, rates) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Arc::new(Self { names, clusters, budgets, rates })
+    /// For so many workers and handshakes.
+    pub(crate) fn new(names: &Arc<Names>, workers: usize, handshakes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            names: Arc::clone(names),
+            clusters: Mutex::default(),
+            budgets: Mutex::default(),
+            rates: Mutex::default(),
+            loads: (0..workers).map(|_| Arc::default()).collect(),
+            shaken: Arc::new(Shaken::new(handshakes)),
+        })
+    }
+
+    /// The load of each worker.
+    pub(crate) fn loads(&self) -> Vec<Arc<Load>> {
+        self.loads.clone()
     }
 
     /// The cluster with all its endpoints, and their state; made by the first worker that asks for it.

@@ -12,18 +12,22 @@ mod h3;
 mod handshake;
 mod phase;
 mod tcp;
+mod turned_away;
 mod vigil;
 
+use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use base_net::{Accepted, ConnectionPermit};
+use base_net::{Accepted, ConnectionPermit, Peer, Stream};
 use base_ports::{Mono, Now};
 use enforcer_codec::{BodyLength, Call, CallProtocol, NotCanonical};
+use enforcer_traffic::{Priority, Step};
 use policies_engine::{Protocol, ReasonClass};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::server::TlsStream;
 
 use crate::accounts::Accounts;
 use crate::authorize::{Denied, Permitted, authorize, not_canonical};
@@ -33,13 +37,15 @@ use crate::fault::Fault;
 use crate::forward::{Way, forward};
 use crate::listening::Listening;
 use crate::meter::Counted;
-use crate::quic::Arrived;
+use crate::quic::{Arrived, close};
 use crate::reply::Reply;
 use crate::respond::{Asker, Refusal};
 use crate::secured::Secured;
+use crate::shed::Shed;
 use crate::trail::Trail;
 use crate::wheel::Timer;
 use crate::worker::Worker;
+use turned_away::turn_away;
 use vigil::Vigil;
 
 /// After an answer that did not need the whole body, so much of the rest is discarded, and for so long.
@@ -55,6 +61,8 @@ pub(crate) struct Connection {
     pub(crate) accounts: Accounts,
     /// The identity was found to hold no longer.
     lapsed: AtomicBool,
+    /// Its place at the listener; none before it has one.
+    permit: Option<ConnectionPermit>,
 }
 
 /// Serves one accepted connection to its end. Its permit is what a drain waits for.
@@ -68,14 +76,33 @@ pub(crate) async fn connection(worker: Arc<Worker>, listening: Arc<Listening>, a
             None => return,
         }
     }
-    if let Some((conn, tls)) = Box::pin(handshake::secure(worker, listening, stream, peer)).await {
+    if let Some((mut conn, tls)) = shaken(worker, listening, stream, peer).await {
+        if let Err(reason) = conn.takes_place(permit) {
+            return Box::pin(turn_away(&conn, tls, reason)).await;
+        }
         match conn.secured.protocol() {
             Protocol::H2 => Box::pin(h2::run(&conn, tls)).await,
             Protocol::Tcp => Box::pin(tcp::run(&conn, tls)).await,
             _ => h1::run(&conn, tls).await,
         }
     }
-    drop((permit, counted));
+    drop(counted);
+}
+
+/// Secures a connection while it has a place among the handshakes.
+async fn shaken(
+    worker: Arc<Worker>,
+    listening: Arc<Listening>,
+    stream: Stream,
+    peer: Peer,
+) -> Option<(Box<Connection>, Box<TlsStream<Stream>>)> {
+    let source = peer.ip().unwrap_or(Ipv4Addr::LOCALHOST.into());
+    let shaking = worker.fleets.shaken.begin((source, 0).into(), listening.handshakes_per_source)?;
+    tokio::select! {
+        biased;
+        () = shaking.ends() => None,
+        secured = Box::pin(handshake::secure(worker, listening, stream, peer)) => secured,
+    }
 }
 
 /// Serves one connection over QUIC to its end.
@@ -86,10 +113,16 @@ pub(crate) async fn quic(
     permit: ConnectionPermit,
 ) {
     let counted = Counted::new(&listening.open);
-    if let Some((conn, quic)) = Box::pin(handshake::secure_quic(worker, listening, arrived)).await {
-        Box::pin(h3::run(&conn, quic)).await;
+    if let Some((mut conn, quic)) = Box::pin(handshake::secure_quic(worker, listening, arrived)).await {
+        match conn.takes_place(permit) {
+            Ok(()) => Box::pin(h3::run(&conn, quic)).await,
+            Err(reason) => {
+                let told = if conn.listening.tells_shed { reason.as_str() } else { "" };
+                close(&quic, ::h3::error::Code::H3_EXCESSIVE_LOAD, told.as_bytes());
+            }
+        }
     }
-    drop((permit, counted));
+    drop(counted);
 }
 
 /// One call on its connection: where it comes from, and where its answer goes.
@@ -105,6 +138,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
     /// Serves the call; false when its answer broke off, so that nothing more may follow on an HTTP/1 connection.
     pub(crate) async fn serve(&mut self, head: Result<Call, NotCanonical>, timer: &Timer<'_>) -> bool {
         let mut trail = Trail::start(self.asker.protocol(), self.now);
+        let permit = self.conn.permit.as_ref();
+        permit.into_iter().for_each(ConnectionPermit::begin);
         let whole = match self.steps(head, timer, &mut trail).await {
             Ok(()) => true,
             Err(stop) => {
@@ -113,7 +148,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
                 timer.within(pin!(refusing)).await.unwrap_or(false)
             }
         };
-        trail.end(self.conn);
+        let now = trail.end(self.conn);
+        permit.into_iter().for_each(|permit| permit.end(now));
         whole
     }
 
@@ -124,6 +160,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         trail: &mut Trail,
     ) -> Result<(), Stop> {
         let conn = self.conn;
+        conn.is_taken_in()?;
         let call = match head {
             Ok(call) => call, // what is judged is what the upstream receives
             Err(flaw) => return Err(Box::pin(not_canonical(conn, flaw, self.now)).await.into()),
@@ -151,6 +188,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         let Some(upstreams) = permitted.upstreams() else { return Ok(()) };
         if let Some(limit) = &upstreams.rate {
             self.conn.accounts.take(limit, &self.conn.secured, self.now.mono).map_err(Fault::Rate)?;
+        }
+        if upstreams.route.priority == Priority::Low
+            && let Some(strain) = self.conn.worker.load.gives_up(Step::New)
+        {
+            return Err(Fault::Overload(strain).into());
         }
         let handling = &upstreams.route.handling;
         if let Some(reply) = &handling.reply {
@@ -186,7 +228,8 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
             Stop::Fault(fault) => {
                 trail.fault(fault);
                 fault.shed().into_iter().for_each(|reason| self.conn.worker.meters.shed(reason));
-                Refusal::of_fault(fault, trail.decision())
+                let refusal = Refusal::of_fault(fault, trail.decision());
+                if self.conn.listening.tells_shed { refusal } else { refusal.silent() }
             }
         };
         if self.asker.protocol() == CallProtocol::Tcp {
@@ -206,7 +249,52 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
 impl Connection {
     /// The peer should be asked to go, whatever the time.
     pub(crate) fn must_leave(&self) -> bool {
-        self.worker.is_draining() || self.lapsed.load(Ordering::Relaxed)
+        // Under load, one that is new gets its first call served.
+        let is_idle = || self.permit.as_ref().is_some_and(ConnectionPermit::has_served);
+        self.worker.is_draining()
+            || self.lapsed.load(Ordering::Relaxed)
+            || self.is_evicted()
+            || (self.worker.load.step() >= Step::Idle && is_idle())
+    }
+
+    /// Descriptors have run out, and this connection was idle for longest.
+    fn is_evicted(&self) -> bool {
+        self.permit.as_ref().is_some_and(ConnectionPermit::is_asked)
+    }
+
+    /// Takes its place at the listener.
+    ///
+    /// # Errors
+    /// When its identity has as many as it may have.
+    fn takes_place(&mut self, mut permit: ConnectionPermit) -> Result<(), Shed> {
+        let is_known = self.secured.credential.is_some();
+        if is_known && permit.identify(self.secured.principal.hash64()).is_err() {
+            self.worker.meters.shed(Shed::IdShare);
+            return Err(Shed::IdShare);
+        }
+        permit.ready(self.worker.clock.mono());
+        self.permit = Some(permit);
+        Ok(())
+    }
+
+    /// Whether a call is looked at at all: the last step of load takes none, the one before it none of strangers (OV-02).
+    fn is_taken_in(&self) -> Result<(), Fault> {
+        let most = if self.secured.credential.is_some() { Step::Calls } else { Step::New };
+        self.worker.load.gives_up(most).map_or(Ok(()), |strain| Err(Fault::Overload(strain)))
+    }
+
+    /// The time for the head of a call.
+    fn header_time(&self) -> Duration {
+        self.shortened(self.listening.timers.header)
+    }
+
+    /// The time without a call.
+    fn idle_time(&self) -> Duration {
+        self.shortened(self.listening.timers.idle)
+    }
+
+    fn shortened(&self, time: Duration) -> Duration {
+        if self.worker.load.step() >= Step::Shorter { time / 2 } else { time }
     }
 
     /// So long a peer has to take an answer of our own: one that reads nothing does not hold its connection.

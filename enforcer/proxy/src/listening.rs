@@ -23,6 +23,8 @@ pub(crate) struct Listening {
     pub(crate) number: usize,
     pub(crate) auth: ClientAuth,
     pub(crate) timers: Timers,
+    pub(crate) handshakes_per_source: usize,
+    pub(crate) tells_shed: bool,
     pub(crate) transport: Transport,
     pub(crate) carries: Carries,
     /// Empty where callers connect themselves.
@@ -54,6 +56,8 @@ impl Listening {
             number,
             auth: spec.client_auth,
             timers: spec.timers,
+            handshakes_per_source: spec.handshakes_per_source,
+            tells_shed: spec.tells_shed,
             transport: Transport::new(Scheme::Https),
             carries: spec.carries,
             forwarders: spec.forwarders.clone(),
@@ -130,6 +134,8 @@ mod tests {
             hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
             timers: Timers::default(),
             caps: base_net::Caps::default(),
+            handshakes_per_source: 64,
+            tells_shed: true,
         };
         let trust = Trust::new(Arc::new(base_ports::SystemClock));
         let gauge = Metrics::new().gauge("g", "G.", &[]).with(&[]);

@@ -152,11 +152,7 @@ impl Meters {
                 "Whether so few endpoints of a cluster are healthy that their health is ignored (1).",
                 &["cluster"],
             ),
-            shed: metrics.counter(
-                "portcullis_shed",
-                "What was refused because of load, limits or lack of endpoints.",
-                &["reason"],
-            ),
+            shed: shed_family(metrics),
             routes: Mutex::default(),
             dial_results: Mutex::default(),
             handshake_results: Mutex::default(),
@@ -250,6 +246,12 @@ impl Meters {
         let mut results = self.handshake_results.lock();
         results.entry(result).or_insert_with(|| self.handshakes.with(&[result])).inc();
     }
+}
+
+/// What was refused for load, by reason (OV-03).
+pub(crate) fn shed_family(metrics: &Metrics) -> Family<Counter> {
+    let help = "What was refused because of load, limits or lack of endpoints.";
+    metrics.counter("portcullis_shed", help, &["reason"])
 }
 
 impl RouteMeter {

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::checks::Checks;
 use crate::fleets::Fleets;
+use crate::overload::Sampler;
 use crate::worker::{Addresses, Worker, bind};
 use crate::{ListenerSpec, Ports, ProxyConfig, ProxyError};
 
@@ -42,7 +43,7 @@ impl Proxy {
         let (stop, stopped) = watch::channel(false);
         // The workers of a listener share its caps.
         let gates: Vec<Gate> = config.listeners.iter().map(ListenerSpec::gate).collect();
-        let fleets = Fleets::new(&ports.names);
+        let fleets = Fleets::new(&ports.names, config.workers.max(1), config.handshakes);
         let mut threads = Vec::new();
         let mut bound: Option<Vec<Addresses>> = None;
         for number in 0..config.workers.max(1) {
@@ -74,6 +75,8 @@ impl Proxy {
         let endpoints = Tasks::new("endpoints");
         endpoints.spawn("names", Arc::clone(&ports.names).run(Arc::clone(&ports.view)));
         endpoints.spawn("checks", Checks::new(&ports, &fleets).run());
+        let sampler = Sampler::new(&ports.gauges, &fleets, &ports.clock, &ports.metrics, &gates);
+        endpoints.spawn("overload", sampler.run());
         let names = config.listeners.iter().map(|listener| Arc::clone(&listener.name));
         let addresses = names.zip(bound.unwrap_or_default()).collect();
         Ok(Self { addresses, drain, stop, _endpoints: endpoints, threads: Mutex::new(threads) })

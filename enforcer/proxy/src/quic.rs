@@ -8,15 +8,16 @@ mod streams;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base_net::{DrainWatch, Gate};
 use ca_identity::tls::{Trust, server_config_by_name};
+use enforcer_traffic::Step;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
 
 use crate::inbound;
 use crate::listening::Listening;
+use crate::shaken::Shaking;
 use crate::worker::Worker;
 
 pub(crate) use streams::{Held, Receiving, Sending, Stopped, Transport, Watch};
@@ -28,7 +29,7 @@ const BIDI: u32 = 256;
 const UNI: u32 = 16;
 const STREAM_WINDOW: u32 = 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-/// Handshakes that run, and as many that wait; from half of it on, a source must prove that it receives (QU-04).
+/// Connections that wait. From half of the handshakes on that may run, a source must prove that it receives (QU-04).
 const HANDSHAKES: usize = 1024;
 /// What arrives of connections that wait.
 const WAITING: u64 = 16 * 1024 * 1024;
@@ -47,23 +48,30 @@ pub(crate) async fn accept(
         tracing::error!(event = "quic_failed", listener = %name, "the endpoint of a listener did not start");
         return;
     };
-    let running = Arc::new(AtomicUsize::new(0));
+    let shaken = Arc::clone(&worker.fleets.shaken);
     loop {
         let incoming = tokio::select! {
             () = drain.started() => break,
             incoming = endpoint.accept() => incoming,
         };
         let Some(incoming) = incoming else { break };
-        let count = running.load(Ordering::Relaxed);
-        let is_busy = count >= HANDSHAKES / 2;
-        if is_busy && incoming.may_retry() && !incoming.remote_address_validated() {
+        if shaken.is_half_full() && incoming.may_retry() && !incoming.remote_address_validated() {
             // INVARIANT: an error means that the source has proved itself, which was just denied.
             incoming.retry().unwrap_or_default();
             continue;
         }
         let source = incoming.remote_address();
-        if count >= HANDSHAKES || !worker.holds_identity() {
-            worker.meters.handshake(if count >= HANDSHAKES { "busy" } else { "no_svid" });
+        if let Some(strain) = worker.load.gives_up(Step::New) {
+            worker.meters.shed(strain);
+            incoming.refuse();
+            continue;
+        }
+        let Some(shaking) = shaken.begin(source, listening.handshakes_per_source) else {
+            incoming.refuse();
+            continue;
+        };
+        if !worker.holds_identity() {
+            worker.meters.handshake("no_svid");
             incoming.refuse();
             continue;
         }
@@ -71,7 +79,6 @@ pub(crate) async fn accept(
             incoming.refuse();
             continue;
         };
-        let shaking = Shaking::new(&running);
         let arrived = Arrived { incoming, source, port, shaking };
         let served = inbound::quic(Arc::clone(&worker), Arc::clone(&listening), arrived, permit);
         worker.tasks.spawn("quic", served);
@@ -87,22 +94,6 @@ pub(crate) struct Arrived {
     /// The local port.
     pub(crate) port: u16,
     pub(crate) shaking: Shaking,
-}
-
-/// One running handshake.
-pub(crate) struct Shaking(Arc<AtomicUsize>);
-
-impl Shaking {
-    fn new(running: &Arc<AtomicUsize>) -> Self {
-        running.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(running))
-    }
-}
-
-impl Drop for Shaking {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 fn endpoint(trust: &Arc<Trust>, listening: &Listening, socket: UdpSocket) -> Option<(Endpoint, u16)> {

@@ -104,6 +104,7 @@ impl Refusal {
     pub(crate) fn of_fault(fault: &Fault, decision: Option<DecisionId>) -> Self {
         let (status, code, title) = match fault {
             Fault::Rate(_) => (429, Code::ResourceExhausted, "Too many calls"),
+            Fault::Overload(_) => (503, Code::ResourceExhausted, "The gateway takes no more calls now"),
             Fault::NoEndpoint
             | Fault::NoHealthy
             | Fault::NoGrpc
@@ -144,6 +145,11 @@ impl Refusal {
             _ => Advice::None,
         };
         Self { status, code, class, title, decision, shed, advice, close }
+    }
+
+    /// The same, without the reason of load (OV-03).
+    pub(crate) fn silent(self) -> Self {
+        Self { shed: None, ..self }
     }
 
     /// For a head that did not arrive in time (H1-32).
@@ -310,6 +316,37 @@ mod tests {
             let refusal = Refusal::of_fault(&fault, None);
             assert_eq!((refusal.status, refusal.code), (status, Code::Unavailable));
         }
+    }
+
+    #[test]
+    fn ov_03_what_is_refused_for_load_has_one_word_and_says_when_to_come_again() {
+        let rate = enforcer_traffic::Rate::new(1, SOON, 1);
+        let exceeded = Exceeded { of: enforcer_traffic::Limited::Total, rate, wait: SOON };
+        let table = [
+            (Fault::Rate(Box::new(exceeded)), "rate", 429),
+            (Fault::QueueFull, "queue_full", 429),
+            (Fault::QueueDeadline, "queue_deadline", 429),
+            (Fault::Full, "breaker", 503),
+            (Fault::Busy, "breaker", 503),
+            (Fault::NoEndpoint, "no_endpoint", 503),
+            (Fault::NoHealthy, "no_endpoint", 503),
+            (Fault::Overload(Shed::Memory), "memory", 503),
+            (Fault::Overload(Shed::Cpu), "cpu", 503),
+            (Fault::Overload(Shed::Fds), "fds", 503),
+        ];
+        for (fault, word, status) in table {
+            let refusal = Refusal::of_fault(&fault, None);
+            assert_eq!((refusal.shed.map(Shed::as_str), refusal.status), (Some(word), status), "{fault}");
+            assert_eq!(refusal.advice.fields().first(), Some(&("retry-after", "1".to_owned())), "{fault}");
+            let trailers = refusal.trailers(None, Reveal::Denied);
+            assert_eq!(trailers.headers()[SHED_HEADER], word);
+            for hidden in
+                [refusal.silent().trailers(None, Reveal::Denied), refusal.trailers(None, Reveal::Never)]
+            {
+                assert_eq!(hidden.headers().get(SHED_HEADER), None, "{fault}");
+            }
+        }
+        assert_eq!(Refusal::of_fault(&Fault::Deadline, None).shed, None);
     }
 
     #[test]

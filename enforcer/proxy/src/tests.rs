@@ -16,6 +16,7 @@ mod lifecycle;
 mod names;
 mod origin;
 mod outliers;
+mod overload;
 mod quic;
 mod rates;
 mod recorded;

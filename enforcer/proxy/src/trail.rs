@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base_ports::Now;
+use base_ports::{Mono, Now};
 use enforcer_codec::{Call, CallProtocol};
 use enforcer_traffic::Timeouts;
 use policies_engine::DecisionId;
@@ -75,10 +75,12 @@ impl Trail {
         &mut self.status
     }
 
-    pub(crate) fn end(self, conn: &Connection) {
+    /// Counts the call; answers when it ended.
+    pub(crate) fn end(self, conn: &Connection) -> Mono {
         let meter = self.meter.as_ref().unwrap_or(&conn.worker.nowhere);
-        let took = conn.worker.clock.mono().saturating_since(self.started.mono);
-        meter.call(self.protocol, self.status, took);
+        let now = conn.worker.clock.mono();
+        meter.call(self.protocol, self.status, now.saturating_since(self.started.mono));
+        now
     }
 }
 

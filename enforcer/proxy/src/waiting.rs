@@ -50,12 +50,13 @@ impl Waiting {
     /// When waiting is of no use.
     pub(crate) fn join(
         &self,
+        class: u8,
         principal: u64,
         until: Mono,
         slots: u32,
         now: Mono,
     ) -> Result<Place<'_>, NoWait> {
-        let ticket = self.line.lock().queue.join(0, principal, until, slots, now)?;
+        let ticket = self.line.lock().queue.join(class, principal, until, slots, now)?;
         self.count.fetch_add(1, Ordering::Relaxed);
         self.gauge.add(1);
         Ok(Place { waiting: self, ticket })

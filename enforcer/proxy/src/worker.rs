@@ -10,6 +10,7 @@ use std::time::Duration;
 use base_net::{Bind, DrainWatch, Gate, Listener, SharedSocket, UNIX_MODE, accept_loop, bind_datagram};
 use base_ports::{Clock, Net, Rng, Tasks};
 use ca_identity::tls::Trust;
+use enforcer_traffic::Step;
 use tokio::sync::{Notify, watch};
 
 use crate::body::Scratch;
@@ -17,12 +18,15 @@ use crate::fleets::Fleets;
 use crate::inbound::connection;
 use crate::judge::Judge;
 use crate::listening::Listening;
+use crate::load::Load;
 use crate::meter::{Meters, RouteMeter};
 use crate::pool::Pools;
 use crate::wheel::Wheel;
 use crate::{Names, Ports, ProxyConfig, ProxyError, Reveal, ViewHandle, quic};
 
 const SWEEP: Duration = Duration::from_secs(5);
+/// Between two looks of all connections.
+const LOOKS: Duration = Duration::from_millis(50);
 
 /// What all connections of one worker share. The locks inside are this worker's alone.
 pub(crate) struct Worker {
@@ -37,6 +41,8 @@ pub(crate) struct Worker {
     pub(crate) pools: Pools,
     /// What this worker shares with the others.
     pub(crate) fleets: Arc<Fleets>,
+    /// What is given up under load.
+    pub(crate) load: Arc<Load>,
     pub(crate) scratch: Scratch,
     pub(crate) meters: Meters,
     /// Counters of calls without a route.
@@ -91,6 +97,7 @@ impl Worker {
             ),
             wheel: Wheel::new(Arc::clone(&ports.clock)),
             pools: Pools::default(),
+            load: fleets.loads().get(usize::from(number)).cloned().unwrap_or_default(),
             fleets,
             scratch: Scratch::new(),
             meters,
@@ -116,8 +123,17 @@ impl Worker {
         self.tasks.spawn("sweep", sweep(Arc::clone(&self)));
         self.tasks.spawn("changes", judge_again(Arc::clone(&self)));
         self.tasks.spawn("drain", leave(Arc::clone(&self), drain.clone()));
+        self.tasks.spawn("given up", give_up(Arc::clone(&self)));
+        let worker = Arc::clone(&self);
+        self.tasks.spawn("load", async move { worker.load.measure(&*worker.clock).await });
         let served = config.listeners.iter().zip(bound).zip(gates).enumerate();
         for (number, ((spec, sockets), gate)) in served {
+            let (load, mut evictions) = (Arc::clone(&self.load), gate.evictions());
+            self.tasks.spawn("evictions", async move {
+                while evictions.changed().await.is_ok() {
+                    load.told.notify_one();
+                }
+            });
             let open = self.meters.listener(&spec.name);
             let listening = Arc::new(Listening::new(spec, number, &self.trust, open));
             for socket in sockets.quic {
@@ -128,6 +144,9 @@ impl Worker {
             for socket in sockets.tcp {
                 let (worker, listening) = (Arc::clone(&self), Arc::clone(&listening));
                 let accepting = accept_loop(socket, gate.clone(), drain.clone(), move |accepted| {
+                    if let Some(strain) = worker.load.gives_up(Step::New) {
+                        return worker.meters.shed(strain);
+                    }
                     let served = connection(Arc::clone(&worker), Arc::clone(&listening), accepted);
                     worker.tasks.spawn("connection", served);
                 });
@@ -220,6 +239,16 @@ async fn leave(worker: Arc<Worker>, mut drain: DrainWatch) {
     drop(drain);
     worker.is_draining.store(true, Ordering::Relaxed);
     worker.wheel.stir();
+}
+
+/// Has every connection look whether it must leave, as more is given up or descriptors have run out; not more often than
+/// looking is worth.
+async fn give_up(worker: Arc<Worker>) {
+    loop {
+        worker.load.told.notified().await;
+        worker.wheel.stir();
+        tokio::time::sleep(LOOKS).await;
+    }
 }
 
 /// Has every running call look whether it is still permitted, after each change of the view or of trust (CT-03).

@@ -25,8 +25,8 @@ use std::time::Duration;
 use enforcer_codec::{Call, CallProtocol, NotCanonical, Upgrade};
 
 use crate::{
-    Arrival, Cluster, ClusterSpec, Handling, RateSettings, RetrySettings, RouteError, RouteSpec, ServiceSpec,
-    Timeouts,
+    Arrival, Cluster, ClusterSpec, Handling, Priority, RateSettings, RetrySettings, RouteError, RouteSpec,
+    ServiceSpec, Timeouts,
 };
 pub use explain::{Standing, Verdict};
 use host::Hosts;
@@ -78,6 +78,8 @@ pub struct Route {
     pub retry: RetrySettings,
     /// How many calls it takes; none = any number.
     pub rate: Option<RateSettings>,
+    /// What comes first when not everything can.
+    pub priority: Priority,
     /// Observe (true) or enforce (false), when the route says so.
     pub observe: Option<bool>,
     /// Silence of the publisher of policies until decisions of this route are stale; zero = never, none = as elsewhere.

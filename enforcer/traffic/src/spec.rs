@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{HandlingSpec, MatchSpec, RateSettings, RetrySettings, Share, Timeouts};
+use crate::{HandlingSpec, MatchSpec, Priority, RateSettings, RetrySettings, Share, Timeouts};
 
 /// A service: the owner of routes and RPC methods (SETTLED S20).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct RouteSpec {
     pub retry: RetrySettings,
     /// How many calls it takes; none = any number.
     pub rate: Option<RateSettings>,
+    /// What comes first when not everything can.
+    pub priority: Priority,
     /// `Some(true)` = observe, `Some(false)` = enforce, none = as the listener says.
     pub observe: Option<bool>,
     /// Silence of the publisher of policies until decisions of this route are stale; zero = never, none = as elsewhere.

@@ -10,7 +10,7 @@ use enforcer_proxy::{Dns, Names, Ports, Proxy, ViewHandle};
 use policies_decisions::Ledger;
 use policies_store::PolicyStore;
 
-use super::{doubt, view};
+use super::{doubt, gauges, view};
 use crate::config::{Config, Enforcer};
 use crate::messages::Message;
 
@@ -49,6 +49,7 @@ pub(super) fn start(
         rng: Arc::clone(rng),
         net: Arc::new(SystemNet),
         names,
+        gauges: Arc::new(gauges::SystemGauges::new(enforcer.max_memory)),
     };
     Proxy::start(view::settings(config, enforcer)?, ports).map_err(|error| {
         Message::error("PC4001", format!("data plane: {error}")).next("portcullis config validate")

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base_ports::Clock;
+use base_ports::{Clock, Tasks};
 use ca_agent::{AgentEntry, SignedChain, Upstream, UpstreamError};
 use ca_authority::{
     Authority, AuthorityError, Events, GateAnswer, IdentityEvent, IssuanceGate, IssueRequest, Requester,
@@ -228,4 +228,23 @@ pub(crate) fn sign_own(
 
 fn refused(error: AuthorityError) -> UpstreamError {
     UpstreamError::Refused { reason: error.to_string() }
+}
+
+/// One number that moves when entries or bundle do.
+pub(super) fn changes(authority: &Arc<Authority>, tasks: &Tasks) -> watch::Receiver<u64> {
+    let (publish, changed) = watch::channel(0u64);
+    let (mut entries, mut bundle) = (authority.watch_entries(), authority.watch_bundle());
+    tasks.spawn("changes", async move {
+        loop {
+            let alive = tokio::select! {
+                moved = entries.changed() => moved.is_ok(),
+                moved = bundle.changed() => moved.is_ok(),
+            };
+            if !alive {
+                return;
+            }
+            publish.send_modify(|number| *number = number.wrapping_add(1));
+        }
+    });
+    changed
 }

@@ -248,6 +248,7 @@ pub(super) fn settings(config: &Config, enforcer: &Enforcer) -> Result<ProxyConf
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     Ok(ProxyConfig {
         workers: if enforcer.workers == 0 { cores } else { enforcer.workers },
+        handshakes: enforcer.max_handshakes,
         reveal_decision_id: config.decisions.reveal_decision_id.parse().unwrap_or_default(),
         listeners: enforcer
             .listeners
@@ -276,7 +277,10 @@ pub(super) fn settings(config: &Config, enforcer: &Enforcer) -> Result<ProxyConf
                 caps: Caps {
                     connections: listener.max_connections,
                     per_source: listener.max_connections_per_source,
+                    per_identity: listener.max_connections_per_identity,
                 },
+                handshakes_per_source: listener.max_handshakes_per_source,
+                tells_shed: listener.tells_shed,
             })
             .collect(),
     })

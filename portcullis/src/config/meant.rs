@@ -72,6 +72,9 @@ pub(crate) struct Enforcer {
     pub(crate) id: SpiffeId,
     pub(crate) observe: bool,
     pub(crate) workers: usize,
+    pub(crate) max_handshakes: usize,
+    /// Bytes.
+    pub(crate) max_memory: Option<u64>,
     pub(crate) dns_names: Vec<String>,
     /// The name server; none = as the machine says.
     pub(crate) resolver: Option<SocketAddr>,
@@ -102,6 +105,9 @@ pub(crate) struct Listener {
     pub(crate) max_age: Duration,
     pub(crate) max_connections: usize,
     pub(crate) max_connections_per_source: usize,
+    pub(crate) max_connections_per_identity: usize,
+    pub(crate) max_handshakes_per_source: usize,
+    pub(crate) tells_shed: bool,
     pub(crate) rate: Option<RateSettings>,
 }
 

@@ -57,7 +57,7 @@ async fn lt_01_workers_share_one_address() {
 async fn what_is_above_the_cap_is_closed_without_a_byte() {
     let (listener, address) = listener();
     let (drain, watch) = Drain::new();
-    let gate = Gate::new(Caps { connections: 1, per_source: 1 });
+    let gate = Gate::new(Caps { connections: 1, per_source: 1, ..Caps::default() });
     let kept = RefCell::new(Vec::new());
     let clients = async {
         let mut first = TcpStream::connect(address).await.unwrap();

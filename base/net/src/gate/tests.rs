@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::Drain;
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 fn tcp(ip: &str) -> Peer {
     Peer::Tcp(SocketAddr::new(ip.parse().unwrap(), 4711))
@@ -15,7 +15,7 @@ struct Door {
 
 impl Door {
     fn new(connections: usize, per_source: usize) -> Door {
-        Door { gate: Gate::new(Caps { connections, per_source }), drain: Drain::new().0 }
+        Door { gate: Gate::new(Caps { connections, per_source, ..Caps::default() }), drain: Drain::new().0 }
     }
 
     fn admit(&self, peer: &str) -> Result<ConnectionPermit, Refused> {
@@ -85,33 +85,59 @@ fn caps_stay_below_what_the_process_may_open() {
     let caps = Caps::default();
     assert_eq!(caps.within(None), caps);
     assert_eq!(caps.within(Some(1 << 20)), caps);
-    assert_eq!(caps.within(Some(1024)), Caps { connections: 768, per_source: 768 });
+    assert_eq!(caps.within(Some(1024)), Caps { connections: 768, per_source: 768, ..caps });
     assert_eq!(caps.within(Some(64)).connections, 32, "half, where the reserve would take all");
 }
 
-#[tokio::test(start_paused = true)]
-async fn al_02_the_connection_idle_for_longest_makes_room() {
-    let door = Door::new(10, 10);
-    let mut permits = ["192.0.2.1", "192.0.2.2", "192.0.2.3"].map(|ip| door.admit(ip).unwrap());
-    assert!(!door.gate.evict_idle(), "busy connections are left alone");
-    for permit in &mut permits {
-        permit.idle();
-        permit.idle();
-    }
-    assert!(permits[0].busy());
-    assert!(door.gate.evict_idle());
-    let soon = |permit| tokio::time::timeout(Duration::from_millis(1), ConnectionPermit::evicted(permit));
-    assert!(soon(&permits[0]).await.is_err());
-    assert!(soon(&permits[2]).await.is_err());
-    assert!(soon(&permits[1]).await.is_ok());
-    assert!(!permits[1].busy(), "it is told when work comes too late");
+#[test]
+fn al_05_one_identity_cannot_take_the_listener() {
+    let gate = Gate::new(Caps { per_identity: 2, ..Caps::default() });
+    let door = Door { gate, drain: Drain::new().0 };
+    let mut permits: Vec<_> = (0..4).map(|_| door.admit("192.0.2.1").unwrap()).collect();
+    let seen: Vec<_> = permits.iter_mut().map(|permit| permit.identify(7)).collect();
+    assert_eq!(seen, [Ok(()), Ok(()), Err(Refused::Identity), Err(Refused::Identity)]);
+    assert_eq!(permits[3].identify(8), Ok(()));
+    drop(permits.remove(0));
+    assert_eq!(permits[1].identify(7), Ok(()));
     drop(permits);
-    assert!(!door.gate.evict_idle(), "closed connections cannot make room");
+    assert!(door.gate.shared.counts.lock().identities.is_empty(), "nothing is kept about who is gone");
+}
+
+#[test]
+fn al_02_the_connections_idle_for_longest_make_room() {
+    let door = Door::new(1_000, 1_000);
+    let at = |second: u64| Mono::from_nanos(second * 1_000_000_000);
+    let mut permits: Vec<_> = (0..130).map(|_| door.admit("192.0.2.1").unwrap()).collect();
+    let mut told = door.gate.evictions();
+    assert!(!door.gate.evict_idle(), "who cannot serve yet is left alone");
+    for (second, permit) in (1..).zip(&permits) {
+        permit.ready(at(second));
+    }
+    permits[0].begin();
+    permits[1].begin();
+    permits[1].begin();
+    permits[1].end(at(500));
+    permits[2].begin();
+    permits[2].end(at(600));
+    assert!(!told.has_changed().unwrap());
+    assert!(door.gate.evict_idle());
+    assert!(told.has_changed().unwrap());
+    told.mark_unchanged();
+    let asked = |permits: &[ConnectionPermit]| -> Vec<usize> {
+        (0..permits.len()).filter(|nth| permits[*nth].is_asked()).collect()
+    };
+    // Of 128 idle ones a 64th: neither the busy ones nor the one that was busy last.
+    assert_eq!(asked(&permits), [3, 4]);
+    assert!(door.gate.evict_idle());
+    assert_eq!(asked(&permits), [3, 4, 5, 6], "others than those that are leaving");
+    assert!(permits[2].has_served() && !permits[3].has_served());
+    permits.truncate(2);
+    assert!(!door.gate.evict_idle(), "closed and busy connections cannot make room");
 }
 
 #[test]
 fn px_02_behind_forwarders_the_source_that_is_told_has_the_share() {
-    let gate = Gate::behind_forwarders(Caps { connections: 10, per_source: 1 });
+    let gate = Gate::behind_forwarders(Caps { connections: 10, per_source: 1, ..Caps::default() });
     let door = Door { gate, drain: Drain::new().0 };
     let (mut one, mut two, _three) = (
         door.admit("192.0.2.1").unwrap(),

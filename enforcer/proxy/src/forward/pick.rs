@@ -100,7 +100,9 @@ impl<'a> Pick<'a> {
         let now = clocks.now();
         let until = now + clocks.left(now)?.map_or(PATIENCE, |left| left.min(PATIENCE));
         let principal = chance.conn.secured.principal.hash64();
-        let place = upstream.waiting.join(principal, until, upstream.slots(), now);
+        let route = permitted.upstreams().map(|upstreams| &upstreams.route);
+        let class = route.map(|route| route.priority).unwrap_or_default().class();
+        let place = upstream.waiting.join(class, principal, until, upstream.slots(), now);
         let place = place.map_err(Fault::of_no_wait)?;
         let timer = chance.conn.worker.wheel.timer();
         poll_fn(|context| {

@@ -80,10 +80,9 @@ async fn next(
     timer: &Timer<'_>,
     is_first: bool,
 ) -> Next {
-    let timers = &conn.listening.timers;
     let mut has_begun = false;
     let now = conn.worker.clock.now();
-    let quiet = if is_first { timers.header } else { timers.idle };
+    let quiet = if is_first { conn.header_time() } else { conn.idle_time() };
     timer.set((now.mono + quiet).min(conn.secured.retires));
     loop {
         if !buffer.is_empty() {
@@ -92,7 +91,7 @@ async fn next(
                 Parse::Refused(flaw) => return Next::Refused(flaw),
                 Parse::Incomplete if !has_begun => {
                     has_begun = true;
-                    timer.set((conn.worker.clock.mono() + timers.header).min(conn.secured.ends));
+                    timer.set((conn.worker.clock.mono() + conn.header_time()).min(conn.secured.ends));
                 }
                 Parse::Incomplete => {}
             }
@@ -102,7 +101,7 @@ async fn next(
                 return Poll::Ready(Some(read));
             }
             // One that was in the backlog when a drain began gets its first call served.
-            let leaves = !has_begun && !is_first && conn.worker.is_draining();
+            let leaves = !has_begun && (conn.is_evicted() || (!is_first && conn.must_leave()));
             if leaves { Poll::Ready(None) } else { timer.poll(context).map(|()| None) }
         });
         match read.await {

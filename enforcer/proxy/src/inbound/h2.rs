@@ -99,7 +99,7 @@ pub(super) async fn run(conn: &Connection, tls: Tls) {
             Turn::Look => {
                 let now = conn.worker.clock.now();
                 open_since = seen.open_since();
-                let head_ends = open_since.map(|since| since + conn.listening.timers.header);
+                let head_ends = open_since.map(|since| since + conn.header_time());
                 if head_ends.is_some_and(|end| now.mono >= end) {
                     drop(calls);
                     return calm(conn, frames, "h2_slow_header", &timer).await;
@@ -155,7 +155,7 @@ async fn greet(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(HEADER_LIST)
         .max_local_error_reset_streams(Some(OWN_RESETS));
-    timer.set(conn.worker.clock.mono() + conn.listening.timers.header);
+    timer.set(conn.worker.clock.mono() + conn.header_time());
     let mut greeting = pin!(builder.handshake::<_, Bytes>(tls));
     let greeted = poll_fn(|context| match greeting.as_mut().poll(context) {
         Poll::Ready(greeted) => Poll::Ready(greeted.ok()),

@@ -56,7 +56,7 @@ pub(super) async fn run(conn: &Connection, quic: quinn::Connection) {
     let timer = conn.worker.wheel.timer();
     let transport = Transport::new(quic.clone());
     let intake = transport.intake();
-    timer.set(conn.worker.clock.mono() + conn.listening.timers.header);
+    timer.set(conn.worker.clock.mono() + conn.header_time());
     let mut greeting = builder();
     greeting.max_field_section_size(FIELD_SECTION).send_grease(false);
     let greeted = timer.within(pin!(greeting.build(transport))).await;
@@ -182,7 +182,7 @@ impl Resets {
 /// One call.
 async fn call(conn: &Connection, request: Box<(Resolver, Watch)>) -> Ended {
     let timer = conn.worker.wheel.timer();
-    timer.set(conn.worker.clock.mono() + conn.listening.timers.header);
+    timer.set(conn.worker.clock.mono() + conn.header_time());
     let (resolver, watch) = *request;
     let (request, stream) = match timer.within(pin!(resolver.resolve_request())).await {
         Some(Ok(resolved)) => resolved,

@@ -179,5 +179,12 @@ fn bind(
 ) -> Connection {
     let bound = Bound { source, local, sni, protocol, now: worker.clock.now(), jitter: worker.rng.u64() };
     let secured = Secured::new(peer, &bound, &listening, &worker.trust);
-    Connection { worker, listening, secured, accounts: Accounts::default(), lapsed: AtomicBool::new(false) }
+    Connection {
+        worker,
+        listening,
+        secured,
+        accounts: Accounts::default(),
+        lapsed: AtomicBool::new(false),
+        permit: None,
+    }
 }

@@ -44,7 +44,7 @@ impl Phase {
         let secured = &conn.secured;
         match self {
             Self::Busy => secured.retires,
-            Self::Idle { since } => (since + conn.listening.timers.idle).min(secured.retires),
+            Self::Idle { since } => (since + conn.idle_time()).min(secured.retires),
             Self::Leaving { since } => (since + GOODBYE).min(secured.ends),
         }
     }

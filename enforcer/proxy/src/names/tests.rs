@@ -129,7 +129,7 @@ async fn hc_02_what_is_known_of_an_address_that_stays_goes_on() {
     let routes = routes(spec(&[]));
     bench.says(&["10.0.0.1", "10.0.0.2"]);
     bench.names.prepare(&routes).await;
-    let fleets = Fleets::new(&bench.names);
+    let fleets = Fleets::new(&bench.names, 1, 1_024);
     let rng = SeededRng::new(1);
     let now = || bench.clock.mono();
     let (before, fleet) = fleets.of(cluster(&routes), &rng, now());

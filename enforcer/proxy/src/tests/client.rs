@@ -97,6 +97,13 @@ impl H1 {
         self.ask(format!("GET {path} HTTP/1.1\r\nhost: site.test\r\n\r\n")).await
     }
 
+    /// The same on a connection that may be closed already.
+    pub(super) async fn ask_once(&mut self, path: &str) -> std::io::Result<Answer> {
+        let ask = format!("GET {path} HTTP/1.1\r\nhost: site.test\r\n\r\n");
+        self.tls.write_all(ask.as_bytes()).await?;
+        self.answer().await
+    }
+
     async fn more(&mut self) -> std::io::Result<usize> {
         self.tls.read_buf(&mut self.buffer).await
     }

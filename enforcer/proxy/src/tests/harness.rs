@@ -22,7 +22,7 @@ use policies_engine::{
     PolicySource, Receipt, RouteEntity, SchemaText, ServiceEntity, Snapshot, SnapshotInput, baseline,
 };
 
-use crate::{Carries, ListenerSpec, Names, Ports, Proxy, ProxyConfig, Reveal, View, ViewHandle};
+use crate::{Carries, Gauges, ListenerSpec, Names, Ports, Proxy, ProxyConfig, Reveal, View, ViewHandle};
 
 pub(super) const WEB: &str = "spiffe://example.org/web";
 
@@ -107,6 +107,9 @@ pub(super) struct Setup {
     /// What route `site` and the gRPC route take.
     pub(super) route_rate: Option<RateSettings>,
     pub(super) timers: Timers,
+    pub(super) caps: Caps,
+    /// Handshakes at a time.
+    pub(super) handshakes: usize,
     pub(super) mode: Mode,
     pub(super) client_auth: ClientAuth,
     pub(super) hosts: Vec<String>,
@@ -139,6 +142,8 @@ impl Default for Setup {
             rate: None,
             route_rate: None,
             timers: Timers::default(),
+            caps: Caps::default(),
+            handshakes: 1_024,
             mode: Mode::Enforce,
             client_auth: ClientAuth::Required,
             hosts: Vec::new(),
@@ -152,6 +157,23 @@ impl Default for Setup {
             own_ttl: Duration::from_secs(3600),
             patience: (None, None),
         }
+    }
+}
+
+/// How near the gateway is to its limits, in percent, as a test says.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Pressure {
+    pub(super) memory: Arc<AtomicU64>,
+    pub(super) descriptors: Arc<AtomicU64>,
+}
+
+impl Gauges for Pressure {
+    fn memory(&self) -> Option<f64> {
+        Some(self.memory.load(Ordering::Relaxed) as f64 / 100.0)
+    }
+
+    fn descriptors(&self) -> Option<f64> {
+        Some(self.descriptors.load(Ordering::Relaxed) as f64 / 100.0)
     }
 }
 
@@ -170,6 +192,7 @@ pub(super) struct Gateway {
     names: Arc<Names>,
     /// Where names lead.
     pub(super) resolver: ManualResolver,
+    pub(super) pressure: Pressure,
 }
 
 impl Setup {
@@ -198,9 +221,11 @@ impl Setup {
         let metrics = Arc::new(Metrics::new());
         let net = ManualNet::new();
         let names = Names::new(Arc::new(self.resolver.clone()), Arc::clone(&clock), Vec::new());
-        let ports = ports(&view, &trust, &records, &metrics, &net, &names);
+        let pressure = Pressure::default();
+        let ports = ports(&view, &trust, &records, &metrics, (&net, &names, &pressure));
         let config = ProxyConfig {
             workers: self.workers,
+            handshakes: self.handshakes,
             listeners: vec![ListenerSpec {
                 name: "main".into(),
                 carries: self.carries,
@@ -212,7 +237,9 @@ impl Setup {
                 client_auth: self.client_auth,
                 hosts: self.hosts,
                 timers: self.timers,
-                caps: Caps::default(),
+                caps: self.caps,
+                handshakes_per_source: self.handshakes,
+                tells_shed: true,
             }],
             reveal_decision_id: self.reveal,
         };
@@ -229,6 +256,7 @@ impl Setup {
             routes,
             net,
             names,
+            pressure,
             resolver: self.resolver,
         }
     }
@@ -334,8 +362,7 @@ fn ports(
     trust: &Arc<Trust>,
     records: &Records,
     metrics: &Arc<Metrics>,
-    net: &ManualNet,
-    names: &Arc<Names>,
+    (net, names, pressure): (&ManualNet, &Arc<Names>, &Pressure),
 ) -> Ports {
     let lanes = records.clone();
     Ports {
@@ -348,13 +375,15 @@ fn ports(
         rng: Arc::new(SystemRng),
         net: Arc::new(net.clone()),
         names: Arc::clone(names),
+        gauges: Arc::new(pressure.clone()),
     }
 }
 
 impl Gateway {
     /// The ports of this gateway, for another proxy.
     pub(super) fn ports(&self) -> Ports {
-        ports(&self.view, &self.trust, &self.records, &self.metrics, &self.net, &self.names)
+        let ports_of_net = (&self.net, &self.names, &self.pressure);
+        ports(&self.view, &self.trust, &self.records, &self.metrics, ports_of_net)
     }
 
     pub(super) fn publish(&self, policy: &str, number: u64) {

@@ -183,6 +183,7 @@ async fn a_second_gateway_never_shares_a_port_in_silence() {
 fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
     let config = ProxyConfig {
         workers: 2,
+        handshakes: 1_024,
         listeners: vec![ListenerSpec {
             carries: Carries::Http,
             sockets: Vec::new(),
@@ -195,6 +196,8 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
             hosts: Vec::new(),
             timers: Timers::default(),
             caps: Caps::default(),
+            handshakes_per_source: 64,
+            tells_shed: true,
         }],
         reveal_decision_id: Reveal::Never,
     };

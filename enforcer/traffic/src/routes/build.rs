@@ -60,6 +60,7 @@ pub(super) fn build<'a>(
             },
             retry: spec.retry.clone(),
             rate: spec.rate.clone(),
+            priority: spec.priority,
             observe: spec.observe,
             stale_after: spec.stale_after,
             deny_after: spec.deny_after,

@@ -261,6 +261,13 @@ pub(super) static KEYS: &[Key] = &[
         "and so many a second; one caller has at most half of both",
         "10",
     ),
+    preset(
+        "enforcer.route.priority",
+        Kind::Choice(&["high", "normal", "low"]),
+        "normal",
+        "who waits less for a full endpoint; under overload low is refused first",
+        "\"low\"",
+    ),
     key("enforcer.route.mode", MODES, "overrides the listener's mode for this route", "\"observe\""),
     key(
         "enforcer.route.stale_after",

@@ -32,6 +32,8 @@ impl Meaning<'_> {
             id: section.spiffe_id("id")?.clone(),
             observe: section.text("mode")? == "observe",
             workers: usize::try_from(*section.integer("workers")?).unwrap_or(0),
+            max_handshakes: usize::try_from(*section.integer("max_handshakes")?).unwrap_or(usize::MAX),
+            max_memory: section.size("max_memory").copied(),
             dns_names: section.texts("dns_names"),
             resolver: section.address("resolver").and_then(Address::socket),
             listeners: section.tables("listener").iter().filter_map(|table| self.listener(table)).collect(),

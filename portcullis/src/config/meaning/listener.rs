@@ -32,6 +32,10 @@ impl Meaning<'_> {
             Some("tcp") => (HOUR, 24 * HOUR),
             _ => (MINUTE, HOUR),
         };
+        // At an edge strangers get less and learn less.
+        let is_edge = table.text("profile").is_none_or(|profile| profile == "edge");
+        let (identities, handshakes) = if is_edge { (4, 64) } else { (2, usize::MAX) };
+        let max_connections = count("max_connections")?;
         let carries = self.carries(table);
         let quic = binds("quic");
         if carries == Carries::Bytes && !quic.is_empty() {
@@ -59,8 +63,12 @@ impl Meaning<'_> {
             header_timeout: *table.duration("header_timeout")?,
             idle_timeout: table.duration("idle_timeout").copied().unwrap_or(idle),
             max_age: table.duration("max_age").copied().unwrap_or(max_age),
-            max_connections: count("max_connections")?,
+            max_connections,
             max_connections_per_source: count("max_connections_per_source")?,
+            max_connections_per_identity: count("max_connections_per_identity")
+                .unwrap_or_else(|| (max_connections / identities).max(1)),
+            max_handshakes_per_source: count("max_handshakes_per_source").unwrap_or(handshakes),
+            tells_shed: table.text("shed_header").map_or(!is_edge, |word| word == "on"),
             rate: self.rate(table),
         })
     }

@@ -1,6 +1,6 @@
 //! `[[enforcer.route]]`: which calls, and where they go.
 
-use enforcer_traffic::{ClusterSpec, RetrySettings, RouteSpec, Share, Timeouts};
+use enforcer_traffic::{ClusterSpec, Priority, RetrySettings, RouteSpec, Share, Timeouts};
 
 use super::super::read::Table;
 use super::Meaning;
@@ -32,6 +32,11 @@ impl Meaning<'_> {
             },
             retry: retry(table),
             rate,
+            priority: match table.text("priority").map(String::as_str) {
+                Some("high") => Priority::High,
+                Some("low") => Priority::Low,
+                _ => Priority::Normal,
+            },
             observe: table.text("mode").map(|mode| mode == "observe"),
             stale_after: table.duration("stale_after").copied(),
             deny_after: table.duration("deny_after").copied(),

@@ -1,4 +1,4 @@
-//! What `rate` of a listener and of a route means.
+//! What limits of a listener and of a route mean.
 
 use enforcer_traffic::Rate;
 
@@ -27,4 +27,28 @@ fn rl_01_the_rates_of_the_guide_mean_what_the_guide_says() {
         ("spiffe://example.org/jobs/*", Rate::parse("600/m", None))
     );
     assert!(read(GOOD, &[]).unwrap().config.enforcer.unwrap().listeners[0].rate.is_none());
+}
+
+#[test]
+fn al_05_strangers_get_a_smaller_share_and_learn_less() {
+    let guide = include_str!("../../../../docs/guide.md");
+    let toml = guide.split("```toml\n").find(|part| part.contains("max_memory = ")).unwrap();
+    let toml = toml.split("```").next().unwrap();
+    let public = GOOD.split_once("[enforcer]").unwrap().1.split_once("[[enforcer.service]]").unwrap().0;
+    let text = GOOD.replace(&format!("[enforcer]{public}"), toml);
+    let enforcer = read(&text, &[]).unwrap().config.enforcer.unwrap();
+    assert_eq!((enforcer.max_memory, enforcer.max_handshakes), (Some(512 << 20), 1_024));
+    let [listener] = enforcer.listeners.as_slice() else { panic!("{:?}", enforcer.listeners) };
+    assert_eq!((listener.max_connections_per_identity, listener.tells_shed), (2_500, true));
+    for (profile, share, handshakes, tells) in [("edge", 2_500, 64, false), ("mesh", 5_000, usize::MAX, true)]
+    {
+        let text = GOOD.replace("9443\"]", &format!("9443\"]\nprofile = \"{profile}\""));
+        let listener = &read(&text, &[]).unwrap().config.enforcer.unwrap().listeners[0];
+        assert_eq!(listener.max_connections_per_identity, share, "{profile}");
+        assert_eq!(
+            (listener.max_handshakes_per_source, listener.tells_shed),
+            (handshakes, tells),
+            "{profile}"
+        );
+    }
 }

@@ -1,0 +1,85 @@
+//! What a worker gives up under load (OV-01): the sampler says so ten times a second, and every call looks, at the cost of
+//! one read of memory that seldom changes.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use base_ports::{Clock, Mono};
+use enforcer_traffic::Step;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+use crate::shed::Shed;
+
+/// How often pressure is measured.
+pub(crate) const BEAT: Duration = Duration::from_millis(100);
+
+/// The load of one worker.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Load {
+    step: AtomicU8,
+    /// What presses most.
+    strain: AtomicU8,
+    /// Nanoseconds by which the last beat came late.
+    late: AtomicU64,
+    /// Nanoseconds: when it came.
+    beat: AtomicU64,
+    /// Everybody of this worker should look what is given up now.
+    pub(crate) told: Notify,
+}
+
+impl Load {
+    /// What is given up.
+    pub(crate) fn step(&self) -> Step {
+        Step::ALL.get(usize::from(self.step.load(Ordering::Relaxed))).copied().unwrap_or_default()
+    }
+
+    /// Why, when at least that is given up.
+    pub(crate) fn gives_up(&self, step: Step) -> Option<Shed> {
+        (self.step() >= step).then(|| match self.strain.load(Ordering::Relaxed) {
+            0 => Shed::Memory,
+            1 => Shed::Cpu,
+            _ => Shed::Fds,
+        })
+    }
+
+    /// From now on that is given up, because of that; true when it is another step than before.
+    pub(crate) fn set(&self, step: Step, strain: Shed) -> bool {
+        let strain = match strain {
+            Shed::Memory => 0,
+            Shed::Cpu => 1,
+            _ => 2,
+        };
+        self.strain.store(strain, Ordering::Relaxed);
+        let is_new = self.step.swap(step as u8, Ordering::Relaxed) != step as u8;
+        if is_new {
+            self.told.notify_one();
+        }
+        is_new
+    }
+
+    /// Measures for how long tasks of the worker wait, for ever.
+    pub(crate) async fn measure(&self, clock: &dyn Clock) {
+        loop {
+            let due = clock.mono() + BEAT;
+            tokio::time::sleep(BEAT).await;
+            let now = clock.mono();
+            self.late.store(nanos(now.saturating_since(due)), Ordering::Relaxed);
+            self.beat.store(now.as_nanos(), Ordering::Relaxed);
+        }
+    }
+
+    /// For how long tasks wait; a worker that does not get to say so makes them wait at least since then.
+    pub(crate) fn delay(&self, now: Mono) -> Duration {
+        let beat = Mono::from_nanos(self.beat.load(Ordering::Relaxed));
+        let late = Duration::from_nanos(self.late.load(Ordering::Relaxed));
+        match beat.as_nanos() {
+            0 => Duration::ZERO,
+            _ => late.max(now.saturating_since(beat).saturating_sub(2 * BEAT)),
+        }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
