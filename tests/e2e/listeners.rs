@@ -85,6 +85,13 @@ fn both() -> Result {
     ] {
         check!(metrics.contains(series), "no {series} in\n{metrics}");
     }
+    let found = gateway.json(&["route", "test", "TCP", "localhost", "--listener", "smtp"])?;
+    check!(found["found"]["route"] == "smtp" && found.to_string().contains("Service::"), "{found}");
+    let plain = std::process::Command::new("curl")
+        .args(["-sS", &format!("http://localhost:{}/", gateway.address.port())])
+        .output()?;
+    let plain = String::from_utf8_lossy(&plain.stdout).into_owned();
+    check!(plain.contains("tls_required"), "plain http on a port with TLS: {plain}");
     let told = gateway.json(&["status"])?.to_string();
     check!(told.contains(&format!("tcp://127.0.0.1:{db}")), "status: {told}");
     Ok(())
@@ -141,6 +148,8 @@ fn tunnel() -> Result {
     let unlisted = Script::run("tls_client", &[&listener, &tls, "connect", "127.0.0.1:22"])?;
     check!(unlisted[0]["status"] == 404, "a target that no route lists: {unlisted:?}");
     check!(echo.connections() == 1, "{} connections", echo.connections());
+    let found = gateway.json(&["route", "test", "CONNECT", &open])?;
+    check!(found["found"]["route"] == "out", "{found}");
     let recorded = gateway.decisions(&["--action", "http:CONNECT", "--effect", "allow"])?;
     check!(recorded.len() == 2 && recorded[1]["request"]["host"] == open.as_str(), "{recorded:?}");
     Ok(())

@@ -152,6 +152,17 @@ impl Refusal {
         Self { shed: None, ..self }
     }
 
+    /// For plain HTTP on a listener with TLS (DT-03).
+    pub(crate) fn tls_required() -> Self {
+        Self {
+            status: 400,
+            code: Code::InvalidArgument,
+            class: "tls_required",
+            title: "TLS is required here",
+            ..Self::slow_head()
+        }
+    }
+
     /// For a head that did not arrive in time (H1-32).
     pub(crate) fn slow_head() -> Self {
         Self {

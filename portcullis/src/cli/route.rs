@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
+use bytes::BytesMut;
 use ca_identity::SpiffeId;
 use clap::{Args, Subcommand};
-use enforcer_codec::{Call, CallProtocol, Scheme, Transport};
+use enforcer_codec::h1::{Parse, RequestParser};
+use enforcer_codec::{Call, CallProtocol, Limits, Scheme, Transport, Upgrade};
 use enforcer_traffic::{Arrival, Found, ReplySpec, Route, Routes, Standing, Target, TargetKind, Verdict};
 use http::{HeaderName, HeaderValue, Uri, Version};
 use serde_json::{Value, json};
@@ -26,9 +28,9 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct TestOptions {
-    /// Method, as it is sent
+    /// Method, as it is sent; CONNECT for a tunnel, TCP for a connection that carries no HTTP
     method: String,
-    /// URL, or a path of any host
+    /// URL, or a path of any host; HOST:PORT of a tunnel; server name of a connection
     url: String,
     /// A header field, NAME: VALUE
     #[arg(short = 'H', long = "header", value_name = "FIELD")]
@@ -86,7 +88,12 @@ fn test(options: &TestOptions, global: &Global) -> Result<(Answer, Exit), Exit> 
         listener,
         port,
         source: options.source.to_canonical(),
-        sni: options.sni.as_deref().or(Some(call.host())),
+        sni: options.sni.as_deref().or(match (call.protocol(), call.upgrade()) {
+            (CallProtocol::Tcp, _) => Some(&options.url),
+            // Its host is where the tunnel leads, not whom the handshake asks for.
+            (_, Some(Upgrade::Connect)) => None,
+            _ => Some(call.host()),
+        }),
         identity: identity.as_ref(),
     };
     let standings = match routes.explain(&call, &arrival) {
@@ -117,6 +124,11 @@ fn listener<'a>(options: &TestOptions, enforcer: &'a Enforcer) -> Result<(&'a st
 
 /// The call as a listener would read it, or the rule that it breaks.
 fn call(options: &TestOptions) -> Result<Result<Call, String>, String> {
+    match options.method.as_str() {
+        "TCP" => return Ok(Ok(Call::tcp())),
+        "CONNECT" => return Ok(tunnel(&options.url)),
+        _ => {}
+    }
     let rooted = options.url.starts_with('/');
     let url = if rooted { format!("https://localhost{}", options.url) } else { options.url.clone() };
     let uri: Uri = url.parse().map_err(|cause| format!("`{}` is no URL: {cause}", options.url))?;
@@ -137,6 +149,19 @@ fn call(options: &TestOptions) -> Result<Result<Call, String>, String> {
     }
     let (parts, ()) = request.body(()).map_err(|cause| cause.to_string())?.into_parts();
     Ok(Call::from_h2(parts, false, &Transport::new(scheme)).map_err(|flaw| flaw.to_string()))
+}
+
+/// What asks for a tunnel, as an HTTP/1 caller sends it.
+fn tunnel(target: &str) -> Result<Call, String> {
+    let head = format!("CONNECT {target} HTTP/1.1\r\nhost: {target}\r\n\r\n");
+    let mut parser = RequestParser::new(Limits::default());
+    match parser.parse(&mut BytesMut::from(head.as_bytes())) {
+        Parse::Done(head) => {
+            Call::from_h1(head, &Transport::new(Scheme::Https)).map_err(|flaw| flaw.to_string())
+        }
+        Parse::Refused(flaw) => Err(flaw.to_string()),
+        Parse::Incomplete => Err(format!("`{target}` is no HOST:PORT")),
+    }
 }
 
 fn malformed(flaw: &str) -> Answer {
@@ -200,7 +225,11 @@ fn params(route: &Route, call: &Call) -> Vec<(String, String)> {
 
 fn taken(call: &Call, target: &Target) -> String {
     let route = &target.route;
-    let kind = if call.protocol() == CallProtocol::Grpc { "grpc" } else { call.method() };
+    let kind = match call.protocol() {
+        CallProtocol::Grpc => "grpc",
+        CallProtocol::Tcp => "the connection",
+        _ => call.method(),
+    };
     let mut text = format!(
         "{kind} {}{} takes route {}\n  policies judge it as {}",
         call.authority(),

@@ -169,6 +169,24 @@ proptest! {
     }
 
     #[test]
+    fn px_01_a_damaged_header_is_refused_or_read_as_what_it_says(
+        source in address(), destination in address(), value: Vec<u8>, damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
+    ) {
+        let mut out = BytesMut::new();
+        write_v2(&mut out, source, destination, &[(tlv::AUTHORITY, &value)]);
+        for (at, byte) in damage {
+            let at = at.index(out.len());
+            out[at] = byte;
+        }
+        if let Ok((Some(Header::Forwarded { source, destination }), taken)) = fed(&out) {
+            let mut again = BytesMut::new();
+            write_v2(&mut again, source, destination, &[]);
+            prop_assert_eq!(fed(&again).unwrap().0, Some(Header::Forwarded { source, destination }));
+            prop_assert!(taken <= out.len());
+        }
+    }
+
+    #[test]
     fn px_01_no_bytes_are_read_past_a_header_or_break_the_reader(start in 0_usize..4, mut bytes: Vec<u8>) {
         let starts: [&[u8]; 4] = [b"", SIGNATURE, b"PROXY TCP4 ", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0"];
         bytes.splice(0..0, starts[start].iter().copied());

@@ -19,7 +19,8 @@ use quinn::crypto::rustls::HandshakeData;
 use rustls::pki_types::CertificateDer;
 use tokio_rustls::server::TlsStream;
 
-use super::Connection;
+use super::{Connection, plain};
+use crate::Carries;
 use crate::accounts::Accounts;
 use crate::authorize::not_secured;
 use crate::listening::Listening;
@@ -52,6 +53,12 @@ pub(super) async fn secure(
     let accepted = {
         let timer = worker.wheel.timer();
         timer.set(worker.clock.mono() + listening.timers.handshake);
+        let speaks_http = listening.carries != Carries::Bytes;
+        if speaks_http && timer.within(pin!(plain::is_plain(&stream))).await == Some(true) {
+            drop(timer);
+            Box::pin(plain::refuse(&worker, stream)).await;
+            return None;
+        }
         timer.within(pin!(listening.acceptor.accept(stream))).await
     };
     let tls = match completed(&worker, accepted, tls::refusal_in) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ca_identity::tls::ClientAuth;
 use policies_engine::{Effect, Phase, PrincipalKind, Reason};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::client::{connect, grpc, read, send_all};
 use super::harness::{POLICY, Setup};
@@ -227,7 +228,7 @@ async fn no_identity_is_a_tls_alert_and_a_record() {
     let tls = connect(gateway.address, gateway.client_tls(None, &[b"http/1.1"])).await;
     // TLS 1.3 clients may finish before the server judged them; the alert comes with the first read (TL-10).
     if let Ok(mut tls) = tls {
-        let read = tokio::io::AsyncReadExt::read_u8(&mut tls).await;
+        let read = tls.read_u8().await;
         assert!(read.unwrap_err().to_string().contains("CertificateRequired"));
     }
     gateway.records.wait(1).await;
@@ -244,7 +245,7 @@ async fn another_trust_domain_is_untrusted_and_recorded() {
     let mut snapshot = gateway.ca.snapshot(None);
     snapshot.own = Some(foreign.svid("/web").into());
     if let Ok(mut tls) = connect(gateway.address, gateway.client_tls_with(snapshot, &[b"h2"])).await {
-        assert!(tokio::io::AsyncReadExt::read_u8(&mut tls).await.is_err());
+        assert!(tls.read_u8().await.is_err());
     }
     gateway.records.wait(1).await;
     let (_, record) = gateway.records.last();
@@ -309,4 +310,24 @@ async fn h1_32_a_slow_head_is_408_and_silence_is_closed() {
     let mut idle = gateway.h1("/web").await;
     assert_eq!(idle.get("/hello").await.status, 200);
     assert!(idle.is_closed().await, "still for longer than idle");
+}
+
+#[tokio::test]
+async fn dt_03_plain_http_is_told_once_that_tls_is_required() {
+    let origin = Origin::h1().await;
+    let gateway = Setup::with_h1(origin.address).start();
+    for request in
+        ["GET / HTTP/1.1\r\nhost: site.test\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "POST /x"]
+    {
+        let mut raw = tokio::net::TcpStream::connect(gateway.address).await.unwrap();
+        raw.write_all(request.as_bytes()).await.unwrap();
+        let mut heard = String::new();
+        let read = tokio::time::timeout(Duration::from_secs(3), raw.read_to_string(&mut heard));
+        read.await.unwrap().unwrap();
+        assert!(heard.starts_with("HTTP/1.1 400 ") && heard.contains("tls_required"), "{request}: {heard}");
+        assert!(heard.contains("connection: close"), "{heard}");
+    }
+    assert_eq!((origin.requests(), gateway.records.all().len()), (0, 0));
+    gateway.metric("portcullis_handshakes_total{result=\"plain\"}", 3).await;
+    assert_eq!(gateway.h1("/web").await.get("/hello").await.status, 200);
 }

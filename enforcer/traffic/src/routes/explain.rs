@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use enforcer_codec::{Call, NotCanonical};
+use enforcer_codec::{Call, CallProtocol, NotCanonical, Upgrade};
 
 use super::plan::Plan;
-use super::{Found, Routes};
+use super::{Found, Routes, TargetKind};
 use crate::Arrival;
 
 /// What one route says to a call.
@@ -39,8 +39,18 @@ impl Routes {
             Found::Unreadable(flaw) => return Err(flaw),
             Found::UnknownRoute | Found::UnknownMethod => None,
         };
+        let asked = (call.protocol() == CallProtocol::Tcp, call.upgrade() == Some(Upgrade::Connect));
         let standings = self.routes.iter().zip(&self.plans).map(|(route, plan)| {
-            let verdict = match plan.unmet(call, arrival)? {
+            let is_bytes =
+                self.route_target(route.index).is_some_and(|target| target.kind == TargetKind::Service);
+            let kind = (is_bytes, !route.connect.is_empty());
+            let unmet = match kind {
+                _ if kind == asked => plan.unmet(call, arrival)?,
+                (true, _) => Some("the connection carries no HTTP".to_owned()),
+                (_, true) => Some("the call asks for a tunnel".to_owned()),
+                _ => Some("the call is HTTP and no tunnel".to_owned()),
+            };
+            let verdict = match unmet {
                 Some(unmet) => Verdict::Unmet(unmet),
                 None if taken == Some(route.index) => Verdict::Taken,
                 None => Verdict::Outranked,
