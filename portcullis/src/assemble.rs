@@ -279,13 +279,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         )?;
         running.listeners =
             proxy.addresses().into_iter().map(|(name, addr)| (name.to_string(), addr)).collect();
-        let tcp = proxy.addresses().into_iter().map(|(name, addr)| (name, format!("tcp://{addr}")));
-        let quic = proxy.quic_addresses().into_iter().map(|(name, addr)| (name, format!("quic://{addr}")));
-        let sockets = enforcer.listeners.iter().flat_map(|listener| {
-            listener.sockets.iter().map(|path| (listener.name.clone(), format!("unix://{}", path.display())))
-        });
-        let bound = tcp.chain(quic).map(|(name, url)| (name.to_string(), url));
-        *api_listeners.lock() = bound.chain(sockets).collect();
+        *api_listeners.lock() = proxy.urls();
         running.proxy = Some(proxy);
         conditions.listeners.set(true, format!("{} bound", api_listeners.lock().len()));
     }

@@ -41,6 +41,12 @@ pub struct SharedSocket {
 }
 
 impl SharedSocket {
+    /// Where it listens.
+    #[must_use]
+    pub fn bound(&self) -> &Bind {
+        &self.bind
+    }
+
     /// Listens on it, inside the tokio runtime that will accept.
     ///
     /// # Errors

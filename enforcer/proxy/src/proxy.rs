@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use base_net::{Drain, DrainWatch, Gate};
+use base_net::{Bind, Drain, DrainWatch, Gate};
 use base_ports::Tasks;
 use parking_lot::Mutex;
 use tokio::runtime::Builder;
@@ -92,6 +92,18 @@ impl Proxy {
     #[must_use]
     pub fn quic_addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
         self.bound(|addresses| &addresses.quic)
+    }
+
+    /// Names of the listeners and what they listen on, as the configuration writes it, with real ports.
+    #[must_use]
+    pub fn urls(&self) -> Vec<(String, String)> {
+        let urls = self.addresses.iter().flat_map(|(name, bound)| {
+            let tcp = bound.tcp.iter().map(|address| Bind::Tcp(*address).to_string());
+            let unix = bound.unix.iter().map(|socket| socket.bound().to_string());
+            let quic = bound.quic.iter().map(|address| format!("quic://{address}"));
+            tcp.chain(quic).chain(unix).map(|url| (name.to_string(), url))
+        });
+        urls.collect()
     }
 
     fn bound(&self, of: impl Fn(&Addresses) -> &Vec<SocketAddr>) -> Vec<(Arc<str>, SocketAddr)> {
