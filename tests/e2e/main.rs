@@ -22,6 +22,7 @@ mod policies;
 mod reload;
 mod resilience;
 mod routing;
+mod subsets;
 mod team;
 mod upstream_tls;
 
@@ -61,6 +62,7 @@ fn main() {
         reload::trials(),
         resilience::trials(),
         routing::trials(),
+        subsets::trials(),
         team::trials(),
         upstream_tls::trials(),
     ];

@@ -68,8 +68,11 @@ impl Names {
     /// Asks for the names that these routes bring, so that calls find endpoints from the first on. What takes too long is
     /// left to come later.
     pub async fn prepare(&self, routes: &Routes) {
-        let names =
-            routes.clusters().iter().flat_map(|cluster| hosts(cluster).map(move |host| (cluster, host)));
+        let names = routes
+            .clusters()
+            .iter()
+            .filter(|cluster| cluster.subset.is_empty())
+            .flat_map(|cluster| hosts(cluster).map(move |host| (cluster, host)));
         let is_new = |(cluster, host): &(&Arc<Cluster>, Arc<str>)| {
             let known = self.known.lock();
             let name = known.get(&(Arc::clone(&cluster.name), Arc::clone(host)));

@@ -7,7 +7,7 @@ use base_ports::Mono;
 use enforcer_codec::Call;
 use enforcer_traffic::balance::{Ask, Balancer, Nobody};
 use enforcer_traffic::fleet::{Busy, Entry, Fleet, Turn};
-use enforcer_traffic::{Cluster, RateLimit, RetryBudget, Route, Split};
+use enforcer_traffic::{Cluster, Labels, RateLimit, RetryBudget, Route, Split};
 use parking_lot::Mutex;
 
 use crate::fleets::Taker;
@@ -21,6 +21,8 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) cluster: Arc<Cluster>,
+    /// The cluster that it is, or is a part of.
+    whole: Arc<Cluster>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) endpoints: Vec<Arc<Endpoint>>,
     /// Calls of this worker that wait for a place at an endpoint.
@@ -49,15 +51,22 @@ pub(crate) struct Upstreams {
 impl Upstream {
     /// As `before` when nothing about it is other.
     pub(crate) fn of(written: &Arc<Cluster>, before: &[Arc<Self>], worker: &Worker) -> Arc<Self> {
-        let (cluster, fleet) = worker.fleets.of(written, &*worker.rng, worker.clock.mono());
-        let is_same = |of: &&Arc<Self>| Arc::ptr_eq(&of.cluster, &cluster) && Arc::ptr_eq(&of.fleet, &fleet);
+        let (whole, fleet) = worker.fleets.of(written, &*worker.rng, worker.clock.mono());
+        let is_same = |of: &&Arc<Self>| {
+            Arc::ptr_eq(&of.whole, &whole)
+                && Arc::ptr_eq(&of.fleet, &fleet)
+                && of.cluster.subset == written.subset
+        };
         match before.iter().find(is_same) {
             Some(same) => Arc::clone(same),
-            None => Arc::new(Self::new(cluster, fleet, worker)),
+            None => Arc::new(Self::new(whole, fleet, &written.subset, worker)),
         }
     }
 
-    fn new(cluster: Arc<Cluster>, fleet: Arc<Fleet>, worker: &Worker) -> Self {
+    fn new(whole: Arc<Cluster>, fleet: Arc<Fleet>, subset: &Labels, worker: &Worker) -> Self {
+        // Where names lead is known only now, and with it who belongs to the part.
+        let is_it = whole.subset == *subset;
+        let cluster = if is_it { Arc::clone(&whole) } else { Arc::new(whole.part(subset)) };
         let endpoints = cluster.spec.endpoints.iter().zip(fleet.endpoints());
         let endpoint = |(spec, state)| worker.pools.endpoint(&cluster, spec, state, worker);
         let layout = Arc::clone(&cluster.layout);
@@ -66,6 +75,7 @@ impl Upstream {
             waiting: Waiting::new(fleet.limits().queued, worker.meters.queue(&cluster.name)),
             balancer: Mutex::new(Balancer::new(cluster.spec.balance, layout, worker.rng.u64())),
             cluster,
+            whole,
             fleet,
         }
     }
@@ -96,7 +106,7 @@ impl Upstream {
 
     /// Calls that the endpoints take at a time.
     pub(crate) fn slots(&self) -> u32 {
-        let endpoints = u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX);
+        let endpoints = u32::try_from(self.cluster.layout.places().count()).unwrap_or(u32::MAX);
         let limits = self.fleet.limits();
         limits.endpoint_in_flight.saturating_mul(endpoints).min(limits.in_flight)
     }
@@ -132,6 +142,9 @@ impl Upstream {
     pub(crate) fn tend(&self, worker: &Worker, now: Mono) {
         for turn in self.fleet.review(now) {
             self.turned(worker, turn);
+        }
+        if !self.cluster.subset.is_empty() {
+            return;
         }
         let in_flight = self.fleet.endpoints().iter().map(|endpoint| u64::from(endpoint.in_flight())).sum();
         worker.meters.cluster(&self.cluster.name, in_flight, self.balancer.lock().panics());

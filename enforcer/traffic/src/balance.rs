@@ -135,10 +135,9 @@ impl Balancer {
             found => found,
         };
         found.ok_or_else(|| {
-            let usable = |(place, endpoint): (usize, &Arc<EndpointState>)| {
-                (ask.may)(place) && (self.panics || endpoint.is_usable(ask.now))
-            };
-            let any = fleet.endpoints().iter().enumerate().any(usable);
+            let in_use = |endpoint: &Arc<EndpointState>| self.panics || endpoint.is_usable(ask.now);
+            let usable = |place: usize| (ask.may)(place) && fleet.endpoints().get(place).is_some_and(in_use);
+            let any = self.layout.places().any(usable);
             if any { Nobody::Free } else { Nobody::Usable }
         })
     }

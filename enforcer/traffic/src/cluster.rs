@@ -10,7 +10,7 @@ use ca_identity::IdPattern;
 
 use crate::balance::{BalanceSettings, Layout, hash};
 use crate::fleet::{CheckSettings, FleetSettings, OutlierSettings};
-use crate::{BalancerKind, EndpointSpec, HashBy, NamedSpec, Network};
+use crate::{BalancerKind, EndpointSpec, Fallback, HashBy, Labels, NamedSpec, Network};
 
 /// A cluster as the configuration means it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct ClusterSpec {
     pub granted: Vec<Network>,
     /// How an endpoint is chosen.
     pub balancer: BalancerKind,
+    /// Who takes the calls of a part that has no endpoint (LB-14).
+    pub fallback: Fallback,
     /// What departs from the plain choice.
     pub balance: BalanceSettings,
     /// What keeps calls at one endpoint, for the balancers that go by a hash (LB-09).
@@ -51,6 +53,7 @@ impl Default for ClusterSpec {
             named: Vec::new(),
             granted: Vec::new(),
             balancer: BalancerKind::default(),
+            fallback: Fallback::default(),
             balance: BalanceSettings::default(),
             hash_by: None,
             zone: None,
@@ -101,16 +104,18 @@ pub struct Share {
     pub cluster: String,
     /// Relative to the other shares of the route; 0 takes none.
     pub weight: u32,
+    /// Only endpoints with these labels (LB-14).
+    pub subset: Labels,
 }
 
 impl Share {
     /// All calls.
     pub fn all(cluster: &str) -> Self {
-        Self { cluster: cluster.to_owned(), weight: 1 }
+        Self { cluster: cluster.to_owned(), weight: 1, subset: Labels::default() }
     }
 }
 
-/// A cluster in force.
+/// A cluster in force, or the part of one that routes ask for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Cluster {
     /// Its place in [`Routes::clusters`](crate::Routes::clusters).
@@ -119,6 +124,8 @@ pub struct Cluster {
     pub name: Arc<str>,
     /// What the configuration says.
     pub spec: ClusterSpec,
+    /// The labels that make it a part; none = it is the whole.
+    pub subset: Labels,
     /// The order in which its balancers go through the endpoints.
     pub layout: Arc<Layout>,
     /// The key of its hashes, the same at every enforcer.
@@ -126,19 +133,28 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub(crate) fn new(index: u32, spec: &ClusterSpec) -> Self {
+    pub(crate) fn new(index: u32, spec: &ClusterSpec, subset: &Labels) -> Self {
+        let places = spec.fallback.places(subset, &spec.endpoints);
+        let zone = spec.zone.as_deref();
         Self {
             index,
             name: spec.name.as_str().into(),
-            layout: Arc::new(Layout::new(spec.balancer, &spec.endpoints, spec.zone.as_deref())),
+            subset: subset.clone(),
+            layout: Arc::new(Layout::over(spec.balancer, &spec.endpoints, places, zone)),
             seed: hash(0, spec.name.as_bytes()),
             spec: spec.clone(),
         }
     }
 
-    /// The same with the endpoints that its names lead to.
+    /// The whole of it with the endpoints that its names lead to.
     #[must_use]
     pub fn resolved(&self, endpoints: Vec<EndpointSpec>) -> Self {
-        Self::new(self.index, &ClusterSpec { endpoints, ..self.spec.clone() })
+        Self::new(self.index, &ClusterSpec { endpoints, ..self.spec.clone() }, &Labels::default())
+    }
+
+    /// The part that has these labels.
+    #[must_use]
+    pub fn part(&self, subset: &Labels) -> Self {
+        Self::new(self.index, &self.spec, subset)
     }
 }

@@ -103,6 +103,16 @@ pub enum RouteError {
         /// The route.
         route: String,
     },
+    /// A route asks for a part of a cluster that no endpoint belongs to.
+    #[error("route `{route}`: no endpoint of cluster `{cluster}` that takes calls has the labels {subset}")]
+    NoSubset {
+        /// The route.
+        route: String,
+        /// The cluster.
+        cluster: String,
+        /// The labels.
+        subset: String,
+    },
     /// A cluster has no endpoint that takes calls.
     #[error("cluster `{cluster}` has no endpoint with a weight above 0")]
     NoEndpoint {

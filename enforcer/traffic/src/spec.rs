@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{HandlingSpec, MatchSpec, Priority, RateSettings, RetrySettings, Share, Timeouts};
+use crate::{HandlingSpec, Labels, MatchSpec, Priority, RateSettings, RetrySettings, Share, Timeouts};
 
 /// A service: the owner of routes and RPC methods (SETTLED S20).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -66,12 +66,14 @@ pub struct EndpointSpec {
     pub priority: u8,
     /// Where it stands, so that callers of the same zone can prefer it (LB-13).
     pub zone: Option<Arc<str>>,
+    /// What routes can ask for (LB-14).
+    pub labels: Labels,
 }
 
 impl EndpointSpec {
     /// An endpoint of weight 1.
     pub fn new(protocol: UpstreamProtocol, addr: SocketAddr) -> Self {
-        Self { protocol, addr, weight: 1, priority: 0, zone: None }
+        Self { protocol, addr, weight: 1, priority: 0, zone: None, labels: Labels::default() }
     }
 }
 

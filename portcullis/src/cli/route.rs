@@ -244,7 +244,9 @@ fn taken(call: &Call, target: &Target) -> String {
     for (cluster, weight) in &route.to {
         let endpoints: Vec<_> = cluster.spec.places().collect();
         let share = if route.to.len() > 1 { format!(", weight {weight}") } else { String::new() };
-        text.push_str(&format!("\n  to cluster {} ({}){share}", cluster.name, endpoints.join(", ")));
+        let part =
+            if cluster.subset.is_empty() { String::new() } else { format!(", only {}", cluster.subset) };
+        text.push_str(&format!("\n  to cluster {} ({}){part}{share}", cluster.name, endpoints.join(", ")));
     }
     text
 }
@@ -277,7 +279,8 @@ fn handled(route: &Route, call: &Call) -> String {
 fn described(call: &Call, target: &Target) -> Value {
     let clusters = target.route.to.iter().map(|(cluster, weight)| {
         let endpoints: Vec<_> = cluster.spec.places().collect();
-        json!({ "cluster": &*cluster.name, "weight": weight, "endpoints": endpoints })
+        let subset = Some(&cluster.subset).filter(|subset| !subset.is_empty()).map(ToString::to_string);
+        json!({ "cluster": &*cluster.name, "weight": weight, "endpoints": endpoints, "subset": subset })
     });
     let handling = &target.route.handling;
     let redirect =

@@ -39,13 +39,30 @@ impl Layout {
     /// For these endpoints, as seen from `zone`. Those of weight 0 take no calls.
     #[must_use]
     pub fn new(kind: BalancerKind, endpoints: &[EndpointSpec], zone: Option<&str>) -> Self {
+        Self::over(kind, endpoints, 0..endpoints.len(), zone)
+    }
+
+    /// For those of them at these places, each once.
+    #[must_use]
+    pub fn over(
+        kind: BalancerKind,
+        endpoints: &[EndpointSpec],
+        places: impl IntoIterator<Item = usize>,
+        zone: Option<&str>,
+    ) -> Self {
         let mut tiers: BTreeMap<u8, Vec<usize>> = BTreeMap::new();
-        for (place, endpoint) in endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.weight > 0) {
+        let found = places.into_iter().filter_map(|place| Some((place, endpoints.get(place)?)));
+        for (place, endpoint) in found.filter(|(_, endpoint)| endpoint.weight > 0) {
             tiers.entry(endpoint.priority).or_default().push(place);
         }
         let len = tiers.values().map(Vec::len).sum();
         let tiers = tiers.into_values().map(|places| Tier::new(kind, &places, endpoints, zone)).collect();
         Self { kind, tiers, len }
+    }
+
+    /// The places of the endpoints that take calls.
+    pub fn places(&self) -> impl Iterator<Item = usize> {
+        self.tiers.iter().flat_map(|tier| &tier.groups).flat_map(|group| &group.members).copied()
     }
 }
 

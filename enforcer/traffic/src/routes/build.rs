@@ -11,8 +11,8 @@ use super::target::TunnelTarget;
 use super::{Route, Routes, Target, TargetKind, registry};
 use crate::timeouts::TUNNEL_IDLE;
 use crate::{
-    Cluster, ClusterSpec, EndpointSpec, Handling, HandlingSpec, MatchSpec, RouteError, RouteSpec,
-    ServiceSpec, Timeouts, UpstreamProtocol,
+    Cluster, ClusterSpec, EndpointSpec, Handling, HandlingSpec, Labels, MatchSpec, RouteError, RouteSpec,
+    ServiceSpec, Share, Timeouts, UpstreamProtocol,
 };
 
 pub(super) fn build<'a>(
@@ -25,8 +25,8 @@ pub(super) fn build<'a>(
     registry::check(services)?;
 
     let mut built = Routes { clusters: self::clusters(clusters)?, ..Routes::default() };
-    let known: HashMap<&str, &Arc<Cluster>> =
-        clusters.iter().map(|spec| spec.name.as_str()).zip(&built.clusters).collect();
+    let known: HashMap<&str, Arc<Cluster>> =
+        clusters.iter().map(|spec| spec.name.as_str()).zip(built.clusters.iter().cloned()).collect();
     let mut owners = Vec::with_capacity(routes.len());
     for (index, spec) in routes.iter().enumerate() {
         let index = u32::try_from(index).map_err(|_too_many| RouteError::TooMany)?;
@@ -34,7 +34,7 @@ pub(super) fn build<'a>(
             route: spec.name.clone(),
             service: spec.service.clone(),
         })?;
-        let to = shares(spec, &known)?;
+        let to = shares(spec, &known, &mut built.clusters)?;
         let plan = Plan::of(spec)?;
         if spec.matches.grpc.is_some() {
             speaks_grpc(spec, &to)?;
@@ -126,7 +126,7 @@ fn clusters(specs: &[ClusterSpec]) -> Result<Vec<Arc<Cluster>>, RouteError> {
             return Err(RouteError::NoEndpoint { cluster: spec.name.clone() });
         }
         let index = u32::try_from(index).map_err(|_too_many| RouteError::TooMany)?;
-        Ok(Arc::new(Cluster::new(index, spec)))
+        Ok(Arc::new(Cluster::new(index, spec, &Labels::default())))
     });
     built.collect()
 }
@@ -134,22 +134,46 @@ fn clusters(specs: &[ClusterSpec]) -> Result<Vec<Arc<Cluster>>, RouteError> {
 /// The clusters of a route that take calls.
 fn shares(
     spec: &RouteSpec,
-    clusters: &HashMap<&str, &Arc<Cluster>>,
+    clusters: &HashMap<&str, Arc<Cluster>>,
+    all: &mut Vec<Arc<Cluster>>,
 ) -> Result<Vec<(Arc<Cluster>, u32)>, RouteError> {
     let mut shares = Vec::with_capacity(spec.to.len());
     for share in &spec.to {
-        let cluster = *clusters.get(share.cluster.as_str()).ok_or_else(|| RouteError::UnknownCluster {
+        let cluster = clusters.get(share.cluster.as_str()).ok_or_else(|| RouteError::UnknownCluster {
             route: spec.name.clone(),
             cluster: share.cluster.clone(),
         })?;
         if share.weight > 0 {
-            shares.push((Arc::clone(cluster), share.weight));
+            shares.push((part(spec, share, cluster, all)?, share.weight));
         }
     }
     if shares.is_empty() == (spec.handling.reply.is_none() && spec.connect.is_empty()) {
         return Err(RouteError::NoCluster { route: spec.name.clone() });
     }
     Ok(shares)
+}
+
+/// The part of a cluster that a route asks for; routes that ask for the same have the same.
+fn part(
+    route: &RouteSpec,
+    share: &Share,
+    whole: &Arc<Cluster>,
+    all: &mut Vec<Arc<Cluster>>,
+) -> Result<Arc<Cluster>, RouteError> {
+    let is_it = |known: &&Arc<Cluster>| known.name == whole.name && known.subset == share.subset;
+    if let Some(known) = all.iter().find(is_it) {
+        return Ok(Arc::clone(known));
+    }
+    let written: Vec<_> = whole.spec.written().cloned().collect();
+    let takes_calls = |place: &usize| written.get(*place).is_some_and(|endpoint| endpoint.weight > 0);
+    if !whole.spec.fallback.places(&share.subset, &written).iter().any(takes_calls) {
+        let (route, cluster) = (route.name.clone(), share.cluster.clone());
+        return Err(RouteError::NoSubset { route, cluster, subset: share.subset.to_string() });
+    }
+    let index = u32::try_from(all.len()).map_err(|_too_many| RouteError::TooMany)?;
+    let part = Arc::new(Cluster { index, ..whole.part(&share.subset) });
+    all.push(Arc::clone(&part));
+    Ok(part)
 }
 
 /// gRPC needs HTTP/2 on its whole way (RPC-03).

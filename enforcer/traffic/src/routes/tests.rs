@@ -7,7 +7,9 @@ use enforcer_codec::{Scheme, Transport};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{EndpointSpec, GrpcMatch, MatchSpec, PathSpec, Share, UpstreamProtocol};
+use crate::{
+    ClusterSpec, EndpointSpec, Fallback, GrpcMatch, Labels, MatchSpec, PathSpec, Share, UpstreamProtocol,
+};
 
 mod carried;
 mod conditions;
@@ -315,7 +317,7 @@ fn a_configuration_without_meaning_is_an_error_that_names_it() {
     assert!(error(both).contains("exclude"));
     assert!(error(rpc("r", "s.S/Get", None)).contains("malformed"));
     assert!(error(RouteSpec { service: "nope".into(), ..route("r") }).contains("unknown service `nope`"));
-    let to = |name: &str, weight| vec![Share { cluster: name.into(), weight }];
+    let to = |name: &str, weight| vec![Share { weight, ..Share::all(name) }];
     assert!(error(RouteSpec { to: Vec::new(), ..route("r") }).contains("needs a cluster"));
     assert!(error(RouteSpec { to: to("h2", 0), ..route("r") }).contains("needs a cluster"));
     assert!(error(RouteSpec { to: to("h3", 1), ..route("r") }).contains("unknown cluster `h3`"));
@@ -349,4 +351,40 @@ proptest! {
         prop_assert_eq!(found, all);
         prop_assert_eq!(routes.targets().len(), names.len() + 1);
     }
+}
+
+#[test]
+fn lb_14_routes_that_ask_for_the_same_part_share_it_and_a_part_of_nobody_is_an_error() {
+    let labelled = |last: u8, labels: &str| EndpointSpec {
+        labels: Labels::parse([labels]).unwrap(),
+        ..EndpointSpec::new(UpstreamProtocol::Http1, ([10, 0, 0, last], 80).into())
+    };
+    let cluster = ClusterSpec {
+        name: "shop".into(),
+        endpoints: vec![labelled(1, "version=1"), labelled(2, "version=2")],
+        ..ClusterSpec::default()
+    };
+    let service = ServiceSpec { name: "shop".into(), ..ServiceSpec::default() };
+    let route = |name: &str, subset: &[&str]| RouteSpec {
+        name: name.into(),
+        service: "shop".into(),
+        matches: MatchSpec { hosts: vec![format!("{name}.test")], ..MatchSpec::default() },
+        to: vec![Share { subset: Labels::parse(subset.iter().copied()).unwrap(), ..Share::all("shop") }],
+        ..RouteSpec::default()
+    };
+    let some =
+        [route("a", &["version=2"]), route("b", &["version=2"]), route("c", &[]), route("d", &["version=1"])];
+    let routes =
+        Routes::build(std::slice::from_ref(&service), std::slice::from_ref(&cluster), &some).unwrap();
+    let index: Vec<_> = routes.routes().iter().map(|route| route.to[0].0.index).collect();
+    assert_eq!(index, [1, 1, 0, 2]);
+    let places: Vec<Vec<_>> =
+        routes.clusters().iter().map(|cluster| cluster.layout.places().collect()).collect();
+    assert_eq!(places, [vec![0, 1], vec![1], vec![0]]);
+    let nobody = [route("a", &["version=3"])];
+    let error = Routes::build(&[service.clone()], &[cluster.clone()], &nobody).unwrap_err();
+    assert!(matches!(error, RouteError::NoSubset { .. }), "{error}");
+    let cluster = ClusterSpec { fallback: Fallback::Any, ..cluster };
+    let routes = Routes::build(&[service], &[cluster], &nobody).unwrap();
+    assert_eq!(routes.clusters()[1].layout.places().collect::<Vec<_>>(), [0, 1]);
 }

@@ -48,12 +48,31 @@ pub(super) static KEYS: &[Key] = &[
         "0 comes first; later ones get calls as the earlier are no longer healthy",
         "1",
     ),
+    key(
+        "enforcer.cluster.endpoint.labels",
+        Kind::List(&Kind::Text),
+        "what routes can ask for with `subset`",
+        "[\"version=2\"]",
+    ),
     key("enforcer.cluster.endpoint.zone", Kind::Text, "where it stands; see enforcer.zone", "\"eu-1a\""),
     key(
         "enforcer.cluster.resolve_to",
         Kind::List(&Kind::Text),
         "networks that names may lead to though they are off limits: loopback, link-local, metadata",
         "[\"127.0.0.0/8\"]",
+    ),
+    preset(
+        "enforcer.cluster.subset_fallback",
+        Kind::Choice(&["none", "any", "default"]),
+        "none",
+        "who takes the calls of a `subset` without endpoints: nobody, all, or those of `subset_default`",
+        "\"any\"",
+    ),
+    key(
+        "enforcer.cluster.subset_default",
+        Kind::List(&Kind::Text),
+        "beside `subset_fallback`: the labels of those that take the calls then",
+        "[\"version=1\"]",
     ),
     preset("enforcer.cluster.balancer", BALANCERS, "p2c", "how an endpoint is picked", "\"p2c\""),
     key(

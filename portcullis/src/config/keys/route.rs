@@ -210,6 +210,12 @@ pub(super) static KEYS: &[Key] = &[
         "\"3s\"",
     ),
     key("enforcer.route.cluster", Kind::Text, "the cluster that takes the calls", "\"orders\""),
+    key(
+        "enforcer.route.subset",
+        Kind::List(&Kind::Text),
+        "beside `cluster`: only its endpoints with all of these labels",
+        "[\"version=2\"]",
+    ),
     key("enforcer.route.split", Kind::Tables, "clusters that share the calls", "[[enforcer.route.split]]"),
     required("enforcer.route.split.cluster", Kind::Text, "a cluster that takes some", "\"orders-next\""),
     required(
@@ -217,6 +223,12 @@ pub(super) static KEYS: &[Key] = &[
         Kind::Integer { min: 0, max: 1_000_000 },
         "its share, relative to the others; 0 takes none",
         "5",
+    ),
+    key(
+        "enforcer.route.split.subset",
+        Kind::List(&Kind::Text),
+        "only endpoints of the cluster with all of these labels",
+        "[\"version=2\"]",
     ),
     preset("enforcer.route.header_timeout", Kind::Duration, "15s", "until the answer's head", "\"15s\""),
     preset(

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use enforcer_traffic::balance::BalanceSettings;
 use enforcer_traffic::fleet::{CheckSettings, FleetSettings, Limits, OutlierSettings, Probe};
 use enforcer_traffic::{
-    BalancerKind, ClusterSpec, EndpointSpec, HashBy, NamedSpec, Network, TlsSettings, UpstreamProtocol,
+    BalancerKind, ClusterSpec, EndpointSpec, Fallback, HashBy, Labels, NamedSpec, Network, TlsSettings,
+    UpstreamProtocol,
 };
 
 use super::super::read::{Table, Value};
@@ -18,7 +19,10 @@ impl Meaning<'_> {
     /// The cluster that `table` tells, with its endpoints under `key`.
     pub(super) fn cluster(&mut self, table: &Table, key: &str) -> Option<ClusterSpec> {
         let mut written: Vec<_> = table.list(key).iter().filter_map(endpoint).collect();
-        written.extend(table.tables("endpoint").iter().filter_map(described));
+        for table in table.tables("endpoint") {
+            let labels = self.labels(table, "labels");
+            written.extend(described(table, labels));
+        }
         if written.is_empty() {
             self.wrong(table, key, format!("`{key}` names no endpoint"));
         }
@@ -44,6 +48,7 @@ impl Meaning<'_> {
             named,
             granted,
             balancer: balancer(table),
+            fallback: self.fallback(table),
             balance: BalanceSettings {
                 slow_start: table.duration("slow_start").copied().unwrap_or_default(),
                 bound_percent: count(table, "bound_percent"),
@@ -107,6 +112,37 @@ impl Meaning<'_> {
             );
         }
         Some(TlsSettings { expect, sni })
+    }
+
+    /// Labels of an endpoint, or that a route asks for.
+    pub(super) fn labels(&mut self, table: &Table, key: &str) -> Labels {
+        let words = table.texts(key);
+        let labels = Labels::parse(words.iter().map(String::as_str));
+        labels.unwrap_or_else(|word| {
+            let text = format!("`{word}` is no label such as `version=2`, or its key is there already");
+            self.wrong(table, key, text);
+            Labels::default()
+        })
+    }
+
+    /// Who takes the calls of a subset without endpoints.
+    fn fallback(&mut self, table: &Table) -> Fallback {
+        let labels = self.labels(table, "subset_default");
+        let word = table.text("subset_fallback").map_or("none", String::as_str);
+        match (word, labels.is_empty()) {
+            ("default", false) => return Fallback::Default(labels),
+            ("default", true) => {
+                let text = "`default` needs `subset_default`, the labels of those that take the calls then";
+                self.wrong(table, "subset_fallback", text.to_owned());
+            }
+            (_, false) => {
+                let text = "`subset_default` needs subset_fallback = \"default\"".to_owned();
+                self.wrong(table, "subset_default", text);
+            }
+            ("any", true) => return Fallback::Any,
+            (_, true) => {}
+        }
+        Fallback::None
     }
 
     /// Networks off limits that names may lead to all the same.
@@ -231,13 +267,14 @@ pub(super) fn count(table: &Table, key: &str) -> Option<u32> {
     table.integer(key).and_then(|count| u32::try_from(*count).ok())
 }
 
-fn described(table: &Table) -> Option<Written> {
+fn described(table: &Table, labels: Labels) -> Option<Written> {
     let (written, ..) = table.entries.get("address")?;
     let Written { host, each } = endpoint(written)?;
     let each = EndpointSpec {
         weight: count(table, "weight")?,
         priority: count(table, "priority").and_then(|priority| u8::try_from(priority).ok())?,
         zone: table.text("zone").map(|zone| zone.as_str().into()),
+        labels,
         ..each
     };
     Some(Written { host, each })

@@ -115,6 +115,7 @@ impl Meaning<'_> {
             RouteError::NoEndpoint { cluster } => ("cluster", cluster.as_str(), "endpoints"),
             RouteError::NoCluster { route }
             | RouteError::UnknownCluster { route, .. }
+            | RouteError::NoSubset { route, .. }
             | RouteError::Tcp { route, .. }
             | RouteError::GrpcOverHttp1 { route, .. } => ("route", route.as_str(), "to"),
             RouteError::HttpOverTcp { route, .. } => ("route", route.as_str(), "listener"),

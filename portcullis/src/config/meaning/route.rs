@@ -63,19 +63,27 @@ impl Meaning<'_> {
                 self.wrong(table, key, text);
             }
         }
+        if written.first() != Some(&"cluster") && table.entries.contains_key("subset") {
+            let text = "`subset` is a part of a cluster; write it beside `cluster`, or in split";
+            self.wrong(table, "subset", text.to_owned());
+        }
         match written.first() {
             Some(&("redirect" | "respond" | "connect")) => Some((Vec::new(), None)),
             Some(&"to") => {
                 let own = self.cluster(table, "to")?;
                 Some((vec![Share::all(&own.name)], Some(own)))
             }
-            Some(&"cluster") => Some((vec![Share::all(table.text("cluster")?)], None)),
+            Some(&"cluster") => {
+                let subset = self.labels(table, "subset");
+                Some((vec![Share { subset, ..Share::all(table.text("cluster")?) }], None))
+            }
             Some(_) => {
-                let share = |table: &Table| {
+                let mut share = |table: &Table| {
                     let weight = u32::try_from(*table.integer("weight")?).unwrap_or(0);
-                    Some(Share { cluster: table.text("cluster")?.clone(), weight })
+                    let subset = self.labels(table, "subset");
+                    Some(Share { cluster: table.text("cluster")?.clone(), weight, subset })
                 };
-                let split: Vec<_> = table.tables("split").iter().filter_map(share).collect();
+                let split: Vec<_> = table.tables("split").iter().filter_map(&mut share).collect();
                 if split.iter().all(|share| share.weight == 0) {
                     self.wrong(table, "split", "no cluster of `split` has a weight above 0".to_owned());
                 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ca_identity::IdPattern;
 use enforcer_traffic::fleet::Probe;
-use enforcer_traffic::{BalancerKind, HashBy, Network, UpstreamProtocol};
+use enforcer_traffic::{BalancerKind, Fallback, HashBy, Labels, Network, UpstreamProtocol};
 
 use super::{places, read, with};
 
@@ -83,6 +83,30 @@ fn hc_02_the_named_cluster_of_the_guide_means_what_the_guide_says() {
     assert_eq!(named.each.protocol, UpstreamProtocol::Http2);
 }
 
+#[test]
+fn lb_14_the_parts_of_the_guide_mean_what_the_guide_says() {
+    let guide = include_str!("../../../../docs/guide.md");
+    let toml = guide.split("```toml\n[[enforcer.cluster]]").nth(4).unwrap().split("```").next().unwrap();
+    let text = format!(
+        "{}\n[[enforcer.cluster]]{toml}",
+        with(16, "[[enforcer.service]]", "[[enforcer.service]]\nname = \"shop\"\n[[enforcer.service]]")
+    );
+    let enforcer = read(&text, &[]).unwrap().config.enforcer.unwrap();
+    let cluster = enforcer.clusters.iter().find(|cluster| cluster.name == "cart").unwrap();
+    let labels: Vec<_> = cluster.written().map(|endpoint| endpoint.labels.to_string()).collect();
+    assert_eq!(labels, ["version=1", "version=2"]);
+    assert_eq!(cluster.fallback, Fallback::Default(Labels::parse(["version=1"]).unwrap()));
+    let shares: Vec<_> = enforcer
+        .routes
+        .last()
+        .unwrap()
+        .to
+        .iter()
+        .map(|share| (share.subset.to_string(), share.weight))
+        .collect();
+    assert_eq!(shares, [("version=1".to_owned(), 95), ("version=2".to_owned(), 5)]);
+}
+
 fn cluster_with(lines: &str, endpoint: &str) -> String {
     cluster(&format!("{lines}\n{endpoint}"))
 }
@@ -140,6 +164,13 @@ fn what_has_no_meaning_in_a_cluster_is_refused_where_it_stands() {
             "`127.0.0.1/8` is no network",
         ),
         (cluster("endpoints = [\"http://sh_op:1\"]"), "PC0104 31:14", "NAME:port"),
+        (with_endpoint("subset_fallback = \"default\""), "PC0104 32:19", "needs `subset_default`"),
+        (with_endpoint("subset_default = [\"a=1\"]"), "PC0104 32:18", "needs subset_fallback"),
+        (
+            cluster("[[enforcer.cluster.endpoint]]\naddress = \"http://127.0.0.1:1\"\nlabels = [\"v2\"]"),
+            "PC0104 33:10",
+            "`v2` is no label",
+        ),
         (with_endpoint("max_in_flight = 0"), "PC0104 32:17", "a whole number from 1"),
         (cluster("[[enforcer.cluster.endpoint]]\naddress = \"quic://127.0.0.1:1\""), "PC0104 32:11", "http"),
         (

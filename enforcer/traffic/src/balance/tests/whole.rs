@@ -256,3 +256,27 @@ fn lb_04_sixty_four_workers_do_not_run_for_one_endpoint_after_a_rebuild() {
         assert!(first.iter().all(|n| *n <= 20), "{kind:?} {first:?}");
     }
 }
+
+#[test]
+fn lb_14_every_balancer_stays_within_the_part_and_keeps_its_weights() {
+    for kind in ALL {
+        let weighted = |place: usize| EndpointSpec { weight: [5, 1, 9, 3][place], ..spec(place) };
+        let mut world = World::new(kind, (0..4).map(weighted).collect(), BalanceSettings::default(), None);
+        let layout = Layout::over(kind, &world.specs, [1, 3], None);
+        assert_eq!(layout.places().collect::<Vec<_>>(), [1, 3]);
+        world.balancer = Balancer::new(BalanceSettings::default(), Arc::new(layout), 5);
+        let shares = world.shares(4_000, at(0));
+        assert_eq!((shares[0], shares[2]), (0, 0), "{kind:?}");
+        // Without any load the cheapest takes all of peak EWMA.
+        if kind != BalancerKind::PeakEwma {
+            assert!((2_700..=3_300).contains(&shares[3]), "{kind:?} {shares:?}");
+        }
+        // Full is not the same as nobody there: only the first is worth waiting for.
+        world.balancer = Balancer::new(
+            BalanceSettings::default(),
+            Arc::new(Layout::over(kind, &world.specs, [], None)),
+            5,
+        );
+        assert_eq!(world.pick(at(0)), Err(Nobody::Usable), "{kind:?}");
+    }
+}
