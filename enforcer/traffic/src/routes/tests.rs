@@ -382,7 +382,8 @@ fn lb_14_routes_that_ask_for_the_same_part_share_it_and_a_part_of_nobody_is_an_e
         routes.clusters().iter().map(|cluster| cluster.layout.places().collect()).collect();
     assert_eq!(places, [vec![0, 1], vec![1], vec![0]]);
     let nobody = [route("a", &["version=3"])];
-    let error = Routes::build(&[service.clone()], &[cluster.clone()], &nobody).unwrap_err();
+    let error =
+        Routes::build(std::slice::from_ref(&service), std::slice::from_ref(&cluster), &nobody).unwrap_err();
     assert!(matches!(error, RouteError::NoSubset { .. }), "{error}");
     let cluster = ClusterSpec { fallback: Fallback::Any, ..cluster };
     let routes = Routes::build(&[service], &[cluster], &nobody).unwrap();
