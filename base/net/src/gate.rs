@@ -228,15 +228,10 @@ impl Rest {
 impl Shared {
     /// Counts one more of that source.
     fn take(&self, counts: &mut Counts, source: IpAddr) -> Result<(), Refused> {
-        let of_source = counts.sources.entry(source).or_insert(0);
-        if *of_source >= self.caps.per_source {
+        if !join(&mut counts.sources, source, self.caps.per_source) {
             self.refused_by_source.fetch_add(1, Ordering::Relaxed);
-            if *of_source == 0 {
-                counts.sources.remove(&source);
-            }
             return Err(Refused::Source);
         }
-        *of_source += 1;
         Ok(())
     }
 }
@@ -280,16 +275,9 @@ impl ConnectionPermit {
     /// The identity has as many as it may have.
     pub fn identify(&mut self, identity: u64) -> Result<(), Refused> {
         let shared = &self.gate.shared;
-        let mut counts = shared.counts.lock();
-        let own = counts.identities.entry(identity).or_insert(0);
-        if *own >= shared.caps.per_identity {
-            if *own == 0 {
-                counts.identities.remove(&identity);
-            }
+        if !join(&mut shared.counts.lock().identities, identity, shared.caps.per_identity) {
             return Err(Refused::Identity);
         }
-        *own += 1;
-        drop(counts);
         self.identity = Some(identity);
         Ok(())
     }
@@ -339,6 +327,17 @@ impl Drop for ConnectionPermit {
             leave(&mut counts.identities, identity);
         }
     }
+}
+
+/// One more, unless there are `most` already; nothing is kept about who has none.
+fn join<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: K, most: usize) -> bool {
+    if most == 0 {
+        return false;
+    }
+    let count = counts.entry(key).or_insert(0);
+    let is_free = *count < most;
+    *count += usize::from(is_free);
+    is_free
 }
 
 /// One fewer; nothing is kept about who has none.

@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::poll_read_buf;
 use crate::clocks::Clocks;
+use crate::fault::Fault;
 use crate::worker::Worker;
 
 /// A buffer, by what its direction has moved: 1 KiB, then 16 KiB - 64 after 128 KiB, 256 KiB - 64 after 10 MiB.
@@ -36,6 +38,16 @@ pub(crate) struct End<'a, R, W> {
 pub(crate) enum Broke {
     Caller(io::Error),
     Upstream(io::Error),
+}
+
+impl Broke {
+    /// What the call failed of; the other side is at `address`.
+    pub(crate) fn at(self, address: SocketAddr) -> Fault {
+        match self {
+            Self::Caller(error) => Fault::Caller(error.into()),
+            Self::Upstream(error) => Fault::Upstream { address, source: error.into() },
+        }
+    }
 }
 
 /// Carries bytes until both sides have ended. How long nothing may move, the clocks say.

@@ -17,7 +17,7 @@ use super::{DECISION_HEADER, DecisionText, Way};
 use crate::Reveal;
 use crate::authorize::Permitted;
 use crate::fault::{Broken, Fault};
-use crate::tunnel::{Broke, End, tunnel};
+use crate::tunnel::{End, tunnel};
 use crate::worker::Worker;
 
 /// Finding and reaching a target takes no longer.
@@ -53,10 +53,8 @@ where
     let (read, ahead) = way.body.raw().ok_or(Fault::Caller(Broken::Ended))?;
     let (mut from, mut to) = stream.split();
     let target = End { read: &mut from, write: &mut to, ahead: &mut BytesMut::new() };
-    tunnel(worker, way.clocks, End { read, write, ahead }, target).await.map_err(|broke| match broke {
-        Broke::Caller(error) => Fault::Caller(error.into()),
-        Broke::Upstream(error) => Fault::Upstream { address, source: error.into() },
-    })
+    let carried = tunnel(worker, way.clocks, End { read, write, ahead }, target).await;
+    carried.map_err(|broke| broke.at(address))
 }
 
 /// A connection to the first address of the target that takes one.

@@ -10,7 +10,7 @@ use super::{DecisionText, Pick, Way};
 use crate::body::{Inlet, Outlet};
 use crate::fault::{Broken, Fault};
 use crate::pool::H1Link;
-use crate::tunnel::{Broke, End, tunnel};
+use crate::tunnel::{End, tunnel};
 
 /// What a connection that was carried counts as.
 const CARRIED: u16 = 200;
@@ -65,11 +65,6 @@ impl Pick<'_> {
         let caller = End { read: caller_read, write: caller_write, ahead };
         let upstream = End { read: &mut read, write: &mut write, ahead: buffer };
         let carried = tunnel(&self.chance.conn.worker, self.chance.clocks, caller, upstream).await;
-        carried.map_err(|broke| match broke {
-            Broke::Caller(error) => Fault::Caller(error.into()),
-            Broke::Upstream(error) => {
-                Fault::Upstream { address: self.endpoint.address, source: error.into() }
-            }
-        })
+        carried.map_err(|broke| broke.at(self.endpoint.address))
     }
 }
