@@ -16,6 +16,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("lt_01_one_process_serves_http_and_tcp_by_one_set_of_policies", missing("curl"), both),
         trial("px_02_a_forwarder_tells_who_calls_and_the_endpoint_hears_it", None, forwarded),
         trial("lt_13_a_unix_socket_is_a_listener_under_tls_all_the_same", missing("curl"), unix),
+        trial("lt_13_an_endpoint_on_a_unix_socket_takes_calls_and_checks", missing("curl"), unix_endpoint),
         trial(
             "tl_07_a_certificate_is_chosen_by_name_and_its_calls_are_for_its_names",
             missing("openssl"),
@@ -183,6 +184,46 @@ fn forwarded() -> Result {
     let recorded = gateway.decisions(&["--action", "tcp:connect"])?;
     check!(recorded.len() == 2, "{recorded:?}");
     check!(recorded[1].to_string().contains("203.0.113.7"), "source: {}", recorded[1]);
+    Ok(())
+}
+
+fn unix_endpoint() -> Result {
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("app.sock");
+    let gateway = Gateway::build()
+        .service("site", &[])
+        .section(&format!(
+            "[[enforcer.cluster]]\nname = \"app\"\nendpoints = [\"unix://{0}\"]\n[enforcer.cluster.check]\nprobe = \"http\"\n\
+             [[enforcer.route]]\nname = \"app\"\nservice = \"site\"\nmatch = {{ path = \"/app\" }}\ncluster = \"app\"\n\
+             [[enforcer.route]]\nname = \"short\"\nservice = \"site\"\nmatch = {{ path = \"/short\" }}\nto = [\"unix://{0}\"]",
+            path.display()
+        ))
+        .start()?;
+    let tls = gateway.identity()?;
+    let (status, _) = gateway.curl(&tls, "/app", &[])?;
+    check!(status == 503, "nobody listens yet: {status}");
+    set_permissions(dir.path(), Permissions::from_mode(0o777))?;
+    let origin = Upstream::echo_on(&path);
+    let (status, _) = gateway.curl(&tls, "/short", &[])?;
+    check!(status == 503 && origin.calls() == 0, "dialled where anybody could have put the socket: {status}");
+    set_permissions(dir.path(), Permissions::from_mode(0o700))?;
+    let end = Instant::now() + PATIENCE;
+    while origin.calls() == 0 && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    check!(origin.calls() > 0, "no check arrives");
+    for path in ["/app", "/short"] {
+        let (status, body) = gateway.curl(&tls, path, &["--data-binary", "hello"])?;
+        check!(
+            status == 200 && body.ends_with("hello") && body.contains("host: localhost"),
+            "{status} {body}"
+        );
+    }
+    let (_, metrics) = gateway.http("/metrics")?;
+    check!(metrics.contains(&format!("endpoint=\"unix:{}\"", path.display())), "{metrics}");
     Ok(())
 }
 

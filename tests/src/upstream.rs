@@ -1,7 +1,9 @@
 //! Upstreams that tell what they received: plain HTTP/1.1 that echoes the request, and gRPC over h2c.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -38,7 +40,25 @@ impl Upstream {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let serving = serving.clone();
-                std::thread::spawn(move || drop(serve(stream, &serving)));
+                std::thread::spawn(move || {
+                    stream.set_nodelay(true)?;
+                    serve(stream.try_clone()?, stream, &serving)
+                });
+            }
+        });
+        upstream
+    }
+
+    /// The same on a Unix socket; it has no address.
+    pub fn echo_on(path: &Path) -> Self {
+        let listener = UnixListener::bind(path).expect("the path is free");
+        let upstream =
+            Self { address: ([0, 0, 0, 0], 0).into(), calls: Arc::default(), mood: Arc::default() };
+        let serving = upstream.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let serving = serving.clone();
+                std::thread::spawn(move || serve(stream.try_clone()?, stream, &serving));
             }
         });
         upstream
@@ -55,10 +75,8 @@ impl Upstream {
     }
 }
 
-fn serve(stream: TcpStream, upstream: &Upstream) -> std::io::Result<()> {
-    stream.set_nodelay(true)?;
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut writer = stream;
+fn serve(reader: impl Read, mut writer: impl Write, upstream: &Upstream) -> std::io::Result<()> {
+    let mut reader = BufReader::new(reader);
     loop {
         let mut head = String::new();
         let mut length = 0usize;

@@ -12,13 +12,14 @@ mod drain;
 mod gate;
 mod listener;
 pub mod notify;
-mod stream;
+mod peer;
 mod unix;
 
 pub use accept::{Accepted, accept_loop};
+pub use base_ports::Stream;
 pub use bind::{Bind, UNIX_MODE};
 pub use deadline::{DeadlineExceeded, Timers};
 pub use drain::{Drain, DrainWatch};
 pub use gate::{Caps, ConnectionPermit, Gate, Refusals, Refused};
 pub use listener::{Listener, SharedSocket, bind_datagram};
-pub use stream::{Peer, Stream};
+pub use peer::Peer;

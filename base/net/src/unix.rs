@@ -2,21 +2,14 @@
 //! Refuses abstract names, paths the kernel cannot hold, directories everybody may write, files that are no sockets.
 
 use crate::listener::BACKLOG;
+use base_ports::socket_path;
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::{
-    ffi::OsStr,
     fs, io,
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{FileTypeExt, MetadataExt, PermissionsExt},
-    },
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 use tokio::net::UnixListener;
-
-/// Longest path of a Unix socket on Linux, without the closing zero.
-const PATH_BYTES: usize = 107;
-const WRITABLE_BY_ALL: u32 = 0o002;
 
 /// Binds, sets the mode, and only then listens: until then every connect is refused, so nobody slips in while the
 /// file still has the mode of the umask.
@@ -33,33 +26,9 @@ pub(crate) fn listen(path: &Path, mode: u32) -> io::Result<(UnixListener, Socket
 }
 
 fn check(path: &Path, mode: u32) -> io::Result<()> {
-    let shown = path.display();
-    let bytes = path.as_os_str().as_bytes();
-    if bytes.is_empty() || bytes.contains(&0) || bytes.starts_with(b"@") {
-        return Err(invalid(format!(
-            "`{shown}` is not the path of a socket file; abstract sockets have no permissions"
-        )));
-    }
-    if bytes.len() > PATH_BYTES {
-        return Err(invalid(format!(
-            "`{shown}` has {} bytes; a unix socket path has at most {PATH_BYTES}",
-            bytes.len()
-        )));
-    }
+    socket_path::check(path)?;
     if mode > 0o777 {
         return Err(invalid(format!("`{mode:o}` is not the mode of a socket")));
-    }
-    let parent = match path.parent() {
-        Some(parent) if parent.as_os_str() != OsStr::new("") => parent,
-        _ => Path::new("."),
-    };
-    let about = fs::metadata(parent).map_err(|cause| {
-        io::Error::new(cause.kind(), format!("directory `{}`: {cause}", parent.display()))
-    })?;
-    if about.mode() & WRITABLE_BY_ALL != 0 {
-        let message =
-            format!("directory `{}` of socket `{shown}` is writable by everybody", parent.display());
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
     Ok(())
 }

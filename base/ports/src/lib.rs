@@ -9,11 +9,14 @@ pub mod disk;
 pub mod net;
 pub mod resolve;
 pub mod rng;
+pub mod socket_path;
+pub mod stream;
 pub mod task;
 
 pub use clock::{Clock, ManualClock, Mono, Now, SystemClock, UnixTime};
 pub use disk::{Disk, DiskFile, MemoryDisk, Survive, SystemDisk};
-pub use net::{Dialing, ManualNet, Net, SystemNet};
+pub use net::{Dialing, ManualNet, Net, NetAddr, SystemNet};
 pub use resolve::{Addresses, ManualResolver, Resolver, Resolving};
 pub use rng::{Rng, SeededRng, SystemRng};
+pub use stream::Stream;
 pub use task::{TaskHandle, Tasks};

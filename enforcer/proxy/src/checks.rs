@@ -103,7 +103,7 @@ struct Examiner {
 impl Examiner {
     async fn run(self, place: usize, settings: CheckSettings) {
         let Some(endpoint) = self.cluster.spec.endpoints.get(place) else { return };
-        let secured = |settings| Originator::new(settings, &self.trust, endpoint.protocol, endpoint.addr);
+        let secured = |settings| Originator::new(settings, &self.trust, endpoint.protocol, &endpoint.addr);
         let originator = self.cluster.spec.tls.as_ref().map(secured);
         let mut checkup = Checkup::default();
         loop {
@@ -114,7 +114,7 @@ impl Examiner {
                 Ok(Err(cause)) => Some(cause.to_string()),
                 Err(slow) => Some(slow.to_string()),
             };
-            let (cluster, address) = (&*self.cluster.name, endpoint.addr);
+            let (cluster, address) = (&*self.cluster.name, &endpoint.addr);
             tracing::debug!(event = "checked", cluster, endpoint = %address, failed, "an endpoint was asked for its health");
             if let Some(health) = checkup.seen(failed.is_none()) {
                 self.fleet.examined(place, health, self.clock.mono());

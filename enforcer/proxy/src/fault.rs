@@ -3,10 +3,11 @@
 //! A refusal is not a fault: see `Denied`. Faults become a status in exactly one place, `respond`.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base_ports::NetAddr;
 use ca_identity::Refusal;
 use ca_identity::tls::{alert_in, refusal_in};
 use enforcer_codec::NotCanonical;
@@ -54,16 +55,16 @@ pub(crate) enum Fault {
     Again { trigger: Trigger, pause: Duration },
     /// No connection to the endpoint.
     #[error("connect to `{address}`")]
-    Connect { address: SocketAddr, source: io::Error },
+    Connect { address: NetAddr, source: io::Error },
     /// The endpoint is not who the cluster expects, or cannot prove it (OUT1).
     #[error("`{address}` is not who is expected there")]
-    WrongPeer { address: SocketAddr, source: Refusal },
+    WrongPeer { address: NetAddr, source: Refusal },
     /// The endpoint did not accept our certificate, and said so in the handshake or after it (TL-10).
     #[error("`{address}` rejected the connection with the alert `{alert}`")]
-    TlsRejected { address: SocketAddr, alert: String },
+    TlsRejected { address: NetAddr, alert: String },
     /// The connection to the endpoint ended or broke before the answer was complete.
     #[error("the connection to `{address}` broke")]
-    Upstream { address: SocketAddr, source: Broken },
+    Upstream { address: NetAddr, source: Broken },
     /// The endpoint answers a gRPC call in another protocol.
     #[error("a grpc call was answered {status} without grpc")]
     NotGrpc { status: u16 },
@@ -140,26 +141,27 @@ impl Fault {
     }
 
     /// Why there is no connection.
-    pub(crate) fn of_dial(address: SocketAddr, source: io::Error) -> Self {
-        Self::of_tls(address, &source).unwrap_or(Self::Connect { address, source })
+    pub(crate) fn of_dial(address: &NetAddr, source: io::Error) -> Self {
+        Self::of_tls(address, &source).unwrap_or_else(|| Self::Connect { address: address.clone(), source })
     }
 
     /// The same for a dial that several calls wait for.
-    pub(crate) fn of_shared_dial(address: SocketAddr, error: &Arc<io::Error>) -> Self {
+    pub(crate) fn of_shared_dial(address: &NetAddr, error: &Arc<io::Error>) -> Self {
         let source = || io::Error::new(error.kind(), Arc::clone(error));
-        Self::of_tls(address, error).unwrap_or_else(|| Self::Connect { address, source: source() })
+        Self::of_tls(address, error)
+            .unwrap_or_else(|| Self::Connect { address: address.clone(), source: source() })
     }
 
     /// What it means that an open connection broke.
-    pub(crate) fn of_broken(address: SocketAddr, source: Broken) -> Self {
+    pub(crate) fn of_broken(address: &NetAddr, source: Broken) -> Self {
         let said = if let Broken::Io(error) = &source { Self::of_tls(address, error) } else { None };
-        said.unwrap_or(Self::Upstream { address, source })
+        said.unwrap_or_else(|| Self::Upstream { address: address.clone(), source })
     }
 
-    fn of_tls(address: SocketAddr, error: &io::Error) -> Option<Self> {
+    fn of_tls(address: &NetAddr, error: &io::Error) -> Option<Self> {
         match refusal_in(error) {
-            Some(source) => Some(Self::WrongPeer { address, source }),
-            None => alert_in(error).map(|alert| Self::TlsRejected { address, alert }),
+            Some(source) => Some(Self::WrongPeer { address: address.clone(), source }),
+            None => alert_in(error).map(|alert| Self::TlsRejected { address: address.clone(), alert }),
         }
     }
 

@@ -134,7 +134,7 @@ where
         pick.failed(&fault);
         let another = if way.out.is_begun() { None } else { pick.chance.after(&fault) };
         let Some((trigger, pause)) = another else { return Err(fault) };
-        let (endpoint, decision) = (pick.endpoint.address, pick.permitted.decision());
+        let (endpoint, decision) = (&pick.endpoint.address, pick.permitted.decision());
         tracing::info!(event = "tried_again", %decision, %endpoint, cause = trigger.as_str(), "a try failed and another one follows");
         tried.add(pick.place, &fault);
         pick = match pick.after(&tried, pause).await {
@@ -293,7 +293,7 @@ impl<'a> Told<'a> {
     }
 
     fn broke(&self, source: Broken) -> Fault {
-        Fault::of_broken(self.pick.endpoint.address, source)
+        Fault::of_broken(&self.pick.endpoint.address, source)
     }
 }
 

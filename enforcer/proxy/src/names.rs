@@ -16,7 +16,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use base_ports::{Addresses, Clock, Mono, Resolver, Tasks};
+use base_ports::{Addresses, Clock, Mono, NetAddr, Resolver, Tasks};
 use enforcer_traffic::{Cluster, EndpointSpec, Network, Resolved, Routes, off_limits};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
@@ -99,8 +99,8 @@ impl Names {
     /// The endpoints of a cluster: those at an address, then those that its names lead to.
     pub(crate) fn endpoints(&self, cluster: &Cluster) -> Vec<EndpointSpec> {
         let mut endpoints = cluster.spec.endpoints.clone();
-        let mut seen: Vec<_> = endpoints.iter().map(|endpoint| endpoint.addr).collect();
-        seen.extend(&self.own);
+        let mut seen: Vec<_> = endpoints.iter().map(|endpoint| endpoint.addr.clone()).collect();
+        seen.extend(self.own.iter().copied().map(NetAddr::from));
         let mut seen: std::collections::HashSet<_> = seen.into_iter().collect();
         let known = self.known.lock();
         for named in &cluster.spec.named {
@@ -108,7 +108,7 @@ impl Names {
                 continue;
             };
             let found = name.resolved.addresses().map(|address| named.at(address));
-            endpoints.extend(found.filter(|endpoint| seen.insert(endpoint.addr)));
+            endpoints.extend(found.filter(|endpoint| seen.insert(endpoint.addr.clone())));
         }
         endpoints.truncate(MOST.max(cluster.spec.endpoints.len()));
         endpoints

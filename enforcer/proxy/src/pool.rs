@@ -15,10 +15,10 @@ pub(crate) use originate::Originator;
 pub(crate) use wire::Wire;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use base_ports::NetAddr;
 use enforcer_traffic::fleet::{EndpointState, Limits};
 use enforcer_traffic::{Cluster, EndpointSpec, UpstreamProtocol};
 use parking_lot::Mutex;
@@ -32,12 +32,12 @@ use wire::Standing;
 #[derive(Debug, Default)]
 pub(crate) struct Pools(Mutex<HashMap<Key, Arc<Endpoint>>>);
 
-type Key = (Arc<str>, UpstreamProtocol, SocketAddr);
+type Key = (Arc<str>, UpstreamProtocol, NetAddr);
 
 /// One endpoint and this worker's connections to it.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    pub(crate) address: SocketAddr,
+    pub(crate) address: NetAddr,
     pub(crate) protocol: UpstreamProtocol,
     pub(crate) meter: EndpointMeter,
     /// What all workers know of it.
@@ -75,12 +75,12 @@ impl Pools {
         worker: &Worker,
     ) -> Arc<Endpoint> {
         let mut known = self.0.lock();
-        let key = (Arc::clone(&cluster.name), spec.protocol, spec.addr);
+        let key = (Arc::clone(&cluster.name), spec.protocol, spec.addr.clone());
         if let Some(endpoint) = known.get(&key).filter(|endpoint| endpoint.is_for(cluster, state)) {
             return Arc::clone(endpoint);
         }
         let endpoint = Arc::new(Endpoint {
-            address: spec.addr,
+            address: spec.addr.clone(),
             protocol: spec.protocol,
             meter: worker.meters.endpoint(&spec.addr.to_string()),
             state: Arc::clone(state),
@@ -88,7 +88,7 @@ impl Pools {
                 .spec
                 .tls
                 .as_ref()
-                .map(|settings| Originator::new(settings, &worker.trust, spec.protocol, spec.addr)),
+                .map(|settings| Originator::new(settings, &worker.trust, spec.protocol, &spec.addr)),
             secured: Mutex::default(),
             h1: h1::Idle::default(),
             h2: h2::Links::default(),

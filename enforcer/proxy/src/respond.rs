@@ -320,8 +320,9 @@ mod tests {
 
     #[test]
     fn pa_08_faults_of_the_upstream_are_502_and_503() {
-        let address = ([127, 0, 0, 1], 1).into();
-        let connect = Fault::Connect { address, source: io::ErrorKind::ConnectionRefused.into() };
+        let address = base_ports::NetAddr::from(std::net::SocketAddr::from(([127, 0, 0, 1], 1)));
+        let connect =
+            Fault::Connect { address: address.clone(), source: io::ErrorKind::ConnectionRefused.into() };
         let broke = Fault::Upstream { address, source: Broken::Ended };
         for (fault, status) in [(connect, 503), (Fault::NoEndpoint, 503), (broke, 502)] {
             let refusal = Refusal::of_fault(&fault, None);

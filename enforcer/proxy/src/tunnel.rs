@@ -6,11 +6,11 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use base_ports::NetAddr;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -42,10 +42,10 @@ pub(crate) enum Broke {
 
 impl Broke {
     /// What the call failed of; the other side is at `address`.
-    pub(crate) fn at(self, address: SocketAddr) -> Fault {
+    pub(crate) fn at(self, address: &NetAddr) -> Fault {
         match self {
             Self::Caller(error) => Fault::Caller(error.into()),
-            Self::Upstream(error) => Fault::Upstream { address, source: error.into() },
+            Self::Upstream(error) => Fault::Upstream { address: address.clone(), source: error.into() },
         }
     }
 }

@@ -125,7 +125,7 @@ impl Upstream {
             Turn::Opened { place } => (place, false),
         };
         let Some(endpoint) = self.endpoints.get(place) else { return };
-        let (cluster, address) = (&*self.cluster.name, endpoint.address);
+        let (cluster, address) = (&*self.cluster.name, &endpoint.address);
         worker.meters.circuit(cluster, &address.to_string(), is_shut);
         match turn {
             Turn::Shut { cause, for_, .. } => {

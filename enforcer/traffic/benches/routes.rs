@@ -26,7 +26,8 @@ const BATCH: usize = 1000;
 
 fn main() {
     let service = ServiceSpec { name: "s".into(), ..ServiceSpec::default() };
-    let endpoints = vec![EndpointSpec::new(UpstreamProtocol::Http1, ([127, 0, 0, 1], 9).into())];
+    let endpoints =
+        vec![EndpointSpec::new(UpstreamProtocol::Http1, std::net::SocketAddr::from(([127, 0, 0, 1], 9)))];
     let cluster = ClusterSpec { name: "c".into(), endpoints, ..ClusterSpec::default() };
     let shapes: [(&str, Shape); 3] = [
         ("exact", |n| PathSpec::Exact(format!("/p{n}/q/r"))),

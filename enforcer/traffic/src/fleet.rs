@@ -10,12 +10,11 @@ mod outlier;
 mod tests;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use base_ports::Mono;
+use base_ports::{Mono, NetAddr};
 use parking_lot::Mutex;
 
 pub use check::{CheckSettings, Checkup, Probe};
@@ -115,10 +114,10 @@ impl Fleet {
             let limits = &mut settings.limits;
             limits.endpoint_in_flight = limits.endpoint_in_flight.min(limits.in_flight);
         }
-        let known: HashMap<(UpstreamProtocol, SocketAddr), &Arc<EndpointState>> =
-            before.iter().flat_map(|before| &before.endpoints).map(|known| (known.key, known)).collect();
+        let known: HashMap<&(UpstreamProtocol, NetAddr), &Arc<EndpointState>> =
+            before.iter().flat_map(|before| &before.endpoints).map(|known| (&known.key, known)).collect();
         let together = before.map_or_else(Arc::default, |before| Arc::clone(&before.together));
-        let endpoint = |spec: &EndpointSpec| match known.get(&(spec.protocol, spec.addr)) {
+        let endpoint = |spec: &EndpointSpec| match known.get(&(spec.protocol, spec.addr.clone())) {
             Some(known) => {
                 if !settings.is_checked {
                     known.set_health(Health::Well);
@@ -126,7 +125,7 @@ impl Fleet {
                 Arc::clone(known)
             }
             None => {
-                let key = (spec.protocol, spec.addr);
+                let key = (spec.protocol, spec.addr.clone());
                 let new = EndpointState::new(key, Arc::clone(&together), now);
                 if before.is_some() {
                     new.warm_up(now);

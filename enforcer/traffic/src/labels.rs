@@ -96,7 +96,7 @@ mod tests {
     fn endpoints(all: &[String]) -> Vec<EndpointSpec> {
         let new = |labels_of: &String| EndpointSpec {
             labels: labels(labels_of),
-            ..EndpointSpec::new(UpstreamProtocol::Http1, ([10, 0, 0, 1], 80).into())
+            ..EndpointSpec::new(UpstreamProtocol::Http1, std::net::SocketAddr::from(([10, 0, 0, 1], 80)))
         };
         all.iter().map(new).collect()
     }

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base_ports::NetAddr;
+
 use crate::{HandlingSpec, Labels, MatchSpec, Priority, RateSettings, RetrySettings, Share, Timeouts};
 
 /// A service: the owner of routes and RPC methods (SETTLED S20).
@@ -59,7 +61,7 @@ pub struct EndpointSpec {
     /// What it speaks.
     pub protocol: UpstreamProtocol,
     /// Where it is.
-    pub addr: SocketAddr,
+    pub addr: NetAddr,
     /// Share of the calls, relative to the other endpoints of the cluster; 0 takes none.
     pub weight: u32,
     /// Endpoints of a later priority take calls only when too few of the earlier are healthy (LB-11); 0 is the first.
@@ -72,8 +74,8 @@ pub struct EndpointSpec {
 
 impl EndpointSpec {
     /// An endpoint of weight 1.
-    pub fn new(protocol: UpstreamProtocol, addr: SocketAddr) -> Self {
-        Self { protocol, addr, weight: 1, priority: 0, zone: None, labels: Labels::default() }
+    pub fn new(protocol: UpstreamProtocol, addr: impl Into<NetAddr>) -> Self {
+        Self { protocol, addr: addr.into(), weight: 1, priority: 0, zone: None, labels: Labels::default() }
     }
 }
 
@@ -82,7 +84,9 @@ impl EndpointSpec {
 pub struct NamedSpec {
     /// The name.
     pub host: Arc<str>,
-    /// What each of them is; the IP address in it is replaced by that of the name.
+    /// The port, at every address.
+    pub port: u16,
+    /// What each of them is besides where it is.
     pub each: EndpointSpec,
 }
 
@@ -90,13 +94,13 @@ impl NamedSpec {
     /// The endpoint at one of its addresses.
     #[must_use]
     pub fn at(&self, address: IpAddr) -> EndpointSpec {
-        EndpointSpec { addr: SocketAddr::new(address, self.each.addr.port()), ..self.each.clone() }
+        EndpointSpec { addr: SocketAddr::new(address, self.port).into(), ..self.each.clone() }
     }
 }
 
 impl fmt::Display for NamedSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.each.addr.port())
+        write!(f, "{}:{}", self.host, self.port)
     }
 }
 

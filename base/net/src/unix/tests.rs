@@ -116,7 +116,7 @@ async fn lt_13_a_directory_that_everybody_may_write_is_refused() {
 #[tokio::test]
 async fn bad_paths_and_modes_are_refused_with_their_reason() {
     let dir = tempfile::tempdir().unwrap();
-    let long = dir.path().join("x".repeat(PATH_BYTES));
+    let long = dir.path().join("x".repeat(socket_path::MAX_BYTES));
     for (path, mode, word) in [
         (Path::new("@portcullis"), UNIX_MODE, "abstract"),
         (Path::new("\0portcullis"), UNIX_MODE, "abstract"),

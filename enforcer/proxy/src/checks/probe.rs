@@ -31,12 +31,12 @@ pub(super) async fn ask(
     endpoint: &EndpointSpec,
     probe: &Probe,
 ) -> io::Result<()> {
-    let stream = net.dial(endpoint.addr).await?;
+    let stream = net.dial(&endpoint.addr).await?;
     let (stream, scheme) = match originator {
         Some(originator) => (originator.secure(stream).await?, "https"),
         None => (Wire::Plain(stream), "http"),
     };
-    let authority = endpoint.addr.to_string();
+    let authority = endpoint.addr.tcp().map_or_else(|| "localhost".to_owned(), |address| address.to_string());
     match (probe, endpoint.protocol) {
         (Probe::Tcp, _) => Ok(()),
         (Probe::Http { path, host }, protocol) => {

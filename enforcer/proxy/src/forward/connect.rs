@@ -7,11 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
+use base_ports::{NetAddr, Stream};
 use bytes::BytesMut;
 use enforcer_codec::Call;
 use enforcer_traffic::{Route, off_limits};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 use super::{DECISION_HEADER, DecisionText, Way};
 use crate::Reveal;
@@ -54,16 +54,11 @@ where
     let (mut from, mut to) = stream.split();
     let target = End { read: &mut from, write: &mut to, ahead: &mut BytesMut::new() };
     let carried = tunnel(worker, way.clocks, End { read, write, ahead }, target).await;
-    carried.map_err(|broke| broke.at(address))
+    carried.map_err(|broke| broke.at(&address))
 }
 
 /// A connection to the first address of the target that takes one.
-async fn reach(
-    worker: &Worker,
-    route: &Route,
-    host: &str,
-    port: u16,
-) -> Result<(TcpStream, SocketAddr), Fault> {
+async fn reach(worker: &Worker, route: &Route, host: &str, port: u16) -> Result<(Stream, NetAddr), Fault> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let none = |source| Fault::NoAddress { host: host.to_owned(), source };
     // An address that the configuration writes out is its own grant; what a name leads to is not.
@@ -83,12 +78,9 @@ async fn reach(
             last = Fault::Barred { host: host.to_owned(), address: address.ip() };
             continue;
         }
-        match worker.net.dial(address).await {
-            Ok(stream) => {
-                // Without it what is small comes late, and nothing else.
-                stream.set_nodelay(true).unwrap_or_default();
-                return Ok((stream, address));
-            }
+        let address = NetAddr::from(address);
+        match worker.net.dial(&address).await {
+            Ok(stream) => return Ok((stream, address)),
             Err(source) => last = Fault::Connect { address, source },
         }
     }

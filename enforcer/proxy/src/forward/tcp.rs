@@ -25,9 +25,10 @@ where
     if pick.tells_caller() {
         let mut header = BytesMut::new();
         who_calls(pick, &mut header);
-        link.write(&header)
-            .await
-            .map_err(|source| Fault::Upstream { address: pick.endpoint.address, source: source.into() })?;
+        link.write(&header).await.map_err(|source| Fault::Upstream {
+            address: pick.endpoint.address.clone(),
+            source: source.into(),
+        })?;
     }
     pick.answered(Trigger::Status(CARRIED), Wish::None);
     *way.status = CARRIED;
@@ -65,6 +66,6 @@ impl Pick<'_> {
         let caller = End { read: caller_read, write: caller_write, ahead };
         let upstream = End { read: &mut read, write: &mut write, ahead: buffer };
         let carried = tunnel(&self.chance.conn.worker, self.chance.clocks, caller, upstream).await;
-        carried.map_err(|broke| broke.at(self.endpoint.address))
+        carried.map_err(|broke| broke.at(&self.endpoint.address))
     }
 }

@@ -1,5 +1,6 @@
 //! Names as clusters use them: where they may lead, what stays of a cluster when they lead elsewhere.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,12 +44,14 @@ impl Bench {
 
 /// One endpoint at an address and one by name, both of port 80.
 fn spec(granted: &[&str]) -> ClusterSpec {
-    let at = |address: &str| EndpointSpec::new(UpstreamProtocol::Http1, address.parse().unwrap());
+    let at =
+        |address: &str| EndpointSpec::new(UpstreamProtocol::Http1, address.parse::<SocketAddr>().unwrap());
     ClusterSpec {
         name: "shop".into(),
         endpoints: vec![at("10.0.0.9:80")],
         named: vec![NamedSpec {
             host: "shop.test".into(),
+            port: 80,
             each: EndpointSpec { weight: 7, ..at("0.0.0.0:80") },
         }],
         granted: granted.iter().map(|network| Network::parse(network).unwrap()).collect(),

@@ -26,8 +26,7 @@ impl Endpoint {
     }
 
     async fn connect(&self, worker: &Worker) -> io::Result<Wire> {
-        let stream = worker.net.dial(self.address).await?;
-        stream.set_nodelay(true)?;
+        let stream = worker.net.dial(&self.address).await?;
         let Some(originator) = &self.originator else { return Ok(Wire::Plain(stream)) };
         let wire = Box::pin(originator.secure(stream)).await?;
         if let Some(standing) = wire.standing() {

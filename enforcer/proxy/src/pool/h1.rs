@@ -69,7 +69,7 @@ impl Endpoint {
     pub(crate) async fn dial_h1(&self, worker: &Worker, terms: Terms) -> Result<H1Link, Fault> {
         let opened = self.open(&terms)?;
         let stream = self.dial(worker, terms.limit).await;
-        let stream = stream.map_err(|source| Fault::of_dial(self.address, source))?;
+        let stream = stream.map_err(|source| Fault::of_dial(&self.address, source))?;
         Ok(H1Link {
             stream,
             buffer: BytesMut::new(),

@@ -107,7 +107,7 @@ impl Endpoint {
                     stream.link.close();
                     self.h2.sweep(generation);
                     if let Some(alert) = stream.rejected() {
-                        return Err(Fault::TlsRejected { address: self.address, alert });
+                        return Err(Fault::TlsRejected { address: self.address.clone(), alert });
                     }
                 }
             }
@@ -137,7 +137,7 @@ impl Endpoint {
     fn no_connection(&self, failed: &NoLink) -> Fault {
         match failed {
             NoLink::Full => Fault::Full,
-            NoLink::Connect(error) => Fault::of_shared_dial(self.address, error),
+            NoLink::Connect(error) => Fault::of_shared_dial(&self.address, error),
         }
     }
 
@@ -160,7 +160,7 @@ impl Endpoint {
             standing,
             _opened: opened,
         });
-        let (driven, address) = (Arc::downgrade(&link), self.address);
+        let (driven, address) = (Arc::downgrade(&link), self.address.clone());
         worker.tasks.spawn("upstream", async move {
             if let Err(error) = connection.await {
                 tracing::debug!(event = "upstream_connection_ended", endpoint = %address, %error, "");

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use base_ports::{NetAddr, Stream};
 use ca_identity::Usage;
 use ca_identity::tls::{Expected, Trust, client_config, peer};
 use enforcer_traffic::{TlsSettings, UpstreamProtocol};
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::wire::{SecuredWire, Standing, Wire};
@@ -29,7 +29,7 @@ impl Originator {
         settings: &TlsSettings,
         trust: &Arc<Trust>,
         protocol: UpstreamProtocol,
-        address: SocketAddr,
+        address: &NetAddr,
     ) -> Self {
         let alpn: &[&[u8]] = match protocol {
             UpstreamProtocol::Http1 => &[HTTP_1_1],
@@ -43,7 +43,10 @@ impl Originator {
             connector: TlsConnector::from(client_config(trust, expected, alpn)),
             trust: Arc::clone(trust),
             // An address is never told to the peer.
-            name: name.unwrap_or_else(|| ServerName::IpAddress(address.ip().into())),
+            name: name.unwrap_or_else(|| {
+                let ip = address.tcp().map_or(Ipv4Addr::LOCALHOST.into(), |address| address.ip());
+                ServerName::IpAddress(ip.into())
+            }),
             protocol,
         }
     }
@@ -52,7 +55,7 @@ impl Originator {
     ///
     /// # Errors
     /// When it fails, when the own SVID is missing or expired, when the peer does not speak the protocol.
-    pub(crate) async fn secure(&self, stream: TcpStream) -> io::Result<Wire> {
+    pub(crate) async fn secure(&self, stream: Stream) -> io::Result<Wire> {
         let trusted = self.trust.snapshot();
         let own = trusted.own.as_ref().filter(|own| own.is_valid_at(self.trust.now()));
         let own = own.ok_or_else(|| io::Error::other("there is no valid SVID to show"))?;

@@ -11,20 +11,18 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use base_ports::UnixTime;
+use base_ports::{Stream, UnixTime, stream};
 use ca_identity::tls::alert_in;
 use ca_identity::{IdentitySnapshot, VerifiedPeer};
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::net::tcp;
 use tokio_rustls::client::TlsStream;
 
 /// A connection to an endpoint.
 #[derive(Debug)]
 pub(crate) enum Wire {
-    /// Plain TCP.
-    Plain(TcpStream),
+    /// As it is.
+    Plain(Stream),
     /// Mutual TLS.
     Tls(Box<SecuredWire>),
 }
@@ -32,7 +30,7 @@ pub(crate) enum Wire {
 /// A connection under TLS.
 #[derive(Debug)]
 pub(crate) struct SecuredWire {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Stream>,
     pub(super) standing: Arc<Standing>,
     /// Nothing of an answer came yet.
     is_unheard: bool,
@@ -79,7 +77,7 @@ impl Standing {
 }
 
 impl SecuredWire {
-    pub(super) fn new(stream: TlsStream<TcpStream>, standing: Arc<Standing>) -> Self {
+    pub(super) fn new(stream: TlsStream<Stream>, standing: Arc<Standing>) -> Self {
         Self { stream, standing, is_unheard: true }
     }
 
@@ -104,7 +102,7 @@ impl SecuredWire {
         let (socket, session) = self.stream.get_mut();
         // Asked past the runtime, which learns only on its next turn that there is something to read.
         let Ok(held) = socket.as_fd().try_clone_to_owned() else { return failed };
-        let mut held = std::net::TcpStream::from(held);
+        let mut held = std::fs::File::from(held);
         while let Ok(1..) = session.read_tls(&mut held) {
             if let Err(error) = session.process_new_packets() {
                 let error = io::Error::new(io::ErrorKind::InvalidData, error);
@@ -126,18 +124,11 @@ impl Wire {
 
     /// Nothing arrived while nobody asked: neither bytes nor an end.
     pub(super) fn is_quiet(&mut self) -> bool {
-        let mut context = Context::from_waker(Waker::noop());
         match self {
-            Self::Plain(stream) => match stream.poll_read_ready(&mut context) {
-                Poll::Pending => true,
-                Poll::Ready(Err(_)) => false,
-                Poll::Ready(Ok(())) => {
-                    let seen = stream.try_read(&mut [0; 1]);
-                    matches!(seen, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-                }
-            },
+            Self::Plain(stream) => stream.is_quiet(),
             // Records that carry no data, such as tickets, are no end and no answer.
             Self::Tls(secured) => {
+                let mut context = Context::from_waker(Waker::noop());
                 let mut byte = [0; 1];
                 Pin::new(&mut **secured).poll_read(&mut context, &mut ReadBuf::new(&mut byte)).is_pending()
             }
@@ -217,8 +208,8 @@ impl AsyncWrite for SecuredWire {
 /// The reading half of a [`Wire`].
 #[derive(Debug)]
 pub(crate) enum ReadHalf<'a> {
-    /// Of plain TCP.
-    Plain(tcp::ReadHalf<'a>),
+    /// As it is.
+    Plain(stream::ReadHalf<'a>),
     /// Of TLS.
     Tls(tokio::io::ReadHalf<&'a mut SecuredWire>),
 }
@@ -226,8 +217,8 @@ pub(crate) enum ReadHalf<'a> {
 /// The writing half of a [`Wire`].
 #[derive(Debug)]
 pub(crate) enum WriteHalf<'a> {
-    /// Of plain TCP.
-    Plain(tcp::WriteHalf<'a>),
+    /// As it is.
+    Plain(stream::WriteHalf<'a>),
     /// Of TLS.
     Tls(tokio::io::WriteHalf<&'a mut SecuredWire>),
 }

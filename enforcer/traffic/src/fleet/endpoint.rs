@@ -1,11 +1,10 @@
 //! One endpoint as all workers know it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use base_ports::Mono;
+use base_ports::{Mono, NetAddr};
 use parking_lot::Mutex;
 
 use super::Limits;
@@ -37,7 +36,7 @@ pub struct EndpointState {
     window: Window,
     together: Arc<Together>,
     ejected: Mutex<Ejected>,
-    pub(super) key: (UpstreamProtocol, SocketAddr),
+    pub(super) key: (UpstreamProtocol, NetAddr),
 }
 
 const OPEN: u64 = 0;
@@ -85,7 +84,7 @@ pub enum Busy {
 }
 
 impl EndpointState {
-    pub(super) fn new(key: (UpstreamProtocol, SocketAddr), together: Arc<Together>, now: Mono) -> Self {
+    pub(super) fn new(key: (UpstreamProtocol, NetAddr), together: Arc<Together>, now: Mono) -> Self {
         Self {
             in_flight: AtomicU32::new(0),
             failures_in_a_row: AtomicU32::new(0),

@@ -49,7 +49,7 @@ fn web() -> ServiceSpec {
 }
 
 fn cluster(name: &str, protocol: UpstreamProtocol) -> ClusterSpec {
-    let endpoints = vec![EndpointSpec::new(protocol, ([127, 0, 0, 1], 9).into())];
+    let endpoints = vec![EndpointSpec::new(protocol, std::net::SocketAddr::from(([127, 0, 0, 1], 9)))];
     ClusterSpec { name: name.into(), endpoints, ..ClusterSpec::default() }
 }
 
@@ -357,7 +357,7 @@ proptest! {
 fn lb_14_routes_that_ask_for_the_same_part_share_it_and_a_part_of_nobody_is_an_error() {
     let labelled = |last: u8, labels: &str| EndpointSpec {
         labels: Labels::parse([labels]).unwrap(),
-        ..EndpointSpec::new(UpstreamProtocol::Http1, ([10, 0, 0, last], 80).into())
+        ..EndpointSpec::new(UpstreamProtocol::Http1, std::net::SocketAddr::from(([10, 0, 0, last], 80)))
     };
     let cluster = ClusterSpec {
         name: "shop".into(),

@@ -2,7 +2,7 @@
 
 use super::{Key, Kind, key, preset, required};
 
-pub(super) const ENDPOINTS: Kind = Kind::List(&Kind::Endpoint(&["http", "h2c", "https", "tcp"]));
+pub(super) const ENDPOINTS: Kind = Kind::List(&Kind::Endpoint(&["http", "h2c", "https", "tcp", "unix"]));
 pub(super) const BALANCERS: Kind =
     Kind::Choice(&["p2c", "peak_ewma", "round_robin", "random", "maglev", "ring_hash", "rendezvous"]);
 const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000 };
@@ -19,7 +19,7 @@ pub(super) static KEYS: &[Key] = &[
     key(
         "enforcer.cluster.endpoints",
         ENDPOINTS,
-        "where they are, by address or by name",
+        "where they are: an address, a name, or the socket file of unix:///path, which is plain",
         "[\"h2c://127.0.0.1:50051\"]",
     ),
     key(
@@ -30,7 +30,7 @@ pub(super) static KEYS: &[Key] = &[
     ),
     required(
         "enforcer.cluster.endpoint.address",
-        Kind::Endpoint(&["http", "h2c", "https", "tcp"]),
+        Kind::Endpoint(&["http", "h2c", "https", "tcp", "unix"]),
         "where it is; a name stands for every address that it has",
         "\"http://10.0.0.7:8000\"",
     ),
@@ -196,7 +196,7 @@ pub(super) static KEYS: &[Key] = &[
     key(
         "enforcer.cluster.protocol",
         Kind::Choice(&["http1", "h2", "tcp"]),
-        "what https endpoints speak, by ALPN; absent = http1. gRPC needs h2, a WebSocket http1; tcp = bytes as they are",
+        "what https endpoints, by ALPN, and unix endpoints speak; absent = http1. gRPC needs h2, a WebSocket http1; tcp = bytes as they are",
         "\"h2\"",
     ),
     preset(

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use base_ports::NetAddr;
 use enforcer_traffic::balance::BalanceSettings;
 use enforcer_traffic::fleet::{CheckSettings, FleetSettings, Limits, OutlierSettings, Probe};
 use enforcer_traffic::{
@@ -18,15 +19,16 @@ use ca_identity::IdPattern;
 impl Meaning<'_> {
     /// The cluster that `table` tells, with its endpoints under `key`.
     pub(super) fn cluster(&mut self, table: &Table, key: &str) -> Option<ClusterSpec> {
-        let mut written: Vec<_> = table.list(key).iter().filter_map(endpoint).collect();
-        for table in table.tables("endpoint") {
-            let labels = self.labels(table, "labels");
-            written.extend(described(table, labels));
+        let mut written: Vec<_> =
+            table.list(key).iter().filter_map(|value| self.endpoint(table, key, value)).collect();
+        for described in table.tables("endpoint") {
+            written.extend(self.described(described));
         }
+        self.spoken(table, &mut written);
         if written.is_empty() {
             self.wrong(table, key, format!("`{key}` names no endpoint"));
         }
-        let tls = self.tls(table, key, &mut written);
+        let tls = self.tls(table, key, written.len());
         let tells_caller = table.text("proxy_protocol").is_some_and(|word| word == "v2");
         let is_plain_tcp = |end: &Written| end.each.protocol == UpstreamProtocol::Tcp && tls.is_none();
         if tells_caller && !written.iter().all(is_plain_tcp) {
@@ -35,10 +37,10 @@ impl Meaning<'_> {
         }
         let granted = self.granted(table, &written);
         let (mut endpoints, mut named) = (Vec::new(), Vec::new());
-        for Written { host, each } in written {
+        for Written { host, each, .. } in written {
             match host {
                 None => endpoints.push(each),
-                Some(host) => named.push(NamedSpec { host, each }),
+                Some((host, port)) => named.push(NamedSpec { host, port, each }),
             }
         }
         let default = ClusterSpec::default();
@@ -64,30 +66,80 @@ impl Meaning<'_> {
         })
     }
 
-    /// Who https endpoints must be, and what they speak. A cluster is secured as a whole or not at all.
-    fn tls(&mut self, table: &Table, key: &str, endpoints: &mut [Written]) -> Option<TlsSettings> {
+    /// One endpoint, as its address says.
+    fn endpoint(&mut self, table: &Table, key: &str, value: &Value) -> Option<Written> {
+        let (scheme, host, addr) = match address(value)? {
+            Address::Socket { scheme, addr } => (scheme, None, addr.into()),
+            Address::Name { scheme, host, port } => {
+                (scheme, Some((host.into(), port)), SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())
+            }
+            Address::Unix(path) => {
+                let path = self.resolve(&path);
+                self.socket(table, key, &path);
+                ("unix", None, NetAddr::Unix(path.into()))
+            }
+        };
+        let protocol = match scheme {
+            "h2c" => UpstreamProtocol::Http2,
+            "tcp" => UpstreamProtocol::Tcp,
+            _ => UpstreamProtocol::Http1,
+        };
+        Some(Written {
+            host,
+            is_told: matches!(scheme, "https" | "unix"),
+            each: EndpointSpec::new(protocol, addr),
+        })
+    }
+
+    /// One endpoint of which there is more to say.
+    fn described(&mut self, table: &Table) -> Option<Written> {
+        let (value, ..) = table.entries.get("address")?;
+        let labels = self.labels(table, "labels");
+        let written = self.endpoint(table, "address", value)?;
+        let each = EndpointSpec {
+            weight: count(table, "weight")?,
+            priority: count(table, "priority").and_then(|priority| u8::try_from(priority).ok())?,
+            zone: table.text("zone").map(|zone| zone.as_str().into()),
+            labels,
+            ..written.each
+        };
+        Some(Written { each, ..written })
+    }
+
+    /// What endpoints speak whose addresses do not tell it.
+    fn spoken(&mut self, table: &Table, endpoints: &mut [Written]) {
+        let Some(word) = table.text("protocol") else { return };
+        let protocol = match word.as_str() {
+            "h2" => UpstreamProtocol::Http2,
+            "tcp" => UpstreamProtocol::Tcp,
+            _ => UpstreamProtocol::Http1,
+        };
+        if !endpoints.is_empty() && endpoints.iter().all(|endpoint| !endpoint.is_told) {
+            let text = "`protocol` is for https endpoints and unix sockets, and there is none";
+            self.wrong(table, "protocol", text.to_owned());
+        }
+        let told = endpoints.iter_mut().filter(|endpoint| endpoint.is_told);
+        told.for_each(|endpoint| endpoint.each.protocol = protocol);
+    }
+
+    /// Who https endpoints must be. A cluster is secured as a whole or not at all.
+    fn tls(&mut self, table: &Table, key: &str, endpoints: usize) -> Option<TlsSettings> {
         let addresses = table.list(key).iter().chain(
             table.tables("endpoint").iter().filter_map(|table| Some(&table.entries.get("address")?.0)),
         );
         let secured = addresses.filter(|value| is_https(value)).count();
         if secured == 0 {
-            for key in ["protocol", "expect", "sni"] {
+            for key in ["expect", "sni"] {
                 if table.entries.contains_key(key) {
                     self.wrong(table, key, format!("`{key}` is for https endpoints, and there is none"));
                 }
             }
             return None;
         }
-        if secured < endpoints.len() {
+        if secured < endpoints {
             let text = "https and plain endpoints do not mix; make two clusters".to_owned();
             self.wrong(table, key, text);
         }
-        let protocol = match table.text("protocol").map(String::as_str) {
-            Some("h2") => UpstreamProtocol::Http2,
-            Some("tcp") => UpstreamProtocol::Tcp,
-            _ => UpstreamProtocol::Http1,
-        };
-        endpoints.iter_mut().for_each(|endpoint| endpoint.each.protocol = protocol);
         let sni = table.text("sni").cloned();
         if let Some(name) = sni.as_deref().filter(|name| !is_host(name)) {
             self.wrong(table, "sni", format!("`{name}` is no host name"));
@@ -267,43 +319,16 @@ pub(super) fn count(table: &Table, key: &str) -> Option<u32> {
     table.integer(key).and_then(|count| u32::try_from(*count).ok())
 }
 
-fn described(table: &Table, labels: Labels) -> Option<Written> {
-    let (written, ..) = table.entries.get("address")?;
-    let Written { host, each } = endpoint(written)?;
-    let each = EndpointSpec {
-        weight: count(table, "weight")?,
-        priority: count(table, "priority").and_then(|priority| u8::try_from(priority).ok())?,
-        zone: table.text("zone").map(|zone| zone.as_str().into()),
-        labels,
-        ..each
-    };
-    Some(Written { host, each })
-}
-
 fn is_https(value: &Value) -> bool {
     let https = "https";
     matches!(address(value), Some(Address::Socket { scheme, .. } | Address::Name { scheme, .. }) if scheme == https)
 }
 
-/// An endpoint, with its name when it has one.
+/// An endpoint, with its name and port when it has one.
 #[derive(Debug)]
 struct Written {
-    host: Option<Arc<str>>,
+    host: Option<(Arc<str>, u16)>,
+    /// Its address does not say what it speaks; `protocol` does.
+    is_told: bool,
     each: EndpointSpec,
-}
-
-fn endpoint(value: &Value) -> Option<Written> {
-    let (scheme, host, addr) = match address(value)? {
-        Address::Socket { scheme, addr } => (scheme, None, addr),
-        Address::Name { scheme, host, port } => {
-            (scheme, Some(host.into()), SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)))
-        }
-        Address::Unix(_) => return None,
-    };
-    let protocol = match scheme {
-        "h2c" => UpstreamProtocol::Http2,
-        "tcp" => UpstreamProtocol::Tcp,
-        _ => UpstreamProtocol::Http1,
-    };
-    Some(Written { host, each: EndpointSpec::new(protocol, addr) })
 }

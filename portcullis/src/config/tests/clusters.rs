@@ -107,6 +107,27 @@ fn lb_14_the_parts_of_the_guide_mean_what_the_guide_says() {
     assert_eq!(shares, [("version=1".to_owned(), 95), ("version=2".to_owned(), 5)]);
 }
 
+#[test]
+fn lt_13_an_endpoint_on_a_unix_socket_is_plain_and_speaks_what_its_cluster_says() {
+    let lines = "[[enforcer.cluster.endpoint]]\naddress = \"unix:///run/shop/app.sock\"\n";
+    for (protocol, spoken) in [("", UpstreamProtocol::Http1), ("protocol = \"h2\"", UpstreamProtocol::Http2)]
+    {
+        let enforcer = read(&cluster_with(protocol, lines), &[]).unwrap().config.enforcer.unwrap();
+        let cluster = enforcer.clusters.iter().find(|cluster| cluster.name == "a").unwrap();
+        let endpoint = cluster.endpoints.last().unwrap();
+        assert_eq!(
+            (endpoint.addr.to_string().as_str(), endpoint.protocol),
+            ("unix:/run/shop/app.sock", spoken)
+        );
+        assert!(cluster.tls.is_none());
+    }
+    let long = lines.replace("shop", &"x".repeat(100));
+    assert!(read(&cluster_with("", &long), &[]).is_err(), "longer than the kernel takes");
+    assert!(read(&cluster_with("expect = [\"spiffe://example.org\"]", lines), &[]).is_err(), "it is plain");
+    let relative = lines.replace("unix:///run", "unix://run");
+    assert!(read(&cluster_with("", &relative), &[]).is_err(), "nobody knows from where");
+}
+
 fn cluster_with(lines: &str, endpoint: &str) -> String {
     cluster(&format!("{lines}\n{endpoint}"))
 }

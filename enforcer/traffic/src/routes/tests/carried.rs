@@ -16,7 +16,9 @@ fn built(routes: &[RouteSpec]) -> Result<Routes, RouteError> {
     let mut all = clusters().to_vec();
     all.push(cluster("tcp", UpstreamProtocol::Tcp));
     let mixed = [UpstreamProtocol::Tcp, UpstreamProtocol::Http1];
-    let endpoints = mixed.map(|protocol| EndpointSpec::new(protocol, ([127, 0, 0, 1], 9).into())).into();
+    let endpoints = mixed
+        .map(|protocol| EndpointSpec::new(protocol, std::net::SocketAddr::from(([127, 0, 0, 1], 9))))
+        .into();
     all.push(ClusterSpec { name: "mixed".into(), endpoints, ..ClusterSpec::default() });
     Routes::build(&[web()], &all, routes)
 }
