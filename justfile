@@ -22,6 +22,11 @@ e2e *names:
     cargo test --locked -p portcullis --no-run
     cargo test --locked -p tests --test e2e -- {{names}}
 
+# Attacks on the shipped gateway, as tables: id -> expected -> seen
+hostile *names:
+    cargo test --locked -p portcullis --no-run
+    cargo test --locked -p tests --test e2e -- --nocapture {{ if names == "" { "hostile" } else { names } }}
+
 # The demo; the README's first command
 demo:
     cargo run --release --locked -p portcullis -- demo

@@ -11,6 +11,7 @@ mod ext_authz;
 mod feed;
 mod grpc;
 mod guide;
+mod hostile;
 mod http;
 mod http3;
 mod identity;
@@ -51,6 +52,7 @@ fn main() {
         feed::trials(),
         grpc::trials(),
         guide::trials(),
+        hostile::trials(),
         http::trials(),
         http3::trials(),
         identity::trials(),

@@ -7,14 +7,9 @@ use std::sync::Arc;
 use bytes::Buf;
 use http::Request;
 use quinn::crypto::rustls::QuicClientConfig;
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::version::TLS13;
-use rustls::{ClientConfig, RootCertStore};
 
-use crate::Result;
 use crate::gateway::Builder;
+use crate::{Result, wire};
 
 impl Builder {
     /// HTTP/3 on the port of listener `public`.
@@ -26,21 +21,7 @@ impl Builder {
 
 /// GET of a path at `localhost`; status and body. Without an identity the caller shows no certificate.
 pub fn get(address: SocketAddr, tls: &Path, shows: bool, path: &str) -> Result<(u16, String)> {
-    let mut roots = RootCertStore::empty();
-    for root in CertificateDer::pem_file_iter(tls.join("bundle.pem"))? {
-        roots.add(root?)?;
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_protocol_versions(&[&TLS13])?
-        .with_root_certificates(roots);
-    let mut config = if shows {
-        let chain =
-            CertificateDer::pem_file_iter(tls.join("svid.pem"))?.collect::<std::result::Result<_, _>>()?;
-        config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(tls.join("svid.key"))?)?
-    } else {
-        config.with_no_client_auth()
-    };
-    config.alpn_protocols = vec![b"h3".to_vec()];
+    let config = wire::tls(tls, shows, &[b"h3"])?;
     let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config)?));
     let url = format!("https://localhost:{}{path}", address.port());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -11,9 +11,11 @@ pub mod peers;
 mod people;
 mod policies;
 pub mod port;
+pub mod recorder;
 mod rest;
 pub mod script;
 pub mod upstream;
+pub mod wire;
 
 pub use gateway::Gateway;
 pub use outcome::Outcome;

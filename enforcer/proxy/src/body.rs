@@ -10,7 +10,7 @@ mod relay;
 mod replay;
 
 pub(crate) use h3::{H3Inlet, H3Outlet, first};
-pub(crate) use inlet::{H1Inlet, H2Inlet, Inlet, Piece, TOO_LARGE};
+pub(crate) use inlet::{H1Inlet, H2Inlet, Inlet, Piece, SLOW, TOO_LARGE};
 pub(crate) use outlet::{H1Outlet, H2Outlet, Outlet};
 pub(crate) use relay::{RelayError, relay};
 

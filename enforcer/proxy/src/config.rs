@@ -12,6 +12,7 @@ use base_net::{Caps, Gate, Timers};
 use base_ports::{Clock, Net, Rng};
 use base_telemetry::Metrics;
 use ca_identity::tls::{ClientAuth, NamedCertificate, Trust};
+use enforcer_codec::Profile;
 use enforcer_traffic::Network;
 use policies_engine::{Lane, Samples};
 
@@ -60,6 +61,8 @@ pub struct ListenerSpec {
     pub handshakes_per_source: usize,
     /// Whether callers read in `portcullis-shed` why they were refused for load.
     pub tells_shed: bool,
+    /// What becomes of names with `_` (H1-28).
+    pub profile: Profile,
 }
 
 impl ListenerSpec {

@@ -32,7 +32,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::accounts::Accounts;
 use crate::authorize::{Denied, Permitted, authorize, not_canonical};
-use crate::body::{Inlet, Outlet, TOO_LARGE};
+use crate::body::{Inlet, Outlet, SLOW, TOO_LARGE};
 use crate::clocks::Clocks;
 use crate::fault::Fault;
 use crate::forward::{Way, forward};
@@ -145,6 +145,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
             Ok(()) => true,
             Err(stop) => {
                 timer.set(self.conn.tells_until());
+                let stop = self.blamed(stop);
                 let refusing = Box::pin(self.refuse(&stop, &mut trail));
                 timer.within(pin!(refusing)).await.unwrap_or(false)
             }
@@ -210,6 +211,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         Ok(())
     }
 
+    /// A call that ran out of time while its caller owed the rest of its body is the caller's fault.
+    fn blamed(&mut self, stop: Stop) -> Stop {
+        let is_late = matches!(stop, Stop::Fault(Fault::Deadline)) && !self.out.is_begun();
+        if is_late && self.body.is_awaited() { Fault::Body(SLOW).into() } else { stop }
+    }
+
     /// Tells the caller why there is no answer, or breaks off the one that began.
     async fn refuse(&mut self, stop: &Stop, trail: &mut Trail) -> bool {
         // A body that nobody takes ends an HTTP/1 connection.
@@ -224,10 +231,14 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
                 if denied.reason.class() == ReasonClass::Unauthenticated {
                     self.conn.lapsed.store(true, Ordering::Relaxed);
                 }
+                denied.flaw.into_iter().for_each(|flaw| self.conn.worker.meters.gate_refused(flaw.rule));
                 Refusal::of_denied(denied.reason, denied.flaw, denied.decision)
             }
             Stop::Fault(fault) => {
                 trail.fault(fault);
+                if let Fault::Body(flaw) = fault {
+                    self.conn.worker.meters.gate_refused(flaw.rule);
+                }
                 fault.shed().into_iter().for_each(|reason| self.conn.worker.meters.shed(reason));
                 let refusal = Refusal::of_fault(fault, trail.decision());
                 if self.conn.listening.tells_shed { refusal } else { refusal.silent() }

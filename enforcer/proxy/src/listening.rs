@@ -58,7 +58,7 @@ impl Listening {
             timers: spec.timers,
             handshakes_per_source: spec.handshakes_per_source,
             tells_shed: spec.tells_shed,
-            transport: Transport::new(Scheme::Https),
+            transport: Transport { profile: spec.profile, ..Transport::new(Scheme::Https) },
             carries: spec.carries,
             forwarders: spec.forwarders.clone(),
             certificates: spec.certificates.clone(),
@@ -136,6 +136,7 @@ mod tests {
             caps: base_net::Caps::default(),
             handshakes_per_source: 64,
             tells_shed: true,
+            profile: enforcer_codec::Profile::Mesh,
         };
         let trust = Trust::new(Arc::new(base_ports::SystemClock));
         let gauge = Metrics::new().gauge("g", "G.", &[]).with(&[]);

@@ -103,7 +103,7 @@ impl Meters {
             ),
             gate: metrics.counter(
                 "portcullis_gate_refused",
-                "Connections that ended because a caller broke a rule.",
+                "Requests and connections of callers that were refused, by the rule they broke.",
                 &["class"],
             ),
             rejudged: metrics.counter(
@@ -161,7 +161,7 @@ impl Meters {
         }
     }
 
-    /// A connection ended by a rule of that class.
+    /// A request or a connection was refused by a rule of that class.
     pub(crate) fn gate_refused(&self, class: &'static str) {
         self.gate.with(&[class]).inc();
     }

@@ -10,6 +10,7 @@ use base_net::{Caps, Timers};
 use base_ports::Tasks;
 use base_telemetry::Condition;
 use ca_identity::tls::{ClientAuth, NamedCertificate};
+use enforcer_codec::Profile;
 use enforcer_proxy::{ListenerSpec, ProxyConfig, View, ViewHandle};
 use enforcer_traffic::{RateSettings, Routes};
 use policies_engine::{Freshness, Mode, Patience, Snapshot};
@@ -281,6 +282,7 @@ pub(super) fn settings(config: &Config, enforcer: &Enforcer) -> Result<ProxyConf
                 },
                 handshakes_per_source: listener.max_handshakes_per_source,
                 tells_shed: listener.tells_shed,
+                profile: if listener.is_edge { Profile::Edge } else { Profile::Mesh },
             })
             .collect(),
     })

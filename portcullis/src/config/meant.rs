@@ -108,6 +108,7 @@ pub(crate) struct Listener {
     pub(crate) max_connections_per_identity: usize,
     pub(crate) max_handshakes_per_source: usize,
     pub(crate) tells_shed: bool,
+    pub(crate) is_edge: bool,
     pub(crate) rate: Option<RateSettings>,
 }
 

@@ -71,6 +71,11 @@ impl BodyDecoder {
         matches!(self.state, State::Done)
     }
 
+    /// True when only the end of the connection ends the body.
+    pub fn is_endless(&self) -> bool {
+        matches!(self.state, State::UntilClose)
+    }
+
     /// Takes the next event out of the buffer; none when more bytes are needed.
     ///
     /// # Errors

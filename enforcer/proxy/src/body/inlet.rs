@@ -27,6 +27,10 @@ pub(crate) const TOO_LARGE: NotCanonical = NotCanonical {
     detail: "the body is larger than the route takes",
 };
 
+/// A body whose end did not arrive within the time of its call (H1-32).
+pub(crate) const SLOW: NotCanonical =
+    NotCanonical { rule: "H1-32", status: 408, close: true, detail: "the body took too long to arrive" };
+
 pub(super) fn is_over(taken: usize, most: u32) -> bool {
     most != u32::MAX && usize::try_from(most).is_ok_and(|most| taken > most)
 }
@@ -255,6 +259,12 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
             Self::H3(inlet) => inlet.is_over,
             Self::Replay(inlet) => inlet.is_over(),
         }
+    }
+
+    /// Its sender owes more of it. Only of a body that nobody reads any more: a part that is there is lost.
+    pub(crate) fn is_awaited(&mut self) -> bool {
+        let is_tunnel = matches!(self, Self::H1(inlet) if inlet.decoder.is_endless());
+        !is_tunnel && !self.is_over() && self.poll_piece(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// No byte of the body has been taken yet.

@@ -36,6 +36,8 @@ pub(crate) struct H1Outlet<'a, W> {
     down: Option<Downstream>,
     trailers: bool,
     begun: bool,
+    /// Bytes of it were written; before that another answer can take its place.
+    has_left: bool,
     closes: bool,
 }
 
@@ -52,12 +54,21 @@ pub(crate) struct H2Outlet {
 impl<'a, W: AsyncWrite + Unpin> H1Outlet<'a, W> {
     /// For the answer to a request that came in like `down`; `trailers` when its caller takes them.
     pub(crate) fn answer(io: W, out: &'a mut BytesMut, down: Downstream, trailers: bool) -> Self {
-        Self { io, out, framing: Framing::Empty, down: Some(down), trailers, begun: false, closes: false }
+        Self {
+            io,
+            out,
+            framing: Framing::Empty,
+            down: Some(down),
+            trailers,
+            begun: false,
+            has_left: false,
+            closes: false,
+        }
     }
 
     /// For the rest of the body of a request whose head has been written.
     pub(crate) fn request(io: W, out: &'a mut BytesMut, framing: Framing) -> Self {
-        Self { io, out, framing, down: None, trailers: true, begun: true, closes: false }
+        Self { io, out, framing, down: None, trailers: true, begun: true, has_left: true, closes: false }
     }
 
     async fn data(&mut self, bytes: &[u8]) -> Result<(), Broken> {
@@ -69,6 +80,7 @@ impl<'a, W: AsyncWrite + Unpin> H1Outlet<'a, W> {
             self.out.extend_from_slice(bytes);
         } else {
             self.flush().await?;
+            self.has_left = true;
             self.io.write_all(bytes).await?;
         }
         if chunked {
@@ -85,6 +97,7 @@ impl<'a, W: AsyncWrite + Unpin> H1Outlet<'a, W> {
 
     async fn flush(&mut self) -> Result<(), Broken> {
         if !self.out.is_empty() {
+            self.has_left = true;
             self.io.write_all(self.out).await?;
             self.out.clear();
         }
@@ -162,6 +175,7 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
         match self {
             Self::H1(outlet) => {
                 if let Some(down) = outlet.down {
+                    outlet.out.clear();
                     let sent = answer.write_h1(down, outlet.out, extra);
                     (outlet.framing, outlet.closes, outlet.begun) = (sent.framing, sent.close, true);
                 }
@@ -189,6 +203,7 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
         match self {
             Self::H1(outlet) => {
                 let close = close || outlet.down.is_none_or(|down| !down.keep_alive);
+                outlet.out.clear();
                 h1::write_response_head(
                     outlet.out,
                     status,
@@ -292,7 +307,7 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
     pub(crate) async fn raw(&mut self) -> Result<&mut W, Broken> {
         match self {
             Self::H1(outlet) => {
-                outlet.begun = true;
+                (outlet.begun, outlet.has_left) = (true, true);
                 outlet.flush().await?;
                 Ok(&mut outlet.io)
             }
@@ -324,10 +339,10 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
         }
     }
 
-    /// The head of the answer is out.
+    /// The head of the answer is out, so that no other one can take its place.
     pub(crate) fn is_begun(&self) -> bool {
         match self {
-            Self::H1(outlet) => outlet.begun,
+            Self::H1(outlet) => outlet.begun && outlet.has_left,
             Self::H2(outlet) => outlet.stream.is_some(),
             Self::H3(outlet) => outlet.is_begun(),
         }

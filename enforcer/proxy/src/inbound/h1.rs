@@ -172,6 +172,7 @@ async fn refused(conn: &Connection, tls: &mut Tls, flaw: NotCanonical, timer: &T
 }
 
 async fn slow(conn: &Connection, tls: &mut Tls, timer: &Timer<'_>) -> Left {
+    conn.worker.meters.gate_refused("H1-32");
     timer.set(conn.worker.clock.mono() + LINGER);
     let both = Mutex::new(tls);
     let mut gathered = BytesMut::new();

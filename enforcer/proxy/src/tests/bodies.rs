@@ -143,7 +143,8 @@ async fn hr_05_an_answer_that_ends_early_is_never_a_clean_one() {
     let (_h1, _h2, gateway) = both().await;
     let mut old = gateway.h1("/web").await;
     old.send("GET /half HTTP/1.1\r\nhost: site.test\r\n\r\n").await;
-    assert!(old.answer().await.is_err(), "cut");
+    // One whose head has not left yet is 502.
+    assert!(!old.answer().await.is_ok_and(|answer| answer.status != 502), "cut");
     let mut new = gateway.h2("/web").await;
     let asked = new.start(Request::get("https://site.test/half").body(()).unwrap(), true).await;
     // The reset may overtake the head.

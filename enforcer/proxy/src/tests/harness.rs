@@ -240,6 +240,7 @@ impl Setup {
                 caps: self.caps,
                 handshakes_per_source: self.handshakes,
                 tells_shed: true,
+                profile: enforcer_codec::Profile::Mesh,
             }],
             reveal_decision_id: self.reveal,
         };

@@ -198,6 +198,7 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
             caps: Caps::default(),
             handshakes_per_source: 64,
             tells_shed: true,
+            profile: enforcer_codec::Profile::Mesh,
         }],
         reveal_decision_id: Reveal::Never,
     };

@@ -69,6 +69,7 @@ impl Meaning<'_> {
                 .unwrap_or_else(|| (max_connections / identities).max(1)),
             max_handshakes_per_source: count("max_handshakes_per_source").unwrap_or(handshakes),
             tells_shed: table.text("shed_header").map_or(!is_edge, |word| word == "on"),
+            is_edge,
             rate: self.rate(table),
         })
     }

@@ -273,7 +273,8 @@ fn h1_22_hop_by_hop_and_reserved_fields_are_not_part_of_the_call() {
     let (call, ..) = request(get(
         "Connection: keep-alive, X-Hop ,TE\r\nKeep-Alive: 5\r\nProxy-Connection: x\r\nTE: trailers\r\n\
          Trailer: a\r\nUpgrade: h2c\r\nX-Hop: 1\r\nX-Forwarded-For: 1\r\nPortcullis-Peer: me\r\nForwarded: a\r\n\
-         X-Real-IP: 1\r\nX-Envoy-Peer: x\r\nX-Http-Method-Override: PUT\r\nAccept: a\r\nHTTP2-Settings: x\r\n",
+         X-Real-IP: 1\r\nX-Envoy-Peer: x\r\nX-Http-Method-Override: PUT\r\n\
+         X-Original-URL: /b\r\nX-Rewrite-URL: /b\r\nAccept: a\r\nHTTP2-Settings: x\r\n",
     ))
     .unwrap();
     assert_eq!(names(&call), ["accept"]);
