@@ -1,14 +1,17 @@
 //! Attacks on the shipped gateway, as tables: id, what it must do, what it did. A row that differs fails its table, after
 //! the whole of it has been tried. `just hostile` prints the tables and runs the floods at length.
 
+mod good;
 mod h1;
+mod h3;
 mod origin;
+mod tls;
 
 use libtest_mimic::Trial;
 use tests::Result;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [h1::trials(), origin::trials()].into_iter().flatten().collect()
+    [h1::trials(), origin::trials(), h3::trials(), tls::trials()].into_iter().flatten().collect()
 }
 
 /// What a table has seen so far.

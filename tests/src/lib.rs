@@ -4,6 +4,7 @@
 pub mod binary;
 pub mod bytes;
 pub mod forge;
+pub mod frames;
 pub mod gateway;
 pub mod h3;
 mod outcome;

@@ -111,6 +111,15 @@ impl Wire {
         drop(self.stream.sock.shutdown(std::net::Shutdown::Write));
     }
 
+    /// Takes new keys, and asks the gateway to do so too.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub fn update_keys(&mut self) -> Result {
+        self.stream.conn.refresh_traffic_keys()?;
+        Ok(self.stream.flush()?)
+    }
+
     /// The socket below.
     pub fn socket(&self) -> &TcpStream {
         &self.stream.sock
