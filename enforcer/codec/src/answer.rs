@@ -9,7 +9,8 @@ use http::{HeaderMap, Response, StatusCode};
 use crate::edits::FieldEdits;
 use crate::fields::{FieldIter, Fields, length_value, put_extra};
 use crate::h1::{Framing, ResponseHead, SWITCH, Version, content_length};
-use crate::headers::{Extra, is_hop_by_hop, is_reserved};
+use crate::h2::Encoder;
+use crate::headers::{Extra, is_hop_by_hop, is_reserved, is_value};
 use crate::{BodyLength, NotCanonical};
 
 /// What kind of request an answer belongs to.
@@ -169,22 +170,41 @@ impl Answer {
         Sent { framing, close }
     }
 
-    /// The HTTP/2 head for the caller.
+    /// Appends the fields of the HTTP/2 head for the caller, with the proxy's own in place of equal names.
+    pub fn write_h2(&self, encoder: &mut Encoder, out: &mut Vec<u8>, extra: &[Extra<'_>]) {
+        for (name, value) in self.headers() {
+            if !extra.iter().any(|(own, _)| *own == name) {
+                encoder.field(name.as_bytes(), value, out);
+            }
+        }
+        for (name, value) in extra.iter().filter(|(_, value)| is_value(value)) {
+            encoder.field(name.as_bytes(), value, out);
+        }
+        if let Some(length) = self.shown_length() {
+            encoder.field(b"content-length", itoa::Buffer::new().format(length).as_bytes(), out);
+        }
+    }
+
+    /// The head for a caller over HTTP/3.
     pub fn to_h2(&self, extra: &[Extra<'_>]) -> Response<()> {
         let mut response = Response::new(());
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
         *response.version_mut() = http::Version::HTTP_2;
         let mut map = self.fields.to_map(extra);
-        let length = match self.body {
-            BodyLength::Known(length) => Some(length),
-            BodyLength::None => self.declared.filter(|_| self.status >= 200 && self.status != 204),
-            BodyLength::Streamed => None,
-        };
-        if let Some(length) = length {
+        if let Some(length) = self.shown_length() {
             map.insert(CONTENT_LENGTH, length_value(length));
         }
         *response.headers_mut() = map;
         response
+    }
+
+    /// The length that an answer over HTTP/2 or HTTP/3 declares.
+    fn shown_length(&self) -> Option<u64> {
+        match self.body {
+            BodyLength::Known(length) => Some(length),
+            BodyLength::None => self.declared.filter(|_| self.status >= 200 && self.status != 204),
+            BodyLength::Streamed => None,
+        }
     }
 }
 

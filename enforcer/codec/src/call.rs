@@ -16,10 +16,10 @@ pub use rewrite::Rewriting;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Uri};
+use http::Method;
 
 use crate::fields::{FieldIter, Fields, Span};
-use crate::{NotCanonical, grpc, h1};
+use crate::{NotCanonical, grpc, h1, h2};
 
 /// One request in canonical form. Cloning copies a pointer.
 #[derive(Debug, Clone)]
@@ -42,15 +42,12 @@ struct Inner {
     grpc_timeout: Option<Duration>,
     trailers: bool,
     fields: Fields,
-    /// Of an HTTP/2 request; texts of kind `Uri` are read from it.
-    uri: Uri,
 }
 
 /// Where a text of the call lives. Spans point into the frozen head, so most calls own no string at all.
 #[derive(Debug)]
 enum Text {
     Span(Span),
-    Uri,
     Static(&'static str),
     Owned(Box<str>),
 }
@@ -155,16 +152,34 @@ impl Call {
         from_h1::build(head, transport).map(|inner| Self(Arc::new(inner)))
     }
 
-    /// From the parts of an HTTP/2 request; `end_of_stream` when no DATA frame can follow.
+    /// From the head of an HTTP/2 request; `end_of_stream` when no DATA frame can follow.
     ///
     /// # Errors
     /// The broken rule, to be answered on the stream.
     pub fn from_h2(
-        parts: http::request::Parts,
+        head: h2::RequestHead,
         end_of_stream: bool,
         transport: &Transport,
     ) -> Result<Self, NotCanonical> {
-        from_h2::build(parts, end_of_stream, transport)
+        from_h2::build(head, end_of_stream, CallProtocol::H2, transport)
+            .map(|inner| Self(Arc::new(inner)))
+            .map_err(NotCanonical::on_stream)
+    }
+
+    /// From the parts of a request that another parser took apart (HTTP/3), by the same rules.
+    ///
+    /// # Errors
+    /// The broken rule, to be answered on the stream.
+    pub fn from_parts(
+        parts: &http::request::Parts,
+        end_of_stream: bool,
+        transport: &Transport,
+    ) -> Result<Self, NotCanonical> {
+        let protocol = match parts.version {
+            http::Version::HTTP_3 => CallProtocol::H3,
+            _ => CallProtocol::H2,
+        };
+        from_h2::build(h2::RequestHead::of_parts(parts), end_of_stream, protocol, transport)
             .map(|inner| Self(Arc::new(inner)))
             .map_err(NotCanonical::on_stream)
     }
@@ -187,7 +202,6 @@ impl Call {
             grpc_timeout: None,
             trailers: false,
             fields: Fields::Map(http::HeaderMap::new()),
-            uri: Uri::default(),
         }))
     }
 
@@ -208,7 +222,7 @@ impl Call {
 
     /// Lower-case host, with its port unless that is the scheme's own.
     pub fn authority(&self) -> &str {
-        self.text(&self.0.authority, |uri| uri.authority().map(http::uri::Authority::as_str))
+        self.text(&self.0.authority)
     }
 
     /// The authority without port; IPv6 keeps its brackets.
@@ -232,12 +246,12 @@ impl Call {
 
     /// Canonical path: starts with `/`, or is `*` (OPTIONS), or empty (CONNECT).
     pub fn path(&self) -> &str {
-        self.text(&self.0.path, |uri| Some(uri.path()))
+        self.text(&self.0.path)
     }
 
     /// The query without `?`, verbatim.
     pub fn query(&self) -> Option<&str> {
-        self.0.has_query.then(|| self.text(&self.0.query, Uri::query))
+        self.0.has_query.then(|| self.text(&self.0.query))
     }
 
     /// The end-to-end fields, which are judged and passed on: lower-case names, trimmed values. Host, framing,
@@ -272,7 +286,7 @@ impl Call {
 
     /// The type and subtype of the body, lower-case, without parameters.
     pub fn media_type(&self) -> Option<&str> {
-        self.0.media_type.as_ref().map(|text| self.text(text, |_| None))
+        self.0.media_type.as_ref().map(|text| self.text(text))
     }
 
     /// How long the body is.
@@ -305,13 +319,12 @@ impl Call {
         self.0.trailers
     }
 
-    fn text<'a>(&'a self, text: &'a Text, from_uri: impl Fn(&'a Uri) -> Option<&'a str>) -> &'a str {
+    fn text<'a>(&'a self, text: &'a Text) -> &'a str {
         match (text, &self.0.fields) {
             (Text::Span(span), Fields::Wire { head, .. }) => {
                 str::from_utf8(span.of(head)).unwrap_or_default()
             }
             (Text::Span(_), Fields::Map(_)) => "",
-            (Text::Uri, _) => from_uri(&self.0.uri).unwrap_or_default(),
             (Text::Static(text), _) => text,
             (Text::Owned(text), _) => text,
         }

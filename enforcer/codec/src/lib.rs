@@ -1,6 +1,6 @@
 //! Bytes in, calls out: the canonical call, the strict HTTP/1 gate and gRPC framing.
 //!
-//! `enforcer/proxy` feeds received bytes and parsed HTTP/2 heads in, gets one immutable [`Call`] per request
+//! `enforcer/proxy` feeds received bytes and parsed HTTP/3 heads in, gets one immutable [`Call`] per request
 //! and one [`Answer`] per upstream response, and prints both for the next hop from the parsed parts only.
 //! No sockets, no runtime, no clock, no policy and no route live here. What is not canonical is refused with
 //! the id of its rule ([`NotCanonical`]), never repaired.
@@ -13,6 +13,7 @@ mod edits;
 mod fields;
 pub mod grpc;
 pub mod h1;
+pub mod h2;
 pub mod headers;
 mod limits;
 pub mod proxy_protocol;

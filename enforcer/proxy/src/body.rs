@@ -8,11 +8,13 @@ mod inlet;
 mod outlet;
 mod relay;
 mod replay;
+mod stream;
 
 pub(crate) use h3::{H3Inlet, H3Outlet, first};
 pub(crate) use inlet::{H1Inlet, H2Inlet, Inlet, Piece, SLOW, TOO_LARGE};
 pub(crate) use outlet::{H1Outlet, H2Outlet, Outlet};
 pub(crate) use relay::{RelayError, relay};
+pub(crate) use stream::{Arrival, Link, StreamInlet, StreamOutlet};
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -73,11 +75,23 @@ impl Scratch {
         buffer: &mut BytesMut,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
+        self.poll_read(io, context, |bytes| {
+            buffer.extend_from_slice(bytes);
+            bytes.len()
+        })
+    }
+
+    /// Reads what has arrived and gives it to `then`. None is the end.
+    pub(crate) fn poll_read<S: AsyncRead + Unpin, T>(
+        &self,
+        io: &mut S,
+        context: &mut Context<'_>,
+        then: impl FnOnce(&[u8]) -> T,
+    ) -> Poll<io::Result<T>> {
         let mut scratch = self.0.lock();
         let mut read = ReadBuf::new(&mut scratch);
         ready!(Pin::new(io).poll_read(context, &mut read))?;
-        buffer.extend_from_slice(read.filled());
-        Poll::Ready(Ok(read.filled().len()))
+        Poll::Ready(Ok(then(read.filled())))
     }
 }
 

@@ -115,6 +115,9 @@ pub(crate) enum Broken {
     /// HTTP/2 failed.
     #[error("http/2")]
     H2(#[from] h2::Error),
+    /// The caller's stream was reset, or is over.
+    #[error("its stream ended ({})", .0.0)]
+    Stream(enforcer_codec::h2::Reason),
     /// HTTP/3 failed.
     #[error("http/3")]
     H3(#[source] Box<h3::error::StreamError>),
@@ -221,7 +224,7 @@ impl Broken {
         match self {
             Self::Io(_) | Self::Ended => true,
             Self::H2(error) => error.is_io(),
-            Self::Gate(_) | Self::H3(_) => false,
+            Self::Gate(_) | Self::Stream(_) | Self::H3(_) => false,
         }
     }
 }

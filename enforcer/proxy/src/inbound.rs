@@ -5,7 +5,6 @@
 //! its decision to its end (PA-02).
 
 mod forwarded;
-mod guard;
 mod h1;
 mod h2;
 mod h3;

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use enforcer_codec::grpc::{self, Code, ErrorInfo};
+use enforcer_codec::h2::Reason as Reset;
 use enforcer_codec::headers::Extra;
 use enforcer_codec::{Call, CallProtocol, NotCanonical};
 use enforcer_traffic::Exceeded;
@@ -178,10 +179,10 @@ impl Refusal {
     }
 
     /// gRPC code and text, and HTTP/2 error, for an answer that must be broken off after its head.
-    pub(crate) fn cut(&self) -> (u8, &'static str, h2::Reason) {
+    pub(crate) fn cut(&self) -> (u8, &'static str, Reset) {
         // A call that is no longer permitted is no error of ours (CT-05).
         let is_denied = matches!(self.code, Code::PermissionDenied | Code::Unauthenticated);
-        let reset = if is_denied { h2::Reason::CANCEL } else { h2::Reason::INTERNAL_ERROR };
+        let reset = if is_denied { Reset::CANCEL } else { Reset::INTERNAL_ERROR };
         (self.code.number(), self.title, reset)
     }
 

@@ -57,7 +57,7 @@ fn route(n: usize, path: PathSpec) -> RouteSpec {
 fn call(n: usize) -> Call {
     let uri = format!("https://h{}.example.org/p{n}/q/r", n % 50);
     let request = http::Request::builder().version(http::Version::HTTP_2).uri(uri).body(()).unwrap();
-    Call::from_h2(request.into_parts().0, true, &Transport::new(Scheme::Https)).unwrap()
+    Call::from_parts(&request.into_parts().0, true, &Transport::new(Scheme::Https)).unwrap()
 }
 
 fn median(routes: &Routes, calls: &[Call]) -> u64 {

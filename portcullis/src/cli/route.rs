@@ -148,7 +148,7 @@ fn call(options: &TestOptions) -> Result<Result<Call, String>, String> {
         request = request.header(name, value);
     }
     let (parts, ()) = request.body(()).map_err(|cause| cause.to_string())?.into_parts();
-    Ok(Call::from_h2(parts, false, &Transport::new(scheme)).map_err(|flaw| flaw.to_string()))
+    Ok(Call::from_parts(&parts, false, &Transport::new(scheme)).map_err(|flaw| flaw.to_string()))
 }
 
 /// What asks for a tunnel, as an HTTP/1 caller sends it.

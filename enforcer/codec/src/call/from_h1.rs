@@ -54,7 +54,6 @@ pub(super) fn build(mut head: RequestHead, transport: &Transport) -> Result<Inne
         grpc_timeout: None,
         trailers: head.te_trailers,
         fields: Fields::Wire { head: head.head, table: head.table },
-        uri: http::Uri::default(),
     })
 }
 

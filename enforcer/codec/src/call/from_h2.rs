@@ -1,198 +1,283 @@
-//! The parts of an HTTP/2 or HTTP/3 request become a call: what these forbid in a message, then the same rules as H1.
+//! The head of an HTTP/2 or HTTP/3 request becomes a call: what these forbid in a message, then the same rules as H1.
 
 use std::borrow::Cow;
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use bytes::Bytes;
+use http::Method;
 
 use super::{
     BodyLength, CallProtocol, Inner, Profile, Text, Transport, Upgrade, check_query, grpc_shape, media_type,
 };
 use crate::canonical::{self, Path};
-use crate::fields::Fields;
+use crate::fields::{Field, Fields, Span};
+use crate::h2::RequestHead;
 use crate::headers::{Class, Twin, hyphenated, is_value, twin};
 use crate::{Limits, NotCanonical, grpc, h1};
 
 pub(super) fn build(
-    parts: http::request::Parts,
+    mut request: RequestHead,
     end_of_stream: bool,
+    protocol: CallProtocol,
     transport: &Transport,
 ) -> Result<Inner, NotCanonical> {
-    let http::request::Parts { method, uri, mut headers, version, .. } = parts;
-    if method == Method::TRACE {
+    if request.method == Method::TRACE {
         return Err(NotCanonical::keeping("H1-05", 405, "trace is not served"));
     }
-    if method.as_str().len() > h1::MAX_METHOD {
+    if request.method.as_str().len() > h1::MAX_METHOD {
         return Err(NotCanonical::bad("H1-05", "the method is too long"));
     }
-    let seen = Seen::of(&headers, &transport.limits)?;
-    let authority = authority(&uri, &headers, transport)?;
-    let (path, upgrade) = path(&method, &uri, transport)?;
-    if let Some(query) = uri.query() {
-        check_query(query.as_bytes())?;
-    }
-    let body = body(&headers, end_of_stream)?;
-    let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let seen = Seen::of(&mut request, transport)?;
+    let head = &request.head;
+    let authority = authority(&request, &seen, transport)?;
+    let (path, query, upgrade) = target(&request, transport)?;
+    let body = body(seen.length, head, end_of_stream)?;
+    let content_type = seen.content_type.map(|span| span.of(head));
     let is_grpc = content_type.is_some_and(grpc::is_grpc);
-    let media_type = content_type.map(|value| media_type(value, None)).transpose()?;
-    let has_query = uri.query().is_some();
-    let grpc_method = if is_grpc { grpc_shape(&method, uri.path(), has_query)? } else { None };
-    let grpc_timeout = match headers.get("grpc-timeout") {
+    let media_type = content_type.map(|value| media_type(value, seen.content_type)).transpose()?;
+    let grpc_method = if is_grpc {
+        let path = match path {
+            Text::Span(span) => str::from_utf8(span.of(head)).unwrap_or_default(),
+            _ => "",
+        };
+        grpc_shape(&request.method, path, query.is_some())?
+    } else {
+        None
+    };
+    let grpc_timeout = match seen.grpc_timeout {
         Some(value) if is_grpc => Some(
-            grpc::parse_timeout(value.as_bytes())
+            grpc::parse_timeout(value.of(head))
                 .ok_or(NotCanonical::bad("RPC-04", "grpc-timeout is malformed"))?,
         ),
         _ => None,
     };
-    strip(&mut headers, seen.underscores, transport.profile);
     Ok(Inner {
-        method,
+        method: request.method,
         scheme: transport.scheme,
         authority,
         path,
-        query: Text::Uri,
-        has_query,
+        has_query: query.is_some(),
+        query: Text::Span(query.unwrap_or_default()),
         media_type,
         body,
-        protocol: match version {
-            _ if is_grpc => CallProtocol::Grpc,
-            Version::HTTP_3 => CallProtocol::H3,
-            _ => CallProtocol::H2,
-        },
+        protocol: if is_grpc { CallProtocol::Grpc } else { protocol },
         upgrade,
         grpc_method,
         grpc_timeout,
         trailers: is_grpc || seen.te_trailers,
-        fields: Fields::Map(headers),
-        uri,
+        fields: Fields::Wire { head: request.head, table: request.table },
     })
 }
 
-/// What one pass over the fields found.
+/// What one pass over the fields found. Those that are not end to end were taken out of the table.
 #[derive(Default)]
 struct Seen {
+    host: Option<Span>,
+    length: Option<Span>,
+    content_type: Option<Span>,
+    grpc_timeout: Option<Span>,
     te_trailers: bool,
     underscores: bool,
+    cookies: u32,
+    singles: u16,
+    size: usize,
 }
 
 impl Seen {
-    fn of(headers: &HeaderMap, limits: &Limits) -> Result<Self, NotCanonical> {
+    fn of(request: &mut RequestHead, transport: &Transport) -> Result<Self, NotCanonical> {
         let mut seen = Self::default();
-        let mut size: usize = 0;
-        let mut singles = 0_u16;
-        if headers.len() > limits.fields {
+        let limits = &transport.limits;
+        let RequestHead { head, table, .. } = request;
+        if table.len() > limits.fields {
             return Err(NotCanonical::closing("H1-19", 431, "too many fields"));
         }
-        for (name, value) in headers {
-            let (name, value) = (name.as_str().as_bytes(), value.as_bytes());
-            let field = name.len().saturating_add(value.len());
-            size = size.saturating_add(field).saturating_add(32);
-            if field > limits.field || size > limits.head {
-                return Err(NotCanonical::closing("H1-19", 431, "a field or the head is too large"));
-            }
-            if !is_value(value) {
-                return Err(NotCanonical::bad("H1-10", "a control byte in a value"));
-            }
-            // RFC 9113 8.2.1: whoever trims such a value reads another one than was judged.
-            if matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t']) {
-                return Err(NotCanonical::bad("HX-01", "a value that starts or ends with white space"));
-            }
-            let single = match Class::of(name) {
-                Class::Connection | Class::TransferEncoding | Class::Upgrade => {
-                    return Err(NotCanonical::bad("HX-01", "a connection-specific field"));
-                }
-                Class::Dropped if matches!(name, b"keep-alive" | b"proxy-connection") => {
-                    return Err(NotCanonical::bad("HX-01", "a connection-specific field"));
-                }
-                Class::Te if value == b"trailers" => {
-                    seen.te_trailers = true;
-                    0
-                }
-                Class::Te => return Err(NotCanonical::bad("HX-01", "te other than trailers")),
-                Class::Expect if !value.eq_ignore_ascii_case(b"100-continue") => {
-                    return Err(NotCanonical::closing(
-                        "H1-23",
-                        417,
-                        "an expectation other than 100-continue",
-                    ));
-                }
-                Class::Single(bit) => bit,
-                Class::Host => 1 << 8,
-                Class::ContentLength => 1 << 9,
-                Class::ContentType => 1 << 10,
-                Class::GrpcTimeout => 1 << 11,
-                Class::WebSocketKey => 1 << 12,
-                Class::WebSocketVersion => 1 << 13,
-                Class::Plain | Class::Dropped | Class::Expect => 0,
-            };
-            if singles & single != 0 {
-                return Err(NotCanonical::bad("CC-10", "a single-valued field is repeated"));
-            }
-            singles |= single;
-            if name.contains(&b'_') {
-                seen.underscores = true;
-                if twin(name) == Twin::Guarded {
-                    return Err(NotCanonical::bad("H1-27", "a look-alike of a guarded name"));
-                }
-            }
+        let mut flaw = None;
+        table.retain(|field| {
+            flaw.is_some()
+                || seen.take(*field, head, limits).unwrap_or_else(|found| {
+                    flaw = Some(found);
+                    true
+                })
+        });
+        if let Some(flaw) = flaw {
+            return Err(flaw);
+        }
+        if seen.underscores {
+            drop_underscores(head, table, transport.profile);
+        }
+        if seen.cookies > 1 {
+            join_cookies(head, table);
         }
         Ok(seen)
     }
+
+    /// Judges one field; true when it is judged and passed on.
+    fn take(&mut self, field: Field, head: &[u8], limits: &Limits) -> Result<bool, NotCanonical> {
+        let (name, value) = (field.name.of(head), field.value.of(head));
+        let length = name.len().saturating_add(value.len());
+        self.size = self.size.saturating_add(length).saturating_add(32);
+        if length > limits.field || self.size > limits.head {
+            return Err(NotCanonical::closing("H1-19", 431, "a field or the head is too large"));
+        }
+        if !is_value(value) {
+            return Err(NotCanonical::bad("H1-10", "a control byte in a value"));
+        }
+        // RFC 9113 8.2.1: whoever trims such a value reads another one than was judged.
+        if matches!(value, [b' ' | b'\t', ..] | [.., b' ' | b'\t']) {
+            return Err(NotCanonical::bad("HX-01", "a value that starts or ends with white space"));
+        }
+        if name.contains(&b'_') {
+            self.underscores = true;
+            if twin(name) == Twin::Guarded {
+                return Err(NotCanonical::bad("H1-27", "a look-alike of a guarded name"));
+            }
+        }
+        let (single, is_passed) = match Class::of(name) {
+            Class::Connection | Class::TransferEncoding | Class::Upgrade => {
+                return Err(NotCanonical::bad("HX-01", "a connection-specific field"));
+            }
+            Class::Dropped if matches!(name, b"keep-alive" | b"proxy-connection") => {
+                return Err(NotCanonical::bad("HX-01", "a connection-specific field"));
+            }
+            Class::Te if value == b"trailers" => {
+                self.te_trailers = true;
+                (0, false)
+            }
+            Class::Te => return Err(NotCanonical::bad("HX-01", "te other than trailers")),
+            Class::Expect if !value.eq_ignore_ascii_case(b"100-continue") => {
+                return Err(NotCanonical::closing("H1-23", 417, "an expectation other than 100-continue"));
+            }
+            Class::Expect | Class::Dropped => (0, false),
+            Class::Single(bit) => (bit, true),
+            Class::Host => {
+                self.host = Some(field.value);
+                (1 << 8, false)
+            }
+            Class::ContentLength => {
+                self.length = Some(field.value);
+                (1 << 9, false)
+            }
+            Class::ContentType => {
+                self.content_type = Some(field.value);
+                (1 << 10, true)
+            }
+            Class::GrpcTimeout => {
+                self.grpc_timeout = Some(field.value);
+                (1 << 11, true)
+            }
+            Class::WebSocketKey => (1 << 12, true),
+            Class::WebSocketVersion => (1 << 13, true),
+            Class::Plain => {
+                self.cookies = self.cookies.saturating_add(u32::from(name == b"cookie"));
+                (0, true)
+            }
+        };
+        if self.singles & single != 0 {
+            return Err(NotCanonical::bad("CC-10", "a single-valued field is repeated"));
+        }
+        self.singles |= single;
+        Ok(is_passed)
+    }
 }
 
-fn authority(uri: &http::Uri, headers: &HeaderMap, transport: &Transport) -> Result<Text, NotCanonical> {
-    let scheme = transport.scheme;
-    if uri.scheme_str().is_some_and(|given| !scheme.is(given)) {
+/// Names with `_` that have an ordinary hyphen twin (H1-28).
+fn drop_underscores(head: &Bytes, table: &mut Vec<Field>, profile: Profile) {
+    let names: Vec<Span> = table.iter().map(|field| field.name).collect();
+    table.retain(|field| {
+        let name = field.name.of(head);
+        if !name.contains(&b'_') {
+            return true;
+        }
+        let twin = hyphenated(name);
+        profile == Profile::Mesh && !names.iter().any(|other| other.of(head) == twin)
+    });
+}
+
+/// Cookie crumbs become one line, for policies as for the upstream (RFC 9113 8.2.3).
+fn join_cookies(head: &mut Bytes, table: &mut Vec<Field>) {
+    let mut joined = head.to_vec();
+    let name = Span::new(joined.len(), b"cookie".len());
+    joined.extend_from_slice(b"cookie: ");
+    let start = joined.len();
+    table.retain(|field| {
+        let is_crumb = field.name.of(head) == b"cookie";
+        if is_crumb {
+            if joined.len() > start {
+                joined.extend_from_slice(b"; ");
+            }
+            joined.extend_from_slice(field.value.of(head));
+        }
+        !is_crumb
+    });
+    table.push(Field { name, value: Span::new(start, joined.len().saturating_sub(start)) });
+    joined.extend_from_slice(b"\r\n");
+    *head = joined.into();
+}
+
+fn authority(request: &RequestHead, seen: &Seen, transport: &Transport) -> Result<Text, NotCanonical> {
+    let (head, scheme) = (&request.head, transport.scheme);
+    let is_other = |given: Span| !str::from_utf8(given.of(head)).is_ok_and(|given| scheme.is(given));
+    if request.scheme.is_some_and(is_other) {
         return Err(NotCanonical::bad("HX-02", "`:scheme` differs from the transport"));
     }
-    let host = headers.get(HOST).map(|host| canonical::authority(host.as_bytes(), scheme)).transpose()?;
-    let Some(given) = uri.authority() else {
+    let host = seen.host.map(|host| canonical::authority(host.of(head), scheme)).transpose()?;
+    let Some(given) = request.authority else {
         let host = host.ok_or(NotCanonical::bad("HX-02", "neither `:authority` nor host"))?;
         return Ok(Text::Owned(host.into()));
     };
-    let given = canonical::authority(given.as_str().as_bytes(), scheme)?;
-    if host.is_some_and(|host| host != given) {
+    let canonical = canonical::authority(given.of(head), scheme)?;
+    if host.is_some_and(|host| host != canonical) {
         return Err(NotCanonical::bad("HX-03", "`:authority` and host differ"));
     }
-    Ok(match given {
-        Cow::Borrowed(text) if uri.authority().is_some_and(|a| a.as_str().len() == text.len()) => Text::Uri,
-        other => Text::Owned(other.into()),
+    Ok(match canonical {
+        // A borrowed authority is a prefix of its input.
+        Cow::Borrowed(text) => Text::Span(Span::new(given.start as usize, text.len())),
+        Cow::Owned(text) => Text::Owned(text.into()),
     })
 }
 
-fn path(
-    method: &Method,
-    uri: &http::Uri,
-    transport: &Transport,
-) -> Result<(Text, Option<Upgrade>), NotCanonical> {
-    if *method == Method::CONNECT {
+type Target = (Text, Option<Span>, Option<Upgrade>);
+
+fn target(request: &RequestHead, transport: &Transport) -> Result<Target, NotCanonical> {
+    if request.method == Method::CONNECT {
         // HX-06: extended CONNECT is not offered in our SETTINGS, so a path can only be a mistake.
-        if uri.path_and_query().is_some() || uri.scheme().is_some() {
+        if request.path.is_some() || request.scheme.is_some() {
             return Err(NotCanonical::bad("HX-06", "connect with `:scheme` or `:path`"));
         }
-        return Ok((Text::Static(""), Some(Upgrade::Connect)));
+        return Ok((Text::Static(""), None, Some(Upgrade::Connect)));
     }
-    // Without `:authority` the library drops a `:scheme` that it has checked.
-    if uri.scheme().is_none() && uri.authority().is_some() {
+    // Without `:authority` the parser of HTTP/3 drops a `:scheme` that it has checked.
+    if request.scheme.is_none() && request.authority.is_some() {
         return Err(NotCanonical::bad("HX-02", "`:scheme` is missing"));
     }
-    let target = uri.path_and_query().map_or("", http::uri::PathAndQuery::as_str);
-    if target.len() > transport.limits.target {
+    let span = request.path.unwrap_or_default();
+    let bytes = span.of(&request.head);
+    if bytes.len() > transport.limits.target {
         return Err(NotCanonical::closing("H1-07", 414, "the target is too long"));
     }
-    match uri.path() {
-        "*" if *method == Method::OPTIONS => Ok((Text::Static("*"), None)),
-        path => match canonical::path(path.as_bytes())? {
-            Path::Canonical(_) => Ok((Text::Uri, None)),
-            Path::Other { rule, .. } => Err(NotCanonical::bad(rule, "the path is not in canonical form")),
-        },
+    if bytes == b"*" && request.method == Method::OPTIONS {
+        return Ok((Text::Static("*"), None, None));
+    }
+    let start = span.start as usize;
+    let (path, query) = match memchr::memchr(b'?', bytes) {
+        Some(at) => {
+            let from = at.saturating_add(1);
+            (at, Some(Span::new(start.saturating_add(from), bytes.len().saturating_sub(from))))
+        }
+        None => (bytes.len(), None),
+    };
+    if let Some(query) = query {
+        check_query(query.of(&request.head))?;
+    }
+    match canonical::path(bytes.get(..path).unwrap_or_default())? {
+        Path::Canonical(text) => Ok((Text::Span(Span::new(start, text.len())), query, None)),
+        Path::Other { rule, .. } => Err(NotCanonical::bad(rule, "the path is not in canonical form")),
     }
 }
 
-fn body(headers: &HeaderMap, end_of_stream: bool) -> Result<BodyLength, NotCanonical> {
-    let declared = match headers.get(CONTENT_LENGTH) {
+fn body(length: Option<Span>, head: &[u8], end_of_stream: bool) -> Result<BodyLength, NotCanonical> {
+    let declared = match length {
         Some(value) => Some(
-            h1::content_length(value.as_bytes())
+            h1::content_length(value.of(head))
                 .ok_or(NotCanonical::bad("H1-13", "content-length is malformed"))?,
         ),
         None => None,
@@ -204,29 +289,5 @@ fn body(headers: &HeaderMap, end_of_stream: bool) -> Result<BodyLength, NotCanon
         (Some(n), _) => Ok(BodyLength::Known(n)),
         (None, true) => Ok(BodyLength::None),
         (None, false) => Ok(BodyLength::Streamed),
-    }
-}
-
-/// Takes out what is not end to end. The common request has none of these but `content-length` and `te`.
-fn strip(headers: &mut HeaderMap, underscores: bool, profile: Profile) {
-    let drops = |name: &HeaderName| {
-        let name = name.as_str().as_bytes();
-        match Class::of(name) {
-            Class::Plain if underscores && name.contains(&b'_') => {
-                profile == Profile::Edge
-                    || HeaderName::from_bytes(&hyphenated(name)).is_ok_and(|twin| headers.contains_key(twin))
-            }
-            Class::Plain
-            | Class::Single(_)
-            | Class::ContentType
-            | Class::GrpcTimeout
-            | Class::WebSocketKey
-            | Class::WebSocketVersion => false,
-            _ => true,
-        }
-    };
-    let gone: Vec<HeaderName> = headers.keys().filter(|name| drops(name)).cloned().collect();
-    for name in gone {
-        headers.remove(name);
     }
 }

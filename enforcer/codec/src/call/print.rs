@@ -1,12 +1,12 @@
 //! The judged call is printed for the next hop: HTTP/1 bytes or an HTTP/2 request, from its parts only (CC-09).
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TE};
 use http::uri::{PathAndQuery, Scheme as UriScheme, Uri};
 use http::{Request, Version};
 
-use super::{BodyLength, Call, CallProtocol, Scheme, Upgrade};
-use crate::fields::{length_value, put_extra, put_length};
+use super::{BodyLength, Call, CallProtocol, Scheme, Text, Upgrade};
+use crate::fields::{Fields, Span, length_value, put_extra, put_length};
 use crate::h1::SWITCH;
 use crate::headers::Extra;
 use crate::{NotCanonical, grpc};
@@ -83,14 +83,27 @@ impl Call {
                 Scheme::Https => UriScheme::HTTPS,
             });
             let target = match (self.query(), self.own_target()) {
-                (_, Some(target)) => target.clone(),
-                (None, _) => PathAndQuery::try_from(self.path()).map_err(|_odd| ODD)?,
-                (Some(query), _) => {
-                    PathAndQuery::try_from(format!("{}?{query}", self.path())).map_err(|_odd| ODD)?
-                }
+                (_, Some(target)) => PathAndQuery::from_maybe_shared(target),
+                (None, None) => PathAndQuery::try_from(self.path()),
+                (Some(query), None) => PathAndQuery::try_from(format!("{}?{query}", self.path())),
             };
+            let target = target.map_err(|_odd| ODD)?;
             parts.path_and_query = Some(target);
         }
         Uri::from_parts(parts).map_err(|_odd| ODD)
+    }
+
+    /// Path and query as they stand together in the head that the call came with.
+    fn own_target(&self) -> Option<Bytes> {
+        let (Text::Span(path), Fields::Wire { head, .. }) = (&self.0.path, &self.0.fields) else {
+            return None;
+        };
+        let end = match (self.0.has_query, &self.0.query) {
+            (false, _) => path.end(),
+            (true, Text::Span(query)) if query.start == path.end().saturating_add(1) => query.end(),
+            (true, _) => return None,
+        };
+        let whole = Span { start: path.start, len: end.saturating_sub(path.start) }.of(head);
+        (!whole.is_empty()).then(|| head.slice_ref(whole))
     }
 }

@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use http::uri::PathAndQuery;
-
 use super::{Call, CallProtocol, Inner, Text};
 use crate::canonical::{self, Path};
 use crate::edits::FieldEdits;
@@ -65,14 +63,7 @@ impl Call {
             grpc_timeout: self.0.grpc_timeout,
             trailers: self.0.trailers,
             fields,
-            uri: self.0.uri.clone(),
         })))
-    }
-
-    /// Path and query of the HTTP/2 request that it came as, where they are still its own.
-    pub(super) fn own_target(&self) -> Option<&PathAndQuery> {
-        let is_own = self.0.protocol != CallProtocol::H1 && matches!(self.0.path, Text::Uri);
-        self.0.uri.path_and_query().filter(|_| is_own)
     }
 }
 
@@ -85,7 +76,7 @@ mod tests {
         let request =
             http::Request::builder().version(http::Version::HTTP_2).uri(format!("https://h.test{target}"));
         let parts = request.header("x-a", "1").body(()).unwrap().into_parts().0;
-        Call::from_h2(parts, true, &Transport::new(Scheme::Https)).unwrap()
+        Call::from_parts(&parts, true, &Transport::new(Scheme::Https)).unwrap()
     }
 
     #[test]

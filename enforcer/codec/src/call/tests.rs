@@ -17,7 +17,8 @@ fn judge(builder: http::request::Builder, end: bool) -> Result<Call, NotCanonica
 }
 
 fn judge_on(builder: http::request::Builder, end: bool, transport: &Transport) -> Result<Call, NotCanonical> {
-    Call::from_h2(builder.body(()).unwrap().into_parts().0, end, transport)
+    let parts = builder.body(()).unwrap().into_parts().0;
+    Call::from_parts(&parts, end, transport)
 }
 
 fn rule(builder: http::request::Builder) -> &'static str {

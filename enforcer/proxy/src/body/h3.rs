@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use enforcer_codec::NotCanonical;
+use enforcer_codec::h2::Reason;
 use h3::error::{Code, StreamError};
 use h3::server::RequestStream;
 use http::{HeaderMap, Response};
@@ -251,13 +252,13 @@ impl H3Outlet {
     }
 
     /// Breaks the answer off: with a status of gRPC where one can follow, with a reset otherwise.
-    pub(super) fn cut(&mut self, code: u8, message: &'static str, reset: h2::Reason) {
+    pub(super) fn cut(&mut self, code: u8, message: &'static str, reset: Reason) {
         if self.grpc && !self.writing && !self.ended {
             self.last_word = Some(status(code, message));
             return;
         }
         self.reset(match reset {
-            h2::Reason::CANCEL => Code::H3_REQUEST_CANCELLED,
+            Reason::CANCEL => Code::H3_REQUEST_CANCELLED,
             _ => Code::H3_INTERNAL_ERROR,
         });
     }

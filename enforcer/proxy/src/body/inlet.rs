@@ -14,6 +14,7 @@ use tokio::io::AsyncRead;
 use super::h3::H3Inlet;
 use super::poll_read_buf;
 use super::replay::Replay;
+use super::stream::StreamInlet;
 use crate::fault::Broken;
 
 const READ: usize = 16 * 1024;
@@ -42,6 +43,7 @@ pub(crate) enum Inlet<'a, R> {
     Empty,
     H1(H1Inlet<'a, R>),
     H2(H2Inlet),
+    Stream(StreamInlet<'a>),
     H3(Box<H3Inlet>),
     /// One that can be sent again.
     Replay(Box<Replay<'a, R>>),
@@ -60,7 +62,7 @@ pub(crate) struct H1Inlet<'a, R> {
     most: u32,
 }
 
-/// A body on an HTTP/2 stream.
+/// The body of an answer of an HTTP/2 upstream.
 #[derive(Debug)]
 pub(crate) struct H2Inlet {
     stream: RecvStream,
@@ -208,6 +210,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
             Self::Empty => Poll::Ready(Ok(Piece::End)),
             Self::H1(inlet) => inlet.poll_piece(context),
             Self::H2(inlet) => inlet.poll_piece(context),
+            Self::Stream(inlet) => inlet.poll_piece(context),
             Self::H3(inlet) => inlet.poll_piece(context),
             Self::Replay(inlet) => inlet.poll_piece(context),
         }
@@ -218,7 +221,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
         match self {
             Self::H3(inlet) => Some(inlet),
             Self::Replay(inlet) => inlet.body().h3(),
-            Self::Empty | Self::H1(_) | Self::H2(_) => None,
+            Self::Empty | Self::H1(_) | Self::H2(_) | Self::Stream(_) => None,
         }
     }
 
@@ -226,7 +229,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
     pub(crate) fn raw(&mut self) -> Option<(&mut R, &mut BytesMut)> {
         match self {
             Self::H1(inlet) => Some((&mut inlet.io, inlet.buffer)),
-            Self::Replay(_) | Self::Empty | Self::H2(_) | Self::H3(_) => None,
+            Self::Replay(_) | Self::Empty | Self::H2(_) | Self::Stream(_) | Self::H3(_) => None,
         }
     }
 
@@ -236,6 +239,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
             Self::Empty => {}
             Self::H1(inlet) => inlet.most = most,
             Self::H2(inlet) => inlet.most = most,
+            Self::Stream(inlet) => inlet.limit(most),
             Self::H3(inlet) => inlet.most = most,
             Self::Replay(inlet) => inlet.limit(most),
         }
@@ -245,6 +249,10 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
     pub(crate) fn release(&mut self, bytes: usize) -> Result<(), Broken> {
         match self {
             Self::H2(inlet) => Ok(inlet.stream.flow_control().release_capacity(bytes)?),
+            Self::Stream(inlet) => {
+                inlet.release(bytes);
+                Ok(())
+            }
             Self::Empty | Self::H1(_) | Self::H3(_) => Ok(()),
             Self::Replay(inlet) => inlet.release(bytes),
         }
@@ -256,6 +264,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
             Self::Empty => true,
             Self::H1(inlet) => inlet.decoder.is_done(),
             Self::H2(inlet) => inlet.is_over,
+            Self::Stream(inlet) => inlet.is_over(),
             Self::H3(inlet) => inlet.is_over,
             Self::Replay(inlet) => inlet.is_over(),
         }
@@ -273,6 +282,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
             Self::Empty => true,
             Self::H1(inlet) => inlet.taken == 0,
             Self::H2(inlet) => inlet.taken == 0,
+            Self::Stream(inlet) => inlet.is_untouched(),
             Self::H3(inlet) => inlet.taken == 0,
             Self::Replay(inlet) => inlet.is_untouched(),
         }
@@ -282,7 +292,7 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
     pub(crate) fn awaits_continue(&self) -> bool {
         match self {
             Self::H1(inlet) => inlet.expects_continue && inlet.buffer.is_empty() && inlet.taken == 0,
-            Self::Empty | Self::H2(_) | Self::H3(_) => false,
+            Self::Empty | Self::H2(_) | Self::Stream(_) | Self::H3(_) => false,
             Self::Replay(inlet) => inlet.awaits_continue(),
         }
     }

@@ -1,19 +1,21 @@
 //! Where a message goes: its head first, then its body.
 //!
-//! On HTTP/1 small parts are gathered and leave with one write; on HTTP/2 a part leaves when the receiver has room.
+//! On HTTP/1 small parts are gathered and leave with one write; on HTTP/2 a part leaves when the receiver has room. Who
+//! calls over HTTP/2 is answered by our own codec, an upstream is asked by the `h2` crate.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use enforcer_codec::h1::{self, Framing};
+use enforcer_codec::h2::Reason;
 use enforcer_codec::{Answer, BodyLength, Downstream, headers};
-use h2::server::SendResponse;
-use h2::{Reason, SendStream};
+use h2::SendStream;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::h3::H3Outlet;
+use super::stream::{StreamOutlet, put_fields};
 use crate::fault::Broken;
 
 /// Up to here parts are gathered before they are written.
@@ -24,6 +26,7 @@ const GATHER: usize = 16 * 1024;
 pub(crate) enum Outlet<'a, W> {
     H1(H1Outlet<'a, W>),
     H2(H2Outlet),
+    Stream(StreamOutlet<'a>),
     H3(Box<H3Outlet>),
 }
 
@@ -41,15 +44,9 @@ pub(crate) struct H1Outlet<'a, W> {
     closes: bool,
 }
 
-/// A message on an HTTP/2 stream.
+/// The body of a request to an HTTP/2 upstream.
 #[derive(Debug)]
-pub(crate) struct H2Outlet {
-    respond: Option<SendResponse<Bytes>>,
-    stream: Option<SendStream<Bytes>>,
-    grpc: bool,
-    /// The head was all there is.
-    over: bool,
-}
+pub(crate) struct H2Outlet(SendStream<Bytes>);
 
 impl<'a, W: AsyncWrite + Unpin> H1Outlet<'a, W> {
     /// For the answer to a request that came in like `down`; `trailers` when its caller takes them.
@@ -106,22 +103,13 @@ impl<'a, W: AsyncWrite + Unpin> H1Outlet<'a, W> {
 }
 
 impl H2Outlet {
-    /// For the answer to a request; `grpc` when its caller speaks gRPC and must get a status in any case.
-    pub(crate) fn answer(respond: SendResponse<Bytes>, grpc: bool) -> Self {
-        Self { respond: Some(respond), stream: None, grpc, over: false }
-    }
-
     /// For the body of a request whose head has been sent.
     pub(crate) fn request(stream: SendStream<Bytes>) -> Self {
-        Self { respond: None, stream: Some(stream), grpc: false, over: false }
+        Self(stream)
     }
 
     async fn data(&mut self, mut bytes: Bytes, last: bool) -> Result<(), Broken> {
-        // A gRPC body is never the end: a status follows, ours if need be.
-        let last = last && !self.grpc;
-        let Some(stream) = &mut self.stream else {
-            return Err(Broken::Ended);
-        };
+        let Self(stream) = self;
         if last && bytes.len() <= GATHER {
             // What ends the message waits in the connection for its window; so little may.
             return Ok(stream.send_data(bytes, true)?);
@@ -140,24 +128,15 @@ impl H2Outlet {
     }
 
     fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), Broken> {
-        let Some(stream) = &mut self.stream else {
-            return Ok(());
-        };
         match trailers {
-            Some(trailers) if !trailers.is_empty() => stream.send_trailers(trailers)?,
-            _ if self.grpc => stream.send_trailers(status(13, "the upstream ended without a status"))?,
-            _ => stream.send_data(Bytes::new(), true)?,
+            Some(trailers) if !trailers.is_empty() => self.0.send_trailers(trailers)?,
+            _ => self.0.send_data(Bytes::new(), true)?,
         }
         Ok(())
     }
 
     fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Broken> {
-        let reset = match (&mut self.stream, &mut self.respond) {
-            (Some(stream), _) => ready!(stream.poll_reset(context)),
-            (None, Some(respond)) => ready!(respond.poll_reset(context)),
-            (None, None) => return Poll::Pending,
-        };
-        Poll::Ready(match reset {
+        Poll::Ready(match ready!(self.0.poll_reset(context)) {
             Ok(reason) => Broken::H2(reason.into()),
             Err(error) => Broken::H2(error),
         })
@@ -181,9 +160,10 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
                 }
                 Ok(())
             }
-            Self::H2(outlet) => {
+            Self::H2(_) => Err(Broken::Ended),
+            Self::Stream(outlet) => {
                 let over = over || answer.body() == BodyLength::None;
-                outlet.send_head(answer.to_h2(extra), over)
+                outlet.begin(answer.status(), over, |encoder, out| answer.write_h2(encoder, out, extra))
             }
             Self::H3(outlet) => {
                 outlet.begin(answer.to_h2(extra), over || answer.body() == BodyLength::None);
@@ -215,11 +195,8 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
                 (outlet.begun, outlet.closes) = (true, close);
                 outlet.flush().await
             }
-            Self::H2(outlet) => {
-                outlet.grpc = false;
-                outlet.send_head(head(status, fields, body.len()), body.is_empty())?;
-                if body.is_empty() { Ok(()) } else { outlet.data(Bytes::copy_from_slice(body), true).await }
-            }
+            Self::H2(_) => Err(Broken::Ended),
+            Self::Stream(outlet) => outlet.send(status, fields, body).await,
             Self::H3(outlet) => {
                 outlet.is_plain();
                 outlet.begin(head(status, fields, body.len()), body.is_empty());
@@ -237,8 +214,10 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
     /// Sends a whole gRPC answer of our own.
     pub(crate) fn send_trailers_only(&mut self, head: Response<()>) -> Result<(), Broken> {
         match self {
-            Self::H1(_) => Err(Broken::Ended),
-            Self::H2(outlet) => outlet.send_head(head, true),
+            Self::H1(_) | Self::H2(_) => Err(Broken::Ended),
+            Self::Stream(outlet) => outlet.begin(head.status().as_u16(), true, |encoder, out| {
+                put_fields(head.headers(), encoder, out);
+            }),
             Self::H3(outlet) => {
                 outlet.begin(head, true);
                 Ok(())
@@ -253,7 +232,7 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
                 outlet.io.write_all(h1::CONTINUE).await?;
                 Ok(outlet.io.flush().await?)
             }
-            Self::H2(_) | Self::H3(_) => Ok(()),
+            Self::H2(_) | Self::Stream(_) | Self::H3(_) => Ok(()),
         }
     }
 
@@ -263,6 +242,7 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
             Self::H1(outlet) if outlet.framing == Framing::Empty => Ok(()),
             Self::H1(outlet) => outlet.data(&bytes).await,
             Self::H2(outlet) => outlet.data(bytes, last).await,
+            Self::Stream(outlet) => outlet.data(bytes, last).await,
             Self::H3(outlet) => Box::pin(outlet.data(bytes)).await,
         }
     }
@@ -278,10 +258,9 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
                 outlet.end(trailers.as_deref());
                 outlet.flush().await
             }
-            Self::H2(outlet) if !outlet.over && (open || outlet.grpc) => {
-                outlet.finish(trailers.map(|trailers| *trailers))
-            }
+            Self::H2(outlet) if open => outlet.finish(trailers.map(|trailers| *trailers)),
             Self::H2(_) => Ok(()),
+            Self::Stream(outlet) => outlet.finish(trailers.as_deref()),
             Self::H3(outlet) => Box::pin(outlet.finish(trailers.map(|trailers| *trailers))).await,
         }
     }
@@ -290,7 +269,7 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
     pub(crate) async fn flush(&mut self) -> Result<(), Broken> {
         match self {
             Self::H1(outlet) => outlet.flush().await,
-            Self::H2(_) => Ok(()),
+            Self::H2(_) | Self::Stream(_) => Ok(()),
             Self::H3(outlet) => Box::pin(outlet.flush()).await,
         }
     }
@@ -311,7 +290,7 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
                 outlet.flush().await?;
                 Ok(&mut outlet.io)
             }
-            Self::H2(_) | Self::H3(_) => Err(Broken::Ended),
+            Self::H2(_) | Self::Stream(_) | Self::H3(_) => Err(Broken::Ended),
         }
     }
 
@@ -320,22 +299,17 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
         match self {
             Self::H1(_) => Poll::Pending,
             Self::H2(outlet) => outlet.poll_gone(context),
+            Self::Stream(outlet) => outlet.poll_gone(context),
             Self::H3(outlet) => outlet.poll_gone(context),
         }
     }
 
     /// Breaks an answer off whose head is out: gRPC gets a status, plain HTTP/2 a reset; HTTP/1 must be closed.
     pub(crate) fn cut(&mut self, code: u8, message: &'static str, reset: Reason) {
-        let outlet = match self {
-            Self::H1(_) => return,
-            Self::H2(outlet) => outlet,
-            Self::H3(outlet) => return outlet.cut(code, message, reset),
-        };
-        if let Some(stream) = &mut outlet.stream {
-            let told = outlet.grpc && stream.send_trailers(status(code, message)).is_ok();
-            if !told {
-                stream.send_reset(reset);
-            }
+        match self {
+            Self::H1(_) | Self::H2(_) => {}
+            Self::Stream(outlet) => outlet.cut(code, message, reset),
+            Self::H3(outlet) => outlet.cut(code, message, reset),
         }
     }
 
@@ -343,7 +317,8 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
     pub(crate) fn is_begun(&self) -> bool {
         match self {
             Self::H1(outlet) => outlet.begun && outlet.has_left,
-            Self::H2(outlet) => outlet.stream.is_some(),
+            Self::H2(_) => true,
+            Self::Stream(outlet) => outlet.is_begun(),
             Self::H3(outlet) => outlet.is_begun(),
         }
     }
@@ -352,7 +327,7 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
     pub(crate) fn closes(&self) -> bool {
         match self {
             Self::H1(outlet) => outlet.closes || !outlet.begun,
-            Self::H2(_) | Self::H3(_) => false,
+            Self::H2(_) | Self::Stream(_) | Self::H3(_) => false,
         }
     }
 }
@@ -369,15 +344,6 @@ fn head(status: u16, fields: &[headers::Extra<'_>], length: usize) -> Response<(
     }
     head.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
     head
-}
-
-impl H2Outlet {
-    fn send_head(&mut self, head: Response<()>, over: bool) -> Result<(), Broken> {
-        let mut respond = self.respond.take().ok_or(Broken::Ended)?;
-        self.stream = Some(respond.send_response(head, over)?);
-        self.over = over;
-        Ok(())
-    }
 }
 
 pub(super) fn status(code: u8, message: &'static str) -> HeaderMap {

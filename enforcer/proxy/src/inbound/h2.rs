@@ -1,188 +1,229 @@
 //! An HTTP/2 connection of a caller: its calls run side by side in the task of the connection.
 //!
-//! Answers that become ready in one turn leave with one write. The connection says goodbye in time (GOAWAY) before the
-//! certificate that opened it ends, and is cut when it does.
+//! What becomes ready in one turn leaves with one write: answers, credit, and what the codec has to say. The connection says
+//! goodbye in time (GOAWAY) before the certificate that opened it ends, and is cut when it does.
 
 use std::future::poll_fn;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base_net::Stream;
-use bytes::Bytes;
-use enforcer_codec::{Call, CallProtocol, grpc};
+use base_ports::Mono;
+use enforcer_codec::h2::{Ended, Reason, RequestHead};
+use enforcer_codec::{Call, CallProtocol};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use h2::server::{Builder, Connection as Frames, SendResponse};
-use h2::{Reason, RecvStream};
-use http::Request;
-use http::header::CONTENT_TYPE;
-use tokio::io::{Empty, Sink};
+use tokio::io::{AsyncWriteExt, Empty, Sink};
 use tokio_rustls::server::TlsStream;
 
-use super::guard::{Guarded, Seen};
 use super::phase::Phase;
 use super::{Connection, Exchange, LINGER, LINGER_BYTES};
-use crate::body::{H2Inlet, H2Outlet, Inlet, Outlet, Piece};
+use crate::body::{Arrival, Inlet, Link, Outlet, Piece, StreamInlet, StreamOutlet};
 use crate::respond::Asker;
 use crate::wheel::Timer;
 
 type Tls = Box<TlsStream<Stream>>;
 
-const STREAMS: u32 = 256;
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-const HEADER_LIST: u32 = 64 * 1024;
-/// Streams that errors of the caller made us reset, before the connection ends (H2-02).
-const OWN_RESETS: usize = 500;
-/// What is left to say to a caller whose budget is spent.
+/// What is left to say at the end of a connection.
 const CALM: Duration = Duration::from_millis(100);
+/// Our settings are acknowledged within this time (H2-04).
+const ACKNOWLEDGED: Duration = Duration::from_secs(10);
+/// An idle connection rests from then on.
+const REST: Duration = Duration::from_secs(1);
+/// So much is gathered before it is written while there is more to read.
+const GATHER: usize = 16 * 1024;
 
 /// What a turn of the connection brought.
-#[expect(clippy::large_enum_variant, reason = "lives for one turn; a box would cost an allocation per call")]
 enum Turn {
-    Request(Request<RecvStream>, SendResponse<Bytes>),
     /// Nothing more will come.
     Over,
-    /// The caller sent too much that moves no call.
-    Spent,
+    /// The caller broke a rule, and was told.
+    Ended(Ended),
     /// A deadline passed, or something else is to be looked at.
     Look,
 }
 
 /// Serves the connection to its end.
-pub(super) async fn run(conn: &Connection, tls: Tls) {
+pub(super) async fn run(conn: &Connection, mut tls: Tls) {
     let timer = conn.worker.wheel.timer();
-    let is_proved = conn.secured.credential.is_some();
-    let guarded = Guarded::new(tls, Arc::clone(&conn.worker.clock), is_proved);
-    let seen = guarded.seen();
-    let Some(mut frames) = greet(conn, guarded, &seen, &timer).await else {
-        return;
-    };
+    let began = conn.worker.clock.mono();
+    let limits = conn.listening.transport.limits;
+    let link = Link::new(limits, conn.secured.credential.is_some(), since_start(began));
     let mut calls = FuturesUnordered::new();
-    let mut phase = Phase::Idle { since: conn.worker.clock.mono() };
-    timer.set(phase.look(conn));
-    let mut open_since = None;
+    let mut phase = Phase::Idle { since: began };
+    let mut heads = Heads { open_since: Some(began), is_new: true };
+    let mut rests = Rests { trimmed: None };
     loop {
         let turn = poll_fn(|context| {
-            // Calls first, so that their answers leave with the write that the connection does next.
             let had_calls = !calls.is_empty();
-            while let Poll::Ready(Some(())) = calls.poll_next_unpin(context) {}
-            match frames.poll_accept(context) {
-                Poll::Ready(Some(Ok((request, respond)))) => {
-                    return Poll::Ready(Turn::Request(request, respond));
+            loop {
+                while let Poll::Ready(Some(())) = calls.poll_next_unpin(context) {}
+                let is_full = link.is_full();
+                let read = if is_full {
+                    Poll::Pending
+                } else {
+                    let arrived = |arrival| {
+                        phase.busy();
+                        calls.push(call(conn, &link, arrival));
+                    };
+                    poll_take(conn, &link, &mut tls, &mut heads, arrived, context)
+                };
+                match read {
+                    Poll::Ready(Err(over)) => return Poll::Ready(over),
+                    // Calls that it brought begin before anything is written.
+                    Poll::Ready(Ok(())) if link.pending() < GATHER => continue,
+                    _ => {}
                 }
-                Poll::Ready(Some(Err(error))) => {
-                    tracing::debug!(event = "connection_failed", %error, "http/2 of a caller failed");
-                    return Poll::Ready(Turn::Over);
+                match link.poll_write(&mut tls, context) {
+                    Poll::Ready(Ok(goes_on)) if goes_on || is_full || read.is_ready() => {}
+                    Poll::Ready(Err(_)) => return Poll::Ready(Turn::Over),
+                    Poll::Pending if read.is_ready() => {}
+                    _ => break,
                 }
-                Poll::Ready(None) => return Poll::Ready(Turn::Over),
-                Poll::Pending if seen.is_spent() => return Poll::Ready(Turn::Spent),
-                Poll::Pending => {}
             }
             let is_new = (had_calls && calls.is_empty())
                 || (!phase.is_leaving() && conn.must_leave())
-                || seen.open_since() != open_since;
+                || std::mem::take(&mut heads.is_new);
             if is_new { Poll::Ready(Turn::Look) } else { timer.poll(context).map(|()| Turn::Look) }
         })
         .await;
         match turn {
             Turn::Over => return,
-            Turn::Spent => {
+            Turn::Ended(ended) => {
                 drop(calls);
-                return calm(conn, frames, "h2_budget", &timer).await;
-            }
-            Turn::Request(request, respond) => {
-                phase.busy();
-                calls.push(call(conn, request, respond));
+                if ended.reason == Reason::ENHANCE_YOUR_CALM {
+                    refused(conn, "h2_budget");
+                } else {
+                    tracing::debug!(event = "connection_failed", error = %ended, "http/2 of a caller failed");
+                }
+                return close(conn, &link, &mut tls, &timer).await;
             }
             Turn::Look => {
                 let now = conn.worker.clock.now();
-                open_since = seen.open_since();
-                let head_ends = open_since.map(|since| since + conn.header_time());
+                let head_ends = heads.open_since.map(|since| since + conn.header_time());
                 if head_ends.is_some_and(|end| now.mono >= end) {
                     drop(calls);
-                    return calm(conn, frames, "h2_slow_header", &timer).await;
+                    if link.is_greeted() {
+                        refused(conn, "h2_slow_header");
+                        link.end(Reason::ENHANCE_YOUR_CALM);
+                    }
+                    return close(conn, &link, &mut tls, &timer).await;
+                }
+                let ack_ends = (!link.is_heard()).then(|| began + ACKNOWLEDGED);
+                if ack_ends.is_some_and(|end| now.mono >= end) {
+                    drop(calls);
+                    link.end(Reason::SETTINGS_TIMEOUT);
+                    return close(conn, &link, &mut tls, &timer).await;
                 }
                 let is_over = now.mono >= phase.look(conn);
                 match phase {
                     Phase::Leaving { .. } if is_over => return,
                     Phase::Leaving { .. } => {}
                     _ if is_over || conn.is_retired(now) => {
-                        frames.graceful_shutdown();
+                        link.leave();
                         phase = Phase::Leaving { since: now.mono };
                     }
                     _ if calls.is_empty() => phase.still(now.mono),
                     _ => {}
                 }
-                let look = phase.look(conn);
-                timer.set(head_ends.map_or(look, |end| end.min(look)));
+                if calls.is_empty() && link.is_left() {
+                    return close(conn, &link, &mut tls, &timer).await;
+                }
+                let trims = rests.trims(phase, now.mono, &link);
+                let ends = [head_ends, ack_ends, trims].into_iter().flatten();
+                timer.set(ends.fold(phase.look(conn), Mono::min));
             }
         }
     }
 }
 
-/// Ends a connection whose caller broke a rule of that class: too many frames that move no call, or a header block that
-/// does not end.
-async fn calm(
+/// Since when the caller owes the rest of a header block, which no window limits.
+struct Heads {
+    open_since: Option<Mono>,
+    /// That changed since it was looked at.
+    is_new: bool,
+}
+
+/// A connection that is idle for a moment keeps its buffers; one that rests gives them back (MM-02).
+struct Rests {
+    /// The rest for which they were given back.
+    trimmed: Option<Mono>,
+}
+
+impl Rests {
+    /// When buffers are to be given back, unless that is now, or was before.
+    fn trims(&mut self, phase: Phase, now: Mono, link: &Link) -> Option<Mono> {
+        let Phase::Idle { since } = phase else { return None };
+        let due = since + REST;
+        if now >= due && self.trimmed != Some(since) {
+            link.trim();
+            self.trimmed = Some(since);
+        }
+        (now < due).then_some(due)
+    }
+}
+
+/// Takes what has arrived.
+fn poll_take(
     conn: &Connection,
-    mut frames: Frames<Guarded<Tls>, Bytes>,
-    class: &'static str,
-    timer: &Timer<'_>,
-) {
+    link: &Link,
+    tls: &mut Tls,
+    heads: &mut Heads,
+    arrived: impl FnMut(Arrival),
+    context: &mut Context<'_>,
+) -> Poll<Result<(), Turn>> {
+    let worker = &conn.worker;
+    let read = worker.scratch.poll_read(tls, context, |bytes| {
+        if bytes.is_empty() {
+            return Err(Turn::Over);
+        }
+        let now = worker.clock.mono();
+        link.take(bytes, since_start(now), arrived).map_err(Turn::Ended)?;
+        match (link.is_head_open(), heads.open_since) {
+            (true, None) => (heads.open_since, heads.is_new) = (Some(now), true),
+            (false, Some(_)) => (heads.open_since, heads.is_new) = (None, true),
+            _ => {}
+        }
+        Ok(())
+    });
+    read.map(|read| read.unwrap_or(Err(Turn::Over)))
+}
+
+fn since_start(now: Mono) -> Duration {
+    Duration::from_nanos(now.as_nanos())
+}
+
+/// Notes that a caller broke a rule of that class: too many frames that move no call, or a header block that does not end.
+fn refused(conn: &Connection, class: &'static str) {
     let (caller, listener) = (&conn.secured.principal, &conn.listening.name);
     tracing::info!(event = class, %caller, %listener, "an http/2 connection of a caller was ended");
     conn.worker.meters.gate_refused(class);
-    frames.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-    timer.set(conn.worker.clock.mono() + CALM);
-    poll_fn(|context| match frames.poll_closed(context) {
-        Poll::Ready(_) => Poll::Ready(()),
-        Poll::Pending => timer.poll(context),
-    })
-    .await;
 }
 
-async fn greet(
-    conn: &Connection,
-    tls: Guarded<Tls>,
-    seen: &Seen,
-    timer: &Timer<'_>,
-) -> Option<Frames<Guarded<Tls>, Bytes>> {
-    let mut builder = Builder::new();
-    builder
-        .max_concurrent_streams(STREAMS)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(HEADER_LIST)
-        .max_local_error_reset_streams(Some(OWN_RESETS));
-    timer.set(conn.worker.clock.mono() + conn.header_time());
-    let mut greeting = pin!(builder.handshake::<_, Bytes>(tls));
-    let greeted = poll_fn(|context| match greeting.as_mut().poll(context) {
-        Poll::Ready(greeted) => Poll::Ready(greeted.ok()),
-        Poll::Pending if seen.is_spent() => Poll::Ready(None),
-        Poll::Pending => timer.poll(context).map(|()| None),
+/// Says what is left to say, and ends the connection.
+async fn close(conn: &Connection, link: &Link, tls: &mut Tls, timer: &Timer<'_>) {
+    timer.set(conn.worker.clock.mono() + CALM);
+    let closing = std::pin::pin!(async {
+        let written = poll_fn(|context| link.poll_write(tls, context)).await;
+        if written.is_ok() {
+            tls.shutdown().await.unwrap_or_default();
+        }
     });
-    greeted.await
+    timer.within(closing).await;
 }
 
 /// One call. What can be done at once is done before the future is made, so that it holds only what must wait.
-fn call(
-    conn: &Connection,
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-) -> impl Future<Output = ()> {
+fn call<'a>(conn: &'a Connection, link: &'a Link, arrival: Arrival) -> impl Future<Output = ()> + use<'a> {
     let now = conn.worker.clock.now();
-    let (parts, stream) = request.into_parts();
-    let inlet = H2Inlet::new(stream);
-    let body = Inlet::<Empty>::H2(inlet);
-    let is_grpc = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| grpc::is_grpc(kind.as_bytes()));
+    let Arrival { stream, head, over } = arrival;
+    let is_grpc = head.as_ref().is_ok_and(RequestHead::is_grpc);
     let protocol = if is_grpc { CallProtocol::Grpc } else { CallProtocol::H2 };
-    let call = Call::from_h2(parts, body.is_over(), &conn.listening.transport);
+    let call = head.and_then(|head| Call::from_h2(head, over, &conn.listening.transport));
     let asker = match &call {
         Ok(call) => Asker::of(call),
         Err(_) => Asker::unknown(protocol),
     };
-    let out = Outlet::<Sink>::H2(H2Outlet::answer(respond, is_grpc));
+    let body = if over { Inlet::<Empty>::Empty } else { Inlet::Stream(StreamInlet::new(link, stream)) };
+    let out = Outlet::<Sink>::Stream(StreamOutlet::new(link, stream, is_grpc));
     let mut exchange = Exchange { conn, asker, body, out, now };
     async move {
         let timer = conn.worker.wheel.timer();
@@ -217,9 +258,7 @@ pub(super) mod tests {
     use super::*;
 
     pub(crate) fn size_of_call() -> usize {
-        fn size<'a, F: Future>(
-            _: impl FnOnce(&'a Connection, Request<RecvStream>, SendResponse<Bytes>) -> F,
-        ) -> usize {
+        fn size<'a, F: Future>(_: impl FnOnce(&'a Connection, &'a Link, Arrival) -> F) -> usize {
             size_of::<F>()
         }
         size(call)

@@ -215,7 +215,7 @@ async fn call(conn: &Connection, request: Box<(Resolver, Watch)>) -> Ended {
     }
     let is_grpc = parts.headers.get(CONTENT_TYPE).is_some_and(|kind| grpc::is_grpc(kind.as_bytes()));
     let body = Inlet::<Empty>::H3(Box::new(inlet));
-    let call = Call::from_h2(parts, body.is_over(), &conn.listening.transport);
+    let call = Call::from_parts(&parts, body.is_over(), &conn.listening.transport);
     let asker = match &call {
         Ok(call) => Asker::of(call),
         Err(_) => Asker::unknown(if is_grpc { CallProtocol::Grpc } else { CallProtocol::H3 }),

@@ -69,7 +69,8 @@ fn call(host: &str, path: &str, grpc: bool) -> Call {
     if grpc {
         builder = builder.header("content-type", "application/grpc");
     }
-    Call::from_h2(builder.body(()).unwrap().into_parts().0, !grpc, &Transport::new(Scheme::Https)).unwrap()
+    Call::from_parts(&builder.body(()).unwrap().into_parts().0, !grpc, &Transport::new(Scheme::Https))
+        .unwrap()
 }
 
 /// A call over that listener, from nobody known.
@@ -298,7 +299,7 @@ fn mo4_a_wildcard_route_registers_no_method() {
 fn connect_finds_no_route() {
     let builder = http::Request::builder().version(http::Version::HTTP_2).method("CONNECT").uri("h:443");
     let parts = builder.body(()).unwrap().into_parts().0;
-    let connect = Call::from_h2(parts, false, &Transport::new(Scheme::Https)).unwrap();
+    let connect = Call::from_parts(&parts, false, &Transport::new(Scheme::Https)).unwrap();
     assert_eq!(find_on(&build(&[route("all")]).unwrap(), &connect, "mesh"), "unknown route");
 }
 

@@ -24,7 +24,7 @@ pub(super) fn call(held: &Held) -> Result<Call, String> {
         request = request.header(key, value);
     }
     let (parts, ()) = request.body(()).map_err(|cause| cause.to_string())?.into_parts();
-    let call = Call::from_h2(parts, !held.has_body, &Transport::new(scheme))
+    let call = Call::from_parts(&parts, !held.has_body, &Transport::new(scheme))
         .map_err(|flaw| format!("{}: {}", flaw.rule, flaw.detail))?;
     let ours = match call.query() {
         Some(query) => format!("{}?{query}", call.path()),

@@ -142,7 +142,7 @@ proptest! {
 
         // The HTTP/2 form of the call says the same.
         let (parts, ()) = call.to_h2_request(None, &[]).unwrap().into_parts();
-        let over = Call::from_h2(parts, false, &Transport::new(Scheme::Https)).unwrap();
+        let over = Call::from_parts(&parts, false, &Transport::new(Scheme::Https)).unwrap();
         prop_assert_eq!(
             (call.method(), call.authority(), call.path(), call.query(), call.body()),
             (over.method(), over.authority(), over.path(), over.query(), over.body())

@@ -42,7 +42,7 @@ fn mo1_the_resource_of_a_connection_is_the_service_of_its_route() {
         "an http route takes no bytes"
     );
     let request = http::Request::get("https://h.test/").version(http::Version::HTTP_2).body(()).unwrap();
-    let call = Call::from_h2(request.into_parts().0, true, &Transport::new(Scheme::Https)).unwrap();
+    let call = Call::from_parts(&request.into_parts().0, true, &Transport::new(Scheme::Https)).unwrap();
     assert_eq!(find(&routes, &call, "db", None), Found::UnknownRoute, "an http call is no connection");
     assert!(
         matches!(find(&routes, &call, "main", None), Found::Target(target) if &*target.route.name == "web")
@@ -116,7 +116,8 @@ fn cn_01_a_tunnel_leads_to_a_target_of_the_allow_list_and_nowhere_else() {
     assert_eq!(routes.routes()[1].timeouts.idle.as_secs(), 3_600);
     let request =
         http::Request::builder().method("CONNECT").uri("a.api.test:443").version(http::Version::HTTP_2);
-    let call = Call::from_h2(request.body(()).unwrap().into_parts().0, false, &Transport::new(Scheme::Https));
+    let call =
+        Call::from_parts(&request.body(()).unwrap().into_parts().0, false, &Transport::new(Scheme::Https));
     let call = call.unwrap();
     assert_eq!(find(&routes, &call, "main", None), Found::UnknownRoute, "tunnels begin on http/1");
 }

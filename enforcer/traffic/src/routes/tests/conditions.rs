@@ -43,7 +43,7 @@ fn asked(method: &str, target: &str, headers: &[(&str, &[u8])]) -> Call {
     for (name, value) in headers {
         builder = builder.header(*name, *value);
     }
-    Call::from_h2(builder.body(()).unwrap().into_parts().0, true, &Transport::new(Scheme::Https)).unwrap()
+    Call::from_parts(&builder.body(()).unwrap().into_parts().0, true, &Transport::new(Scheme::Https)).unwrap()
 }
 
 fn clash(a: RouteSpec, b: RouteSpec) -> bool {
@@ -87,7 +87,7 @@ fn rt_02_exact_then_templates_then_prefixes_then_patterns_then_any() {
         let star = http::Request::builder().version(http::Version::HTTP_2).method("OPTIONS").uri("https://h");
         let mut parts = star.body(()).unwrap().into_parts().0;
         parts.uri = "https://h/".parse().unwrap();
-        let root = Call::from_h2(parts, true, &Transport::new(Scheme::Https)).unwrap();
+        let root = Call::from_parts(&parts, true, &Transport::new(Scheme::Https)).unwrap();
         assert_eq!(find_on(&routes, &root, "mesh"), "low");
     }
     let without_low =

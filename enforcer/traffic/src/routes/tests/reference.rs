@@ -198,7 +198,7 @@ fn call_of(asked: &Asked) -> Call {
     for value in &asked.headers {
         builder = builder.header("k", *value);
     }
-    Call::from_h2(builder.body(()).unwrap().into_parts().0, true, &Transport::new(Scheme::Https)).unwrap()
+    Call::from_parts(&builder.body(()).unwrap().into_parts().0, true, &Transport::new(Scheme::Https)).unwrap()
 }
 
 proptest! {

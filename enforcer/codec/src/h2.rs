@@ -1,0 +1,35 @@
+//! HTTP/2 as a server speaks it, sans I/O (RFC 9113): bytes in, events out; answers in, bytes out.
+//!
+//! The proxy owns the socket, the clock and whoever waits. A [`Server`] takes what has arrived, however it was split, and
+//! gathers all it has to say in one buffer that leaves with one write. It keeps what is bounded: 256 streams, windows, two
+//! tables of 4 KiB, and budgets for every frame that moves no call (H2-01 to H2-04). It never pushes, has no priorities, and
+//! offers no upgrade and no extended CONNECT.
+
+mod budget;
+mod frame;
+mod frames;
+mod head;
+mod hpack;
+mod reason;
+mod receive;
+mod send;
+mod server;
+mod settings;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+pub use head::RequestHead;
+pub use hpack::Encoder;
+pub use reason::Reason;
+pub use receive::{Ended, Event};
+pub use send::Room;
+pub use server::Server;
+pub use streams::Stream;
+
+/// Streams of a caller at once (SETTINGS_MAX_CONCURRENT_STREAMS).
+pub const STREAMS: u32 = 256;
+/// What a caller may send on a stream before we took any of it.
+const STREAM_WINDOW: u32 = 1024 * 1024;
+/// The same for all streams together. Never equal to the other, or two streams that wait for each other could stand still.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
