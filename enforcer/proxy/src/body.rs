@@ -14,7 +14,7 @@ pub(crate) use h3::{H3Inlet, H3Outlet, first};
 pub(crate) use inlet::{H1Inlet, H2Inlet, Inlet, Piece, SLOW, TOO_LARGE};
 pub(crate) use outlet::{H1Outlet, H2Outlet, Outlet};
 pub(crate) use relay::{RelayError, relay};
-pub(crate) use stream::{Arrival, Link, StreamInlet, StreamOutlet};
+pub(crate) use stream::{Arrival, FULL, Link, StreamInlet, StreamOutlet};
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -49,6 +49,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Half<'_, S> {
         Pin::new(&mut **self.0.lock()).poll_write(context, bytes)
     }
 
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut **self.0.lock()).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.lock().is_write_vectored()
+    }
+
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut **self.0.lock()).poll_flush(context)
     }
@@ -58,6 +70,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Half<'_, S> {
     }
 }
 
+/// A head and what usually comes with it.
+const SCRATCH: usize = 32 * 1024;
+
 /// A buffer that all connections of a worker read heads into; what arrived is copied out in its exact size, so an idle
 /// connection holds none and a head keeps no more memory alive than it has bytes (MM-02).
 #[derive(Debug)]
@@ -65,7 +80,7 @@ pub(crate) struct Scratch(Mutex<Box<[u8]>>);
 
 impl Scratch {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(vec![0; 16 * 1024].into()))
+        Self(Mutex::new(vec![0; SCRATCH].into()))
     }
 
     /// Reads what has arrived and appends it. 0 is the end.

@@ -6,8 +6,8 @@ use super::hpack::Encoder;
 use super::server::Server;
 use super::streams::Answering;
 
-/// So much may wait to be written before bodies wait too.
-pub(super) const PENDING: usize = 64 * 1024;
+/// So much may wait to be written before bodies wait too: four full frames, and the heads before them.
+pub(super) const PENDING: usize = 66 * 1024;
 
 /// How much of a body can be sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

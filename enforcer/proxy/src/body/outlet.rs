@@ -6,7 +6,7 @@
 use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use enforcer_codec::h1::{self, Framing};
 use enforcer_codec::h2::Reason;
 use enforcer_codec::{Answer, BodyLength, Downstream, headers};
@@ -76,9 +76,9 @@ impl<'a, W: AsyncWrite + Unpin> H1Outlet<'a, W> {
         if self.out.len().saturating_add(bytes.len()) <= GATHER {
             self.out.extend_from_slice(bytes);
         } else {
-            self.flush().await?;
             self.has_left = true;
-            self.io.write_all(bytes).await?;
+            self.io.write_all_buf(&mut self.out.as_ref().chain(bytes)).await?;
+            self.out.clear();
         }
         if chunked {
             h1::write_chunk_end(self.out);

@@ -3,14 +3,13 @@
 //! Streams and connection run in one task. What a stream says goes to the buffer of the connection, which is written once all
 //! streams that could go on have done so; what arrives for a stream waits in its lane, within its window.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use enforcer_codec::h2::{Encoder, Ended, Event, Reason, RequestHead, Room, Server};
 use enforcer_codec::headers::Extra;
 use enforcer_codec::{Limits, NotCanonical};
@@ -23,7 +22,12 @@ use super::outlet::status;
 use crate::fault::Broken;
 
 /// A caller that reads nothing is not read either, once so much waits for it (H2-04).
-const FULL: usize = 96 * 1024;
+pub(crate) const FULL: usize = 96 * 1024;
+
+/// A part of a body that large is rarely the last one: there is room for more behind it.
+const PART: usize = 4 * 1024;
+/// So much room.
+const AHEAD: usize = 32 * 1024;
 
 /// A connection and its streams.
 #[derive(Debug)]
@@ -43,7 +47,7 @@ struct State {
 /// What waits for a stream, and who waits for it.
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
-    parts: VecDeque<Bytes>,
+    body: BytesMut,
     trailers: Option<HeaderMap>,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -78,9 +82,11 @@ impl Link {
                 Event::Request { stream, head, over } => arrived(Arrival { stream, head, over }),
                 Event::Data { stream, bytes, .. } => {
                     if let Some(stream) = server.stream(stream) {
-                        if !bytes.is_empty() {
-                            stream.lane.parts.push_back(Bytes::copy_from_slice(bytes));
+                        let body = &mut stream.lane.body;
+                        if body.is_empty() && bytes.len() >= PART {
+                            body.reserve(AHEAD);
                         }
+                        body.extend_from_slice(bytes);
                         wake(&mut stream.lane.reader);
                     }
                 }
@@ -245,9 +251,9 @@ impl<'a> StreamInlet<'a> {
         if let Some(reason) = stream.reset() {
             return Poll::Ready(Err(Broken::Stream(reason)));
         }
-        if let Some(bytes) = stream.lane.parts.pop_front() {
-            self.is_over =
-                !stream.is_open() && stream.lane.parts.is_empty() && stream.lane.trailers.is_none();
+        if !stream.lane.body.is_empty() {
+            let bytes = stream.lane.body.split().freeze();
+            self.is_over = !stream.is_open() && stream.lane.trailers.is_none();
             self.taken = self.taken.saturating_add(bytes.len());
             if is_over(self.taken, self.most) {
                 return Poll::Ready(Err(TOO_LARGE.into()));

@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::phase::Phase;
 use super::{Connection, Exchange, LINGER, LINGER_BYTES};
-use crate::body::{Arrival, Inlet, Link, Outlet, Piece, StreamInlet, StreamOutlet};
+use crate::body::{Arrival, FULL, Inlet, Link, Outlet, Piece, StreamInlet, StreamOutlet};
 use crate::respond::Asker;
 use crate::wheel::Timer;
 
@@ -29,6 +29,10 @@ const CALM: Duration = Duration::from_millis(100);
 const ACKNOWLEDGED: Duration = Duration::from_secs(10);
 /// An idle connection rests from then on.
 const REST: Duration = Duration::from_secs(1);
+/// Where so much came at once, more is likely there.
+const BULK: usize = 4 * 1024;
+/// So much is taken before calls go on.
+const BURST: usize = 64 * 1024;
 /// So much is gathered before it is written while there is more to read.
 const GATHER: usize = 16 * 1024;
 
@@ -47,6 +51,8 @@ pub(super) async fn run(conn: &Connection, mut tls: Tls) {
     let timer = conn.worker.wheel.timer();
     let began = conn.worker.clock.mono();
     let limits = conn.listening.transport.limits;
+    // What is gathered leaves with one write.
+    tls.get_mut().1.set_buffer_limit(Some(FULL));
     let link = Link::new(limits, conn.secured.credential.is_some(), since_start(began));
     let mut calls = FuturesUnordered::new();
     let mut phase = Phase::Idle { since: began };
@@ -162,30 +168,44 @@ impl Rests {
     }
 }
 
-/// Takes what has arrived.
+/// Takes what has arrived. Of a body that comes in bulk several parts are taken before its call goes on, which sends them on
+/// with one write.
 fn poll_take(
     conn: &Connection,
     link: &Link,
     tls: &mut Tls,
     heads: &mut Heads,
-    arrived: impl FnMut(Arrival),
+    mut arrived: impl FnMut(Arrival),
     context: &mut Context<'_>,
 ) -> Poll<Result<(), Turn>> {
     let worker = &conn.worker;
-    let read = worker.scratch.poll_read(tls, context, |bytes| {
-        if bytes.is_empty() {
-            return Err(Turn::Over);
+    let mut taken = 0_usize;
+    loop {
+        let read = worker.scratch.poll_read(tls, context, |bytes| {
+            if bytes.is_empty() {
+                return Err(Turn::Over);
+            }
+            let now = worker.clock.mono();
+            link.take(bytes, since_start(now), &mut arrived).map_err(Turn::Ended)?;
+            match (link.is_head_open(), heads.open_since) {
+                (true, None) => (heads.open_since, heads.is_new) = (Some(now), true),
+                (false, Some(_)) => (heads.open_since, heads.is_new) = (None, true),
+                _ => {}
+            }
+            Ok(bytes.len())
+        });
+        let read = match read {
+            Poll::Ready(Ok(Ok(read))) => read,
+            Poll::Ready(Ok(Err(turn))) => return Poll::Ready(Err(turn)),
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(Turn::Over)),
+            Poll::Pending if taken == 0 => return Poll::Pending,
+            Poll::Pending => 0,
+        };
+        taken = taken.saturating_add(read);
+        if read < BULK || taken >= BURST {
+            return Poll::Ready(Ok(()));
         }
-        let now = worker.clock.mono();
-        link.take(bytes, since_start(now), arrived).map_err(Turn::Ended)?;
-        match (link.is_head_open(), heads.open_since) {
-            (true, None) => (heads.open_since, heads.is_new) = (Some(now), true),
-            (false, Some(_)) => (heads.open_since, heads.is_new) = (None, true),
-            _ => {}
-        }
-        Ok(())
-    });
-    read.map(|read| read.unwrap_or(Err(Turn::Over)))
+    }
 }
 
 fn since_start(now: Mono) -> Duration {
