@@ -23,7 +23,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_large_body_passes_both_ways", missing("curl"), large),
         trial("to_02_a_silent_upstream_is_504", missing("curl"), silent_upstream),
         trial("pa_08_a_dead_upstream_is_503", missing("curl"), dead_upstream),
-        trial("ws_01_a_websocket_passes_and_ends_with_its_permit", missing_module("websockets"), websocket),
+        trial(
+            "ws_01_and_ws_02_a_websocket_passes_and_ends_with_its_permit",
+            missing_module("websockets").or_else(|| missing_module("h2")),
+            websocket,
+        ),
         trial("in3_resumption_is_never_offered", missing("openssl"), resumption),
     ]
 }
@@ -222,6 +226,23 @@ fn resumption() -> Result {
     Ok(())
 }
 
+/// The same server, asked over HTTP/2 by hyper-h2.
+fn over_http2(gateway: &Gateway, server: &mut Script, tls: &str) -> Result {
+    let address = gateway.address.to_string();
+    let asked = ["websocket", "/chat?over=2", "0", "1", "70000", "1000000"];
+    let said = Script::run("h2_tunnel", &[&[address.as_str(), tls], &asked[..]].concat())?;
+    check!(said[0] == serde_json::json!({"offered": 1, "status": 200, "accept": null}), "{said:?}");
+    check!(said[1]["echoes"] == 4 && said[2]["ended"] == "end", "{said:?}");
+    let opened = server.next(Duration::from_secs(20))?;
+    check!(
+        opened["peer"] == "spiffe://example.org/web" && opened["path"] == "/chat?over=2",
+        "the origin saw {opened}"
+    );
+    let closed = server.next(Duration::from_secs(20))?;
+    check!(closed["closed"] == 1006, "the end of the stream without a close frame: {closed}");
+    Ok(())
+}
+
 fn websocket() -> Result {
     const PATIENCE: Duration = Duration::from_secs(20);
     let mut server = Script::start("ws_server", &[])?;
@@ -249,6 +270,7 @@ fn websocket() -> Result {
     check!(opened["peer"] == "spiffe://example.org/web" && opened["path"] == "/chat?room=1", "{opened}");
     let closed = server.next(PATIENCE)?;
     check!(closed["closed"] == 1000, "the close handshake passes: {closed}");
+    over_http2(&gateway, &mut server, &tls)?;
 
     let mut caller = Script::start("ws_client", &[&address, &tls, "/chat", "stay", "5"])?;
     check!(caller.next(PATIENCE)?["open"] == true, "not open");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use tests::bytes::Bytes;
-use tests::peers::missing;
+use tests::peers::{missing, missing_module};
 use tests::port::free_port;
 use tests::upstream::Upstream;
 use tests::{Gateway, Result, Script, check};
@@ -23,6 +23,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             named,
         ),
         trial("cn_01_a_tunnel_opens_to_what_the_route_lists_and_nowhere_else", None, tunnel),
+        trial("cn_01_a_stream_of_http_2_becomes_a_tunnel", missing_module("h2"), tunnel_over_http2),
         trial("tp_02_a_connection_ends_within_a_second_of_its_permit", None, ended),
     ]
 }
@@ -130,16 +131,34 @@ fn ended() -> Result {
     Ok(())
 }
 
-fn tunnel() -> Result {
-    let (echo, port) = (Bytes::start(""), free_port());
-    let open = echo.address.to_string();
-    let gateway = Gateway::build()
+/// A gateway whose caller may open tunnels to these targets.
+fn opening(targets: &str) -> Result<Gateway> {
+    Gateway::build()
         .policy("@id(\"out\")\npermit (principal == Workload::\"spiffe://example.org/web\", action == Action::\"http:CONNECT\", resource == Route::\"out\")\nwhen { context.request.method == \"CONNECT\" };\n")
         .service("egress", &[])
         .section(&format!(
-            "[[enforcer.route]]\nname = \"out\"\nservice = \"egress\"\nconnect = [\"{open}\", \"localhost:{port}\"]\n"
+            "[[enforcer.route]]\nname = \"out\"\nservice = \"egress\"\nconnect = [{targets}]\n"
         ))
-        .start()?;
+        .start()
+}
+
+fn tunnel_over_http2() -> Result {
+    let echo = Bytes::start("");
+    let open = echo.address.to_string();
+    let gateway = opening(&format!("\"{open}\""))?;
+    let (address, tls) = (gateway.address.to_string(), gateway.identity()?.display().to_string());
+    let said = Script::run("h2_tunnel", &[&address, &tls, "connect", &open, "1", "70000", "1000000"])?;
+    check!(said[0]["status"] == 200 && said[1]["echoes"] == 3 && said[2]["ended"] == "end", "{said:?}");
+    let unlisted = Script::run("h2_tunnel", &[&address, &tls, "connect", "127.0.0.1:22", "1"])?;
+    check!(unlisted[0]["status"] == 404, "a target that no route lists: {unlisted:?}");
+    check!(echo.connections() == 1, "{} connections", echo.connections());
+    Ok(())
+}
+
+fn tunnel() -> Result {
+    let (echo, port) = (Bytes::start(""), free_port());
+    let open = echo.address.to_string();
+    let gateway = opening(&format!("\"{open}\", \"localhost:{port}\""))?;
     let tls = gateway.identity()?.display().to_string();
     let listener = gateway.address.port().to_string();
     let said = Script::run("tls_client", &[&listener, &tls, "connect", &open])?;

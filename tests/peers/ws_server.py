@@ -4,6 +4,7 @@ import asyncio
 import json
 
 from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosedError
 
 
 def say(**event):
@@ -12,8 +13,11 @@ def say(**event):
 
 async def echo(connection):
     say(peer=connection.request.headers.get("portcullis-peer"), path=connection.request.path)
-    async for message in connection:
-        await connection.send(message)
+    try:
+        async for message in connection:
+            await connection.send(message)
+    except ConnectionClosedError:
+        pass
     say(closed=connection.close_code)
 
 

@@ -173,6 +173,10 @@ impl Answer {
     /// Appends the fields of the HTTP/2 head for the caller, with the proxy's own in place of equal names.
     pub fn write_h2(&self, encoder: &mut Encoder, out: &mut Vec<u8>, extra: &[Extra<'_>]) {
         for (name, value) in self.headers() {
+            // Of the handshake of another hop.
+            if self.is_switch() && name == "sec-websocket-accept" {
+                continue;
+            }
             if !extra.iter().any(|(own, _)| *own == name) {
                 encoder.field(name.as_bytes(), value, out);
             }

@@ -5,16 +5,19 @@
 
 mod h3;
 mod inlet;
+mod link;
 mod outlet;
+mod raw;
 mod relay;
 mod replay;
 mod stream;
 
 pub(crate) use h3::{H3Inlet, H3Outlet, first};
 pub(crate) use inlet::{H1Inlet, H2Inlet, Inlet, Piece, SLOW, TOO_LARGE};
+pub(crate) use link::{Arrival, FULL, Link};
 pub(crate) use outlet::{H1Outlet, H2Outlet, Outlet};
 pub(crate) use relay::{RelayError, relay};
-pub(crate) use stream::{Arrival, FULL, Link, StreamInlet, StreamOutlet};
+pub(crate) use stream::{StreamInlet, StreamOutlet};
 
 use std::io;
 use std::pin::{Pin, pin};

@@ -10,6 +10,8 @@ mod pick;
 mod tcp;
 mod tries;
 mod websocket;
+#[cfg(test)]
+pub(crate) use websocket::accept_of;
 
 use std::fmt::{self, Write as _};
 use std::future::poll_fn;

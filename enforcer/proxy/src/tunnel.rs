@@ -30,7 +30,7 @@ pub(crate) struct End<'a, R, W> {
     pub(crate) read: &'a mut R,
     pub(crate) write: &'a mut W,
     /// What was read from it already.
-    pub(crate) ahead: &'a mut BytesMut,
+    pub(crate) ahead: BytesMut,
 }
 
 /// Which side broke.
@@ -69,8 +69,8 @@ where
     clocks.answered(true);
     clocks.moved();
     let rest = worker.wheel.timer();
-    let mut up = Pipe::new(std::mem::take(caller.ahead));
-    let mut down = Pipe::new(std::mem::take(upstream.ahead));
+    let mut up = Pipe::new(caller.ahead);
+    let mut down = Pipe::new(upstream.ahead);
     poll_fn(|context| {
         let before = (up.moved, down.moved);
         let sent = up.poll(caller.read, upstream.write, context).map_err(|cut| match cut {

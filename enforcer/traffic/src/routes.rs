@@ -148,9 +148,9 @@ impl Routes {
     /// The target of a call that arrived so.
     pub fn find(&self, call: &Call, arrival: &Arrival<'_>) -> Found<'_> {
         let hosts = match self.listeners.get(arrival.listener) {
-            // Tunnels begin on HTTP/1 connections alone.
+            // No stream of HTTP/3 becomes a tunnel.
             _ if call.upgrade() == Some(Upgrade::Connect) => match call.protocol() {
-                CallProtocol::H1 => &self.tunnels,
+                CallProtocol::H1 | CallProtocol::H2 => &self.tunnels,
                 _ => return Found::UnknownRoute,
             },
             Some(hosts) => hosts,

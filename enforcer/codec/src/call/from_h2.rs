@@ -30,7 +30,13 @@ pub(super) fn build(
     let head = &request.head;
     let authority = authority(&request, &seen, transport)?;
     let (path, query, upgrade) = target(&request, transport)?;
-    let body = body(seen.length, head, end_of_stream)?;
+    let body = match upgrade {
+        None => body(seen.length, head, end_of_stream)?,
+        Some(_) if end_of_stream || seen.length.is_some() => {
+            return Err(NotCanonical::bad("HX-06", "connect with a body, or without a stream behind it"));
+        }
+        Some(_) => BodyLength::None,
+    };
     let content_type = seen.content_type.map(|span| span.of(head));
     let is_grpc = content_type.is_some_and(grpc::is_grpc);
     let media_type = content_type.map(|value| media_type(value, seen.content_type)).transpose()?;
@@ -50,6 +56,9 @@ pub(super) fn build(
         ),
         _ => None,
     };
+    if upgrade == Some(Upgrade::WebSocket) {
+        web_socket(&mut request, &seen)?;
+    }
     Ok(Inner {
         method: request.method,
         scheme: transport.scheme,
@@ -75,6 +84,7 @@ struct Seen {
     length: Option<Span>,
     content_type: Option<Span>,
     grpc_timeout: Option<Span>,
+    websocket_version: Option<Span>,
     te_trailers: bool,
     underscores: bool,
     cookies: u32,
@@ -165,7 +175,10 @@ impl Seen {
                 (1 << 11, true)
             }
             Class::WebSocketKey => (1 << 12, true),
-            Class::WebSocketVersion => (1 << 13, true),
+            Class::WebSocketVersion => {
+                self.websocket_version = Some(field.value);
+                (1 << 13, true)
+            }
             Class::Plain => {
                 self.cookies = self.cookies.saturating_add(u32::from(name == b"cookie"));
                 (0, true)
@@ -235,11 +248,26 @@ fn authority(request: &RequestHead, seen: &Seen, transport: &Transport) -> Resul
     })
 }
 
+/// What asks for a WebSocket becomes the request that HTTP/1 has for it. Its key is that of a hop over HTTP/1 (RFC 8441 5).
+fn web_socket(request: &mut RequestHead, seen: &Seen) -> Result<(), NotCanonical> {
+    if seen.websocket_version.map(|version| version.of(&request.head)) != Some(b"13") {
+        return Err(NotCanonical::bad("H1-25", "the websocket fields are malformed"));
+    }
+    let RequestHead { head, table, method, .. } = request;
+    table.retain(|field| Class::of(field.name.of(head)) != Class::WebSocketKey);
+    *method = Method::GET;
+    Ok(())
+}
+
 type Target = (Text, Option<Span>, Option<Upgrade>);
 
 fn target(request: &RequestHead, transport: &Transport) -> Result<Target, NotCanonical> {
-    if request.method == Method::CONNECT {
-        // HX-06: extended CONNECT is not offered in our SETTINGS, so a path can only be a mistake.
+    let protocol = request.protocol.map(|protocol| protocol.of(&request.head));
+    if protocol.is_some_and(|protocol| protocol != b"websocket") {
+        // RFC 8441 4 leaves the status open; RFC 9220 3 names this one.
+        return Err(NotCanonical::keeping("HX-06", 501, "a protocol other than websocket"));
+    }
+    if request.method == Method::CONNECT && protocol.is_none() {
         if request.path.is_some() || request.scheme.is_some() {
             return Err(NotCanonical::bad("HX-06", "connect with `:scheme` or `:path`"));
         }
@@ -269,7 +297,10 @@ fn target(request: &RequestHead, transport: &Transport) -> Result<Target, NotCan
         check_query(query.of(&request.head))?;
     }
     match canonical::path(bytes.get(..path).unwrap_or_default())? {
-        Path::Canonical(text) => Ok((Text::Span(Span::new(start, text.len())), query, None)),
+        Path::Canonical(text) => {
+            let upgrade = protocol.map(|_websocket| Upgrade::WebSocket);
+            Ok((Text::Span(Span::new(start, text.len())), query, upgrade))
+        }
         Path::Other { rule, .. } => Err(NotCanonical::bad(rule, "the path is not in canonical form")),
     }
 }

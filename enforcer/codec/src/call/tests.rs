@@ -173,8 +173,11 @@ fn hx_05_paths_are_judged_as_on_http_1() {
 
 #[test]
 fn hx_06_connect_has_an_authority_only() {
-    let call = judge(builder("CONNECT", "h:8443"), true).unwrap();
+    let call = judge(builder("CONNECT", "h:8443"), false).unwrap();
     assert_eq!((call.upgrade(), call.path(), call.authority()), (Some(Upgrade::Connect), "", "h:8443"));
+    assert_eq!(call.body(), BodyLength::None, "what follows is no body");
+    assert_eq!(judge(builder("CONNECT", "h:8443"), true).unwrap_err().rule, "HX-06", "nothing can follow");
+    assert_eq!(rule(builder("CONNECT", "h:8443").header("content-length", "1")), "HX-06");
     assert_eq!(rule(builder("CONNECT", "https://h/a")), "HX-06");
 }
 

@@ -22,6 +22,8 @@ pub struct RequestHead {
     pub(crate) scheme: Option<Span>,
     pub(crate) authority: Option<Span>,
     pub(crate) path: Option<Span>,
+    /// What the stream is to become (RFC 8441 4).
+    pub(crate) protocol: Option<Span>,
     pub(crate) table: Vec<Field>,
 }
 
@@ -54,13 +56,14 @@ impl RequestHead {
         let bytes = &lines.bytes;
         let pseudo = lines.fields.iter().take_while(|field| is_pseudo(field.name.of(bytes))).count();
         let (pseudo, fields) = lines.fields.split_at_checked(pseudo).ok_or(Malformed)?;
-        let [mut method, mut scheme, mut authority, mut path] = [None; 4];
+        let [mut method, mut scheme, mut authority, mut path, mut protocol] = [None; 5];
         for field in pseudo {
             let slot = match field.name.of(bytes) {
                 b":method" => &mut method,
                 b":scheme" => &mut scheme,
                 b":authority" => &mut authority,
                 b":path" => &mut path,
+                b":protocol" => &mut protocol,
                 _ => return Err(Unfit::Malformed),
             };
             if slot.replace(field.value).is_some() {
@@ -70,11 +73,16 @@ impl RequestHead {
         are_proper(fields, bytes)?;
         let method = Method::from_bytes(method.ok_or(Malformed)?.of(bytes)).map_err(|_odd| Malformed)?;
         let is_whole = scheme.is_some() && path.is_some_and(|path| path.len > 0);
-        if method != Method::CONNECT && !is_whole {
+        let is_fit = match (method == Method::CONNECT, protocol) {
+            (false, None) | (true, Some(_)) => is_whole,
+            (false, Some(_)) => false,
+            (true, None) => true,
+        };
+        if !is_fit {
             return Err(Unfit::Malformed);
         }
         let head = Bytes::copy_from_slice(bytes);
-        Ok(Self { head, method, scheme, authority, path, table: fields.to_vec() })
+        Ok(Self { head, method, scheme, authority, path, protocol, table: fields.to_vec() })
     }
 
     /// From the parts of a request whose fields another parser took apart (HTTP/3).
@@ -95,7 +103,8 @@ impl RequestHead {
         let path = pseudo(":path", parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str));
         let fields = parts.headers.iter();
         let table = fields.map(|(name, value)| put(name.as_str(), value.as_bytes())).collect();
-        Self { method: parts.method.clone(), head: lines.bytes.into(), scheme, authority, path, table }
+        let (method, head) = (parts.method.clone(), lines.bytes.into());
+        Self { method, head, scheme, authority, path, protocol: None, table }
     }
 
     /// The caller speaks gRPC, and wants its answer so.

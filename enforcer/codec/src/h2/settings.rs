@@ -10,6 +10,8 @@ const STREAMS_AT_ONCE: u16 = 3;
 const WINDOW: u16 = 4;
 const FRAME: u16 = 5;
 const LIST: u16 = 6;
+/// RFC 8441 3.
+const CONNECT_PROTOCOL: u16 = 8;
 
 /// What a peer said. It begins with what the standard says for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +54,15 @@ impl Settings {
 pub(super) fn put_ours(limits: &Limits, out: &mut Vec<u8>) {
     let list = u32::try_from(limits.head).unwrap_or(u32::MAX);
     let frame = u32::try_from(PAYLOAD).unwrap_or_default();
-    let mut payload = Vec::with_capacity(24);
-    for (name, value) in [(STREAMS_AT_ONCE, STREAMS), (WINDOW, STREAM_WINDOW), (FRAME, frame), (LIST, list)] {
+    let mut payload = Vec::with_capacity(30);
+    let ours = [
+        (STREAMS_AT_ONCE, STREAMS),
+        (WINDOW, STREAM_WINDOW),
+        (FRAME, frame),
+        (LIST, list),
+        (CONNECT_PROTOCOL, 1),
+    ];
+    for (name, value) in ours {
         payload.extend_from_slice(&name.to_be_bytes());
         payload.extend_from_slice(&value.to_be_bytes());
     }

@@ -43,6 +43,59 @@ fn h2_04_whether_our_settings_were_acknowledged_is_known() {
 }
 
 #[test]
+fn ws_02_extended_connect_becomes_the_request_that_http_1_has_for_it() {
+    let ask = |more: &[(&'static str, &'static str)], over: bool| {
+        let mut client = Client::greeted();
+        let base = [
+            (":method", "CONNECT"),
+            (":protocol", "websocket"),
+            (":scheme", "https"),
+            (":path", "/chat?a=1"),
+            (":authority", "h.test"),
+            ("sec-websocket-protocol", "x"),
+            ("sec-websocket-key", "of another hop"),
+        ];
+        client.send_headers(1, &[&base, more].concat(), over);
+        let Some(Event::Request { head: Ok(head), over, .. }) = client.event() else { panic!("a request") };
+        Call::from_h2(head, over, &Transport::new(Scheme::Https))
+    };
+    let call = ask(&[("sec-websocket-version", "13")], false).unwrap();
+    assert_eq!((call.method(), call.upgrade()), ("GET", Some(crate::Upgrade::WebSocket)));
+    let mut out = bytes::BytesMut::new();
+    call.write_h1(&mut out, &[("sec-websocket-key", b"ours")]);
+    assert_eq!(
+        String::from_utf8(out.to_vec()).unwrap(),
+        "GET /chat?a=1 HTTP/1.1\r\nhost: h.test\r\nsec-websocket-protocol: x\r\nsec-websocket-version: 13\r\n\
+         connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: ours\r\n\r\n"
+    );
+    for (more, over, rule, status) in [
+        (&[][..], false, "H1-25", 400),
+        (&[("sec-websocket-version", "8")], false, "H1-25", 400),
+        (&[("sec-websocket-version", "13")], true, "HX-06", 400),
+        (&[("sec-websocket-version", "13"), ("content-length", "3")], false, "HX-06", 400),
+    ] {
+        let flaw = ask(more, over).unwrap_err();
+        assert_eq!((flaw.rule, flaw.status), (rule, status), "{more:?}");
+    }
+}
+
+#[test]
+fn hx_06_a_protocol_that_we_do_not_speak_is_not_implemented() {
+    let mut client = Client::greeted();
+    let fields = [
+        (":method", "CONNECT"),
+        (":protocol", "connect-udp"),
+        (":scheme", "https"),
+        (":path", "/"),
+        (":authority", "h"),
+    ];
+    client.send_headers(1, &fields, false);
+    let Some(Event::Request { head: Ok(head), over, .. }) = client.event() else { panic!("a request") };
+    let flaw = Call::from_h2(head, over, &Transport::new(Scheme::Https)).unwrap_err();
+    assert_eq!((flaw.rule, flaw.status), ("HX-06", 501));
+}
+
+#[test]
 fn a_decoded_head_is_printed_as_it_was_kept() {
     let mut client = Client::greeted();
     let fields =

@@ -13,6 +13,7 @@ use tokio::io::AsyncRead;
 
 use super::h3::H3Inlet;
 use super::poll_read_buf;
+use super::raw::RawIn;
 use super::replay::Replay;
 use super::stream::StreamInlet;
 use crate::fault::Broken;
@@ -184,7 +185,7 @@ fn bounded(trailers: &HeaderMap) -> Result<(), NotCanonical> {
     Err(NotCanonical { rule: "H1-18", status: 431, close: false, detail: "the trailer section is too large" })
 }
 
-impl<R: AsyncRead + Unpin> Inlet<'_, R> {
+impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
     /// Keeps what goes by from now on, as far as it is kept; answers what turns true when it is too much. None when
     /// there is no body.
     pub(crate) fn keep(&mut self) -> Option<Arc<AtomicBool>> {
@@ -225,11 +226,12 @@ impl<R: AsyncRead + Unpin> Inlet<'_, R> {
         }
     }
 
-    /// The connection itself and what was read ahead from it, where the body is all that follows on it.
-    pub(crate) fn raw(&mut self) -> Option<(&mut R, &mut BytesMut)> {
+    /// The bytes that follow, and what was read ahead of them, where they are no body but a tunnel.
+    pub(crate) fn raw(&mut self) -> Option<(RawIn<'_, 'a, R>, BytesMut)> {
         match self {
-            Self::H1(inlet) => Some((&mut inlet.io, inlet.buffer)),
-            Self::Replay(_) | Self::Empty | Self::H2(_) | Self::Stream(_) | Self::H3(_) => None,
+            Self::H1(inlet) => Some((RawIn::Io(&mut inlet.io), std::mem::take(inlet.buffer))),
+            Self::Stream(inlet) => Some((RawIn::Stream(inlet), BytesMut::new())),
+            Self::Replay(_) | Self::Empty | Self::H2(_) | Self::H3(_) => None,
         }
     }
 

@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::h3::H3Outlet;
+use super::raw::RawOut;
 use super::stream::{StreamOutlet, put_fields};
 use crate::fault::Broken;
 
@@ -143,7 +144,7 @@ impl H2Outlet {
     }
 }
 
-impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
+impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
     /// Starts an answer with the head that the upstream gave. `over` when no body follows.
     pub(crate) fn begin(
         &mut self,
@@ -162,8 +163,12 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
             }
             Self::H2(_) => Err(Broken::Ended),
             Self::Stream(outlet) => {
-                let over = over || answer.body() == BodyLength::None;
-                outlet.begin(answer.status(), over, |encoder, out| answer.write_h2(encoder, out, extra))
+                // RFC 8441 5: what HTTP/1 calls a switch is a success here, and the stream goes on.
+                let (status, over) = match answer.is_switch() {
+                    true => (200, false),
+                    false => (answer.status(), over || answer.body() == BodyLength::None),
+                };
+                outlet.begin(status, over, |encoder, out| answer.write_h2(encoder, out, extra))
             }
             Self::H3(outlet) => {
                 outlet.begin(answer.to_h2(extra), over || answer.body() == BodyLength::None);
@@ -274,23 +279,33 @@ impl<W: AsyncWrite + Unpin> Outlet<'_, W> {
         }
     }
 
-    /// Tells an HTTP/1 caller that its tunnel is open; what follows is the target's.
-    pub(crate) fn connected(&mut self, fields: &[headers::Extra<'_>]) {
-        if let Self::H1(outlet) = self {
-            h1::write_connected(outlet.out, fields);
-            (outlet.begun, outlet.closes) = (true, true);
+    /// Tells the caller that its tunnel is open; what follows is the target's.
+    pub(crate) fn connected(&mut self, fields: &[headers::Extra<'_>]) -> Result<(), Broken> {
+        match self {
+            Self::H1(outlet) => {
+                h1::write_connected(outlet.out, fields);
+                (outlet.begun, outlet.closes) = (true, true);
+                Ok(())
+            }
+            Self::Stream(outlet) => outlet.begin(200, false, |encoder, out| {
+                for (name, value) in fields {
+                    encoder.field(name.as_bytes(), value, out);
+                }
+            }),
+            Self::H2(_) | Self::H3(_) => Err(Broken::Ended),
         }
     }
 
-    /// The connection itself, once what was gathered for it is out. From then on an answer counts as begun.
-    pub(crate) async fn raw(&mut self) -> Result<&mut W, Broken> {
+    /// The way to the caller itself, once what was gathered for it is out. From then on an answer counts as begun.
+    pub(crate) async fn raw(&mut self) -> Result<RawOut<'_, 'a, W>, Broken> {
         match self {
             Self::H1(outlet) => {
                 (outlet.begun, outlet.has_left) = (true, true);
                 outlet.flush().await?;
-                Ok(&mut outlet.io)
+                Ok(RawOut::Io(&mut outlet.io))
             }
-            Self::H2(_) | Self::Stream(_) | Self::H3(_) => Err(Broken::Ended),
+            Self::Stream(outlet) => Ok(RawOut::Stream(outlet)),
+            Self::H2(_) | Self::H3(_) => Err(Broken::Ended),
         }
     }
 

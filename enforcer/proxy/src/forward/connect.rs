@@ -45,15 +45,16 @@ where
     };
     *way.status = 200;
     let decision = DecisionText::of(permitted.decision());
-    match worker.reveal {
+    let told = match worker.reveal {
         Reveal::Always => way.out.connected(&[(DECISION_HEADER, decision.as_bytes())]),
         Reveal::Denied | Reveal::Never => way.out.connected(&[]),
-    }
-    let write = way.out.raw().await.map_err(Fault::Caller)?;
-    let (read, ahead) = way.body.raw().ok_or(Fault::Caller(Broken::Ended))?;
+    };
+    told.map_err(Fault::Caller)?;
+    let mut write = way.out.raw().await.map_err(Fault::Caller)?;
+    let (mut read, ahead) = way.body.raw().ok_or(Fault::Caller(Broken::Ended))?;
     let (mut from, mut to) = stream.split();
-    let target = End { read: &mut from, write: &mut to, ahead: &mut BytesMut::new() };
-    let carried = tunnel(worker, way.clocks, End { read, write, ahead }, target).await;
+    let target = End { read: &mut from, write: &mut to, ahead: BytesMut::new() };
+    let carried = tunnel(worker, way.clocks, End { read: &mut read, write: &mut write, ahead }, target).await;
     carried.map_err(|broke| broke.at(&address))
 }
 

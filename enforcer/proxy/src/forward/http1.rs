@@ -28,11 +28,11 @@ where
     W: AsyncWrite + Unpin,
 {
     let told = Told::of(pick);
+    if pick.call().upgrade().is_some() {
+        return Box::pin(told.switch(way.body, way.out, way.status)).await;
+    }
     let mut flight = BytesMut::with_capacity(1024);
     told.with_identity(|extra| pick.call().write_h1(&mut flight, extra));
-    if pick.call().upgrade().is_some() {
-        return Box::pin(told.switch(&flight, way.body, way.out, way.status)).await;
-    }
     if !poll_fn(|context| Poll::Ready(fill(&mut flight, pick.call(), way.body, context))).await? {
         return Box::pin(told.carry_on(flight, way.body, way.out, way.status)).await;
     }

@@ -61,10 +61,10 @@ impl Pick<'_> {
         W: AsyncWrite + Unpin,
     {
         let (mut read, mut write, buffer, _) = link.split();
-        let caller_write = out.raw().await.map_err(Fault::Caller)?;
-        let (caller_read, ahead) = body.raw().ok_or(Fault::Caller(Broken::Ended))?;
-        let caller = End { read: caller_read, write: caller_write, ahead };
-        let upstream = End { read: &mut read, write: &mut write, ahead: buffer };
+        let mut caller_write = out.raw().await.map_err(Fault::Caller)?;
+        let (mut caller_read, ahead) = body.raw().ok_or(Fault::Caller(Broken::Ended))?;
+        let caller = End { read: &mut caller_read, write: &mut caller_write, ahead };
+        let upstream = End { read: &mut read, write: &mut write, ahead: std::mem::take(buffer) };
         let carried = tunnel(&self.chance.conn.worker, self.chance.clocks, caller, upstream).await;
         carried.map_err(|broke| broke.at(&self.endpoint.address))
     }

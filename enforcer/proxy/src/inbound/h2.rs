@@ -242,12 +242,13 @@ fn call<'a>(conn: &'a Connection, link: &'a Link, arrival: Arrival) -> impl Futu
         Ok(call) => Asker::of(call),
         Err(_) => Asker::unknown(protocol),
     };
+    let switches = call.as_ref().is_ok_and(|call| call.upgrade().is_some());
     let body = if over { Inlet::<Empty>::Empty } else { Inlet::Stream(StreamInlet::new(link, stream)) };
     let out = Outlet::<Sink>::Stream(StreamOutlet::new(link, stream, is_grpc));
     let mut exchange = Exchange { conn, asker, body, out, now };
     async move {
         let timer = conn.worker.wheel.timer();
-        if exchange.serve(call, &timer).await && !exchange.body.is_over() {
+        if exchange.serve(call, &timer).await && !switches && !exchange.body.is_over() {
             Box::pin(discard(conn, &mut exchange.body, &timer)).await;
         }
     }

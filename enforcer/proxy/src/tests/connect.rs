@@ -10,7 +10,7 @@ use policies_engine::{Action, Effect, Phase, Reason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::client::H1;
+use super::client::{H1, send_all};
 use super::harness::{Gateway, Setup};
 use super::tcp::Echo;
 
@@ -93,6 +93,29 @@ async fn cn_01_a_target_that_is_not_listed_or_not_permitted_is_never_dialled() {
         assert_eq!(gateway.records.last().1.reason, reason, "{target}");
     }
     assert!(gateway.net.dials().is_empty());
+}
+
+#[tokio::test]
+async fn cn_01_a_stream_of_http_2_becomes_a_tunnel() {
+    let origin = Echo::start("hello").await;
+    let target = origin.address.to_string();
+    let gateway = opening(&[&target]);
+    let mut web = gateway.h2("/web").await;
+    let mut ask = async |target: &str| {
+        let mut asked = web.start(http::Request::connect(target).body(()).unwrap(), false).await;
+        let answer = timeout(SOON * 5, &mut asked.response).await.unwrap().unwrap();
+        (answer.status().as_u16(), asked, answer.into_body())
+    };
+    assert_eq!(ask("127.0.0.1:1").await.0, 404);
+    let (status, mut asked, mut body) = ask(&target).await;
+    assert_eq!(status, 200);
+    send_all(&mut asked.body, "a".into(), true).await;
+    let mut heard = Vec::new();
+    while let Some(part) = timeout(SOON, body.data()).await.unwrap() {
+        heard.extend_from_slice(&part.unwrap());
+    }
+    assert_eq!(heard, b"helloabye");
+    gateway.metric("portcullis_requests_total{protocol=\"h2\",route=\"extra\",code=\"200\"}", 1).await;
 }
 
 #[tokio::test]

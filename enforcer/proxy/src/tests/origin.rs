@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::client::{framed, send_all};
+use crate::forward::accept_of;
 
 /// A running origin.
 pub(super) struct Origin {
@@ -219,7 +220,8 @@ async fn serve_h1(
         // Switches, with an answer to the key of RFC 6455 or a wrong one, and sends back what it gets.
         "/socket" => {
             assert!(buffer.is_empty(), "bytes before the switch");
-            let accept = if query == "wrong" { "x" } else { "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" };
+            let key = field("sec-websocket-key").unwrap_or_default();
+            let accept = if query == "wrong" { "x".to_owned() } else { accept_of(key.as_bytes()) };
             let head = format!(
                 "HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
             );

@@ -1,4 +1,4 @@
-//! WebSockets over HTTP/1: judged as `http:CONNECT`, switched only by the upstream, and ended when the permit is.
+//! WebSockets over HTTP/1 and HTTP/2: judged as `http:CONNECT`, switched only by the upstream, and ended when the permit is.
 
 use std::time::Duration;
 
@@ -6,7 +6,10 @@ use policies_engine::{Action, Effect, Phase, Reason};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::client::H1;
+use h2::RecvStream;
+use http::Request;
+
+use super::client::{Asked, H1, H2, send_all};
 use super::harness::{POLICY, Setup};
 use super::origin::Origin;
 
@@ -120,4 +123,87 @@ async fn a_websocket_needs_an_endpoint_that_speaks_http_1() {
     let mut web = gateway.h1("/web").await;
     let answer = web.ask(wish("/socket").replace("site.test", "h2.test")).await;
     assert_eq!((answer.status, origin.requests()), (503, 0));
+}
+
+/// Asks for a WebSocket over HTTP/2 (RFC 8441).
+async fn opened(caller: &mut H2, path: &str) -> (u16, Asked, Option<RecvStream>) {
+    let mut request = Request::connect(format!("https://site.test{path}"));
+    request = request.header("sec-websocket-version", "13");
+    let mut request = request.body(()).unwrap();
+    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+    let mut asked = caller.start(request, false).await;
+    let answer = timeout(SOON * 5, &mut asked.response).await.unwrap().unwrap();
+    assert!(answer.headers().get("sec-websocket-accept").is_none());
+    (answer.status().as_u16(), asked, Some(answer.into_body()))
+}
+
+async fn heard(body: &mut RecvStream, length: usize) -> Vec<u8> {
+    let mut all = Vec::new();
+    while all.len() < length {
+        let Some(part) = timeout(SOON * 5, body.data()).await.unwrap() else { break };
+        let part = part.unwrap();
+        body.flow_control().release_capacity(part.len()).unwrap();
+        all.extend_from_slice(&part);
+    }
+    all
+}
+
+#[tokio::test]
+async fn ws_02_a_stream_of_http_2_becomes_a_websocket_over_an_http_1_upstream() {
+    let origin = Origin::h1().await;
+    let gateway = Setup::with_h1(origin.address).start();
+    let mut web = gateway.h2("/web").await;
+    let (status, mut asked, body) = opened(&mut web, "/socket").await;
+    let mut body = body.unwrap();
+    assert_eq!(status, 200);
+    let large = super::origin::pattern(300_000);
+    for message in [&b"a"[..], b"bc", &large] {
+        let (sent, echoed) = tokio::join!(
+            send_all(&mut asked.body, bytes::Bytes::copy_from_slice(message), false),
+            heard(&mut body, message.len())
+        );
+        let () = sent;
+        assert!(echoed == message, "{} bytes", echoed.len());
+    }
+    let (_, record) = gateway.records.last();
+    assert_eq!((record.effect, record.action), (Effect::Allow, Action::HttpConnect));
+    assert_eq!(record.facts.unwrap().request().unwrap().method, "GET", "as over HTTP/1");
+    // Another call of the same connection goes on beside it.
+    assert_eq!(web.get("site.test", "/hello").await.status, 200);
+    // One side ends; the other may still speak.
+    asked.body.send_data(bytes::Bytes::new(), true).unwrap();
+    assert_eq!(heard(&mut body, usize::MAX).await, b"bye");
+    assert!(body.is_end_stream());
+    gateway.metric("portcullis_requests_total{protocol=\"h2\",route=\"site\",code=\"200\"}", 2).await;
+}
+
+#[tokio::test]
+async fn ws_02_what_is_no_switch_opens_no_stream() {
+    let origin = Origin::h1().await;
+    let gateway = Setup::with_h1(origin.address).start();
+    let mut web = gateway.h2("/web").await;
+    assert_eq!(opened(&mut web, "/socket?wrong").await.0, 502, "another key was accepted");
+    assert_eq!(opened(&mut web, "/hello").await.0, 502, "a success without a switch would open the stream");
+    assert_eq!(opened(&mut web, "/early").await.0, 413, "any other answer is an answer");
+    assert_eq!(web.get("site.test", "/hello").await.status, 200);
+}
+
+#[tokio::test]
+async fn in14_a_websocket_over_http_2_ends_within_a_second_of_the_policy_that_forbids_it() {
+    let origin = Origin::h1().await;
+    let gateway = Setup::with_h1(origin.address).start();
+    let mut web = gateway.h2("/web").await;
+    let (status, mut asked, body) = opened(&mut web, "/socket").await;
+    let mut body = body.unwrap();
+    assert_eq!(status, 200);
+    send_all(&mut asked.body, "still".into(), false).await;
+    assert_eq!(heard(&mut body, 5).await, b"still");
+    let forbid =
+        r#"@id("quiet") @owner("net") forbid (principal, action == Action::"http:CONNECT", resource);"#;
+    gateway.change(&format!("{POLICY}{forbid}"), 2);
+    let end = timeout(SOON, body.data()).await.expect("ended within a second");
+    assert!(end.unwrap().is_err(), "reset, not ended as if all was said");
+    let (_, record) = gateway.records.last();
+    assert_eq!((record.reason, record.phase), (Reason::RevokedByChange, Phase::Rejudge));
+    assert_eq!(web.get("site.test", "/hello").await.status, 200, "the connection lives on");
 }

@@ -19,7 +19,17 @@ fn hx_01_and_hx_02_malformed_heads_end_their_stream_alone() {
         ("upgrade", with(&[("upgrade", "h2c")])),
         ("transfer-encoding", with(&[("transfer-encoding", "chunked")])),
         ("te", with(&[("te", "gzip")])),
-        ("unknown pseudo", with(&[(":protocol", "websocket")])),
+        ("unknown pseudo", with(&[(":version", "2")])),
+        ("a protocol without connect", with(&[(":protocol", "websocket")])),
+        (
+            "a protocol without path",
+            vec![
+                (":method", "CONNECT"),
+                (":protocol", "websocket"),
+                (":scheme", "https"),
+                (":authority", "h"),
+            ],
+        ),
         ("of answers", with(&[(":status", "200")])),
         ("repeated", with(&[(":path", "/b")])),
         ("late", [&[("x-a", "1")], base.as_slice()].concat()),
