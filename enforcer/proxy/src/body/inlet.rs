@@ -274,7 +274,11 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
 
     /// Its sender owes more of it. Only of a body that nobody reads any more: a part that is there is lost.
     pub(crate) fn is_awaited(&mut self) -> bool {
-        let is_tunnel = matches!(self, Self::H1(inlet) if inlet.decoder.is_endless());
+        let is_tunnel = match self {
+            Self::H1(inlet) => inlet.decoder.is_endless(),
+            Self::Stream(inlet) => inlet.is_tunnel(),
+            Self::Empty | Self::H2(_) | Self::H3(_) | Self::Replay(_) => false,
+        };
         !is_tunnel && !self.is_over() && self.poll_piece(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 

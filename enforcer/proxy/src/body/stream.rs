@@ -20,6 +20,8 @@ use crate::fault::Broken;
 pub(crate) struct StreamInlet<'a> {
     link: &'a Link,
     id: u32,
+    /// What follows is no body.
+    is_tunnel: bool,
     is_over: bool,
     taken: usize,
     /// `u32::MAX` is any.
@@ -27,8 +29,8 @@ pub(crate) struct StreamInlet<'a> {
 }
 
 impl<'a> StreamInlet<'a> {
-    pub(crate) fn new(link: &'a Link, id: u32) -> Self {
-        Self { link, id, is_over: false, taken: 0, most: u32::MAX }
+    pub(crate) fn new(link: &'a Link, id: u32, is_tunnel: bool) -> Self {
+        Self { link, id, is_tunnel, is_over: false, taken: 0, most: u32::MAX }
     }
 
     pub(super) fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
@@ -93,6 +95,10 @@ impl<'a> StreamInlet<'a> {
         if !self.is_over {
             self.link.0.lock().server.release(self.id, bytes);
         }
+    }
+
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.is_tunnel
     }
 
     pub(super) fn is_over(&self) -> bool {

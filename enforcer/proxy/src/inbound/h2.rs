@@ -243,7 +243,8 @@ fn call<'a>(conn: &'a Connection, link: &'a Link, arrival: Arrival) -> impl Futu
         Err(_) => Asker::unknown(protocol),
     };
     let switches = call.as_ref().is_ok_and(|call| call.upgrade().is_some());
-    let body = if over { Inlet::<Empty>::Empty } else { Inlet::Stream(StreamInlet::new(link, stream)) };
+    let body =
+        if over { Inlet::<Empty>::Empty } else { Inlet::Stream(StreamInlet::new(link, stream, switches)) };
     let out = Outlet::<Sink>::Stream(StreamOutlet::new(link, stream, is_grpc));
     let mut exchange = Exchange { conn, asker, body, out, now };
     async move {

@@ -180,11 +180,14 @@ async fn ws_02_a_stream_of_http_2_becomes_a_websocket_over_an_http_1_upstream() 
 #[tokio::test]
 async fn ws_02_what_is_no_switch_opens_no_stream() {
     let origin = Origin::h1().await;
-    let gateway = Setup::with_h1(origin.address).start();
+    let mut setup = Setup::with_h1(origin.address);
+    setup.timeouts.header = Duration::from_millis(500);
+    let gateway = setup.start();
     let mut web = gateway.h2("/web").await;
     assert_eq!(opened(&mut web, "/socket?wrong").await.0, 502, "another key was accepted");
     assert_eq!(opened(&mut web, "/hello").await.0, 502, "a success without a switch would open the stream");
     assert_eq!(opened(&mut web, "/early").await.0, 413, "any other answer is an answer");
+    assert_eq!(opened(&mut web, "/silent").await.0, 504, "the upstream was late, not the caller");
     assert_eq!(web.get("site.test", "/hello").await.status, 200);
 }
 
