@@ -18,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("hc_01_an_endpoint_that_fails_its_checks_gets_no_calls", missing("curl"), checked),
         trial("lb_09_a_user_stays_at_one_endpoint_across_a_reload", missing("curl"), sticky),
         trial("lb_11_a_reserve_takes_over_when_the_first_are_shut", missing("curl"), reserve),
+        trial("am_01_a_cluster_that_fails_gets_fewer_calls_until_it_answers", missing("curl"), admitted),
         trial("el_01_a_call_waits_a_second_for_a_full_endpoint_and_is_told_why", missing("curl"), full),
     ]
 }
@@ -43,6 +44,32 @@ fn metric(gateway: &Gateway, series: &str) -> Result<Option<f64>> {
     let (_, text) = gateway.http("/metrics")?;
     let line = text.lines().find(|line| line.starts_with(series));
     Ok(line.and_then(|line| line.rsplit_once(' ')).and_then(|(_, value)| value.parse().ok()))
+}
+
+fn admitted() -> Result {
+    let origin = Upstream::echo();
+    let gateway = gateway(&[&origin], "admission = \"on\"", "retry = { attempts = 0 }")?;
+    let tls = gateway.identity()?;
+    origin.answer_all(500);
+    let mut statuses = Vec::new();
+    for _ in 0..100 {
+        statuses.push(gateway.curl(&tls, "/hello", &[])?.0);
+    }
+    let refused = statuses.iter().filter(|status| **status == 503).count();
+    // The mean is near 78 of 100; one in a million runs is outside of this.
+    check!((50..=95).contains(&refused), "{refused} of 100 were refused");
+    check!(statuses.iter().all(|status| [500, 503].contains(status)), "{statuses:?}");
+    check!(origin.calls() == 100 - refused, "{} calls of {}", origin.calls(), 100 - refused);
+    let shed = metric(&gateway, "portcullis_shed_total{reason=\"breaker\"}")?;
+    check!(shed == Some(refused as f64), "{shed:?} of {refused}");
+    origin.answer_all(0);
+    let since = Instant::now();
+    let mut in_a_row = 0;
+    while in_a_row < 100 {
+        check!(since.elapsed() < Duration::from_secs(60), "calls are refused though the cluster answers");
+        in_a_row = if gateway.curl(&tls, "/hello", &[])?.0 == 200 { in_a_row + 1 } else { 0 };
+    }
+    Ok(())
 }
 
 fn sick() -> Result {

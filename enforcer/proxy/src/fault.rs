@@ -38,6 +38,9 @@ pub(crate) enum Fault {
     /// Too few endpoints are healthy, and the cluster does not use the others then (LB-12).
     #[error("too few endpoints are healthy")]
     NoHealthy,
+    /// So many calls to the cluster fail that some are not sent (AM-01).
+    #[error("too many calls to the cluster fail")]
+    Unadmitted,
     /// Every endpoint, or the cluster, has as many calls or connections as it may (OD-04).
     #[error("the cluster is at its limit")]
     Full,
@@ -136,6 +139,7 @@ impl Fault {
             Self::Rate(_)
             | Self::Overload(_)
             | Self::Full
+            | Self::Unadmitted
             | Self::Busy
             | Self::QueueFull
             | Self::QueueDeadline => Side::Limit,
@@ -194,7 +198,7 @@ impl Fault {
             Self::Rate(_) => Some(Shed::Rate),
             Self::Overload(strain) => Some(*strain),
             Self::NoEndpoint | Self::NoHealthy => Some(Shed::NoEndpoint),
-            Self::Full | Self::Busy => Some(Shed::Breaker),
+            Self::Full | Self::Busy | Self::Unadmitted => Some(Shed::Breaker),
             Self::QueueFull => Some(Shed::QueueFull),
             Self::QueueDeadline => Some(Shed::QueueDeadline),
             _ => None,

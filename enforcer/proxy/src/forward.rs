@@ -79,6 +79,9 @@ where
         return Box::pin(connect::carry(permitted, &upstreams.route, way)).await;
     }
     let upstream = upstreams.choose().ok_or(Fault::NoEndpoint)?;
+    if !upstream.fleet.admits(|| way.conn.worker.rng.share(), way.clocks.started()) {
+        return Err(Fault::Unadmitted);
+    }
     // The permit precedes every effect, the wish for a body among them (PA-03).
     if way.body.awaits_continue() {
         Box::pin(way.out.proceed()).await.map_err(Fault::Caller)?;

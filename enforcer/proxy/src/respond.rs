@@ -119,7 +119,9 @@ impl Refusal {
                 (429, Code::ResourceExhausted, "The service takes no more calls now")
             }
             Fault::WrongPeer { .. } => (502, Code::Unavailable, "The service is not who is expected"),
-            Fault::Full | Fault::Busy => (503, Code::Unavailable, "The service takes no more calls now"),
+            Fault::Full | Fault::Busy | Fault::Unadmitted => {
+                (503, Code::Unavailable, "The service takes no more calls now")
+            }
             Fault::Upstream { .. } => (502, Code::Unavailable, "The service gave no proper answer"),
             Fault::NotGrpc { status } => {
                 (502, Code::from_upstream_http(*status), "The service did not answer in gRPC")

@@ -18,7 +18,7 @@ pub(crate) enum Shed {
     QueueFull,
     /// No endpoint had a place in time.
     QueueDeadline,
-    /// The cluster is at its limit.
+    /// The cluster is at its limit, or fails too many calls.
     Breaker,
     /// Every endpoint is out of use.
     NoEndpoint,

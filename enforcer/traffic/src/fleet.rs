@@ -21,6 +21,7 @@ pub use check::{CheckSettings, Checkup, Probe};
 pub use endpoint::{Busy, EndpointState, Entry, Health};
 pub use outlier::{Cause, OutlierSettings};
 
+use crate::admission::{Admission, AdmissionSettings};
 use crate::balance::Dice;
 use crate::{EndpointSpec, UpstreamProtocol};
 use endpoint::Together;
@@ -53,6 +54,8 @@ pub struct FleetSettings {
     pub limits: Limits,
     /// Endpoints are asked for their health, and new ones wait for their first pass.
     pub is_checked: bool,
+    /// How calls are held back while too many fail; none = they are not.
+    pub admission: Option<AdmissionSettings>,
 }
 
 /// The state of a cluster's endpoints.
@@ -61,6 +64,7 @@ pub struct Fleet {
     settings: FleetSettings,
     endpoints: Vec<Arc<EndpointState>>,
     together: Arc<Together>,
+    admission: Arc<Admission>,
     /// Grows whenever an endpoint is shut out, let in, ill or well.
     generation: AtomicU64,
     /// Held while it is decided who is shut out, so that the shares hold exactly.
@@ -117,6 +121,7 @@ impl Fleet {
         let known: HashMap<&(UpstreamProtocol, NetAddr), &Arc<EndpointState>> =
             before.iter().flat_map(|before| &before.endpoints).map(|known| (&known.key, known)).collect();
         let together = before.map_or_else(Arc::default, |before| Arc::clone(&before.together));
+        let admission = before.map_or_else(Arc::default, |before| Arc::clone(&before.admission));
         let endpoint = |spec: &EndpointSpec| match known.get(&(spec.protocol, spec.addr.clone())) {
             Some(known) => {
                 if !settings.is_checked {
@@ -142,6 +147,7 @@ impl Fleet {
             settings,
             endpoints,
             together,
+            admission,
             generation: AtomicU64::new(generation),
             ejecting: Mutex::new(Dice::new(seed)),
             reviewed_nanos: AtomicU64::new(now.as_nanos()),
@@ -179,7 +185,20 @@ impl Fleet {
     /// Whether it matters how calls end.
     #[must_use]
     pub fn learns(&self) -> bool {
-        self.settings.outlier.is_some() && self.endpoints.len() > 1
+        self.settings.admission.is_some() || (self.settings.outlier.is_some() && self.endpoints.len() > 1)
+    }
+
+    /// Whether one more call is sent, as calls went of late (AM-01); `roll` gives a share from 0 to 1.
+    #[must_use]
+    pub fn admits(&self, roll: impl FnOnce() -> f64, now: Mono) -> bool {
+        self.settings.admission.is_none_or(|settings| self.admission.admits(settings, roll(), now))
+    }
+
+    /// Counts how a call ended, once.
+    pub fn ended(&self, outcome: Outcome, now: Mono) {
+        if self.settings.admission.is_some() {
+            self.admission.count(outcome, now);
+        }
     }
 
     /// Learns how a call ended that had `entry`. Answers the turn that this made.

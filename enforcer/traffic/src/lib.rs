@@ -5,6 +5,7 @@
 //! endpoint after it. No sockets, no timers, no clock, no policy: a configuration with two readings is a
 //! [`RouteError`], never an order.
 
+mod admission;
 pub mod balance;
 mod cluster;
 mod cookie;
@@ -29,6 +30,7 @@ mod split;
 mod timeouts;
 mod window;
 
+pub use admission::AdmissionSettings;
 pub use cluster::{Cluster, ClusterSpec, Share, TlsSettings};
 pub use error::RouteError;
 pub use handling::{Handling, HandlingSpec, LONGEST_REPLY, ReplySpec, RewriteSpec};

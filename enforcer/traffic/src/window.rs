@@ -1,4 +1,4 @@
-//! Counts of the last ten seconds, good and bad, in ten buckets of one atomic each: no lock, no timer.
+//! Counts of the last seconds, good and bad, in ten buckets of one atomic each: no lock, no timer.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,13 +7,23 @@ use base_ports::Mono;
 const BUCKETS: u64 = 10;
 /// A count that lost so many races is left out.
 const RACES: usize = 3;
-/// Of a bucket: 24 bits of its second, 20 bits of each count.
+/// Of a bucket: 24 bits of its turn, 20 bits of each count.
 const COUNT_BITS: u32 = 20;
 const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 
-/// A sliding window over ten seconds.
-#[derive(Debug, Default)]
-pub(crate) struct Window([AtomicU64; BUCKETS as usize]);
+/// A sliding window over ten seconds, unless it says otherwise.
+#[derive(Debug)]
+pub(crate) struct Window {
+    buckets: [AtomicU64; BUCKETS as usize],
+    /// Seconds of each.
+    seconds: u64,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self::of(1)
+    }
+}
 
 /// What a window holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,37 +35,38 @@ pub(crate) struct Counts {
 }
 
 impl Window {
+    /// One whose ten buckets hold so many seconds each.
+    pub(crate) fn of(seconds: u64) -> Self {
+        Self { buckets: Default::default(), seconds: seconds.max(1) }
+    }
+
     /// Counts one.
     pub(crate) fn add(&self, is_good: bool, now: Mono) {
-        let second = second(now);
-        let Some(bucket) = usize::try_from(second % BUCKETS).ok().and_then(|at| self.0.get(at)) else {
+        let turn = self.turn(now);
+        let Some(bucket) = usize::try_from(turn % BUCKETS).ok().and_then(|at| self.buckets.get(at)) else {
             return;
         };
         let mut seen = bucket.load(Ordering::Relaxed);
         for _ in 0..RACES {
             let (of, mut counts) = unpack(seen);
-            if of != second {
+            if of != turn {
                 counts = Counts::default();
             }
             let count = if is_good { &mut counts.good } else { &mut counts.bad };
             *count = (*count + 1).min(COUNT_MASK);
-            match bucket.compare_exchange_weak(
-                seen,
-                pack(second, counts),
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
+            match bucket.compare_exchange_weak(seen, pack(turn, counts), Ordering::Relaxed, Ordering::Relaxed)
+            {
                 Ok(_) => return,
                 Err(other) => seen = other,
             }
         }
     }
 
-    /// The sums over the last ten seconds.
+    /// The sums over the window.
     pub(crate) fn counts(&self, now: Mono) -> Counts {
-        let now = second(now);
-        let buckets = self.0.iter().map(|bucket| unpack(bucket.load(Ordering::Relaxed)));
-        let recent = buckets.filter(|(second, _)| now.wrapping_sub(*second) < BUCKETS);
+        let now = self.turn(now);
+        let buckets = self.buckets.iter().map(|bucket| unpack(bucket.load(Ordering::Relaxed)));
+        let recent = buckets.filter(|(turn, _)| now.wrapping_sub(*turn) < BUCKETS);
         recent.fold(Counts::default(), |sum, (_, counts)| Counts {
             good: sum.good + counts.good,
             bad: sum.bad + counts.bad,
@@ -64,7 +75,12 @@ impl Window {
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
-        self.0.iter().for_each(|bucket| bucket.store(0, Ordering::Relaxed));
+        self.buckets.iter().for_each(|bucket| bucket.store(0, Ordering::Relaxed));
+    }
+
+    /// The turn of a bucket: never 0, so that an empty bucket is nobody's.
+    fn turn(&self, now: Mono) -> u64 {
+        (now.as_nanos() / (self.seconds * 1_000_000_000) + BUCKETS) & ((1 << 24) - 1)
     }
 }
 
@@ -75,13 +91,8 @@ impl Counts {
     }
 }
 
-/// The second of the bucket: never 0, so that an empty bucket is nobody's.
-fn second(now: Mono) -> u64 {
-    (now.as_nanos() / 1_000_000_000 + BUCKETS) & ((1 << 24) - 1)
-}
-
-fn pack(second: u64, counts: Counts) -> u64 {
-    (second << (2 * COUNT_BITS)) | (counts.good << COUNT_BITS) | counts.bad
+fn pack(turn: u64, counts: Counts) -> u64 {
+    (turn << (2 * COUNT_BITS)) | (counts.good << COUNT_BITS) | counts.bad
 }
 
 fn unpack(bucket: u64) -> (u64, Counts) {

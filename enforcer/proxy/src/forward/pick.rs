@@ -201,6 +201,9 @@ impl<'a> Pick<'a> {
                 Outcome::Failed | Outcome::Declined => latency.penalty(took, wish, now),
             }
         }
+        if is_first {
+            self.upstream.fleet.ended(outcome, now);
+        }
         let entry = if is_first { self.entry } else { self.entry.decided() };
         if let Some(turn) = self.upstream.fleet.tell(self.place, entry, outcome, now) {
             self.upstream.turned(&self.chance.conn.worker, turn);

@@ -193,6 +193,20 @@ pub(super) static KEYS: &[Key] = &[
     ),
     preset("enforcer.cluster.outlier.max_back_off", Kind::Duration, "60s", "never longer", "\"60s\""),
     preset("enforcer.cluster.outlier.max_percent", PERCENT, "50", "of the endpoints shut at a time", "50"),
+    preset(
+        "enforcer.cluster.admission",
+        Kind::Choice(&["off", "on"]),
+        "off",
+        "on: while more than a twentieth of the calls of 30 s fail, some are refused with 503 instead, at most four of five",
+        "\"on\"",
+    ),
+    preset(
+        "enforcer.cluster.admission_aggression",
+        Kind::Integer { min: 1, max: 10 },
+        "1",
+        "beside `admission`: more of them are refused",
+        "2",
+    ),
     key(
         "enforcer.cluster.protocol",
         Kind::Choice(&["http1", "h2", "tcp"]),

@@ -7,8 +7,8 @@ use base_ports::NetAddr;
 use enforcer_traffic::balance::BalanceSettings;
 use enforcer_traffic::fleet::{CheckSettings, FleetSettings, Limits, OutlierSettings, Probe};
 use enforcer_traffic::{
-    BalancerKind, ClusterSpec, EndpointSpec, Fallback, HashBy, Labels, NamedSpec, Network, TlsSettings,
-    UpstreamProtocol,
+    AdmissionSettings, BalancerKind, ClusterSpec, EndpointSpec, Fallback, HashBy, Labels, NamedSpec, Network,
+    TlsSettings, UpstreamProtocol,
 };
 
 use super::super::read::{Table, Value};
@@ -61,7 +61,12 @@ impl Meaning<'_> {
             tls,
             tells_caller,
             zone: None,
-            fleet: FleetSettings { outlier: outlier(table), limits: limits(table), ..default.fleet },
+            fleet: FleetSettings {
+                outlier: outlier(table),
+                limits: limits(table),
+                admission: admission(table),
+                ..default.fleet
+            },
             connect_timeout: table.duration("connect_timeout").copied().unwrap_or(default.connect_timeout),
         })
     }
@@ -297,6 +302,11 @@ fn limits(table: &Table) -> Limits {
         queued: count(table, "max_queued").unwrap_or(default.queued),
         connections: count(table, "max_connections").unwrap_or(default.connections),
     }
+}
+
+fn admission(table: &Table) -> Option<AdmissionSettings> {
+    let aggression = count(table, "admission_aggression").unwrap_or(1);
+    table.text("admission").is_some_and(|word| word == "on").then_some(AdmissionSettings { aggression })
 }
 
 fn outlier(table: &Table) -> Option<OutlierSettings> {
