@@ -222,6 +222,11 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         }
     }
 
+    if let Some((id, socket)) = workload_api(&config) {
+        let (id, socket, condition) = (id.clone(), socket.to_owned(), conditions.identity.clone());
+        trust = Some(identity::follow(id, socket, &clock, &running.tasks, condition));
+    }
+
     // The API, before the proxy: who waits for readiness can ask.
     let api = Arc::new(Api {
         trust_domain: config.trust_domain.clone(),
@@ -308,12 +313,18 @@ impl Conditions {
             condition
         };
         Self {
-            identity: idle(config.ca.is_some(), "identity"),
+            identity: idle(config.ca.is_some() || workload_api(config).is_some(), "identity"),
             policy: idle(config.enforcer.is_some(), "policy"),
             listeners: idle(config.enforcer.is_some(), "listeners"),
             ledger: health.condition("ledger"),
         }
     }
+}
+
+/// The identity of the enforcer and the Workload API that gives it, where this process does not make it.
+fn workload_api(config: &Config) -> Option<(&SpiffeId, &Path)> {
+    let enforcer = config.enforcer.as_ref()?;
+    Some((&enforcer.id, enforcer.workload_api.as_deref()?))
 }
 
 /// Workloads with a namespace or labels become entities, as entries come and go.

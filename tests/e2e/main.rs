@@ -23,6 +23,7 @@ mod policies;
 mod reload;
 mod resilience;
 mod routing;
+mod sidecar;
 mod subsets;
 mod team;
 mod upstream_tls;
@@ -64,6 +65,7 @@ fn main() {
         reload::trials(),
         resilience::trials(),
         routing::trials(),
+        sidecar::trials(),
         subsets::trials(),
         team::trials(),
         upstream_tls::trials(),

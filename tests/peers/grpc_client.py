@@ -2,6 +2,8 @@
 
   grpc_client.py ADDRESS TLS_DIR KIND METHOD DEADLINE [MESSAGE ...]
 
+TLS_DIR is `plain` for a call without TLS.
+
 KIND is unary, upload, listing or chat. In a chat each message is sent only after the answer to the one before came.
 """
 
@@ -70,10 +72,16 @@ def send(waiting):
         yield message
 
 
-credentials = grpc.ssl_channel_credentials(read("bundle.pem"), read("svid.key"), read("svid.pem"))
 options = (("grpc.ssl_target_name_override", "localhost"), ("grpc.enable_retries", 0))
 result = {"messages": []}
-with grpc.secure_channel(address, credentials, options) as channel:
+def opened():
+    if tls == "plain":
+        return grpc.insecure_channel(address, options)
+    credentials = grpc.ssl_channel_credentials(read("bundle.pem"), read("svid.key"), read("svid.pem"))
+    return grpc.secure_channel(address, credentials, options)
+
+
+with opened() as channel:
     timeout = float(deadline)
     metadata = (("caller-note", "hello"), ("caller-bin", b"\x01\x02"))
     waiting = queue.Queue()

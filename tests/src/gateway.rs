@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::binary::{end, portcullis};
+use crate::people::{open_to_all, own_uid};
 use crate::port::free_port;
 use crate::{Outcome, Result};
 
@@ -45,11 +46,13 @@ pub struct Builder {
     users: Vec<(u32, String)>,
     environment: Vec<(String, String)>,
     wrapper: Vec<String>,
+    /// Lines about an identity that a Workload API gives, in place of an own CA.
+    given: Option<String>,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        let uid = rustix_uid();
+        let uid = own_uid();
         Self {
             files: vec![("policies/web.cedar".into(), ALLOW_WEB.into())],
             policies: None,
@@ -67,22 +70,13 @@ impl Default for Builder {
             users: Vec::new(),
             environment: Vec::new(),
             wrapper: Vec::new(),
+            given: None,
         }
     }
 }
 
 /// The policy of a gateway that was told nothing else.
 pub const ALLOW_WEB: &str = "@id(\"web-all\")\npermit (principal == Workload::\"spiffe://example.org/web\", action in Action::\"call\", resource);\n";
-
-fn rustix_uid() -> u32 {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata("/proc/self").map(|about| about.uid()).unwrap_or(0)
-}
-
-fn open_to_all() -> fs::Permissions {
-    use std::os::unix::fs::PermissionsExt;
-    fs::Permissions::from_mode(0o755)
-}
 
 impl Builder {
     /// Replaces the policies by one file.
@@ -188,6 +182,12 @@ impl Builder {
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
     }
 
+    /// The gateway is that workload, and has its SVID from the Workload API of `other`, in place of a CA of its own.
+    pub fn identity_of(mut self, other: &Gateway, id: &str) -> Self {
+        self.given = Some(format!("id = \"{id}\"\nworkload_api = \"{}\"", other.workload_socket()));
+        self
+    }
+
     /// Runs the binary below another program, such as `faketime`.
     pub fn below(mut self, command: &[&str]) -> Self {
         self.wrapper = command.iter().map(|word| (*word).to_owned()).collect();
@@ -235,15 +235,23 @@ impl Builder {
         for (uid, roles) in &self.users {
             people.push_str(&format!("[[admin.user]]\nuid = {uid}\nroles = {roles}\n"));
         }
+        let (roles, identity) = match &self.given {
+            None => (
+                format!(
+                    "[ca]\n{}{}\n[agent]\nsocket = \"unix://{root}/workload.sock\"\n",
+                    self.ca, self.entries
+                ),
+                "id = \"spiffe://example.org/gateway\"".to_owned(),
+            ),
+            Some(identity) => (String::new(), identity.clone()),
+        };
         let config = format!(
-            "version = 1\ntrust_domain = \"example.org\"\ndata_dir = \"{root}/data\"\n[ca]\n{ca}{entries}\n[agent]\nsocket = \"unix://{root}/workload.sock\"\n\
-             [policies]\n{policies}\n[enforcer]\nid = \"spiffe://example.org/gateway\"\ndns_names = [\"localhost\"]\nworkers = 2\n{enforcer}\n\
+            "version = 1\ntrust_domain = \"example.org\"\ndata_dir = \"{root}/data\"\n{roles}\
+             [policies]\n{policies}\n[enforcer]\n{identity}\ndns_names = [\"localhost\"]\nworkers = 2\n{enforcer}\n\
              [[enforcer.listener]]\nname = \"public\"\nbind = [\"tcp://127.0.0.1:{address}\"{quic}]\n{listener}\n{services}{routes}\n[decisions]\n{decisions}\n[admin]\nlisten = [\"http://127.0.0.1:{admin}\"]\n{people}{sections}",
             sections = self.sections,
-            ca = self.ca,
             policies = self.policies.clone().unwrap_or_else(|| format!("dir = \"{root}/policies\"")),
             decisions = self.decisions,
-            entries = self.entries,
             enforcer = self.enforcer,
             listener = self.listener,
             quic = if self.quic { format!(", \"quic://127.0.0.1:{address}\"") } else { String::new() },

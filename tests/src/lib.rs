@@ -20,6 +20,7 @@ pub mod wire;
 
 pub use gateway::Gateway;
 pub use outcome::Outcome;
+pub use people::own_uid;
 pub use rest::Answer;
 pub use script::Script;
 

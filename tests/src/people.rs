@@ -29,3 +29,14 @@ impl Gateway {
         Outcome::of(command)
     }
 }
+
+pub(crate) fn open_to_all() -> std::fs::Permissions {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::Permissions::from_mode(0o755)
+}
+
+/// The user that the tests run as.
+pub fn own_uid() -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").map_or(0, |about| about.uid())
+}

@@ -12,6 +12,7 @@ mod drain;
 mod gate;
 mod listener;
 pub mod notify;
+mod owner;
 mod peer;
 mod unix;
 
@@ -22,4 +23,5 @@ pub use deadline::{DeadlineExceeded, Timers};
 pub use drain::{Drain, DrainWatch};
 pub use gate::{Caps, ConnectionPermit, Gate, Refusals, Refused};
 pub use listener::{Listener, SharedSocket, bind_datagram};
+pub use owner::owner;
 pub use peer::Peer;

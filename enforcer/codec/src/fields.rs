@@ -6,7 +6,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::headers::{Extra, is_value};
+use crate::headers::{Extra, HOP, is_value};
 
 /// A range of a head buffer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -92,7 +92,7 @@ impl Fields {
         }
     }
 
-    /// A header map for HTTP/2, with the proxy's own fields in place of equal names.
+    /// A header map for HTTP/2, with the proxy's own fields in place of equal names; its mark stands beside others.
     pub(crate) fn to_map(&self, extra: &[Extra<'_>]) -> HeaderMap {
         let mut map = match self {
             Self::Map(map) => map.clone(),
@@ -110,10 +110,13 @@ impl Fields {
             }
         };
         for (name, value) in extra {
-            if let (Ok(name), Ok(value)) =
-                (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value))
-            {
-                map.insert(name, value);
+            let told = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_bytes(value));
+            if let (Ok(name), Ok(value)) = told {
+                if name == HOP {
+                    map.append(name, value);
+                } else {
+                    map.insert(name, value);
+                }
             }
         }
         map

@@ -9,6 +9,9 @@ use http::HeaderMap;
 /// A header that the proxy adds: a lower-case name and a value without control bytes.
 pub type Extra<'a> = (&'a str, &'a [u8]);
 
+/// Names the processes that a call went through (SC-05). Each adds its own mark and passes the others on.
+pub const HOP: &str = "portcullis-hop";
+
 /// True for names that only the proxy may set towards the next hop (HV-11).
 pub fn is_reserved(name: &[u8]) -> bool {
     match name.first() {
@@ -121,6 +124,7 @@ impl Class {
             13 if name == b"x-http-method" || name == b"x-rewrite-url" => Self::Dropped,
             14 if name == b"x-original-url" => Self::Dropped,
             14 if name == b"content-length" => Self::ContentLength,
+            14 if name == HOP.as_bytes() => Self::Plain,
             14 if name == b"http2-settings" => Self::Dropped,
             16 if name == b"proxy-connection" => Self::Dropped,
             17 if name == b"transfer-encoding" => Self::TransferEncoding,

@@ -83,6 +83,14 @@ pub(crate) async fn not_secured(conn: &Connection, refusal: &Refusal, now: Now) 
     kept(receipt).await;
 }
 
+/// Puts on record that a local caller was refused, and why (OUT4).
+pub(crate) async fn not_attested(conn: &Connection, cause: String, now: Now) {
+    let facts: Arc<dyn Facts> = Arc::new(OwnedFacts::new(ConnectionFacts::clone(conn.secured.facts(false))));
+    let why = (Reason::NoIdentity, Some(cause));
+    let (_, receipt) = conn.worker.judge.refuse(conn, Phase::Connect, why, Action::TcpConnect, facts, now);
+    kept(receipt).await;
+}
+
 /// Whether the record is kept as strongly as it must be.
 async fn kept(receipt: Receipt) -> bool {
     match receipt {

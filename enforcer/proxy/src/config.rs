@@ -11,6 +11,7 @@ use std::sync::Arc;
 use base_net::{Caps, Gate, Timers};
 use base_ports::{Clock, Net, Rng};
 use base_telemetry::Metrics;
+use ca_identity::SpiffeId;
 use ca_identity::tls::{ClientAuth, NamedCertificate, Trust};
 use enforcer_codec::Profile;
 use enforcer_traffic::Network;
@@ -27,6 +28,8 @@ pub struct ProxyConfig {
     pub handshakes: usize,
     /// The listeners.
     pub listeners: Vec<ListenerSpec>,
+    /// What calls carry that are handed on, so that one that comes back is known and refused (SC-05); none = nothing.
+    pub mark: Option<Arc<str>>,
     /// Which answers carry `portcullis-decision-id`.
     pub reveal_decision_id: Reveal,
 }
@@ -47,6 +50,8 @@ pub struct ListenerSpec {
     pub forwarders: Vec<Network>,
     /// Where it takes QUIC datagrams, for HTTP/3. Port 0 takes a free one.
     pub quic: Vec<SocketAddr>,
+    /// The local application, whose connections come without TLS (SC-01); none = anybody may connect, under TLS.
+    pub callers: Option<Arc<Callers>>,
     /// What it asks of its clients.
     pub client_auth: ClientAuth,
     /// Certificates that it shows to callers that ask for one of their names, in place of the own SVID (TL-07).
@@ -70,6 +75,15 @@ impl ListenerSpec {
     pub(crate) fn gate(&self) -> Gate {
         if self.forwarders.is_empty() { Gate::new(self.caps) } else { Gate::behind_forwarders(self.caps) }
     }
+}
+
+/// The local application of a sidecar: who may call, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Callers {
+    /// The identity of the workload, which is that of this process.
+    pub id: SpiffeId,
+    /// The users whose processes are the workload.
+    pub uids: Vec<u32>,
 }
 
 /// What the connections of a listener carry under their TLS.

@@ -38,6 +38,12 @@ pub(crate) enum Fault {
     /// Too few endpoints are healthy, and the cluster does not use the others then (LB-12).
     #[error("too few endpoints are healthy")]
     NoHealthy,
+    /// The call was here before (SC-05).
+    #[error("the call comes back to where it has been")]
+    Loop,
+    /// This process cannot originate calls yet (SC-04).
+    #[error("identity or policies are not here yet")]
+    NotReady,
     /// So many calls to the cluster fail that some are not sent (AM-01).
     #[error("too many calls to the cluster fail")]
     Unadmitted,
@@ -135,7 +141,7 @@ impl From<h3::error::StreamError> for Broken {
 impl Fault {
     pub(crate) fn side(&self) -> Side {
         match self {
-            Self::Body(_) | Self::Caller(_) | Self::Lapsed => Side::Downstream,
+            Self::Body(_) | Self::Caller(_) | Self::Lapsed | Self::Loop => Side::Downstream,
             Self::Rate(_)
             | Self::Overload(_)
             | Self::Full

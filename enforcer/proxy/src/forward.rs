@@ -18,7 +18,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
 
-use enforcer_codec::headers::Extra;
+use enforcer_codec::headers::{Extra, HOP};
 use enforcer_codec::{Answer, Asked, Call, CallProtocol, Rewriting, Upgrade};
 use enforcer_traffic::{Handling, Trigger, UpstreamProtocol};
 use policies_engine::DecisionId;
@@ -231,16 +231,21 @@ impl<'a> Told<'a> {
 
     /// Gives the fields for the upstream, made from facts of the TLS connection (TL-11).
     fn with_identity<T>(&self, then: impl FnOnce(&[Extra<'_>]) -> T) -> T {
-        let decision: Extra<'_> = (DECISION_HEADER, self.decision.as_bytes());
         let secured = &self.conn().secured;
-        if secured.peer_header.is_empty() {
-            return then(&[decision]);
-        }
-        then(&[
+        let told = [
             ("portcullis-peer", secured.peer_header.as_bytes()),
             ("x-forwarded-client-cert", secured.cert_header.as_bytes()),
-            decision,
-        ])
+            (HOP, self.conn().worker.mark.as_deref().unwrap_or_default().as_bytes()),
+        ];
+        let mut extra: [Extra<'_>; 4] = [(DECISION_HEADER, self.decision.as_bytes()); 4];
+        let mut count = 1_usize;
+        for (slot, known) in
+            extra.iter_mut().skip(1).zip(told.into_iter().filter(|(_, value)| !value.is_empty()))
+        {
+            *slot = known;
+            count = count.saturating_add(1);
+        }
+        then(extra.get(..count).unwrap_or_default())
     }
 
     /// The answer of the upstream as the route declares it changed.

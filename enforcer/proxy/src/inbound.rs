@@ -9,11 +9,13 @@ mod h1;
 mod h2;
 mod h3;
 mod handshake;
+mod local;
 mod phase;
 mod plain;
 mod tcp;
 mod turned_away;
 mod vigil;
+mod wire;
 
 use std::net::Ipv4Addr;
 use std::pin::pin;
@@ -23,11 +25,11 @@ use std::time::Duration;
 
 use base_net::{Accepted, ConnectionPermit, Peer, Stream};
 use base_ports::{Mono, Now};
+use enforcer_codec::headers::HOP;
 use enforcer_codec::{BodyLength, Call, CallProtocol, NotCanonical};
 use enforcer_traffic::{Priority, Step};
 use policies_engine::{Protocol, ReasonClass};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::server::TlsStream;
 
 use crate::accounts::Accounts;
 use crate::authorize::{Denied, Permitted, authorize, not_canonical};
@@ -47,10 +49,13 @@ use crate::wheel::Timer;
 use crate::worker::Worker;
 use turned_away::turn_away;
 use vigil::Vigil;
+use wire::Wire;
 
 /// After an answer that did not need the whole body, so much of the rest is discarded, and for so long.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
+/// So long calls of the local application wait until this process is ready.
+const HELD: Duration = Duration::from_secs(5);
 
 /// A secured connection and what its calls need.
 #[derive(Debug)]
@@ -95,7 +100,7 @@ async fn shaken(
     listening: Arc<Listening>,
     stream: Stream,
     peer: Peer,
-) -> Option<(Box<Connection>, Box<TlsStream<Stream>>)> {
+) -> Option<(Box<Connection>, Box<Wire>)> {
     let source = peer.ip().unwrap_or(Ipv4Addr::LOCALHOST.into());
     let shaking = worker.fleets.shaken.begin((source, 0).into(), listening.handshakes_per_source)?;
     tokio::select! {
@@ -166,6 +171,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
             Ok(call) => call, // what is judged is what the upstream receives
             Err(flaw) => return Err(Box::pin(not_canonical(conn, flaw, self.now)).await.into()),
         };
+        if conn.listening.callers.is_some() {
+            conn.is_held().await?;
+        }
         let changes = conn.worker.changes(); // read before the verdict, so that a change after it is seen
         let permitted = authorize(conn, call, self.now).await?; // decided and recorded as its strength demands
         let (mut timeouts, budget) = trail.permitted(&permitted);
@@ -186,6 +194,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
 
     /// Whether the route takes the call and hands it on.
     fn hands_on(&mut self, permitted: &Permitted<Call>) -> Result<(), Stop> {
+        if let Some(mark) = &self.conn.worker.mark
+            && permitted.call().header(HOP).any(|hops| hops == mark.as_bytes())
+        {
+            return Err(Fault::Loop.into());
+        }
         let Some(upstreams) = permitted.upstreams() else { return Ok(()) };
         if let Some(limit) = &upstreams.rate {
             self.conn.accounts.take(limit, &self.conn.secured, self.now.mono).map_err(Fault::Rate)?;
@@ -292,6 +305,21 @@ impl Connection {
     fn is_taken_in(&self) -> Result<(), Fault> {
         let most = if self.secured.credential.is_some() { Step::Calls } else { Step::New };
         self.worker.load.gives_up(most).map_or(Ok(()), |strain| Err(Fault::Overload(strain)))
+    }
+
+    /// Calls of the local application wait until this process can hand them on, for a while (SC-04).
+    async fn is_held(&self) -> Result<(), Fault> {
+        if self.worker.is_ready() {
+            return Ok(());
+        }
+        let until = self.worker.clock.mono() + HELD;
+        while self.worker.clock.mono() < until {
+            self.worker.pause(HELD / 200).await;
+            if self.worker.is_ready() {
+                return Ok(());
+            }
+        }
+        Err(Fault::NotReady)
     }
 
     /// The time for the head of a call.

@@ -40,7 +40,7 @@ mod waiting;
 mod wheel;
 mod worker;
 
-pub use config::{Carries, Lanes, ListenerSpec, Ports, ProxyConfig, Reveal};
+pub use config::{Callers, Carries, Lanes, ListenerSpec, Ports, ProxyConfig, Reveal};
 pub use error::ProxyError;
 pub use names::{Dns, Names};
 pub use overload::Gauges;

@@ -11,7 +11,7 @@ use enforcer_traffic::Network;
 use policies_engine::Protocol;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{Carries, ListenerSpec};
+use crate::{Callers, Carries, ListenerSpec};
 
 pub(crate) const H2: &[u8] = b"h2";
 pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
@@ -30,6 +30,8 @@ pub(crate) struct Listening {
     /// Empty where callers connect themselves.
     pub(crate) forwarders: Vec<Network>,
     pub(crate) certificates: Vec<Arc<NamedCertificate>>,
+    /// The local application; none = callers come under TLS.
+    pub(crate) callers: Option<Arc<Callers>>,
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) open: Gauge,
     hosts: Vec<Host>,
@@ -58,10 +60,14 @@ impl Listening {
             timers: spec.timers,
             handshakes_per_source: spec.handshakes_per_source,
             tells_shed: spec.tells_shed,
-            transport: Transport { profile: spec.profile, ..Transport::new(Scheme::Https) },
+            transport: Transport {
+                profile: spec.profile,
+                ..Transport::new(if spec.callers.is_some() { Scheme::Http } else { Scheme::Https })
+            },
             carries: spec.carries,
             forwarders: spec.forwarders.clone(),
             certificates: spec.certificates.clone(),
+            callers: spec.callers.clone(),
             acceptor: TlsAcceptor::from(server_config_by_name(
                 trust,
                 spec.client_auth,
@@ -130,6 +136,7 @@ mod tests {
             carries: Carries::Http,
             forwarders: Vec::new(),
             quic: Vec::new(),
+            callers: None,
             client_auth: ClientAuth::Required,
             hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
             timers: Timers::default(),

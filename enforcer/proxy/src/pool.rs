@@ -113,6 +113,11 @@ impl Pools {
 }
 
 impl Endpoint {
+    /// Its connections are under TLS.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.originator.is_some()
+    }
+
     fn is_for(&self, cluster: &Cluster, state: &Arc<EndpointState>) -> bool {
         let settings = self.originator.as_ref().map(|originator| &originator.settings);
         Arc::ptr_eq(&self.state, state) && settings == cluster.spec.tls.as_ref()

@@ -128,6 +128,8 @@ impl Refusal {
             }
             Fault::Untold(_) => (502, Code::Internal, "The call cannot be told to the service"),
             Fault::Deadline => (504, Code::DeadlineExceeded, "The call took too long"),
+            Fault::Loop => (508, Code::FailedPrecondition, "The call comes back to where it has been"),
+            Fault::NotReady => (503, Code::Unavailable, "The gateway is not ready"),
             Fault::Lapsed => (503, Code::Unavailable, "The connection has come to its end"),
             Fault::Body(flaw) if flaw.status == 413 => {
                 (413, Code::ResourceExhausted, "The body is larger than is taken here")

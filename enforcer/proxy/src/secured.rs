@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use base_ports::{Mono, Now};
 use ca_identity::tls::{NamedCertificate, Trust};
-use ca_identity::{RefusalClass, VerifiedPeer};
+use ca_identity::{RefusalClass, SpiffeId, VerifiedPeer};
 use enforcer_traffic::Arrival;
 use policies_engine::{ConnectionFacts, Credential, CredentialKind, Principal, Protocol, Reason};
 
@@ -40,9 +40,37 @@ pub(crate) struct Secured {
     shown: Option<Arc<NamedCertificate>>,
     facts: Arc<ConnectionFacts>,
     grpc_facts: Arc<ConnectionFacts>,
-    peer: Option<VerifiedPeer>,
+    proof: Proof,
     /// Trust generation under which the peer was found good last.
     checked: AtomicU64,
+}
+
+/// How the caller proved who it is.
+#[derive(Debug)]
+pub(crate) enum Proof {
+    /// Not at all.
+    None,
+    /// By an X.509-SVID.
+    Svid(VerifiedPeer),
+    /// By the kernel's word that its process is of the own workload (OUT4).
+    Own(SpiffeId),
+}
+
+impl Proof {
+    fn id(&self) -> Option<&SpiffeId> {
+        match self {
+            Self::None => None,
+            Self::Svid(peer) => Some(&peer.id),
+            Self::Own(id) => Some(id),
+        }
+    }
+
+    fn svid(&self) -> Option<&VerifiedPeer> {
+        match self {
+            Self::Svid(peer) => Some(peer),
+            Self::None | Self::Own(_) => None,
+        }
+    }
 }
 
 /// What is known of a connection besides its peer.
@@ -59,17 +87,13 @@ pub(crate) struct Bound<'a> {
 }
 
 impl Secured {
-    pub(crate) fn new(
-        peer: Option<VerifiedPeer>,
-        bound: &Bound<'_>,
-        listening: &Listening,
-        trust: &Trust,
-    ) -> Self {
+    pub(crate) fn new(proof: Proof, bound: &Bound<'_>, listening: &Listening, trust: &Trust) -> Self {
         let Bound { source, local, sni, protocol, now, jitter } = *bound;
         let snapshot = trust.snapshot();
+        let (peer, is_local) = (proof.svid(), listening.callers.is_some());
         let facts = ConnectionFacts {
             mtls: peer.is_some(),
-            tls: 13,
+            tls: if is_local { 0 } else { 13 },
             source_ip: source.ip().to_canonical(),
             sni: sni.map(Arc::from),
             listener: Arc::clone(&listening.name),
@@ -83,8 +107,9 @@ impl Secured {
             .unwrap_or_default()
             .saturating_mul(u32::try_from(jitter % 256).unwrap_or(0));
         let age = listening.timers.max_age.saturating_sub(earlier);
-        let expires =
-            [peer.as_ref().map(|peer| peer.expires), snapshot.own.as_ref().map(|own| own.not_after)];
+        // Under TLS a connection ends with the certificates that opened it.
+        let shown = snapshot.own.as_ref().filter(|_| !is_local);
+        let expires = [peer.map(|peer| peer.expires), shown.map(|own| own.not_after)];
         let life = expires
             .into_iter()
             .flatten()
@@ -92,13 +117,13 @@ impl Secured {
             .fold(age, Duration::min);
         let notice = NOTICE.min(life / 4);
         Self {
-            principal: match &peer {
-                Some(peer) => Principal::workload(peer.id.as_str()),
+            principal: match proof.id() {
+                Some(id) => Principal::workload(id.as_str()),
                 None => Principal::anonymous(),
             },
-            credential: peer.as_ref().map(|peer| Arc::new(credential(peer))),
-            peer_header: peer.as_ref().map(|peer| peer.id.as_str().to_owned()).unwrap_or_default(),
-            cert_header: peer.as_ref().map(forwarded_cert).unwrap_or_default(),
+            credential: credential(&proof).map(Arc::new),
+            peer_header: proof.id().map(|id| id.as_str().to_owned()).unwrap_or_default(),
+            cert_header: peer.map(forwarded_cert).unwrap_or_default(),
             retires: now.mono + life.saturating_sub(notice),
             ends: now.mono + life,
             source,
@@ -106,8 +131,8 @@ impl Secured {
             shown: listening.certificate(sni).cloned(),
             facts: Arc::new(facts),
             grpc_facts: Arc::new(grpc_facts),
-            checked: AtomicU64::new(peer.as_ref().map_or(snapshot.generation, |peer| peer.generation)),
-            peer,
+            checked: AtomicU64::new(peer.map_or(snapshot.generation, |peer| peer.generation)),
+            proof,
         }
     }
 
@@ -138,14 +163,16 @@ impl Secured {
             port: self.local.port(),
             source: self.facts.source_ip,
             sni: self.facts.sni.as_deref(),
-            identity: self.peer.as_ref().map(|peer| &peer.id),
+            identity: self.proof.id(),
         }
     }
 
     /// Why the identity no longer holds, if so.
     pub(crate) fn lapsed(&self, trust: &Trust, now: Now) -> Option<Reason> {
-        let Some(peer) = &self.peer else {
-            return None;
+        let peer = match &self.proof {
+            Proof::None => return None,
+            Proof::Own(_) => return (!holds(trust)).then_some(Reason::IdentityExpired),
+            Proof::Svid(peer) => peer,
         };
         if now.wall > peer.expires {
             return Some(Reason::IdentityExpired);
@@ -172,13 +199,29 @@ pub(crate) fn reason_of(class: RefusalClass) -> Reason {
     }
 }
 
-fn credential(peer: &VerifiedPeer) -> Credential {
-    Credential {
-        kind: CredentialKind::X509,
-        serial: Some(peer.serial.to_string()),
-        fingerprint: Some(peer.fingerprint),
-        issuer: Some(peer.issuer_key_id.to_string()),
-        not_after: Some(peer.expires),
+/// Whether there is a valid SVID of our own to show (TL-08).
+pub(crate) fn holds(trust: &Trust) -> bool {
+    let snapshot = trust.snapshot();
+    snapshot.own.as_ref().is_some_and(|own| own.is_valid_at(trust.now()))
+}
+
+fn credential(proof: &Proof) -> Option<Credential> {
+    match proof {
+        Proof::None => None,
+        Proof::Svid(peer) => Some(Credential {
+            kind: CredentialKind::X509,
+            serial: Some(peer.serial.to_string()),
+            fingerprint: Some(peer.fingerprint),
+            issuer: Some(peer.issuer_key_id.to_string()),
+            not_after: Some(peer.expires),
+        }),
+        Proof::Own(_) => Some(Credential {
+            kind: CredentialKind::Local,
+            serial: None,
+            fingerprint: None,
+            issuer: None,
+            not_after: None,
+        }),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::listening::Listening;
 use crate::load::Load;
 use crate::meter::{Meters, RouteMeter};
 use crate::pool::Pools;
+use crate::secured;
 use crate::wheel::Wheel;
 use crate::{Names, Ports, ProxyConfig, ProxyError, Reveal, ViewHandle, quic};
 
@@ -47,6 +48,8 @@ pub(crate) struct Worker {
     pub(crate) meters: Meters,
     /// Counters of calls without a route.
     pub(crate) nowhere: Arc<RouteMeter>,
+    /// What tells calls that were here before.
+    pub(crate) mark: Option<Arc<str>>,
     pub(crate) reveal: Reveal,
     pub(crate) tasks: Tasks,
     is_draining: AtomicBool,
@@ -102,6 +105,7 @@ impl Worker {
             scratch: Scratch::new(),
             meters,
             nowhere,
+            mark: config.mark.clone(),
             reveal: config.reveal_decision_id,
             tasks: Tasks::new("proxy"),
             is_draining: AtomicBool::new(false),
@@ -176,8 +180,12 @@ impl Worker {
 
     /// Whether there is a valid SVID to show (TL-08).
     pub(crate) fn holds_identity(&self) -> bool {
-        let snapshot = self.trust.snapshot();
-        snapshot.own.as_ref().is_some_and(|own| own.is_valid_at(self.trust.now()))
+        secured::holds(&self.trust)
+    }
+
+    /// Whether calls of the local application can be judged and handed on (SC-04).
+    pub(crate) fn is_ready(&self) -> bool {
+        self.holds_identity() && self.view.current().policy.is_some()
     }
 }
 

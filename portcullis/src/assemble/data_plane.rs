@@ -51,7 +51,7 @@ pub(super) fn start(
         names,
         gauges: Arc::new(gauges::SystemGauges::new(enforcer.max_memory)),
     };
-    Proxy::start(view::settings(config, enforcer)?, ports).map_err(|error| {
+    Proxy::start(view::settings(config, enforcer, &**rng)?, ports).map_err(|error| {
         Message::error("PC4001", format!("data plane: {error}")).next("portcullis config validate")
     })
 }

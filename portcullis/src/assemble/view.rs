@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base_net::{Caps, Timers};
-use base_ports::Tasks;
+use base_ports::{Rng, Tasks};
 use base_telemetry::Condition;
 use ca_identity::tls::{ClientAuth, NamedCertificate};
 use enforcer_codec::Profile;
-use enforcer_proxy::{ListenerSpec, ProxyConfig, View, ViewHandle};
+use enforcer_proxy::{Callers, ListenerSpec, ProxyConfig, View, ViewHandle};
 use enforcer_traffic::{RateSettings, Routes};
 use policies_engine::{Freshness, Mode, Patience, Snapshot};
 use tokio::sync::watch;
@@ -241,15 +241,17 @@ fn tell(condition: &Condition, snapshot: Option<&Arc<Snapshot>>, freshness: Fres
 ///
 /// # Errors
 /// A certificate that cannot be shown.
-pub(super) fn settings(config: &Config, enforcer: &Enforcer) -> Result<ProxyConfig, Message> {
+pub(super) fn settings(config: &Config, enforcer: &Enforcer, rng: &dyn Rng) -> Result<ProxyConfig, Message> {
     let mut shown = Vec::with_capacity(enforcer.listeners.len());
     for listener in &enforcer.listeners {
         shown.push(certificates(listener)?);
     }
+    let is_sidecar = enforcer.listeners.iter().any(|listener| listener.is_sidecar);
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     Ok(ProxyConfig {
         workers: if enforcer.workers == 0 { cores } else { enforcer.workers },
         handshakes: enforcer.max_handshakes,
+        mark: is_sidecar.then(|| format!("{:016x}", rng.u64()).into()),
         reveal_decision_id: config.decisions.reveal_decision_id.parse().unwrap_or_default(),
         listeners: enforcer
             .listeners
@@ -263,6 +265,10 @@ pub(super) fn settings(config: &Config, enforcer: &Enforcer) -> Result<ProxyConf
                 certificates,
                 carries: listener.carries,
                 forwarders: listener.forwarders.clone(),
+                callers: listener
+                    .callers
+                    .clone()
+                    .map(|uids| Arc::new(Callers { id: enforcer.id.clone(), uids })),
                 client_auth: match listener.client_auth.as_str() {
                     "optional" => ClientAuth::Optional,
                     "none" => ClientAuth::None,

@@ -70,10 +70,15 @@ impl Meaning<'_> {
             Some(section) => Some(self.policies(section)?),
             None => None,
         };
-        if ca.is_none() {
+        let is_given = enforcer.as_ref().is_some_and(|enforcer| enforcer.workload_api.is_some());
+        if let (Some(section), true, true) = (table.table("enforcer"), is_given, ca.is_some()) {
+            let text = "the SVID of the enforcer comes from the [ca] of this process, or from a Workload API";
+            self.wrong(section, "workload_api", text.to_owned());
+        }
+        if ca.is_none() && !(is_given && agent.is_none()) {
             for section in ["agent", "enforcer"].into_iter().filter_map(|role| table.table(role)) {
                 let text = format!("[{}] needs an identity, and no [ca] runs in this process", section.path);
-                let help = "add a [ca] section; roles over several hosts ([join]) come with a later release";
+                let help = "add a [ca] section, or enforcer.workload_api; roles over several hosts ([join]) come with a later release";
                 self.messages.push(self.fault("PC0105", section, "", text).help(help));
             }
         }

@@ -70,6 +70,8 @@ pub(crate) struct Follow {
 #[derive(Debug, Clone)]
 pub(crate) struct Enforcer {
     pub(crate) id: SpiffeId,
+    /// Whose SVID comes from here, and not from this process.
+    pub(crate) workload_api: Option<PathBuf>,
     pub(crate) observe: bool,
     pub(crate) workers: usize,
     pub(crate) max_handshakes: usize,
@@ -96,6 +98,10 @@ pub(crate) struct Listener {
     pub(crate) carries: Carries,
     /// Empty where callers connect themselves.
     pub(crate) forwarders: Vec<Network>,
+    /// The users of the local application, whose connections come without TLS.
+    pub(crate) callers: Option<Vec<u32>>,
+    /// One of a pair of sidecars.
+    pub(crate) is_sidecar: bool,
     pub(crate) client_auth: String,
     pub(crate) observe: Option<bool>,
     pub(crate) hosts: Vec<String>,

@@ -352,6 +352,11 @@ impl Table {
         }
     }
 
+    /// Somebody wrote it, in the file or in the environment.
+    pub(crate) fn is_written(&self, name: &str) -> bool {
+        self.entries.get(name).is_some_and(|(_, _, origin)| !matches!(origin, Origin::Default))
+    }
+
     /// The texts of a list of texts.
     pub(crate) fn texts(&self, name: &str) -> Vec<String> {
         let text = |value: &Value| match value {

@@ -73,6 +73,21 @@ impl Call {
         Ok(request)
     }
 
+    /// The request of a call that came without TLS and goes on under it: its scheme is that of the connection
+    /// (RFC 9113 8.3.1).
+    ///
+    /// # Errors
+    /// When it has no such form.
+    #[cold]
+    pub fn under_tls(request: Request<()>) -> Result<Request<()>, NotCanonical> {
+        const ODD: NotCanonical = NotCanonical::keeping("CC-09", 400, "the call has no http/2 form");
+        let (mut head, ()) = request.into_parts();
+        let mut parts = head.uri.into_parts();
+        parts.scheme = parts.path_and_query.is_some().then_some(UriScheme::HTTPS);
+        head.uri = Uri::from_parts(parts).map_err(|_odd| ODD)?;
+        Ok(Request::from_parts(head, ()))
+    }
+
     fn h2_uri(&self) -> Result<Uri, NotCanonical> {
         const ODD: NotCanonical = NotCanonical::keeping("CC-09", 400, "the call has no http/2 form");
         let mut parts = http::uri::Parts::default();

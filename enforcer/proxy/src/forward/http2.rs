@@ -3,7 +3,7 @@
 use std::pin::pin;
 
 use bytes::Bytes;
-use enforcer_codec::{Answer, BodyLength, CallProtocol, grpc};
+use enforcer_codec::{Answer, BodyLength, Call, CallProtocol, Scheme, grpc};
 use enforcer_traffic::Trigger;
 use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
@@ -26,8 +26,11 @@ where
     loop {
         let mut stream = pick.endpoint.lend_h2(&conn.worker, pick.terms()).await?;
         let left = clocks.left(clocks.now())?;
-        let request =
+        let mut request =
             told.with_identity(|extra| pick.call().to_h2_request(left, extra)).map_err(Fault::Untold)?;
+        if pick.endpoint.is_secured() && pick.call().scheme() == Scheme::Http {
+            request = Call::under_tls(request).map_err(Fault::Untold)?;
+        }
         let carried = match stream.sender.send_request(request, body.is_over()) {
             Ok((response, up)) => told.converse(response, up, body, out, status).await,
             Err(error) => Err(told.broke(Broken::H2(error))),

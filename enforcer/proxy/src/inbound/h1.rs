@@ -7,20 +7,17 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-use base_net::Stream;
 use bytes::BytesMut;
 use enforcer_codec::h1::{BodyDecoder, Framing, Parse, RequestHead, RequestParser, Version};
 use enforcer_codec::{Call, CallProtocol, Downstream, NotCanonical};
 use parking_lot::Mutex;
 use tokio::io::{AsyncWriteExt, Empty};
-use tokio_rustls::server::TlsStream;
 
+use super::wire::Wire;
 use super::{Connection, Exchange, LINGER, LINGER_BYTES};
 use crate::body::{H1Inlet, H1Outlet, Half, Inlet, Outlet};
 use crate::respond::{Asker, Refusal};
 use crate::wheel::Timer;
-
-type Tls = TlsStream<Stream>;
 
 /// Room for the usual head and a small body.
 const GATHERED: usize = 512;
@@ -48,7 +45,7 @@ enum Left {
 }
 
 /// Serves the connection to its end.
-pub(super) async fn run(conn: &Connection, mut tls: Box<Tls>) {
+pub(super) async fn run(conn: &Connection, mut tls: Box<Wire>) {
     let timer = conn.worker.wheel.timer();
     let mut buffer = BytesMut::new();
     let mut parser = RequestParser::new(conn.listening.transport.limits);
@@ -74,7 +71,7 @@ pub(super) async fn run(conn: &Connection, mut tls: Box<Tls>) {
 /// Waits for the next head.
 async fn next(
     conn: &Connection,
-    tls: &mut Tls,
+    tls: &mut Wire,
     buffer: &mut BytesMut,
     parser: &mut RequestParser,
     timer: &Timer<'_>,
@@ -117,7 +114,7 @@ async fn next(
 
 async fn call(
     conn: &Connection,
-    tls: &mut Tls,
+    tls: &mut Wire,
     buffer: &mut BytesMut,
     head: RequestHead,
     timer: &Timer<'_>,
@@ -161,7 +158,7 @@ async fn call(
 }
 
 /// Answers bytes that are no head. What follows them has no meaning any more.
-async fn refused(conn: &Connection, tls: &mut Tls, flaw: NotCanonical, timer: &Timer<'_>) -> Left {
+async fn refused(conn: &Connection, tls: &mut Wire, flaw: NotCanonical, timer: &Timer<'_>) -> Left {
     let now = conn.worker.clock.now();
     let both = Mutex::new(tls);
     let mut gathered = BytesMut::new();
@@ -171,7 +168,7 @@ async fn refused(conn: &Connection, tls: &mut Tls, flaw: NotCanonical, timer: &T
     if exchange.serve(Err(flaw), timer).await { Left::Unread } else { Left::Broken }
 }
 
-async fn slow(conn: &Connection, tls: &mut Tls, timer: &Timer<'_>) -> Left {
+async fn slow(conn: &Connection, tls: &mut Wire, timer: &Timer<'_>) -> Left {
     conn.worker.meters.gate_refused("H1-32");
     timer.set(conn.worker.clock.mono() + LINGER);
     let both = Mutex::new(tls);
@@ -184,13 +181,13 @@ async fn slow(conn: &Connection, tls: &mut Tls, timer: &Timer<'_>) -> Left {
     if told.is_some() { Left::Unread } else { Left::Broken }
 }
 
-fn answer_of_ours<'a>(io: Half<'a, Tls>, gathered: &'a mut BytesMut) -> Outlet<'a, Half<'a, Tls>> {
+fn answer_of_ours<'a>(io: Half<'a, Wire>, gathered: &'a mut BytesMut) -> Outlet<'a, Half<'a, Wire>> {
     let down = Downstream { version: Version::Http11, keep_alive: false };
     Outlet::H1(H1Outlet::answer(io, gathered, down, false))
 }
 
 /// Ends the connection so that the peer reads the last answer: closing a socket with unread bytes would reset it.
-async fn close(conn: &Connection, tls: &mut Tls, left: Left, timer: &Timer<'_>) {
+async fn close(conn: &Connection, tls: &mut Wire, left: Left, timer: &Timer<'_>) {
     if left == Left::Broken {
         return;
     }
@@ -218,7 +215,7 @@ pub(super) mod tests {
 
     pub(crate) fn size_of_call() -> usize {
         fn size<'a, F: Future>(
-            _: impl FnOnce(&'a Connection, &'a mut Tls, &'a mut BytesMut, RequestHead, &'a Timer<'a>) -> F,
+            _: impl FnOnce(&'a Connection, &'a mut Wire, &'a mut BytesMut, RequestHead, &'a Timer<'a>) -> F,
         ) -> usize {
             size_of::<F>()
         }

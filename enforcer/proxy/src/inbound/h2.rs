@@ -7,21 +7,20 @@ use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use base_net::Stream;
 use base_ports::Mono;
 use enforcer_codec::h2::{Ended, Reason, RequestHead};
 use enforcer_codec::{Call, CallProtocol};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncWriteExt, Empty, Sink};
-use tokio_rustls::server::TlsStream;
 
 use super::phase::Phase;
+use super::wire::Wire;
 use super::{Connection, Exchange, LINGER, LINGER_BYTES};
 use crate::body::{Arrival, FULL, Inlet, Link, Outlet, Piece, StreamInlet, StreamOutlet};
 use crate::respond::Asker;
 use crate::wheel::Timer;
 
-type Tls = Box<TlsStream<Stream>>;
+type Tls = Box<Wire>;
 
 /// What is left to say at the end of a connection.
 const CALM: Duration = Duration::from_millis(100);
@@ -52,7 +51,7 @@ pub(super) async fn run(conn: &Connection, mut tls: Tls) {
     let began = conn.worker.clock.mono();
     let limits = conn.listening.transport.limits;
     // What is gathered leaves with one write.
-    tls.get_mut().1.set_buffer_limit(Some(FULL));
+    tls.limit_buffer(FULL);
     let link = Link::new(limits, conn.secured.credential.is_some(), since_start(began));
     let mut calls = FuturesUnordered::new();
     let mut phase = Phase::Idle { since: began };

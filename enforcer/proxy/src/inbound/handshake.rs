@@ -11,25 +11,25 @@ use std::sync::atomic::AtomicBool;
 
 use base_net::{Peer, Stream};
 use ca_identity::tls::{self, ClientAuth};
-use ca_identity::{Refusal, Usage, VerifiedPeer};
+use ca_identity::{Refusal, Usage};
 use h3::error::Code;
 use policies_engine::Protocol;
 use quinn::ConnectionError;
 use quinn::crypto::rustls::HandshakeData;
 use rustls::pki_types::CertificateDer;
-use tokio_rustls::server::TlsStream;
 
-use super::{Connection, plain};
+use super::wire::Wire;
+use super::{Connection, local, plain};
 use crate::Carries;
 use crate::accounts::Accounts;
 use crate::authorize::not_secured;
 use crate::listening::Listening;
 use crate::quic::{Arrived, close};
-use crate::secured::{Bound, Secured};
+use crate::secured::{Bound, Proof, Secured};
 use crate::worker::Worker;
 
 /// The address of the caller, and the one that it called.
-type Ends = (SocketAddr, SocketAddr);
+pub(super) type Ends = (SocketAddr, SocketAddr);
 
 /// Where a socket has no address.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -40,12 +40,11 @@ pub(super) async fn secure(
     listening: Arc<Listening>,
     stream: Stream,
     peer: Peer,
-) -> Option<(Box<Connection>, Box<TlsStream<Stream>>)> {
-    let source = match peer {
-        Peer::Tcp(address) => address,
-        Peer::Unix { .. } => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-    };
-    let local = stream.local().unwrap_or(NOWHERE);
+) -> Option<(Box<Connection>, Box<Wire>)> {
+    if let Some(callers) = listening.callers.clone() {
+        return Box::pin(local::attest(worker, listening, callers, stream, peer)).await;
+    }
+    let (source, local) = ends(&stream, peer);
     if !worker.holds_identity() {
         worker.meters.handshake("no_svid");
         return None;
@@ -62,7 +61,7 @@ pub(super) async fn secure(
         timer.within(pin!(listening.acceptor.accept(stream))).await
     };
     let tls = match completed(&worker, accepted, tls::refusal_in) {
-        Ok(tls) => Box::new(tls),
+        Ok(tls) => tls,
         Err(refusal) => {
             refused(worker, listening, (source, local), &refusal?).await;
             return None;
@@ -76,7 +75,16 @@ pub(super) async fn secure(
     let sni = session.server_name().map(str::to_owned);
     let chain = session.peer_certificates();
     let conn = identify(worker, listening, chain, (source, local), sni.as_deref(), protocol);
-    Some((Box::new(Box::pin(conn).await?), tls))
+    Some((Box::new(Box::pin(conn).await?), Box::new(Wire::Tls(tls))))
+}
+
+/// Where a connection comes from, and what it called.
+pub(super) fn ends(stream: &Stream, peer: Peer) -> Ends {
+    let source = match peer {
+        Peer::Tcp(address) => address,
+        Peer::Unix { .. } => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+    };
+    (source, stream.local().unwrap_or(NOWHERE))
 }
 
 /// Secures a connection over QUIC, or ends it. Nothing is accepted or sent on it before the handshake is complete.
@@ -160,7 +168,8 @@ async fn identify(
     match identity {
         Ok(identity) => {
             worker.meters.handshake("ok");
-            Some(bind(worker, listening, identity, ends, sni, protocol))
+            let proof = identity.map_or(Proof::None, Proof::Svid);
+            Some(bind(worker, listening, proof, ends, sni, protocol))
         }
         Err(refusal) => {
             refused(worker, listening, ends, &refusal).await;
@@ -172,20 +181,21 @@ async fn identify(
 async fn refused(worker: Arc<Worker>, listening: Arc<Listening>, ends: Ends, refusal: &Refusal) {
     worker.meters.handshake(refusal.code());
     tracing::debug!(event = "peer_refused", cause = %refusal, "a certificate was refused");
-    let conn = bind(worker, listening, None, ends, None, Protocol::Tcp);
+    let conn = bind(worker, listening, Proof::None, ends, None, Protocol::Tcp);
     not_secured(&conn, refusal, conn.worker.clock.now()).await;
 }
 
-fn bind(
+/// The connection with its identity.
+pub(super) fn bind(
     worker: Arc<Worker>,
     listening: Arc<Listening>,
-    peer: Option<VerifiedPeer>,
+    proof: Proof,
     (source, local): Ends,
     sni: Option<&str>,
     protocol: Protocol,
 ) -> Connection {
     let bound = Bound { source, local, sni, protocol, now: worker.clock.now(), jitter: worker.rng.u64() };
-    let secured = Secured::new(peer, &bound, &listening, &worker.trust);
+    let secured = Secured::new(proof, &bound, &listening, &worker.trust);
     Connection {
         worker,
         listening,

@@ -3,20 +3,19 @@
 
 use std::pin::pin;
 
-use base_net::Stream;
 use bytes::BytesMut;
 use enforcer_codec::h1::{BodyDecoder, Framing, Version};
 use enforcer_codec::{Call, CallProtocol, Downstream};
 use parking_lot::Mutex;
 use tokio::io::AsyncWriteExt;
-use tokio_rustls::server::TlsStream;
 
+use super::wire::Wire;
 use super::{Connection, Exchange, LINGER};
 use crate::body::{H1Inlet, H1Outlet, Half, Inlet, Outlet};
 use crate::respond::Asker;
 
 /// Serves the connection to its end.
-pub(super) async fn run(conn: &Connection, mut tls: Box<TlsStream<Stream>>) {
+pub(super) async fn run(conn: &Connection, mut tls: Box<Wire>) {
     let timer = conn.worker.wheel.timer();
     {
         let both = Mutex::new(&mut *tls);

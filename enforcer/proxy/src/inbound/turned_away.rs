@@ -2,11 +2,10 @@
 
 use std::pin::pin;
 
-use base_net::Stream;
 use policies_engine::Protocol;
 use tokio::io::AsyncWriteExt;
-use tokio_rustls::server::TlsStream;
 
+use super::wire::Wire;
 use super::{Connection, LINGER};
 use crate::Reveal;
 use crate::shed::Shed;
@@ -18,7 +17,7 @@ const GOAWAY: &[u8] = &[
 ];
 
 /// Says so and ends the connection.
-pub(super) async fn turn_away(conn: &Connection, mut tls: Box<TlsStream<Stream>>, reason: Shed) {
+pub(super) async fn turn_away(conn: &Connection, mut tls: Box<Wire>, reason: Shed) {
     let (caller, listener, reason) = (&conn.secured.principal, &conn.listening.name, reason.as_str());
     tracing::info!(event = "connection_shed", %caller, %listener, reason, "a connection was turned away");
     let is_told = conn.listening.tells_shed && conn.worker.reveal != Reveal::Never;

@@ -234,6 +234,7 @@ impl Setup {
                 forwarders: self.forwarders,
                 binds: vec![([127, 0, 0, 1], 0).into()],
                 quic: vec![([127, 0, 0, 1], 0).into()],
+                callers: None,
                 client_auth: self.client_auth,
                 hosts: self.hosts,
                 timers: self.timers,
@@ -242,6 +243,7 @@ impl Setup {
                 tells_shed: true,
                 profile: enforcer_codec::Profile::Mesh,
             }],
+            mark: None,
             reveal_decision_id: self.reveal,
         };
         let proxy = Proxy::start(config, ports).unwrap();

@@ -192,6 +192,7 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
             name: "public".into(),
             binds,
             quic: Vec::new(),
+            callers: None,
             client_auth: ClientAuth::Required,
             hosts: Vec::new(),
             timers: Timers::default(),
@@ -200,6 +201,7 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
             tells_shed: true,
             profile: enforcer_codec::Profile::Mesh,
         }],
+        mark: None,
         reveal_decision_id: Reveal::Never,
     };
     Proxy::start(config, gateway.ports()).unwrap_err()

@@ -10,6 +10,12 @@ pub(super) static KEYS: &[Key] = &[
         "identity of the gateway; issued to this process, needs no entry",
         "\"spiffe://example.org/gateway\"",
     ),
+    key(
+        "enforcer.workload_api",
+        Kind::Address(&["unix"]),
+        "where the SVID of enforcer.id comes from, in place of a [ca] in this process",
+        "\"unix:///run/portcullis/workload.sock\"",
+    ),
     preset(
         "enforcer.mode",
         MODES,
@@ -65,10 +71,16 @@ pub(super) static KEYS: &[Key] = &[
     ),
     preset(
         "enforcer.listener.profile",
-        Kind::Choice(&["edge", "mesh", "tcp"]),
+        Kind::Choice(&["edge", "mesh", "tcp", "sidecar-in", "sidecar-out"]),
         "edge",
-        "who calls: anybody, other services, or whoever speaks no HTTP; chooses defaults only",
+        "who calls: anybody, other services, whoever speaks no HTTP, the sidecars of others, or the local application, without TLS",
         "\"tcp\"",
+    ),
+    key(
+        "enforcer.listener.callers",
+        Kind::List(&Kind::Selector),
+        "with profile = \"sidecar-out\": the users whose processes are the workload, by the word of the kernel",
+        "[\"unix:uid:1000\"]",
     ),
     key(
         "enforcer.listener.protocols",

@@ -30,6 +30,10 @@ impl Meaning<'_> {
         }
         let enforcer = Enforcer {
             id: section.spiffe_id("id")?.clone(),
+            workload_api: section.address("workload_api").and_then(|address| match address {
+                Address::Unix(path) => Some(self.resolve(path)),
+                Address::Socket { .. } | Address::Name { .. } => None,
+            }),
             observe: section.text("mode")? == "observe",
             workers: usize::try_from(*section.integer("workers")?).unwrap_or(0),
             max_handshakes: usize::try_from(*section.integer("max_handshakes")?).unwrap_or(usize::MAX),

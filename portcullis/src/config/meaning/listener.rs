@@ -10,7 +10,7 @@ use enforcer_traffic::{Network, UpstreamProtocol};
 use super::super::meant::{Enforcer, Listener};
 use super::super::read::Table;
 use super::super::value::Address;
-use super::{Meaning, address};
+use super::{Meaning, address, selector};
 use crate::messages::Place;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ impl Meaning<'_> {
         };
         let count = |key| table.integer(key).and_then(|count| usize::try_from(*count).ok());
         let (idle, max_age) = match table.text("profile").map(String::as_str) {
-            Some("mesh") => (15 * MINUTE, 24 * HOUR),
+            Some("mesh" | "sidecar-in" | "sidecar-out") => (15 * MINUTE, 24 * HOUR),
             Some("tcp") => (HOUR, 24 * HOUR),
             _ => (MINUTE, HOUR),
         };
@@ -48,7 +48,11 @@ impl Meaning<'_> {
             let text = "proxy_protocol is for tcp:// addresses; give the others a listener of their own";
             self.wrong(table, "bind", text.to_owned());
         }
+        let callers = self.callers(table);
+        let identities = if callers.is_some() { 1 } else { identities };
         Some(Listener {
+            callers,
+            is_sidecar: table.text("profile").is_some_and(|profile| profile.starts_with("sidecar")),
             name: table.text("name")?.clone(),
             bind: binds("tcp"),
             quic,
@@ -72,6 +76,51 @@ impl Meaning<'_> {
             is_edge,
             rate: self.rate(table),
         })
+    }
+
+    /// Who the local application is, and what then has no meaning: whoever comes without TLS must be told by the kernel.
+    fn callers(&mut self, table: &Table) -> Option<Vec<u32>> {
+        let is_local = table.text("profile").is_some_and(|profile| profile == "sidecar-out");
+        let written = table.list("callers");
+        match (is_local, written.is_empty()) {
+            (false, true) => return None,
+            (false, false) => {
+                let text = "`callers` is for profile = \"sidecar-out\"; elsewhere callers show an SVID";
+                self.wrong(table, "callers", text.to_owned());
+                return None;
+            }
+            (true, true) => {
+                let text = "profile = \"sidecar-out\" needs `callers`: anybody on this host could call as this workload";
+                self.wrong(table, "profile", text.to_owned());
+            }
+            (true, false) => {}
+        }
+        for key in ["client_auth", "certificate", "hosts", "proxy_protocol"] {
+            if table.is_written(key) {
+                let text = format!("`{key}` is about TLS, and the local application comes without");
+                self.wrong(table, key, text);
+            }
+        }
+        let is_open = |address: &Address| match address {
+            Address::Socket { scheme, addr } => *scheme == "quic" || !addr.ip().is_loopback(),
+            Address::Name { .. } => true,
+            Address::Unix(_) => false,
+        };
+        if table.list("bind").iter().filter_map(address).any(|address| is_open(&address)) {
+            let text = "profile = \"sidecar-out\" is for this host: bind tcp:// on loopback, or unix://";
+            self.wrong(table, "bind", text.to_owned());
+        }
+        let mut uids = Vec::new();
+        for selector in written.iter().filter_map(selector) {
+            match selector.as_str().strip_prefix("unix:uid:").and_then(|uid| uid.parse().ok()) {
+                Some(uid) => uids.push(uid),
+                None => {
+                    let text = format!("`{}` is no user such as `unix:uid:1000`", selector.as_str());
+                    self.wrong(table, "callers", text);
+                }
+            }
+        }
+        Some(uids)
     }
 
     fn carries(&mut self, table: &Table) -> Carries {

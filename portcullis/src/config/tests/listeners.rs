@@ -38,6 +38,38 @@ fn lt_01_a_profile_chooses_defaults_and_nothing_else() {
 }
 
 #[test]
+fn sc_01_the_sidecar_of_the_guide_means_what_the_guide_says() {
+    let guide = include_str!("../../../../docs/guide.md");
+    let section = guide.split("## A pair of sidecars").nth(1).unwrap();
+    let toml = section.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let enforcer = enforcer(toml);
+    assert_eq!(enforcer.workload_api.unwrap().to_str(), Some("/run/portcullis/workload.sock"));
+    let told: Vec<_> = enforcer
+        .listeners
+        .iter()
+        .map(|listener| {
+            (listener.callers.clone(), listener.is_sidecar, listener.max_connections_per_identity)
+        })
+        .collect();
+    assert_eq!(told, [(Some(vec![1000]), true, 10_000), (None, true, 5_000)]);
+    let callers = "callers = [\"unix:uid:1000\"]";
+    for (from, to, told) in [
+        (callers, "", "needs `callers`"),
+        (callers, "callers = [\"unix:user:shop\"]", "no user such as `unix:uid:1000`"),
+        (callers, &*format!("{callers}\nclient_auth = \"none\""), "`client_auth` is about TLS"),
+        ("sidecar-in\"", &*format!("sidecar-in\"\n{callers}"), "`callers` is for profile"),
+        ("tcp://127.0.0.1:15001", "tcp://0.0.0.0:15001", "is for this host"),
+        ("tcp://127.0.0.1:15001", "quic://127.0.0.1:15001", "is for this host"),
+        ("[policies]", "[ca]\n[policies]", "or from a Workload API"),
+        ("workload_api = \"unix:///run/portcullis/workload.sock\"", "", "enforcer.workload_api"),
+    ] {
+        assert!(toml.contains(from), "{from}");
+        let faults = format!("{:?}", read(&toml.replacen(from, to, 1), &[]).unwrap_err());
+        assert!(faults.contains(told), "`{to}`: {faults}");
+    }
+}
+
+#[test]
 fn tp_02_a_tcp_listener_and_its_route_to_tcp_endpoints_belong_together() {
     let enforcer = enforcer(&db("profile = \"tcp\"", "tcp://127.0.0.1:5433"));
     let listener = &enforcer.listeners[1];
