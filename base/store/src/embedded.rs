@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use base_ports::{Clock, Disk};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::history::Feed;
 use crate::index::Index;
@@ -27,8 +27,8 @@ use writer::Writer;
 #[derive(Debug)]
 pub struct Embedded {
     shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
-    _lock: Option<Lock>,
+    /// None once it is closed.
+    running: Mutex<Option<(JoinHandle<()>, Option<Lock>)>>,
 }
 
 /// What the writer changes and everybody sees.
@@ -81,6 +81,18 @@ impl Embedded {
         self.shared.queue.refuses()
     }
 
+    /// Writes what waits, and lets go of the directory: another process may open it. What is asked of this store from now
+    /// on is refused.
+    pub fn close(&self) {
+        let Some((writer, lock)) = self.running.lock().take() else { return };
+        self.shared.queue.close();
+        if writer.join().is_err() {
+            tracing::error!(event = "journal_thread", "the journal's thread had panicked");
+        }
+        *self.shared.index.write() = None;
+        drop(lock);
+    }
+
     fn run(
         index: Arc<dyn Index>,
         journal: Journal,
@@ -92,8 +104,8 @@ impl Embedded {
         let shared = Arc::new(Shared { index: RwLock::new(Some(index)), queue, feed });
         let writer = Writer::new(journal, Arc::clone(&shared), clock);
         let thread = std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run());
-        let writer = Some(thread.map_err(|error| StoreError::io("journal thread", error))?);
-        Ok(Arc::new(Self { shared, writer, _lock: lock }))
+        let thread = thread.map_err(|error| StoreError::io("journal thread", error))?;
+        Ok(Arc::new(Self { shared, running: Mutex::new(Some((thread, lock))) }))
     }
 
     fn read<T>(&self, read: impl FnOnce(&dyn Index) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -107,7 +119,7 @@ impl Shared {
         self.index
             .read()
             .clone()
-            .ok_or_else(|| StoreError::Index("it could not be rebuilt; restart".to_owned()))
+            .ok_or_else(|| StoreError::Index("it is closed, or could not be rebuilt; restart".to_owned()))
     }
 }
 
@@ -137,10 +149,7 @@ impl Store for Embedded {
 impl Drop for Embedded {
     /// Writes what waits, then ends the writer.
     fn drop(&mut self) {
-        self.shared.queue.close();
-        if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
-            tracing::error!(event = "journal_thread", "the journal's thread had panicked");
-        }
+        self.close();
     }
 }
 

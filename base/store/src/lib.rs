@@ -22,6 +22,7 @@ mod watch;
 pub use embedded::Embedded;
 pub use entry::{Entry, Revision};
 pub use error::StoreError;
+pub use lock::Lock;
 pub use memory::Memory;
 pub use store::{Committed, Store};
 pub use transaction::{Compare, Transaction};

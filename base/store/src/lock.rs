@@ -9,9 +9,9 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 
 use crate::StoreError;
 
-/// Held as long as the value lives.
+/// A directory that belongs to one process, as long as the value lives.
 #[derive(Debug)]
-pub(crate) struct Lock(File);
+pub struct Lock(File);
 
 impl Drop for Lock {
     /// Closing alone would leave it locked while a child process that was just forked has not yet run its program.
@@ -27,7 +27,7 @@ impl Lock {
     ///
     /// # Errors
     /// Another process, another owner, or what the operating system says.
-    pub(crate) fn take(dir: &Path) -> Result<Self, StoreError> {
+    pub fn take(dir: &Path) -> Result<Self, StoreError> {
         look_at(dir)?;
         let path = dir.join("lock");
         let failed = |error| StoreError::io(&path, error);

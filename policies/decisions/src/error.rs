@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use policies_engine::AuditUnavailable;
+
 use crate::{frame::BadFrame, leaf::LeafError, state::StateError};
 
 /// Why the ledger cannot be opened, written or read.
@@ -57,6 +59,9 @@ pub enum LedgerError {
         /// What is wrong with it.
         source: StateError,
     },
+    /// The records of another ledger are not on disk here.
+    #[error("take over records of another ledger: {0}")]
+    NotAdopted(AuditUnavailable),
     /// A thread could not be started.
     #[error("start a thread of the ledger")]
     Thread(#[source] io::Error),

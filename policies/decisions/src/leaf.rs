@@ -19,7 +19,7 @@ pub use decode::LeafError;
 pub(crate) use decode::gap as gap_of;
 pub(crate) use json::hex;
 pub use json::to_string as json_text;
-pub(crate) use view::View;
+pub(crate) use view::{Place, View};
 
 use base_ports::UnixTime;
 use bytes::Bytes;

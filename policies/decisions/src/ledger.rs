@@ -30,7 +30,7 @@ use crate::{
     recover::{Recovered, recover},
     retain::Keep,
     shelf::Shelf,
-    writer::{Fresh, OWN_LANE, Setup, Writer, WriterDesk},
+    writer::{Adopted, Fresh, OWN_LANE, Setup, Writer, WriterDesk},
 };
 
 /// Lane of everything that is no worker: admin calls, issuance, activations.
@@ -330,6 +330,16 @@ impl Inner {
             lane,
             seq: 0,
         }
+    }
+
+    /// Records of the ledger itself.
+    pub(crate) fn say(&self, bodies: Vec<Body>) {
+        self.writer.say(bodies);
+    }
+
+    /// Records of another ledger.
+    pub(crate) fn adopt(&self, adopted: Vec<Adopted>) {
+        self.writer.adopt(adopted);
     }
 
     /// Waits until the lane has numbers. One that gets none in time loses its records, exactly, until it has.

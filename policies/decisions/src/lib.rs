@@ -7,6 +7,7 @@
 //!
 //! Five types to know: [`Ledger`], [`LedgerConfig`], [`StoredRecord`], [`Query`], [`IdPattern`].
 
+mod adopt;
 mod bell;
 mod cbor;
 mod cursor;

@@ -14,7 +14,7 @@ use base_ports::Disk;
 use crate::{
     error::{LedgerError, disk},
     frame::{BadFrame, Frames, Magic, magic},
-    leaf::{Gap, GapCause, Kind, LeafError, View, gap_of},
+    leaf::{Gap, GapCause, Kind, LeafError, Place, View, gap_of},
     numbers::MAX_RESERVATION,
     ranges::Ranges,
     shelf::{Span, WalFile, first_of},
@@ -104,7 +104,7 @@ pub(crate) fn state(path: &Path, disk_port: &dyn Disk) -> Result<Option<State>, 
 }
 
 /// Reads one file in full, cuts off a torn tail, and notes what the streams in it hold.
-fn scan(
+pub(crate) fn scan(
     path: PathBuf,
     first: u64,
     disk_port: &dyn Disk,
@@ -162,15 +162,15 @@ fn settle(path: &Path, len: u64, disk_port: &dyn Disk) -> Result<(), LedgerError
 
 /// What the scanned files hold, per boot and lane.
 #[derive(Debug, Default)]
-struct Streams {
+pub(crate) struct Streams {
     covered: BTreeMap<([u8; 8], u16), Ranges>,
     stored: BTreeMap<([u8; 8], u16), u64>,
-    closed: BTreeSet<[u8; 8]>,
+    pub(crate) closed: BTreeSet<[u8; 8]>,
 }
 
 impl Streams {
     /// Notes one record and returns its time.
-    fn note(&mut self, leaf: &[u8]) -> Result<i64, LeafError> {
+    pub(crate) fn note(&mut self, leaf: &[u8]) -> Result<i64, LeafError> {
         let view = View::of(leaf)?;
         let place = view.place()?;
         let lane = (place.boot, place.lane);
@@ -193,7 +193,7 @@ impl Streams {
     }
 
     /// Boots and lanes, for a ledger whose state file is gone: no lane is ever further ahead than this.
-    fn boots(&self) -> BTreeMap<[u8; 8], BTreeMap<u16, LaneState>> {
+    pub(crate) fn boots(&self) -> BTreeMap<[u8; 8], BTreeMap<u16, LaneState>> {
         let mut boots: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
         for (&(boot, lane), &stored) in &self.stored {
             let state = LaneState { stored: 0, reserved: stored + MAX_RESERVATION };
@@ -202,8 +202,26 @@ impl Streams {
         boots
     }
 
+    /// Boots of which anything was noted.
+    pub(crate) fn known(&self) -> BTreeSet<[u8; 8]> {
+        self.stored.keys().map(|(boot, _)| *boot).collect()
+    }
+
+    /// Whether a record belongs to one of these boots, or declares what one of them left out.
+    pub(crate) fn concerns(leaf: &[u8], boots: &BTreeSet<[u8; 8]>) -> bool {
+        let Ok(view) = View::of(leaf) else { return false };
+        let is_of = view.place().is_ok_and(|place| boots.contains(&place.boot));
+        is_of || (view.kind() == Kind::GAP && gap_of(view.body()).is_ok_and(|gap| boots.contains(&gap.boot)))
+    }
+
+    /// Whether that number is on record, itself or in a gap.
+    pub(crate) fn covers(&self, place: &Place) -> bool {
+        let covered = self.covered.get(&(place.boot, place.lane));
+        covered.is_some_and(|covered| covered.missing(place.seq, place.seq).is_empty())
+    }
+
     /// What to declare about a boot that did not close.
-    fn crashed(&self, boot: [u8; 8], lanes: &BTreeMap<u16, LaneState>) -> Crashed {
+    pub(crate) fn crashed(&self, boot: [u8; 8], lanes: &BTreeMap<u16, LaneState>) -> Crashed {
         let mut crashed = Crashed { boot, lanes: Vec::new(), gaps: Vec::new() };
         for (&lane, state) in lanes {
             let stored = self.stored.get(&(boot, lane)).copied().unwrap_or_default().max(state.stored);

@@ -30,7 +30,7 @@ use crate::{
 };
 use batch::Batch;
 use desk::Own;
-pub(crate) use desk::WriterDesk;
+pub(crate) use desk::{Adopted, WriterDesk};
 
 /// Lane of gaps, heartbeats and stream records.
 pub(crate) const OWN_LANE: u16 = u16::MAX;
@@ -81,6 +81,8 @@ pub(crate) struct Writer {
     stored: BTreeMap<u16, u64>,
     numbers: Numbers,
     own: Vec<Own>,
+    /// Records of another ledger that wait to be written.
+    adopted: Vec<Adopted>,
     own_tag: u64,
     gaps: Gaps,
     batch: Batch,
@@ -127,6 +129,7 @@ impl Writer {
             lanes: Vec::new(),
             stored: BTreeMap::new(),
             own: Vec::new(),
+            adopted: Vec::new(),
             gaps: Gaps::default(),
             batch: Batch::default(),
             file: None,
@@ -155,7 +158,7 @@ impl Writer {
         let (mut idle, mut last_rounds) = (0, 0);
         loop {
             self.desk.counts.turns.fetch_add(1, Ordering::Relaxed);
-            let stop = self.desk.collect(&mut self.lanes, &mut self.own);
+            let stop = self.desk.collect(&mut self.lanes, &mut self.own, &mut self.adopted);
             last_rounds += u32::from(stop);
             match self.drain() {
                 Ok(taken) if stop && (taken == 0 || last_rounds > LAST_ROUNDS) => return self.close(),
@@ -226,6 +229,10 @@ impl Writer {
             }
         }
         self.write_own(now);
+        // After what is declared of them.
+        let adopted = self.adopted.iter().take(SHARE);
+        adopted.clone().for_each(|adopted| self.batch.adopt(adopted.time, &adopted.leaf));
+        taken += adopted.count();
         self.commit().map(|()| taken)
     }
 
@@ -285,7 +292,9 @@ impl Writer {
         self.own.drain(..own.min(self.own.len()));
         self.stored.extend(self.batch.stored());
         self.stored.insert(OWN_LANE, self.numbers.next() - 1);
-        let durable = self.batch.finish();
+        let adopted: Vec<_> = self.adopted.drain(..self.batch.adopted().min(self.adopted.len())).collect();
+        let mut durable = self.batch.finish();
+        durable.extend(adopted.into_iter().filter_map(|adopted| adopted.done));
         self.keeper.written(durable);
         Ok(())
     }

@@ -306,3 +306,18 @@ async fn the_largest_transaction_is_read_back_and_a_larger_one_refused() {
     let store = simulated(&disk).unwrap();
     assert_eq!((store.revision().get(), all(&store).len()), (2, 4));
 }
+
+#[tokio::test]
+async fn up_02_a_closed_store_lets_another_process_open_its_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = real(dir.path()).unwrap();
+    fill(&store, 3).await;
+    store.close();
+    assert!(matches!(store.commit(Transaction::new().put("k", "v")).await, Err(StoreError::Closed)));
+    assert!(store.get(b"k0").is_err());
+    let next = real(dir.path()).unwrap();
+    assert_eq!(all(&next).len(), 3);
+    store.close();
+    drop(store);
+    fill(&next, 4).await;
+}

@@ -30,6 +30,8 @@ pub(crate) struct Batch {
     /// Who waits for the sync.
     durable: Vec<Done>,
     own: OwnPart,
+    /// Records of another ledger in it.
+    adopted: usize,
 }
 
 /// A record that was taken from a ring: enough to declare its loss.
@@ -58,13 +60,14 @@ impl Default for Batch {
             required: Vec::new(),
             durable: Vec::new(),
             own: OwnPart::default(),
+            adopted: 0,
         }
     }
 }
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count == 0 && self.adopted == 0
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -120,6 +123,19 @@ impl Batch {
             Own::Body(body) => encode::own(out, head, now, body),
             Own::Record(record) => encode::record(out, head, record),
         })
+    }
+
+    /// Appends a record of another ledger as it is; an empty one stands for what was said before it.
+    pub(crate) fn adopt(&mut self, time: i64, leaf: &[u8]) {
+        self.adopted += 1;
+        if !leaf.is_empty() {
+            self.append(UnixTime::from_nanos(time), |out| out.extend_from_slice(leaf));
+        }
+    }
+
+    /// How many records of another ledger are in it.
+    pub(crate) fn adopted(&self) -> usize {
+        self.adopted
     }
 
     /// Remembers what of the batch is on the ledger's own lane: its first number, gaps, other records.
@@ -182,5 +198,6 @@ impl Batch {
         self.count = 0;
         self.span = Span::EMPTY;
         self.own = OwnPart::default();
+        self.adopted = 0;
     }
 }

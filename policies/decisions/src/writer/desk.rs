@@ -8,7 +8,11 @@ use std::sync::{
 use parking_lot::Mutex;
 use policies_engine::Record;
 
-use crate::{bell::Bell, lane::LaneReader, leaf::Body};
+use crate::{
+    bell::Bell,
+    lane::{Done, LaneReader},
+    leaf::Body,
+};
 
 /// What others leave for the writer, and what it tells about itself.
 #[derive(Debug)]
@@ -23,6 +27,7 @@ pub(crate) struct WriterDesk {
 struct Tray {
     lanes: Vec<LaneReader>,
     own: Vec<Own>,
+    adopted: Vec<Adopted>,
     stop: bool,
 }
 
@@ -31,6 +36,16 @@ struct Tray {
 pub(crate) enum Own {
     Body(Body),
     Record(Box<Record>),
+}
+
+/// A record of another ledger, as it stands there.
+#[derive(Debug)]
+pub(crate) struct Adopted {
+    /// When it was made, Unix nanoseconds.
+    pub(crate) time: i64,
+    pub(crate) leaf: Vec<u8>,
+    /// Who waits until it is on disk, and all before it.
+    pub(crate) done: Option<Done>,
 }
 
 /// Counters that only grow.
@@ -67,19 +82,35 @@ impl WriterDesk {
         self.leave(|tray| tray.own.push(Own::Record(Box::new(record))));
     }
 
+    /// Records that the ledger makes itself.
+    pub(crate) fn say(&self, bodies: Vec<Body>) {
+        self.leave(|tray| tray.own.extend(bodies.into_iter().map(Own::Body)));
+    }
+
+    /// Records of another ledger.
+    pub(crate) fn adopt(&self, adopted: Vec<Adopted>) {
+        self.leave(|tray| tray.adopted.extend(adopted));
+    }
+
     /// Drain everything, close the streams and end.
     pub(crate) fn stop(&self) {
         self.leave(|tray| tray.stop = true);
     }
 
     /// Takes what was left; `true` once it is time to stop.
-    pub(super) fn collect(&self, lanes: &mut Vec<LaneReader>, own: &mut Vec<Own>) -> bool {
+    pub(super) fn collect(
+        &self,
+        lanes: &mut Vec<LaneReader>,
+        own: &mut Vec<Own>,
+        adopted: &mut Vec<Adopted>,
+    ) -> bool {
         if !self.has_mail.swap(false, Ordering::Acquire) {
             return false;
         }
         let mut tray = self.tray.lock();
         lanes.append(&mut tray.lanes);
         own.append(&mut tray.own);
+        adopted.append(&mut tray.adopted);
         if tray.stop {
             // Seen again in the next turn, until all is drained.
             self.has_mail.store(true, Ordering::Relaxed);
