@@ -3,7 +3,9 @@
 //! The only place that knows all crates. It owns no logic: it hands values and channels from one to the next.
 //! Order matters and is the order of `start`: state, ledger, authority, policies, own identity, agent, proxy, API.
 
+mod activation;
 mod activations;
+mod aside;
 pub(crate) mod configuration;
 mod data_plane;
 mod doubt;
@@ -14,13 +16,19 @@ pub(crate) mod judge;
 mod listeners;
 mod open;
 pub(crate) mod outside;
+mod own;
 pub(crate) mod policies;
+mod process;
+mod running;
 mod saves;
 pub(crate) mod signals;
+pub(crate) mod upgrade;
 mod view;
 mod vitals;
 
-use std::net::SocketAddr;
+pub(crate) use process::{DataPlane, Process};
+pub(crate) use running::Running;
+
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,13 +37,11 @@ use std::time::Duration;
 
 use base_net::Drain;
 use base_ports::{Clock, Disk, Rng, SystemClock, SystemDisk, SystemRng, Tasks};
-use base_telemetry::{Health, Metrics};
+use base_telemetry::Health;
 use ca_authority::Authority;
+use ca_identity::SpiffeId;
 use ca_identity::tls::Trust;
-use ca_identity::{Bundle, BundleMap, IdentitySnapshot, SpiffeId, X509Svid};
 use parking_lot::Mutex;
-use policies_decisions::Ledger;
-use policies_store::Follower;
 use tokio::sync::watch;
 
 use crate::admin::{Api, StatusFacts};
@@ -47,63 +53,8 @@ use policies::Policies;
 
 /// Lane of the control runtime in the ledger; workers use 0, 1, 2, ..
 const CONTROL_LANE: u16 = 1 << 14;
-/// How long the start may wait for the first own identity and the listeners.
-const START: Duration = Duration::from_secs(20);
 /// How often rotation thresholds are looked at.
 const SWEEP: Duration = Duration::from_secs(60);
-
-/// Roles that run. Dropping it ends them at once; `drain` ends them well.
-pub(crate) struct Running {
-    tasks: Tasks,
-    drain: Drain,
-    proxy: Option<enforcer_proxy::Proxy>,
-    ledger: Ledger,
-    listeners: Vec<(String, SocketAddr)>,
-    admin: Option<SocketAddr>,
-    health: Health,
-    configuration: Arc<Configuration>,
-    judge: Arc<Judge>,
-    owner: u32,
-    follower: Option<Arc<Follower>>,
-}
-
-impl Running {
-    /// Where a listener of the data plane is bound.
-    pub(crate) fn listener(&self, name: &str) -> Option<SocketAddr> {
-        self.listeners.iter().find(|(known, _)| known == name).map(|(_, addr)| *addr)
-    }
-
-    /// Where health, metrics and docs are served.
-    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin
-    }
-
-    /// Brings the configuration file into force, as a SIGHUP asks.
-    pub(crate) async fn reload(&self) {
-        self.configuration.reload_by_signal(&self.judge, self.owner).await;
-    }
-
-    /// Unready at once, then after `delay` no new connections, then up to `timeout` for running calls, then the
-    /// records that are still on their way.
-    pub(crate) async fn drain(self, delay: Duration, timeout: Duration) {
-        self.health.condition("serving").set(false, "draining");
-        base_net::notify::stopping();
-        tokio::time::sleep(delay).await;
-        if let Some(proxy) = self.proxy {
-            proxy.drain(timeout).await;
-        }
-        self.drain.start();
-        self.drain.finished(Duration::from_secs(2).min(timeout)).await;
-        drop(self.tasks);
-        if let Some(follower) = self.follower {
-            follower.write_down().await;
-        }
-        let ledger = self.ledger;
-        if tokio::task::spawn_blocking(move || ledger.close()).await.is_err() {
-            tracing::error!(event = "ledger_close", "the ledger could not be closed");
-        }
-    }
-}
 
 /// Logs to stderr: for people on a terminal, JSON otherwise.
 pub(crate) fn logs(filter: &str, json: bool) {
@@ -117,21 +68,28 @@ pub(crate) fn logs(filter: &str, json: bool) {
     base_telemetry::logs::init(format, &filter);
 }
 
-/// Starts the roles of `config` and returns when they serve.
+/// Starts the roles of `config` around the data plane of the process, when that runs already, and returns when they serve;
+/// a new data plane takes nothing in before it is told to.
 ///
 /// # Errors
-/// What could not start, with the next command to run. Nothing is left running then.
-pub(crate) async fn start(config: Config) -> Result<Running, Message> {
+/// What could not start, with the next command to run. Nothing is left running then but what ran before.
+pub(crate) async fn start(
+    config: Config,
+    process: &Process,
+    plane: &mut Option<DataPlane>,
+) -> Result<Running, Message> {
     ca_identity::tls::install_provider();
+    activation::check(&config, process)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let rng: Arc<dyn Rng> = Arc::new(SystemRng);
     let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
-    let (tasks, health, metrics) = (Tasks::new("control"), Health::new(), Arc::new(Metrics::new()));
+    let (tasks, health, metrics) =
+        (Tasks::new("control"), process.health.clone(), Arc::clone(&process.metrics));
     let (drain, draining) = Drain::new();
     let conditions = Conditions::new(&health, &config);
 
     // State and ledger.
-    let store = open::store(&config, &disk, &clock)?;
+    let (embedded, store) = open::store(&config, &disk, &clock)?;
     let ledger = open::ledger(&config, &disk, &clock, &rng)?;
     conditions.ledger.set(true, "writable");
 
@@ -167,7 +125,10 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
     let snapshots = policies.subscribe();
     let judge = Judge::new(policies.judging(&tasks)?, ledger.lane(CONTROL_LANE), Arc::clone(&clock));
     saves.open(Arc::clone(&judge));
-    let names = data_plane::names(&config, &clock);
+    let names = match plane {
+        Some(plane) => Arc::clone(&plane.names),
+        None => data_plane::names(&config, &clock),
+    };
     let parts = configuration::Parts {
         policies: policies.clone(),
         authority: authority.clone(),
@@ -187,20 +148,32 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
 
     let api_listeners = Arc::new(Mutex::new(Vec::new()));
     let mut running = Running {
+        process: process.clone(),
         tasks,
         drain,
-        proxy: None,
+        plane: None,
+        store: embedded,
         ledger: ledger.clone(),
         listeners: Vec::new(),
         admin: None,
-        health: health.clone(),
         configuration: Arc::clone(&configuration),
         judge: Arc::clone(&judge),
         owner,
         follower: policies.follower(),
+        policies: snapshots.clone(),
+    };
+
+    let apis = listeners::Apis {
+        sockets: Arc::clone(&process.sockets),
+        tasks: running.tasks.clone(),
+        drain: draining,
     };
 
     // Agent and own identity.
+    let kept = match plane {
+        Some(plane) => Arc::clone(&plane.trust),
+        None => Trust::new(Arc::clone(&clock)),
+    };
     let mut trust = None;
     if let Some(authority) = &authority {
         let own = config
@@ -209,22 +182,22 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
             .map(|enforcer| enforcer.id.clone())
             .unwrap_or_else(|| authority.local_agent().clone());
         let names = config.enforcer.as_ref().map(|enforcer| enforcer.dns_names.clone()).unwrap_or_default();
-        trust = Some(
-            keep_identity(authority, &own, &names, &clock, &rng, &running.tasks, conditions.identity.clone())
-                .await?,
-        );
+        let (ports, condition) = ((&clock, &rng, &running.tasks), conditions.identity.clone());
+        own::keep(&kept, authority, (&own, &names), ports, condition).await?;
+        trust = Some(Arc::clone(&kept));
         if let Some(agent) = &config.agent {
             let changed = identity::changes(authority, &running.tasks);
             let upstream = identity::InProcess::new(Arc::clone(authority), changed);
             let service =
                 ca_agent::Agent::start(upstream, Arc::clone(&clock), Arc::clone(&rng), &running.tasks);
-            listeners::workload_api(agent, service, &running.tasks, &draining)?;
+            apis.workload(agent, service)?;
         }
     }
 
     if let Some((id, socket)) = workload_api(&config) {
         let (id, socket, condition) = (id.clone(), socket.to_owned(), conditions.identity.clone());
-        trust = Some(identity::follow(id, socket, &clock, &running.tasks, condition));
+        identity::follow(&kept, id, socket, &running.tasks, condition);
+        trust = Some(Arc::clone(&kept));
     }
 
     // The API, before the proxy: who waits for readiness can ask.
@@ -248,50 +221,51 @@ pub(crate) async fn start(config: Config) -> Result<Running, Message> {
         status: StatusFacts {
             trust: trust.clone(),
             listeners: Arc::clone(&api_listeners),
+            upgrades: Arc::clone(&process.upgrades),
             workload_socket: config.agent.as_ref().map(|agent| format!("unix://{}", agent.socket.display())),
         },
         clock: Arc::clone(&clock),
     });
-    listeners::local_api(&config.admin, &api, &running.tasks, &draining)?;
+    apis.local(&config.admin, &api)?;
     for addr in &config.admin.listen {
-        running.admin = Some(listeners::public_api(*addr, &api, &running.tasks, &draining)?);
+        running.admin = Some(apis.public(*addr, &api)?);
     }
     if let (Some(Ca { listen: Some(addr), .. }), Some(trust)) = (&config.ca, &trust) {
-        listeners::remote_api(*addr, trust, &api, &running.tasks, &draining)?;
+        apis.remote(*addr, trust, &api)?;
     }
 
     // The data plane.
     if let (Some(enforcer), Some(trust)) = (&config.enforcer, &trust) {
         names.prepare(&configuration.plans().routes()).await;
-        let proxy = data_plane::start(
+        let view = view::publish(
+            configuration.plans(),
+            (snapshots, policies.silence()),
+            &running.tasks,
+            conditions.policy.clone(),
+            plane.as_ref().map(|plane| Arc::clone(&plane.view)),
+        );
+        let served = data_plane::start(
             &config,
             enforcer,
-            trust,
+            (view, trust, names),
             &ledger,
-            &metrics,
-            &clock,
-            &rng,
-            view::publish(
-                configuration.plans(),
-                (snapshots, policies.silence()),
-                &running.tasks,
-                conditions.policy.clone(),
-            ),
-            mismatches,
-            policies.own(),
-            names,
+            (&clock, &rng),
+            (mismatches, policies.own()),
+            process,
             &running.tasks,
+            plane,
         )?;
-        running.listeners =
-            proxy.addresses().into_iter().map(|(name, addr)| (name.to_string(), addr)).collect();
-        *api_listeners.lock() = proxy.urls();
-        running.proxy = Some(proxy);
+        let bound = served.proxy.addresses().into_iter();
+        running.listeners = bound.map(|(name, addr)| (name.to_string(), addr)).collect();
+        *api_listeners.lock() = served.proxy.urls();
+        process.serves(&served);
+        running.plane = Some(served);
         conditions.listeners.set(true, format!("{} bound", api_listeners.lock().len()));
     }
+    activation::finish(process)?;
     health.condition("serving").set(true, "");
+    aside::adopt(&config, &ledger, &running.tasks);
     vitals::watch(ledger, conditions.ledger.clone(), health, &metrics, &running.tasks);
-    base_net::notify::ready();
-    tracing::info!(event = "started", trust_domain = config.trust_domain.as_str(), "portcullis runs");
     Ok(running)
 }
 
@@ -346,65 +320,6 @@ fn sweep(authority: Arc<Authority>, tasks: &Tasks) {
             }
         }
     });
-}
-
-/// Keeps the own SVID and the bundle in one published snapshot; returns once the first SVID is held.
-async fn keep_identity(
-    authority: &Arc<Authority>,
-    id: &SpiffeId,
-    dns_names: &[String],
-    clock: &Arc<dyn Clock>,
-    rng: &Arc<dyn Rng>,
-    tasks: &Tasks,
-    condition: base_telemetry::Condition,
-) -> Result<Arc<Trust>, Message> {
-    let trust = Trust::new(Arc::clone(clock));
-    let sign = identity::sign_own(authority, id, dns_names);
-    let keeper = ca_agent::Keeper::start(
-        id.clone(),
-        dns_names.to_vec(),
-        sign,
-        |_| {},
-        Arc::clone(clock),
-        Arc::clone(rng),
-        tasks,
-    );
-    let (mut own, mut bundle) = (keeper.watch(), authority.watch_bundle());
-    let first = async { own.wait_for(Option::is_some).await.is_ok() };
-    if !tokio::time::timeout(START, first).await.unwrap_or(false) {
-        return Err(Message::error("PC1001", format!("`{id}` got no SVID within {} s", START.as_secs()))
-            .next("portcullis run --log-json"));
-    }
-    let publish = {
-        let trust = Arc::clone(&trust);
-        move |own: Option<Arc<X509Svid>>, bundle: &Arc<Bundle>| {
-            match &own {
-                Some(own) => condition.set(true, format!("{} until {}", own.id, own.not_after)),
-                None => condition.set(false, "own SVID expired"),
-            }
-            let bundles = BundleMap::of(Arc::clone(bundle));
-            if let Err(error) =
-                trust.publish(IdentitySnapshot { own, bundles, ..IdentitySnapshot::default() })
-            {
-                tracing::error!(event = "identity_not_published", error = %error, "the identity cannot be used");
-            }
-        }
-    };
-    publish(own.borrow_and_update().clone(), &bundle.borrow_and_update());
-    tasks.spawn("identity", async move {
-        let _keeper = keeper;
-        loop {
-            let alive = tokio::select! {
-                moved = own.changed() => moved.is_ok(),
-                moved = bundle.changed() => moved.is_ok(),
-            };
-            if !alive {
-                return;
-            }
-            publish(own.borrow_and_update().clone(), &bundle.borrow_and_update());
-        }
-    });
-    Ok(trust)
 }
 
 /// Who owns the data directory; root when it cannot be told.

@@ -26,6 +26,7 @@ mod routing;
 mod sidecar;
 mod subsets;
 mod team;
+mod upgrade;
 mod upstream_tls;
 
 use libtest_mimic::{Arguments, Trial};
@@ -68,6 +69,7 @@ fn main() {
         sidecar::trials(),
         subsets::trials(),
         team::trials(),
+        upgrade::trials(),
         upstream_tls::trials(),
     ];
     libtest_mimic::run(&arguments, suites.into_iter().flatten().collect()).exit();

@@ -21,7 +21,7 @@ pub struct Gateway {
     /// Where the admin socket is when other users reach it.
     pub(crate) open: Option<TempDir>,
     child: Option<Child>,
-    builder: Builder,
+    pub(crate) builder: Builder,
     /// The data plane, listener `public`.
     pub address: SocketAddr,
     /// Health, metrics, docs.
@@ -45,9 +45,12 @@ pub struct Builder {
     sections: String,
     users: Vec<(u32, String)>,
     environment: Vec<(String, String)>,
-    wrapper: Vec<String>,
+    pub(crate) wrapper: Vec<String>,
     /// Lines about an identity that a Workload API gives, in place of an own CA.
     given: Option<String>,
+    pub(crate) arguments: Vec<String>,
+    /// The binary stands in the directory of the gateway, where it can be replaced.
+    pub(crate) has_program: bool,
 }
 
 impl Default for Builder {
@@ -71,6 +74,8 @@ impl Default for Builder {
             environment: Vec::new(),
             wrapper: Vec::new(),
             given: None,
+            arguments: Vec::new(),
+            has_program: false,
         }
     }
 }
@@ -173,24 +178,9 @@ impl Builder {
         self
     }
 
-    /// The wall clock of the process runs `rate` times as fast as ours, from the same start; timers are not moved.
-    pub fn fast_clock(self, rate: u32) -> Self {
-        let preload = Command::new("faketime").args(["-m", "-f", "+0", "printenv", "LD_PRELOAD"]).output();
-        let preload = preload.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        self.env("LD_PRELOAD", &preload.unwrap_or_default())
-            .env("FAKETIME", &format!("+0 x{rate}"))
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-    }
-
     /// The gateway is that workload, and has its SVID from the Workload API of `other`, in place of a CA of its own.
     pub fn identity_of(mut self, other: &Gateway, id: &str) -> Self {
         self.given = Some(format!("id = \"{id}\"\nworkload_api = \"{}\"", other.workload_socket()));
-        self
-    }
-
-    /// Runs the binary below another program, such as `faketime`.
-    pub fn below(mut self, command: &[&str]) -> Self {
-        self.wrapper = command.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 
@@ -215,7 +205,7 @@ impl Builder {
         Err(format!("no answer\n{}", gateway.log()).into())
     }
 
-    fn written(self) -> Result<Gateway> {
+    pub(crate) fn written(self) -> Result<Gateway> {
         let dir = tempfile::Builder::new().prefix("portcullis-test-").tempdir()?;
         let (address, admin) = (free_port(), free_port());
         let root = dir.path().display();
@@ -263,6 +253,9 @@ impl Builder {
         for (name, text) in &self.files {
             fs::write(dir.path().join(name), text)?;
         }
+        if self.has_program {
+            fs::copy(portcullis(), dir.path().join("portcullis"))?;
+        }
         Ok(Gateway {
             dir,
             open,
@@ -298,9 +291,10 @@ impl Gateway {
     fn spawn(&mut self) -> Result {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.dir().join("log"))?;
         let mut words = self.builder.wrapper.clone();
-        words.push(portcullis().display().to_string());
+        words.push(self.program().display().to_string());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(["run", "-c"]).arg(self.dir().join("portcullis.toml"));
+        command.args(&self.builder.arguments);
         command
             .envs(self.builder.environment.iter().cloned())
             .stdin(Stdio::null())

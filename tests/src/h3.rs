@@ -19,10 +19,15 @@ impl Builder {
     }
 }
 
+/// Settings of a caller; without an identity it shows no certificate.
+pub fn client(tls: &Path, shows: bool) -> Result<quinn::ClientConfig> {
+    let config = wire::tls(tls, shows, &[b"h3"])?;
+    Ok(quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config)?)))
+}
+
 /// GET of a path at `localhost`; status and body. Without an identity the caller shows no certificate.
 pub fn get(address: SocketAddr, tls: &Path, shows: bool, path: &str) -> Result<(u16, String)> {
-    let config = wire::tls(tls, shows, &[b"h3"])?;
-    let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(config)?));
+    let config = client(tls, shows)?;
     let url = format!("https://localhost:{}{path}", address.port());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -12,6 +12,7 @@ pub mod peers;
 mod people;
 mod policies;
 pub mod port;
+mod process;
 pub mod recorder;
 mod rest;
 pub mod script;

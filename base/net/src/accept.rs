@@ -48,7 +48,9 @@ where
             }
         }
     }
-    hand_on_the_rest(&listener, &gate, &watch, &mut on).await;
+    if !watch.is_relieved() {
+        hand_on_the_rest(&listener, &gate, &watch, &mut on).await;
+    }
 }
 
 fn admit(gate: &Gate, drain: &DrainWatch, stream: Stream, peer: Peer, on: &mut impl FnMut(Accepted)) {

@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -26,6 +26,8 @@ pub struct DrainWatch {
 #[derive(Debug)]
 struct Shared {
     started: watch::Sender<bool>,
+    /// Another process accepts on the same sockets.
+    is_relieved: AtomicBool,
     open: AtomicUsize,
     closed: Notify,
 }
@@ -35,7 +37,12 @@ impl Drain {
     #[must_use]
     pub fn new() -> (Drain, DrainWatch) {
         let (sender, started) = watch::channel(false);
-        let shared = Arc::new(Shared { started: sender, open: AtomicUsize::new(0), closed: Notify::new() });
+        let shared = Arc::new(Shared {
+            started: sender,
+            is_relieved: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            closed: Notify::new(),
+        });
         (Drain { shared: Arc::clone(&shared) }, DrainWatch { shared, started })
     }
 
@@ -48,6 +55,12 @@ impl Drain {
     /// Tells all watchers to stop. Once started, it stays so.
     pub fn start(&self) {
         self.shared.started.send_replace(true);
+    }
+
+    /// The same, and another process accepts on the same sockets: what waits there is left to it (UP-02).
+    pub fn start_relieved(&self) {
+        self.shared.is_relieved.store(true, Ordering::Release);
+        self.start();
     }
 
     /// Connections open now.
@@ -79,6 +92,12 @@ impl DrainWatch {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         *self.shared.started.borrow()
+    }
+
+    /// Whether another process accepts what waits.
+    #[must_use]
+    pub fn is_relieved(&self) -> bool {
+        self.shared.is_relieved.load(Ordering::Acquire)
     }
 
     /// Returns once the drain has started. Cancel-safe.

@@ -4,17 +4,22 @@ use crate::{
     Bind, Peer, Stream,
     unix::{self, SocketFile},
 };
-use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use std::{
     io,
     net::{SocketAddr, UdpSocket},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     time::Duration,
 };
 use tokio::net::{TcpListener, UnixListener};
 
 /// Connections the kernel holds for us before we accept them.
 pub(crate) const BACKLOG: i32 = 4096;
+
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
+    .with_time(Duration::from_secs(60))
+    .with_interval(Duration::from_secs(10))
+    .with_retries(3);
 
 /// A bound socket that listens. Must be made inside the tokio runtime that will accept on it.
 #[derive(Debug)]
@@ -29,32 +34,22 @@ enum Kind {
     /// The file goes with the listener that made it.
     Unix {
         listener: UnixListener,
-        _file: Option<SocketFile>,
+        file: Option<SocketFile>,
     },
 }
 
-/// A Unix socket that already listens, on its way to another thread that accepts on it too.
-#[derive(Debug)]
-pub struct SharedSocket {
-    socket: OwnedFd,
-    bind: Bind,
-}
-
-impl SharedSocket {
-    /// Where it listens.
-    #[must_use]
-    pub fn bound(&self) -> &Bind {
-        &self.bind
-    }
-
-    /// Listens on it, inside the tokio runtime that will accept.
-    ///
-    /// # Errors
-    /// The descriptor cannot be copied or watched.
-    pub fn listen(&self) -> io::Result<Listener> {
-        let listener = UnixListener::from_std(self.socket.try_clone()?.into())?;
-        Ok(Listener { socket: Kind::Unix { listener, _file: None }, bind: self.bind.clone() })
-    }
+/// A socket that listens there already, inside the tokio runtime that will accept on it.
+pub(crate) fn listening(socket: OwnedFd, bind: Bind) -> io::Result<Listener> {
+    let about = SockRef::from(&socket);
+    about.set_nonblocking(true)?;
+    let socket = match bind {
+        Bind::Tcp(_) => {
+            about.set_tcp_keepalive(&KEEPALIVE)?;
+            Kind::Tcp(TcpListener::from_std(socket.into())?)
+        }
+        Bind::Unix { .. } => Kind::Unix { listener: UnixListener::from_std(socket.into())?, file: None },
+    };
+    Ok(Listener { socket, bind })
 }
 
 /// Binds a datagram socket for QUIC, without a second owner of its port.
@@ -65,6 +60,20 @@ pub fn bind_datagram(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// A datagram socket on the address of another, which it shares, for what `peer` sends alone: the kernel prefers it.
+///
+/// # Errors
+/// The address cannot be shared, or a descriptor cannot be had.
+pub fn connected_datagram(shared: &UdpSocket, local: SocketAddr, peer: SocketAddr) -> io::Result<UdpSocket> {
+    SockRef::from(shared).set_reuse_address(true)?;
+    let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(local))?;
+    socket.connect(&SockAddr::from(peer))?;
+    Ok(socket.into())
 }
 
 impl Listener {
@@ -85,21 +94,16 @@ impl Listener {
             }
             Bind::Unix { path, mode } => {
                 let (listener, file) = unix::listen(path, *mode)?;
-                Ok(Listener { socket: Kind::Unix { listener, _file: Some(file) }, bind: bind.clone() })
+                Ok(Listener { socket: Kind::Unix { listener, file: Some(file) }, bind: bind.clone() })
             }
         }
     }
 
-    /// The same socket for other threads, when it is a Unix socket: its connections go to whoever accepts first.
-    ///
-    /// # Errors
-    /// The descriptor cannot be copied; TCP listeners share a port by `reuse_port` instead.
-    pub fn share(&self) -> io::Result<SharedSocket> {
-        match &self.socket {
-            Kind::Tcp(_) => Err(io::ErrorKind::Unsupported.into()),
-            Kind::Unix { listener, .. } => {
-                Ok(SharedSocket { socket: listener.as_fd().try_clone_to_owned()?, bind: self.bind.clone() })
-            }
+    /// Whoever takes it removes the file of the socket.
+    pub(crate) fn take_file(&mut self) -> Option<SocketFile> {
+        match &mut self.socket {
+            Kind::Tcp(_) => None,
+            Kind::Unix { file, .. } => file.take(),
         }
     }
 
@@ -141,16 +145,21 @@ impl Listener {
     }
 }
 
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Kind::Tcp(listener) => listener.as_fd(),
+            Kind::Unix { listener, .. } => listener.as_fd(),
+        }
+    }
+}
+
 /// Keepalive is set on the listening socket: Linux hands it down to what is accepted, which saves a call each.
 fn tcp(address: SocketAddr, reuse_port: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(Duration::from_secs(60))
-        .with_interval(Duration::from_secs(10))
-        .with_retries(3);
-    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
     socket.set_nonblocking(true)?;
     socket.bind(&SockAddr::from(address))?;
     socket.listen(BACKLOG)?;

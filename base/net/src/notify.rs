@@ -14,9 +14,17 @@ use std::{
     time::Duration,
 };
 
+/// A manager that reads nothing for so long is not told; the process goes on.
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// The service is ready: identity, policy, listeners, ledger (RA11).
 pub fn ready() {
     tell("READY=1");
+}
+
+/// Another process is the service from now on: it will say [`ready`] itself.
+pub fn main_process(pid: u32) {
+    tell(&format!("MAINPID={pid}"));
 }
 
 /// The service is going down.
@@ -73,7 +81,9 @@ fn send(socket: &OsStr, message: &str) -> io::Result<()> {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(socket)?,
     };
-    UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address)?;
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.send_to_addr(message.as_bytes(), &address)?;
     Ok(())
 }
 

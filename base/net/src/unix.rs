@@ -69,7 +69,12 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    fn of(path: &Path) -> io::Result<SocketFile> {
+    /// It stays where it is: another process has the socket now.
+    pub(crate) fn leave(mut self) {
+        self.path = PathBuf::new();
+    }
+
+    pub(crate) fn of(path: &Path) -> io::Result<SocketFile> {
         let about = fs::symlink_metadata(path)?;
         Ok(SocketFile { path: path.to_owned(), inode: (about.dev(), about.ino()) })
     }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use base_net::{Caps, Gate, Timers};
+use base_net::{Caps, Gate, Sockets, Timers};
 use base_ports::{Clock, Net, Rng};
 use base_telemetry::Metrics;
 use ca_identity::SpiffeId;
@@ -149,6 +149,8 @@ pub struct Ports {
     pub net: Arc<dyn Net>,
     /// Where the names of upstreams lead.
     pub names: Arc<Names>,
+    /// Where it listens.
+    pub sockets: Arc<Sockets>,
     /// How near the process is to its limits.
     pub gauges: Arc<dyn Gauges>,
 }

@@ -118,7 +118,8 @@ pub(crate) async fn quic(
     permit: ConnectionPermit,
 ) {
     let counted = Counted::new(&listening.open);
-    if let Some((mut conn, quic)) = Box::pin(handshake::secure_quic(worker, listening, arrived)).await {
+    if let Some((mut conn, quic, known)) = Box::pin(handshake::secure_quic(worker, listening, arrived)).await
+    {
         match conn.takes_place(permit) {
             Ok(()) => Box::pin(h3::run(&conn, quic)).await,
             Err(reason) => {
@@ -126,6 +127,7 @@ pub(crate) async fn quic(
                 close(&quic, ::h3::error::Code::H3_EXCESSIVE_LOAD, told.as_bytes());
             }
         }
+        drop(known);
     }
     drop(counted);
 }
@@ -275,10 +277,15 @@ impl Connection {
     pub(crate) fn must_leave(&self) -> bool {
         // Under load, one that is new gets its first call served.
         let is_idle = || self.permit.as_ref().is_some_and(ConnectionPermit::has_served);
-        self.worker.is_draining()
+        (self.worker.is_draining() && self.is_asked_to_leave())
             || self.lapsed.load(Ordering::Relaxed)
             || self.is_evicted()
             || (self.worker.load.step() >= Step::Idle && is_idle())
+    }
+
+    /// Its time in the drain has come.
+    fn is_asked_to_leave(&self) -> bool {
+        self.worker.leaving.asks(self.worker.clock.mono(), self.secured.share)
     }
 
     /// Descriptors have run out, and this connection was idle for longest.

@@ -17,6 +17,7 @@ mod fleets;
 mod forward;
 mod inbound;
 mod judge;
+mod leaving;
 mod listening;
 mod load;
 mod meter;

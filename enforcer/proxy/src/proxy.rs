@@ -1,35 +1,42 @@
 //! The data plane as its owner sees it: start, addresses, drain.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Weak, mpsc as reports};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use base_net::{Bind, Drain, DrainWatch, Gate};
-use base_ports::Tasks;
+use base_net::{Bind, Drain, DrainWatch, Gate, Part};
+use base_ports::{Clock, Tasks};
 use parking_lot::Mutex;
+use policies_engine::Samples;
 use tokio::runtime::Builder;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::checks::Checks;
 use crate::fleets::Fleets;
+use crate::leaving::Leaving;
 use crate::overload::Sampler;
 use crate::worker::{Addresses, Worker, bind};
-use crate::{ListenerSpec, Ports, ProxyConfig, ProxyError};
+use crate::{Lanes, ListenerSpec, Ports, ProxyConfig, ProxyError};
 
 /// The running data plane. Dropping it cuts every connection.
 #[derive(Debug)]
 pub struct Proxy {
     addresses: Vec<(Arc<str>, Addresses)>,
     drain: Drain,
+    leaving: Arc<Leaving>,
+    clock: Arc<dyn Clock>,
+    begin: watch::Sender<bool>,
     stop: watch::Sender<bool>,
+    /// Ends when no worker reads datagrams any more that are another process's.
+    left: Mutex<Option<mpsc::Receiver<()>>>,
+    workers: Vec<Weak<Worker>>,
     _endpoints: Tasks,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What a worker reports once its sockets are bound.
-type Started = Result<Vec<Addresses>, ProxyError>;
+type Started = Result<(Weak<Worker>, Vec<Addresses>), ProxyError>;
 
 impl Proxy {
     /// Binds every listener for every worker and starts the workers. Health checks and names run on the runtime
@@ -38,26 +45,41 @@ impl Proxy {
     /// # Errors
     /// When a socket cannot be bound or a thread cannot be started.
     pub fn start(config: ProxyConfig, ports: Ports) -> Result<Self, ProxyError> {
+        let proxy = Self::prepare(config, ports)?;
+        proxy.accept();
+        Ok(proxy)
+    }
+
+    /// The same, but nothing that arrives is looked at before [`accept`](Self::accept).
+    ///
+    /// # Errors
+    /// When a socket cannot be bound or a thread cannot be started.
+    pub fn prepare(config: ProxyConfig, ports: Ports) -> Result<Self, ProxyError> {
         let config = Arc::new(config);
         let (drain, watched) = Drain::new();
         let (stop, stopped) = watch::channel(false);
+        let (begin, begun) = watch::channel(false);
+        let (leave, left) = mpsc::channel(1);
+        let leaving = Arc::<Leaving>::default();
         // The workers of a listener share its caps.
         let gates: Vec<Gate> = config.listeners.iter().map(ListenerSpec::gate).collect();
         let fleets = Fleets::new(&ports.names, config.workers.max(1), config.handshakes);
-        let mut threads = Vec::new();
-        let mut bound: Option<Vec<Addresses>> = None;
+        let (mut threads, mut workers) = (Vec::new(), Vec::new());
+        let mut bound: Vec<Addresses> = Vec::new();
         for number in 0..config.workers.max(1) {
             let start = Start {
                 number,
                 config: Arc::clone(&config),
                 ports: ports.clone(),
-                addresses: bound.clone(),
                 gates: gates.clone(),
                 fleets: Arc::clone(&fleets),
+                leaving: Arc::clone(&leaving),
                 drain: watched.clone(),
+                begin: begun.clone(),
+                left: leave.clone(),
                 stop: stopped.clone(),
             };
-            let (report, started) = mpsc::sync_channel(1);
+            let (report, started) = reports::sync_channel(1);
             let thread = std::thread::Builder::new()
                 .name(format!("proxy-{number}"))
                 .spawn(move || start.run(&report))
@@ -65,7 +87,13 @@ impl Proxy {
             threads.push(thread);
             // The first worker finds free ports; the others join it there.
             match started.recv() {
-                Ok(addresses) => bound = Some(addresses?),
+                Ok(started) => {
+                    let (worker, addresses) = started?;
+                    workers.push(worker);
+                    if number == 0 {
+                        bound = addresses;
+                    }
+                }
                 Err(gone) => {
                     let source = std::io::Error::other(gone);
                     return Err(ProxyError::Worker { worker: number, source });
@@ -78,8 +106,34 @@ impl Proxy {
         let sampler = Sampler::new(&ports.gauges, &fleets, &ports.clock, &ports.metrics, &gates);
         endpoints.spawn("overload", sampler.run());
         let names = config.listeners.iter().map(|listener| Arc::clone(&listener.name));
-        let addresses = names.zip(bound.unwrap_or_default()).collect();
-        Ok(Self { addresses, drain, stop, _endpoints: endpoints, threads: Mutex::new(threads) })
+        let addresses = names.zip(bound).collect();
+        Ok(Self {
+            addresses,
+            drain,
+            leaving,
+            clock: Arc::clone(&ports.clock),
+            begin,
+            stop,
+            left: Mutex::new(Some(left)),
+            workers,
+            _endpoints: endpoints,
+            threads: Mutex::new(threads),
+        })
+    }
+
+    /// From now on it takes what arrives.
+    pub fn accept(&self) {
+        self.begin.send_replace(true);
+    }
+
+    /// Decisions are recorded and sampled elsewhere from now on: when this returns, no worker uses the lanes before.
+    pub fn rewire(&self, lanes: &Lanes, samples: &Arc<dyn Samples>) {
+        for (number, worker) in self.workers.iter().enumerate() {
+            if let Some(worker) = worker.upgrade() {
+                let lane = lanes(u16::try_from(number).unwrap_or(u16::MAX));
+                worker.judge.rewire(lane, Arc::clone(samples));
+            }
+        }
     }
 
     /// Names and real TCP addresses of the listeners, in the order of the configuration.
@@ -99,7 +153,7 @@ impl Proxy {
     pub fn urls(&self) -> Vec<(String, String)> {
         let urls = self.addresses.iter().flat_map(|(name, bound)| {
             let tcp = bound.tcp.iter().map(|address| Bind::Tcp(*address).to_string());
-            let unix = bound.unix.iter().map(|socket| socket.bound().to_string());
+            let unix = bound.unix.iter().map(|path| format!("unix://{}", path.display()));
             let quic = bound.quic.iter().map(|address| format!("quic://{address}"));
             tcp.chain(quic).chain(unix).map(|url| (name.to_string(), url))
         });
@@ -113,7 +167,38 @@ impl Proxy {
 
     /// Stops accepting, lets running calls end within `timeout`, then cuts the rest.
     pub async fn drain(&self, timeout: Duration) {
+        self.leaving.begin(self.clock.mono(), timeout);
         self.drain.start();
+        self.end(timeout).await;
+    }
+
+    /// Another process takes what arrives at the sockets from now on; connections are asked to go within `timeout`, by
+    /// [`end`](Self::end). Returns when nothing that arrives for the other is read here.
+    pub async fn relieve(&self, timeout: Duration) {
+        self.leaving.begin(self.clock.mono(), timeout);
+        self.drain.start_relieved();
+        let left = self.left.lock().take();
+        if let Some(mut left) = left {
+            // Nobody sends: the channel ends when the last worker has left.
+            while left.recv().await.is_some() {}
+        }
+    }
+
+    /// Whether every worker came to its work within that time.
+    #[must_use]
+    pub fn is_heard_within(&self, time: Duration) -> bool {
+        let now = self.clock.mono();
+        self.workers.iter().filter_map(Weak::upgrade).all(|worker| worker.load.delay(now) <= time)
+    }
+
+    /// Connections open now.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.drain.open()
+    }
+
+    /// Waits until the connections of a drain that began have ended, for at most `timeout`, then cuts the rest.
+    pub async fn end(&self, timeout: Duration) {
         if !self.drain.finished(timeout).await {
             tracing::warn!(event = "drain_cut", "connections were cut at the end of the drain");
         }
@@ -125,6 +210,12 @@ impl Proxy {
                 tracing::error!(event = "worker_lost", "a worker could not be joined");
             }
         }
+    }
+
+    /// A drain that began has that much time and no more: everybody is asked to go at once.
+    pub async fn hurry(&self, timeout: Duration) {
+        self.leaving.begin(self.clock.mono(), Duration::ZERO);
+        self.end(timeout).await;
     }
 }
 
@@ -139,16 +230,18 @@ struct Start {
     number: usize,
     config: Arc<ProxyConfig>,
     ports: Ports,
-    addresses: Option<Vec<Addresses>>,
     gates: Vec<Gate>,
     fleets: Arc<Fleets>,
+    leaving: Arc<Leaving>,
     drain: DrainWatch,
+    begin: watch::Receiver<bool>,
+    left: mpsc::Sender<()>,
     stop: watch::Receiver<bool>,
 }
 
 impl Start {
-    fn run(self, report: &mpsc::SyncSender<Started>) {
-        let Self { number, config, ports, addresses, gates, fleets, drain, stop } = self;
+    fn run(self, report: &reports::SyncSender<Started>) {
+        let Self { number, config, ports, gates, fleets, leaving, drain, begin, left, stop } = self;
         let runtime = match Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(source) => {
@@ -157,7 +250,8 @@ impl Start {
             }
         };
         runtime.block_on(async {
-            let bound = match bind(&config, addresses.as_deref()) {
+            let part = Part { number, of: config.workers.max(1) };
+            let bound = match bind(&config, &ports, part) {
                 Ok(bound) => bound,
                 Err(error) => {
                     report.send(Err(error)).ok();
@@ -165,9 +259,10 @@ impl Start {
                 }
             };
             let real = bound.iter().map(|sockets| sockets.addresses.clone()).collect();
-            let worker = Worker::new(u16::try_from(number).unwrap_or(u16::MAX), &config, &ports, fleets);
-            report.send(Ok(real)).ok();
-            worker.run(config, (bound, gates), drain, stop).await;
+            let own = u16::try_from(number).unwrap_or(u16::MAX);
+            let worker = Worker::new(own, &config, &ports, fleets, leaving);
+            report.send(Ok((Arc::downgrade(&worker), real))).ok();
+            worker.run(config, (bound, gates), (begin, left), drain, stop).await;
         });
     }
 }

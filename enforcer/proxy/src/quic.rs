@@ -4,6 +4,7 @@
 //! address, so a kernel that spreads datagrams by address would lose connections (QU-01 steers by id; to come).
 //! Identity is asked for after the handshake alone: nothing is accepted or answered in its first flights (QU-02).
 
+mod port;
 mod streams;
 
 use std::net::{SocketAddr, UdpSocket};
@@ -12,14 +13,19 @@ use std::sync::Arc;
 use base_net::{DrainWatch, Gate};
 use ca_identity::tls::{Trust, server_config_by_name};
 use enforcer_traffic::Step;
+use futures_util::FutureExt;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
+
+use tokio::sync::mpsc;
 
 use crate::inbound;
 use crate::listening::Listening;
 use crate::shaken::Shaking;
 use crate::worker::Worker;
 
+pub(crate) use port::Known;
+use port::Port;
 pub(crate) use streams::{Held, Receiving, Sending, Stopped, Transport, Watch};
 
 pub(crate) const H3: &[u8] = b"h3";
@@ -42,17 +48,28 @@ pub(crate) async fn accept(
     socket: UdpSocket,
     gate: Gate,
     mut drain: DrainWatch,
+    left: mpsc::Sender<()>,
 ) {
     let name = Arc::clone(&listening.name);
-    let Some((endpoint, port)) = endpoint(&worker.trust, &listening, socket) else {
+    let Some((endpoint, own)) = endpoint(&worker.trust, &listening, socket) else {
         tracing::error!(event = "quic_failed", listener = %name, "the endpoint of a listener did not start");
         return;
     };
+    let port = endpoint.local_addr().map_or(0, |address| address.port());
     let shaken = Arc::clone(&worker.fleets.shaken);
+    let mut is_over = false;
     loop {
-        let incoming = tokio::select! {
-            () = drain.started() => break,
-            incoming = endpoint.accept() => incoming,
+        // What has arrived before a drain is taken in still.
+        let incoming = if is_over {
+            endpoint.accept().now_or_never().flatten()
+        } else {
+            tokio::select! {
+                () = drain.started() => {
+                    is_over = true;
+                    continue;
+                }
+                incoming = endpoint.accept() => incoming,
+            }
         };
         let Some(incoming) = incoming else { break };
         if shaken.is_half_full() && incoming.may_retry() && !incoming.remote_address_validated() {
@@ -79,11 +96,17 @@ pub(crate) async fn accept(
             incoming.refuse();
             continue;
         };
-        let arrived = Arrived { incoming, source, port, shaking };
+        let arrived = Arrived { incoming, source, port, shaking, known: own.greet(source) };
         let served = inbound::quic(Arc::clone(&worker), Arc::clone(&listening), arrived, permit);
         worker.tasks.spawn("quic", served);
     }
     endpoint.set_server_config(None);
+    if drain.is_relieved()
+        && let Err(cause) = own.leave()
+    {
+        tracing::warn!(event = "quic_connections_lost", listener = %name, %cause, "some connections cannot be kept apart");
+    }
+    drop(left);
     endpoint.wait_idle().await;
 }
 
@@ -94,9 +117,10 @@ pub(crate) struct Arrived {
     /// The local port.
     pub(crate) port: u16,
     pub(crate) shaking: Shaking,
+    pub(crate) known: Known,
 }
 
-fn endpoint(trust: &Arc<Trust>, listening: &Listening, socket: UdpSocket) -> Option<(Endpoint, u16)> {
+fn endpoint(trust: &Arc<Trust>, listening: &Listening, socket: UdpSocket) -> Option<(Endpoint, Arc<Port>)> {
     let tls = server_config_by_name(trust, listening.auth, &[H3], &listening.certificates);
     let tls = QuicServerConfig::try_from(tls).ok()?;
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
@@ -106,8 +130,10 @@ fn endpoint(trust: &Arc<Trust>, listening: &Listening, socket: UdpSocket) -> Opt
         .incoming_buffer_size(WAITING / HANDSHAKES as u64)
         .incoming_buffer_size_total(WAITING);
     let runtime = Arc::new(quinn::TokioRuntime);
-    let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, runtime).ok()?;
-    let port = endpoint.local_addr().ok()?.port();
+    let port = Port::new(socket).ok()?;
+    let socket = Arc::clone(&port) as Arc<dyn quinn::AsyncUdpSocket>;
+    let own = EndpointConfig::default();
+    let endpoint = Endpoint::new_with_abstract_socket(own, Some(config), socket, runtime).ok()?;
     Some((endpoint, port))
 }
 

@@ -33,6 +33,8 @@ pub(crate) struct Secured {
     pub(crate) retires: Mono,
     /// Here it ends.
     pub(crate) ends: Mono,
+    /// Random: its place among those that a drain asks to go.
+    pub(crate) share: u8,
     /// The caller's address, or what a forwarder said it is, and the one that was called.
     pub(crate) source: SocketAddr,
     pub(crate) local: SocketAddr,
@@ -126,6 +128,7 @@ impl Secured {
             cert_header: peer.map(forwarded_cert).unwrap_or_default(),
             retires: now.mono + life.saturating_sub(notice),
             ends: now.mono + life,
+            share: u8::try_from(jitter >> 8 & 0xff).unwrap_or_default(),
             source,
             local,
             shown: listening.certificate(sni).cloned(),

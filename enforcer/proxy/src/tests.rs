@@ -20,6 +20,7 @@ mod overload;
 mod quic;
 mod rates;
 mod recorded;
+mod relieved;
 mod routed;
 mod secured;
 mod tcp;

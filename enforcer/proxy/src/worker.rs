@@ -3,20 +3,22 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use base_net::{Bind, DrainWatch, Gate, Listener, SharedSocket, UNIX_MODE, accept_loop, bind_datagram};
+use base_net::{Bind, DrainWatch, Gate, Listener, Part, UNIX_MODE, accept_loop};
 use base_ports::{Clock, Net, Rng, Tasks};
 use ca_identity::tls::Trust;
 use enforcer_traffic::Step;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::body::Scratch;
 use crate::fleets::Fleets;
 use crate::inbound::connection;
 use crate::judge::Judge;
+use crate::leaving::Leaving;
 use crate::listening::Listening;
 use crate::load::Load;
 use crate::meter::{Meters, RouteMeter};
@@ -52,7 +54,7 @@ pub(crate) struct Worker {
     pub(crate) mark: Option<Arc<str>>,
     pub(crate) reveal: Reveal,
     pub(crate) tasks: Tasks,
-    is_draining: AtomicBool,
+    pub(crate) leaving: Arc<Leaving>,
     changes: AtomicU32,
     trusted: Arc<Notify>,
 }
@@ -73,12 +75,17 @@ pub(crate) struct Sockets {
 pub(crate) struct Addresses {
     pub(crate) tcp: Vec<SocketAddr>,
     pub(crate) quic: Vec<SocketAddr>,
-    /// Unix sockets, which all workers accept on.
-    pub(crate) unix: Vec<Arc<SharedSocket>>,
+    pub(crate) unix: Vec<PathBuf>,
 }
 
 impl Worker {
-    pub(crate) fn new(number: u16, config: &ProxyConfig, ports: &Ports, fleets: Arc<Fleets>) -> Arc<Self> {
+    pub(crate) fn new(
+        number: u16,
+        config: &ProxyConfig,
+        ports: &Ports,
+        fleets: Arc<Fleets>,
+        leaving: Arc<Leaving>,
+    ) -> Arc<Self> {
         let meters = Meters::new(&ports.metrics);
         let none: Arc<str> = "".into();
         let nowhere = meters.route(&none, &none);
@@ -108,7 +115,7 @@ impl Worker {
             mark: config.mark.clone(),
             reveal: config.reveal_decision_id,
             tasks: Tasks::new("proxy"),
-            is_draining: AtomicBool::new(false),
+            leaving,
             changes: AtomicU32::new(0),
             trusted,
         })
@@ -119,6 +126,7 @@ impl Worker {
         self: Arc<Self>,
         config: Arc<ProxyConfig>,
         (bound, gates): (Bound, Vec<Gate>),
+        (mut begin, left): (watch::Receiver<bool>, mpsc::Sender<()>),
         drain: DrainWatch,
         mut stop: watch::Receiver<bool>,
     ) {
@@ -130,6 +138,10 @@ impl Worker {
         self.tasks.spawn("given up", give_up(Arc::clone(&self)));
         let worker = Arc::clone(&self);
         self.tasks.spawn("load", async move { worker.load.measure(&*worker.clock).await });
+        tokio::select! {
+            begun = begin.wait_for(|begin| *begin) => drop(begun),
+            stopped = stop.wait_for(|stop| *stop) => drop(stopped),
+        }
         let served = config.listeners.iter().zip(bound).zip(gates).enumerate();
         for (number, ((spec, sockets), gate)) in served {
             let (load, mut evictions) = (Arc::clone(&self.load), gate.evictions());
@@ -142,7 +154,8 @@ impl Worker {
             let listening = Arc::new(Listening::new(spec, number, &self.trust, open));
             for socket in sockets.quic {
                 let (worker, listening) = (Arc::clone(&self), Arc::clone(&listening));
-                let accepting = quic::accept(worker, listening, socket, gate.clone(), drain.clone());
+                let (gate, drain) = (gate.clone(), drain.clone());
+                let accepting = quic::accept(worker, listening, socket, gate, drain, left.clone());
                 self.tasks.spawn("quic", accepting);
             }
             for socket in sockets.tcp {
@@ -157,6 +170,7 @@ impl Worker {
                 self.tasks.spawn("accept", accepting);
             }
         }
+        drop(left);
         // An error means that the owner is gone, which is an order to stop too.
         stop.wait_for(|stop| *stop).await.ok();
         self.tasks.drain(Duration::ZERO).await;
@@ -168,7 +182,7 @@ impl Worker {
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.is_draining.load(Ordering::Relaxed)
+        self.leaving.is_begun()
     }
 
     /// Waits for a time, to the tick of the wheel.
@@ -189,64 +203,46 @@ impl Worker {
     }
 }
 
-/// Binds every listener of the configuration; a port that another worker chose stands in `addresses` already.
-pub(crate) fn bind(config: &ProxyConfig, addresses: Option<&[Addresses]>) -> Result<Bound, ProxyError> {
+/// This worker's part of every listener of the configuration.
+pub(crate) fn bind(config: &ProxyConfig, ports: &Ports, part: Part) -> Result<Bound, ProxyError> {
     let mut bound = Vec::with_capacity(config.listeners.len());
-    for (nth, spec) in config.listeners.iter().enumerate() {
-        let known = addresses.and_then(|known| known.get(nth));
-        let binds = known.map_or(&spec.binds, |known| &known.tcp);
-        let mut tcp = Vec::with_capacity(binds.len());
-        let mut real = Addresses::default();
+    for spec in &config.listeners {
+        let name = &spec.name;
         let fail = |address: &dyn fmt::Display, source| ProxyError::Bind {
-            listener: Arc::clone(&spec.name),
+            listener: Arc::clone(name),
             address: address.to_string(),
             source,
         };
-        for address in binds {
-            let fail = |source| fail(&Bind::Tcp(*address), source);
-            if addresses.is_none() {
-                // Workers share a port on purpose; with another process it would be stolen in silence.
-                drop(Listener::bind(&Bind::Tcp(*address), false).map_err(fail)?);
+        let files = spec.sockets.iter().map(|path| Bind::Unix { path: path.clone(), mode: UNIX_MODE });
+        let (mut tcp, mut addresses) = (Vec::new(), Addresses::default());
+        for bind in spec.binds.iter().map(|address| Bind::Tcp(*address)).chain(files) {
+            let listeners = ports.sockets.share(name, &bind, part).map_err(|source| fail(&bind, source))?;
+            match listeners.first().map_or(&bind, Listener::bound) {
+                Bind::Tcp(address) => addresses.tcp.push(*address),
+                Bind::Unix { path, .. } => addresses.unix.push(path.clone()),
             }
-            let socket = Listener::bind(&Bind::Tcp(*address), true).map_err(fail)?;
-            real.tcp.push(socket.local_addr().unwrap_or(*address));
-            tcp.push(socket);
-        }
-        for path in &spec.sockets {
-            let bind = Bind::Unix { path: path.clone(), mode: UNIX_MODE };
-            let place = real.unix.len();
-            let shared = known.and_then(|known| known.unix.get(place));
-            let socket = shared.map_or_else(|| Listener::bind(&bind, false), |shared| shared.listen());
-            let socket = socket.map_err(|source| fail(&bind, source))?;
-            let shared = match shared {
-                Some(shared) => Arc::clone(shared),
-                None => Arc::new(socket.share().map_err(|source| fail(&bind, source))?),
-            };
-            real.unix.push(shared);
-            tcp.push(socket);
+            tcp.extend(listeners);
         }
         let mut quic = Vec::new();
-        if let Some(known) = known {
-            real.quic.clone_from(&known.quic);
-        } else {
-            for address in &spec.quic {
-                let socket = bind_datagram(*address)
-                    .map_err(|source| fail(&format_args!("quic://{address}"), source))?;
-                real.quic.push(socket.local_addr().unwrap_or(*address));
-                quic.push(socket);
-            }
+        for address in spec.quic.iter().filter(|_| part.number == 0) {
+            let socket = ports.sockets.datagram(name, *address);
+            let socket = socket.map_err(|source| fail(&format_args!("quic://{address}"), source))?;
+            addresses.quic.push(socket.local_addr().unwrap_or(*address));
+            quic.push(socket);
         }
-        bound.push(Sockets { tcp, quic, addresses: real });
+        bound.push(Sockets { tcp, quic, addresses });
     }
     Ok(bound)
 }
 
-/// Tells every connection that a drain began.
+/// Has every connection look whether its time to go has come, from the beginning of a drain on.
 async fn leave(worker: Arc<Worker>, mut drain: DrainWatch) {
     drain.started().await;
     drop(drain);
-    worker.is_draining.store(true, Ordering::Relaxed);
-    worker.wheel.stir();
+    loop {
+        worker.wheel.stir();
+        tokio::time::sleep(LOOKS.max(worker.leaving.spread() / 64)).await;
+    }
 }
 
 /// Has every connection look whether it must leave, as more is given up or descriptors have run out; not more often than
@@ -285,6 +281,6 @@ async fn sweep(worker: Arc<Worker>) {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("is_draining", &self.is_draining).finish_non_exhaustive()
+        f.debug_struct("Worker").field("leaving", &self.leaving).finish_non_exhaustive()
     }
 }

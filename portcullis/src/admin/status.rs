@@ -10,6 +10,7 @@ use policies_store::{EnforcerStatus, FollowStatus, Position};
 use serde_json::{Value, json};
 
 use super::Api;
+use crate::assemble::upgrade::Upgrades;
 use crate::config::Follow;
 
 /// What only the assembly knows.
@@ -19,6 +20,7 @@ pub(crate) struct Facts {
     /// Names and addresses, as URLs.
     pub(crate) listeners: Arc<Mutex<Vec<(String, String)>>>,
     pub(crate) workload_socket: Option<String>,
+    pub(crate) upgrades: Arc<Upgrades>,
 }
 
 /// What runs.
@@ -43,6 +45,8 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Json<Value> {
         "apiVersion": "portcullis/v1",
         "kind": "Status",
         "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "upgrade": facts.upgrades.last().map(|last| json!({ "at": last.at.to_string(), "result": last.result, "why": last.why })),
         "trust_domain": api.trust_domain.as_str(),
         "ready": api.health.is_ready(),
         "mode": mode(&api),

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use base_ports::{Clock, Rng, SystemNet, Tasks};
-use base_telemetry::Metrics;
 use ca_identity::tls::Trust;
-use enforcer_proxy::{Dns, Names, Ports, Proxy, ViewHandle};
+use enforcer_proxy::{Dns, Lanes, Names, Ports, Proxy, ViewHandle};
 use policies_decisions::Ledger;
 use policies_store::PolicyStore;
 
-use super::{doubt, gauges, view};
+use super::{DataPlane, Process, doubt, gauges, view};
 use crate::config::{Config, Enforcer};
 use crate::messages::Message;
 
@@ -23,35 +22,42 @@ pub(super) fn names(config: &Config, clock: &Arc<dyn Clock>) -> Arc<Names> {
     Names::new(Arc::new(dns), Arc::clone(clock), own)
 }
 
+/// Starts the data plane, or has the one that runs already record and sample where the roles do that are started now.
 #[expect(clippy::too_many_arguments, reason = "the one place where the data plane gets all its ports")]
 pub(super) fn start(
     config: &Config,
     enforcer: &Enforcer,
-    trust: &Arc<Trust>,
+    (view, trust, names): (Arc<ViewHandle>, &Arc<Trust>, Arc<Names>),
     ledger: &Ledger,
-    metrics: &Arc<Metrics>,
-    clock: &Arc<dyn Clock>,
-    rng: &Arc<dyn Rng>,
-    view: Arc<ViewHandle>,
-    mismatches: Arc<AtomicU64>,
-    store: Option<Arc<PolicyStore>>,
-    names: Arc<Names>,
+    (clock, rng): (&Arc<dyn Clock>, &Arc<dyn Rng>),
+    (mismatches, store): (Arc<AtomicU64>, Option<Arc<PolicyStore>>),
+    process: &Process,
     tasks: &Tasks,
-) -> Result<Proxy, Message> {
+    plane: &mut Option<DataPlane>,
+) -> Result<DataPlane, Message> {
     let lanes = ledger.clone();
+    let lane: Lanes = Arc::new(move |worker| lanes.lane(worker));
+    let samples = doubt::start(ledger, clock, &process.metrics, tasks, mismatches, store);
+    if let Some(plane) = plane.take() {
+        plane.proxy.rewire(&lane, &samples);
+        return Ok(plane);
+    }
     let ports = Ports {
-        view,
+        view: Arc::clone(&view),
         trust: Arc::clone(trust),
-        lane: Arc::new(move |worker| lanes.lane(worker)),
-        samples: doubt::start(ledger, clock, metrics, tasks, mismatches, store),
-        metrics: Arc::clone(metrics),
+        lane,
+        samples,
+        metrics: Arc::clone(&process.metrics),
         clock: Arc::clone(clock),
         rng: Arc::clone(rng),
         net: Arc::new(SystemNet),
-        names,
+        names: Arc::clone(&names),
+        sockets: Arc::clone(&process.sockets),
         gauges: Arc::new(gauges::SystemGauges::new(enforcer.max_memory)),
     };
-    Proxy::start(view::settings(config, enforcer, &**rng)?, ports).map_err(|error| {
-        Message::error("PC4001", format!("data plane: {error}")).next("portcullis config validate")
-    })
+    let proxy = Proxy::prepare(view::settings(config, enforcer, &**rng)?, ports).map_err(|error| {
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        Message::error("PC4001", format!("data plane: {error}{cause}")).next("portcullis config validate")
+    })?;
+    Ok(DataPlane { proxy: Arc::new(proxy), view, trust: Arc::clone(trust), names })
 }

@@ -27,15 +27,8 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// Keeps the SVID and the bundles that a Workload API gives this process (SC-01). It may come later than the listeners;
 /// until then nothing is shown and nobody is taken in.
-pub(super) fn follow(
-    id: SpiffeId,
-    socket: PathBuf,
-    clock: &Arc<dyn Clock>,
-    tasks: &Tasks,
-    condition: Condition,
-) -> Arc<Trust> {
-    let trust = Trust::new(Arc::clone(clock));
-    let given = Arc::clone(&trust);
+pub(super) fn follow(trust: &Arc<Trust>, id: SpiffeId, socket: PathBuf, tasks: &Tasks, condition: Condition) {
+    let given = Arc::clone(trust);
     condition.set(false, format!("no SVID yet from {}", socket.display()));
     tasks.spawn("identity", async move {
         let address = format!("unix://{}", socket.display());
@@ -71,7 +64,6 @@ pub(super) fn follow(
             }
         }
     });
-    trust
 }
 
 /// Asks the policies in force whether an identity may be issued; the answer is on record before it is given.

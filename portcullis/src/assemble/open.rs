@@ -17,7 +17,7 @@ pub(super) fn store(
     config: &Config,
     disk: &Arc<dyn Disk>,
     clock: &Arc<dyn Clock>,
-) -> Result<Arc<dyn Store>, Message> {
+) -> Result<(Arc<Embedded>, Arc<dyn Store>), Message> {
     let fault = |error: &dyn std::fmt::Display| {
         Message::error("PC6001", format!("state directory `{}`: {error}", config.data_dir.display()))
             .next("portcullis check")
@@ -25,7 +25,7 @@ pub(super) fn store(
     disk.create_dir_all(&config.data_dir).map_err(|error| fault(&error))?;
     let store = Embedded::open(&config.data_dir.join("state"), Arc::clone(disk), Arc::clone(clock))
         .map_err(|error| fault(&error))?;
-    Ok(store)
+    Ok((Arc::clone(&store), store))
 }
 
 pub(super) fn ledger(
@@ -34,19 +34,24 @@ pub(super) fn ledger(
     clock: &Arc<dyn Clock>,
     rng: &Arc<dyn Rng>,
 ) -> Result<Ledger, Message> {
+    let settings = ledger_config(config);
+    Ledger::open(settings, Arc::clone(disk), Arc::clone(clock), rng.as_ref()).map_err(|error| {
+        Message::error("PC6001", format!("decision ledger: {error}")).next("portcullis check")
+    })
+}
+
+/// How records are kept.
+pub(super) fn ledger_config(config: &Config) -> LedgerConfig {
     let enforcer = match &config.enforcer {
         Some(enforcer) => enforcer.id.as_str().to_owned(),
         None => format!("spiffe://{}/portcullis/ca", config.trust_domain.as_str()),
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let settings = LedgerConfig {
+    LedgerConfig {
         name: config.decisions.name.clone(),
         commit_interval: config.decisions.commit_interval,
         ..LedgerConfig::new(config.data_dir.join("ledger"), config.trust_domain.as_str(), &enforcer, &host)
-    };
-    Ledger::open(settings, Arc::clone(disk), Arc::clone(clock), rng.as_ref()).map_err(|error| {
-        Message::error("PC6001", format!("decision ledger: {error}")).next("portcullis check")
-    })
+    }
 }
 
 pub(super) fn repeats(store: &Arc<dyn Store>, clock: &Arc<dyn Clock>) -> Result<Arc<Repeats>, Message> {

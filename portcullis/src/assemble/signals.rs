@@ -1,4 +1,5 @@
-//! The signals that end a process, and the one that has it read its configuration again.
+//! The signals that a process obeys: those that end it, the one that has it read its configuration again, and the one that
+//! has another process take its place (HO3).
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -15,23 +16,52 @@ pub(crate) async fn ended() -> &'static str {
     }
 }
 
-/// Every SIGHUP from now on.
-pub(crate) struct Hangups(Option<Signal>);
-
-/// From here on a SIGHUP ends nothing.
-pub(crate) fn hangups() -> Hangups {
-    Hangups(signal(SignalKind::hangup()).ok())
+/// All of them from now on. One that cannot be had does what it does without us.
+pub(crate) struct Signals {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    hangup: Option<Signal>,
+    second_user: Option<Signal>,
 }
 
-impl Hangups {
-    /// Resolves at the next one.
-    pub(crate) async fn next(&mut self) {
-        let told = match &mut self.0 {
-            Some(signals) => signals.recv().await,
-            None => None,
-        };
-        if told.is_none() {
-            std::future::pending().await
+/// What a signal asks for.
+pub(crate) enum Told {
+    /// To end; the name of the signal.
+    End(&'static str),
+    /// To read the configuration again.
+    Reload,
+    /// To leave to another process.
+    Upgrade,
+}
+
+impl Signals {
+    /// From here on a signal ends nothing by itself.
+    pub(crate) fn new() -> Self {
+        Self {
+            interrupt: signal(SignalKind::interrupt()).ok(),
+            terminate: signal(SignalKind::terminate()).ok(),
+            hangup: signal(SignalKind::hangup()).ok(),
+            second_user: signal(SignalKind::user_defined2()).ok(),
         }
+    }
+
+    /// The next one. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Told {
+        tokio::select! {
+            () = received(&mut self.interrupt) => Told::End("SIGINT"),
+            () = received(&mut self.terminate) => Told::End("SIGTERM"),
+            () = received(&mut self.hangup) => Told::Reload,
+            () = received(&mut self.second_user) => Told::Upgrade,
+        }
+    }
+}
+
+async fn received(signals: &mut Option<Signal>) {
+    let told = match signals {
+        Some(signals) => signals.recv().await,
+        None => None,
+    };
+    if told.is_none() {
+        std::future::pending().await
     }
 }

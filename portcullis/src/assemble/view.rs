@@ -123,19 +123,26 @@ impl Plans {
     }
 }
 
-/// Publishes a view for every snapshot; the condition says whether calls can be judged.
+/// Publishes a view for every snapshot, to a data plane that is to be or one that runs already; the condition says whether calls can be judged.
 pub(super) fn publish(
     plans: &Arc<Plans>,
     policies: Subscribed,
     tasks: &Tasks,
     condition: Condition,
+    running: Option<Arc<ViewHandle>>,
 ) -> Arc<ViewHandle> {
     let plans = Arc::clone(plans);
     let standing = plans.standing.subscribe();
     let seen = (Duration::ZERO, standing.borrow().in_force.clone());
     let mut source = Source { policies, standing, condition, seen };
     let (view, digest) = source.view();
-    let handle = Arc::new(ViewHandle::new(view));
+    let handle = match running {
+        Some(handle) => {
+            handle.publish(view.after(&handle.current()));
+            handle
+        }
+        None => Arc::new(ViewHandle::new(view)),
+    };
     plans.published.send_replace(Some(digest));
     let views = Arc::clone(&handle);
     tasks.spawn("view", async move {

@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
+use base_net::Sockets;
 use clap::Args;
 
 use super::{Global, block_on};
-use crate::assemble;
+use crate::assemble::signals::{Signals, Told};
+use crate::assemble::upgrade::{self, Predecessor, Program, Upgraded};
+use crate::assemble::{self, Process, Running};
+use crate::config::Config;
+use crate::messages::Message;
 use crate::output::{self, Exit};
 
 #[derive(Debug, Args)]
@@ -16,45 +21,142 @@ pub(crate) struct Options {
     /// Let running calls finish for at most this long
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     drain_timeout: Duration,
+    /// Let calls finish for at most this long when another process has taken over (SIGUSR2)
+    #[arg(long, default_value = "5m", value_parser = parse_duration)]
+    drain_grace: Duration,
+    /// Give a new process so long to say that it can take over (SIGUSR2)
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
+    upgrade_timeout: Duration,
     /// Log lines as JSON even on a terminal
     #[arg(long)]
     log_json: bool,
 }
 
 pub(crate) fn run(options: &Options, global: &Global) -> Exit {
-    let loaded = match global.load() {
+    let program = Program::of_this_process();
+    let (predecessor, process) = match arrival() {
+        Ok(arrived) => arrived,
+        Err(fault) => {
+            output::talk(&fault.to_string());
+            return Exit::Failed;
+        }
+    };
+    let loaded = match crate::config::load(&global.config_path()) {
         Ok(loaded) => loaded,
-        Err(exit) => return exit,
+        Err(faults) => {
+            if let Some(predecessor) = predecessor {
+                let said: Vec<_> = faults.iter().map(Message::in_one_line).collect();
+                predecessor.fail(&said.join("; "));
+            }
+            return output::report(&faults, global.output);
+        }
     };
     assemble::logs(&loaded.config.admin.log, options.log_json);
     loaded.warnings.iter().for_each(|warning| output::talk(&warning.to_string()));
-    let (delay, timeout) = (options.drain_delay, options.drain_timeout);
+    let times = Times::of(options);
     block_on(async move {
-        let mut hangups = assemble::signals::hangups();
-        let running = match assemble::start(loaded.config).await {
-            Ok(running) => running,
+        let signals = Signals::new();
+        process.watch();
+        let running = match predecessor {
+            None => begin(loaded.config, &process).await,
+            Some(predecessor) => succeed(loaded.config, &process, predecessor).await,
+        };
+        match running {
+            Ok(running) => serve(running, &program, signals, times).await,
             Err(fault) => {
                 output::talk(&fault.to_string());
-                return if fault.code == "PC6001" { Exit::Unavailable } else { Exit::Failed };
+                if fault.code == "PC6001" { Exit::Unavailable } else { Exit::Failed }
             }
-        };
-        let ended = {
-            let mut ended = std::pin::pin!(assemble::signals::ended());
-            loop {
-                tokio::select! {
-                    signal = &mut ended => break signal,
-                    () = hangups.next() => running.reload().await,
-                }
-            }
-        };
-        tracing::info!(event = "draining", signal = ended, "draining");
-        let drained = running.drain(delay, timeout);
-        tokio::select! {
-            () = drained => {}
-            _second = assemble::signals::ended() => tracing::warn!(event = "drain_cut", "second signal: leaving at once"),
         }
-        Exit::Done
     })
+}
+
+/// Where this process comes from: from another that it replaces, from a service manager, or from nobody.
+fn arrival() -> Result<(Option<Predecessor>, Process), Message> {
+    let fault = |why: String| Message::error("PC0122", why);
+    if let Some(predecessor) = Predecessor::meet().map_err(fault)? {
+        let process = Process::with(predecessor.sockets());
+        return Ok((Some(predecessor), process));
+    }
+    let activated = Sockets::activated().map_err(|error| Message::error("PC4002", error.to_string()))?;
+    Ok((None, activated.map_or_else(Process::alone, Process::activated)))
+}
+
+async fn begin(config: Config, process: &Process) -> Result<Running, Message> {
+    let running = assemble::start(config, process, &mut None).await?;
+    running.accept();
+    Ok(running)
+}
+
+/// Takes the place of another process, or leaves it to it.
+async fn succeed(
+    config: Config,
+    process: &Process,
+    mut predecessor: Predecessor,
+) -> Result<Running, Message> {
+    let fault = |why: String| Message::error("PC0122", why);
+    let begun = async {
+        predecessor.prepare(&config).await.map_err(fault)?;
+        let running = assemble::start(config.clone(), process, &mut None).await?;
+        predecessor.relieve(&running).await.map_err(fault)?;
+        Ok(running)
+    };
+    let begun: Result<_, Message> = begun.await;
+    let running = begun.inspect_err(|fault| predecessor.fail(&fault.in_one_line()))?;
+    running.accept();
+    predecessor.inform(&running);
+    Ok(running)
+}
+
+/// Until a signal ends the process, or another has taken its place.
+async fn serve(mut running: Running, program: &Program, mut signals: Signals, times: Times) -> Exit {
+    loop {
+        match signals.next().await {
+            Told::End(signal) => {
+                tracing::info!(event = "draining", signal, "draining");
+                return unless_ended(running.drain(times.delay, times.timeout)).await;
+            }
+            Told::Reload => running.reload().await,
+            Told::Upgrade => match upgrade::upgrade(running, program, times.patience, times.grace).await {
+                Upgraded::Stays(stays) => running = *stays,
+                Upgraded::Relieved(relieved) => return unless_ended(relieved.end()).await,
+                Upgraded::Lost(relieved, fault) => {
+                    tracing::error!(event = "lost", code = fault.code, "{}", fault.in_one_line());
+                    unless_ended(relieved.end()).await;
+                    return Exit::Unavailable;
+                }
+            },
+        }
+    }
+}
+
+/// A further signal ends at once what is ending.
+async fn unless_ended(ending: impl Future<Output = ()>) -> Exit {
+    tokio::select! {
+        () = ending => {}
+        _second = assemble::signals::ended() => tracing::warn!(event = "drain_cut", "second signal: leaving at once"),
+    }
+    Exit::Done
+}
+
+/// How long things may take.
+#[derive(Clone, Copy)]
+struct Times {
+    delay: Duration,
+    timeout: Duration,
+    grace: Duration,
+    patience: Duration,
+}
+
+impl Times {
+    fn of(options: &Options) -> Self {
+        Self {
+            delay: options.drain_delay,
+            timeout: options.drain_timeout,
+            grace: options.drain_grace,
+            patience: options.upgrade_timeout,
+        }
+    }
 }
 
 /// Reads durations on the command line as the configuration writes them.

@@ -73,7 +73,8 @@ impl<'a> Story<'a> {
         })?;
         let config = config.config;
         let client = Client::new(config.admin_socket());
-        let running = assemble::start(config.clone()).await?;
+        let running = assemble::start(config.clone(), &assemble::Process::alone(), &mut None).await?;
+        running.accept();
         let (gateway, admin) = (running.listener("public"), running.admin_address());
         self.running = Some(running);
         let authorities = client.get("/v1/authorities").await.map_err(|fault| fault.message)?;

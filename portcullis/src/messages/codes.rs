@@ -57,6 +57,11 @@ pub(crate) static CODES: &[Code] = &[
         text: "The file changes a key that a running process cannot change; nothing of the file was brought into force.",
     },
     Code {
+        code: "PC0122",
+        title: "an upgrade failed",
+        text: "The process that was to take over could not: the one that ran goes on. Its status says why.",
+    },
+    Code {
         code: "PC0131",
         title: "admin listener beyond loopback",
         text: "The admin listener has no client certificates, so it binds to loopback only.",
@@ -384,6 +389,11 @@ pub(crate) static CODES: &[Code] = &[
         code: "PC4001",
         title: "listener cannot start",
         text: "A listener could not be bound or configured.",
+    },
+    Code {
+        code: "PC4002",
+        title: "sockets and listeners do not fit",
+        text: "The service manager gave sockets that are no listener's, or not those of every listener.",
     },
     Code {
         code: "PC4030",

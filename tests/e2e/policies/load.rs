@@ -125,8 +125,13 @@ fn each_decision(gateway: &Gateway, mut each: impl FnMut(&Value) -> Result) -> R
     }
 }
 
-/// A client with the identity in `dir` that accepts the gateway only.
+/// A client over HTTP/2 with the identity in `dir` that accepts the gateway only.
 pub(crate) fn connector(dir: &Path) -> Result<TlsConnector> {
+    connector_of(dir, b"h2")
+}
+
+/// The same over another protocol.
+pub(crate) fn connector_of(dir: &Path, alpn: &[u8]) -> Result<TlsConnector> {
     install_provider();
     let domain = TrustDomain::parse("example.org")?;
     let chain = pem::read_certificates(&fs::read(dir.join("svid.pem"))?)?;
@@ -137,7 +142,7 @@ pub(crate) fn connector(dir: &Path) -> Result<TlsConnector> {
     let trust = Trust::new(Arc::new(SystemClock));
     trust.publish(IdentitySnapshot { own, bundles, ..IdentitySnapshot::default() })?;
     let gateway = SpiffeId::parse("spiffe://example.org/gateway")?;
-    Ok(TlsConnector::from(client_config(&trust, Expected::Ids(vec![gateway]), &[b"h2"])))
+    Ok(TlsConnector::from(client_config(&trust, Expected::Ids(vec![gateway]), &[alpn])))
 }
 
 /// Calls on several connections at once until told to stop; counts the answers by status.

@@ -24,7 +24,7 @@ use crate::Carries;
 use crate::accounts::Accounts;
 use crate::authorize::not_secured;
 use crate::listening::Listening;
-use crate::quic::{Arrived, close};
+use crate::quic::{Arrived, Known, close};
 use crate::secured::{Bound, Proof, Secured};
 use crate::worker::Worker;
 
@@ -92,8 +92,8 @@ pub(super) async fn secure_quic(
     worker: Arc<Worker>,
     listening: Arc<Listening>,
     arrived: Arrived,
-) -> Option<(Box<Connection>, quinn::Connection)> {
-    let Arrived { incoming, source, port, shaking } = arrived;
+) -> Option<(Box<Connection>, quinn::Connection, Known)> {
+    let Arrived { incoming, source, port, shaking, known } = arrived;
     let local = SocketAddr::new(NOWHERE.ip(), port);
     let shaken = {
         let timer = worker.wheel.timer();
@@ -111,13 +111,14 @@ pub(super) async fn secure_quic(
             return None;
         }
     };
+    known.connected(&quic);
     let chain = quic.peer_identity().and_then(|chain| chain.downcast::<Vec<CertificateDer<'static>>>().ok());
     let data = quic.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
     let sni = data.and_then(|data| data.server_name);
     let chain = chain.as_deref().map(Vec::as_slice);
     let conn = identify(worker, listening, chain, (source, local), sni.as_deref(), Protocol::H3).await;
     match conn {
-        Some(conn) => Some((Box::new(conn), quic)),
+        Some(conn) => Some((Box::new(conn), quic, known)),
         None => {
             close(&quic, Code::H3_NO_ERROR, b"");
             None

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use base_net::{Caps, Timers};
+use base_net::{Caps, Sockets, Timers};
 use base_ports::{Clock, ManualNet, ManualResolver, SystemClock, SystemRng};
 use base_telemetry::Metrics;
 use ca_identity::pem::{write_certificates, write_private_key};
@@ -190,6 +190,8 @@ pub(super) struct Gateway {
     /// Where the proxy dials; what nobody scripted is as it is.
     pub(super) net: ManualNet,
     names: Arc<Names>,
+    pub(super) sockets: Arc<Sockets>,
+    pub(super) listeners: Vec<ListenerSpec>,
     /// Where names lead.
     pub(super) resolver: ManualResolver,
     pub(super) pressure: Pressure,
@@ -246,6 +248,7 @@ impl Setup {
             mark: None,
             reveal_decision_id: self.reveal,
         };
+        let (sockets, listeners) = (Arc::clone(&ports.sockets), config.listeners.clone());
         let proxy = Proxy::start(config, ports).unwrap();
         let address = proxy.addresses().first().unwrap().1;
         Gateway {
@@ -259,6 +262,8 @@ impl Setup {
             routes,
             net,
             names,
+            sockets,
+            listeners,
             pressure,
             resolver: self.resolver,
         }
@@ -378,6 +383,7 @@ fn ports(
         rng: Arc::new(SystemRng),
         net: Arc::new(net.clone()),
         names: Arc::clone(names),
+        sockets: Sockets::new(),
         gauges: Arc::new(pressure.clone()),
     }
 }

@@ -25,21 +25,21 @@ const SOON: Duration = Duration::from_secs(1);
 const LONG: Duration = Duration::from_secs(5);
 
 /// A caller with an HTTP/3 connection.
-struct H3 {
+pub(super) struct H3 {
     sender: SendRequest<h3_quinn::OpenStreams, Bytes>,
     quic: Connection,
     _endpoint: Endpoint,
     _tasks: Tasks,
 }
 
-type Stream = RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
+pub(super) type Stream = RequestStream<h3_quinn::BidiStream<Bytes>, Bytes>;
 
 fn endpoint() -> Endpoint {
     Endpoint::client(([127, 0, 0, 1], 0).into()).unwrap()
 }
 
 impl Gateway {
-    fn quic_address(&self) -> SocketAddr {
+    pub(super) fn quic_address(&self) -> SocketAddr {
         self.proxy.quic_addresses().first().unwrap().1
     }
 
@@ -72,13 +72,13 @@ impl Gateway {
     }
 
     /// An HTTP/3 connection of the workload at that path.
-    async fn h3(&self, path: &str) -> H3 {
+    pub(super) async fn h3(&self, path: &str) -> H3 {
         self.h3_at(path, self.quic_address()).await
     }
 }
 
 impl H3 {
-    async fn start(&mut self, request: Request<()>) -> Stream {
+    pub(super) async fn start(&mut self, request: Request<()>) -> Stream {
         self.sender.send_request(request).await.unwrap()
     }
 
@@ -91,12 +91,12 @@ impl H3 {
         read(&mut stream).await
     }
 
-    async fn get(&mut self, path: &str) -> Answer {
+    pub(super) async fn get(&mut self, path: &str) -> Answer {
         self.ask(get(path), &[]).await.unwrap()
     }
 }
 
-fn get(path: &str) -> Request<()> {
+pub(super) fn get(path: &str) -> Request<()> {
     Request::get(format!("https://site.test{path}")).body(()).unwrap()
 }
 

@@ -1,0 +1,182 @@
+//! The socket of an endpoint, which it gives up to another process while its connections live on (UP-01, UP-03).
+//!
+//! As long as it serves, it is a plain datagram socket. When another process takes over what arrives there, each living
+//! connection gets a socket of its own on the same address, connected to its caller: the kernel prefers those, so what
+//! belongs to old connections comes here and everything else goes to the other process. Answers leave through the old
+//! copy. A caller that changes its address after that is lost.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use base_net::connected_datagram;
+use futures_util::task::AtomicWaker;
+use parking_lot::Mutex;
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
+
+/// The socket of one endpoint.
+pub(crate) struct Port {
+    shared: Arc<dyn AsyncUdpSocket>,
+    /// The same socket, to look at.
+    socket: UdpSocket,
+    callers: Mutex<Callers>,
+    is_left: AtomicBool,
+    /// One per caller, once it is left.
+    own: Mutex<Vec<Arc<dyn AsyncUdpSocket>>>,
+    reader: AtomicWaker,
+}
+
+#[derive(Default)]
+struct Callers {
+    next: u64,
+    known: HashMap<u64, Caller>,
+}
+
+/// Whose datagrams go on arriving.
+enum Caller {
+    Shaking(SocketAddr),
+    Connected(quinn::Connection),
+}
+
+/// A connection that the port knows of, until this is dropped.
+pub(crate) struct Known {
+    port: Arc<Port>,
+    number: u64,
+}
+
+impl Port {
+    pub(crate) fn new(socket: UdpSocket) -> io::Result<Arc<Self>> {
+        let shared = TokioRuntime.wrap_udp_socket(socket.try_clone()?)?;
+        Ok(Arc::new(Self {
+            shared,
+            socket,
+            callers: Mutex::default(),
+            is_left: AtomicBool::new(false),
+            own: Mutex::default(),
+            reader: AtomicWaker::new(),
+        }))
+    }
+
+    /// Remembers a caller whose handshake begins.
+    pub(crate) fn greet(self: &Arc<Self>, source: SocketAddr) -> Known {
+        let mut callers = self.callers.lock();
+        let number = callers.next;
+        callers.next = number.wrapping_add(1);
+        callers.known.insert(number, Caller::Shaking(source));
+        Known { port: Arc::clone(self), number }
+    }
+
+    /// From now on another process reads what arrives here, but for what belongs to the connections there are.
+    ///
+    /// # Errors
+    /// When sockets cannot be made; some connections may be lost then.
+    pub(crate) fn leave(&self) -> io::Result<()> {
+        let local = self.socket.local_addr()?;
+        let mut own = Vec::new();
+        let mut made = HashMap::new();
+        let mut failed = Ok(());
+        for caller in self.callers.lock().known.values() {
+            let (peer, ip) = caller.ends();
+            let local = SocketAddr::new(ip.unwrap_or(local.ip()), local.port());
+            // Callers behind one address share it.
+            made.entry(peer).or_insert_with(|| {
+                let socket = connected_datagram(&self.socket, local, peer);
+                match socket.and_then(|socket| TokioRuntime.wrap_udp_socket(socket)) {
+                    Ok(socket) => own.push(socket),
+                    Err(cause) => failed = Err(cause),
+                }
+            });
+        }
+        *self.own.lock() = own;
+        self.is_left.store(true, Ordering::Release);
+        self.reader.wake();
+        failed
+    }
+}
+
+impl Caller {
+    /// Its address, and the one of ours that it calls.
+    fn ends(&self) -> (SocketAddr, Option<IpAddr>) {
+        match self {
+            Self::Shaking(source) => (*source, None),
+            Self::Connected(quic) => (quic.remote_address(), quic.local_ip()),
+        }
+    }
+}
+
+impl Known {
+    /// The handshake is complete: from now on the connection itself says where its caller is.
+    pub(crate) fn connected(&self, quic: &quinn::Connection) {
+        self.port.callers.lock().known.insert(self.number, Caller::Connected(quic.clone()));
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        // The connection may end with it, which must not happen under the lock.
+        let known = self.port.callers.lock().known.remove(&self.number);
+        drop(known);
+    }
+}
+
+impl AsyncUdpSocket for Port {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.shared).create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.shared.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        context: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        if !self.is_left.load(Ordering::Acquire) {
+            self.reader.register(context.waker());
+            if !self.is_left.load(Ordering::Acquire) {
+                return self.shared.poll_recv(context, bufs, meta);
+            }
+        }
+        let own = self.own.lock();
+        let mut arrived = own.iter().map(|socket| match socket.poll_recv(context, bufs, meta) {
+            // Its caller has gone; the error is told once.
+            Poll::Ready(Err(_)) => socket.poll_recv(context, bufs, meta),
+            polled => polled,
+        });
+        arrived.find(|polled| matches!(polled, Poll::Ready(Ok(_)))).unwrap_or(Poll::Pending)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.shared.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.shared.max_transmit_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.shared.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.shared.may_fragment()
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port")
+            .field("socket", &self.socket)
+            .field("is_left", &self.is_left)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,79 @@
+//! What of a process outlives a new start of its roles: sockets, metrics, readiness, and the data plane with its calls.
+//! An upgrade that failed after the state was given up starts all roles anew around them.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use base_net::Sockets;
+use base_ports::Tasks;
+use base_telemetry::{Health, Metrics};
+use ca_identity::tls::Trust;
+use enforcer_proxy::{Names, Proxy, ViewHandle};
+use parking_lot::Mutex;
+
+use super::upgrade::Upgrades;
+
+/// How late a worker may be with its work before nobody tells the service manager that all is well.
+const LATE: Duration = Duration::from_secs(5);
+
+/// What all starts of the roles of a process share.
+#[derive(Clone)]
+pub(crate) struct Process {
+    pub(super) sockets: Arc<Sockets>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) health: Health,
+    pub(super) upgrades: Arc<Upgrades>,
+    /// The service manager gave them.
+    pub(super) is_activated: bool,
+    /// The data plane, when there is one.
+    served: Arc<Mutex<Weak<Proxy>>>,
+    tasks: Tasks,
+}
+
+/// The data plane and what is published to it.
+pub(crate) struct DataPlane {
+    pub(super) proxy: Arc<Proxy>,
+    pub(super) view: Arc<ViewHandle>,
+    pub(super) trust: Arc<Trust>,
+    pub(super) names: Arc<Names>,
+}
+
+impl Process {
+    /// A process that binds what it listens on.
+    pub(crate) fn alone() -> Self {
+        Self::with(Sockets::new())
+    }
+
+    /// One whose sockets the service manager gave: those, and no others for the data plane.
+    pub(crate) fn activated(sockets: Arc<Sockets>) -> Self {
+        Self { is_activated: true, ..Self::with(sockets) }
+    }
+
+    /// One that listens on these sockets, and on what it binds besides.
+    pub(crate) fn with(sockets: Arc<Sockets>) -> Self {
+        let (metrics, health) = (Arc::new(Metrics::new()), Health::new());
+        let upgrades = Arc::new(Upgrades::new(&metrics));
+        let tasks = Tasks::new("process");
+        Self { sockets, metrics, health, upgrades, is_activated: false, served: Arc::default(), tasks }
+    }
+
+    pub(super) fn serves(&self, plane: &DataPlane) {
+        *self.served.lock() = Arc::downgrade(&plane.proxy);
+    }
+
+    /// Tells the service manager twice per interval that the process lives: that this runtime runs, and that every worker
+    /// came to its work lately (HO1).
+    pub(crate) fn watch(&self) {
+        let Some(interval) = base_net::notify::watchdog_interval() else { return };
+        let served = Arc::clone(&self.served);
+        self.tasks.spawn("watchdog", async move {
+            loop {
+                let proxy = served.lock().upgrade();
+                if proxy.is_none_or(|proxy| proxy.is_heard_within(LATE.min(interval / 2))) {
+                    base_net::notify::watchdog();
+                }
+                tokio::time::sleep(interval / 2).await;
+            }
+        });
+    }
+}
