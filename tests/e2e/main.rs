@@ -20,6 +20,7 @@ mod limits;
 mod listeners;
 mod names;
 mod policies;
+mod received;
 mod reload;
 mod resilience;
 mod routing;
@@ -63,6 +64,7 @@ fn main() {
         limits::trials(),
         names::trials(),
         policies::trials(),
+        received::trials(),
         reload::trials(),
         resilience::trials(),
         routing::trials(),

@@ -17,6 +17,8 @@ pub fn program(program: &str) -> Option<PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     std::iter::once(beside)
         .chain(std::env::split_paths(&paths).map(|dir| dir.join(program)))
+        // Servers of Debian, which are not on everybody's path.
+        .chain([PathBuf::from("/usr/sbin").join(program)])
         .find(|file| file.is_absolute() && file.is_file())
 }
 

@@ -46,7 +46,7 @@ impl Received {
             .map(|(name, value)| json!([name.to_ascii_lowercase(), value.trim_matches([' ', '\t'])]))
             .collect();
         json!({ "method": method, "path": path, "query": query, "headers": fields,
-                "body": String::from_utf8_lossy(&self.body) })
+                "body": self.body.iter().map(|byte| char::from(*byte)).collect::<String>() })
     }
 }
 

@@ -1,7 +1,7 @@
-//! Peers written in Python, in `tests/peers`: each prints one JSON object per line.
+//! Peers written in Python, in `tests/peers`, and other programs that say what they do: each prints one JSON object per line.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
@@ -11,6 +11,11 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::peers::python;
+
+/// A file of `tests/peers`.
+pub fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name)
+}
 
 /// A running peer. Dropping it kills the process.
 pub struct Script {
@@ -23,16 +28,15 @@ pub struct Script {
 impl Script {
     /// Starts `tests/peers/NAME.py`.
     pub fn start(name: &str, arguments: &[&str]) -> Result<Self> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(format!("{name}.py"));
-        let mut child = Command::new(python())
-            .arg(path)
-            .args(arguments)
-            .env_remove("SPIFFE_ENDPOINT_SOCKET")
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut command = Command::new(python());
+        command.arg(file(&format!("{name}.py"))).args(arguments);
+        command.env_remove("SPIFFE_ENDPOINT_SOCKET").env("PYTHONDONTWRITEBYTECODE", "1");
+        Self::of(name, command)
+    }
+
+    /// Starts another program.
+    pub fn of(name: &str, mut command: Command) -> Result<Self> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let (tell, lines) = channel();
         let output = BufReader::new(child.stdout.take().ok_or("no stdout")?);
         std::thread::spawn(move || {
