@@ -55,3 +55,7 @@ kill-policies:
 soak-push minutes="1":
     cargo test --locked -p portcullis --no-run
     PORTCULLIS_SOAK_MINUTES={{minutes}} cargo test --locked -p tests --test e2e -- --nocapture ps5_a_push
+
+# Every parser of network bytes under mutation, so many seconds each
+fuzz seconds="60" *names:
+    PORTCULLIS_FUZZ_SECONDS={{seconds}} cargo test --locked -p tests --test fuzz -- --nocapture {{names}}

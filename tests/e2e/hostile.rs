@@ -3,6 +3,7 @@
 
 mod good;
 mod h1;
+mod h2;
 mod h3;
 mod origin;
 mod tls;
@@ -11,7 +12,10 @@ use libtest_mimic::Trial;
 use tests::Result;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    [h1::trials(), origin::trials(), h3::trials(), tls::trials()].into_iter().flatten().collect()
+    [h1::trials(), origin::trials(), h2::trials(), h3::trials(), tls::trials()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// What a table has seen so far.

@@ -5,12 +5,13 @@ mod origins;
 mod requests;
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use tests::frames::{
-    self, ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, block, frame,
+    self, ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PREFACE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+    block, frame, setting,
 };
 use tests::peers::program;
 use tests::wire::{Caller, Heard, PATIENCE, Wire};
@@ -27,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("tm_02_nginx_receives_what_was_judged", lacks("nginx"), || same(&Origin::nginx()?)),
         trial("tm_02_haproxy_receives_what_was_judged", lacks("haproxy"), || same(&Origin::haproxy()?)),
         trial("tm_02_node_receives_what_was_judged", lacks("node"), || same(&Origin::node()?)),
+        trial("hv_08_a_header_that_policies_read_is_text_or_the_call_is_refused", None, read_as_text),
         trial("tm_02_python_receives_what_was_judged", None, || same(&Origin::python()?)),
     ]
 }
@@ -40,12 +42,17 @@ when { context has request && context.request.headers has "x-odd" && context.req
 when { context has request && context.request.query has "q" && context.request.query["q"] == ["never"] };
 "#;
 
+/// Declares them.
+const SCHEMA: &str = "type SiteHeaders = { \"x-odd\"?: Set<String> };\ntype SiteQuery = { \"q\"?: Set<String> };\n\
+                      type SiteParams = {};\ntype SiteClaims = {};\n";
+
 /// Random requests per protocol; more with PORTCULLIS_TEST_SCALE.
 const RANDOM: u64 = 120;
 
 fn same(origin: &Origin) -> Result {
     let gateway = Gateway::build()
         .policy(POLICY)
+        .file("policies/site.cedarschema", SCHEMA)
         .decisions("reveal_decision_id = \"always\"")
         .service("site", &[])
         .route("site", "site", "{ path = \"/\" }", &format!("http://{}", origin.address()))
@@ -96,10 +103,41 @@ fn same(origin: &Origin) -> Result {
             header(&answer, "portcullis-decision-id").ok_or_else(|| format!("{about}: no decision id"))?;
         let record = records.get(&id).ok_or_else(|| format!("{about}: no record of {id}"))?;
         let (judged, received) = (judged(record), received(&answer));
-        check!(judged == received, "{about}:\n  judged   {judged}\n  received {received}");
+        check!(
+            judged == received,
+            "{about}:\n  judged   {judged}\n  received {received}\n  {}",
+            record["request"]
+        );
         let (sent, arrived) = (request.told(), arrived(&answer));
         check!(sent == arrived, "{about}:\n  sent     {sent}\n  received {arrived}");
     }
+    Ok(())
+}
+
+/// A value that is no text must not hide its header from a policy.
+fn read_as_text() -> Result {
+    let origin = Origin::own();
+    let gateway = Gateway::build()
+        .policy(&format!("{POLICY}@id(\"none\") forbid (principal, action in Action::\"call\", resource)\nwhen {{ context has request && context.request.headers has \"x-odd\" }};\n"))
+        .file("policies/site.cedarschema", SCHEMA)
+        .service("site", &[])
+        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", origin.address()))
+        .start()?;
+    let tls = gateway.identity()?;
+    let (old, new) =
+        (Caller::new(gateway.address, &tls, b"http/1.1")?, Caller::new(gateway.address, &tls, b"h2")?);
+    for (value, status) in [("text", 403), ("caf\u{e9}", 400), ("\u{c3}\u{a9}", 400)] {
+        let request = requests::with(&[("x-odd", value)]);
+        let (_, problem) = over_http2(&mut new.dial()?, &request)?;
+        let answered = [
+            over_http1(&mut old.dial()?, &request)?.0,
+            u16::try_from(problem["status"].as_u64().unwrap_or(0))?,
+        ];
+        check!(answered == [status; 2], "{value:?}: {answered:?}");
+    }
+    check!(origin.received() == 0, "a refused call was received");
+    let (_, metrics) = gateway.http("/metrics")?;
+    check!(metrics.contains("portcullis_gate_refused_total{class=\"H1-11\"} 4"), "not counted");
     Ok(())
 }
 
@@ -110,9 +148,20 @@ fn judged(record: &Value) -> Value {
         "method": request["method"],
         "host": request["host"],
         "path": request["path"],
-        "x-odd": request["headers"].get("x-odd").cloned().unwrap_or(json!([])),
-        "q": request["query"].get("q").cloned().unwrap_or(json!([])),
+        "x-odd": set(texts(&request["headers"]["x-odd"])),
+        "q": set(texts(&request["query"]["q"])),
     })
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().filter_map(|text| Some(text.as_str()?.to_owned())).collect()
+}
+
+/// What policies see of values: neither their order nor how often each comes.
+fn set(mut values: Vec<String>) -> Vec<String> {
+    values.sort_unstable();
+    values.dedup();
+    values
 }
 
 /// The same as the origin read it.
@@ -122,8 +171,8 @@ fn received(answer: &Value) -> Value {
         "method": answer["method"],
         "host": host.split(':').next(),
         "path": answer["path"],
-        "x-odd": headers(answer, "x-odd"),
-        "q": requests::parameters(answer["query"].as_str().unwrap_or_default(), "q"),
+        "x-odd": set(headers(answer, "x-odd")),
+        "q": set(requests::parameters(answer["query"].as_str().unwrap_or_default(), "q")),
     })
 }
 
@@ -185,10 +234,12 @@ fn over_http2(wire: &mut Wire, request: &Request) -> Result<(u16, Value)> {
     let fields = request.http2();
     let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let end = if request.body.is_empty() { END_STREAM } else { 0 };
-    wire.send(
-        &[PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(HEADERS, END_HEADERS | end, 1, &block(&fields))]
-            .concat(),
-    );
+    let open = [
+        frame(SETTINGS, 0, 0, &setting(4, 1 << 24)),
+        frame(WINDOW_UPDATE, 0, 0, &(1_u32 << 24).to_be_bytes()),
+    ]
+    .concat();
+    wire.send(&[PREFACE, &open, &frame(HEADERS, END_HEADERS | end, 1, &block(&fields))].concat());
     let mut parts = request.body.chunks(request.piece).peekable();
     while let Some(part) = parts.next() {
         let end = if parts.peek().is_none() { END_STREAM } else { 0 };
@@ -212,10 +263,14 @@ fn over_http2(wire: &mut Wire, request: &Request) -> Result<(u16, Value)> {
                 wire.send(&frame(SETTINGS, ACK, 0, &[]));
             }
         }
-        if status.is_none() && wire.more(until)? == 0 {
+        let more = if status.is_none() {
+            wire.more(until).map_err(|error| format!("{request:?}: {error}"))?
+        } else {
+            1
+        };
+        if more == 0 {
             return Err(format!("{request:?}: closed").into());
         }
     }
-    std::thread::sleep(Duration::ZERO);
     Ok((status.unwrap_or_default(), serde_json::from_slice(&body).unwrap_or_default()))
 }

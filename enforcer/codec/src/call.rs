@@ -276,6 +276,12 @@ impl Call {
             .ok_or_else(|| self.unreadable())
     }
 
+    /// What refuses this call when a field that is read has a value that is no ASCII text (H1-11, HV-08).
+    pub fn unread(&self, is_read: impl Fn(&str) -> bool) -> Option<NotCanonical> {
+        let is_odd = self.headers().any(|(name, value)| !value.is_ascii() && is_read(name));
+        is_odd.then(|| self.unreadable())
+    }
+
     /// What refuses this call when a value that is read has bytes outside ASCII (H1-11, CC-11).
     pub fn unreadable(&self) -> NotCanonical {
         NotCanonical {

@@ -12,7 +12,7 @@ use enforcer_codec::{BodyLength, Call, CallProtocol, NotCanonical};
 use enforcer_traffic::{Handling, Params, Route};
 use policies_engine::{
     Action, ConnectionFacts, Decision, DecisionId, Facts, Mode, OwnedFacts, Phase, Reason, Receipt,
-    RequestView, Snapshot, observe,
+    RequestView, Snapshot, Versions, observe,
 };
 
 use crate::fault::Fault;
@@ -124,6 +124,26 @@ pub(crate) fn action_of(call: &Call) -> Action {
     }
 }
 
+/// What policies read of a call must be text: left out, it would be as if it had not been sent (H1-11).
+pub(crate) fn unread(versions: Option<&Versions>, call: &Call) -> Option<NotCanonical> {
+    let read = &versions?.declared.headers;
+    if read.is_empty() { None } else { call.unread(|name| read.contains(name)) }
+}
+
+/// Which policies say no, and how: `policies v3: forbid no-refunds`.
+pub(crate) fn denies(versions: Option<&Versions>, verdict: Reason, decision: &Decision) -> String {
+    let mut text = match versions {
+        Some(versions) => format!("policies v{}: {verdict}", versions.numbers.policies),
+        None => verdict.to_string(),
+    };
+    let errors = decision.errors.iter().map(|error| &error.policy);
+    for id in decision.determining.iter().chain(errors) {
+        text.push(' ');
+        text.push_str(id);
+    }
+    text
+}
+
 /// Observe mode turns what it may into an allow that carries its denial (SH4).
 pub(crate) fn soften(decision: Decision, mode: Mode, snapshot: &Snapshot) -> Decision {
     match mode {
@@ -226,7 +246,7 @@ impl Facts for CallFacts {
     }
 
     fn header(&self, name: &str, each: &mut dyn FnMut(&str)) {
-        // Values that are not text were refused where a policy reads them (CC-11); here they are left out.
+        // INVARIANT: a call with a value that is no text, in a field that policies read, was refused (CC-11).
         for value in self.call.header(name) {
             if let Ok(text) = str::from_utf8(value) {
                 each(text);

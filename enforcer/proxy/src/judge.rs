@@ -16,7 +16,7 @@ use policies_engine::{
 };
 
 use crate::View;
-use crate::authorize::{CallFacts, Denied, Permitted, action_of, soften};
+use crate::authorize::{CallFacts, Denied, Permitted, action_of, denies, soften, unread};
 use crate::fleets::Taker;
 use crate::inbound::Connection;
 use crate::meter::RouteMeter;
@@ -200,7 +200,8 @@ impl Judge {
         }
         let facts = permitted.facts(conn);
         facts.found(question.route);
-        let decision = match (lapsed, engine) {
+        let unread = unread(in_force.versions.as_deref(), permitted.call()).map(|_flaw| Reason::NotCanonical);
+        let decision = match (lapsed.or(unread), engine) {
             (Some(lapsed), _) => Decision::refusal(lapsed),
             // Policies do not go away; a view without them judges nothing.
             (None, None) => return Ok(Arc::clone(since)),
@@ -221,7 +222,7 @@ impl Judge {
         };
         let ended = Decision { reason, ..decision };
         question.meter.decision(&ended, mode);
-        let detail = (reason != verdict).then(|| in_force.denies(verdict, &ended));
+        let detail = (reason != verdict).then(|| denies(in_force.versions.as_deref(), verdict, &ended));
         let about = (action, question.resource);
         let record = DecisionRecord {
             detail,
@@ -357,20 +358,6 @@ impl InForce {
         }
     }
 
-    /// Which policies say no, and how: `policies v3: forbid no-refunds`.
-    fn denies(&self, verdict: Reason, decision: &Decision) -> String {
-        let mut text = match &self.versions {
-            Some(versions) => format!("policies v{}: {verdict}", versions.numbers.policies),
-            None => verdict.to_string(),
-        };
-        let errors = decision.errors.iter().map(|error| &error.policy);
-        for id in decision.determining.iter().chain(errors) {
-            text.push(' ');
-            text.push_str(id);
-        }
-        text
-    }
-
     fn question<'a>(&'a self, conn: &Connection, call: &Call) -> Question<'a> {
         let nothing = || Question {
             resource: &self.unknown,
@@ -390,7 +377,13 @@ impl InForce {
             return nothing();
         };
         let mode = self.mode_of(Some(&target.route), conn);
-        Question { resource, route: Some(&target.route), mode, meter: &upstreams.meter, flaw: None }
+        Question {
+            resource,
+            route: Some(&target.route),
+            mode,
+            meter: &upstreams.meter,
+            flaw: unread(self.versions.as_deref(), call),
+        }
     }
 
     /// Whether denials of a call are carried out.

@@ -166,6 +166,9 @@ impl Judge for Outside {
         };
         let snapshot = self.snapshots.borrow().clone();
         let declared = snapshot.map(|snapshot| Arc::clone(&snapshot.versions().declared)).unwrap_or_default();
+        if let Some(flaw) = call.unread(|name| declared.headers.contains(name)) {
+            return Err(format!("{}: {}", flaw.rule, flaw.detail));
+        }
         let mut held = canonical::of(&call, target, &declared);
         let known = params.into_iter().filter(|(name, _)| declared.params.contains(name));
         held.request.params.extend(known.map(|(name, value)| (name.to_string(), value.into())));

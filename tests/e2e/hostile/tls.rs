@@ -264,6 +264,7 @@ fn holding() -> Result {
         ("a head byte by byte", Hold::Drip(get("/slow").into()), &good),
         ("half a body", Hold::Within(post.into()), &good),
         ("a body byte by byte", Hold::Drip([post.as_bytes(), &[b'x'; 1000]].concat()), &good),
+        ("idle over http/2", Hold::Within(preface.clone()), &h2),
         ("half a preface", Hold::Within(preface[..10].to_vec()), &h2),
     ];
     for (id, hold, caller) in kinds {
@@ -293,7 +294,7 @@ fn holding() -> Result {
         "0 lost",
         format!("{} lost", went.lost),
     );
-    table.end(18)
+    table.end(20)
 }
 
 /// Opens so many, and counts those that the gateway closes in time.

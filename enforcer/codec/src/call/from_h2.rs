@@ -213,7 +213,8 @@ fn join_cookies(head: &mut Bytes, table: &mut Vec<Field>) {
     let start = joined.len();
     table.retain(|field| {
         let is_crumb = field.name.of(head) == b"cookie";
-        if is_crumb {
+        // An empty one says nothing, and would leave a space at an end that HTTP/1 takes away.
+        if is_crumb && field.value.len > 0 {
             if joined.len() > start {
                 joined.extend_from_slice(b"; ");
             }

@@ -148,6 +148,11 @@ impl<T: Default> Server<T> {
                     let left = left.ok_or(Reason::PROTOCOL_ERROR)?;
                     self.unread(head.stream, padding.saturating_add(1));
                     let is_end = head.has(flag::END_STREAM);
+                    // Padding alone moves no call, however long it is.
+                    let is_empty = left == 0 && !is_end;
+                    if is_empty && !self.budget.take(Head { length: 0, flags: 0, ..head }, now) {
+                        return Err(Reason::ENHANCE_YOUR_CALM);
+                    }
                     self.reading = Reading::Data { stream: head.stream, left, padding, is_end };
                     if left == 0 { self.part(&[])? } else { None }
                 }

@@ -130,11 +130,17 @@ pub(super) async fn run(conn: &Connection, mut tls: Tls) {
                     _ if calls.is_empty() => phase.still(now.mono),
                     _ => {}
                 }
-                if calls.is_empty() && link.is_left() {
+                // One that has nothing to do here and does not go is not waited for.
+                let rest_ends = match phase {
+                    Phase::Leaving { since } if calls.is_empty() => Some(since + LINGER),
+                    _ => None,
+                };
+                let is_idle = rest_ends.is_some_and(|end| now.mono >= end);
+                if is_idle || (calls.is_empty() && link.is_left()) {
                     return close(conn, &link, &mut tls, &timer).await;
                 }
                 let trims = rests.trims(phase, now.mono, &link);
-                let ends = [head_ends, ack_ends, trims].into_iter().flatten();
+                let ends = [head_ends, ack_ends, rest_ends, trims].into_iter().flatten();
                 timer.set(ends.fold(phase.look(conn), Mono::min));
             }
         }

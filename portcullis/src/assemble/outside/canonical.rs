@@ -66,6 +66,7 @@ pub(super) fn of(call: &Call, target: Target, declared: &Declared) -> Canonical 
         request.query_names.insert(name.into_owned());
     }
     for (name, value) in call.headers() {
+        // INVARIANT: what is declared is text, or the call was refused.
         let Ok(value) = std::str::from_utf8(value) else { continue };
         if declared.headers.contains(name) {
             let value = value.trim_matches([' ', '\t']).to_owned();

@@ -244,6 +244,14 @@ fn h2_01_each_frame_that_moves_no_call_has_a_budget() {
         client.data(1, b"", false);
     };
     assert_eq!(flood(false, 1000, empty), Some(101));
+    let padding = |client: &mut Client, nth: u32| {
+        if nth == 1 {
+            client.request(1, &get("/"), false);
+            client.event();
+        }
+        client.send(kind::DATA, flag::PADDED, 1, &[3, 0, 0, 0]);
+    };
+    assert_eq!(flood(false, 1000, padding), Some(101), "padding alone is as empty");
     // 64 KiB of control bytes without a request (H2-03), long before 100 frames.
     assert_eq!(flood(false, 1000, plain(0x7f, 0, &[0; 16_000])), Some(5));
 }
