@@ -135,6 +135,8 @@ pub(crate) async fn start(
         ledger: ledger.clone(),
         clock: Arc::clone(&clock),
         names: Arc::clone(&names),
+        rng: Arc::clone(&rng),
+        process: process.clone(),
     };
     let configuration = Configuration::new(config.clone(), parts, &metrics)?;
     configuration.tell().await;

@@ -3,6 +3,7 @@
 
 mod api;
 mod authzen;
+mod certificates;
 mod changes;
 mod commands;
 mod demo;
@@ -47,6 +48,7 @@ fn main() {
     let suites = [
         api::trials(),
         authzen::trials(),
+        certificates::trials(),
         changes::trials(),
         commands::trials(),
         demo::trials(),

@@ -71,6 +71,14 @@ pub struct ListenerSpec {
 }
 
 impl ListenerSpec {
+    /// Whether new connections are served as by that one, which listens where it does.
+    pub(crate) fn serves_as(&self, other: &Self) -> bool {
+        self.client_auth == other.client_auth
+            && self.certificates == other.certificates
+            && self.hosts == other.hosts
+            && self.timers == other.timers
+    }
+
     /// Counts its connections, on all workers together.
     pub(crate) fn gate(&self) -> Gate {
         if self.forwarders.is_empty() { Gate::new(self.caps) } else { Gate::behind_forwarders(self.caps) }

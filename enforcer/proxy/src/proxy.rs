@@ -31,6 +31,7 @@ pub struct Proxy {
     /// Ends when no worker reads datagrams any more that are another process's.
     left: Mutex<Option<mpsc::Receiver<()>>>,
     workers: Vec<Weak<Worker>>,
+    listeners: Mutex<Vec<ListenerSpec>>,
     _endpoints: Tasks,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -116,6 +117,7 @@ impl Proxy {
             stop,
             left: Mutex::new(Some(left)),
             workers,
+            listeners: Mutex::new(config.listeners.clone()),
             _endpoints: endpoints,
             threads: Mutex::new(threads),
         })
@@ -124,6 +126,22 @@ impl Proxy {
     /// From now on it takes what arrives.
     pub fn accept(&self) {
         self.begin.send_replace(true);
+    }
+
+    /// New connections are served as these listeners say, which listen where those before do, and the names of those that
+    /// changed (RD-01). Open connections go on as they began; what is the same is not touched.
+    pub fn renew(&self, listeners: Vec<ListenerSpec>) -> Vec<Arc<str>> {
+        let mut known = self.listeners.lock();
+        let mut renewed = Vec::new();
+        for (number, (known, next)) in known.iter_mut().zip(listeners).enumerate() {
+            if known.name != next.name || known.serves_as(&next) {
+                continue;
+            }
+            self.workers.iter().filter_map(Weak::upgrade).for_each(|worker| worker.renew(number, &next));
+            renewed.push(Arc::clone(&next.name));
+            *known = next;
+        }
+        renewed
     }
 
     /// Decisions are recorded and sampled elsewhere from now on: when this returns, no worker uses the lanes before.

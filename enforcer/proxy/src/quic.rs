@@ -17,7 +17,7 @@ use futures_util::FutureExt;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::inbound;
 use crate::listening::Listening;
@@ -44,12 +44,13 @@ const CRYPTO: usize = 16 * 1024;
 /// Accepts the connections of one datagram socket until the drain, then waits for their end.
 pub(crate) async fn accept(
     worker: Arc<Worker>,
-    listening: Arc<Listening>,
+    mut served: watch::Receiver<Arc<Listening>>,
     socket: UdpSocket,
     gate: Gate,
     mut drain: DrainWatch,
     left: mpsc::Sender<()>,
 ) {
+    let mut listening = Arc::clone(&served.borrow_and_update());
     let name = Arc::clone(&listening.name);
     let Some((endpoint, own)) = endpoint(&worker.trust, &listening, socket) else {
         tracing::error!(event = "quic_failed", listener = %name, "the endpoint of a listener did not start");
@@ -66,6 +67,13 @@ pub(crate) async fn accept(
             tokio::select! {
                 () = drain.started() => {
                     is_over = true;
+                    continue;
+                }
+                Ok(()) = served.changed() => {
+                    listening = Arc::clone(&served.borrow_and_update());
+                    if let Some(config) = server(&worker.trust, &listening) {
+                        endpoint.set_server_config(Some(config));
+                    }
                     continue;
                 }
                 incoming = endpoint.accept() => incoming,
@@ -120,7 +128,7 @@ pub(crate) struct Arrived {
     pub(crate) known: Known,
 }
 
-fn endpoint(trust: &Arc<Trust>, listening: &Listening, socket: UdpSocket) -> Option<(Endpoint, Arc<Port>)> {
+fn server(trust: &Arc<Trust>, listening: &Listening) -> Option<ServerConfig> {
     let tls = server_config_by_name(trust, listening.auth, &[H3], &listening.certificates);
     let tls = QuicServerConfig::try_from(tls).ok()?;
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
@@ -129,6 +137,11 @@ fn endpoint(trust: &Arc<Trust>, listening: &Listening, socket: UdpSocket) -> Opt
         .max_incoming(HANDSHAKES)
         .incoming_buffer_size(WAITING / HANDSHAKES as u64)
         .incoming_buffer_size_total(WAITING);
+    Some(config)
+}
+
+fn endpoint(trust: &Arc<Trust>, listening: &Listening, socket: UdpSocket) -> Option<(Endpoint, Arc<Port>)> {
+    let config = server(trust, listening)?;
     let runtime = Arc::new(quinn::TokioRuntime);
     let port = Port::new(socket).ok()?;
     let socket = Arc::clone(&port) as Arc<dyn quinn::AsyncUdpSocket>;

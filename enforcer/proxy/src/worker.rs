@@ -12,6 +12,7 @@ use base_net::{Bind, DrainWatch, Gate, Listener, Part, UNIX_MODE, accept_loop};
 use base_ports::{Clock, Net, Rng, Tasks};
 use ca_identity::tls::Trust;
 use enforcer_traffic::Step;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::body::Scratch;
@@ -25,7 +26,7 @@ use crate::meter::{Meters, RouteMeter};
 use crate::pool::Pools;
 use crate::secured;
 use crate::wheel::Wheel;
-use crate::{Names, Ports, ProxyConfig, ProxyError, Reveal, ViewHandle, quic};
+use crate::{ListenerSpec, Names, Ports, ProxyConfig, ProxyError, Reveal, ViewHandle, quic};
 
 const SWEEP: Duration = Duration::from_secs(5);
 /// Between two looks of all connections.
@@ -57,6 +58,8 @@ pub(crate) struct Worker {
     pub(crate) leaving: Arc<Leaving>,
     changes: AtomicU32,
     trusted: Arc<Notify>,
+    /// The listeners as new connections are served, in the order of the configuration.
+    listeners: Mutex<Vec<watch::Sender<Arc<Listening>>>>,
 }
 
 /// The bound sockets of a worker, in the order of the configuration.
@@ -118,6 +121,7 @@ impl Worker {
             leaving,
             changes: AtomicU32::new(0),
             trusted,
+            listeners: Mutex::default(),
         })
     }
 
@@ -151,29 +155,40 @@ impl Worker {
                 }
             });
             let open = self.meters.listener(&spec.name);
-            let listening = Arc::new(Listening::new(spec, number, &self.trust, open));
+            let listening = watch::Sender::new(Arc::new(Listening::new(spec, number, &self.trust, open)));
             for socket in sockets.quic {
-                let (worker, listening) = (Arc::clone(&self), Arc::clone(&listening));
+                let (worker, listening) = (Arc::clone(&self), listening.subscribe());
                 let (gate, drain) = (gate.clone(), drain.clone());
                 let accepting = quic::accept(worker, listening, socket, gate, drain, left.clone());
                 self.tasks.spawn("quic", accepting);
             }
             for socket in sockets.tcp {
-                let (worker, listening) = (Arc::clone(&self), Arc::clone(&listening));
+                let (worker, listening) = (Arc::clone(&self), listening.subscribe());
                 let accepting = accept_loop(socket, gate.clone(), drain.clone(), move |accepted| {
                     if let Some(strain) = worker.load.gives_up(Step::New) {
                         return worker.meters.shed(strain);
                     }
-                    let served = connection(Arc::clone(&worker), Arc::clone(&listening), accepted);
+                    let listening = Arc::clone(&listening.borrow());
+                    let served = connection(Arc::clone(&worker), listening, accepted);
                     worker.tasks.spawn("connection", served);
                 });
                 self.tasks.spawn("accept", accepting);
             }
+            self.listeners.lock().push(listening);
         }
         drop(left);
         // An error means that the owner is gone, which is an order to stop too.
         stop.wait_for(|stop| *stop).await.ok();
         self.tasks.drain(Duration::ZERO).await;
+    }
+
+    /// From now on new connections of the listener at that place are served so.
+    pub(crate) fn renew(&self, number: usize, spec: &ListenerSpec) {
+        let open = self.meters.listener(&spec.name);
+        let listening = Arc::new(Listening::new(spec, number, &self.trust, open));
+        if let Some(served) = self.listeners.lock().get(number) {
+            served.send_replace(listening);
+        }
     }
 
     /// How often policies, entities or identities changed. Who holds a call open compares it with what it was.

@@ -7,10 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base_ports::{Clock, Mono, Now, Tasks};
+use base_ports::{Clock, Mono, Now, Rng, Tasks};
 use base_telemetry::{Counter, Metrics};
 use ca_authority::Authority;
-use enforcer_proxy::Names;
+use enforcer_proxy::{ListenerSpec, Names};
 use parking_lot::Mutex;
 use policies_decisions::Ledger;
 use policies_engine::{
@@ -20,7 +20,8 @@ use policies_engine::{
 use super::entities;
 use super::judge::{Judge, Question};
 use super::policies::Policies;
-use super::view::{Plans, Traffic};
+use super::process::Process;
+use super::view::{self, Plans, Traffic};
 use crate::config::{self, Changes, Config};
 use crate::messages::Message;
 
@@ -46,6 +47,8 @@ pub(super) struct Parts {
     pub(super) ledger: Ledger,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) names: Arc<Names>,
+    pub(super) rng: Arc<dyn Rng>,
+    pub(super) process: Process,
 }
 
 struct State {
@@ -181,12 +184,13 @@ impl Configuration {
         let now = self.in_force();
         let loaded = read(&now).await?;
         let (next, warnings) = (loaded.config, loaded.warnings);
-        let Changes { live, restart } = config::changes(&now.values, &next.values);
+        let Changes { mut live, restart } = config::changes(&now.values, &next.values);
         if !restart.is_empty() {
             return Err(vec![needs_restart(&restart)]);
         }
         let traffic = Traffic::of(&next).map_err(|fault| vec![fault])?;
         let (digest, next) = (next.digest(), Arc::new(next));
+        let listeners = self.listeners(&next).await.map_err(|fault| vec![fault])?;
         if traffic.digest != entities::digest(now.enforcer.as_ref()) {
             let mut gone = self.state.lock().gone.clone();
             let departed = entities::departed(&now, &next);
@@ -204,7 +208,25 @@ impl Configuration {
             self.state.lock().gone = gone;
         }
         self.state.lock().in_force = next;
+        let renewed = self.parts.process.served().map(|proxy| proxy.renew(listeners)).unwrap_or_default();
+        // The file may say the same of other certificates.
+        for listener in renewed.iter().map(|name| format!("enforcer.listener[{name}]")) {
+            if !live.iter().any(|key| key.starts_with(&listener)) {
+                live.push(format!("{listener}.certificate"));
+            }
+        }
         Ok(Reloaded { digest, changed: live, warnings })
+    }
+
+    /// How new connections are to be served, with the certificates as their files hold them now.
+    async fn listeners(&self, next: &Arc<Config>) -> Result<Vec<ListenerSpec>, Message> {
+        let (next, rng) = (Arc::clone(next), Arc::clone(&self.parts.rng));
+        let read = move || match &next.enforcer {
+            Some(enforcer) => view::settings(&next, enforcer, &*rng).map(|settings| settings.listeners),
+            None => Ok(Vec::new()),
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        read.unwrap_or_else(|error| Err(Message::error("PC9001", error.to_string())))
     }
 
     async fn forget(&self) {
@@ -295,7 +317,9 @@ async fn read(in_force: &Config) -> Result<config::Loaded, Vec<Message>> {
 fn needs_restart(keys: &[String]) -> Message {
     let verb = if let [_] = keys { "needs" } else { "need" };
     Message::error("PC0121", format!("{} {verb} a restart; nothing was changed", keys.join(", ")))
-        .help("portcullis config explain KEY says what a reload changes: services, routes and modes")
+        .help(
+            "portcullis config explain KEY says what a reload changes: services, routes, modes, certificates",
+        )
         .next("restart portcullis run")
 }
 

@@ -57,6 +57,11 @@ impl Process {
         Self { sockets, metrics, health, upgrades, is_activated: false, served: Arc::default(), tasks }
     }
 
+    /// The data plane that runs.
+    pub(super) fn served(&self) -> Option<Arc<Proxy>> {
+        self.served.lock().upgrade()
+    }
+
     pub(super) fn serves(&self, plane: &DataPlane) {
         *self.served.lock() = Arc::downgrade(&plane.proxy);
     }

@@ -24,6 +24,15 @@ pub struct NamedCertificate {
     key: Arc<CertifiedKey>,
 }
 
+impl PartialEq for NamedCertificate {
+    /// The same chain; its key goes with it.
+    fn eq(&self, other: &Self) -> bool {
+        self.key.cert == other.key.cert
+    }
+}
+
+impl Eq for NamedCertificate {}
+
 /// Why a chain and a key cannot be shown.
 #[derive(Debug, thiserror::Error)]
 pub enum NamedError {

@@ -76,8 +76,8 @@ fn cf9_a_reload_tells_what_it_changes_from_what_needs_a_restart() {
         ),
         (
             GOOD.replace("9443\"]", "9443\"]\nidle_timeout = \"5s\""),
-            none,
             &["enforcer.listener[public].idle_timeout"],
+            none,
         ),
         (GOOD.replacen("[[enforcer.service]]", second, 1), none, &["enforcer.listener[second]"]),
         (GOOD.replace("[agent]\n", ""), none, &["agent"]),
@@ -100,7 +100,20 @@ fn cf9_every_key_says_whether_a_reload_or_a_restart_brings_it_into_force() {
             .iter()
             .any(|section| key.path.starts_with(section))
             || ["enforcer.mode", "enforcer.listener.mode", "enforcer.zone"].contains(&key.path)
-            || key.path.starts_with("enforcer.listener.rate");
+            || [
+                "rate",
+                "certificate",
+                "client_auth",
+                "hosts",
+                "handshake_timeout",
+                "header_timeout",
+                "idle_timeout",
+                "max_age",
+            ]
+            .iter()
+            .any(|live| {
+                key.path.strip_prefix("enforcer.listener.").is_some_and(|path| path.starts_with(live))
+            });
         let says =
             format!("{}\n", if is_live { "takes effect: at a reload" } else { "takes effect: at a restart" });
         assert!(text.contains(&says), "{text}");
