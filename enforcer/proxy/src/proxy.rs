@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak, mpsc as reports};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use base_net::{Bind, Drain, DrainWatch, Gate, Part};
+use base_net::{Bind, Drain, DrainWatch, Gate, Part, Sockets};
 use base_ports::{Clock, Tasks};
 use parking_lot::Mutex;
 use policies_engine::Samples;
@@ -31,6 +31,7 @@ pub struct Proxy {
     /// Ends when no worker reads datagrams any more that are another process's.
     left: Mutex<Option<mpsc::Receiver<()>>>,
     workers: Vec<Weak<Worker>>,
+    sockets: Arc<Sockets>,
     listeners: Mutex<Vec<ListenerSpec>>,
     _endpoints: Tasks,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -117,6 +118,7 @@ impl Proxy {
             stop,
             left: Mutex::new(Some(left)),
             workers,
+            sockets: Arc::clone(&ports.sockets),
             listeners: Mutex::new(config.listeners.clone()),
             _endpoints: endpoints,
             threads: Mutex::new(threads),
@@ -187,6 +189,8 @@ impl Proxy {
     pub async fn drain(&self, timeout: Duration) {
         self.leaving.begin(self.clock.mono(), timeout);
         self.drain.start();
+        // Nobody would accept what a copy keeps open.
+        self.listeners.lock().iter().for_each(|listener| self.sockets.release(&listener.name));
         self.end(timeout).await;
     }
 
