@@ -39,6 +39,11 @@ peers:
 bench *flags:
     bash tests/load/run {{flags}}
 
+# What a pair of sidecars adds to a call, beside a pair of Envoys; writes its part of docs/benchmarks.md
+bench-pair *flags:
+    cargo build --profile dist --locked -p portcullis
+    python3 tests/load/pair.py {{flags}}
+
 # Decisions beside stock Cedar; writes its part of docs/benchmarks.md
 bench-policy *flags:
     python3 tests/load/policy.py {{flags}}
