@@ -14,6 +14,7 @@ use crate::trial;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("lt_01_one_process_serves_http_and_tcp_by_one_set_of_policies", missing("curl"), both),
+        trial("lt_14_dt_05_one_port_takes_http_and_what_is_none", missing("curl"), mixed),
         trial("px_02_a_forwarder_tells_who_calls_and_the_endpoint_hears_it", None, forwarded),
         trial("lt_13_a_unix_socket_is_a_listener_under_tls_all_the_same", missing("curl"), unix),
         trial("lt_13_an_endpoint_on_a_unix_socket_takes_calls_and_checks", missing("curl"), unix_endpoint),
@@ -96,6 +97,42 @@ fn both() -> Result {
     check!(plain.contains("tls_required"), "plain http on a port with TLS: {plain}");
     let told = gateway.json(&["status"])?.to_string();
     check!(told.contains(&format!("tcp://127.0.0.1:{db}")), "status: {told}");
+    Ok(())
+}
+
+fn mixed() -> Result {
+    let (web, mail) = (Upstream::echo(), Bytes::start("220 mail.test\r\n"));
+    let policy = "@id(\"all\")\npermit (principal == Workload::\"spiffe://example.org/web\", action in Action::\"call\", resource);\n";
+    let gateway = Gateway::build()
+        .policy(policy)
+        .listener("protocols = [\"http1\", \"h2\", \"tcp\"]")
+        .service("site", &[])
+        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", web.address))
+        .section(&format!(
+            "[[enforcer.service]]\nname = \"mail\"\n[[enforcer.route]]\nname = \"mail\"\nservice = \"mail\"\nlistener = \"public\"\nto = [\"tcp://{}\"]",
+            mail.address
+        ))
+        .start()?;
+    let tls = gateway.identity()?;
+    for version in ["--http1.1", "--http2", "--no-alpn"] {
+        let (status, body) = gateway.curl(&tls, "/hello", &[version, "--data-binary", "hi"])?;
+        check!(status == 200 && body.ends_with("hi"), "{version}: {status} {body}");
+    }
+    let (port, shown) = (gateway.address.port().to_string(), tls.display().to_string());
+    let said = Script::run("tls_client", &[&port, &shown, "greeting"])?;
+    let after = said[0]["after"].as_f64().unwrap_or(9.0);
+    check!(said[0]["heard"] == "220 mail.test\r\n" && after < 0.4, "a server that speaks first: {said:?}");
+    let recorded = gateway.decisions(&["--effect", "allow"])?;
+    let calls = recorded.iter().filter(|one| one["action"] == "http:POST").count();
+    let opened = recorded.iter().filter(|one| one["action"] == "tcp:connect").count();
+    check!((calls, opened) == (3, 1), "{recorded:?}");
+    let (_, metrics) = gateway.http("/metrics")?;
+    for series in
+        ["portcullis_detect_total{result=\"http1\"} 1", "portcullis_detect_total{result=\"silence\"} 1"]
+    {
+        check!(metrics.contains(series), "no {series} in\n{metrics}");
+    }
+    check!(metrics.contains("portcullis_detect_stall_seconds"), "{metrics}");
     Ok(())
 }
 

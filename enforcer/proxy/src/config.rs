@@ -104,6 +104,8 @@ pub enum Carries {
     Http1,
     /// HTTP/2 alone.
     Http2,
+    /// HTTP/1.1, HTTP/2 or bytes: as the caller chooses by ALPN, else as its first bytes say (LT-14).
+    Any,
     /// Bytes that are not looked at; the connection is judged as a whole (TP-02).
     Bytes,
 }

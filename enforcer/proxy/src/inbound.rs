@@ -4,6 +4,7 @@
 //! permitted, picked, forwarded. Every way out is on record before the caller sees it, and one view serves a call from
 //! its decision to its end (PA-02).
 
+mod detect;
 mod forwarded;
 mod h1;
 mod h2;

@@ -98,7 +98,7 @@ impl Carries {
     /// What is offered to callers, by their ALPN.
     fn alpn(self) -> &'static [&'static [u8]] {
         match self {
-            Self::Http => &[H2, HTTP_1_1],
+            Self::Http | Self::Any => &[H2, HTTP_1_1],
             Self::Http1 => &[HTTP_1_1],
             Self::Http2 => &[H2],
             Self::Bytes => &[],
@@ -109,8 +109,8 @@ impl Carries {
     pub(crate) fn protocol(self, chosen: Option<&[u8]>) -> Option<Protocol> {
         match (self, chosen == Some(H2)) {
             (Self::Bytes, _) => Some(Protocol::Tcp),
-            (Self::Http | Self::Http2, true) => Some(Protocol::H2),
-            (Self::Http | Self::Http1, false) => Some(Protocol::H1),
+            (Self::Http | Self::Http2 | Self::Any, true) => Some(Protocol::H2),
+            (Self::Http | Self::Http1 | Self::Any, false) => Some(Protocol::H1),
             (Self::Http1, true) | (Self::Http2, false) => None,
         }
     }

@@ -21,6 +21,8 @@ pub(crate) struct Meters {
     decisions: Family<Counter>,
     connections: Family<Gauge>,
     handshakes: Family<Counter>,
+    detected: Family<Counter>,
+    stalls: Histogram,
     gate: Family<Counter>,
     rejudged: Family<Counter>,
     upstream_requests: Family<Counter>,
@@ -96,6 +98,14 @@ impl Meters {
                 "Decisions on calls.",
                 &["effect", "would", "reason", "mode", "service"],
             ),
+            detected: metrics.counter(
+                "portcullis_detect",
+                "What the first bytes of a connection told.",
+                &["result"],
+            ),
+            stalls: metrics
+                .histogram("portcullis_detect_stall_seconds", "Time until they told it.", &[])
+                .with(&[]),
             connections: metrics.gauge(
                 "portcullis_connections",
                 "Open connections of callers.",
@@ -245,6 +255,14 @@ impl Meters {
     pub(crate) fn handshake(&self, result: &'static str) {
         let mut results = self.handshake_results.lock();
         results.entry(result).or_insert_with(|| self.handshakes.with(&[result])).inc();
+    }
+}
+
+impl Meters {
+    /// Counts what the first bytes of a connection told: `http1`, `h2`, `tcp`, `silence` or `none` (DT-05).
+    pub(crate) fn detected(&self, result: &'static str, took: Duration) {
+        self.detected.with(&[result]).inc();
+        self.stalls.observe(took);
     }
 }
 

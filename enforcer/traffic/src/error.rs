@@ -135,14 +135,6 @@ pub enum RouteError {
         /// What is wrong.
         cause: &'static str,
     },
-    /// A route for HTTP names a listener whose other routes carry bytes as they are.
-    #[error("route `{route}` is for http, but listener `{listener}` has routes to tcp:// endpoints")]
-    HttpOverTcp {
-        /// The route.
-        route: String,
-        /// The listener.
-        listener: String,
-    },
     /// More targets than an index can hold.
     #[error("the routes have more than 4 294 967 295 targets")]
     TooMany,

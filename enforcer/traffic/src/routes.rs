@@ -47,6 +47,8 @@ pub struct Routes {
     listeners: HashMap<Box<str>, Hosts>,
     /// For every other listener.
     general: Hosts,
+    /// For connections that carry no HTTP, by listener.
+    carriers: HashMap<Box<str>, Hosts>,
     /// Routes that open tunnels, of all listeners.
     tunnels: Hosts,
     /// Per route: the registered methods, `pkg.Service/Method`, as indices of `targets`.
@@ -153,11 +155,14 @@ impl Routes {
                 CallProtocol::H1 | CallProtocol::H2 => &self.tunnels,
                 _ => return Found::UnknownRoute,
             },
+            _ if call.protocol() == CallProtocol::Tcp => match self.carriers.get(arrival.listener) {
+                Some(hosts) => hosts,
+                None => return Found::UnknownRoute,
+            },
             Some(hosts) => hosts,
             None => &self.general,
         };
         let grpc = call.protocol() == CallProtocol::Grpc;
-        let is_tcp = call.protocol() == CallProtocol::Tcp;
         let route = match hosts.find(call, arrival) {
             Ok(Some(route)) => route,
             Ok(None) => return if grpc { Found::UnknownMethod } else { Found::UnknownRoute },
@@ -165,7 +170,6 @@ impl Routes {
         };
         let target = if grpc { self.method(route, call) } else { self.route_target(route) };
         match target {
-            Some(target) if (target.kind == TargetKind::Service) != is_tcp => Found::UnknownRoute,
             Some(target) => Found::Target(target),
             None if grpc => Found::UnknownMethod,
             None => Found::UnknownRoute,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use base_net::{Peer, Stream};
+use bytes::BytesMut;
 use ca_identity::tls::{self, ClientAuth};
 use ca_identity::{Refusal, Usage};
 use h3::error::Code;
@@ -18,8 +19,8 @@ use quinn::ConnectionError;
 use quinn::crypto::rustls::HandshakeData;
 use rustls::pki_types::CertificateDer;
 
-use super::wire::Wire;
-use super::{Connection, local, plain};
+use super::wire::{Io, Wire};
+use super::{Connection, detect, local, plain};
 use crate::Carries;
 use crate::accounts::Accounts;
 use crate::authorize::not_secured;
@@ -67,15 +68,23 @@ pub(super) async fn secure(
             return None;
         }
     };
+    let (mut tls, mut ahead) = (tls, BytesMut::new());
+    let chosen = tls.get_ref().1.alpn_protocol();
+    let protocol = match listening.carries {
+        Carries::Any if chosen.is_none() => {
+            Box::pin(detect::spoken(&worker, &listening, &mut tls, &mut ahead)).await
+        }
+        carries => carries.protocol(chosen),
+    };
     let session = tls.get_ref().1;
-    let Some(protocol) = listening.carries.protocol(session.alpn_protocol()) else {
+    let Some(protocol) = protocol else {
         worker.meters.handshake("alpn");
         return None;
     };
     let sni = session.server_name().map(str::to_owned);
     let chain = session.peer_certificates();
     let conn = identify(worker, listening, chain, (source, local), sni.as_deref(), protocol);
-    Some((Box::new(Box::pin(conn).await?), Box::new(Wire::Tls(tls))))
+    Some((Box::new(Box::pin(conn).await?), Box::new(Wire::new(Io::Tls(tls), ahead))))
 }
 
 /// Where a connection comes from, and what it called.

@@ -9,25 +9,32 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
-/// A connection of a caller.
+/// A connection of a caller. What was read of it to see what it speaks is read again first.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    io: Io,
+    ahead: BytesMut,
+}
+
+/// Where the bytes come from.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "always boxed, and TLS is the rule")]
-pub(crate) enum Wire {
+pub(crate) enum Io {
     /// TLS.
     Tls(TlsStream<Stream>),
-    /// As it is; what was read of it to see what it speaks is read again first.
-    Plain {
-        /// The socket.
-        stream: Stream,
-        /// What was read ahead.
-        ahead: BytesMut,
-    },
+    /// As it is.
+    Plain(Stream),
 }
 
 impl Wire {
+    /// With what was read ahead.
+    pub(crate) fn new(io: Io, ahead: BytesMut) -> Self {
+        Self { io, ahead }
+    }
+
     /// TLS takes no more than so many bytes before they are written.
     pub(crate) fn limit_buffer(&mut self, most: usize) {
-        if let Self::Tls(stream) = self {
+        if let Io::Tls(stream) = &mut self.io {
             stream.get_mut().1.set_buffer_limit(Some(most));
         }
     }
@@ -39,24 +46,25 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Plain { stream, ahead } if ahead.is_empty() => Pin::new(stream).poll_read(context, buffer),
-            Self::Plain { ahead, .. } => {
-                let length = ahead.len().min(buffer.remaining());
-                buffer.put_slice(ahead.get(..length).unwrap_or_default());
-                ahead.advance(length);
-                Poll::Ready(Ok(()))
-            }
+        let Self { io, ahead } = self.get_mut();
+        if !ahead.is_empty() {
+            let length = ahead.len().min(buffer.remaining());
+            buffer.put_slice(ahead.get(..length).unwrap_or_default());
+            ahead.advance(length);
+            return Poll::Ready(Ok(()));
+        }
+        match io {
+            Io::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Io::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
         }
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Plain { stream, .. } => Pin::new(stream).poll_write(context, bytes),
+        match &mut self.get_mut().io {
+            Io::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+            Io::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -65,30 +73,30 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
-            Self::Plain { stream, .. } => Pin::new(stream).poll_write_vectored(context, bytes),
+        match &mut self.get_mut().io {
+            Io::Tls(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
+            Io::Plain(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tls(stream) => stream.is_write_vectored(),
-            Self::Plain { stream, .. } => stream.is_write_vectored(),
+        match &self.io {
+            Io::Tls(stream) => stream.is_write_vectored(),
+            Io::Plain(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-            Self::Plain { stream, .. } => Pin::new(stream).poll_flush(context),
+        match &mut self.get_mut().io {
+            Io::Tls(stream) => Pin::new(stream).poll_flush(context),
+            Io::Plain(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Plain { stream, .. } => Pin::new(stream).poll_shutdown(context),
+        match &mut self.get_mut().io {
+            Io::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+            Io::Plain(stream) => Pin::new(stream).poll_shutdown(context),
         }
     }
 }

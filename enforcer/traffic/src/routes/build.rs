@@ -85,24 +85,14 @@ pub(super) fn build<'a>(
         built.methods.push(methods);
     }
     let named = |route: &'a RouteSpec| route.listener.as_deref();
-    let carriers: HashSet<&str> = routes
-        .iter()
-        .zip(&is_tcp)
-        .filter(|(_, is_tcp)| **is_tcp)
-        .filter_map(|(route, _)| named(route))
-        .collect();
-    for (spec, _) in routes.iter().zip(&is_tcp).filter(|(_, is_tcp)| !**is_tcp) {
-        if let Some(listener) = named(spec).filter(|listener| carriers.contains(listener)) {
-            return Err(RouteError::HttpOverTcp { route: spec.name.clone(), listener: listener.to_owned() });
-        }
-    }
-    built.general = hosts(routes, &built.plans, Whose::General)?;
-    built.tunnels = hosts(routes, &built.plans, Whose::Tunnels)?;
+    let hosts = |whose| hosts(routes, (&built.plans, &is_tcp), whose);
+    let (general, tunnels) = (hosts(Whose::General)?, hosts(Whose::Tunnels)?);
+    let (mut listeners, mut carriers) = (HashMap::new(), HashMap::new());
     for listener in routes.iter().filter_map(named).collect::<HashSet<_>>() {
-        let plans = hosts(routes, &built.plans, Whose::Listener(listener, carriers.contains(listener)))?;
-        built.listeners.insert(listener.into(), plans);
+        listeners.insert(listener.into(), hosts(Whose::Listener(listener))?);
+        carriers.insert(listener.into(), hosts(Whose::Carried(listener))?);
     }
-    Ok(built)
+    Ok(Routes { general, tunnels, listeners, carriers, ..built })
 }
 
 fn unique<'a, T>(
@@ -238,22 +228,29 @@ fn of_connection(matches: &MatchSpec) -> MatchSpec {
 enum Whose<'a> {
     /// Those that name no listener.
     General,
-    /// Those of one listener and, unless it carries bytes as they are, the general ones.
-    Listener(&'a str, bool),
+    /// Those of one listener and the general ones, for HTTP.
+    Listener(&'a str),
+    /// Those of one listener for connections that carry no HTTP.
+    Carried(&'a str),
     /// Those that open tunnels, of all listeners.
     Tunnels,
 }
 
 /// The structure of the routes that stand together.
-fn hosts(routes: &[RouteSpec], plans: &[Plan], whose: Whose<'_>) -> Result<Hosts, RouteError> {
+fn hosts(
+    routes: &[RouteSpec],
+    (plans, is_tcp): (&[Plan], &[bool]),
+    whose: Whose<'_>,
+) -> Result<Hosts, RouteError> {
     let mut hosts = Hosts::default();
-    for (index, (spec, plan)) in routes.iter().zip(plans).enumerate() {
+    for (index, ((spec, plan), is_tcp)) in routes.iter().zip(plans).zip(is_tcp).enumerate() {
         let is_its_own = match (whose, plan.listener.as_deref()) {
             (Whose::Tunnels, _) => !spec.connect.is_empty(),
             _ if !spec.connect.is_empty() => false,
+            (Whose::Carried(name), own) => *is_tcp && own == Some(name),
+            _ if *is_tcp => false,
             (Whose::General, own) => own.is_none(),
-            (Whose::Listener(name, _), Some(own)) => own == name,
-            (Whose::Listener(_, is_carrier), None) => !is_carrier,
+            (Whose::Listener(name), own) => own.is_none_or(|own| own == name),
         };
         if !is_its_own {
             continue;

@@ -85,7 +85,7 @@ pub(super) static KEYS: &[Key] = &[
     key(
         "enforcer.listener.protocols",
         Kind::List(&Kind::Choice(&["http1", "h2", "tcp"])),
-        "under TLS over TCP; tcp carries bytes as they are, and stands alone; absent = http1 and h2, of profile tcp tcp",
+        "under TLS over TCP; tcp carries bytes as they are, alone, or beside http1 and h2 as first bytes tell; absent = http1 and h2, of profile tcp tcp",
         "[\"h2\"]",
     ),
     preset(

@@ -122,7 +122,6 @@ impl Meaning<'_> {
             | RouteError::NoSubset { route, .. }
             | RouteError::Tcp { route, .. }
             | RouteError::GrpcOverHttp1 { route, .. } => ("route", route.as_str(), "to"),
-            RouteError::HttpOverTcp { route, .. } => ("route", route.as_str(), "listener"),
             RouteError::UnknownService { route, .. } => ("route", route.as_str(), "service"),
             RouteError::Duplicate { kind, name } => (*kind, name.as_str(), "name"),
             RouteError::Method { service, .. } => ("service", service.as_str(), "methods"),

@@ -128,8 +128,9 @@ impl Meaning<'_> {
         let written = table.texts("protocols");
         let names: HashSet<&str> = written.iter().map(String::as_str).collect();
         let has = |name| names.contains(name);
-        if names.len() > 1 && has("tcp") {
-            let text = "`tcp` carries bytes as they are, so it stands alone; make two listeners".to_owned();
+        let is_any = has("tcp") && names.len() > 1;
+        if is_any && !(has("http1") && has("h2")) {
+            let text = "`tcp` stands alone, or beside both http1 and h2".to_owned();
             self.wrong(table, "protocols", text);
         } else if is_tcp && !names.is_empty() && !has("tcp") {
             let text = "profile = \"tcp\" carries bytes as they are; leave `protocols` out".to_owned();
@@ -138,6 +139,7 @@ impl Meaning<'_> {
             self.wrong(table, "protocols", "`protocols` names none".to_owned());
         }
         match (is_tcp || has("tcp"), has("http1"), has("h2")) {
+            _ if is_any => Carries::Any,
             (true, ..) => Carries::Bytes,
             (_, true, false) => Carries::Http1,
             (_, false, true) => Carries::Http2,
@@ -232,6 +234,10 @@ impl Meaning<'_> {
             .filter(|listener| listener.carries == Carries::Bytes)
             .map(|listener| listener.name.as_str())
             .collect();
+        let mixed = |name: &str| {
+            let is_it = |listener: &&Listener| listener.name == name;
+            enforcer.listeners.iter().find(is_it).is_some_and(|listener| listener.carries == Carries::Any)
+        };
         let takers: HashSet<&str> = enforcer
             .clusters
             .iter()
@@ -241,7 +247,7 @@ impl Meaning<'_> {
         for route in &enforcer.routes {
             let Some(listener) = route.listener.as_deref() else { continue };
             let is_tcp = route.to.iter().any(|share| takers.contains(share.cluster.as_str()));
-            if is_tcp == carriers.contains(listener) {
+            if is_tcp == carriers.contains(listener) || mixed(listener) {
                 continue;
             }
             let named = |table: &&Table| table.text("name").is_some_and(|name| *name == route.name);
