@@ -112,11 +112,11 @@ fn cn_01_a_tunnel_leads_to_a_target_of_the_allow_list_and_nowhere_else() {
     }
     assert_eq!(routes.routes()[1].timeouts.idle.as_secs(), 3_600);
     let request =
-        http::Request::builder().method("CONNECT").uri("a.api.test:443").version(http::Version::HTTP_2);
+        http::Request::builder().method("CONNECT").uri("a.api.test:443").version(http::Version::HTTP_3);
     let call =
         Call::from_parts(&request.body(()).unwrap().into_parts().0, false, &Transport::new(Scheme::Https));
     let call = call.unwrap();
-    assert_eq!(find(&routes, &call, "main", None), Found::UnknownRoute, "tunnels begin on http/1");
+    assert_eq!(find(&routes, &call, "main", None), Found::UnknownRoute, "no stream of http/3 is a tunnel");
 }
 
 #[test]
