@@ -22,6 +22,7 @@ mod process;
 mod running;
 mod saves;
 pub(crate) mod signals;
+mod trails;
 pub(crate) mod upgrade;
 mod view;
 mod vitals;

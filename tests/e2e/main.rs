@@ -28,6 +28,7 @@ mod routing;
 mod sidecar;
 mod subsets;
 mod team;
+mod trails;
 mod upgrade;
 mod upstream_tls;
 
@@ -73,6 +74,7 @@ fn main() {
         sidecar::trials(),
         subsets::trials(),
         team::trials(),
+        trails::trials(),
         upgrade::trials(),
         upstream_tls::trials(),
     ];

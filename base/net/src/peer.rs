@@ -22,6 +22,15 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// The address with its port, for TCP.
+    #[must_use]
+    pub const fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Peer::Tcp(address) => Some(*address),
+            Peer::Unix { .. } => None,
+        }
+    }
+
     /// The address, for TCP.
     #[must_use]
     pub const fn ip(&self) -> Option<IpAddr> {

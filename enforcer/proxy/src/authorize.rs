@@ -37,6 +37,8 @@ pub(crate) struct Permitted<C> {
 pub(crate) struct Denied {
     pub(crate) reason: Reason,
     pub(crate) decision: Option<DecisionId>,
+    /// Version of the policies that denied it; 0 = none did.
+    pub(crate) version: u64,
     /// The rule that a call without canonical form breaks; it names its own status.
     pub(crate) flaw: Option<NotCanonical>,
     /// Counters of its route, or of calls without one.
@@ -56,7 +58,10 @@ pub(crate) async fn authorize(conn: &Connection, call: Call, now: Now) -> Result
     match outcome {
         Ok(route) if kept => Ok(Permitted { call, in_force, route, decision, reads_time }),
         Ok(_) => Err(unrecorded(conn, facts, meter, now).into()),
-        Err(reason) => Err(Denied { reason, decision: Some(decision), flaw, meter }.into()),
+        Err(reason) => {
+            let version = in_force.version();
+            Err(Denied { reason, decision: Some(decision), version, flaw, meter }.into())
+        }
     }
 }
 
@@ -68,7 +73,7 @@ pub(crate) async fn not_canonical(conn: &Connection, flaw: NotCanonical, now: No
         conn.worker.judge.refuse(conn, Phase::Request, why, Action::HttpOther, facts, now);
     kept(receipt).await;
     let meter = Arc::clone(&conn.worker.nowhere);
-    Denied { reason: Reason::NotCanonical, decision: Some(decision), flaw: Some(flaw), meter }
+    Denied { reason: Reason::NotCanonical, decision: Some(decision), version: 0, flaw: Some(flaw), meter }
 }
 
 /// Puts on record that a peer was refused in the handshake, before it could ask for anything.
@@ -111,7 +116,7 @@ fn unrecorded(conn: &Connection, facts: Arc<CallFacts>, meter: Arc<RouteMeter>, 
     let why = (Reason::AuditUnavailable, None);
     // The receipt of a refusal holds nothing back: it is best effort by definition (LS1).
     let (decision, _) = conn.worker.judge.refuse(conn, Phase::Request, why, action, facts, now);
-    Denied { reason: Reason::AuditUnavailable, decision: Some(decision), flaw: None, meter }
+    Denied { reason: Reason::AuditUnavailable, decision: Some(decision), version: 0, flaw: None, meter }
 }
 
 /// The action of a call in the words of the schema.

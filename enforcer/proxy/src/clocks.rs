@@ -11,6 +11,7 @@ use base_ports::{Clock, Mono};
 use enforcer_traffic::Timeouts;
 
 use crate::fault::Fault;
+use crate::trail::Notes;
 use crate::wheel::Timer;
 
 /// The running clocks of a call.
@@ -28,6 +29,8 @@ pub(crate) struct Clocks<'w> {
     answered: AtomicBool,
     /// What ends the call next, whatever the timer is set to.
     due_nanos: AtomicU64,
+    /// What is noted of the call for its trail.
+    notes: Option<&'w Notes>,
     /// When the call is to be judged again; the end of time where the clock decides nothing.
     look_nanos: AtomicU64,
 }
@@ -65,6 +68,7 @@ impl<'w> Clocks<'w> {
             end_nanos: AtomicU64::new(end.as_nanos()),
             answered: AtomicBool::new(false),
             due_nanos: AtomicU64::new(u64::MAX),
+            notes: None,
             look_nanos: AtomicU64::new(u64::MAX),
         };
         clocks.set(started, timeouts.header);
@@ -87,6 +91,16 @@ impl<'w> Clocks<'w> {
         self.look_nanos.store((now + LOOK).as_nanos(), Ordering::Relaxed);
         self.ring(Mono::from_nanos(self.due_nanos.load(Ordering::Relaxed)));
         self
+    }
+
+    /// The same, with notes of what happens.
+    pub(crate) fn noting(self, notes: Option<&'w Notes>) -> Self {
+        Self { notes, ..self }
+    }
+
+    /// What is noted of the call, where its trail is written.
+    pub(crate) fn notes(&self) -> Option<&'w Notes> {
+        self.notes
     }
 
     /// When the call came.
@@ -125,6 +139,9 @@ impl<'w> Clocks<'w> {
     /// The answer began. One that streams is not bound by the clock of the whole call.
     pub(crate) fn answered(&self, streams: bool) {
         self.answered.store(true, Ordering::Relaxed);
+        if let Some(notes) = self.notes {
+            notes.answered(self.now());
+        }
         if streams {
             self.end_nanos.store(self.cap.as_nanos(), Ordering::Relaxed);
         }

@@ -17,7 +17,7 @@ use enforcer_codec::Profile;
 use enforcer_traffic::Network;
 use policies_engine::{Lane, Samples};
 
-use crate::{Gauges, Names, ProxyError, ViewHandle};
+use crate::{Gauges, Names, ProxyError, Trails, ViewHandle};
 
 /// Settings of the data plane of one process.
 #[derive(Debug, Clone)]
@@ -163,6 +163,8 @@ pub struct Ports {
     pub sockets: Arc<Sockets>,
     /// How near the process is to its limits.
     pub gauges: Arc<dyn Gauges>,
+    /// Where the trail of each call goes; none = nowhere.
+    pub trails: Option<Trails>,
 }
 
 impl fmt::Debug for Ports {

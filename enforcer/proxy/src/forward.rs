@@ -160,6 +160,9 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    if let Some(notes) = way.clocks.notes() {
+        notes.tried(pick.cluster(), &pick.endpoint.address);
+    }
     let is_h1 = pick.endpoint.protocol == UpstreamProtocol::Http1;
     let told = match pick.chance.try_timeout() {
         _ if pick.endpoint.protocol == UpstreamProtocol::Tcp => Box::pin(tcp::carry(pick, way)).await,
@@ -282,6 +285,9 @@ impl<'a> Told<'a> {
     /// # Errors
     /// When the call is tried again instead.
     fn judge(&self, answer: &Answer, trigger: Trigger) -> Result<(), Fault> {
+        if let (Trigger::Grpc(status), Some(notes)) = (trigger, self.clocks().notes()) {
+            notes.grpc(status);
+        }
         let is_trouble = !matches!(trigger, Trigger::Status(..429) | Trigger::Grpc(0));
         let wish = if is_trouble { Wish::of(answer) } else { Wish::None };
         self.pick.answered(trigger, wish);

@@ -18,7 +18,7 @@ mod turned_away;
 mod vigil;
 mod wire;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,6 +67,8 @@ pub(crate) struct Connection {
     pub(crate) accounts: Accounts,
     /// The identity was found to hold no longer.
     lapsed: AtomicBool,
+    /// Who forwarded it, when the caller did not connect itself (PX-02).
+    pub(crate) via: Option<SocketAddr>,
     /// Its place at the listener; none before it has one.
     permit: Option<ConnectionPermit>,
 }
@@ -75,14 +77,19 @@ pub(crate) struct Connection {
 pub(crate) async fn connection(worker: Arc<Worker>, listening: Arc<Listening>, accepted: Accepted) {
     let Accepted { mut stream, mut peer, mut permit } = accepted;
     let counted = Counted::new(&listening.open);
+    let mut via = None;
     if !listening.forwarders.is_empty() {
         let told = forwarded::caller(&worker, &listening, &mut stream, peer, &mut permit);
         match Box::pin(told).await {
-            Some(caller) => peer = caller,
+            Some(caller) => {
+                let forwarder = std::mem::replace(&mut peer, caller);
+                via = forwarder.tcp().filter(|_| peer != forwarder);
+            }
             None => return,
         }
     }
     if let Some((mut conn, tls)) = shaken(worker, listening, stream, peer).await {
+        conn.via = via;
         if let Err(reason) = conn.takes_place(permit) {
             return Box::pin(turn_away(&conn, tls, reason)).await;
         }
@@ -145,7 +152,7 @@ pub(crate) struct Exchange<'a, 'b, R, W> {
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
     /// Serves the call; false when its answer broke off, so that nothing more may follow on an HTTP/1 connection.
     pub(crate) async fn serve(&mut self, head: Result<Call, NotCanonical>, timer: &Timer<'_>) -> bool {
-        let mut trail = Trail::start(self.asker.protocol(), self.now);
+        let mut trail = Trail::start(self.asker.protocol(), &self.conn.worker);
         let permit = self.conn.permit.as_ref();
         permit.into_iter().for_each(ConnectionPermit::begin);
         let whole = match self.steps(head, timer, &mut trail).await {
@@ -157,7 +164,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
                 timer.within(pin!(refusing)).await.unwrap_or(false)
             }
         };
-        let now = trail.end(self.conn);
+        let now = trail.end(self.conn, self.now, (self.body.taken(), self.out.sent()));
         permit.into_iter().for_each(|permit| permit.end(now));
         whole
     }
@@ -174,23 +181,25 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
             Ok(call) => call, // what is judged is what the upstream receives
             Err(flaw) => return Err(Box::pin(not_canonical(conn, flaw, self.now)).await.into()),
         };
+        trail.call(&call);
         if conn.listening.callers.is_some() {
             conn.is_held().await?;
         }
         let changes = conn.worker.changes(); // read before the verdict, so that a change after it is seen
         let permitted = authorize(conn, call, self.now).await?; // decided and recorded as its strength demands
-        let (mut timeouts, budget) = trail.permitted(&permitted);
+        let (mut timeouts, budget) = trail.permitted(&permitted, &conn.worker);
         if self.asker.protocol() == CallProtocol::Tcp {
             timeouts.idle = conn.listening.timers.idle; // its stillness is that of the connection
         }
         self.hands_on(&permitted)?; // unless the route answers itself, or takes no such body
+        let (status, notes) = trail.running();
         let clocks = {
             let ends = conn.secured.ends; // no call outlives the identity that was permitted
-            let clocks = Clocks::start(timer, &*conn.worker.clock, self.now.mono, timeouts, budget, ends);
+            let clocks = Clocks::start(timer, &*conn.worker.clock, self.now.mono, timeouts, budget, ends)
+                .noting(notes);
             if permitted.reads_time() { clocks.looking(self.now.mono) } else { clocks }
         };
-        let mut way =
-            Way { conn, clocks: &clocks, body: &mut self.body, out: &mut self.out, status: trail.status() };
+        let mut way = Way { conn, clocks: &clocks, body: &mut self.body, out: &mut self.out, status };
         let forwarding = pin!(forward(&permitted, &mut way));
         Vigil::over(&permitted, conn, changes).within(&clocks, forwarding).await // judged again on change
     }
@@ -265,10 +274,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         }
         if self.out.is_begun() {
             let (code, message, reset) = refusal.cut();
+            trail.told_grpc(code);
             self.out.cut(code, message, reset);
             return false;
         }
         *trail.status() = refusal.status;
+        trail.told_grpc(refusal.cut().0);
         refusal.tell(self.asker, self.conn.worker.reveal, close, &mut self.out).await.is_ok()
     }
 }

@@ -46,4 +46,5 @@ pub use error::ProxyError;
 pub use names::{Dns, Names};
 pub use overload::Gauges;
 pub use proxy::Proxy;
+pub use trail::{CallTrail, TrailFormat, Trails};
 pub use view::{View, ViewHandle};

@@ -273,6 +273,11 @@ pub(crate) fn shed_family(metrics: &Metrics) -> Family<Counter> {
 }
 
 impl RouteMeter {
+    /// Names of the route and its service; empty for calls without one.
+    pub(crate) fn names(&self) -> (&Arc<str>, &Arc<str>) {
+        (&self.route, &self.service)
+    }
+
     /// Counts a finished call.
     pub(crate) fn call(&self, protocol: CallProtocol, status: u16, took: Duration) {
         let [h1, h2, h3, grpc, tcp] = &self.protocols;

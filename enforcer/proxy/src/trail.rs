@@ -1,4 +1,13 @@
-//! What is known of a call at its end: counted, and told to the log when something went wrong.
+//! What is known of a call at its end: counted, told to the log when something went wrong, and written as a trail where
+//! trails are asked for (TA-01). Without them a call pays a branch.
+
+mod line;
+mod notes;
+mod sink;
+
+pub use line::{CallTrail, TrailFormat};
+pub(crate) use notes::Notes;
+pub use sink::Trails;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,32 +15,75 @@ use std::time::Duration;
 use base_ports::{Mono, Now};
 use enforcer_codec::{Call, CallProtocol};
 use enforcer_traffic::Timeouts;
-use policies_engine::DecisionId;
+use policies_engine::{DecisionId, Reason};
 
 use crate::authorize::{Denied, Permitted};
 use crate::fault::{Fault, Side};
 use crate::inbound::Connection;
 use crate::meter::RouteMeter;
 use crate::shed::Shed;
+use crate::worker::Worker;
+use line::End;
 
-/// The trail of one call.
+/// The trail of one call, while it runs.
 #[derive(Debug)]
 pub(crate) struct Trail {
     protocol: CallProtocol,
-    started: Now,
     status: u16,
     meter: Option<Arc<RouteMeter>>,
     decision: Option<DecisionId>,
+    /// What only a trail tells that is written.
+    story: Option<Box<Story>>,
+}
+
+#[derive(Debug)]
+struct Story {
+    call: Option<Call>,
+    version: u64,
+    verdict: Option<Reason>,
+    authorized: Option<Mono>,
+    end: End,
+    cause: String,
+    /// Of an answer of our own.
+    grpc_status: Option<u8>,
+    notes: Notes,
 }
 
 impl Trail {
-    pub(crate) fn start(protocol: CallProtocol, started: Now) -> Self {
-        Self { protocol, started, status: 0, meter: None, decision: None }
+    pub(crate) fn start(protocol: CallProtocol, worker: &Worker) -> Self {
+        let story = worker.trails.as_ref().map(|_written| {
+            Box::new(Story {
+                call: None,
+                version: 0,
+                verdict: None,
+                authorized: None,
+                end: End::Complete,
+                cause: String::new(),
+                grpc_status: None,
+                notes: Notes::new(),
+            })
+        });
+        Self { protocol, status: 0, meter: None, decision: None, story }
+    }
+
+    /// The head made a call.
+    pub(crate) fn call(&mut self, call: &Call) {
+        if let Some(story) = &mut self.story {
+            story.call = Some(call.clone());
+        }
     }
 
     /// The call may pass; answers the clocks of its route.
-    pub(crate) fn permitted(&mut self, permitted: &Permitted<Call>) -> (Timeouts, Option<Duration>) {
+    pub(crate) fn permitted(
+        &mut self,
+        permitted: &Permitted<Call>,
+        worker: &Worker,
+    ) -> (Timeouts, Option<Duration>) {
         self.decision = Some(permitted.decision());
+        if let Some(story) = &mut self.story {
+            story.version = permitted.in_force().version();
+            story.authorized = Some(worker.clock.mono());
+        }
         match permitted.upstreams() {
             Some(upstreams) => {
                 self.meter = Some(Arc::clone(&upstreams.meter));
@@ -45,9 +97,14 @@ impl Trail {
     pub(crate) fn denied(&mut self, denied: &Denied) {
         self.decision = denied.decision;
         self.meter = Some(Arc::clone(&denied.meter));
+        if let Some(story) = &mut self.story {
+            (story.version, story.verdict, story.end) = (denied.version, Some(denied.reason), End::Denied);
+            let flaw = denied.flaw.map(|flaw| format!("{}: {}", flaw.rule, flaw.detail));
+            story.cause = flaw.unwrap_or_default();
+        }
     }
 
-    pub(crate) fn fault(&self, fault: &Fault) {
+    pub(crate) fn fault(&mut self, fault: &Fault) {
         let decision = self.decision.map(|id| id.to_string()).unwrap_or_default();
         let cause = chain(fault);
         match fault.side() {
@@ -63,6 +120,21 @@ impl Trail {
                 tracing::debug!(event = "caller_failed", decision, cause, "a caller broke its call off")
             }
         }
+        if let Some(story) = &mut self.story {
+            story.cause = cause;
+            story.end = match (fault.shed(), fault.side()) {
+                (Some(reason), _) => End::Shed(reason.as_str()),
+                (None, Side::Downstream) => End::Caller,
+                (None, Side::Upstream | Side::Limit) => End::Upstream,
+            };
+        }
+    }
+
+    /// A gRPC caller was told that status by the gateway itself.
+    pub(crate) fn told_grpc(&mut self, status: u8) {
+        if let (Some(story), CallProtocol::Grpc) = (&mut self.story, self.protocol) {
+            story.grpc_status = Some(status);
+        }
     }
 
     /// Where the call is on record.
@@ -70,16 +142,53 @@ impl Trail {
         self.decision
     }
 
+    /// The status of the answer, and what is noted besides while the call runs.
+    pub(crate) fn running(&mut self) -> (&mut u16, Option<&Notes>) {
+        (&mut self.status, self.story.as_ref().map(|story| &story.notes))
+    }
+
     /// The status of the answer.
     pub(crate) fn status(&mut self) -> &mut u16 {
         &mut self.status
     }
 
-    /// Counts the call; answers when it ended.
-    pub(crate) fn end(self, conn: &Connection) -> Mono {
+    /// Counts the call that came at `started`, and has its trail written: of its bodies so many bytes came and went.
+    /// Answers when it ended.
+    pub(crate) fn end(self, conn: &Connection, started: Now, (received, sent): (u64, u64)) -> Mono {
         let meter = self.meter.as_ref().unwrap_or(&conn.worker.nowhere);
         let now = conn.worker.clock.mono();
-        meter.call(self.protocol, self.status, now.saturating_since(self.started.mono));
+        let took = now.saturating_since(started.mono);
+        meter.call(self.protocol, self.status, took);
+        if let (Some(story), Some(trails)) = (self.story, &conn.worker.trails) {
+            let since = |moment: Mono| moment.saturating_since(started.mono);
+            let (up, down) = story.notes.tunnelled();
+            let (route, service) = meter.names();
+            trails.put(CallTrail {
+                began: started.wall,
+                took,
+                authorized: story.authorized.map(since),
+                first_byte: story.notes.first_byte().map(since),
+                protocol: self.protocol,
+                principal: conn.secured.principal.clone(),
+                connection: Arc::clone(conn.secured.facts(self.protocol == CallProtocol::Grpc)),
+                source: conn.secured.source,
+                via: conn.via,
+                call: story.call,
+                decision: self.decision,
+                version: story.version,
+                verdict: story.verdict,
+                route: Arc::clone(route),
+                service: Arc::clone(service),
+                sent_to: story.notes.sent_to(),
+                tries: story.notes.tries(),
+                status: self.status,
+                grpc_status: story.grpc_status.or_else(|| story.notes.grpc_status()),
+                received: received.max(up),
+                sent: sent.max(down),
+                end: story.end,
+                cause: story.cause,
+            });
+        }
         now
     }
 }

@@ -86,6 +86,9 @@ where
         }
         if (up.moved, down.moved) != before {
             clocks.moved();
+            if let Some(notes) = clocks.notes() {
+                notes.moved(up.moved, down.moved);
+            }
         }
         if up.is_large() || down.is_large() {
             if (up.moved, down.moved) != before {

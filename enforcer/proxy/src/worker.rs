@@ -26,7 +26,7 @@ use crate::meter::{Meters, RouteMeter};
 use crate::pool::Pools;
 use crate::secured;
 use crate::wheel::Wheel;
-use crate::{ListenerSpec, Names, Ports, ProxyConfig, ProxyError, Reveal, ViewHandle, quic};
+use crate::{ListenerSpec, Names, Ports, ProxyConfig, ProxyError, Reveal, Trails, ViewHandle, quic};
 
 const SWEEP: Duration = Duration::from_secs(5);
 /// Between two looks of all connections.
@@ -54,6 +54,8 @@ pub(crate) struct Worker {
     /// What tells calls that were here before.
     pub(crate) mark: Option<Arc<str>>,
     pub(crate) reveal: Reveal,
+    /// Where trails go, when they are written.
+    pub(crate) trails: Option<Trails>,
     pub(crate) tasks: Tasks,
     pub(crate) leaving: Arc<Leaving>,
     changes: AtomicU32,
@@ -117,6 +119,7 @@ impl Worker {
             nowhere,
             mark: config.mark.clone(),
             reveal: config.reveal_decision_id,
+            trails: ports.trails.clone(),
             tasks: Tasks::new("proxy"),
             leaving,
             changes: AtomicU32::new(0),

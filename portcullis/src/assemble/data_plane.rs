@@ -6,9 +6,11 @@ use std::sync::atomic::AtomicU64;
 use base_ports::{Clock, Rng, SystemNet, Tasks};
 use ca_identity::tls::Trust;
 use enforcer_proxy::{Dns, Lanes, Names, Ports, Proxy, ViewHandle};
+use parking_lot::Mutex;
 use policies_decisions::Ledger;
 use policies_store::PolicyStore;
 
+use super::trails::{self, Writer};
 use super::{DataPlane, Process, doubt, gauges, view};
 use crate::config::{Config, Enforcer};
 use crate::messages::Message;
@@ -42,6 +44,7 @@ pub(super) fn start(
         plane.proxy.rewire(&lane, &samples);
         return Ok(plane);
     }
+    let written = enforcer.trail.as_ref().map(|to| trails::start(to, &process.metrics)).transpose()?;
     let ports = Ports {
         view: Arc::clone(&view),
         trust: Arc::clone(trust),
@@ -53,11 +56,13 @@ pub(super) fn start(
         net: Arc::new(SystemNet),
         names: Arc::clone(&names),
         sockets: Arc::clone(&process.sockets),
+        trails: written.as_ref().map(Writer::way),
         gauges: Arc::new(gauges::SystemGauges::new(enforcer.max_memory)),
     };
     let proxy = Proxy::prepare(view::settings(config, enforcer, &**rng)?, ports).map_err(|error| {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
         Message::error("PC4001", format!("data plane: {error}{cause}")).next("portcullis config validate")
     })?;
-    Ok(DataPlane { proxy: Arc::new(proxy), view, trust: Arc::clone(trust), names })
+    let (proxy, trails) = (Arc::new(proxy), Mutex::new(written));
+    Ok(DataPlane { proxy, view, trust: Arc::clone(trust), names, trails })
 }

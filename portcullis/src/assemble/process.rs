@@ -11,6 +11,7 @@ use ca_identity::tls::Trust;
 use enforcer_proxy::{Names, Proxy, ViewHandle};
 use parking_lot::Mutex;
 
+use super::trails::Writer;
 use super::upgrade::Upgrades;
 
 /// How late a worker may be with its work before nobody tells the service manager that all is well.
@@ -36,6 +37,24 @@ pub(crate) struct DataPlane {
     pub(super) view: Arc<ViewHandle>,
     pub(super) trust: Arc<Trust>,
     pub(super) names: Arc<Names>,
+    /// Who writes the trails of its calls.
+    pub(super) trails: Mutex<Option<Writer>>,
+}
+
+impl DataPlane {
+    /// Ends it: running calls get up to `timeout`, and their trails are written.
+    pub(super) async fn drain(&self, timeout: Duration) {
+        self.proxy.drain(timeout).await;
+        self.told().await;
+    }
+
+    /// Its calls have ended: their trails are written.
+    pub(super) async fn told(&self) {
+        let writer = self.trails.lock().take();
+        if let Some(writer) = writer {
+            writer.finish().await;
+        }
+    }
 }
 
 impl Process {

@@ -83,7 +83,7 @@ impl Running {
         tokio::time::sleep(delay).await;
         self.process.sockets.close();
         if let Some(plane) = &self.plane {
-            plane.proxy.drain(timeout).await;
+            plane.drain(timeout).await;
         }
         self.drain.start();
         self.drain.finished(Duration::from_secs(2).min(timeout)).await;

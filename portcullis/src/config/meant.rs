@@ -77,6 +77,8 @@ pub(crate) struct Enforcer {
     pub(crate) max_handshakes: usize,
     /// Bytes.
     pub(crate) max_memory: Option<u64>,
+    /// Where trails of calls are written.
+    pub(crate) trail: Option<TrailTo>,
     pub(crate) dns_names: Vec<String>,
     /// The name server; none = as the machine says.
     pub(crate) resolver: Option<SocketAddr>,
@@ -85,6 +87,13 @@ pub(crate) struct Enforcer {
     /// Those of the file, then those that routes have to themselves.
     pub(crate) clusters: Vec<ClusterSpec>,
     pub(crate) routes: Vec<RouteSpec>,
+}
+
+/// Where trails of calls are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TrailTo {
+    Stdout,
+    File(PathBuf),
 }
 
 #[derive(Debug, Clone)]

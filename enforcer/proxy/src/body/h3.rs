@@ -150,6 +150,8 @@ pub(crate) struct H3Outlet {
     last_word: Option<HeaderMap>,
     ended: bool,
     is_reset: bool,
+    /// Bytes of its body.
+    sent: u64,
 }
 
 enum Head {
@@ -172,6 +174,7 @@ impl H3Outlet {
             last_word: None,
             ended: false,
             is_reset: false,
+            sent: 0,
         }
     }
 
@@ -183,6 +186,10 @@ impl H3Outlet {
     /// An answer of our own needs no status of gRPC.
     pub(super) fn is_plain(&mut self) {
         self.grpc = false;
+    }
+
+    pub(super) fn sent(&mut self) -> &mut u64 {
+        &mut self.sent
     }
 
     pub(super) fn is_begun(&self) -> bool {

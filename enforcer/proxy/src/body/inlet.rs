@@ -282,6 +282,19 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
         !is_tunnel && !self.is_over() && self.poll_piece(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
+    /// Bytes of it that were taken.
+    pub(crate) fn taken(&self) -> u64 {
+        let taken = match self {
+            Self::Empty => 0,
+            Self::H1(inlet) => inlet.taken,
+            Self::H2(inlet) => inlet.taken,
+            Self::Stream(inlet) => inlet.taken(),
+            Self::H3(inlet) => inlet.taken,
+            Self::Replay(inlet) => return inlet.taken(),
+        };
+        u64::try_from(taken).unwrap_or(u64::MAX)
+    }
+
     /// No byte of the body has been taken yet.
     pub(crate) fn is_untouched(&self) -> bool {
         match self {

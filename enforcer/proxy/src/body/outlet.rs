@@ -43,6 +43,7 @@ pub(crate) struct H1Outlet<'a, W> {
     /// Bytes of it were written; before that another answer can take its place.
     has_left: bool,
     closes: bool,
+    sent: u64,
 }
 
 /// The body of a request to an HTTP/2 upstream.
@@ -61,12 +62,23 @@ impl<'a, W: AsyncWrite + Unpin> H1Outlet<'a, W> {
             begun: false,
             has_left: false,
             closes: false,
+            sent: 0,
         }
     }
 
     /// For the rest of the body of a request whose head has been written.
     pub(crate) fn request(io: W, out: &'a mut BytesMut, framing: Framing) -> Self {
-        Self { io, out, framing, down: None, trailers: true, begun: true, has_left: true, closes: false }
+        Self {
+            io,
+            out,
+            framing,
+            down: None,
+            trailers: true,
+            begun: true,
+            has_left: true,
+            closes: false,
+            sent: 0,
+        }
     }
 
     async fn data(&mut self, bytes: &[u8]) -> Result<(), Broken> {
@@ -185,6 +197,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
         body: &[u8],
         close: bool,
     ) -> Result<(), Broken> {
+        self.count(body.len());
         match self {
             Self::H1(outlet) => {
                 let close = close || outlet.down.is_none_or(|down| !down.keep_alive);
@@ -243,6 +256,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
 
     /// Takes part of the body; returns once the receiver has room for it. After the last part call [`Self::flush`].
     pub(crate) async fn data(&mut self, bytes: Bytes, last: bool) -> Result<(), Broken> {
+        self.count(bytes.len());
         match self {
             Self::H1(outlet) if outlet.framing == Framing::Empty => Ok(()),
             Self::H1(outlet) => outlet.data(&bytes).await,
@@ -267,6 +281,26 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
             Self::H2(_) => Ok(()),
             Self::Stream(outlet) => outlet.finish(trailers.as_deref()),
             Self::H3(outlet) => Box::pin(outlet.finish(trailers.map(|trailers| *trailers))).await,
+        }
+    }
+
+    fn count(&mut self, length: usize) {
+        let sent = match self {
+            Self::H1(outlet) => &mut outlet.sent,
+            Self::Stream(outlet) => outlet.sent(),
+            Self::H3(outlet) => outlet.sent(),
+            Self::H2(_) => return,
+        };
+        *sent = sent.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
+    }
+
+    /// Bytes of the body of an answer that were sent.
+    pub(crate) fn sent(&mut self) -> u64 {
+        match self {
+            Self::H1(outlet) => outlet.sent,
+            Self::Stream(outlet) => *outlet.sent(),
+            Self::H3(outlet) => *outlet.sent(),
+            Self::H2(_) => 0,
         }
     }
 

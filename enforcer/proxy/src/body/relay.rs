@@ -54,6 +54,11 @@ where
                 }
             }
             Piece::Trailers(trailers) => {
+                let status =
+                    trailers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok());
+                if let (Some(notes), Some(status)) = (clocks.notes(), status) {
+                    notes.grpc(status);
+                }
                 return to.finish(Some(trailers), true).await.map_err(RelayError::To);
             }
             Piece::End => return to.finish(None, true).await.map_err(RelayError::To),

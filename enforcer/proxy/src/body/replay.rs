@@ -44,6 +44,10 @@ impl<'a, R: AsyncRead + Unpin> Replay<'a, R> {
         &mut self.body
     }
 
+    pub(super) fn taken(&self) -> u64 {
+        self.body.taken()
+    }
+
     pub(super) fn limit(&mut self, most: u32) {
         self.body.limit(most);
     }

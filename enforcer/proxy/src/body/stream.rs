@@ -105,6 +105,10 @@ impl<'a> StreamInlet<'a> {
         self.is_over
     }
 
+    pub(super) fn taken(&self) -> usize {
+        self.taken
+    }
+
     pub(super) fn is_untouched(&self) -> bool {
         self.taken == 0
     }
@@ -120,11 +124,13 @@ pub(crate) struct StreamOutlet<'a> {
     is_begun: bool,
     /// Nothing can follow.
     is_ended: bool,
+    /// Bytes of its body.
+    sent: u64,
 }
 
 impl<'a> StreamOutlet<'a> {
     pub(crate) fn new(link: &'a Link, id: u32, grpc: bool) -> Self {
-        Self { link, id, grpc, is_begun: false, is_ended: false }
+        Self { link, id, grpc, is_begun: false, is_ended: false, sent: 0 }
     }
 
     pub(super) fn begin(
@@ -232,6 +238,10 @@ impl<'a> StreamOutlet<'a> {
         if !is_told {
             server.reset(self.id, reset);
         }
+    }
+
+    pub(super) fn sent(&mut self) -> &mut u64 {
+        &mut self.sent
     }
 
     pub(super) fn is_begun(&self) -> bool {

@@ -149,6 +149,11 @@ impl<'a> Pick<'a> {
         self.chance.call
     }
 
+    /// Name of the cluster.
+    pub(super) fn cluster(&self) -> &'a Arc<str> {
+        &self.upstream.cluster.name
+    }
+
     /// On which terms a connection to the endpoint is opened.
     pub(super) fn terms(&self) -> Terms {
         Terms { limit: self.upstream.cluster.spec.connect_timeout, limits: *self.upstream.fleet.limits() }

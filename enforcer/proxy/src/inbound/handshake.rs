@@ -212,6 +212,7 @@ pub(super) fn bind(
         secured,
         accounts: Accounts::default(),
         lapsed: AtomicBool::new(false),
+        via: None,
         permit: None,
     }
 }

@@ -385,6 +385,7 @@ fn ports(
         names: Arc::clone(names),
         sockets: Sockets::new(),
         gauges: Arc::new(pressure.clone()),
+        trails: None,
     }
 }
 

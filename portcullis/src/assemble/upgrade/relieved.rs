@@ -54,7 +54,7 @@ impl Relieved {
         let Self { plane, aside, peer, grace } = self;
         if let Some(plane) = plane {
             match peer {
-                None => plane.proxy.drain(grace).await,
+                None => plane.drain(grace).await,
                 Some(peer) => {
                     let changed = tokio::select! {
                         () = plane.proxy.end(grace) => None,
@@ -65,6 +65,7 @@ impl Relieved {
                         tracing::info!(event = "drain_hurried", open, "{why}: connections end at once");
                         plane.proxy.hurry(HURRY).await;
                     }
+                    plane.told().await;
                 }
             }
         }

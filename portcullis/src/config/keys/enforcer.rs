@@ -44,6 +44,12 @@ pub(super) static KEYS: &[Key] = &[
         "\"512MiB\"",
     ),
     key(
+        "enforcer.trail",
+        Kind::Text,
+        "a line for each call at its end: `stdout`, or a file, which is opened anew when it was moved away; absent = none",
+        "\"/var/log/portcullis/calls.json\"",
+    ),
+    key(
         "enforcer.zone",
         Kind::Text,
         "where this process stands; endpoints of the same zone are preferred where a cluster has six or more",

@@ -1,8 +1,10 @@
 //! `[enforcer]`: listeners, services, clusters and routes, and what only shows when they meet.
 
+use std::path::Path;
+
 use enforcer_traffic::{ClusterSpec, RouteError, RouteSpec, Routes};
 
-use super::super::meant::{Enforcer, Service};
+use super::super::meant::{Enforcer, Service, TrailTo};
 use super::super::read::Table;
 use super::super::value::Address;
 use super::Meaning;
@@ -38,6 +40,10 @@ impl Meaning<'_> {
             workers: usize::try_from(*section.integer("workers")?).unwrap_or(0),
             max_handshakes: usize::try_from(*section.integer("max_handshakes")?).unwrap_or(usize::MAX),
             max_memory: section.size("max_memory").copied(),
+            trail: section.text("trail").map(|word| match word.as_str() {
+                "stdout" => TrailTo::Stdout,
+                path => TrailTo::File(self.resolve(Path::new(path))),
+            }),
             dns_names: section.texts("dns_names"),
             resolver: section.address("resolver").and_then(Address::socket),
             listeners: section.tables("listener").iter().filter_map(|table| self.listener(table)).collect(),

@@ -1,0 +1,346 @@
+//! A finished trail, and the line that tells it (TA-01): JSON for machines, one short line for people.
+//!
+//! Neither has a header, a query or a body: nothing that may be a secret.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base_ports::{NetAddr, UnixTime};
+use enforcer_codec::{Call, CallProtocol};
+use policies_engine::{ConnectionFacts, DecisionId, Principal, Reason};
+use serde::Serialize;
+use serde_json::Value;
+
+/// A call that has ended.
+#[derive(Debug)]
+pub struct CallTrail {
+    pub(super) began: UnixTime,
+    pub(super) took: Duration,
+    pub(super) authorized: Option<Duration>,
+    pub(super) first_byte: Option<Duration>,
+    pub(super) protocol: CallProtocol,
+    pub(super) principal: Principal,
+    pub(super) connection: Arc<ConnectionFacts>,
+    pub(super) source: SocketAddr,
+    pub(super) via: Option<SocketAddr>,
+    /// None where the head made no call.
+    pub(super) call: Option<Call>,
+    pub(super) decision: Option<DecisionId>,
+    /// Of the policies that judged; 0 = none.
+    pub(super) version: u64,
+    pub(super) verdict: Option<Reason>,
+    pub(super) route: Arc<str>,
+    pub(super) service: Arc<str>,
+    pub(super) sent_to: Option<(Arc<str>, NetAddr)>,
+    pub(super) tries: u64,
+    pub(super) status: u16,
+    pub(super) grpc_status: Option<u8>,
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    pub(super) end: End,
+    pub(super) cause: String,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Its answer is complete.
+    Complete,
+    /// It was judged and not permitted.
+    Denied,
+    /// It was permitted, and refused for load or lack of endpoints.
+    Shed(&'static str),
+    /// It was permitted, and got no proper answer.
+    Upstream,
+    /// Its caller broke a rule or went away.
+    Caller,
+}
+
+impl End {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Denied => "denied",
+            Self::Shed(_) => "shed",
+            Self::Upstream => "upstream_failed",
+            Self::Caller => "caller_failed",
+        }
+    }
+}
+
+/// How a trail is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrailFormat {
+    /// One JSON object a line.
+    Json,
+    /// One short line.
+    Human,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    ts: String,
+    event: &'static str,
+    decision_id: Option<String>,
+    policy_version: Option<u64>,
+    principal: &'a str,
+    source: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<SocketAddr>,
+    listener: &'a str,
+    protocol: &'static str,
+    mtls: bool,
+    sni: Option<&'a str>,
+    method: Option<&'a str>,
+    authority: Option<&'a str>,
+    path: Option<&'a str>,
+    effect: &'static str,
+    reason: Option<&'static str>,
+    route: Option<&'a str>,
+    service: Option<&'a str>,
+    cluster: Option<&'a str>,
+    endpoint: Option<String>,
+    tries: u64,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grpc_status: Option<u8>,
+    received_bytes: u64,
+    sent_bytes: u64,
+    authorize_us: Option<u64>,
+    first_byte_us: Option<u64>,
+    total_us: u64,
+    end: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shed: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<&'a str>,
+}
+
+impl CallTrail {
+    /// Appends its line.
+    pub fn print(&self, format: TrailFormat, out: &mut Vec<u8>) {
+        match format {
+            TrailFormat::Json => {
+                // INVARIANT: numbers and texts always have a JSON form, and a vector takes every byte.
+                serde_json::to_writer(&mut *out, &self.line()).unwrap_or_default();
+            }
+            TrailFormat::Human => out.extend_from_slice(self.human().as_bytes()),
+        }
+        out.push(b'\n');
+    }
+
+    fn line(&self) -> Line<'_> {
+        let call = self.call.as_ref();
+        let full = |text: &'_ str| !text.is_empty();
+        let shed = if let End::Shed(reason) = self.end { Some(reason) } else { None };
+        Line {
+            ts: UnixTime::from_millis(self.began.as_millis()).to_string(),
+            event: "call",
+            decision_id: self.decision.map(|id| id.to_string()),
+            policy_version: Some(self.version).filter(|version| *version > 0),
+            principal: self.principal.id(),
+            source: self.source,
+            via: self.via,
+            listener: &self.connection.listener,
+            protocol: self.protocol_word(),
+            mtls: self.connection.mtls,
+            sni: self.connection.sni.as_deref(),
+            method: call.filter(|_| self.protocol != CallProtocol::Tcp).map(Call::method),
+            authority: call.map(Call::authority).filter(|text| full(text)),
+            path: call.map(Call::path).filter(|text| full(text)),
+            effect: self.effect(),
+            reason: self.verdict.map(Reason::as_str),
+            route: Some(&*self.route).filter(|text| full(text)),
+            service: Some(&*self.service).filter(|text| full(text)),
+            cluster: self.sent_to.as_ref().map(|(cluster, _)| &**cluster),
+            endpoint: self.sent_to.as_ref().map(|(_, endpoint)| endpoint.to_string()),
+            tries: self.tries,
+            status: self.status,
+            grpc_status: self.grpc_status,
+            received_bytes: self.received,
+            sent_bytes: self.sent,
+            authorize_us: self.authorized.map(micros),
+            first_byte_us: self.first_byte.map(micros),
+            total_us: micros(self.took),
+            end: self.end.as_str(),
+            shed,
+            cause: Some(&*self.cause).filter(|text| full(text)),
+            trace_id: call.and_then(trace_id),
+        }
+    }
+
+    fn human(&self) -> String {
+        let (call, effect) = (self.call.as_ref(), self.effect());
+        let target = match call {
+            Some(call) if self.protocol != CallProtocol::Tcp => {
+                format!("{} {}{}", call.method(), call.authority(), call.path())
+            }
+            Some(_) => "TCP".to_owned(),
+            None => "-".to_owned(),
+        };
+        let endpoint =
+            self.sent_to.as_ref().map(|(_, endpoint)| format!(" -> {endpoint}")).unwrap_or_default();
+        let why = match (self.end, self.verdict) {
+            (End::Complete, _) => String::new(),
+            (End::Denied, Some(reason)) => format!(" ({})", reason.as_str()),
+            (End::Shed(reason), _) => format!(" (shed: {reason})"),
+            (end, _) => format!(" ({}: {})", end.as_str(), self.cause),
+        };
+        let decision = self.decision.map(|id| format!(" {id}")).unwrap_or_default();
+        let line = format!(
+            "{} {effect} {} {} {} {target}{endpoint} {} ms{why}{decision}",
+            UnixTime::from_millis(self.began.as_millis()),
+            self.status,
+            self.protocol_word(),
+            self.principal.id(),
+            micros(self.took) / 1_000,
+        );
+        // What a caller chose is told like a string of JSON, so that it cannot become another line.
+        if line.chars().any(char::is_control) { Value::from(line).to_string() } else { line }
+    }
+
+    fn effect(&self) -> &'static str {
+        if self.verdict.is_some() { "deny" } else { "allow" }
+    }
+
+    fn protocol_word(&self) -> &'static str {
+        match self.protocol {
+            CallProtocol::H1 => "h1",
+            CallProtocol::H2 => "h2",
+            CallProtocol::H3 => "h3",
+            CallProtocol::Grpc => "grpc",
+            CallProtocol::Tcp => "tcp",
+        }
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The trace that a call belongs to (W3C Trace Context 3.2.2: version, trace, parent, flags).
+fn trace_id(call: &Call) -> Option<&str> {
+    let value = str::from_utf8(call.header("traceparent").next()?).ok()?;
+    let id = value.split('-').nth(1)?;
+    let is_id = id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    (is_id && id.bytes().any(|byte| byte != b'0')).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use enforcer_codec::h1::{Parse, parse_request_head};
+    use enforcer_codec::{Limits, Scheme, Transport};
+    use policies_engine::Protocol;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn call(target: &str, fields: &str) -> Option<Call> {
+        let head = format!("GET {target} HTTP/1.1\r\nhost: shop.test\r\n{fields}\r\n");
+        let mut buffer = BytesMut::from(head.as_bytes());
+        let Parse::Done(head) = parse_request_head(&mut buffer, &Limits::default()) else { return None };
+        Call::from_h1(head, &Transport::new(Scheme::Https)).ok()
+    }
+
+    fn trail(call: Option<Call>, end: End, cause: &str) -> CallTrail {
+        CallTrail {
+            began: UnixTime::from_secs(1),
+            took: Duration::from_micros(2_500),
+            authorized: Some(Duration::from_micros(40)),
+            first_byte: None,
+            protocol: CallProtocol::H1,
+            principal: Principal::workload("spiffe://example.org/web"),
+            connection: Arc::new(ConnectionFacts {
+                mtls: true,
+                tls: 13,
+                source_ip: [127, 0, 0, 1].into(),
+                sni: None,
+                listener: "public".into(),
+                protocol: Protocol::H1,
+            }),
+            source: ([127, 0, 0, 1], 1).into(),
+            via: None,
+            call,
+            decision: None,
+            version: 3,
+            verdict: (end == End::Denied).then_some(Reason::NoPermit),
+            route: "site".into(),
+            service: "site".into(),
+            sent_to: None,
+            tries: 0,
+            status: 200,
+            grpc_status: None,
+            received: 1,
+            sent: 2,
+            end,
+            cause: cause.to_owned(),
+        }
+    }
+
+    fn printed(trail: &CallTrail, format: TrailFormat) -> String {
+        let mut out = Vec::new();
+        trail.print(format, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn ta_01_a_line_tells_who_asked_what_and_what_became_of_it() {
+        let trace = "0af7651916cd43dd8448eb211c80319c";
+        let fields =
+            format!("traceparent: 00-{trace}-b7ad6b7169203331-01\r\nauthorization: Bearer secret\r\n");
+        let trail = trail(call("/a?token=secret", &fields), End::Shed("rate"), "too many calls");
+        let line: Value = serde_json::from_str(&printed(&trail, TrailFormat::Json)).unwrap();
+        for (key, wanted) in [
+            ("principal", "spiffe://example.org/web"),
+            ("method", "GET"),
+            ("authority", "shop.test"),
+            ("path", "/a"),
+            ("effect", "allow"),
+            ("end", "shed"),
+            ("shed", "rate"),
+            ("trace_id", trace),
+            ("ts", "1970-01-01T00:00:01Z"),
+        ] {
+            assert_eq!(line[key], wanted, "{key}: {line}");
+        }
+        assert_eq!((&line["total_us"], &line["policy_version"]), (&2_500.into(), &3.into()));
+        assert!(!line.to_string().contains("secret"), "neither query nor header: {line}");
+        let human = printed(&trail, TrailFormat::Human);
+        assert_eq!(
+            human,
+            "1970-01-01T00:00:01Z allow 200 h1 spiffe://example.org/web GET shop.test/a 2 ms (shed: rate)\n"
+        );
+    }
+
+    #[test]
+    fn ta_02_what_is_no_trace_context_is_no_trace() {
+        for value in [
+            "",
+            "00-0-1-01",
+            "00-00000000000000000000000000000000-1-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-1-01",
+        ] {
+            let call = call("/", &format!("traceparent: {value}\r\n"));
+            assert_eq!(call.as_ref().and_then(trace_id), None, "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ta_01_a_trail_is_one_line_whatever_the_caller_and_the_cause_say(target in "/[!-~]{0,40}", cause: String) {
+            for end in [End::Complete, End::Denied, End::Upstream, End::Caller] {
+                let trail = trail(call(&target, ""), end, &cause);
+                for format in [TrailFormat::Json, TrailFormat::Human] {
+                    let text = printed(&trail, format);
+                    prop_assert_eq!(text.chars().filter(|c| c.is_control()).count(), 1, "{}", text);
+                }
+                let line: Value = serde_json::from_str(&printed(&trail, TrailFormat::Json)).unwrap();
+                prop_assert_eq!(line["cause"].as_str().unwrap_or_default(), cause.as_str());
+            }
+        }
+    }
+}
