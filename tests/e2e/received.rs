@@ -28,7 +28,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("tm_02_nginx_receives_what_was_judged", lacks("nginx"), || same(&Origin::nginx()?)),
         trial("tm_02_haproxy_receives_what_was_judged", lacks("haproxy"), || same(&Origin::haproxy()?)),
         trial("tm_02_node_receives_what_was_judged", lacks("node"), || same(&Origin::node()?)),
-        trial("hv_08_a_header_that_policies_read_is_text_or_the_call_is_refused", None, read_as_text),
+        trial(
+            "hv_08_what_policies_read_of_fields_and_queries_is_text_or_the_call_is_refused",
+            None,
+            read_as_text,
+        ),
         trial("tm_02_python_receives_what_was_judged", None, || same(&Origin::python()?)),
     ]
 }
@@ -135,9 +139,18 @@ fn read_as_text() -> Result {
         ];
         check!(answered == [status; 2], "{value:?}: {answered:?}");
     }
+    for (query, status) in [("q=never", 403), ("q=%ff", 400), ("%71=never%c3", 400)] {
+        let request = requests::asking(query);
+        let (_, problem) = over_http2(&mut new.dial()?, &request)?;
+        let answered = [
+            over_http1(&mut old.dial()?, &request)?.0,
+            u16::try_from(problem["status"].as_u64().unwrap_or(0))?,
+        ];
+        check!(answered == [status; 2], "{query:?}: {answered:?}");
+    }
     check!(origin.received() == 0, "a refused call was received");
     let (_, metrics) = gateway.http("/metrics")?;
-    check!(metrics.contains("portcullis_gate_refused_total{class=\"H1-11\"} 4"), "not counted");
+    check!(metrics.contains("portcullis_gate_refused_total{class=\"H1-11\"} 8"), "not counted");
     Ok(())
 }
 

@@ -282,11 +282,11 @@ impl Call {
         is_odd.then(|| self.unreadable())
     }
 
-    /// What refuses this call when a value that is read has bytes outside ASCII (H1-11, CC-11).
+    /// What refuses this call when a value that is read is no text: of a field, ASCII; of a query, UTF-8 (H1-11, CC-11).
     pub fn unreadable(&self) -> NotCanonical {
         NotCanonical {
             close: self.0.protocol == CallProtocol::H1,
-            ..NotCanonical::bad("H1-11", "a value that is read has bytes outside ascii")
+            ..NotCanonical::bad("H1-11", "a value that is read is no text")
         }
     }
 

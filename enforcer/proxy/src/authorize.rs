@@ -11,7 +11,7 @@ use ca_identity::Refusal;
 use enforcer_codec::{BodyLength, Call, CallProtocol, NotCanonical};
 use enforcer_traffic::{Handling, Params, Route};
 use policies_engine::{
-    Action, ConnectionFacts, Decision, DecisionId, Facts, Mode, OwnedFacts, Phase, Reason, Receipt,
+    Action, ConnectionFacts, Decision, DecisionId, Declared, Facts, Mode, OwnedFacts, Phase, Reason, Receipt,
     RequestView, Snapshot, Versions, observe,
 };
 
@@ -129,10 +129,35 @@ pub(crate) fn action_of(call: &Call) -> Action {
     }
 }
 
-/// What policies read of a call must be text: left out, it would be as if it had not been sent (H1-11).
+/// What policies read of a call must be text: left out, or read otherwise, it would be as if it had not been sent (H1-11,
+/// CC-11).
 pub(crate) fn unread(versions: Option<&Versions>, call: &Call) -> Option<NotCanonical> {
-    let read = &versions?.declared.headers;
-    if read.is_empty() { None } else { call.unread(|name| read.contains(name)) }
+    let Declared { headers, query, .. } = &*versions?.declared;
+    if !headers.is_empty()
+        && let Some(flaw) = call.unread(|name| headers.contains(name))
+    {
+        return Some(flaw);
+    }
+    let is_text = query.is_empty()
+        || call.query().is_none()
+        || request(call).query_is_text(|name| query.contains(name));
+    (!is_text).then(|| call.unreadable())
+}
+
+/// A call as policies see it.
+fn request(call: &Call) -> RequestView<'_> {
+    RequestView {
+        method: call.method(),
+        host: call.authority(),
+        path: call.path(),
+        query: call.query(),
+        media_type: call.media_type(),
+        length: match call.body() {
+            BodyLength::None => Some(0),
+            BodyLength::Known(length) => Some(length),
+            BodyLength::Streamed => None,
+        },
+    }
 }
 
 /// Which policies say no, and how: `policies v3: forbid no-refunds`.
@@ -228,22 +253,7 @@ impl Facts for CallFacts {
     }
 
     fn request(&self) -> Option<RequestView<'_>> {
-        let call = &self.call;
-        if call.protocol() == CallProtocol::Tcp {
-            return None;
-        }
-        Some(RequestView {
-            method: call.method(),
-            host: call.authority(),
-            path: call.path(),
-            query: call.query(),
-            media_type: call.media_type(),
-            length: match call.body() {
-                BodyLength::None => Some(0),
-                BodyLength::Known(length) => Some(length),
-                BodyLength::Streamed => None,
-            },
-        })
+        (self.call.protocol() != CallProtocol::Tcp).then(|| request(&self.call))
     }
 
     fn rpc(&self) -> Option<(&str, &str)> {

@@ -107,6 +107,14 @@ impl<'a> RequestView<'a> {
     pub fn query_pairs(self) -> impl Iterator<Item = (Cow<'a, str>, Cow<'a, str>)> {
         pairs(self.query)
     }
+
+    /// Whether every value whose name is read is text once it is decoded (CC-11).
+    pub fn query_is_text(self, is_read: impl Fn(&str) -> bool) -> bool {
+        let pairs =
+            self.query.unwrap_or_default().split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+        let mut read = pairs.filter(|(name, _)| is_read(&decode(name, true)));
+        read.all(|(_, value)| str::from_utf8(&decoded(value, true)).is_ok())
+    }
 }
 
 /// Decoded segments of a canonical path.
@@ -125,10 +133,20 @@ pub(crate) fn pairs(query: Option<&str>) -> impl Iterator<Item = (Cow<'_, str>, 
     })
 }
 
-/// Percent-decodes; what is not UTF-8 after decoding becomes U+FFFD, what is not an escape stays as it is.
+/// Percent-decodes. What is not UTF-8 after decoding becomes U+FFFD; such a call is refused before a policy reads it.
 fn decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
+    match decoded(text, plus_is_space) {
+        Cow::Borrowed(_) => Cow::Borrowed(text),
+        Cow::Owned(bytes) => Cow::Owned(
+            String::from_utf8(bytes).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()),
+        ),
+    }
+}
+
+/// Percent-decodes; what is not an escape stays as it is.
+fn decoded(text: &str, plus_is_space: bool) -> Cow<'_, [u8]> {
     if !text.bytes().any(|byte| byte == b'%' || (plus_is_space && byte == b'+')) {
-        return Cow::Borrowed(text);
+        return Cow::Borrowed(text.as_bytes());
     }
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -146,7 +164,7 @@ fn decode(text: &str, plus_is_space: bool) -> Cow<'_, str> {
             (byte, _) => out.push(byte),
         }
     }
-    Cow::Owned(String::from_utf8(out).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    Cow::Owned(out)
 }
 
 fn hex(byte: u8) -> Option<u8> {
@@ -173,6 +191,17 @@ mod tests {
         assert_eq!(segments("/shop.Orders/Refund"), ["shop.Orders", "Refund"]);
         assert_eq!(segments("/a/"), ["a", ""]);
         assert_eq!(segments("/a%20b/%C3%A9/%zz/%4"), ["a b", "é", "%zz", "%4"]);
+    }
+
+    #[test]
+    fn cc_11_values_that_are_read_must_be_text() {
+        let is_text = |query| view("/", Some(query)).query_is_text(|name| name == "q" || name == "a b");
+        for query in ["", "q", "q=1", "q=%C3%A9", "q=%zz", "other=%FF", "%FF=1", "q=%E2%82%AC&x=%80"] {
+            assert!(is_text(query), "{query}");
+        }
+        for query in ["q=%FF", "q=1&q=%C3", "%71=%ff", "a+b=%80", "a%20b=x%E2%82"] {
+            assert!(!is_text(query), "{query}");
+        }
     }
 
     #[test]

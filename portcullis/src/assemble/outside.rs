@@ -169,6 +169,10 @@ impl Judge for Outside {
         if let Some(flaw) = call.unread(|name| declared.headers.contains(name)) {
             return Err(format!("{}: {}", flaw.rule, flaw.detail));
         }
+        if !canonical::view(&call).query_is_text(|name| declared.query.contains(name)) {
+            let flaw = call.unreadable();
+            return Err(format!("{}: {}", flaw.rule, flaw.detail));
+        }
         let mut held = canonical::of(&call, target, &declared);
         let known = params.into_iter().filter(|(name, _)| declared.params.contains(name));
         held.request.params.extend(known.map(|(name, value)| (name.to_string(), value.into())));

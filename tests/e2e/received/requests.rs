@@ -30,6 +30,10 @@ pub(super) fn with(fields: &[(&str, &str)]) -> Request {
     Request { fields, ..get("/fields", None) }
 }
 
+pub(super) fn asking(query: &str) -> Request {
+    get("/query", Some(query))
+}
+
 fn body(body: impl Into<Vec<u8>>, piece: usize) -> Request {
     Request { method: "POST".into(), body: body.into(), piece, ..get("/body", None) }
 }

@@ -6,7 +6,7 @@ use base_ports::Mono;
 
 use super::Connection;
 
-/// After GOAWAY the running calls have until here, or until the connection ends.
+/// After GOAWAY the running calls have until here, or until the connection ends. In a drain they have until that ends.
 const GOODBYE: Duration = Duration::from_secs(30);
 
 /// Where a connection stands.
@@ -45,7 +45,25 @@ impl Phase {
         match self {
             Self::Busy => secured.retires,
             Self::Idle { since } => (since + conn.idle_time()).min(secured.retires),
-            Self::Leaving { since } => (since + GOODBYE).min(secured.ends),
+            Self::Leaving { since } => leaves_until(since, conn.worker.is_draining(), secured.ends),
         }
+    }
+}
+
+/// The end of a drain cuts what is left by then; a call that fits is never cut before (DR-02).
+fn leaves_until(since: Mono, in_drain: bool, ends: Mono) -> Mono {
+    if in_drain { ends } else { (since + GOODBYE).min(ends) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dr_02_a_call_that_fits_into_a_drain_is_not_cut_after_30_seconds() {
+        let at = |seconds: u64| Mono::from_nanos(seconds * 1_000_000_000);
+        assert_eq!(leaves_until(at(10), false, at(1_000)), at(40));
+        assert_eq!(leaves_until(at(10), true, at(1_000)), at(1_000));
+        assert_eq!(leaves_until(at(10), false, at(20)), at(20), "nor does it outlive its identity");
     }
 }

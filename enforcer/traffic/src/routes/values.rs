@@ -70,6 +70,10 @@ impl Values {
             }
             Place::Query => {
                 for value in parameters(call, &self.name) {
+                    // What was no UTF-8 shows by this; who really sends it is refused too, where a route reads it (CC-11).
+                    if value.contains(char::REPLACEMENT_CHARACTER) {
+                        return Err(call.unreadable());
+                    }
                     seen.take(self.pattern.matches(value.as_bytes()));
                 }
             }

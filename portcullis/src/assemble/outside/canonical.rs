@@ -37,9 +37,9 @@ pub(super) fn call(held: &Held) -> Result<Call, String> {
     }
 }
 
-/// What policies may know of it.
-pub(super) fn of(call: &Call, target: Target, declared: &Declared) -> Canonical {
-    let view = RequestView {
+/// The call as policies see it.
+pub(super) fn view(call: &Call) -> RequestView<'_> {
+    RequestView {
         method: call.method(),
         host: call.authority(),
         path: call.path(),
@@ -50,7 +50,12 @@ pub(super) fn of(call: &Call, target: Target, declared: &Declared) -> Canonical 
             BodyLength::Known(length) => Some(length),
             BodyLength::Streamed => None,
         },
-    };
+    }
+}
+
+/// What policies may know of it.
+pub(super) fn of(call: &Call, target: Target, declared: &Declared) -> Canonical {
+    let view = view(call);
     let mut request = OwnedRequest {
         method: view.method.to_owned(),
         host: view.host.to_owned(),

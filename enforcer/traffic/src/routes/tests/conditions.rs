@@ -153,6 +153,12 @@ fn cc_11_a_route_that_reads_a_field_refuses_what_is_no_text() {
     // Nobody reads it there.
     let unread = build(&[with("beta", header("x-gamma", "1", false)), route("any")]).unwrap();
     assert_eq!(find_on(&unread, &asked("GET", "/", odd), "mesh"), "any");
+    let tenant = ValueTest::Exact("a".into());
+    let tenant = MatchSpec { query: vec![values("tenant", tenant, false)], ..MatchSpec::default() };
+    let routes = build(&[with("acme", tenant), route("any")]).unwrap();
+    for (target, wanted) in [("/?tenant=%ff", "H1-11"), ("/?tenant=%C3%A9", "any"), ("/?other=%ff", "any")] {
+        assert_eq!(find_on(&routes, &asked("GET", target, &[]), "mesh"), wanted, "{target}");
+    }
 }
 
 #[test]
