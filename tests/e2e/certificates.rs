@@ -18,7 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// A certificate for these names, signed by itself.
-fn make(dir: &Path, file: &str, names: &str) -> Result {
+pub(crate) fn make(dir: &Path, file: &str, names: &str) -> Result {
     let made = Command::new("openssl")
         .args([
             "req",

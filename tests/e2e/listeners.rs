@@ -9,6 +9,7 @@ use tests::port::free_port;
 use tests::upstream::Upstream;
 use tests::{Gateway, Result, Script, check};
 
+use crate::certificates::make;
 use crate::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -318,25 +319,7 @@ fn named() -> Result {
     let upstream = Upstream::echo();
     let home = tempfile::tempdir()?;
     let (chain, key) = (home.path().join("shop.pem"), home.path().join("shop.key"));
-    let made = std::process::Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-        ])
-        .args(["-subj", "/CN=shop", "-addext", "subjectAltName=DNS:shop.test,DNS:*.api.test"])
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&chain)
-        .output()?;
-    check!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+    make(home.path(), "shop", "DNS:shop.test,DNS:*.api.test")?;
     let certificate = format!(
         "hosts = [\"localhost\"]\n[[enforcer.listener.certificate]]\nchain = \"{}\"\nkey = \"{}\"\n",
         chain.display(),

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use crate::canonical::{self, Path};
 use crate::fields::{FieldIter, Fields, Span};
 use crate::{NotCanonical, grpc, h1, h2};
 
@@ -334,6 +335,25 @@ impl Call {
             (Text::Static(text), _) => text,
             (Text::Owned(text), _) => text,
         }
+    }
+}
+
+/// Canonical path and query of the target that stands there.
+fn split_target(head: &[u8], target: Span) -> Result<(Text, Option<Span>), NotCanonical> {
+    let (bytes, start) = (target.of(head), target.start as usize);
+    let (path, query) = match memchr::memchr(b'?', bytes) {
+        Some(at) => {
+            let from = at.saturating_add(1);
+            (at, Some(Span::new(start.saturating_add(from), bytes.len().saturating_sub(from))))
+        }
+        None => (bytes.len(), None),
+    };
+    if let Some(query) = query {
+        check_query(query.of(head))?;
+    }
+    match canonical::path(bytes.get(..path).unwrap_or_default())? {
+        Path::Canonical(text) => Ok((Text::Span(Span::new(start, text.len())), query)),
+        Path::Other { rule, .. } => Err(NotCanonical::bad(rule, "the path is not in canonical form")),
     }
 }
 

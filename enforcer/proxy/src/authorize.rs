@@ -140,12 +140,13 @@ pub(crate) fn unread(versions: Option<&Versions>, call: &Call) -> Option<NotCano
     }
     let is_text = query.is_empty()
         || call.query().is_none()
-        || request(call).query_is_text(|name| query.contains(name));
+        || request_of(call).query_is_text(|name| query.contains(name));
     (!is_text).then(|| call.unreadable())
 }
 
-/// A call as policies see it.
-fn request(call: &Call) -> RequestView<'_> {
+/// The request of a call as policies see it.
+#[must_use]
+pub fn request_of(call: &Call) -> RequestView<'_> {
     RequestView {
         method: call.method(),
         host: call.authority(),
@@ -253,7 +254,7 @@ impl Facts for CallFacts {
     }
 
     fn request(&self) -> Option<RequestView<'_>> {
-        (self.call.protocol() != CallProtocol::Tcp).then(|| request(&self.call))
+        (self.call.protocol() != CallProtocol::Tcp).then(|| request_of(&self.call))
     }
 
     fn rpc(&self) -> Option<(&str, &str)> {

@@ -41,6 +41,7 @@ mod waiting;
 mod wheel;
 mod worker;
 
+pub use authorize::request_of;
 pub use config::{Callers, Carries, Lanes, ListenerSpec, Ports, ProxyConfig, Reveal};
 pub use error::ProxyError;
 pub use names::{Dns, Names};

@@ -9,6 +9,7 @@ use base_ports::{Clock, Now};
 use ca_identity::IdentitySnapshot;
 use ca_identity::tls::Trust;
 use enforcer_codec::Call;
+use enforcer_proxy::request_of;
 use enforcer_traffic::{Arrival, Found, Params, Routes, TargetKind};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -169,7 +170,7 @@ impl Judge for Outside {
         if let Some(flaw) = call.unread(|name| declared.headers.contains(name)) {
             return Err(format!("{}: {}", flaw.rule, flaw.detail));
         }
-        if !canonical::view(&call).query_is_text(|name| declared.query.contains(name)) {
+        if !request_of(&call).query_is_text(|name| declared.query.contains(name)) {
             let flaw = call.unreadable();
             return Err(format!("{}: {}", flaw.rule, flaw.detail));
         }

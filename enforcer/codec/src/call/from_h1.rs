@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use http::Method;
 
 use super::{
-    BodyLength, CallProtocol, Inner, Profile, Scheme, Text, Transport, Upgrade, check_query, media_type,
+    BodyLength, CallProtocol, Inner, Profile, Scheme, Text, Transport, Upgrade, media_type, split_target,
 };
-use crate::canonical::{self, Path};
+use crate::canonical;
 use crate::fields::{Fields, Span};
 use crate::h1::{Framing, RequestHead, Version};
 use crate::headers::{hyphenated, is_guarded, is_reserved};
@@ -137,22 +137,7 @@ fn path_and_query(head: &RequestHead, target: &Target) -> Result<(Text, Option<S
         Target::Absolute { rest, .. } => *rest,
         Target::Origin(span) => *span,
     };
-    let bytes = span.of(&head.head);
-    let start = span.start as usize;
-    let (path, query) = match memchr::memchr(b'?', bytes) {
-        Some(at) => {
-            let from = at.saturating_add(1);
-            (at, Some(Span::new(start.saturating_add(from), bytes.len().saturating_sub(from))))
-        }
-        None => (bytes.len(), None),
-    };
-    if let Some(query) = query {
-        check_query(query.of(&head.head))?;
-    }
-    match canonical::path(bytes.get(..path).unwrap_or_default())? {
-        Path::Canonical(text) => Ok((Text::Span(Span::new(start, text.len())), query)),
-        Path::Other { rule, .. } => Err(NotCanonical::bad(rule, "the path is not in canonical form")),
-    }
+    split_target(&head.head, span)
 }
 
 /// Fields named by `Connection` concern this hop only (H1-21, H1-22).

@@ -6,9 +6,9 @@ use bytes::Bytes;
 use http::Method;
 
 use super::{
-    BodyLength, CallProtocol, Inner, Profile, Text, Transport, Upgrade, check_query, grpc_shape, media_type,
+    BodyLength, CallProtocol, Inner, Profile, Text, Transport, Upgrade, grpc_shape, media_type, split_target,
 };
-use crate::canonical::{self, Path};
+use crate::canonical;
 use crate::fields::{Field, Fields, Span};
 use crate::h2::RequestHead;
 use crate::headers::{Class, Twin, hyphenated, is_value, twin};
@@ -286,24 +286,8 @@ fn target(request: &RequestHead, transport: &Transport) -> Result<Target, NotCan
     if bytes == b"*" && request.method == Method::OPTIONS {
         return Ok((Text::Static("*"), None, None));
     }
-    let start = span.start as usize;
-    let (path, query) = match memchr::memchr(b'?', bytes) {
-        Some(at) => {
-            let from = at.saturating_add(1);
-            (at, Some(Span::new(start.saturating_add(from), bytes.len().saturating_sub(from))))
-        }
-        None => (bytes.len(), None),
-    };
-    if let Some(query) = query {
-        check_query(query.of(&request.head))?;
-    }
-    match canonical::path(bytes.get(..path).unwrap_or_default())? {
-        Path::Canonical(text) => {
-            let upgrade = protocol.map(|_websocket| Upgrade::WebSocket);
-            Ok((Text::Span(Span::new(start, text.len())), query, upgrade))
-        }
-        Path::Other { rule, .. } => Err(NotCanonical::bad(rule, "the path is not in canonical form")),
-    }
+    let (path, query) = split_target(&request.head, span)?;
+    Ok((path, query, protocol.map(|_websocket| Upgrade::WebSocket)))
 }
 
 fn body(length: Option<Span>, head: &[u8], end_of_stream: bool) -> Result<BodyLength, NotCanonical> {

@@ -1,10 +1,11 @@
 //! A request that another enforcer holds, through our own canonicalizer. What that would change is refused, because the
 //! other enforcer would forward what it holds.
 
-use enforcer_codec::{BodyLength, Call, CallProtocol, Scheme, Transport, headers};
+use enforcer_codec::{Call, CallProtocol, Scheme, Transport, headers};
+use enforcer_proxy::request_of;
 use http::{HeaderName, HeaderValue, Uri, Version};
 use policies_adapters::{Canonical, Held, Target};
-use policies_engine::{Action, Declared, OwnedRequest, RequestView};
+use policies_engine::{Action, Declared, OwnedRequest};
 
 /// The call as our own listeners would have read it, or the rule it breaks.
 pub(super) fn call(held: &Held) -> Result<Call, String> {
@@ -37,25 +38,9 @@ pub(super) fn call(held: &Held) -> Result<Call, String> {
     }
 }
 
-/// The call as policies see it.
-pub(super) fn view(call: &Call) -> RequestView<'_> {
-    RequestView {
-        method: call.method(),
-        host: call.authority(),
-        path: call.path(),
-        query: call.query(),
-        media_type: call.media_type(),
-        length: match call.body() {
-            BodyLength::None => Some(0),
-            BodyLength::Known(length) => Some(length),
-            BodyLength::Streamed => None,
-        },
-    }
-}
-
 /// What policies may know of it.
 pub(super) fn of(call: &Call, target: Target, declared: &Declared) -> Canonical {
-    let view = view(call);
+    let view = request_of(call);
     let mut request = OwnedRequest {
         method: view.method.to_owned(),
         host: view.host.to_owned(),
