@@ -13,6 +13,7 @@ import platform
 import shutil
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -25,6 +26,14 @@ import page
 ROOT = Path(__file__).resolve().parents[2]
 TICK = os.sysconf("SC_CLK_TCK")
 BODY = "x" * 64
+ROWS = {
+    "h1": ("HTTP/1.1, 64 connections", ["-c", "64"], "bench"),
+    "h2": ("HTTP/2, 16 connections x 10 streams", ["--http2", "-c", "16", "-p", "10"], "bench"),
+    "h1-16k": ("HTTP/1.1, 64 connections, answers of 16 KiB", ["-c", "64"], "16k"),
+    "h2-16k": ("HTTP/2, 8 connections x 4 streams, answers of 16 KiB", ["--http2", "-c", "8", "-p", "4"], "16k"),
+    "h2-1m": ("HTTP/2, 8 connections x 4 streams, answers of 1 MiB", ["--http2", "-c", "8", "-p", "4"], "1m"),
+    "handshake": ("mTLS handshake + one request", ["-c", "8", "--disable-keepalive"], "bench"),
+}
 
 
 def free_port():
@@ -108,11 +117,16 @@ class Bench:
 
     def run_upstream(self):
         conf = self.work / "upstream.conf"
+        files = self.work / "files"
+        files.mkdir()
+        (files / "16k").write_bytes(b"x" * (16 << 10))
+        (files / "1m").write_bytes(b"x" * (1 << 20))
         conf.write_text(f"""
-worker_processes 1; daemon off; error_log {self.work}/upstream.err; pid {self.work}/upstream.pid;
+worker_processes 1; daemon off; error_log {self.work}/upstream.err; pid {self.work}/upstream.pid; user root;
 events {{ worker_connections 4096; }}
 http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s;
-  server {{ listen 127.0.0.1:{self.upstream} backlog=4096; location / {{ default_type text/plain; return 200 "{BODY}"; }} }} }}
+  server {{ listen 127.0.0.1:{self.upstream} backlog=4096; default_type text/plain; root {files}; sendfile on;
+    location = /bench {{ return 200 "{BODY}"; }} location / {{ }} }} }}
 """)
         self.start("upstream", ["nginx", "-c", str(conf), "-p", str(self.work)], self.upstream)
 
@@ -145,6 +159,10 @@ workers = {self.args.workers}
 [[enforcer.listener]]
 name = "bench"
 bind = ["tcp://127.0.0.1:{port}"]
+max_connections = 20000
+max_connections_per_source = 20000
+max_connections_per_identity = 20000
+idle_timeout = "10m"
 [[enforcer.service]]
 name = "bench"
 [[enforcer.route]]
@@ -168,7 +186,7 @@ log = "error"
         port, tls, conf = free_port(), self.work / "tls", self.work / "nginx.conf"
         conf.write_text(f"""
 worker_processes {self.args.workers}; daemon off; error_log {self.work}/nginx.err; pid {self.work}/nginx.pid;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s;
   upstream up {{ server 127.0.0.1:{self.upstream}; keepalive 128; keepalive_requests 1000000000; }}
   server {{ listen 127.0.0.1:{port} ssl http2 backlog=4096;
@@ -185,7 +203,7 @@ http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s;
         conf.write_text(f"""
 global
   nbthread {self.args.workers}
-  maxconn 8000
+  maxconn 9500
   tune.ssl.cachesize 0
   ssl-default-bind-options ssl-min-ver TLSv1.3 no-tls-tickets
 defaults
@@ -259,8 +277,8 @@ static_resources:
         tls = self.work / "tls"
         command = [self.args.oha, "--no-tui", "--output-format", "json", "-n", str(requests), "--worker-threads", "1",
                    "--cacert", str(tls / "bundle.pem"), "--cert", str(tls / "svid.pem"), "--key", str(tls / "svid.key")]
-        command += {"h1": ["-c", "64"], "h2": ["--http2", "-c", "16", "-p", "10"], "handshake": ["-c", "8", "--disable-keepalive"]}[row]
-        done = subprocess.run(command + [f"https://localhost:{port}/bench"], capture_output=True, text=True, timeout=900)
+        _, flags, path = ROWS[row]
+        done = subprocess.run(command + flags + [f"https://localhost:{port}/{path}"], capture_output=True, text=True, timeout=900)
         if done.returncode != 0:
             raise SystemExit(f"load generator failed: {done.stderr[-500:]}")
         answer = json.loads(done.stdout)
@@ -269,9 +287,34 @@ static_resources:
             raise SystemExit(f"row {row} on {port}: expected {requests} answers 200, got {statuses} {answer.get('errorDistribution')}")
         return answer
 
+    def idle(self):
+        """RSS at rest, and what each of many connections adds that has had one request and waits for the next."""
+        tls = self.work / "tls"
+        context = ssl.create_default_context(cafile=tls / "bundle.pem")
+        context.load_cert_chain(tls / "svid.pem", tls / "svid.key")
+        rest, each = {}, {}
+        for name, (pid, port) in self.peers.items():
+            before, held = rss_mib(pid), []
+            for nth in range(self.args.idle):
+                plain = socket.create_connection(("127.0.0.1", port))
+                held.append(context.wrap_socket(plain, server_hostname="localhost"))
+                held[-1].sendall(b"GET /bench HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                if not held[-1].recv(4096).startswith(b"HTTP/1.1 200"):
+                    raise SystemExit(f"connection {nth} to {name} was not answered")
+            time.sleep(5)
+            rest[name], each[name] = before, (rss_mib(pid) - before) * 1024 / max(self.args.idle, 1)
+            for connection in held:
+                connection.close()
+            print(f"idle {name}: {before:.1f} MiB, {each[name]:.1f} KiB each", file=sys.stderr)
+        return rest, each
+
     def measure(self):
         results = {}
-        for row, requests in [("h1", self.args.requests), ("h2", self.args.requests), ("handshake", self.args.handshakes)]:
+        rest, each = self.idle()
+        bulk = self.args.requests // 5
+        rows = [("h1", self.args.requests), ("h2", self.args.requests), ("h1-16k", bulk), ("h2-16k", bulk),
+                ("h2-1m", bulk // 50), ("handshake", self.args.handshakes)]
+        for row, requests in rows:
             for round in range(self.args.rounds + 1):
                 for name, (pid, port) in self.peers.items():
                     before = cpu_seconds(pid)
@@ -284,7 +327,7 @@ static_resources:
                         cell["p50_ms"].append(answer["latencyPercentiles"]["p50"] * 1e3)
                         cell["p99_ms"].append(answer["latencyPercentiles"]["p99"] * 1e3)
                 print(f"{row} round {round}/{self.args.rounds}", file=sys.stderr)
-        memory = {name: rss_mib(pid) for name, (pid, _) in self.peers.items()}
+        memory = {name: (rest[name], each[name], rss_mib(pid)) for name, (pid, _) in self.peers.items()}
         return results, memory
 
 
@@ -301,9 +344,6 @@ def versions(args):
             "kernel": platform.release()}
 
 
-TITLES = {"h1": "HTTP/1.1, 64 connections", "h2": "HTTP/2, 16 connections x 10 streams", "handshake": "mTLS handshake + one request"}
-
-
 def report(args, results, memory, about):
     median = statistics.median
     lines = ["## The gateway beside nginx, HAProxy and Envoy", "",
@@ -311,12 +351,12 @@ def report(args, results, memory, about):
              f"- when: {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}; {about['cores']} x {about['cpu']}, kernel {about['kernel']}",
              f"- versions: {about['portcullis']}; {about['nginx']}; {about['haproxy']}; envoy {about['envoy'].split('version: ')[-1]}; {about['oha']}",
              f"- ours: the whole gateway, {args.policies} scope-only policies, a decision record and metrics for each call; mTLS 1.3 everywhere,",
-             f"  client certificates required, {args.workers} worker each, 64-byte answers from one nginx over plain HTTP/1.1",
-             f"- CPU is user + system time of the proxy's processes for exactly {args.requests} calls ({args.handshakes} handshakes); medians of {args.rounds} rounds,",
+             f"  client certificates required, {args.workers} worker each, answers of 64 bytes where nothing else is said, from one nginx over plain HTTP/1.1",
+             f"- CPU is user + system time of the proxy's processes for exactly {args.requests} calls ({args.requests // 5} of 16 KiB, {args.requests // 250} of 1 MiB, {args.handshakes} handshakes); medians of {args.rounds} rounds,",
              "  peers alternated, first round discarded. Throughput and latency shared two cores with the load generator: information only.", ""]
     for row, cells in results.items():
         base = median(cells["nginx"]["cpu_us"]) if "nginx" in cells else None
-        lines += [f"### {TITLES[row]}", "", "| proxy | CPU per request | x nginx | spread | requests/s | p50 | p99 |", "|---|---:|---:|---:|---:|---:|---:|"]
+        lines += [f"### {ROWS[row][0]}", "", "| proxy | CPU per request | x nginx | spread | requests/s | p50 | p99 |", "|---|---:|---:|---:|---:|---:|---:|"]
         for name, cell in cells.items():
             cpu = median(cell["cpu_us"])
             spread = (max(cell["cpu_us"]) - min(cell["cpu_us"])) / cpu * 100
@@ -327,12 +367,12 @@ def report(args, results, memory, about):
             rates = ", ".join(f"{name} {1e6 / median(cell['cpu_us']):,.0f}" for name, cell in cells.items())
             lines += ["", f"Handshakes per CPU second: {rates}."]
         lines.append("")
-    lines += ["### Memory after the run", "", "| proxy | RSS |", "|---|---:|"]
-    lines += [f"| {name} | {mib:.1f} MiB |" for name, mib in memory.items()]
+    lines += ["### Memory", "", f"| proxy | RSS at rest | each of {args.idle:,} idle mTLS connections over HTTP/1.1, after one request | RSS after the run |", "|---|---:|---:|---:|"]
+    lines += [f"| {name} | {rest:.1f} MiB | {each:.1f} KiB | {after:.1f} MiB |" for name, (rest, each, after) in memory.items()]
     lines += ["", "![CPU per request](benchmarks.svg)", ""]
     docs = ROOT / "docs"
     page.write("gateway", lines)
-    (docs / "benchmarks.json").write_text(json.dumps({"about": about, "args": {k: v for k, v in vars(args).items() if k not in ("binary", "oha")}, "results": results, "rss_mib": memory}, indent=1) + "\n")
+    (docs / "benchmarks.json").write_text(json.dumps({"about": about, "args": {k: v for k, v in vars(args).items() if k not in ("binary", "oha")}, "results": results, "memory": {name: dict(zip(("rest_mib", "idle_connection_kib", "after_mib"), of)) for name, of in memory.items()}}, indent=1) + "\n")
     (docs / "benchmarks.svg").write_text(chart(results))
     print("\n".join(lines))
 
@@ -344,7 +384,7 @@ def chart(results):
     longest = max(statistics.median(cell["cpu_us"]) for row in rows for cell in results[row].values())
     out, y = [], 30
     for row in rows:
-        out.append(f'<text x="10" y="{y}" font-weight="bold">{TITLES[row]}</text>')
+        out.append(f'<text x="10" y="{y}" font-weight="bold">{ROWS[row][0]}</text>')
         y += 12
         for name, cell in results[row].items():
             cpu = statistics.median(cell["cpu_us"])
@@ -363,6 +403,7 @@ def main():
     parser.add_argument("--oha", default=shutil.which("oha") or str(ROOT / "target" / "peers" / "bin" / "oha"))
     parser.add_argument("--requests", type=int, default=200_000)
     parser.add_argument("--handshakes", type=int, default=3_000)
+    parser.add_argument("--idle", type=int, default=8_000, help="connections that are held; HAProxy wants two descriptors for each")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--policies", type=int, default=1_000)
     parser.add_argument("--workers", type=int, default=1)
@@ -387,7 +428,7 @@ def main():
             bench.stop()
         if args.print:
             for row, cells in results.items():
-                print(row, {name: round(statistics.median(cell["cpu_us"]), 1) for name, cell in cells.items()}, {n: round(m, 1) for n, m in memory.items()})
+                print(row, {name: round(statistics.median(cell["cpu_us"]), 1) for name, cell in cells.items()}, {n: [round(one, 1) for one in m] for n, m in memory.items()})
         else:
             report(args, results, memory, versions(args))
 
