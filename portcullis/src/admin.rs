@@ -12,6 +12,7 @@ mod grpc;
 mod health;
 mod policies;
 mod problem;
+mod proxy;
 mod repeat;
 mod status;
 
@@ -36,6 +37,7 @@ use policies_decisions::Ledger;
 use policies_engine::{AdminAction, OwnedFacts, Phase, Principal, Resource, Role};
 use policies_store::{Follower, PolicyStore};
 
+use crate::assemble::Process;
 use crate::assemble::configuration::Configuration;
 use crate::assemble::judge::{Judge, Question};
 use crate::config::LocalUser;
@@ -73,6 +75,7 @@ pub(crate) struct Api {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) configuration: Arc<Configuration>,
     pub(crate) status: status::Facts,
+    pub(crate) process: Process,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -90,6 +93,7 @@ pub(crate) fn remote(api: &Arc<Api>) -> Router {
 fn v1(api: &Arc<Api>, more: Router) -> Router {
     let mut v1 = Router::new()
         .route("/v1/status", get(status::status))
+        .route("/v1/proxy/endpoints", get(proxy::endpoints))
         .route("/v1/config:reload", post(config::reload))
         .merge(policies::router().layer(middleware::from_fn_with_state(Arc::clone(api), repeat::once)))
         .route("/v1/decisions/{id}/explain", get(decisions::explain))
@@ -257,6 +261,7 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
     let noun = noun.split(['/', ':']).next().unwrap_or(noun);
     Some(match noun {
         "status" => (AdminAction::SystemRead, Resource::system()),
+        "proxy" if reads => (AdminAction::SystemRead, Resource::system()),
         "config" => (AdminAction::ConfigWrite, Resource::system()),
         "authorities" => (AdminAction::CaRead, Resource::system()),
         "agents" if path == "/v1/agents:attest" => (AdminAction::AgentAttest, Resource::system()),

@@ -227,6 +227,7 @@ pub(crate) async fn start(
             upgrades: Arc::clone(&process.upgrades),
             workload_socket: config.agent.as_ref().map(|agent| format!("unix://{}", agent.socket.display())),
         },
+        process: process.clone(),
         clock: Arc::clone(&clock),
     });
     apis.local(&config.admin, &api)?;

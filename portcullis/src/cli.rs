@@ -6,6 +6,7 @@ mod config;
 pub(crate) mod decisions;
 pub(crate) mod init;
 mod policy;
+mod proxy;
 mod route;
 mod run;
 mod schema;
@@ -105,6 +106,9 @@ enum Command {
         after_help = "Examples:\n  portcullis what-can spiffe://example.org/web\n  portcullis what-can anonymous --action http:GET"
     )]
     WhatCan(policy::WhatCanOptions),
+    /// The data plane of the running process
+    #[command(subcommand)]
+    Proxy(proxy::Command),
     /// Routes: which one takes a call, and why
     #[command(subcommand)]
     Route(route::Command),
@@ -159,6 +163,7 @@ pub(crate) fn main() -> Exit {
         Command::WhoCan(options) => policy::who_can(options, &global),
         Command::WhatCan(options) => policy::what_can(options, &global),
         Command::Route(command) => route::run(&command, &global),
+        Command::Proxy(command) => proxy::run(command, &global),
         Command::Decisions(command) => decisions::run(command, &global),
         Command::Explain(options) => decisions::explain(&options, &global),
         Command::Config(command) => config::run(command, &global),

@@ -87,6 +87,7 @@ fn sick() -> Result {
         let asked = sick.calls() - before;
         check!((1..=12).contains(&asked), "the sick endpoint was asked {asked} times with mood {mood}");
         check!(metric(&gateway, &circuit)? == Some(1.0), "the circuit is not open after {asked} failures");
+        check!(standing(&gateway, &sick)?["state"] == "shut out", "{}", standing(&gateway, &sick)?);
         sick.answer_all(0);
         let (before, began) = (sick.calls(), Instant::now());
         while sick.calls() < before + 4 {
@@ -94,6 +95,7 @@ fn sick() -> Result {
             check!(gateway.curl(&tls, "/hello", &[])?.0 == 200, "a call failed while it came back");
         }
         check!(metric(&gateway, &circuit)? == Some(0.0), "the circuit is still open");
+        check!(standing(&gateway, &sick)?["state"] == "in use", "{}", standing(&gateway, &sick)?);
     }
     let retries = metric(&gateway, "portcullis_retries_total{result=\"sent\"}")?;
     check!(retries.is_some_and(|retries| retries >= 2.0), "retries: {retries:?}");
@@ -105,6 +107,14 @@ fn sick() -> Result {
     let calls = well.calls() + sick.calls();
     check!(recorded.len() <= calls, "a call is decided once, however often it is tried");
     Ok(())
+}
+
+/// What the data plane says of that endpoint.
+fn standing(gateway: &Gateway, endpoint: &Upstream) -> Result<serde_json::Value> {
+    let all = gateway.json(&["proxy", "endpoints"])?;
+    let address = endpoint.address.to_string();
+    let found = all["items"].as_array().into_iter().flatten().find(|one| one["address"] == address.as_str());
+    found.cloned().ok_or_else(|| format!("{address} is not among {all}").into())
 }
 
 fn checked() -> Result {
@@ -130,6 +140,8 @@ fn checked() -> Result {
     sick.answer_all(503);
     // Ill after three checks, and from then on without calls.
     turns("after it turned ill", true)?;
+    let (ill, fit) = (standing(&gateway, &sick)?, standing(&gateway, &well)?);
+    check!(ill["health"] == "ill" && fit["health"] == "well", "{ill} {fit}");
     let recorded = gateway.decisions(&["--action", "http:GET"])?;
     check!(recorded.iter().all(|one| one["request"]["path"] == "/hello"), "a check was put on record");
     // All are ill: that is a panic, and all are used again.

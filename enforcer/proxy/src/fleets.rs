@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use crate::Names;
 use crate::load::Load;
+use crate::report::EndpointReport;
 use crate::shaken::Shaken;
 
 /// One per process.
@@ -105,6 +106,28 @@ impl Fleets {
         let limit = Arc::new(RateLimit::new(settings.clone()));
         rates.insert(taker, Arc::clone(&limit));
         limit
+    }
+
+    /// Every endpoint of the clusters in use, by the names of these.
+    pub(crate) fn report(&self) -> Vec<EndpointReport> {
+        let clusters = self.clusters.lock();
+        let endpoints = clusters.values().flat_map(|known| {
+            let states = known.cluster.spec.endpoints.iter().zip(known.fleet.endpoints());
+            states.map(|(spec, state)| EndpointReport {
+                cluster: Arc::clone(&known.cluster.name),
+                address: spec.addr.clone(),
+                protocol: spec.protocol,
+                weight: spec.weight,
+                priority: spec.priority,
+                zone: spec.zone.clone(),
+                is_open: state.is_open(),
+                health: state.health(),
+                in_flight: state.in_flight(),
+            })
+        });
+        let mut endpoints: Vec<_> = endpoints.collect();
+        endpoints.sort_by(|one, other| one.cluster.cmp(&other.cluster));
+        endpoints
     }
 
     /// Forgets what no worker uses any more.

@@ -17,7 +17,7 @@ use crate::fleets::Fleets;
 use crate::leaving::Leaving;
 use crate::overload::Sampler;
 use crate::worker::{Addresses, Worker, bind};
-use crate::{Lanes, ListenerSpec, Ports, ProxyConfig, ProxyError};
+use crate::{EndpointReport, Lanes, ListenerSpec, Ports, ProxyConfig, ProxyError};
 
 /// The running data plane. Dropping it cuts every connection.
 #[derive(Debug)]
@@ -31,6 +31,7 @@ pub struct Proxy {
     /// Ends when no worker reads datagrams any more that are another process's.
     left: Mutex<Option<mpsc::Receiver<()>>>,
     workers: Vec<Weak<Worker>>,
+    fleets: Arc<Fleets>,
     sockets: Arc<Sockets>,
     listeners: Mutex<Vec<ListenerSpec>>,
     _endpoints: Tasks,
@@ -118,11 +119,18 @@ impl Proxy {
             stop,
             left: Mutex::new(Some(left)),
             workers,
+            fleets,
             sockets: Arc::clone(&ports.sockets),
             listeners: Mutex::new(config.listeners.clone()),
             _endpoints: endpoints,
             threads: Mutex::new(threads),
         })
+    }
+
+    /// The endpoints of its clusters as all workers know them; none before the first call or connection used a cluster.
+    #[must_use]
+    pub fn endpoints(&self) -> Vec<EndpointReport> {
+        self.fleets.report()
     }
 
     /// From now on it takes what arrives.

@@ -17,6 +17,7 @@ use utoipa_swagger_ui::SwaggerUi;
         super::health::metrics,
         super::health::version,
         super::status::status,
+        super::proxy::endpoints,
         super::config::reload,
         super::policies::list,
         super::policies::can::can,

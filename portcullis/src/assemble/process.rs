@@ -77,7 +77,7 @@ impl Process {
     }
 
     /// The data plane that runs.
-    pub(super) fn served(&self) -> Option<Arc<Proxy>> {
+    pub(crate) fn served(&self) -> Option<Arc<Proxy>> {
         self.served.lock().upgrade()
     }
 

@@ -1,0 +1,44 @@
+//! `GET /v1/proxy/endpoints`: the clusters of the data plane as its workers know them (AE-01).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use enforcer_proxy::EndpointReport;
+use enforcer_traffic::UpstreamProtocol;
+use enforcer_traffic::fleet::Health;
+use serde_json::{Value, json};
+
+use super::Api;
+
+/// Every endpoint: whether it takes calls, what its checks found, how many calls are there.
+#[utoipa::path(get, path = "/v1/proxy/endpoints", responses((status = 200, description = "endpoints of the clusters in use")))]
+pub(super) async fn endpoints(State(api): State<Arc<Api>>) -> Json<Value> {
+    let reports = api.process.served().map(|proxy| proxy.endpoints()).unwrap_or_default();
+    let items: Vec<_> = reports.iter().map(document).collect();
+    Json(json!({ "apiVersion": "portcullis/v1", "kind": "EndpointList", "items": items }))
+}
+
+fn document(report: &EndpointReport) -> Value {
+    let protocol = match report.protocol {
+        UpstreamProtocol::Http1 => "http1",
+        UpstreamProtocol::Http2 => "h2",
+        UpstreamProtocol::Tcp => "tcp",
+    };
+    let health = match report.health {
+        Health::Well => "well",
+        Health::Ill => "ill",
+        Health::Untried => "untried",
+    };
+    json!({
+        "cluster": &*report.cluster,
+        "address": report.address.to_string(),
+        "protocol": protocol,
+        "weight": report.weight,
+        "priority": report.priority,
+        "zone": report.zone.as_deref(),
+        "state": if report.is_open { "in use" } else { "shut out" },
+        "health": health,
+        "in_flight": report.in_flight,
+    })
+}
