@@ -297,6 +297,7 @@ static_resources:
             before, held = rss_mib(pid), []
             for nth in range(self.args.idle):
                 plain = socket.create_connection(("127.0.0.1", port))
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 held.append(context.wrap_socket(plain, server_hostname="localhost"))
                 held[-1].sendall(b"GET /bench HTTP/1.1\r\nhost: localhost\r\n\r\n")
                 if not held[-1].recv(4096).startswith(b"HTTP/1.1 200"):
