@@ -254,7 +254,8 @@ fn changed() -> Result {
     let answer = running.wait_with_output()?;
     let (text, took) = (String::from_utf8_lossy(&answer.stdout).into_owned(), began.elapsed());
     check!(!text.ends_with("\n200"), "a call outlived its permit: {text}");
-    check!(took < Duration::from_millis(1500), "it ended after {took:?}\n{}", gateway.log());
+    // A second on a machine of its own (CT-03); here other stories run beside it, and the whole call would take thirty.
+    check!(took < Duration::from_secs(4), "it ended after {took:?}\n{}", gateway.log());
     check!(gateway.log().contains("drain_hurried"), "{}", gateway.log());
     Ok(())
 }
