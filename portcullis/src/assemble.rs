@@ -199,7 +199,7 @@ pub(crate) async fn start(
 
     if let Some((id, socket)) = workload_api(&config) {
         let (id, socket, condition) = (id.clone(), socket.to_owned(), conditions.identity.clone());
-        identity::follow(&kept, id, socket, &running.tasks, condition);
+        own::follow(&kept, id, socket, &running.tasks, condition);
         trust = Some(Arc::clone(&kept));
     }
 

@@ -41,9 +41,33 @@ pub(crate) fn make(dir: &Path, file: &str, names: &str) -> Result {
     Ok(())
 }
 
-fn section(dir: &Path, file: &str) -> String {
+/// What has a listener show it.
+pub(crate) fn section(dir: &Path, file: &str) -> String {
     let place = dir.join(file);
     format!("[[enforcer.listener.certificate]]\nchain = \"{0}.pem\"\nkey = \"{0}.key\"\n", place.display())
+}
+
+/// The status of a call to that server name, for that host when it is another one; `000` when there is no connection.
+pub(crate) fn asked(
+    gateway: &Gateway,
+    tls: &Path,
+    name: &str,
+    host: Option<&str>,
+    roots: &Path,
+) -> Result<String> {
+    let port = gateway.address.port();
+    let host = host.map(|host| format!("host: {host}"));
+    let output = Command::new("curl")
+        .args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10", "--cacert"])
+        .arg(roots)
+        .arg("--cert")
+        .arg(tls.join("svid.pem"))
+        .arg("--key")
+        .arg(tls.join("svid.key"))
+        .args(["--resolve", &format!("{name}:{port}:127.0.0.1"), &format!("https://{name}:{port}/x")])
+        .args(host.iter().flat_map(|host| ["-H", host]))
+        .output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 fn reloaded() -> Result {
@@ -59,19 +83,7 @@ fn reloaded() -> Result {
         .listener(&lines)
         .start()?;
     let tls = gateway.identity()?;
-    let port = gateway.address.port();
-    let ask = |name: &str, roots: &Path| -> Result<String> {
-        let output = Command::new("curl")
-            .args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10", "--cacert"])
-            .arg(roots)
-            .arg("--cert")
-            .arg(tls.join("svid.pem"))
-            .arg("--key")
-            .arg(tls.join("svid.key"))
-            .args(["--resolve", &format!("{name}:{port}:127.0.0.1"), &format!("https://{name}:{port}/x")])
-            .output()?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    };
+    let ask = |name: &str, roots: &Path| asked(&gateway, &tls, name, None, roots);
     let reload = || gateway.cli(&["config", "reload"]);
     let (shop, more, path) =
         (dir.join("shop.pem"), dir.join("more.pem"), gateway.dir().join("portcullis.toml"));

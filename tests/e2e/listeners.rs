@@ -9,7 +9,7 @@ use tests::port::free_port;
 use tests::upstream::Upstream;
 use tests::{Gateway, Result, Script, check};
 
-use crate::certificates::make;
+use crate::certificates::{asked, make, section};
 use crate::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -318,32 +318,15 @@ fn unix() -> Result {
 fn named() -> Result {
     let upstream = Upstream::echo();
     let home = tempfile::tempdir()?;
-    let (chain, key) = (home.path().join("shop.pem"), home.path().join("shop.key"));
+    let chain = home.path().join("shop.pem");
     make(home.path(), "shop", "DNS:shop.test,DNS:*.api.test")?;
-    let certificate = format!(
-        "hosts = [\"localhost\"]\n[[enforcer.listener.certificate]]\nchain = \"{}\"\nkey = \"{}\"\n",
-        chain.display(),
-        key.display()
-    );
+    let certificate = format!("hosts = [\"localhost\"]\n{}", section(home.path(), "shop"));
     let gateway = Gateway::build()
         .service("site", &[])
         .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
         .listener(&certificate)
         .start()?;
     let tls = gateway.identity()?;
-    let ask = |name: &str, host: &str, roots: &std::path::Path| -> Result<String> {
-        let output = std::process::Command::new("curl")
-            .args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "--max-time", "10", "--cacert"])
-            .arg(roots)
-            .arg("--cert")
-            .arg(tls.join("svid.pem"))
-            .arg("--key")
-            .arg(tls.join("svid.key"))
-            .args(["--resolve", &format!("{name}:{}:127.0.0.1", gateway.address.port())])
-            .args(["-H", &format!("host: {host}"), &format!("https://{name}:{}/x", gateway.address.port())])
-            .output()?;
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    };
     let own = tls.join("bundle.pem");
     for (name, host, roots, status) in [
         ("shop.test", "shop.test", &chain, "200"),
@@ -353,7 +336,7 @@ fn named() -> Result {
         ("localhost", "shop.test", &own, "421"),
         ("shop.test", "shop.test", &own, "000"),
     ] {
-        let told = ask(name, host, roots)?;
+        let told = asked(&gateway, &tls, name, Some(host), roots)?;
         check!(told == status, "{host} to {name}: {told}, not {status}");
     }
     let recorded = gateway.decisions(&["--reason", "authority_mismatch"])?;

@@ -4,13 +4,9 @@ use std::{
     io,
     net::SocketAddr,
     os::fd::{AsFd, BorrowedFd},
-    pin::Pin,
     task::{Context, Poll},
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, UnixStream, tcp, unix},
-};
+use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
 /// A byte stream of either kind.
 #[derive(Debug)]
@@ -94,67 +90,77 @@ impl AsFd for Stream {
     }
 }
 
-macro_rules! reads {
-    ($($kind:ty),*) => {$(
-        impl AsyncRead for $kind {
+/// Reads like the stream inside, for an enumeration of streams: `forward_reads!(Wire: Plain, Tls)`.
+#[macro_export]
+macro_rules! forward_reads {
+    ($kind:ty: $($variant:ident),+) => {
+        impl ::tokio::io::AsyncRead for $kind {
             fn poll_read(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buf: &mut ReadBuf<'_>,
-            ) -> Poll<io::Result<()>> {
+                self: ::std::pin::Pin<&mut Self>,
+                context: &mut ::std::task::Context<'_>,
+                buffer: &mut ::tokio::io::ReadBuf<'_>,
+            ) -> ::std::task::Poll<::std::io::Result<()>> {
                 match self.get_mut() {
-                    Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-                    Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+                    $(Self::$variant(stream) => ::std::pin::Pin::new(stream).poll_read(context, buffer),)+
                 }
             }
         }
-    )*};
+    };
 }
 
-macro_rules! writes {
-    ($($kind:ty),*) => {$(
-        impl AsyncWrite for $kind {
-            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+/// Writes like the stream inside, for an enumeration of streams: `forward_writes!(Wire: Plain, Tls)`.
+#[macro_export]
+macro_rules! forward_writes {
+    ($kind:ty: $($variant:ident),+) => {
+        impl ::tokio::io::AsyncWrite for $kind {
+            fn poll_write(
+                self: ::std::pin::Pin<&mut Self>,
+                context: &mut ::std::task::Context<'_>,
+                bytes: &[u8],
+            ) -> ::std::task::Poll<::std::io::Result<usize>> {
                 match self.get_mut() {
-                    Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
-                    Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+                    $(Self::$variant(stream) => ::std::pin::Pin::new(stream).poll_write(context, bytes),)+
                 }
             }
 
             fn poll_write_vectored(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bufs: &[io::IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
+                self: ::std::pin::Pin<&mut Self>,
+                context: &mut ::std::task::Context<'_>,
+                parts: &[::std::io::IoSlice<'_>],
+            ) -> ::std::task::Poll<::std::io::Result<usize>> {
                 match self.get_mut() {
-                    Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-                    Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+                    $(Self::$variant(stream) => ::std::pin::Pin::new(stream).poll_write_vectored(context, parts),)+
                 }
             }
 
             fn is_write_vectored(&self) -> bool {
                 match self {
-                    Self::Tcp(stream) => stream.is_write_vectored(),
-                    Self::Unix(stream) => stream.is_write_vectored(),
+                    $(Self::$variant(stream) => stream.is_write_vectored(),)+
                 }
             }
 
-            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            fn poll_flush(
+                self: ::std::pin::Pin<&mut Self>,
+                context: &mut ::std::task::Context<'_>,
+            ) -> ::std::task::Poll<::std::io::Result<()>> {
                 match self.get_mut() {
-                    Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-                    Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
+                    $(Self::$variant(stream) => ::std::pin::Pin::new(stream).poll_flush(context),)+
                 }
             }
 
-            fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            fn poll_shutdown(
+                self: ::std::pin::Pin<&mut Self>,
+                context: &mut ::std::task::Context<'_>,
+            ) -> ::std::task::Poll<::std::io::Result<()>> {
                 match self.get_mut() {
-                    Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-                    Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+                    $(Self::$variant(stream) => ::std::pin::Pin::new(stream).poll_shutdown(context),)+
                 }
             }
         }
-    )*};
+    };
 }
 
-reads!(Stream, ReadHalf<'_>);
-writes!(Stream, WriteHalf<'_>);
+forward_reads!(Stream: Tcp, Unix);
+forward_reads!(ReadHalf<'_>: Tcp, Unix);
+forward_writes!(Stream: Tcp, Unix);
+forward_writes!(WriteHalf<'_>: Tcp, Unix);

@@ -62,27 +62,41 @@ impl Aside {
 }
 
 /// Takes over what processes before this one recorded aside, as each of them ends; also what is left of one that was killed.
+/// Each had begun before it gave up the state, so what is there now is all that there will be.
 pub(super) fn adopt(config: &Config, ledger: &Ledger, tasks: &Tasks) {
     let (dir, ledger) = (config.data_dir.join(ASIDE), ledger.clone());
     tasks.spawn("adoption", async move {
         loop {
             let (from, into) = (dir.clone(), ledger.clone());
             let taken = tokio::task::spawn_blocking(move || take_over(&from, &into)).await;
-            let wait = if matches!(taken, Ok(Ok(()))) { LOOK } else { AGAIN };
-            if let Ok(Err(error)) = taken {
-                tracing::error!(
-                    event = "records_not_adopted",
-                    error,
-                    "records of a process before this one wait"
-                );
-            }
+            let wait = match taken {
+                Ok(Ok(Left::Nothing)) => return,
+                Ok(Ok(Left::Some)) => LOOK,
+                Ok(Err(error)) => {
+                    tracing::error!(
+                        event = "records_not_adopted",
+                        error,
+                        "records of a process before this one wait"
+                    );
+                    AGAIN
+                }
+                Err(_) => AGAIN,
+            };
             tokio::time::sleep(wait).await;
         }
     });
 }
 
-fn take_over(dir: &Path, ledger: &Ledger) -> Result<(), String> {
-    let Ok(found) = std::fs::read_dir(dir) else { return Ok(()) };
+/// Whether a process before this one still records.
+#[derive(Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    Some,
+}
+
+fn take_over(dir: &Path, ledger: &Ledger) -> Result<Left, String> {
+    let mut still = Left::Nothing;
+    let Ok(found) = std::fs::read_dir(dir) else { return Ok(still) };
     let found: Vec<PathBuf> = found
         .filter_map(Result::ok)
         .filter(|entry| !entry.file_name().to_string_lossy().starts_with(HIDDEN))
@@ -92,7 +106,10 @@ fn take_over(dir: &Path, ledger: &Ledger) -> Result<(), String> {
         let said = |error: &dyn std::fmt::Display| format!("`{}`: {error}", left.display());
         let lock = match Lock::take(&left) {
             Ok(lock) => lock,
-            Err(base_store::StoreError::Locked { .. }) => continue,
+            Err(base_store::StoreError::Locked { .. }) => {
+                still = Left::Some;
+                continue;
+            }
             Err(error) => return Err(said(&error)),
         };
         let count = ledger.adopt(&left).map_err(|error| said(&error))?;
@@ -104,7 +121,7 @@ fn take_over(dir: &Path, ledger: &Ledger) -> Result<(), String> {
             "records of a process before this one were taken over"
         );
     }
-    Ok(())
+    Ok(still)
 }
 
 /// A process that ends judges nothing twice.

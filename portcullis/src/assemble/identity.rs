@@ -1,17 +1,13 @@
 //! How the authority asks Cedar, tells the ledger, and serves the agent and the gateway of its own process.
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base_ports::{Clock, Tasks};
-use base_telemetry::Condition;
-use ca_agent::{AgentEntry, SignedChain, Upstream, UpstreamError, WorkloadClient};
+use ca_agent::{AgentEntry, SignedChain, Upstream, UpstreamError};
 use ca_authority::{
     Authority, AuthorityError, Events, GateAnswer, IdentityEvent, IssuanceGate, IssueRequest, Requester,
 };
-use ca_identity::tls::Trust;
-use ca_identity::{Bundle, IdentitySnapshot, SpiffeId};
+use ca_identity::{Bundle, SpiffeId};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use policies_decisions::Ledger;
@@ -21,50 +17,6 @@ use policies_engine::{
 use tokio::sync::watch;
 
 use super::judge::{Judge, Question};
-
-/// So long until a Workload API that does not answer is asked again.
-const AGAIN: Duration = Duration::from_millis(500);
-
-/// Keeps the SVID and the bundles that a Workload API gives this process (SC-01). It may come later than the listeners;
-/// until then nothing is shown and nobody is taken in.
-pub(super) fn follow(trust: &Arc<Trust>, id: SpiffeId, socket: PathBuf, tasks: &Tasks, condition: Condition) {
-    let given = Arc::clone(trust);
-    condition.set(false, format!("no SVID yet from {}", socket.display()));
-    tasks.spawn("identity", async move {
-        let address = format!("unix://{}", socket.display());
-        let client = loop {
-            match WorkloadClient::connect(&address).await {
-                Ok(client) => break client,
-                Err(error) => tracing::debug!(event = "workload_api", %error, "not yet"),
-            }
-            tokio::time::sleep(AGAIN).await;
-        };
-        let mut updates = client.watch_x509();
-        loop {
-            let (own, bundles) = match updates.next().await {
-                Ok(context) => {
-                    let own = context.svids.into_iter().find(|svid| svid.id == id).map(Arc::new);
-                    (own, context.bundles)
-                }
-                Err(error) if error.is_denied() => (None, given.snapshot().bundles.clone()),
-                Err(error) => {
-                    // What is held stays in use until it expires (DF-06).
-                    tracing::warn!(event = "workload_api", %error, "the Workload API gave no answer");
-                    continue;
-                }
-            };
-            match &own {
-                Some(own) => condition.set(true, format!("{} until {}", own.id, own.not_after)),
-                None => condition.set(false, format!("the Workload API gives this process no SVID of {id}")),
-            }
-            if let Err(error) =
-                given.publish(IdentitySnapshot { own, bundles, ..IdentitySnapshot::default() })
-            {
-                tracing::error!(event = "identity_not_published", %error, "the identity cannot be used");
-            }
-        }
-    });
-}
 
 /// Asks the policies in force whether an identity may be issued; the answer is on record before it is given.
 #[derive(Debug)]

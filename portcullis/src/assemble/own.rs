@@ -1,9 +1,13 @@
-//! The identity of this process: an SVID that is renewed in time, and the bundle that goes with it.
+//! The identity of this process: an SVID that is renewed in time, and the bundle that goes with it, from its own authority
+//! or from a Workload API.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base_ports::{Clock, Rng, Tasks};
+use base_telemetry::Condition;
+use ca_agent::WorkloadClient;
 use ca_authority::Authority;
 use ca_identity::tls::Trust;
 use ca_identity::{Bundle, BundleMap, IdentitySnapshot, SpiffeId, X509Svid};
@@ -11,6 +15,8 @@ use ca_identity::{Bundle, BundleMap, IdentitySnapshot, SpiffeId, X509Svid};
 use super::identity;
 use crate::messages::Message;
 
+/// So long until a Workload API that does not answer is asked again.
+const AGAIN: Duration = Duration::from_millis(500);
 /// How long the start may wait for the first own identity.
 const START: Duration = Duration::from_secs(20);
 
@@ -20,7 +26,7 @@ pub(super) async fn keep(
     authority: &Arc<Authority>,
     (id, dns_names): (&SpiffeId, &[String]),
     (clock, rng, tasks): (&Arc<dyn Clock>, &Arc<dyn Rng>, &Tasks),
-    condition: base_telemetry::Condition,
+    condition: Condition,
 ) -> Result<(), Message> {
     let sign = identity::sign_own(authority, id, dns_names);
     let keeper = ca_agent::Keeper::start(
@@ -38,20 +44,9 @@ pub(super) async fn keep(
         return Err(Message::error("PC1001", format!("`{id}` got no SVID within {} s", START.as_secs()))
             .next("portcullis run --log-json"));
     }
-    let publish = {
-        let trust = Arc::clone(trust);
-        move |own: Option<Arc<X509Svid>>, bundle: &Arc<Bundle>| {
-            match &own {
-                Some(own) => condition.set(true, format!("{} until {}", own.id, own.not_after)),
-                None => condition.set(false, "own SVID expired"),
-            }
-            let bundles = BundleMap::of(Arc::clone(bundle));
-            if let Err(error) =
-                trust.publish(IdentitySnapshot { own, bundles, ..IdentitySnapshot::default() })
-            {
-                tracing::error!(event = "identity_not_published", error = %error, "the identity cannot be used");
-            }
-        }
+    let trust = Arc::clone(trust);
+    let publish = move |own: Option<Arc<X509Svid>>, bundle: &Arc<Bundle>| {
+        publish(&trust, &condition, (own, BundleMap::of(Arc::clone(bundle))), "own SVID expired");
     };
     publish(own.borrow_and_update().clone(), &bundle.borrow_and_update());
     tasks.spawn("identity", async move {
@@ -68,4 +63,54 @@ pub(super) async fn keep(
         }
     });
     Ok(())
+}
+
+/// Keeps the SVID and the bundles that a Workload API gives this process (SC-01). It may come later than the listeners;
+/// until then nothing is shown and nobody is taken in.
+pub(super) fn follow(trust: &Arc<Trust>, id: SpiffeId, socket: PathBuf, tasks: &Tasks, condition: Condition) {
+    let given = Arc::clone(trust);
+    let without = format!("the Workload API gives this process no SVID of {id}");
+    condition.set(false, format!("no SVID yet from {}", socket.display()));
+    tasks.spawn("identity", async move {
+        let address = format!("unix://{}", socket.display());
+        let client = loop {
+            match WorkloadClient::connect(&address).await {
+                Ok(client) => break client,
+                Err(error) => tracing::debug!(event = "workload_api", %error, "not yet"),
+            }
+            tokio::time::sleep(AGAIN).await;
+        };
+        let mut updates = client.watch_x509();
+        loop {
+            let (own, bundles) = match updates.next().await {
+                Ok(context) => {
+                    let own = context.svids.into_iter().find(|svid| svid.id == id).map(Arc::new);
+                    (own, context.bundles)
+                }
+                Err(error) if error.is_denied() => (None, given.snapshot().bundles.clone()),
+                Err(error) => {
+                    // What is held stays in use until it expires (DF-06).
+                    tracing::warn!(event = "workload_api", %error, "the Workload API gave no answer");
+                    continue;
+                }
+            };
+            publish(&given, &condition, (own, bundles), &without);
+        }
+    });
+}
+
+/// Puts an identity in force, and says whether there is one.
+fn publish(
+    trust: &Trust,
+    condition: &Condition,
+    (own, bundles): (Option<Arc<X509Svid>>, BundleMap),
+    without: &str,
+) {
+    match &own {
+        Some(own) => condition.set(true, format!("{} until {}", own.id, own.not_after)),
+        None => condition.set(false, without),
+    }
+    if let Err(error) = trust.publish(IdentitySnapshot { own, bundles, ..IdentitySnapshot::default() }) {
+        tracing::error!(event = "identity_not_published", %error, "the identity cannot be used");
+    }
 }

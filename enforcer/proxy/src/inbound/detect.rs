@@ -42,7 +42,7 @@ pub(super) async fn spoken<S: AsyncRead + Unpin>(
             break Some((protocol, word(protocol)));
         }
         if listening.carries == Carries::Any {
-            timer.set(worker.clock.mono() + jittered(worker.rng.u64()));
+            timer.set(worker.clock.mono() + jittered(worker.rng.share()));
         }
         match timer.within(pin!(stream.read_buf(ahead))).await {
             Some(Ok(1..)) => {}
@@ -58,9 +58,8 @@ pub(super) async fn spoken<S: AsyncRead + Unpin>(
     found.map(|(protocol, _)| protocol)
 }
 
-fn jittered(random: u64) -> Duration {
-    let fifth = STALL / 5;
-    STALL - fifth + (fifth * 2 / 256).saturating_mul(u32::try_from(random % 256).unwrap_or(0))
+fn jittered(share: f64) -> Duration {
+    STALL.mul_f64(0.8 + 0.4 * share)
 }
 
 fn word(protocol: Protocol) -> &'static str {
@@ -151,8 +150,8 @@ mod tests {
 
     #[test]
     fn dt_02_a_still_caller_is_given_a_quarter_of_a_second() {
-        for random in [0, 1, 128, 255, 256, u64::MAX] {
-            let time = jittered(random).as_millis();
+        for share in [0.0, 0.1, 0.5, 0.99, 1.0] {
+            let time = jittered(share).as_millis();
             assert!((200..=300).contains(&time), "{time}");
         }
     }

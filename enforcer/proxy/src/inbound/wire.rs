@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use base_net::Stream;
+use base_ports::{forward_reads, forward_writes};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
@@ -25,6 +26,9 @@ pub(crate) enum Io {
     /// As it is.
     Plain(Stream),
 }
+
+forward_reads!(Io: Tls, Plain);
+forward_writes!(Io: Tls, Plain);
 
 impl Wire {
     /// With what was read ahead.
@@ -53,19 +57,13 @@ impl AsyncRead for Wire {
             ahead.advance(length);
             return Poll::Ready(Ok(()));
         }
-        match io {
-            Io::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-            Io::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
+        Pin::new(io).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().io {
-            Io::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-            Io::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
+        Pin::new(&mut self.get_mut().io).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -73,30 +71,18 @@ impl AsyncWrite for Wire {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().io {
-            Io::Tls(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
-            Io::Plain(stream) => Pin::new(stream).poll_write_vectored(context, bytes),
-        }
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(context, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.io {
-            Io::Tls(stream) => stream.is_write_vectored(),
-            Io::Plain(stream) => stream.is_write_vectored(),
-        }
+        self.io.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().io {
-            Io::Tls(stream) => Pin::new(stream).poll_flush(context),
-            Io::Plain(stream) => Pin::new(stream).poll_flush(context),
-        }
+        Pin::new(&mut self.get_mut().io).poll_flush(context)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().io {
-            Io::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-            Io::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-        }
+        Pin::new(&mut self.get_mut().io).poll_shutdown(context)
     }
 }

@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 
-use base_ports::{Stream, UnixTime, stream};
+use base_ports::{Stream, UnixTime, forward_reads, forward_writes, stream};
 use ca_identity::tls::alert_in;
 use ca_identity::{IdentitySnapshot, VerifiedPeer};
 use futures_util::task::AtomicWaker;
@@ -223,71 +223,7 @@ pub(crate) enum WriteHalf<'a> {
     Tls(tokio::io::WriteHalf<&'a mut SecuredWire>),
 }
 
-macro_rules! reads {
-    ($($kind:ty),*) => {$(
-        impl AsyncRead for $kind {
-            fn poll_read(
-                self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                buffer: &mut ReadBuf<'_>,
-            ) -> Poll<io::Result<()>> {
-                match self.get_mut() {
-                    Self::Plain(io) => Pin::new(io).poll_read(context, buffer),
-                    Self::Tls(io) => Pin::new(io).poll_read(context, buffer),
-                }
-            }
-        }
-    )*};
-}
-
-macro_rules! writes {
-    ($($kind:ty),*) => {$(
-        impl AsyncWrite for $kind {
-            fn poll_write(
-                self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                bytes: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                match self.get_mut() {
-                    Self::Plain(io) => Pin::new(io).poll_write(context, bytes),
-                    Self::Tls(io) => Pin::new(io).poll_write(context, bytes),
-                }
-            }
-
-            fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-                match self.get_mut() {
-                    Self::Plain(io) => Pin::new(io).poll_flush(context),
-                    Self::Tls(io) => Pin::new(io).poll_flush(context),
-                }
-            }
-
-            fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-                match self.get_mut() {
-                    Self::Plain(io) => Pin::new(io).poll_shutdown(context),
-                    Self::Tls(io) => Pin::new(io).poll_shutdown(context),
-                }
-            }
-
-            fn poll_write_vectored(
-                self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                bytes: &[io::IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                match self.get_mut() {
-                    Self::Plain(io) => Pin::new(io).poll_write_vectored(context, bytes),
-                    Self::Tls(io) => Pin::new(io).poll_write_vectored(context, bytes),
-                }
-            }
-
-            fn is_write_vectored(&self) -> bool {
-                match self {
-                    Self::Plain(io) => io.is_write_vectored(),
-                    Self::Tls(io) => io.is_write_vectored(),
-                }
-            }
-        }
-    )*};
-}
-
-reads!(Wire, ReadHalf<'_>);
-writes!(Wire, WriteHalf<'_>);
+forward_reads!(Wire: Plain, Tls);
+forward_reads!(ReadHalf<'_>: Plain, Tls);
+forward_writes!(Wire: Plain, Tls);
+forward_writes!(WriteHalf<'_>: Plain, Tls);

@@ -126,7 +126,7 @@ async fn a_websocket_needs_an_endpoint_that_speaks_http_1() {
 }
 
 /// Asks for a WebSocket over HTTP/2 (RFC 8441).
-async fn opened(caller: &mut H2, path: &str) -> (u16, Asked, Option<RecvStream>) {
+async fn opened(caller: &mut H2, path: &str) -> (u16, Asked, RecvStream) {
     let mut request = Request::connect(format!("https://site.test{path}"));
     request = request.header("sec-websocket-version", "13");
     let mut request = request.body(()).unwrap();
@@ -134,7 +134,7 @@ async fn opened(caller: &mut H2, path: &str) -> (u16, Asked, Option<RecvStream>)
     let mut asked = caller.start(request, false).await;
     let answer = timeout(SOON * 5, &mut asked.response).await.unwrap().unwrap();
     assert!(answer.headers().get("sec-websocket-accept").is_none());
-    (answer.status().as_u16(), asked, Some(answer.into_body()))
+    (answer.status().as_u16(), asked, answer.into_body())
 }
 
 async fn heard(body: &mut RecvStream, length: usize) -> Vec<u8> {
@@ -153,16 +153,14 @@ async fn ws_02_a_stream_of_http_2_becomes_a_websocket_over_an_http_1_upstream() 
     let origin = Origin::h1().await;
     let gateway = Setup::with_h1(origin.address).start();
     let mut web = gateway.h2("/web").await;
-    let (status, mut asked, body) = opened(&mut web, "/socket").await;
-    let mut body = body.unwrap();
+    let (status, mut asked, mut body) = opened(&mut web, "/socket").await;
     assert_eq!(status, 200);
     let large = super::origin::pattern(300_000);
     for message in [&b"a"[..], b"bc", &large] {
-        let (sent, echoed) = tokio::join!(
+        let ((), echoed) = tokio::join!(
             send_all(&mut asked.body, bytes::Bytes::copy_from_slice(message), false),
             heard(&mut body, message.len())
         );
-        let () = sent;
         assert!(echoed == message, "{} bytes", echoed.len());
     }
     let (_, record) = gateway.records.last();
@@ -196,8 +194,7 @@ async fn in14_a_websocket_over_http_2_ends_within_a_second_of_the_policy_that_fo
     let origin = Origin::h1().await;
     let gateway = Setup::with_h1(origin.address).start();
     let mut web = gateway.h2("/web").await;
-    let (status, mut asked, body) = opened(&mut web, "/socket").await;
-    let mut body = body.unwrap();
+    let (status, mut asked, mut body) = opened(&mut web, "/socket").await;
     assert_eq!(status, 200);
     send_all(&mut asked.body, "still".into(), false).await;
     assert_eq!(heard(&mut body, 5).await, b"still");

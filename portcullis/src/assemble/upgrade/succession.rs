@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::super::{Running, view};
-use super::successor::{NONCE, SOCKET, hex};
-use super::word::{FORMAT, Peer, Word};
+use super::successor::SOCKET;
+use super::word::{FORMAT, NONCE, Peer, Word};
 use crate::config::Config;
 
 /// How long the old process may take to answer.
@@ -48,7 +48,7 @@ impl Predecessor {
         std::io::stdin().read_exact(&mut nonce).map_err(failed)?;
         let peer = Peer::new(Channel::to(Path::new(&path)).map_err(failed)?);
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        peer.say(&Word::Hello { format: FORMAT, nonce: hex(&nonce), version }, &[])?;
+        peer.say(&Word::Hello { format: FORMAT, nonce, version }, &[])?;
         let (mut named, mut before) = (Named::new(), None);
         while before.is_none() {
             match peer.hear(PATIENCE)? {

@@ -11,13 +11,12 @@ use base_net::handover::{BATCH, Meeting};
 use base_ports::{Rng, SystemRng};
 
 use super::super::Running;
-use super::word::{FORMAT, Peer, Word};
+use super::word::{FORMAT, NONCE, Peer, Word};
 
 /// Below the data directory; of mode 0700.
 const MEETINGS: &str = "upgrade";
 /// By which a process knows that it takes over from another.
 pub(super) const SOCKET: &str = "UPGRADE_SOCKET";
-pub(super) const NONCE: usize = 32;
 /// Between two looks whether the new process has ended instead of coming.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long it may take to say who it is.
@@ -136,7 +135,12 @@ fn start(program: &Program, dir: &Path, patience: Duration) -> Result<(Child, Pe
     }
 }
 
-fn meet(meeting: &Meeting, child: &mut Child, nonce: &[u8], patience: Duration) -> Result<Peer, String> {
+fn meet(
+    meeting: &Meeting,
+    child: &mut Child,
+    nonce: &[u8; NONCE],
+    patience: Duration,
+) -> Result<Peer, String> {
     let looks = patience.as_millis().div_ceil(LOOK.as_millis());
     for _ in 0..looks {
         if let Ok(Some(status)) = child.try_wait() {
@@ -147,7 +151,7 @@ fn meet(meeting: &Meeting, child: &mut Child, nonce: &[u8], patience: Duration) 
         let Ok(channel) = meeting.next(LOOK, stranger) else { continue };
         let peer = Peer::new(channel);
         match peer.hear(GREETING) {
-            Ok(Some((Word::Hello { format, nonce: told, version }, _))) if told == hex(nonce) => {
+            Ok(Some((Word::Hello { format, nonce: told, version }, _))) if told == *nonce => {
                 if format != FORMAT {
                     return Err(format!(
                         "portcullis {version} hands over in another way ({format}, not {FORMAT})"
@@ -200,8 +204,4 @@ fn kill(child: &mut Child) {
     if let Err(error) = child.wait() {
         tracing::debug!(event = "successor_ended", %error, "nobody waits for it");
     }
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

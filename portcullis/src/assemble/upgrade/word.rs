@@ -10,12 +10,15 @@ use serde::{Deserialize, Serialize};
 /// Version of the conversation; processes of different versions do not understand each other.
 pub(super) const FORMAT: u32 = 1;
 
+/// Bytes of the nonce.
+pub(super) const NONCE: usize = 32;
+
 /// One message.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "says", rename_all = "snake_case")]
 pub(super) enum Word {
     /// The new process: who it is. The nonce came to it by a pipe.
-    Hello { format: u32, nonce: String, version: String },
+    Hello { format: u32, nonce: [u8; NONCE], version: String },
     /// The old process: sockets come with it, these are their names.
     Sockets { names: Vec<String> },
     /// The old process: connections to the processes before it that have not ended come with it.
