@@ -20,6 +20,7 @@ mod impact;
 mod limits;
 mod listeners;
 mod names;
+mod passing;
 mod policies;
 mod received;
 mod reload;
@@ -66,6 +67,7 @@ fn main() {
         listeners::trials(),
         limits::trials(),
         names::trials(),
+        passing::trials(),
         policies::trials(),
         received::trials(),
         reload::trials(),

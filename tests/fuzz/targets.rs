@@ -20,6 +20,7 @@ pub(super) const ALL: &[Target] = &[
     words::PATH,
     words::AUTHORITY,
     words::PROXY,
+    words::CLIENT_HELLO,
     words::GRPC,
     words::NAMES,
     identity::CHAIN,

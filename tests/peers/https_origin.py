@@ -1,18 +1,22 @@
-"""An HTTPS origin with an X.509-SVID: tells who called it, by the certificate of the connection."""
+"""An HTTPS origin: tells who called it, by the certificate of the connection.
+
+  https_origin.py PORT TLS_DIR      with the X.509-SVID there; callers must show one too
+  https_origin.py PORT CHAIN KEY    with that certificate, for anybody
+"""
 
 import http.server
 import json
 import ssl
 import sys
 
-port, tls = int(sys.argv[1]), sys.argv[2]
+port, *files = int(sys.argv[1]), *sys.argv[2:]
 
 
 class Origin(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
-        peer = self.connection.getpeercert()
+        peer = self.connection.getpeercert() or {}
         names = [name for kind, name in peer.get("subjectAltName", ()) if kind == "URI"]
         told = {"caller": names, "version": self.connection.version(), "path": self.path, "sni": self.server.sni}
         body = json.dumps(told).encode()
@@ -26,9 +30,13 @@ class Origin(http.server.BaseHTTPRequestHandler):
 
 
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain(f"{tls}/svid.pem", f"{tls}/svid.key")
-context.load_verify_locations(f"{tls}/bundle.pem")
-context.verify_mode = ssl.CERT_REQUIRED
+if len(files) == 1:
+    tls = files[0]
+    context.load_cert_chain(f"{tls}/svid.pem", f"{tls}/svid.key")
+    context.load_verify_locations(f"{tls}/bundle.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+else:
+    context.load_cert_chain(*files)
 server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Origin)
 server.sni = None
 

@@ -9,6 +9,7 @@
 mod answer;
 mod call;
 pub mod canonical;
+pub mod client_hello;
 mod edits;
 mod fields;
 pub mod grpc;

@@ -11,6 +11,7 @@ mod h2;
 mod h3;
 mod handshake;
 mod local;
+mod passing;
 mod phase;
 mod plain;
 mod tcp;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use base_ports::{Mono, Now};
 use ca_identity::tls::{NamedCertificate, Trust};
 use ca_identity::{RefusalClass, SpiffeId, VerifiedPeer};
-use enforcer_traffic::Arrival;
+use enforcer_traffic::{Arrival, Routes};
 use policies_engine::{ConnectionFacts, Credential, CredentialKind, Principal, Protocol, Reason};
 
 use crate::listening::Listening;
@@ -54,6 +54,8 @@ pub(crate) enum Proof {
     None,
     /// By an X.509-SVID.
     Svid(VerifiedPeer),
+    /// Nobody asked: its TLS goes through to the endpoint (LT-16).
+    Unasked,
     /// By the kernel's word that its process is of the own workload (OUT4).
     Own(SpiffeId),
 }
@@ -61,7 +63,7 @@ pub(crate) enum Proof {
 impl Proof {
     fn id(&self) -> Option<&SpiffeId> {
         match self {
-            Self::None => None,
+            Self::None | Self::Unasked => None,
             Self::Svid(peer) => Some(&peer.id),
             Self::Own(id) => Some(id),
         }
@@ -70,7 +72,7 @@ impl Proof {
     fn svid(&self) -> Option<&VerifiedPeer> {
         match self {
             Self::Svid(peer) => Some(peer),
-            Self::None | Self::Own(_) => None,
+            Self::None | Self::Unasked | Self::Own(_) => None,
         }
     }
 }
@@ -92,10 +94,12 @@ impl Secured {
     pub(crate) fn new(proof: Proof, bound: &Bound<'_>, listening: &Listening, trust: &Trust) -> Self {
         let Bound { source, local, sni, protocol, now, jitter } = *bound;
         let snapshot = trust.snapshot();
-        let (peer, is_local) = (proof.svid(), listening.callers.is_some());
+        // Whether its TLS ends here.
+        let is_ended = listening.callers.is_none() && !matches!(proof, Proof::Unasked);
+        let peer = proof.svid();
         let facts = ConnectionFacts {
             mtls: peer.is_some(),
-            tls: if is_local { 0 } else { 13 },
+            tls: if is_ended { 13 } else { 0 },
             source_ip: source.ip().to_canonical(),
             sni: sni.map(Arc::from),
             listener: Arc::clone(&listening.name),
@@ -110,7 +114,7 @@ impl Secured {
             .saturating_mul(u32::try_from(jitter % 256).unwrap_or(0));
         let age = listening.timers.max_age.saturating_sub(earlier);
         // Under TLS a connection ends with the certificates that opened it.
-        let shown = snapshot.own.as_ref().filter(|_| !is_local);
+        let shown = snapshot.own.as_ref().filter(|_| is_ended);
         let expires = [peer.map(|peer| peer.expires), shown.map(|own| own.not_after)];
         let life = expires
             .into_iter()
@@ -154,9 +158,13 @@ impl Secured {
         self.facts.sni.as_deref()
     }
 
-    /// Whether the certificate that the caller saw is for that host (TL-07, IN4).
-    pub(crate) fn serves(&self, listening: &Listening, host: &str) -> bool {
-        self.shown.as_ref().map_or_else(|| listening.serves(host), |shown| shown.covers(host))
+    /// Whether the connection is for that host (TL-07, IN4): the certificate that its caller saw is for it, or its TLS goes
+    /// through to it. Nothing is both (LT-16).
+    pub(crate) fn serves(&self, listening: &Listening, routes: &Routes, host: &str) -> bool {
+        let is_passed = matches!(self.proof, Proof::Unasked);
+        let has_shown =
+            || self.shown.as_ref().map_or_else(|| listening.serves(host), |shown| shown.covers(host));
+        routes.passes(&listening.name, host) == is_passed && (is_passed || has_shown())
     }
 
     /// What a route may ask of the connection.
@@ -166,6 +174,7 @@ impl Secured {
             port: self.local.port(),
             source: self.facts.source_ip,
             sni: self.facts.sni.as_deref(),
+            passed: matches!(self.proof, Proof::Unasked),
             identity: self.proof.id(),
         }
     }
@@ -173,7 +182,7 @@ impl Secured {
     /// Why the identity no longer holds, if so.
     pub(crate) fn lapsed(&self, trust: &Trust, now: Now) -> Option<Reason> {
         let peer = match &self.proof {
-            Proof::None => return None,
+            Proof::None | Proof::Unasked => return None,
             Proof::Own(_) => return (!holds(trust)).then_some(Reason::IdentityExpired),
             Proof::Svid(peer) => peer,
         };
@@ -210,7 +219,7 @@ pub(crate) fn holds(trust: &Trust) -> bool {
 
 fn credential(proof: &Proof) -> Option<Credential> {
     match proof {
-        Proof::None => None,
+        Proof::None | Proof::Unasked => None,
         Proof::Svid(peer) => Some(Credential {
             kind: CredentialKind::X509,
             serial: Some(peer.serial.to_string()),

@@ -17,6 +17,7 @@ mod names;
 mod origin;
 mod outliers;
 mod overload;
+mod passing;
 mod quic;
 mod rates;
 mod recorded;

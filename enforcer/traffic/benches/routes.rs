@@ -62,7 +62,8 @@ fn call(n: usize) -> Call {
 
 fn median(routes: &Routes, calls: &[Call]) -> u64 {
     let source = Ipv4Addr::LOCALHOST.into();
-    let arrival = Arrival { listener: "public", port: 9443, source, sni: None, identity: None };
+    let arrival =
+        Arrival { listener: "public", port: 9443, source, sni: None, passed: false, identity: None };
     let mut took: Vec<u64> = (0..200)
         .map(|_| {
             let begun = SystemClock.now().mono;

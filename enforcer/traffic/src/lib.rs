@@ -47,8 +47,8 @@ pub use queue::{NoWait, Queue, Ticket};
 pub use resolved::Resolved;
 pub use retry::{RetryBudget, RetrySettings, Trigger, pause};
 pub use routes::{
-    Found, Params, Route, Routes, Standing, Target, TargetKind, Template, TunnelTarget, Verdict, method_id,
-    rpc_service_id,
+    Found, Params, Route, Routes, Standing, Target, TargetKind, Template, TunnelTarget, Verdict, hosts_meet,
+    method_id, rpc_service_id,
 };
 pub use spec::{BalancerKind, EndpointSpec, NamedSpec, RouteSpec, ServiceSpec, UpstreamProtocol};
 pub use split::Split;

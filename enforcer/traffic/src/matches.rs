@@ -100,6 +100,8 @@ pub struct Arrival<'a> {
     pub source: IpAddr,
     /// The server name that was asked for.
     pub sni: Option<&'a str>,
+    /// Its TLS ends at the endpoint and not here, so `sni` is all that is known of it (LT-16).
+    pub passed: bool,
     /// The verified identity of the caller.
     pub identity: Option<&'a SpiffeId>,
 }

@@ -30,6 +30,7 @@ use crate::{
 };
 pub use explain::{Standing, Verdict};
 use host::Hosts;
+pub use host::hosts_meet;
 use plan::Plan;
 pub use registry::{method_id, rpc_service_id};
 pub use target::TunnelTarget;
@@ -49,6 +50,8 @@ pub struct Routes {
     general: Hosts,
     /// For connections that carry no HTTP, by listener.
     carriers: HashMap<Box<str>, Hosts>,
+    /// For connections whose TLS goes through, by listener.
+    passing: HashMap<Box<str>, Hosts>,
     /// Routes that open tunnels, of all listeners.
     tunnels: Hosts,
     /// Per route: the registered methods, `pkg.Service/Method`, as indices of `targets`.
@@ -155,10 +158,13 @@ impl Routes {
                 CallProtocol::H1 | CallProtocol::H2 => &self.tunnels,
                 _ => return Found::UnknownRoute,
             },
-            _ if call.protocol() == CallProtocol::Tcp => match self.carriers.get(arrival.listener) {
-                Some(hosts) => hosts,
-                None => return Found::UnknownRoute,
-            },
+            _ if call.protocol() == CallProtocol::Tcp => {
+                let carriers = if arrival.passed { &self.passing } else { &self.carriers };
+                match carriers.get(arrival.listener) {
+                    Some(hosts) => hosts,
+                    None => return Found::UnknownRoute,
+                }
+            }
             Some(hosts) => hosts,
             None => &self.general,
         };
@@ -174,6 +180,20 @@ impl Routes {
             None if grpc => Found::UnknownMethod,
             None => Found::UnknownRoute,
         }
+    }
+
+    /// Whether the TLS of some server name goes through that listener.
+    pub fn is_passing(&self, listener: &str) -> bool {
+        self.passing.contains_key(listener)
+    }
+
+    /// Whether the TLS of that lower-case server name goes through that listener (LT-16). No call that came under another
+    /// TLS is for it.
+    pub fn passes(&self, listener: &str, name: &str) -> bool {
+        let is_one = |plan: &Plan| {
+            plan.listener.as_deref() == Some(listener) && plan.passes.iter().any(|known| known.has(name))
+        };
+        self.is_passing(listener) && self.plans.iter().any(is_one)
     }
 
     /// All targets, in the order of their index.

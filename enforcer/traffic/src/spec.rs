@@ -37,6 +37,9 @@ pub struct RouteSpec {
     pub to: Vec<Share>,
     /// Targets that callers may open tunnels to with CONNECT (CN-01): `host:port`, `*.suffix:port`. Excludes `to`.
     pub connect: Vec<String>,
+    /// Server names, exact or `*.suffix`, whose TLS goes through to the endpoints as it is (LT-16): on `listener`, to
+    /// `tcp` endpoints.
+    pub passes: Vec<String>,
     /// What happens to them besides.
     pub handling: HandlingSpec,
     /// Clocks of a call.

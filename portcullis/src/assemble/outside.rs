@@ -191,5 +191,12 @@ impl Judge for Outside {
 
 /// What is known of a connection that another enforcer holds: routes that ask for more take none of its calls.
 fn arrival(listener: &str) -> Arrival<'_> {
-    Arrival { listener, port: 0, source: Ipv4Addr::UNSPECIFIED.into(), sni: None, identity: None }
+    Arrival {
+        listener,
+        port: 0,
+        source: Ipv4Addr::UNSPECIFIED.into(),
+        sni: None,
+        passed: false,
+        identity: None,
+    }
 }

@@ -12,7 +12,7 @@ use base_telemetry::Condition;
 use ca_identity::tls::{ClientAuth, NamedCertificate};
 use enforcer_codec::Profile;
 use enforcer_proxy::{Callers, ListenerSpec, ProxyConfig, View, ViewHandle};
-use enforcer_traffic::{RateSettings, Routes};
+use enforcer_traffic::{RateSettings, RouteSpec, Routes, hosts_meet};
 use policies_engine::{Freshness, Mode, Patience, Snapshot};
 use tokio::sync::watch;
 
@@ -251,7 +251,9 @@ fn tell(condition: &Condition, snapshot: Option<&Arc<Snapshot>>, freshness: Fres
 pub(super) fn settings(config: &Config, enforcer: &Enforcer, rng: &dyn Rng) -> Result<ProxyConfig, Message> {
     let mut shown = Vec::with_capacity(enforcer.listeners.len());
     for listener in &enforcer.listeners {
-        shown.push(certificates(listener)?);
+        let certificates = certificates(listener)?;
+        is_apart(enforcer, listener, &certificates)?;
+        shown.push(certificates);
     }
     let is_sidecar = enforcer.listeners.iter().any(|listener| listener.is_sidecar);
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -323,6 +325,25 @@ fn certificates(listener: &Listener) -> Result<Vec<Arc<NamedCertificate>>, Messa
         named.push(Arc::new(found));
     }
     Ok(named)
+}
+
+/// No certificate is shown for a name whose TLS passes through (LT-16).
+fn is_apart(
+    enforcer: &Enforcer,
+    listener: &Listener,
+    shown: &[Arc<NamedCertificate>],
+) -> Result<(), Message> {
+    let is_its_own = |route: &&RouteSpec| route.listener.as_ref() == Some(&listener.name);
+    for name in enforcer.routes.iter().filter(is_its_own).flat_map(|route| &route.passes) {
+        let mut known = shown.iter().flat_map(|certificate| certificate.names());
+        if let Some(known) = known.find(|known| hosts_meet(name, known)) {
+            let text =
+                format!("`{name}` passes through `{}`, which has a certificate for `{known}`", listener.name);
+            return Err(Message::error("PC0104", text)
+                .help("a server name either passes through a listener or is served by it"));
+        }
+    }
+    Ok(())
 }
 
 fn mode(observe: bool) -> Mode {

@@ -84,16 +84,19 @@ fn test(options: &TestOptions, global: &Global) -> Result<(Answer, Exit), Exit> 
         Ok(call) => call,
         Err(flaw) => return Ok((malformed(&flaw), Exit::Failed)),
     };
+    let is_tcp = call.protocol() == CallProtocol::Tcp;
+    let sni = options.sni.as_deref().or(match call.upgrade() {
+        _ if is_tcp => Some(options.url.as_str()),
+        // Its host is where the tunnel leads, not whom the handshake asks for.
+        Some(Upgrade::Connect) => None,
+        _ => Some(call.host()),
+    });
     let arrival = Arrival {
         listener,
         port,
         source: options.source.to_canonical(),
-        sni: options.sni.as_deref().or(match (call.protocol(), call.upgrade()) {
-            (CallProtocol::Tcp, _) => Some(&options.url),
-            // Its host is where the tunnel leads, not whom the handshake asks for.
-            (_, Some(Upgrade::Connect)) => None,
-            _ => Some(call.host()),
-        }),
+        sni,
+        passed: is_tcp && sni.is_some_and(|name| routes.passes(listener, name)),
         identity: identity.as_ref(),
     };
     let standings = match routes.explain(&call, &arrival) {

@@ -1,8 +1,8 @@
-//! Small grammars: paths, authorities, the PROXY protocol, gRPC, names.
+//! Small grammars: paths, authorities, the PROXY protocol, client hellos, gRPC, names.
 
 use enforcer_codec::grpc::{self, Frames, parse_timeout, print_timeout};
 use enforcer_codec::proxy_protocol::{self, Step};
-use enforcer_codec::{Scheme, canonical};
+use enforcer_codec::{Scheme, canonical, client_hello};
 
 use super::{Target, pieces, rule};
 
@@ -109,6 +109,56 @@ fn proxy(input: &[u8]) -> String {
             Ok(Step::Done(header)) => return format!("{}", matches!(header, proxy_protocol::Header::Local)),
             Err(error) => return error.to_string(),
         }
+    }
+}
+
+pub(super) const CLIENT_HELLO: Target = Target {
+    name: "client_hello",
+    run: client_hello,
+    seeds: || {
+        let name = b"\0\0\0\x0b\0\x09\0\0\x06a.test";
+        let versions = b"\0\x2b\0\x03\x02\x03\x04";
+        let mut message = b"\x01\0\0\x41\x03\x03".to_vec();
+        message.extend([7; 32]);
+        message.extend(b"\0\0\x02\x13\x01\x01\0\0\x16");
+        message.extend(name);
+        message.extend(versions);
+        let record = |part: &[u8]| [&[22, 3, 1, 0, u8::try_from(part.len()).unwrap_or(0)], part].concat();
+        let (one, two) = message.split_at(20);
+        vec![record(&message), [record(one), record(two)].concat()]
+    },
+    words: &[
+        "\u{16}\u{3}\u{1}\0",
+        "\u{1}\0\0",
+        "\0\0\0\u{b}\0\u{9}\0\0\u{6}a.test",
+        "\0\u{2b}\0\u{3}\u{2}\u{3}\u{4}",
+        "\u{14}\u{3}\u{3}\0\u{1}\u{1}",
+        "\u{13}\u{1}",
+        "127.0.0.1",
+        "*.",
+    ],
+};
+
+/// However the bytes arrive, they are read alike.
+fn client_hello(input: &[u8]) -> String {
+    let whole = client_hello::read(input);
+    let mut length = 0;
+    for piece in pieces(input) {
+        length += piece.len();
+        let now = client_hello::read(&input[..length]);
+        if now != Ok(client_hello::Step::More) {
+            assert_eq!(now, whole, "another reading when it comes in pieces");
+            break;
+        }
+    }
+    match whole {
+        Ok(client_hello::Step::More) => "more".to_owned(),
+        Ok(client_hello::Step::Done(name)) => {
+            let name = name.unwrap_or_default();
+            assert!(name.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase()), "{name}");
+            format!("asks {}", name.len())
+        }
+        Err(error) => error.to_string(),
     }
 }
 

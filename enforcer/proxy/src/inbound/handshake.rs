@@ -17,8 +17,10 @@ use h3::error::Code;
 use policies_engine::Protocol;
 use quinn::ConnectionError;
 use quinn::crypto::rustls::HandshakeData;
+use rustls::ServerConnection;
 use rustls::pki_types::CertificateDer;
 
+use super::passing::{self, Asked};
 use super::wire::{Io, Wire};
 use super::{Connection, detect, local, plain};
 use crate::Carries;
@@ -46,6 +48,7 @@ pub(super) async fn secure(
         return Box::pin(local::attest(worker, listening, callers, stream, peer)).await;
     }
     let (source, local) = ends(&stream, peer);
+    let mut stream = stream;
     if !worker.holds_identity() {
         worker.meters.handshake("no_svid");
         return None;
@@ -59,7 +62,23 @@ pub(super) async fn secure(
             Box::pin(plain::refuse(&worker, stream)).await;
             return None;
         }
-        timer.within(pin!(listening.acceptor.accept(stream))).await
+        let asked = match worker.view.current().routes.is_passing(&listening.name) {
+            true => Box::pin(passing::asked(&worker, &listening, &mut stream, &timer)).await?,
+            false => Asked::Here(BytesMut::new()),
+        };
+        match asked {
+            Asked::Through(name, ahead) => {
+                drop(timer);
+                worker.meters.handshake("passed");
+                let (proof, ends) = (Proof::Unasked, (source, local));
+                let conn = bind(worker, listening, proof, ends, Some(&name), Protocol::Tcp);
+                return Some((Box::new(conn), Box::new(Wire::new(Io::Plain(stream), ahead))));
+            }
+            Asked::Here(ahead) => {
+                let known = |session: &mut ServerConnection| passing::read_again(session, &ahead);
+                timer.within(pin!(listening.acceptor.accept_with(stream, known))).await
+            }
+        }
     };
     let tls = match completed(&worker, accepted, tls::refusal_in) {
         Ok(tls) => tls,

@@ -188,7 +188,7 @@ impl InForce {
             (CallProtocol::Tcp, _) | (_, Some(Upgrade::Connect)) => conn.secured.sni(),
             _ => Some(call.host()),
         };
-        if host.is_some_and(|host| !conn.secured.serves(&conn.listening, host)) {
+        if host.is_some_and(|host| !conn.secured.serves(&conn.listening, &self.view.routes, host)) {
             return Some(Reason::AuthorityMismatch);
         }
         if question.flaw.is_some() {

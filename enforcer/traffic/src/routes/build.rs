@@ -41,6 +41,7 @@ pub(super) fn build<'a>(
         }
         let is_tcp = carries_bytes(spec, &to)?;
         opens_tunnels(spec)?;
+        passes_tls(spec, is_tcp)?;
         let kind = if is_tcp { TargetKind::Service } else { TargetKind::Route };
         let route = Arc::new(Route {
             index,
@@ -87,12 +88,15 @@ pub(super) fn build<'a>(
     let named = |route: &'a RouteSpec| route.listener.as_deref();
     let hosts = |whose| hosts(routes, (&built.plans, &is_tcp), whose);
     let (general, tunnels) = (hosts(Whose::General)?, hosts(Whose::Tunnels)?);
-    let (mut listeners, mut carriers) = (HashMap::new(), HashMap::new());
+    let (mut listeners, mut carriers, mut passing) = (HashMap::new(), HashMap::new(), HashMap::new());
     for listener in routes.iter().filter_map(named).collect::<HashSet<_>>() {
         listeners.insert(listener.into(), hosts(Whose::Listener(listener))?);
         carriers.insert(listener.into(), hosts(Whose::Carried(listener))?);
     }
-    Ok(Routes { general, tunnels, listeners, carriers, ..built })
+    for listener in routes.iter().filter(|route| !route.passes.is_empty()).filter_map(named) {
+        passing.insert(listener.into(), hosts(Whose::Passed(listener))?);
+    }
+    Ok(Routes { general, tunnels, listeners, carriers, passing, ..built })
 }
 
 fn unique<'a, T>(
@@ -212,6 +216,21 @@ fn opens_tunnels(spec: &RouteSpec) -> Result<(), RouteError> {
     Err(RouteError::Match { route: spec.name.clone(), cause: cause.to_owned() })
 }
 
+/// Of a connection whose TLS goes through nothing is known but where it comes from and whom it asks for.
+fn passes_tls(spec: &RouteSpec, is_tcp: bool) -> Result<(), RouteError> {
+    let matches = &spec.matches;
+    let cause = if spec.passes.is_empty() {
+        return Ok(());
+    } else if !is_tcp {
+        "what passes through needs tcp:// endpoints, which end its TLS"
+    } else if !matches.identities.is_empty() || !matches.sni.is_empty() {
+        "a route whose TLS passes through may match source_ip and port: nobody is known by a certificate, and pass_through names the server"
+    } else {
+        return Ok(());
+    };
+    Err(RouteError::Match { route: spec.name.clone(), cause: cause.to_owned() })
+}
+
 /// The conditions that need no HTTP.
 fn of_connection(matches: &MatchSpec) -> MatchSpec {
     MatchSpec {
@@ -232,6 +251,8 @@ enum Whose<'a> {
     Listener(&'a str),
     /// Those of one listener for connections that carry no HTTP.
     Carried(&'a str),
+    /// Those of one listener for connections whose TLS goes through.
+    Passed(&'a str),
     /// Those that open tunnels, of all listeners.
     Tunnels,
 }
@@ -247,6 +268,8 @@ fn hosts(
         let is_its_own = match (whose, plan.listener.as_deref()) {
             (Whose::Tunnels, _) => !spec.connect.is_empty(),
             _ if !spec.connect.is_empty() => false,
+            (Whose::Passed(name), own) => !spec.passes.is_empty() && own == Some(name),
+            _ if !spec.passes.is_empty() => false,
             (Whose::Carried(name), own) => *is_tcp && own == Some(name),
             _ if *is_tcp => false,
             (Whose::General, own) => own.is_none(),

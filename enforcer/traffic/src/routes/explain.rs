@@ -39,15 +39,20 @@ impl Routes {
             Found::Unreadable(flaw) => return Err(flaw),
             Found::UnknownRoute | Found::UnknownMethod => None,
         };
-        let asked = (call.protocol() == CallProtocol::Tcp, call.upgrade() == Some(Upgrade::Connect));
+        let is_tcp = call.protocol() == CallProtocol::Tcp;
+        let asked = (is_tcp, call.upgrade() == Some(Upgrade::Connect), is_tcp && arrival.passed);
         let standings = self.routes.iter().zip(&self.plans).map(|(route, plan)| {
             let is_bytes =
                 self.route_target(route.index).is_some_and(|target| target.kind == TargetKind::Service);
-            let kind = (is_bytes, !route.connect.is_empty());
+            let kind = (is_bytes, !route.connect.is_empty(), !plan.passes.is_empty());
             let unmet = match kind {
                 _ if kind == asked => plan.unmet(call, arrival)?,
-                (true, _) => Some("the connection carries no HTTP".to_owned()),
-                (_, true) => Some("the call asks for a tunnel".to_owned()),
+                (true, _, passes) if is_tcp && passes => {
+                    Some("the TLS of its server name passes through".to_owned())
+                }
+                (true, ..) if is_tcp => Some("the TLS of its server name ends here".to_owned()),
+                (true, ..) => Some("the connection carries no HTTP".to_owned()),
+                (_, true, _) => Some("the call asks for a tunnel".to_owned()),
                 _ => Some("the call is HTTP and no tunnel".to_owned()),
             };
             let verdict = match unmet {

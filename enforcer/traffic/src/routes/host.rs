@@ -54,6 +54,12 @@ impl Pattern {
     }
 }
 
+/// Whether some name is taken by both, each exact or `*.suffix`; what is neither takes none.
+pub fn hosts_meet(one: &str, other: &str) -> bool {
+    let both = Pattern::parse(one).zip(Pattern::parse(other));
+    both.is_some_and(|(one, other)| !one.excludes(&other))
+}
+
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -55,7 +55,8 @@ impl Matchers {
             "SPIFFE ID, `spiffe://DOMAIN` or `spiffe://DOMAIN/PATH/*`",
         );
         let networks = all(&asked.sources, Network::parse, "network such as `10.0.0.0/8`");
-        let names = all(&asked.sni, Host::parse, "server name or `*.suffix`");
+        let names = if spec.passes.is_empty() { &asked.sni } else { &spec.passes };
+        let names = all(names, Host::parse, "server name or `*.suffix`");
         let (identities, networks, names) =
             (identities.map_err(error)?, networks.map_err(error)?, names.map_err(error)?);
         list.extend(identities.map(Matcher::Identity));

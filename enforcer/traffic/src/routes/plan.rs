@@ -16,6 +16,8 @@ use crate::{GrpcMatch, PathSpec, RouteError, RouteSpec};
 pub(super) struct Plan {
     pub(super) listener: Option<Box<str>>,
     pub(super) hosts: Vec<Pattern>,
+    /// Server names whose TLS goes through.
+    pub(super) passes: Vec<Pattern>,
     pub(super) shape: Shape,
     pub(super) matchers: Arc<Matchers>,
 }
@@ -50,6 +52,7 @@ impl Plan {
         Ok(Self {
             listener: spec.listener.as_deref().map(Into::into),
             hosts,
+            passes: spec.passes.iter().filter_map(|name| Pattern::parse(name)).collect(),
             shape,
             matchers: Arc::new(Matchers::compile(spec)?),
         })

@@ -75,7 +75,14 @@ fn call(host: &str, path: &str, grpc: bool) -> Call {
 
 /// A call over that listener, from nobody known.
 fn over(listener: &str) -> Arrival<'_> {
-    Arrival { listener, port: 9443, source: Ipv4Addr::new(10, 0, 0, 7).into(), sni: None, identity: None }
+    Arrival {
+        listener,
+        port: 9443,
+        source: Ipv4Addr::new(10, 0, 0, 7).into(),
+        sni: None,
+        passed: false,
+        identity: None,
+    }
 }
 
 fn find_on(routes: &Routes, call: &Call, listener: &str) -> String {

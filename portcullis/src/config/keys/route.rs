@@ -197,6 +197,12 @@ pub(super) static KEYS: &[Key] = &[
         "[\"db.example.org:5432\", \"*.example.org:443\"]",
     ),
     key(
+        "enforcer.route.pass_through",
+        TEXTS,
+        "server names, exact or *.suffix, whose TLS goes on to tcp:// endpoints as it is, without ending here; on `listener`, where nothing else is served under them",
+        "[\"legacy.example.org\"]",
+    ),
+    key(
         "enforcer.route.to",
         ENDPOINTS,
         "endpoints, when they serve this route only: short for a cluster of the route's name",

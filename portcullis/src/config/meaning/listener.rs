@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use enforcer_proxy::Carries;
-use enforcer_traffic::{Network, UpstreamProtocol};
+use enforcer_traffic::{Network, RouteSpec, UpstreamProtocol, hosts_meet};
 
 use super::super::meant::{Enforcer, Listener};
 use super::super::read::Table;
@@ -246,12 +246,15 @@ impl Meaning<'_> {
             .collect();
         for route in &enforcer.routes {
             let Some(listener) = route.listener.as_deref() else { continue };
+            if !route.passes.is_empty() {
+                self.passed(section, enforcer, route, listener);
+                continue;
+            }
             let is_tcp = route.to.iter().any(|share| takers.contains(share.cluster.as_str()));
             if is_tcp == carriers.contains(listener) || mixed(listener) {
                 continue;
             }
-            let named = |table: &&Table| table.text("name").is_some_and(|name| *name == route.name);
-            let table = section.tables("route").iter().find(named).unwrap_or(section);
+            let table = of_route(section, route);
             let text = match is_tcp {
                 true => format!(
                     "listener `{listener}` speaks HTTP; tcp:// endpoints need one with profile = \"tcp\""
@@ -273,4 +276,27 @@ impl Meaning<'_> {
             }
         }
     }
+
+    /// TLS that passes through a listener that takes TLS, under names that it serves nothing else under (LT-16).
+    fn passed(&mut self, section: &Table, enforcer: &Enforcer, route: &RouteSpec, listener: &str) {
+        let Some(listener) = enforcer.listeners.iter().find(|known| known.name == listener) else { return };
+        let table = of_route(section, route);
+        if listener.callers.is_some() || listener.bind.is_empty() && listener.sockets.is_empty() {
+            let text = format!("`{}` has no tcp:// or unix:// address that takes TLS", listener.name);
+            self.wrong(table, "listener", text);
+        }
+        let mut meetings =
+            route.passes.iter().flat_map(|name| listener.hosts.iter().map(move |host| (name, host)));
+        if let Some((name, host)) = meetings.find(|(name, host)| hosts_meet(name, host)) {
+            let text = format!("`{name}` passes through, and `hosts` of `{}` has `{host}`", listener.name);
+            let fault = self.fault("PC0104", table, "pass_through", text);
+            self.messages
+                .push(fault.help("a server name either passes through a listener or is served by it"));
+        }
+    }
+}
+
+fn of_route<'a>(section: &'a Table, route: &RouteSpec) -> &'a Table {
+    let is_it = |table: &&Table| table.text("name").is_some_and(|name| *name == route.name);
+    section.tables("route").iter().find(is_it).unwrap_or(section)
 }

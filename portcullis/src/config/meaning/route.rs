@@ -24,6 +24,7 @@ impl Meaning<'_> {
             matches,
             handling,
             connect: table.texts("connect"),
+            passes: table.texts("pass_through"),
             to,
             timeouts: Timeouts {
                 header: *table.duration("header_timeout")?,

@@ -25,7 +25,7 @@ fn built(routes: &[RouteSpec]) -> Result<Routes, RouteError> {
 
 fn find<'a>(routes: &'a Routes, call: &Call, listener: &str, sni: Option<&str>) -> Found<'a> {
     let source = Ipv4Addr::LOCALHOST.into();
-    routes.find(call, &Arrival { listener, port: 1, source, sni, identity: None })
+    routes.find(call, &Arrival { listener, port: 1, source, sni, passed: false, identity: None })
 }
 
 #[test]
@@ -65,6 +65,82 @@ fn tp_02_what_only_http_has_is_refused_in_a_route_that_carries_bytes() {
     let http = RouteSpec { listener: Some("db".into()), ..on("web", "", "/a") };
     assert!(built(&[to_bytes("r"), http]).is_ok(), "one port takes both");
     assert!(matches!(built(&[to_bytes("r"), to_bytes("s")]), Err(RouteError::EqualRank { .. })));
+}
+
+fn passing(name: &str, names: &[&str]) -> RouteSpec {
+    RouteSpec { passes: names.iter().map(|name| (*name).to_owned()).collect(), ..to_bytes(name) }
+}
+
+#[test]
+fn lt_16_a_server_name_passes_through_or_ends_here_and_no_route_takes_both() {
+    let near = MatchSpec { ports: vec![1], sources: vec!["127.0.0.0/8".into()], ..MatchSpec::default() };
+    let all = RouteSpec { matches: near, ..to_bytes("all") };
+    let routes = built(&[all, passing("through", &["db.test", "*.Old.test"]), on("web", "", "")]).unwrap();
+    for (sni, is_passed) in [
+        ("db.test", true),
+        ("a.old.test", true),
+        ("a.b.old.test", true),
+        ("old.test", false),
+        ("x.test", false),
+    ] {
+        assert_eq!(routes.passes("db", sni), is_passed, "{sni}");
+        assert!(!routes.passes("main", sni), "of another listener");
+        let through = Arrival { passed: true, ..over_db(sni) };
+        let found = routes.find(&Call::tcp(), &through);
+        assert_eq!(
+            matches!(found, Found::Target(target) if &*target.route.name == "through"),
+            is_passed,
+            "{sni}"
+        );
+        let Found::Target(ended) = routes.find(&Call::tcp(), &over_db(sni)) else { panic!("{sni}") };
+        assert_eq!(&*ended.route.name, "all", "a name whose TLS ended here");
+        let told = |arrival: &Arrival<'_>| routes.explain(&Call::tcp(), arrival).unwrap();
+        assert_eq!(told(&through)[1].verdict == Verdict::Taken, is_passed);
+        assert_eq!(
+            told(&over_db(sni))[1].verdict,
+            Verdict::Unmet("the TLS of its server name passes through".into())
+        );
+    }
+    assert!(routes.is_passing("db") && !routes.is_passing("main"));
+}
+
+#[test]
+fn lt_16_what_passes_through_cannot_ask_for_what_only_the_other_end_sees() {
+    let error = |spec: RouteSpec| built(&[spec]).unwrap_err().to_string();
+    let names = MatchSpec { sni: vec!["db.test".into()], ..MatchSpec::default() };
+    let known = MatchSpec { identities: vec!["spiffe://a.test".into()], ..MatchSpec::default() };
+    for matches in [names, known] {
+        let found = error(RouteSpec { matches, ..passing("r", &["db.test"]) });
+        assert!(found.contains("may match source_ip and port"), "{found}");
+    }
+    assert!(
+        error(RouteSpec { to: vec![Share::all("h1")], ..passing("r", &["a.test"]) })
+            .contains("tcp:// endpoints")
+    );
+    assert!(error(RouteSpec { listener: None, ..passing("r", &["a.test"]) }).contains("write the listener"));
+    assert!(error(passing("r", &["a.test:443"])).contains("no server name"));
+    let twice = [passing("r", &["*.a.test"]), passing("s", &["b.a.test"])];
+    assert!(matches!(built(&twice), Err(RouteError::EqualRank { .. })));
+    assert!(built(&[passing("r", &["a.test"]), by_sni("s", "a.test")]).is_ok(), "one of them only");
+}
+
+#[test]
+fn lt_16_names_meet_where_one_takes_what_the_other_takes() {
+    for (one, other, meet) in [
+        ("a.test", "A.test", true),
+        ("*.a.test", "b.a.test", true),
+        ("*.a.test", "*.b.a.test", true),
+        ("*.a.test", "a.test", false),
+        ("*.a.test", "*.b.test", false),
+        ("a.test", "b.test", false),
+    ] {
+        assert_eq!((hosts_meet(one, other), hosts_meet(other, one)), (meet, meet), "{one} {other}");
+    }
+}
+
+fn over_db(sni: &str) -> Arrival<'_> {
+    let source = Ipv4Addr::LOCALHOST.into();
+    Arrival { listener: "db", port: 1, source, sni: Some(sni), passed: false, identity: None }
 }
 
 /// `CONNECT authority`, as an HTTP/1 caller asks.
