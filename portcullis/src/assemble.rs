@@ -14,6 +14,7 @@ mod gauges;
 mod identity;
 pub(crate) mod judge;
 mod listeners;
+mod numbers;
 mod open;
 pub(crate) mod outside;
 mod own;
@@ -42,7 +43,6 @@ use base_telemetry::Health;
 use ca_authority::Authority;
 use ca_identity::SpiffeId;
 use ca_identity::tls::Trust;
-use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::admin::{Api, StatusFacts};
@@ -149,7 +149,6 @@ pub(crate) async fn start(
     }
     policies.start(&tasks, &metrics);
 
-    let api_listeners = Arc::new(Mutex::new(Vec::new()));
     let mut running = Running {
         process: process.clone(),
         tasks,
@@ -157,7 +156,6 @@ pub(crate) async fn start(
         plane: None,
         store: embedded,
         ledger: ledger.clone(),
-        listeners: Vec::new(),
         admin: None,
         configuration: Arc::clone(&configuration),
         judge: Arc::clone(&judge),
@@ -223,7 +221,6 @@ pub(crate) async fn start(
         configuration: Arc::clone(&configuration),
         status: StatusFacts {
             trust: trust.clone(),
-            listeners: Arc::clone(&api_listeners),
             upgrades: Arc::clone(&process.upgrades),
             workload_socket: config.agent.as_ref().map(|agent| format!("unix://{}", agent.socket.display())),
         },
@@ -259,12 +256,8 @@ pub(crate) async fn start(
             &running.tasks,
             plane,
         )?;
-        let bound = served.proxy.addresses().into_iter();
-        running.listeners = bound.map(|(name, addr)| (name.to_string(), addr)).collect();
-        *api_listeners.lock() = served.proxy.urls();
         process.serves(&served);
         running.plane = Some(served);
-        conditions.listeners.set(true, format!("{} bound", api_listeners.lock().len()));
     }
     activation::finish(process)?;
     health.condition("serving").set(true, "");
@@ -277,7 +270,6 @@ pub(crate) async fn start(
 struct Conditions {
     identity: base_telemetry::Condition,
     policy: base_telemetry::Condition,
-    listeners: base_telemetry::Condition,
     ledger: base_telemetry::Condition,
 }
 
@@ -293,8 +285,10 @@ impl Conditions {
         Self {
             identity: idle(config.ca.is_some() || workload_api(config).is_some(), "identity"),
             policy: idle(config.enforcer.is_some(), "policy"),
-            listeners: idle(config.enforcer.is_some(), "listeners"),
-            ledger: health.condition("ledger"),
+            ledger: {
+                idle(config.enforcer.is_some(), process::LISTENERS);
+                health.condition("ledger")
+            },
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Another configuration for a running gateway: routes come, go and move under load and no call notices; what is wrong
 //! or needs a restart changes nothing and says so everywhere (RD-01, CF9, FS2).
 
+mod listeners;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
@@ -20,7 +22,7 @@ use crate::trial;
 const RELOADS: usize = 20;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![
+    let mut trials = vec![
         trial("rd_01_twenty_reloads_under_load_lose_no_call_and_mix_nothing", missing("curl"), under_load),
         trial(
             "rd_01_a_running_call_ends_on_the_route_that_a_reload_took_away",
@@ -31,7 +33,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("cf9_what_needs_a_restart_is_named_and_nothing_is_half_applied", missing("curl"), restart),
         trial("cf9_a_mode_is_changed_by_a_reload_on_open_connections_too", missing("curl"), mode),
         trial("cf9_a_viewer_reloads_nothing", missing_users(), rights),
-    ]
+    ];
+    trials.extend(listeners::trials());
+    trials
 }
 
 /// A gateway and the text of its configuration.
@@ -268,14 +272,13 @@ fn restart() -> Result {
     let story = Story::start(Gateway::before(one.address)?)?;
     let tls = story.gateway.identity()?;
     let before = story.standing()?;
-    let bind = format!("tcp://{}", story.gateway.address);
-    let text = story.with(&bind, &format!("tcp://127.0.0.1:{}", tests::port::free_port()))?;
+    let text = story.with("workers = 2", "workers = 3")?;
     // In the same file a change that a reload could make.
     let text = text.replace(&one.address.to_string(), &two.address.to_string());
     story.write(&text)?;
     let outcome = story.reload()?;
     check!(outcome.code == 3, "ended with {}: {outcome:?}", outcome.code);
-    for part in ["PC0121", "enforcer.listener[public].bind needs a restart", "restart portcullis run"] {
+    for part in ["PC0121", "enforcer.workers needs a restart", "restart portcullis run"] {
         check!(outcome.stderr.contains(part), "no `{part}` in {}", outcome.stderr);
     }
     check!(story.gateway.curl(&tls, "/", &[])?.0 == 200 && two.calls() == 0, "half of it was applied");
@@ -284,11 +287,11 @@ fn restart() -> Result {
         standing["in_force"] == before["in_force"] && standing["on_disk"] != before["in_force"],
         "{standing}"
     );
-    check!(standing["waits_for_restart"][0] == "enforcer.listener[public].bind", "{standing}");
+    check!(standing["waits_for_restart"][0] == "enforcer.workers", "{standing}");
     check!(standing["waits_for_reload"][0] == "enforcer.route[site].to", "{standing}");
     let shown = story.gateway.cli(&["status"])?.stdout;
-    check!(shown.contains("needs a restart for enforcer.listener[public].bind"), "status shows: {shown}");
-    let explained = story.gateway.cli(&["config", "explain", "enforcer.listener.bind"])?.stdout;
+    check!(shown.contains("needs a restart for enforcer.workers"), "status shows: {shown}");
+    let explained = story.gateway.cli(&["config", "explain", "enforcer.workers"])?.stdout;
     check!(explained.contains("takes effect: at a restart"), "{explained}");
     let explained = story.gateway.cli(&["config", "explain", "enforcer.route.timeout"])?.stdout;
     check!(explained.contains("takes effect: at a reload"), "{explained}");

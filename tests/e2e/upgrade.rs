@@ -2,7 +2,7 @@
 //! one that cannot leaves the old one where it is.
 
 mod activation;
-mod load;
+pub(crate) mod load;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

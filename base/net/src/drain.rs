@@ -1,6 +1,8 @@
 //! Ending well: one side starts the drain and waits for connections, all others watch (DR-01).
 //! Works across runtimes: workers of a proxy and the control runtime share one drain.
 
+use crate::leaving::Leaving;
+use base_ports::Mono;
 use std::{
     sync::{
         Arc,
@@ -28,6 +30,7 @@ struct Shared {
     started: watch::Sender<bool>,
     /// Another process accepts on the same sockets.
     is_relieved: AtomicBool,
+    leaving: Leaving,
     open: AtomicUsize,
     closed: Notify,
 }
@@ -40,6 +43,7 @@ impl Drain {
         let shared = Arc::new(Shared {
             started: sender,
             is_relieved: AtomicBool::new(false),
+            leaving: Leaving::default(),
             open: AtomicUsize::new(0),
             closed: Notify::new(),
         });
@@ -57,10 +61,17 @@ impl Drain {
         self.shared.started.send_replace(true);
     }
 
-    /// The same, and another process accepts on the same sockets: what waits there is left to it (UP-02).
-    pub fn start_relieved(&self) {
-        self.shared.is_relieved.store(true, Ordering::Release);
+    /// The same; connections are asked to go one after another, so that all have ended by `deadline` (DR-01). Told again, it
+    /// is another deadline.
+    pub fn start_within(&self, now: Mono, deadline: Duration) {
+        self.shared.leaving.begin(now, deadline);
         self.start();
+    }
+
+    /// The same, and another accepts on the same sockets: what waits there is left to it (UP-02).
+    pub fn start_relieved(&self, now: Mono, deadline: Duration) {
+        self.shared.is_relieved.store(true, Ordering::Release);
+        self.start_within(now, deadline);
     }
 
     /// Connections open now.
@@ -94,7 +105,7 @@ impl DrainWatch {
         *self.shared.started.borrow()
     }
 
-    /// Whether another process accepts what waits.
+    /// Whether another accepts what waits.
     #[must_use]
     pub fn is_relieved(&self) -> bool {
         self.shared.is_relieved.load(Ordering::Acquire)
@@ -108,6 +119,12 @@ impl DrainWatch {
         }
     }
 
+    /// The time over which connections are asked to go, once the drain has started.
+    #[must_use]
+    pub fn spread(&self) -> Duration {
+        self.shared.leaving.spread()
+    }
+
     /// One more open connection, until the guard is dropped.
     pub(crate) fn hold(&self) -> OpenGuard {
         self.shared.open.fetch_add(1, Ordering::AcqRel);
@@ -117,6 +134,12 @@ impl DrainWatch {
 
 #[derive(Debug)]
 pub(crate) struct OpenGuard(Arc<Shared>);
+
+impl OpenGuard {
+    pub(crate) fn leaving(&self) -> &Leaving {
+        &self.0.leaving
+    }
+}
 
 impl Drop for OpenGuard {
     fn drop(&mut self) {

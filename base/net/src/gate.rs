@@ -36,6 +36,10 @@ impl Default for Caps {
 }
 
 impl Caps {
+    fn within_limits(self) -> Caps {
+        self.within(getrlimit(Resource::Nofile).current)
+    }
+
     /// Never above what the process may open, less a reserve for admin, ledger and control.
     fn within(self, descriptors: Option<u64>) -> Caps {
         const RESERVE: u64 = 256;
@@ -53,9 +57,6 @@ pub struct Gate {
 
 #[derive(Debug)]
 struct Shared {
-    caps: Caps,
-    /// Sources are told by forwarders, after accept.
-    is_behind: bool,
     counts: Mutex<Counts>,
     evictions: watch::Sender<()>,
     refused_by_listener: AtomicU64,
@@ -63,8 +64,11 @@ struct Shared {
     accept_faults: AtomicU64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counts {
+    caps: Caps,
+    /// Sources are told by forwarders, after accept.
+    is_behind: bool,
     open: usize,
     sources: HashMap<IpAddr, usize>,
     identities: HashMap<u64, usize>,
@@ -128,12 +132,18 @@ impl Gate {
     }
 
     fn of(caps: Caps, is_behind: bool) -> Gate {
-        let caps = caps.within(getrlimit(Resource::Nofile).current);
+        let counts = Counts {
+            caps: caps.within_limits(),
+            is_behind,
+            open: 0,
+            sources: HashMap::new(),
+            identities: HashMap::new(),
+            open_by_number: HashMap::new(),
+            next: 0,
+        };
         Gate {
             shared: Arc::new(Shared {
-                caps,
-                is_behind,
-                counts: Mutex::default(),
+                counts: Mutex::new(counts),
                 evictions: watch::Sender::new(()),
                 refused_by_listener: AtomicU64::new(0),
                 refused_by_source: AtomicU64::new(0),
@@ -145,7 +155,14 @@ impl Gate {
     /// The caps in force.
     #[must_use]
     pub fn caps(&self) -> Caps {
-        self.shared.caps
+        self.shared.counts.lock().caps
+    }
+
+    /// Counts new connections by other caps, with or without forwarders before it. Those that are open stay and count.
+    pub fn renew(&self, caps: Caps, is_behind_forwarders: bool) {
+        let mut counts = self.shared.counts.lock();
+        counts.caps = caps.within_limits();
+        counts.is_behind = is_behind_forwarders;
     }
 
     /// Connections open now.
@@ -178,9 +195,9 @@ impl Gate {
 
     /// Counts a connection in, or says why not.
     pub(crate) fn admit(&self, peer: &Peer, open: OpenGuard) -> Result<ConnectionPermit, Refused> {
-        let source = source(peer).filter(|_| !self.shared.is_behind);
         let mut counts = self.shared.counts.lock();
-        if counts.open >= self.shared.caps.connections {
+        let source = source(peer).filter(|_| !counts.is_behind);
+        if counts.open >= counts.caps.connections {
             self.shared.refused_by_listener.fetch_add(1, Ordering::Relaxed);
             return Err(Refused::Listener);
         }
@@ -191,7 +208,7 @@ impl Gate {
         let (number, rest) = (counts.next, Arc::<Rest>::default());
         counts.next = number.wrapping_add(1);
         counts.open_by_number.insert(number, Arc::clone(&rest));
-        Ok(ConnectionPermit { gate: self.clone(), source, identity: None, number, rest, _open: open })
+        Ok(ConnectionPermit { gate: self.clone(), source, identity: None, number, rest, open })
     }
 
     /// Told whenever connections were asked to close.
@@ -228,7 +245,8 @@ impl Rest {
 impl Shared {
     /// Counts one more of that source.
     fn take(&self, counts: &mut Counts, source: IpAddr) -> Result<(), Refused> {
-        if !join(&mut counts.sources, source, self.caps.per_source) {
+        let most = counts.caps.per_source;
+        if !join(&mut counts.sources, source, most) {
             self.refused_by_source.fetch_add(1, Ordering::Relaxed);
             return Err(Refused::Source);
         }
@@ -253,7 +271,7 @@ pub struct ConnectionPermit {
     identity: Option<u64>,
     number: u64,
     rest: Arc<Rest>,
-    _open: OpenGuard,
+    open: OpenGuard,
 }
 
 impl ConnectionPermit {
@@ -274,10 +292,12 @@ impl ConnectionPermit {
     /// # Errors
     /// The identity has as many as it may have.
     pub fn identify(&mut self, identity: u64) -> Result<(), Refused> {
-        let shared = &self.gate.shared;
-        if !join(&mut shared.counts.lock().identities, identity, shared.caps.per_identity) {
+        let mut counts = self.gate.shared.counts.lock();
+        let most = counts.caps.per_identity;
+        if !join(&mut counts.identities, identity, most) {
             return Err(Refused::Identity);
         }
+        drop(counts);
         self.identity = Some(identity);
         Ok(())
     }
@@ -306,6 +326,18 @@ impl ConnectionPermit {
     #[must_use]
     pub fn is_asked(&self) -> bool {
         self.rest.is_asked.load(Ordering::Relaxed)
+    }
+
+    /// A drain waits for it.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.open.leaving().is_begun()
+    }
+
+    /// Its time in the drain has come; `share` is its own, random one.
+    #[must_use]
+    pub fn is_asked_to_leave(&self, now: Mono, share: u8) -> bool {
+        self.open.leaving().asks(now, share)
     }
 
     /// Something was in flight at least once, and is over.

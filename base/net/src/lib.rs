@@ -11,6 +11,7 @@ pub mod deadline;
 mod drain;
 mod gate;
 pub mod handover;
+mod leaving;
 mod listener;
 pub mod notify;
 mod owner;

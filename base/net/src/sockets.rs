@@ -203,6 +203,11 @@ impl Sockets {
         self.held.lock().retain(|held| held.name != name);
     }
 
+    /// The same of one place, written as `tcp://127.0.0.1:80`.
+    pub fn release_place(&self, name: &str, place: &str) {
+        self.held.lock().retain(|held| held.name != name || held.place.to_string() != place);
+    }
+
     /// From now on nothing is kept: what listens ends with who listens. Files of Unix sockets go.
     pub fn close(&self) {
         self.held.lock().clear();

@@ -28,17 +28,22 @@ pub struct ProxyConfig {
     pub handshakes: usize,
     /// The listeners.
     pub listeners: Vec<ListenerSpec>,
-    /// What calls carry that are handed on, so that one that comes back is known and refused (SC-05); none = nothing.
-    pub mark: Option<Arc<str>>,
+    /// What calls carry that are handed on where a listener is a sidecar's, so that one that comes back is known and
+    /// refused (SC-05).
+    pub mark: Arc<str>,
     /// Which answers carry `portcullis-decision-id`.
     pub reveal_decision_id: Reveal,
 }
 
 /// One listener: TLS 1.3, and what its connections carry.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ListenerSpec {
-    /// Its name, in records and metrics.
+    /// Its name, in records and metrics; no other has it.
     pub name: Arc<str>,
+    /// By which a [`View`](crate::View) knows its mode and rate, as long as it is there.
+    pub number: usize,
+    /// It is one of a sidecar.
+    pub is_sidecar: bool,
     /// Where it listens for TCP. Port 0 takes a free one, the same for every worker.
     pub binds: Vec<SocketAddr>,
     /// Unix sockets that it listens on; their files have mode 0660 (LT-13).
@@ -71,12 +76,11 @@ pub struct ListenerSpec {
 }
 
 impl ListenerSpec {
-    /// Whether new connections are served as by that one, which listens where it does.
+    /// Whether new connections are served as by that one, wherever either listens.
     pub(crate) fn serves_as(&self, other: &Self) -> bool {
-        self.client_auth == other.client_auth
-            && self.certificates == other.certificates
-            && self.hosts == other.hosts
-            && self.timers == other.timers
+        let there = |spec: &Self| (spec.binds.clone(), spec.quic.clone(), spec.sockets.clone());
+        let (binds, quic, sockets) = there(other);
+        *other == Self { binds, quic, sockets, ..self.clone() }
     }
 
     /// Counts its connections, on all workers together.

@@ -1,9 +1,9 @@
-//! Why the data plane could not be started. What goes wrong later is a `Fault` of one call.
+//! Why the data plane could not be started, or listeners not be opened. What goes wrong later is a `Fault` of one call.
 
 use std::io;
 use std::sync::Arc;
 
-/// A start that failed; nothing listens any more.
+/// What failed; of it, nothing listens.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyError {
@@ -17,6 +17,9 @@ pub enum ProxyError {
         /// What the system said.
         source: io::Error,
     },
+    /// Nothing is opened any more.
+    #[error("the data plane is about to end")]
+    Ending,
     /// A worker thread or its runtime could not be made.
     #[error("cannot start worker {worker}")]
     Worker {

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use base_ports::{Mono, Rng};
 use enforcer_traffic::fleet::{Fleet, FleetSettings};
@@ -25,6 +26,8 @@ pub(crate) struct Fleets {
     rates: Mutex<HashMap<Taker, Arc<RateLimit>>>,
     /// By worker.
     loads: Vec<Arc<Load>>,
+    /// Whether calls are marked that are handed on: a listener is a sidecar's.
+    pub(crate) marks: AtomicBool,
     /// The handshakes that run.
     pub(crate) shaken: Arc<Shaken>,
 }
@@ -32,7 +35,7 @@ pub(crate) struct Fleets {
 /// Whose calls have a rate.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Taker {
-    /// By its place in the configuration.
+    /// By its number.
     Listener(usize),
     /// By its name.
     Route(Arc<str>),
@@ -55,6 +58,7 @@ impl Fleets {
             clusters: Mutex::default(),
             budgets: Mutex::default(),
             rates: Mutex::default(),
+            marks: AtomicBool::new(false),
             loads: (0..workers).map(|_| Arc::default()).collect(),
             shaken: Arc::new(Shaken::new(handshakes)),
         })

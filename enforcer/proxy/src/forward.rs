@@ -238,7 +238,7 @@ impl<'a> Told<'a> {
         let told = [
             ("portcullis-peer", secured.peer_header.as_bytes()),
             ("x-forwarded-client-cert", secured.cert_header.as_bytes()),
-            (HOP, self.conn().worker.mark.as_deref().unwrap_or_default().as_bytes()),
+            (HOP, self.conn().worker.mark().unwrap_or_default().as_bytes()),
         ];
         let mut extra: [Extra<'_>; 4] = [(DECISION_HEADER, self.decision.as_bytes()); 4];
         let mut count = 1_usize;

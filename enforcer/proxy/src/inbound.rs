@@ -207,7 +207,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
 
     /// Whether the route takes the call and hands it on.
     fn hands_on(&mut self, permitted: &Permitted<Call>) -> Result<(), Stop> {
-        if let Some(mark) = &self.conn.worker.mark
+        if let Some(mark) = self.conn.worker.mark()
             && permitted.call().header(HOP).any(|hops| hops == mark.as_bytes())
         {
             return Err(Fault::Loop.into());
@@ -290,15 +290,23 @@ impl Connection {
     pub(crate) fn must_leave(&self) -> bool {
         // Under load, one that is new gets its first call served.
         let is_idle = || self.permit.as_ref().is_some_and(ConnectionPermit::has_served);
-        (self.worker.is_draining() && self.is_asked_to_leave())
+        self.is_asked_to_leave()
             || self.lapsed.load(Ordering::Relaxed)
             || self.is_evicted()
             || (self.worker.load.step() >= Step::Idle && is_idle())
     }
 
+    /// Its listener takes in nothing any more.
+    fn is_draining(&self) -> bool {
+        self.permit.as_ref().is_some_and(ConnectionPermit::is_draining)
+    }
+
     /// Its time in the drain has come.
     fn is_asked_to_leave(&self) -> bool {
-        self.worker.leaving.asks(self.worker.clock.mono(), self.secured.share)
+        let asks = |permit: &ConnectionPermit| {
+            permit.is_asked_to_leave(self.worker.clock.mono(), self.secured.share)
+        };
+        self.is_draining() && self.permit.as_ref().is_some_and(asks)
     }
 
     /// Descriptors have run out, and this connection was idle for longest.

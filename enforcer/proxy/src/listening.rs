@@ -19,7 +19,7 @@ pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
 /// What every connection of a listener shares.
 pub(crate) struct Listening {
     pub(crate) name: Arc<str>,
-    /// Its place among the listeners, by which a view knows its mode.
+    /// By which a view knows its mode.
     pub(crate) number: usize,
     pub(crate) auth: ClientAuth,
     pub(crate) timers: Timers,
@@ -45,7 +45,7 @@ enum Host {
 }
 
 impl Listening {
-    pub(crate) fn new(spec: &ListenerSpec, number: usize, trust: &Arc<Trust>, open: Gauge) -> Self {
+    pub(crate) fn new(spec: &ListenerSpec, trust: &Arc<Trust>, open: Gauge) -> Self {
         let hosts = spec.hosts.iter().map(|host| {
             let host = host.to_ascii_lowercase();
             match host.strip_prefix('*') {
@@ -55,7 +55,7 @@ impl Listening {
         });
         Self {
             name: Arc::clone(&spec.name),
-            number,
+            number: spec.number,
             auth: spec.client_auth,
             timers: spec.timers,
             handshakes_per_source: spec.handshakes_per_source,
@@ -130,6 +130,8 @@ mod tests {
     fn listening(hosts: &[&str]) -> Listening {
         let spec = ListenerSpec {
             name: "main".into(),
+            number: 0,
+            is_sidecar: false,
             binds: Vec::new(),
             sockets: Vec::new(),
             certificates: Vec::new(),
@@ -147,7 +149,7 @@ mod tests {
         };
         let trust = Trust::new(Arc::new(base_ports::SystemClock));
         let gauge = Metrics::new().gauge("g", "G.", &[]).with(&[]);
-        Listening::new(&spec, 0, &trust, gauge)
+        Listening::new(&spec, &trust, gauge)
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use base_net::{Gate, Refusals};
+use base_net::Refusals;
 use base_ports::Clock;
 use base_telemetry::{Counter, Gauge, Metrics};
 use enforcer_traffic::{Delay, Ladder};
 
 use crate::fleets::Fleets;
+use crate::listeners::Listeners;
 use crate::load::{BEAT, Load};
 use crate::meter::shed_family;
 use crate::shed::Shed;
@@ -29,7 +30,9 @@ pub(crate) struct Sampler {
     gauges: Arc<dyn Gauges>,
     fleets: Arc<Fleets>,
     clock: Arc<dyn Clock>,
-    gates: Vec<(Gate, Refusals)>,
+    listeners: Arc<Listeners>,
+    /// What each had refused.
+    refusals: HashMap<Arc<str>, Refusals>,
     workers: Vec<(Arc<Load>, Ladder, Delay, Gauge)>,
     pressure: [(Shed, Gauge); 3],
     refused: HashMap<Shed, Counter>,
@@ -41,7 +44,7 @@ impl Sampler {
         fleets: &Arc<Fleets>,
         clock: &Arc<dyn Clock>,
         metrics: &Metrics,
-        gates: &[Gate],
+        listeners: &Arc<Listeners>,
     ) -> Self {
         let steps = metrics.gauge(
             "portcullis_overload_step",
@@ -62,7 +65,8 @@ impl Sampler {
             gauges: Arc::clone(gauges),
             fleets: Arc::clone(fleets),
             clock: Arc::clone(clock),
-            gates: gates.iter().map(|gate| (gate.clone(), Refusals::default())).collect(),
+            listeners: Arc::clone(listeners),
+            refusals: HashMap::new(),
             workers: workers.collect(),
             pressure: [Shed::Memory, Shed::Cpu, Shed::Fds]
                 .map(|strain| (strain, pressure.with(&[strain.as_str()]))),
@@ -127,8 +131,8 @@ impl Sampler {
     /// What was refused at accept, where nobody has counters.
     fn count(&mut self) {
         let (mut connections, mut sources) = (0, 0);
-        for (gate, before) in &mut self.gates {
-            let now = gate.refusals();
+        for (name, gate) in self.listeners.gates() {
+            let (now, before) = (gate.refusals(), self.refusals.entry(name).or_default());
             connections += now.listener.saturating_sub(before.listener);
             sources += now.source.saturating_sub(before.source);
             *before = now;

@@ -10,16 +10,16 @@ mod streams;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use base_net::{DrainWatch, Gate};
 use ca_identity::tls::{Trust, server_config_by_name};
 use enforcer_traffic::Step;
 use futures_util::FutureExt;
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, Incoming, ServerConfig, TransportConfig, VarInt};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::inbound;
+use crate::listeners::Entry;
 use crate::listening::Listening;
 use crate::shaken::Shaking;
 use crate::worker::Worker;
@@ -46,9 +46,7 @@ pub(crate) async fn accept(
     worker: Arc<Worker>,
     mut served: watch::Receiver<Arc<Listening>>,
     socket: UdpSocket,
-    gate: Gate,
-    mut drain: DrainWatch,
-    left: mpsc::Sender<()>,
+    Entry { gate, mut drain, connections, left, .. }: Entry,
 ) {
     let mut listening = Arc::clone(&served.borrow_and_update());
     let name = Arc::clone(&listening.name);
@@ -106,7 +104,7 @@ pub(crate) async fn accept(
         };
         let arrived = Arrived { incoming, source, port, shaking, known: own.greet(source) };
         let served = inbound::quic(Arc::clone(&worker), Arc::clone(&listening), arrived, permit);
-        worker.tasks.spawn("quic", served);
+        connections.spawn("quic", served);
     }
     endpoint.set_server_config(None);
     if drain.is_relieved()

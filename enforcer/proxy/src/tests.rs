@@ -13,6 +13,7 @@ mod grpc;
 mod handled;
 mod harness;
 mod lifecycle;
+mod listeners;
 mod names;
 mod origin;
 mod outliers;

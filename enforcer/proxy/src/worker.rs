@@ -1,32 +1,31 @@
 //! One worker: a thread, its runtime, and everything its connections use without ever meeting another worker (WK-01).
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
-use std::net::{SocketAddr, UdpSocket};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use base_net::{Bind, DrainWatch, Gate, Listener, Part, UNIX_MODE, accept_loop};
+use base_net::{DrainWatch, Gate, accept_loop};
 use base_ports::{Clock, Net, Rng, Tasks};
 use ca_identity::tls::Trust;
 use enforcer_traffic::Step;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 
 use crate::body::Scratch;
 use crate::fleets::Fleets;
 use crate::inbound::connection;
 use crate::judge::Judge;
-use crate::leaving::Leaving;
+use crate::listeners::{Entry, Socket};
 use crate::listening::Listening;
 use crate::load::Load;
 use crate::meter::{Meters, RouteMeter};
 use crate::pool::Pools;
 use crate::secured;
 use crate::wheel::Wheel;
-use crate::{ListenerSpec, Names, Ports, ProxyConfig, ProxyError, Reveal, Trails, ViewHandle, quic};
+use crate::{ListenerSpec, Names, Ports, ProxyConfig, Reveal, Trails, ViewHandle, quic};
 
 const SWEEP: Duration = Duration::from_secs(5);
 /// Between two looks of all connections.
@@ -51,46 +50,19 @@ pub(crate) struct Worker {
     pub(crate) meters: Meters,
     /// Counters of calls without a route.
     pub(crate) nowhere: Arc<RouteMeter>,
-    /// What tells calls that were here before.
-    pub(crate) mark: Option<Arc<str>>,
+    mark: Arc<str>,
     pub(crate) reveal: Reveal,
     /// Where trails go, when they are written.
     pub(crate) trails: Option<Trails>,
     pub(crate) tasks: Tasks,
-    pub(crate) leaving: Arc<Leaving>,
     changes: AtomicU32,
     trusted: Arc<Notify>,
-    /// The listeners as new connections are served, in the order of the configuration.
-    listeners: Mutex<Vec<watch::Sender<Arc<Listening>>>>,
-}
-
-/// The bound sockets of a worker, in the order of the configuration.
-pub(crate) type Bound = Vec<Sockets>;
-
-/// The bound sockets of a worker for one listener.
-pub(crate) struct Sockets {
-    tcp: Vec<Listener>,
-    /// The first worker alone has these.
-    quic: Vec<UdpSocket>,
-    pub(crate) addresses: Addresses,
-}
-
-/// Where a listener listens, with the ports it was given.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Addresses {
-    pub(crate) tcp: Vec<SocketAddr>,
-    pub(crate) quic: Vec<SocketAddr>,
-    pub(crate) unix: Vec<PathBuf>,
+    /// By number: how new connections of each listener are served.
+    listeners: Mutex<HashMap<usize, watch::Sender<Arc<Listening>>>>,
 }
 
 impl Worker {
-    pub(crate) fn new(
-        number: u16,
-        config: &ProxyConfig,
-        ports: &Ports,
-        fleets: Arc<Fleets>,
-        leaving: Arc<Leaving>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(number: u16, config: &ProxyConfig, ports: &Ports, fleets: Arc<Fleets>) -> Arc<Self> {
         let meters = Meters::new(&ports.metrics);
         let none: Arc<str> = "".into();
         let nowhere = meters.route(&none, &none);
@@ -117,80 +89,65 @@ impl Worker {
             scratch: Scratch::new(),
             meters,
             nowhere,
-            mark: config.mark.clone(),
+            mark: Arc::clone(&config.mark),
             reveal: config.reveal_decision_id,
             trails: ports.trails.clone(),
             tasks: Tasks::new("proxy"),
-            leaving,
             changes: AtomicU32::new(0),
             trusted,
             listeners: Mutex::default(),
         })
     }
 
-    /// Serves until `stop`; a drain ends the accepting first.
-    pub(crate) async fn run(
-        self: Arc<Self>,
-        config: Arc<ProxyConfig>,
-        (bound, gates): (Bound, Vec<Gate>),
-        (mut begin, left): (watch::Receiver<bool>, mpsc::Sender<()>),
-        drain: DrainWatch,
-        mut stop: watch::Receiver<bool>,
-    ) {
+    /// Works until `stop`, whatever listeners come and go.
+    pub(crate) async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let worker = Arc::clone(&self);
         self.tasks.spawn("wheel", async move { worker.wheel.run().await });
         self.tasks.spawn("sweep", sweep(Arc::clone(&self)));
         self.tasks.spawn("changes", judge_again(Arc::clone(&self)));
-        self.tasks.spawn("drain", leave(Arc::clone(&self), drain.clone()));
         self.tasks.spawn("given up", give_up(Arc::clone(&self)));
         let worker = Arc::clone(&self);
         self.tasks.spawn("load", async move { worker.load.measure(&*worker.clock).await });
-        tokio::select! {
-            begun = begin.wait_for(|begin| *begin) => drop(begun),
-            stopped = stop.wait_for(|stop| *stop) => drop(stopped),
-        }
-        let served = config.listeners.iter().zip(bound).zip(gates).enumerate();
-        for (number, ((spec, sockets), gate)) in served {
-            let (load, mut evictions) = (Arc::clone(&self.load), gate.evictions());
-            self.tasks.spawn("evictions", async move {
-                while evictions.changed().await.is_ok() {
-                    load.told.notify_one();
-                }
-            });
-            let open = self.meters.listener(&spec.name);
-            let listening = watch::Sender::new(Arc::new(Listening::new(spec, number, &self.trust, open)));
-            for socket in sockets.quic {
-                let (worker, listening) = (Arc::clone(&self), listening.subscribe());
-                let (gate, drain) = (gate.clone(), drain.clone());
-                let accepting = quic::accept(worker, listening, socket, gate, drain, left.clone());
-                self.tasks.spawn("quic", accepting);
-            }
-            for socket in sockets.tcp {
-                let (worker, listening) = (Arc::clone(&self), listening.subscribe());
-                let accepting = accept_loop(socket, gate.clone(), drain.clone(), move |accepted| {
-                    if let Some(strain) = worker.load.gives_up(Step::New) {
-                        return worker.meters.shed(strain);
-                    }
-                    let listening = Arc::clone(&listening.borrow());
-                    let served = connection(Arc::clone(&worker), listening, accepted);
-                    worker.tasks.spawn("connection", served);
-                });
-                self.tasks.spawn("accept", accepting);
-            }
-            self.listeners.lock().push(listening);
-        }
-        drop(left);
         // An error means that the owner is gone, which is an order to stop too.
         stop.wait_for(|stop| *stop).await.ok();
         self.tasks.drain(Duration::ZERO).await;
     }
 
-    /// From now on new connections of the listener at that place are served so.
-    pub(crate) fn renew(&self, number: usize, spec: &ListenerSpec) {
-        let open = self.meters.listener(&spec.name);
-        let listening = Arc::new(Listening::new(spec, number, &self.trust, open));
-        if let Some(served) = self.listeners.lock().get(number) {
-            served.send_replace(listening);
+    /// Knows the listener from now on, and how its connections are served.
+    pub(crate) fn listen(&self, spec: &ListenerSpec, gate: &Gate) {
+        let (load, mut evictions) = (Arc::clone(&self.load), gate.evictions());
+        self.tasks.spawn("evictions", async move {
+            while evictions.changed().await.is_ok() {
+                load.told.notify_one();
+            }
+        });
+        self.listeners.lock().insert(spec.number, watch::Sender::new(self.listening(spec)));
+    }
+
+    /// From now on new connections of the listener are served so.
+    pub(crate) fn renew(&self, spec: &ListenerSpec) {
+        if let Some(served) = self.listeners.lock().get(&spec.number) {
+            served.send_replace(self.listening(spec));
+        }
+    }
+
+    fn listening(&self, spec: &ListenerSpec) -> Arc<Listening> {
+        Arc::new(Listening::new(spec, &self.trust, self.meters.listener(&spec.name)))
+    }
+
+    /// The listener is gone.
+    pub(crate) fn forget(&self, number: usize) {
+        self.listeners.lock().remove(&number);
+    }
+
+    /// Serves what arrives at an entrance of the listener, until that drains.
+    pub(crate) fn serve(self: &Arc<Self>, number: usize, sockets: Vec<Socket>, entry: &Entry) {
+        let listeners = self.listeners.lock();
+        let Some(listening) = listeners.get(&number).filter(|_| !sockets.is_empty()) else { return };
+        entry.connections.spawn("drain", leave(Arc::clone(self), entry.drain.clone()));
+        for socket in sockets {
+            let (worker, listening, entry) = (Arc::clone(self), listening.subscribe(), entry.clone());
+            self.tasks.spawn("accept", accept(worker, listening, socket, entry));
         }
     }
 
@@ -199,8 +156,9 @@ impl Worker {
         self.changes.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn is_draining(&self) -> bool {
-        self.leaving.is_begun()
+    /// What tells calls that were here before, where that is looked at.
+    pub(crate) fn mark(&self) -> Option<&str> {
+        self.fleets.marks.load(Ordering::Relaxed).then_some(&*self.mark)
     }
 
     /// Waits for a time, to the tick of the wheel.
@@ -221,45 +179,40 @@ impl Worker {
     }
 }
 
-/// This worker's part of every listener of the configuration.
-pub(crate) fn bind(config: &ProxyConfig, ports: &Ports, part: Part) -> Result<Bound, ProxyError> {
-    let mut bound = Vec::with_capacity(config.listeners.len());
-    for spec in &config.listeners {
-        let name = &spec.name;
-        let fail = |address: &dyn fmt::Display, source| ProxyError::Bind {
-            listener: Arc::clone(name),
-            address: address.to_string(),
-            source,
-        };
-        let files = spec.sockets.iter().map(|path| Bind::Unix { path: path.clone(), mode: UNIX_MODE });
-        let (mut tcp, mut addresses) = (Vec::new(), Addresses::default());
-        for bind in spec.binds.iter().map(|address| Bind::Tcp(*address)).chain(files) {
-            let listeners = ports.sockets.share(name, &bind, part).map_err(|source| fail(&bind, source))?;
-            match listeners.first().map_or(&bind, Listener::bound) {
-                Bind::Tcp(address) => addresses.tcp.push(*address),
-                Bind::Unix { path, .. } => addresses.unix.push(path.clone()),
-            }
-            tcp.extend(listeners);
-        }
-        let mut quic = Vec::new();
-        for address in spec.quic.iter().filter(|_| part.number == 0) {
-            let socket = ports.sockets.datagram(name, *address);
-            let socket = socket.map_err(|source| fail(&format_args!("quic://{address}"), source))?;
-            addresses.quic.push(socket.local_addr().unwrap_or(*address));
-            quic.push(socket);
-        }
-        bound.push(Sockets { tcp, quic, addresses });
+/// Takes in what arrives at a socket, from the beginning on, until a drain.
+async fn accept(
+    worker: Arc<Worker>,
+    listening: watch::Receiver<Arc<Listening>>,
+    socket: Socket,
+    mut entry: Entry,
+) {
+    tokio::select! {
+        // An error means that the owner is gone.
+        begun = entry.begin.wait_for(|begin| *begin) => if begun.is_err() { return },
+        () = entry.drain.started() => {}
     }
-    Ok(bound)
+    let socket = match socket {
+        Socket::Datagrams(socket) => return quic::accept(worker, listening, socket, entry).await,
+        Socket::Stream(socket) => socket,
+    };
+    let connections = entry.connections;
+    accept_loop(socket, entry.gate, entry.drain, move |accepted| {
+        if let Some(strain) = worker.load.gives_up(Step::New) {
+            return worker.meters.shed(strain);
+        }
+        let listening = Arc::clone(&listening.borrow());
+        connections.spawn("connection", connection(Arc::clone(&worker), listening, accepted));
+    })
+    .await;
+    drop(entry.left);
 }
 
 /// Has every connection look whether its time to go has come, from the beginning of a drain on.
 async fn leave(worker: Arc<Worker>, mut drain: DrainWatch) {
     drain.started().await;
-    drop(drain);
     loop {
         worker.wheel.stir();
-        tokio::time::sleep(LOOKS.max(worker.leaving.spread() / 64)).await;
+        tokio::time::sleep(LOOKS.max(drain.spread() / 64)).await;
     }
 }
 
@@ -299,6 +252,6 @@ async fn sweep(worker: Arc<Worker>) {
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Worker").field("leaving", &self.leaving).finish_non_exhaustive()
+        f.debug_struct("Worker").finish_non_exhaustive()
     }
 }

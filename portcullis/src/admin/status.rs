@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use ca_identity::tls::Trust;
-use parking_lot::Mutex;
 use policies_store::{EnforcerStatus, FollowStatus, Position};
 use serde_json::{Value, json};
 
@@ -17,8 +16,6 @@ use crate::config::Follow;
 #[derive(Debug, Clone)]
 pub(crate) struct Facts {
     pub(crate) trust: Option<Arc<Trust>>,
-    /// Names and addresses, as URLs.
-    pub(crate) listeners: Arc<Mutex<Vec<(String, String)>>>,
     pub(crate) workload_socket: Option<String>,
     pub(crate) upgrades: Arc<Upgrades>,
 }
@@ -34,12 +31,9 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Json<Value> {
         .into_iter()
         .map(|(name, ok, detail)| json!({ "name": name, "ok": ok, "detail": detail }))
         .collect();
-    let listeners: Vec<_> = facts
-        .listeners
-        .lock()
-        .iter()
-        .map(|(name, address)| json!({ "name": name, "address": address }))
-        .collect();
+    let served = api.process.served().map(|proxy| proxy.urls()).unwrap_or_default();
+    let listeners: Vec<_> =
+        served.iter().map(|(name, address)| json!({ "name": name, "address": address })).collect();
     let policies = policies(&api);
     Json(json!({
         "apiVersion": "portcullis/v1",

@@ -10,24 +10,22 @@ use std::time::Duration;
 use base_ports::{Clock, Mono, Now, Rng, Tasks};
 use base_telemetry::{Counter, Metrics};
 use ca_authority::Authority;
-use enforcer_proxy::{ListenerSpec, Names};
+use enforcer_proxy::{Names, NextListeners, Proxy};
 use parking_lot::Mutex;
 use policies_decisions::Ledger;
 use policies_engine::{
     AdminAction, AdministrationRecord, EntitySet, OwnedFacts, Phase, Principal, Record, Resource, Role,
 };
 
-use super::entities;
 use super::judge::{Judge, Question};
 use super::policies::Policies;
 use super::process::Process;
 use super::view::{self, Plans, Traffic};
+use super::{activation, data_plane, entities};
 use crate::config::{self, Changes, Config};
 use crate::messages::Message;
 
-/// How long calls may run on what a reload took away, judged by what is known of it (DR-02).
-const GRACE: Duration = Duration::from_secs(300);
-/// How often it is looked at whether that is over.
+/// How often it is looked at whether what a reload took away is not needed any more.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// What there is to configure while the process runs.
@@ -53,7 +51,7 @@ pub(super) struct Parts {
 
 struct State {
     in_force: Arc<Config>,
-    /// What reloads took away and calls may still run on, each until when.
+    /// What reloads took away and calls may still run on, judged by what is known of it, each until when.
     gone: Gone,
     last: Option<Attempt>,
 }
@@ -91,7 +89,7 @@ pub(crate) struct OnDisk {
 
 impl Configuration {
     pub(super) fn new(config: Config, parts: Parts, metrics: &Metrics) -> Result<Arc<Self>, Message> {
-        let plans = Plans::new(Traffic::of(&config)?);
+        let plans = Plans::new(Traffic::of(&config, &parts.process.numbers, None)?);
         let reloads =
             metrics.counter("portcullis_config_reloads", "Reloads of the configuration", &["result"]);
         let reloads = ["applied", "unchanged", "failed"].map(|result| reloads.with(&[result]));
@@ -188,14 +186,16 @@ impl Configuration {
         if !restart.is_empty() {
             return Err(vec![needs_restart(&restart)]);
         }
-        let traffic = Traffic::of(&next).map_err(|fault| vec![fault])?;
+        let process = &self.parts.process;
+        let traffic = Traffic::of(&next, &process.numbers, Some(&self.plans.in_force()));
+        let traffic = traffic.map_err(|fault| vec![fault])?;
         let (digest, next) = (next.digest(), Arc::new(next));
         let listeners = self.listeners(&next).await.map_err(|fault| vec![fault])?;
         if traffic.digest != entities::digest(now.enforcer.as_ref()) {
             let mut gone = self.state.lock().gone.clone();
             let departed = entities::departed(&now, &next);
             if departed != EntitySet::default() {
-                gone.push((self.parts.clock.mono() + GRACE, departed));
+                gone.push((self.parts.clock.mono() + process.grace, departed));
             }
             let (told, routes) = (self.entities(&next, &gone), traffic.digest);
             self.parts.names.prepare(traffic.routes()).await;
@@ -208,7 +208,11 @@ impl Configuration {
             self.state.lock().gone = gone;
         }
         self.state.lock().in_force = next;
-        let renewed = self.parts.process.served().map(|proxy| proxy.renew(listeners)).unwrap_or_default();
+        let renewed = match listeners {
+            Some((proxy, next)) => proxy.renew(next, process.grace).await,
+            None => Vec::new(),
+        };
+        process.tell_listeners();
         // The file may say the same of other certificates.
         for listener in renewed.iter().map(|name| format!("enforcer.listener[{name}]")) {
             if !live.iter().any(|key| key.starts_with(&listener)) {
@@ -218,15 +222,24 @@ impl Configuration {
         Ok(Reloaded { digest, changed: live, warnings })
     }
 
-    /// How new connections are to be served, with the certificates as their files hold them now.
-    async fn listeners(&self, next: &Arc<Config>) -> Result<Vec<ListenerSpec>, Message> {
-        let (next, rng) = (Arc::clone(next), Arc::clone(&self.parts.rng));
+    /// Where new connections are to come in and how they are to be served, with the certificates as their files hold them
+    /// now; what is to be bound for it is bound then. None without a data plane.
+    async fn listeners(&self, next: &Arc<Config>) -> Result<Option<(Arc<Proxy>, NextListeners)>, Message> {
+        let process = &self.parts.process;
+        let Some(proxy) = process.served() else { return Ok(None) };
+        activation::check(next, process)?;
+        let (next, rng, numbers) =
+            (Arc::clone(next), Arc::clone(&self.parts.rng), Arc::clone(&process.numbers));
         let read = move || match &next.enforcer {
-            Some(enforcer) => view::settings(&next, enforcer, &*rng).map(|settings| settings.listeners),
+            Some(enforcer) => {
+                view::settings(&next, enforcer, &numbers, &*rng).map(|settings| settings.listeners)
+            }
             None => Ok(Vec::new()),
         };
         let read = tokio::task::spawn_blocking(read).await;
-        read.unwrap_or_else(|error| Err(Message::error("PC9001", error.to_string())))
+        let specs = read.unwrap_or_else(|error| Err(Message::error("PC9001", error.to_string())))?;
+        let bound = proxy.bind(specs).map_err(|error| data_plane::refusal(&error))?;
+        Ok(Some((proxy, bound)))
     }
 
     async fn forget(&self) {
@@ -318,7 +331,7 @@ fn needs_restart(keys: &[String]) -> Message {
     let verb = if let [_] = keys { "needs" } else { "need" };
     Message::error("PC0121", format!("{} {verb} a restart; nothing was changed", keys.join(", ")))
         .help(
-            "portcullis config explain KEY says what a reload changes: services, routes, modes, certificates",
+            "portcullis config explain KEY says what a reload changes: listeners, services, clusters, routes",
         )
         .next("restart portcullis run")
 }

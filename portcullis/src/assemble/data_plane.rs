@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU64;
 
 use base_ports::{Clock, Rng, SystemNet, Tasks};
 use ca_identity::tls::Trust;
-use enforcer_proxy::{Dns, Lanes, Names, Ports, Proxy, ViewHandle};
+use enforcer_proxy::{Dns, Lanes, Names, Ports, Proxy, ProxyError, ViewHandle};
 use parking_lot::Mutex;
 use policies_decisions::Ledger;
 use policies_store::PolicyStore;
@@ -59,10 +59,14 @@ pub(super) fn start(
         trails: written.as_ref().map(Writer::way),
         gauges: Arc::new(gauges::SystemGauges::new(enforcer.max_memory)),
     };
-    let proxy = Proxy::prepare(view::settings(config, enforcer, &**rng)?, ports).map_err(|error| {
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        Message::error("PC4001", format!("data plane: {error}{cause}")).next("portcullis config validate")
-    })?;
+    let proxy = Proxy::prepare(view::settings(config, enforcer, &process.numbers, &**rng)?, ports)
+        .map_err(|error| refusal(&error))?;
     let (proxy, trails) = (Arc::new(proxy), Mutex::new(written));
     Ok(DataPlane { proxy, view, trust: Arc::clone(trust), names, trails })
+}
+
+/// Why it does not start, or its listeners are not opened.
+pub(super) fn refusal(error: &ProxyError) -> Message {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    Message::error("PC4001", format!("data plane: {error}{cause}")).next("portcullis config validate")
 }

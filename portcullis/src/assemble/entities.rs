@@ -113,7 +113,7 @@ pub(crate) fn digest(enforcer: Option<&Enforcer>) -> [u8; 32] {
     if let Some(enforcer) = enforcer {
         let listeners = enforcer.listeners.iter();
         let listeners: Vec<_> = listeners
-            .map(|listener| (listener.observe.unwrap_or(enforcer.observe), &listener.rate))
+            .map(|listener| (&listener.name, listener.observe.unwrap_or(enforcer.observe), &listener.rate))
             .collect();
         let text =
             format!("{:?}{:?}{:?}{listeners:?}", enforcer.services, enforcer.clusters, enforcer.routes);

@@ -11,11 +11,16 @@ use ca_identity::tls::Trust;
 use enforcer_proxy::{Names, Proxy, ViewHandle};
 use parking_lot::Mutex;
 
+use super::numbers::Numbers;
 use super::trails::Writer;
 use super::upgrade::Upgrades;
 
 /// How late a worker may be with its work before nobody tells the service manager that all is well.
 const LATE: Duration = Duration::from_secs(5);
+/// How long calls may run on what a reload took away, when nobody says otherwise.
+const GRACE: Duration = Duration::from_secs(300);
+/// The condition of readiness that calls can come in.
+pub(super) const LISTENERS: &str = "listeners";
 
 /// What all starts of the roles of a process share.
 #[derive(Clone)]
@@ -26,6 +31,9 @@ pub(crate) struct Process {
     pub(super) upgrades: Arc<Upgrades>,
     /// The service manager gave them.
     pub(super) is_activated: bool,
+    pub(super) numbers: Arc<Numbers>,
+    /// How long calls may run on what a reload took away (DR-02).
+    pub(super) grace: Duration,
     /// The data plane, when there is one.
     served: Arc<Mutex<Weak<Proxy>>>,
     tasks: Tasks,
@@ -73,7 +81,22 @@ impl Process {
         let (metrics, health) = (Arc::new(Metrics::new()), Health::new());
         let upgrades = Arc::new(Upgrades::new(&metrics));
         let tasks = Tasks::new("process");
-        Self { sockets, metrics, health, upgrades, is_activated: false, served: Arc::default(), tasks }
+        Self {
+            sockets,
+            metrics,
+            health,
+            upgrades,
+            is_activated: false,
+            numbers: Arc::default(),
+            grace: GRACE,
+            served: Arc::default(),
+            tasks,
+        }
+    }
+
+    /// With another time for calls that run on what a reload took away.
+    pub(crate) fn within(self, grace: Duration) -> Self {
+        Self { grace, ..self }
     }
 
     /// The data plane that runs.
@@ -83,6 +106,14 @@ impl Process {
 
     pub(super) fn serves(&self, plane: &DataPlane) {
         *self.served.lock() = Arc::downgrade(&plane.proxy);
+        self.tell_listeners();
+    }
+
+    /// Readiness says how many places calls come in at.
+    pub(super) fn tell_listeners(&self) {
+        if let Some(proxy) = self.served() {
+            self.health.condition(LISTENERS).set(true, format!("{} bound", proxy.urls().len()));
+        }
     }
 
     /// Tells the service manager twice per interval that the process lives: that this runtime runs, and that every worker

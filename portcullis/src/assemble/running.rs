@@ -29,7 +29,6 @@ pub(crate) struct Running {
     pub(super) plane: Option<DataPlane>,
     pub(super) store: Arc<Embedded>,
     pub(super) ledger: Ledger,
-    pub(super) listeners: Vec<(String, SocketAddr)>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) configuration: Arc<Configuration>,
     pub(super) judge: Arc<Judge>,
@@ -52,7 +51,8 @@ pub(super) struct Released {
 impl Running {
     /// Where a listener of the data plane is bound.
     pub(crate) fn listener(&self, name: &str) -> Option<SocketAddr> {
-        self.listeners.iter().find(|(known, _)| known == name).map(|(_, addr)| *addr)
+        let listeners = self.plane.as_ref()?.proxy.addresses();
+        listeners.into_iter().find(|(known, _)| **known == *name).map(|(_, addr)| addr)
     }
 
     /// Where health, metrics and docs are served.

@@ -17,6 +17,7 @@ use policies_engine::{Freshness, Mode, Patience, Snapshot};
 use tokio::sync::watch;
 
 use super::entities;
+use super::numbers::Numbers;
 use crate::config::{Config, Enforcer, Listener};
 use crate::messages::Message;
 
@@ -38,17 +39,26 @@ pub(super) struct Traffic {
 }
 
 impl Traffic {
-    pub(super) fn of(config: &Config) -> Result<Self, Message> {
+    /// What was `before` still holds for listeners that are gone, whose connections may not be.
+    pub(super) fn of(config: &Config, numbers: &Numbers, before: Option<&Self>) -> Result<Self, Message> {
         let routes = entities::routes(config)?;
-        let modes = config.enforcer.iter().flat_map(|enforcer| {
-            enforcer.listeners.iter().map(|listener| mode(listener.observe.unwrap_or(enforcer.observe)))
-        });
-        let rates = config.enforcer.iter().flat_map(|enforcer| &enforcer.listeners);
+        let mut modes = before.map(|before| before.modes.to_vec()).unwrap_or_default();
+        let mut rates = before.map(|before| before.rates.to_vec()).unwrap_or_default();
+        if let Some(enforcer) = &config.enforcer {
+            for listener in &enforcer.listeners {
+                let number = numbers.of(&listener.name);
+                let mode = mode(listener.observe.unwrap_or(enforcer.observe));
+                modes.resize(modes.len().max(number + 1), Mode::Enforce);
+                rates.resize(rates.len().max(number + 1), None);
+                modes.get_mut(number).into_iter().for_each(|known| *known = mode);
+                rates.get_mut(number).into_iter().for_each(|known| known.clone_from(&listener.rate));
+            }
+        }
         Ok(Self {
             digest: entities::digest(config.enforcer.as_ref()),
             routes: Arc::new(routes),
-            modes: modes.collect(),
-            rates: rates.map(|listener| listener.rate.clone()).collect(),
+            modes: modes.into(),
+            rates: rates.into(),
             patience: config
                 .policies
                 .as_ref()
@@ -90,6 +100,10 @@ impl Plans {
     pub(super) fn new(in_force: Traffic) -> Arc<Self> {
         let standing = watch::Sender::new(Standing { in_force, other: None });
         Arc::new(Self { standing, published: watch::Sender::new(None) })
+    }
+
+    pub(super) fn in_force(&self) -> Traffic {
+        self.standing.borrow().in_force.clone()
     }
 
     /// The routes in force.
@@ -248,19 +262,23 @@ fn tell(condition: &Condition, snapshot: Option<&Arc<Snapshot>>, freshness: Fres
 ///
 /// # Errors
 /// A certificate that cannot be shown.
-pub(super) fn settings(config: &Config, enforcer: &Enforcer, rng: &dyn Rng) -> Result<ProxyConfig, Message> {
+pub(super) fn settings(
+    config: &Config,
+    enforcer: &Enforcer,
+    numbers: &Numbers,
+    rng: &dyn Rng,
+) -> Result<ProxyConfig, Message> {
     let mut shown = Vec::with_capacity(enforcer.listeners.len());
     for listener in &enforcer.listeners {
         let certificates = certificates(listener)?;
         is_apart(enforcer, listener, &certificates)?;
         shown.push(certificates);
     }
-    let is_sidecar = enforcer.listeners.iter().any(|listener| listener.is_sidecar);
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     Ok(ProxyConfig {
         workers: if enforcer.workers == 0 { cores } else { enforcer.workers },
         handshakes: enforcer.max_handshakes,
-        mark: is_sidecar.then(|| format!("{:016x}", rng.u64()).into()),
+        mark: format!("{:016x}", rng.u64()).into(),
         reveal_decision_id: config.decisions.reveal_decision_id.parse().unwrap_or_default(),
         listeners: enforcer
             .listeners
@@ -268,6 +286,8 @@ pub(super) fn settings(config: &Config, enforcer: &Enforcer, rng: &dyn Rng) -> R
             .zip(shown)
             .map(|(listener, certificates)| ListenerSpec {
                 name: listener.name.as_str().into(),
+                number: numbers.of(&listener.name),
+                is_sidecar: listener.is_sidecar,
                 binds: listener.bind.clone(),
                 quic: listener.quic.clone(),
                 sockets: listener.sockets.clone(),

@@ -21,7 +21,7 @@ pub(crate) struct Options {
     /// Let running calls finish for at most this long
     #[arg(long, default_value = "30s", value_parser = parse_duration)]
     drain_timeout: Duration,
-    /// Let calls finish for at most this long when another process has taken over (SIGUSR2)
+    /// Let calls finish for at most this long when another process has taken over (SIGUSR2), or a reload took their listener
     #[arg(long, default_value = "5m", value_parser = parse_duration)]
     drain_grace: Duration,
     /// Give a new process so long to say that it can take over (SIGUSR2)
@@ -53,7 +53,7 @@ pub(crate) fn run(options: &Options, global: &Global) -> Exit {
     };
     assemble::logs(&loaded.config.admin.log, options.log_json);
     loaded.warnings.iter().for_each(|warning| output::talk(&warning.to_string()));
-    let times = Times::of(options);
+    let (times, process) = (Times::of(options), process.within(options.drain_grace));
     block_on(async move {
         let signals = Signals::new();
         process.watch();

@@ -42,7 +42,7 @@ impl Changes {
         }
     }
 
-    /// Routes and services have no order. Listeners do: a worker knows them by their place.
+    /// What a reload changes has names and no order; the rest is known by its place.
     fn items(&mut self, path: &str, shown: &str, old: Vec<&Map<String, Json>>, new: Vec<&Map<String, Json>>) {
         let is_named = |item: &&Map<String, Json>| name(item).is_some();
         if keys::is_live(path) && !old.iter().chain(&new).all(is_named) {

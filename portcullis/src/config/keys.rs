@@ -256,15 +256,7 @@ static KEYS: &[Key] = &[
 /// What a reload changes in a running process, with everything below (CF9). All else waits for a restart.
 const LIVE: &[&str] = &[
     "enforcer.mode",
-    "enforcer.listener.mode",
-    "enforcer.listener.rate",
-    "enforcer.listener.certificate",
-    "enforcer.listener.client_auth",
-    "enforcer.listener.hosts",
-    "enforcer.listener.handshake_timeout",
-    "enforcer.listener.header_timeout",
-    "enforcer.listener.idle_timeout",
-    "enforcer.listener.max_age",
+    "enforcer.listener",
     "enforcer.zone",
     "enforcer.service",
     "enforcer.cluster",

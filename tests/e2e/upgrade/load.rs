@@ -25,21 +25,21 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What became of the calls over one protocol.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Seen {
-    pub(super) answered: usize,
-    pub(super) connections: usize,
+pub(crate) struct Seen {
+    pub(crate) answered: usize,
+    pub(crate) connections: usize,
     /// Made again, because nobody had looked at them.
-    pub(super) again: usize,
-    pub(super) lost: Vec<String>,
+    pub(crate) again: usize,
+    pub(crate) lost: Vec<String>,
 }
 
-pub(super) struct Load {
+pub(crate) struct Load {
     stop: Arc<AtomicBool>,
     caller: std::thread::JoinHandle<Result<BTreeMap<&'static str, Seen>>>,
 }
 
 impl Load {
-    pub(super) fn start(address: SocketAddr, tls: &Path) -> Result<Self> {
+    pub(crate) fn start(address: SocketAddr, tls: &Path) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (until, h1, h2) = (Arc::clone(&stop), connector_of(tls, b"http/1.1")?, connector_of(tls, b"h2")?);
         let h3 = quic::client(tls, true)?;
@@ -77,7 +77,7 @@ impl Load {
         Ok(Self { stop, caller })
     }
 
-    pub(super) fn stop(self) -> Result<BTreeMap<&'static str, Seen>> {
+    pub(crate) fn stop(self) -> Result<BTreeMap<&'static str, Seen>> {
         self.stop.store(true, Ordering::SeqCst);
         self.caller.join().map_err(|_| "the caller panicked")?
     }

@@ -143,7 +143,7 @@ async fn call(
     };
     let down = Downstream {
         version: wire.version,
-        keep_alive: wire.keep_alive && !switches && !conn.is_retired(now) && !conn.worker.is_draining(),
+        keep_alive: wire.keep_alive && !switches && !conn.is_retired(now) && !conn.is_draining(),
     };
     let mut gathered = BytesMut::with_capacity(GATHERED);
     let out = Outlet::H1(H1Outlet::answer(Half(&both), &mut gathered, down, trailers));

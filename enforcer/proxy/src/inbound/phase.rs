@@ -45,7 +45,7 @@ impl Phase {
         match self {
             Self::Busy => secured.retires,
             Self::Idle { since } => (since + conn.idle_time()).min(secured.retires),
-            Self::Leaving { since } => leaves_until(since, conn.worker.is_draining(), secured.ends),
+            Self::Leaving { since } => leaves_until(since, conn.is_draining(), secured.ends),
         }
     }
 }

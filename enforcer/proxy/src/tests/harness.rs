@@ -230,6 +230,8 @@ impl Setup {
             handshakes: self.handshakes,
             listeners: vec![ListenerSpec {
                 name: "main".into(),
+                number: 0,
+                is_sidecar: false,
                 carries: self.carries,
                 sockets: self.sockets,
                 certificates,
@@ -245,7 +247,7 @@ impl Setup {
                 tells_shed: true,
                 profile: enforcer_codec::Profile::Mesh,
             }],
-            mark: None,
+            mark: "mark".into(),
             reveal_decision_id: self.reveal,
         };
         let (sockets, listeners) = (Arc::clone(&ports.sockets), config.listeners.clone());

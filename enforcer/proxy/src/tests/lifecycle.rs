@@ -190,6 +190,8 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
             certificates: Vec::new(),
             forwarders: Vec::new(),
             name: "public".into(),
+            number: 0,
+            is_sidecar: false,
             binds,
             quic: Vec::new(),
             callers: None,
@@ -201,7 +203,7 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
             tells_shed: true,
             profile: enforcer_codec::Profile::Mesh,
         }],
-        mark: None,
+        mark: "mark".into(),
         reveal_decision_id: Reveal::Never,
     };
     Proxy::start(config, gateway.ports()).unwrap_err()

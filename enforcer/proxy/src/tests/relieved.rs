@@ -20,7 +20,7 @@ fn next(gateway: &Gateway, workers: usize) -> Proxy {
         workers,
         handshakes: 1_024,
         listeners: gateway.listeners.clone(),
-        mark: None,
+        mark: "mark".into(),
         reveal_decision_id: Reveal::Denied,
     };
     Proxy::prepare(config, Ports { sockets, ..gateway.ports() }).unwrap()

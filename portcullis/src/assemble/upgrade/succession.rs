@@ -14,6 +14,7 @@ use ca_identity::tls::{ClientAuth, Expected, Trust, client_config, server_config
 use tokio::sync::Notify;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::super::numbers::Numbers;
 use super::super::{Running, view};
 use super::successor::SOCKET;
 use super::word::{FORMAT, NONCE, Peer, Word};
@@ -80,9 +81,10 @@ impl Predecessor {
     /// # Errors
     /// Why this process cannot take over.
     pub(crate) async fn prepare(&mut self, config: &Config) -> Result<(), String> {
-        view::Traffic::of(config).map_err(|fault| fault.in_one_line())?;
+        let numbers = Numbers::default();
+        view::Traffic::of(config, &numbers, None).map_err(|fault| fault.in_one_line())?;
         if let Some(enforcer) = &config.enforcer {
-            view::settings(config, enforcer, &SystemRng).map_err(|fault| fault.in_one_line())?;
+            view::settings(config, enforcer, &numbers, &SystemRng).map_err(|fault| fault.in_one_line())?;
         }
         self.peer.say(&Word::Prepared, &[])?;
         match self.peer.listen(PATIENCE).await? {

@@ -9,7 +9,7 @@ use base_ports::Mono;
 /// The longest time over which they are spread.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// What all connections of a process know of its drain.
+/// What all connections know of the drain that waits for them.
 #[derive(Debug, Default)]
 pub(crate) struct Leaving {
     /// When it began, nanoseconds; 0 while there is none.
