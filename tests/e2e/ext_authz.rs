@@ -1,12 +1,11 @@
 //! A real Envoy with the shipped example configuration asks us for every request (policy.md 13).
 
-use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use libtest_mimic::Trial;
+use tests::envoy::Envoy;
 use tests::gateway::ALLOW_WEB;
 use tests::peers::{missing, program};
 use tests::port::free_port;
@@ -25,60 +24,26 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![trial("policy_xa1_an_envoy_asks_for_every_request_and_fails_closed", envoy, asks)]
 }
 
-/// Killed when dropped.
-struct Envoy {
-    child: Child,
-    address: SocketAddr,
+/// The example, with free ports, in the directory of the gateway.
+fn start(gateway: &Gateway, upstream: SocketAddr) -> Result<Envoy> {
+    let port = free_port();
+    let text = EXAMPLE
+        .replace("port_value: 10000", &format!("port_value: {port}"))
+        .replace("port_value: 8081", &format!("port_value: {}", upstream.port()));
+    Envoy::start(gateway.dir(), port, &text)
 }
 
-impl Drop for Envoy {
-    fn drop(&mut self) {
-        if self.child.kill().is_ok() && self.child.wait().is_err() {
-            eprintln!("envoy did not end");
-        }
-    }
-}
-
-impl Envoy {
-    /// The example, with free ports, in the directory of the gateway.
-    fn start(gateway: &Gateway, upstream: SocketAddr) -> Result<Self> {
-        let port = free_port();
-        let text = EXAMPLE
-            .replace("port_value: 10000", &format!("port_value: {port}"))
-            .replace("port_value: 8081", &format!("port_value: {}", upstream.port()));
-        fs::write(gateway.dir().join("envoy.yaml"), text)?;
-        let log = fs::File::create(gateway.dir().join("envoy.log"))?;
-        let child = Command::new(program("envoy").ok_or("no envoy")?)
-            .args(["-c", "envoy.yaml", "--concurrency", "1", "--disable-hot-restart", "-l", "warning"])
-            .current_dir(gateway.dir())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
-        let mut envoy = Envoy { child, address: ([127, 0, 0, 1], port).into() };
-        let end = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(envoy.address).is_err() {
-            if Instant::now() > end || envoy.child.try_wait()?.is_some() {
-                let log = fs::read_to_string(gateway.dir().join("envoy.log")).unwrap_or_default();
-                return Err(format!("envoy does not listen: {log}").into());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(envoy)
-    }
-
-    /// Status, headers and body.
-    fn curl(&self, tls: &Path, path: &str, arguments: &[&str]) -> Result<(u16, String)> {
-        let output = Command::new("curl")
-            .args(["-sS", "-i", "--http1.1", "--path-as-is", "--max-time", "10", "--cacert"])
-            .arg(tls.join("bundle.pem"))
-            .args(arguments)
-            .arg(format!("https://localhost:{}{path}", self.address.port()))
-            .output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let status = text.split(' ').nth(1).and_then(|word| word.parse().ok());
-        Ok((status.ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())?, text))
-    }
+/// Status, headers and body.
+fn curl(envoy: &Envoy, tls: &Path, path: &str, arguments: &[&str]) -> Result<(u16, String)> {
+    let output = Command::new("curl")
+        .args(["-sS", "-i", "--http1.1", "--path-as-is", "--max-time", "10", "--cacert"])
+        .arg(tls.join("bundle.pem"))
+        .args(arguments)
+        .arg(format!("https://localhost:{}{path}", envoy.address.port()))
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let status = text.split(' ').nth(1).and_then(|word| word.parse().ok());
+    Ok((status.ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())?, text))
 }
 
 fn asks() -> Result {
@@ -91,18 +56,18 @@ fn asks() -> Result {
         .section("[ext_authz]")
         .start()?;
     let tls = gateway.identity()?;
-    let envoy = Envoy::start(&gateway, upstream.address)?;
+    let envoy = start(&gateway, upstream.address)?;
     let (cert, key) =
         (tls.join("svid.pem").display().to_string(), tls.join("svid.key").display().to_string());
     let own = ["--cert", cert.as_str(), "--key", key.as_str()];
     let with = |more: &[&'static str]| [&own[..], more].concat();
 
-    let (status, text) = envoy.curl(&tls, "/a?b=c", &with(&["-H", "portcullis-principal: me"]))?;
+    let (status, text) = curl(&envoy, &tls, "/a?b=c", &with(&["-H", "portcullis-principal: me"]))?;
     check!(status == 200, "web may read: {text}");
     check!(!text.contains("portcullis-principal"), "a header that only we may set was forwarded: {text}");
     let calls = upstream.calls();
 
-    let (status, text) = envoy.curl(&tls, "/", &with(&["-X", "POST"]))?;
+    let (status, text) = curl(&envoy, &tls, "/", &with(&["-X", "POST"]))?;
     check!(status == 403 && text.contains("denied: read only today"), "no-post forbids: {text}");
     let id = text
         .lines()
@@ -114,14 +79,14 @@ fn asks() -> Result {
     let record = gateway.json(&["decisions", "get", id])?;
     check!(record["phase"] == "ext_authz", "{record}");
 
-    let (status, text) = envoy.curl(&tls, "/", &[])?;
+    let (status, text) = curl(&envoy, &tls, "/", &[])?;
     check!(status == 403, "nobody permits callers without a certificate: {text}");
-    let (status, _) = envoy.curl(&tls, "/a%2Fb", &own)?;
+    let (status, _) = curl(&envoy, &tls, "/a%2Fb", &own)?;
     check!(status == 400, "Envoy rejects escaped slashes: {status}");
     check!(upstream.calls() == calls, "a denied request was forwarded");
 
     gateway.kill()?;
-    let (status, text) = envoy.curl(&tls, "/", &own)?;
+    let (status, text) = curl(&envoy, &tls, "/", &own)?;
     check!(status == 503 && upstream.calls() == calls, "nobody answers, so nothing passes: {text}");
     Ok(())
 }

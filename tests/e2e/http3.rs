@@ -1,13 +1,30 @@
 //! HTTP/3 over the shipped binary: the same policies, the same records, beside HTTP/1 and HTTP/2 on the same port.
 
+use std::fs;
+use std::process::Command;
+
 use libtest_mimic::Trial;
+use tests::envoy::Envoy;
+use tests::peers::{missing, program};
+use tests::port::free_port;
 use tests::upstream::Upstream;
 use tests::{Gateway, Result, check, h3};
 
 use crate::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("lt_07_a_caller_over_http_3_is_known_judged_and_on_record", None, judged)]
+    let envoy = match program("envoy") {
+        Some(_) => missing("curl"),
+        None => Some("envoy is not installed".to_owned()),
+    };
+    vec![
+        trial("lt_07_a_caller_over_http_3_is_known_judged_and_on_record", None, judged),
+        trial(
+            "lt_06_an_envoy_calls_and_another_answers_over_http_3_with_certificates",
+            envoy,
+            between_envoys,
+        ),
+    ]
 }
 
 fn judged() -> Result {
@@ -32,5 +49,60 @@ fn judged() -> Result {
     check!(refused.is_err(), "answered without a certificate: {refused:?}");
     let told = gateway.json(&["status"])?.to_string();
     check!(told.contains(&format!("quic://{}", gateway.address)), "status: {told}");
+    Ok(())
+}
+
+const ENVOY: &str = include_str!("../peers/envoy_h3.yaml");
+
+/// Plain to an Envoy, HTTP/3 to the gateway, HTTP/3 to the same Envoy as origin: three stacks of QUIC agree.
+fn between_envoys() -> Result {
+    let (origin, port) = (free_port(), free_port());
+    let cluster = |name: &str, expect: &str| {
+        format!(
+            "[[enforcer.cluster]]\nname = \"{name}\"\nendpoints = [\"https://127.0.0.1:{origin}\"]\nprotocol = \"h3\"\nrequire_h3 = true\nconnect_timeout = \"2s\"\nexpect = [\"spiffe://example.org/{expect}\"]\n\
+             [[enforcer.route]]\nname = \"{name}\"\nservice = \"site\"\nmatch = {{ path = \"/{name}\" }}\ncluster = \"{name}\"\n"
+        )
+    };
+    let gateway = Gateway::build()
+        .quic()
+        .service("site", &[])
+        .section(&cluster("right", "web"))
+        .section(&cluster("wrong", "other"))
+        .start()?;
+    let tls = gateway.identity()?;
+    let configuration = ENVOY
+        .replace("port_value: IN", &format!("port_value: {port}"))
+        .replace("port_value: ORIGIN", &format!("port_value: {origin}"))
+        .replace("port_value: GATEWAY", &format!("port_value: {}", gateway.address.port()))
+        .replace("TLS/", &format!("{}/", tls.display()));
+    let envoy = Envoy::start(gateway.dir(), port, &configuration)?;
+    let ask = |path: &str| -> Result<String> {
+        let url = format!("http://{}{path}", envoy.address);
+        let output = Command::new("curl").args(["-sS", "-i", "--max-time", "10"]).arg(url).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let log = || fs::read_to_string(gateway.dir().join("envoy.log")).unwrap_or_default();
+    for nth in 0..5 {
+        let told = ask(&format!("/right/{nth}"))?;
+        check!(
+            told.starts_with("HTTP/1.1 200") && told.ends_with("from the origin"),
+            "{told}\n{}\n{}",
+            log(),
+            gateway.log()
+        );
+        let seen =
+            format!("x-told: spiffe://example.org/web /right/{nth} spiffe://example.org/gateway HTTP/3");
+        check!(told.contains(&seen), "the origin saw {told}");
+    }
+    let told = ask("/wrong")?;
+    check!(told.starts_with("HTTP/1.1 502"), "another identity than the cluster expects: {told}");
+    let (_, metrics) = gateway.http("/metrics")?;
+    for series in [
+        "portcullis_requests_total{protocol=\"h3\",route=\"right\",code=\"200\"} 5",
+        "portcullis_pool_dials_total{result=\"ok\"} 1",
+        "portcullis_pool_dials_total{result=\"unexpected_id\"} 1",
+    ] {
+        check!(metrics.contains(series), "no {series}:\n{metrics}");
+    }
     Ok(())
 }

@@ -21,6 +21,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("sc_01_an_application_calls_through_the_pair_under_its_own_identity", missing("curl"), http),
         trial("sc_02_grpc_goes_through_the_pair", missing_module("grpc"), grpc),
+        trial("sc_02_the_pair_speaks_http_3_when_its_cluster_says_so", missing("curl"), over_http_3),
         trial("sc_03_bytes_go_through_the_pair_to_the_application_as_they_are", None, bytes),
         trial("out4_a_process_of_another_user_is_refused_and_on_record", missing_users(), stranger),
         trial("sc_05_a_call_that_comes_back_is_508", missing("curl"), circle),
@@ -62,12 +63,23 @@ impl Application {
 
 impl Pair {
     fn start(application: &Application, outer_policy: &str, inner_policy: &str) -> Result<Self> {
+        Self::over("h2", application, outer_policy, inner_policy)
+    }
+
+    /// What the gateways speak with each other is `protocol`.
+    fn over(
+        protocol: &str,
+        application: &Application,
+        outer_policy: &str,
+        inner_policy: &str,
+    ) -> Result<Self> {
         let uid = own_uid();
         let (in_bytes, out, out_bytes) = (free_port(), free_port(), free_port());
         let inner = Gateway::build()
             .policy(inner_policy)
             .entries(&format!("[[ca.entry]]\nspiffe_id = \"{SHOP}\"\nselectors = [\"unix:uid:{uid}\"]\n"))
             .listener("profile = \"sidecar-in\"")
+            .quic()
             .service("orders", &["shop.Orders/Get", "shop.Orders/Chat"])
             .route("site", "orders", "{ path = \"/\" }", &application.http)
             .route("rpc", "orders", "{ grpc = \"shop.Orders/*\" }", &application.grpc)
@@ -78,16 +90,16 @@ impl Pair {
                 application.bytes
             ))
             .start()?;
-        let outer = Self::outer(&inner, outer_policy, in_bytes, out, out_bytes).start()?;
+        let ports = (in_bytes, out, out_bytes);
+        let outer = Self::outer(protocol, &inner, outer_policy, ports).start()?;
         Ok(Self { outer, inner, out, out_bytes })
     }
 
     fn outer(
+        protocol: &str,
         inner: &Gateway,
         policy: &str,
-        in_bytes: u16,
-        out: u16,
-        out_bytes: u16,
+        (in_bytes, out, out_bytes): (u16, u16, u16),
     ) -> tests::gateway::Builder {
         let uid = own_uid();
         let listener = |name: &str, port: u16, more: &str| {
@@ -103,7 +115,7 @@ impl Pair {
             .section(&listener("out", out, ""))
             .section(&listener("out-bytes", out_bytes, "protocols = [\"tcp\"]"))
             .section(&format!(
-                "[[enforcer.cluster]]\nname = \"orders\"\nendpoints = [\"https://{}\"]\nprotocol = \"h2\"\n{expect}\n\
+                "[[enforcer.cluster]]\nname = \"orders\"\nendpoints = [\"https://{}\"]\nprotocol = \"{protocol}\"\n{expect}\n\
                  [[enforcer.cluster]]\nname = \"db\"\nendpoints = [\"https://127.0.0.1:{in_bytes}\"]\nprotocol = \"tcp\"\n{expect}\n\
                  [[enforcer.service]]\nname = \"db\"\n\
                  [[enforcer.route]]\nname = \"site\"\nservice = \"orders\"\nmatch = {{ path = \"/\" }}\ncluster = \"orders\"\n\
@@ -196,6 +208,33 @@ fn grpc() -> Result {
     Ok(())
 }
 
+/// Both judge and record as over HTTP/2.
+fn over_http_3() -> Result {
+    let web = Upstream::echo();
+    let application = Application { http: format!("http://{}", web.address), ..Application::none() };
+    let pair = Pair::over("h3", &application, PERMIT, PERMIT)?;
+    let body = "x".repeat(100_000);
+    for version in ["--http1.1", "--http2-prior-knowledge"] {
+        let (status, told) = call(pair.out, "/orders?x=1", &["--data-binary", "hello", version], None)?;
+        check!(status == 200 && told.ends_with("hello"), "{version}: {status} {told}\n{}", pair.outer.log());
+        check!(told.starts_with("POST /orders?x=1 HTTP/1.1"), "host and path are kept: {told}");
+        check!(told.contains("portcullis-peer: spiffe://example.org/shop\r\n"), "{told}");
+        let (status, told) = call(pair.out, "/orders", &["--data-binary", &body, version], None)?;
+        check!(status == 200 && told.ends_with(&body), "{version}: {status}, {} bytes", told.len());
+    }
+    for gateway in [&pair.outer, &pair.inner] {
+        let recorded = gateway.decisions(&["--effect", "allow", "--action", "http:POST"])?;
+        check!(recorded.len() == 4 && recorded[0].to_string().contains(SHOP), "{recorded:?}");
+    }
+    let (_, metrics) = pair.inner.http("/metrics")?;
+    let series = "portcullis_requests_total{protocol=\"h3\",route=\"site\",code=\"200\"} 4";
+    check!(metrics.contains(series), "no {series}:\n{metrics}");
+    let (_, metrics) = pair.outer.http("/metrics")?;
+    let dials = metrics.lines().filter(|line| line.starts_with("portcullis_pool_dials_total{"));
+    check!(dials.into_iter().all(|line| line.contains("\"ok\"")), "a dial failed: {metrics}");
+    Ok(())
+}
+
 fn bytes() -> Result {
     let db = Bytes::start("220 db\r\n");
     let application = Application { bytes: format!("tcp://{}", db.address), ..Application::none() };
@@ -247,7 +286,7 @@ fn held() -> Result {
     let out = pair.out;
     let outer = {
         let (in_bytes, unused) = (free_port(), free_port());
-        Pair::outer(&pair.inner, PERMIT, in_bytes, out, unused).start_unready()?
+        Pair::outer("h2", &pair.inner, PERMIT, (in_bytes, out, unused)).start_unready()?
     };
     let started = Instant::now();
     let (status, body) = call(out, "/orders", &[], None)?;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What a pair of sidecars adds to a call: plain HTTP/1.1 -> mutual TLS, HTTP/2 -> plain HTTP/1.1, beside direct calls and
-beside a pair of Envoys. Run by `just bench-pair`; writes its part of docs/benchmarks.md.
+"""What a pair of sidecars adds to a call: plain HTTP/1.1 -> mutual TLS, HTTP/2 or HTTP/3 -> plain HTTP/1.1, beside direct
+calls and beside a pair of Envoys. Run by `just bench-pair`; writes its part of docs/benchmarks.md.
 
 At a low, fixed rate (PB-03: 500 calls a second, 1 KiB there and back), rounds alternate between the rows, the first is
 discarded, and what counts is the median of the rounds' medians. Only loopback is used.
@@ -33,14 +33,18 @@ class Pair(bench.Bench):
                              'profile = "sidecar-in"', f'to = ["http://127.0.0.1:{self.upstream}"]')
         subprocess.run([self.args.binary, "svid", "write", "--once", "--dir", str(self.work / "tls"), "--socket", f"unix://{self.work}/workload.sock"],
                        check=True, stdout=subprocess.DEVNULL)
-        cluster = (f'cluster = "orders"\n[[enforcer.cluster]]\nname = "orders"\nendpoints = ["https://127.0.0.1:{inner}"]\n'
-                   'protocol = "h2"\nexpect = ["spiffe://example.org/orders"]\n')
-        outer = self.gateway("outer", "", f'id = "spiffe://example.org/bench"\nworkload_api = "unix://{self.work}/workload.sock"',
-                             f'profile = "sidecar-out"\ncallers = ["unix:uid:{os.getuid()}"]', cluster)
-        self.peers["portcullis pair"] = outer
+        for protocol, name in [("h2", "portcullis pair"), ("h3", "portcullis pair, HTTP/3")]:
+            cluster = (f'cluster = "orders"\n[[enforcer.cluster]]\nname = "orders"\nendpoints = ["https://127.0.0.1:{inner}"]\n'
+                       f'protocol = "{protocol}"\nexpect = ["spiffe://example.org/orders"]\n')
+            if protocol == "h3":
+                cluster += "require_h3 = true\n"
+            self.peers[name] = self.gateway(
+                f"outer-{protocol}", "", f'id = "spiffe://example.org/bench"\nworkload_api = "unix://{self.work}/workload.sock"',
+                f'profile = "sidecar-out"\ncallers = ["unix:uid:{os.getuid()}"]', cluster)
 
     def gateway(self, name, roles, identity, listener, route):
         port, dir = free_port(), self.work / name
+        quic = "" if "sidecar-out" in listener else f', "quic://127.0.0.1:{port}"'
         (dir / "policies").mkdir(parents=True)
         rules = [f'@id("other-{n}")\npermit (principal == Workload::"spiffe://example.org/other-{n}", action in Action::"http:read", resource == Route::"bench");\n'
                  for n in range(self.args.policies - 1)] + [PERMIT]
@@ -57,7 +61,7 @@ dir = "{dir}/policies"
 workers = 1
 [[enforcer.listener]]
 name = "bench"
-bind = ["tcp://127.0.0.1:{port}"]
+bind = ["tcp://127.0.0.1:{port}"{quic}]
 {listener}
 [[enforcer.service]]
 name = "bench"
@@ -159,20 +163,21 @@ def report(args, results, about):
              "Written by `just bench-pair` (`tests/load/pair.py`).", "",
              f"- when: {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime())}; {about['cores']} x {about['cpu']}, kernel {about['kernel']}",
              f"- versions: {about['portcullis']} ({args.build}); envoy {about['envoy'].split('version: ')[-1]}; {about['nginx']}; {about['oha']}",
-             f"- {args.rate} calls a second over 4 connections of plain HTTP/1.1, 1 KiB there and back; mutual TLS 1.3 and HTTP/2 between the",
-             f"  sidecars; one worker each. Ours judges against {args.policies} policies and records at both sides; the Envoys have no RBAC",
+             f"- {args.rate} calls a second over 4 connections of plain HTTP/1.1, 1 KiB there and back; mutual TLS 1.3 between the sidecars, over",
+             f"  HTTP/2 where nothing else is said; one worker each. Ours judges against {args.policies} policies and records at both sides; the Envoys have no RBAC",
              f"- medians of {args.rounds} rounds of {args.seconds} s; rows alternated, first round discarded; all on the same two cores", "",
              "| way | p50 | added p50 | spread | p99 |", "|---|---:|---:|---:|---:|"]
     for name, cell in results.items():
         p50 = median(cell["p50_ms"])
         spread = (max(cell["p50_ms"]) - min(cell["p50_ms"])) / p50 * 100
         lines.append(f"| {name} | {p50:.3f} ms | {p50 - direct:.3f} ms | {spread:.0f} %{' unstable' if spread > 15 else ''} | {median(cell['p99_ms']):.2f} ms |")
-    added = median(results["portcullis pair"]["p50_ms"]) - direct
-    lines += ["", f"The bar is {BAR_MS} ms added (PB-03): {'met' if added <= BAR_MS else 'missed'}."]
+    added = {name: median(cell["p50_ms"]) - direct for name, cell in results.items() if name.startswith("portcullis")}
+    told = ", ".join(f"{'met' if ms <= BAR_MS else 'missed'} over {'HTTP/3' if 'HTTP/3' in name else 'HTTP/2'}" for name, ms in added.items())
+    lines += ["", f"The bar is {BAR_MS} ms added (PB-03): {told}."]
     print("\n".join(lines))
     if not args.print:
         page.write("pair", lines)
-    return added <= BAR_MS
+    return all(ms <= BAR_MS for ms in added.values())
 
 
 def main():

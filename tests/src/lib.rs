@@ -3,6 +3,7 @@
 
 pub mod binary;
 pub mod bytes;
+pub mod envoy;
 pub mod forge;
 pub mod frames;
 pub mod gateway;

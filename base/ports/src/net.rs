@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -58,6 +58,14 @@ pub trait Net: Send + Sync + fmt::Debug + 'static {
     /// Begins to connect; how long that may take is the caller's word. TCP comes with Nagle off, and a Unix socket is
     /// looked for only where nobody else could have put it ([`socket_path::check`]).
     fn dial(&self, address: &NetAddr) -> Dialing;
+
+    /// A socket from which datagrams are sent to others.
+    ///
+    /// # Errors
+    /// When it cannot be bound there.
+    fn datagrams(&self, from: SocketAddr) -> io::Result<UdpSocket> {
+        UdpSocket::bind(from)
+    }
 }
 
 /// The network of this machine.

@@ -11,10 +11,12 @@ mod named;
 mod trust;
 mod verifier;
 
-pub use config::{ClientAuth, client_config, install_provider, server_config, server_config_by_name};
+pub use config::{
+    ClientAuth, client_config, client_config_telling, install_provider, server_config, server_config_by_name,
+};
 pub use named::{NamedCertificate, NamedError};
 pub use trust::{PublishError, Trust};
-pub use verifier::{Expected, alert_in, peer, refusal_in, refusal_in_alert, refusal_of};
+pub use verifier::{Expected, Refused, alert_in, alerted, peer, refusal_in, refusal_in_alert, refusal_of};
 
 #[cfg(test)]
 mod tests;

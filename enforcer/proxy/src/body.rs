@@ -12,7 +12,7 @@ mod relay;
 mod replay;
 mod stream;
 
-pub(crate) use h3::{H3Inlet, H3Outlet, first};
+pub(crate) use h3::{H3Inlet, H3Outlet, H3Request, first};
 pub(crate) use inlet::{H1Inlet, H2Inlet, Inlet, Piece, SLOW, TOO_LARGE};
 pub(crate) use link::{Arrival, FULL, Link};
 pub(crate) use outlet::{H1Outlet, H2Outlet, Outlet};

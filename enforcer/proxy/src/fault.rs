@@ -14,6 +14,7 @@ use enforcer_codec::NotCanonical;
 use enforcer_traffic::balance::Nobody;
 use enforcer_traffic::{Exceeded, NoWait, Trigger, UpstreamProtocol};
 use h2::Reason;
+use h3::error::{Code, StreamError};
 
 use crate::shed::Shed;
 
@@ -129,11 +130,11 @@ pub(crate) enum Broken {
     Stream(enforcer_codec::h2::Reason),
     /// HTTP/3 failed.
     #[error("http/3")]
-    H3(#[source] Box<h3::error::StreamError>),
+    H3(#[source] Box<StreamError>),
 }
 
-impl From<h3::error::StreamError> for Broken {
-    fn from(error: h3::error::StreamError) -> Self {
+impl From<StreamError> for Broken {
+    fn from(error: StreamError) -> Self {
         Self::H3(Box::new(error))
     }
 }
@@ -184,7 +185,7 @@ impl Fault {
             (Nobody::Free, _) => Self::Busy,
             (Nobody::Within, _) => Self::Full,
             (Nobody::Healthy, _) => Self::NoHealthy,
-            (Nobody::Usable, Some(UpstreamProtocol::Http2)) => Self::NoGrpc,
+            (Nobody::Usable, Some(UpstreamProtocol::Http2 | UpstreamProtocol::Http3)) => Self::NoGrpc,
             (Nobody::Usable, Some(UpstreamProtocol::Http1)) => Self::NoUpgrade,
             (Nobody::Usable, Some(UpstreamProtocol::Tcp) | None) => Self::NoEndpoint,
         }
@@ -221,10 +222,15 @@ impl Fault {
 }
 
 impl Broken {
-    /// The endpoint says, or HTTP/2 guarantees, that it did nothing for this call (RY-02).
+    /// The endpoint says, or HTTP/2 or HTTP/3 guarantees, that it did nothing for this call (RY-02).
     pub(crate) fn is_unprocessed(&self) -> bool {
         match self {
             Self::H2(error) => error.reason() == Some(Reason::REFUSED_STREAM) || error.is_go_away(),
+            Self::H3(error) => matches!(
+                **error,
+                StreamError::RemoteTerminate { code: Code::H3_REQUEST_REJECTED, .. }
+                    | StreamError::RemoteClosing { .. }
+            ),
             _ => false,
         }
     }
@@ -234,7 +240,8 @@ impl Broken {
         match self {
             Self::Io(_) | Self::Ended => true,
             Self::H2(error) => error.is_io(),
-            Self::Gate(_) | Self::Stream(_) | Self::H3(_) => false,
+            Self::H3(error) => matches!(**error, StreamError::ConnectionError { .. }),
+            Self::Gate(_) | Self::Stream(_) => false,
         }
     }
 }

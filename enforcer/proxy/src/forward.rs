@@ -6,6 +6,7 @@
 mod connect;
 mod http1;
 mod http2;
+mod http3;
 mod pick;
 mod tcp;
 mod tries;
@@ -163,13 +164,14 @@ where
     if let Some(notes) = way.clocks.notes() {
         notes.tried(pick.cluster(), &pick.endpoint.address);
     }
-    let is_h1 = pick.endpoint.protocol == UpstreamProtocol::Http1;
-    let told = match pick.chance.try_timeout() {
-        _ if pick.endpoint.protocol == UpstreamProtocol::Tcp => Box::pin(tcp::carry(pick, way)).await,
-        None if is_h1 => http1::carry(pick, way).await,
-        None => http2::carry(pick, way).await,
-        Some(_) if is_h1 => pick.within_try(Box::pin(http1::carry(pick, way))).await,
-        Some(_) => pick.within_try(Box::pin(http2::carry(pick, way))).await,
+    let told = match (pick.endpoint.protocol, pick.chance.try_timeout()) {
+        (UpstreamProtocol::Tcp, _) => Box::pin(tcp::carry(pick, way)).await,
+        (UpstreamProtocol::Http1, None) => http1::carry(pick, way).await,
+        (UpstreamProtocol::Http2, None) => http2::carry(pick, way).await,
+        (UpstreamProtocol::Http3, None) => Box::pin(http3::carry(pick, way)).await,
+        (UpstreamProtocol::Http1, Some(_)) => pick.within_try(Box::pin(http1::carry(pick, way))).await,
+        (UpstreamProtocol::Http2, Some(_)) => pick.within_try(Box::pin(http2::carry(pick, way))).await,
+        (UpstreamProtocol::Http3, Some(_)) => pick.within_try(Box::pin(http3::carry(pick, way))).await,
     };
     let meter = &pick.endpoint.meter;
     if told.is_ok() { &meter.answered } else { &meter.failed }.inc();

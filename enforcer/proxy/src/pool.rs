@@ -7,11 +7,16 @@
 mod dial;
 mod h1;
 mod h2;
+mod h3;
+mod links;
 mod originate;
+mod quic;
 mod wire;
 
 pub(crate) use h1::{H1Link, read_head};
+pub(crate) use h3::{Asked as H3Asked, Unasked};
 pub(crate) use originate::Originator;
+pub(crate) use quic::Datagrams;
 pub(crate) use wire::Wire;
 
 use std::collections::HashMap;
@@ -26,11 +31,15 @@ use parking_lot::Mutex;
 use crate::fault::Fault;
 use crate::meter::{Counted, EndpointMeter};
 use crate::worker::Worker;
+use links::NoLink;
 use wire::Standing;
 
 /// All endpoints of a worker.
 #[derive(Debug, Default)]
-pub(crate) struct Pools(Mutex<HashMap<Key, Arc<Endpoint>>>);
+pub(crate) struct Pools {
+    endpoints: Mutex<HashMap<Key, Arc<Endpoint>>>,
+    datagrams: Datagrams,
+}
 
 type Key = (Arc<str>, UpstreamProtocol, NetAddr);
 
@@ -47,7 +56,9 @@ pub(crate) struct Endpoint {
     /// The secured connections that may be open.
     secured: Mutex<Vec<Weak<Standing>>>,
     h1: h1::Idle,
-    h2: h2::Links,
+    h2: h2::H2Links,
+    h3: h3::H3Links,
+    reach: h3::Reach,
 }
 
 /// On which terms a connection is opened.
@@ -55,6 +66,8 @@ pub(crate) struct Endpoint {
 pub(crate) struct Terms {
     /// Connecting takes no longer.
     pub(crate) limit: Duration,
+    /// Over HTTP/3 or not at all, where HTTP/3 is spoken.
+    pub(crate) requires_h3: bool,
     /// What the cluster takes at most.
     pub(crate) limits: Limits,
 }
@@ -74,7 +87,7 @@ impl Pools {
         state: &Arc<EndpointState>,
         worker: &Worker,
     ) -> Arc<Endpoint> {
-        let mut known = self.0.lock();
+        let mut known = self.endpoints.lock();
         let key = (Arc::clone(&cluster.name), spec.protocol, spec.addr.clone());
         if let Some(endpoint) = known.get(&key).filter(|endpoint| endpoint.is_for(cluster, state)) {
             return Arc::clone(endpoint);
@@ -91,7 +104,9 @@ impl Pools {
                 .map(|settings| Originator::new(settings, &worker.trust, spec.protocol, &spec.addr)),
             secured: Mutex::default(),
             h1: h1::Idle::default(),
-            h2: h2::Links::default(),
+            h2: h2::links(),
+            h3: h3::links(),
+            reach: h3::Reach::default(),
         });
         known.insert(key, Arc::clone(&endpoint));
         endpoint
@@ -101,13 +116,14 @@ impl Pools {
     /// any more.
     pub(crate) fn sweep(&self, worker: &Worker) {
         let now = worker.clock.mono();
-        let mut known = self.0.lock();
+        let mut known = self.endpoints.lock();
         known.retain(|_, endpoint| Arc::strong_count(endpoint) > 1);
         for endpoint in known.values() {
             let generation = endpoint.generation(worker);
             endpoint.review(worker);
             endpoint.h1.sweep(now, generation);
             endpoint.h2.sweep(generation);
+            endpoint.h3.sweep(generation);
         }
     }
 }
@@ -145,6 +161,13 @@ impl Endpoint {
             return Err(Fault::Full);
         }
         Ok(Opened { state: Arc::clone(&self.state), _counted: Counted::new(&self.meter.connections) })
+    }
+
+    fn no_connection(&self, failed: &NoLink) -> Fault {
+        match failed {
+            NoLink::Full => Fault::Full,
+            NoLink::Connect(error) => Fault::of_shared_dial(&self.address, error),
+        }
     }
 }
 

@@ -26,9 +26,11 @@ use crate::worker::Worker;
 
 pub(crate) use port::Known;
 use port::Port;
-pub(crate) use streams::{Held, Receiving, Sending, Stopped, Transport, Watch};
+pub(crate) use streams::{Both, Held, Intake, Opener, Receiving, Sending, Stopped, Transport, Watch};
 
 pub(crate) const H3: &[u8] = b"h3";
+/// Fields of a message at most.
+pub(crate) const FIELD_SECTION: u64 = 64 * 1024;
 
 /// As over HTTP/2.
 const BIDI: u32 = 256;
@@ -148,19 +150,26 @@ fn endpoint(trust: &Arc<Trust>, listening: &Listening, socket: UdpSocket) -> Opt
     Some((endpoint, port))
 }
 
-/// What every connection may use.
+/// What every connection of a caller may use.
 fn transport(listening: &Listening) -> TransportConfig {
-    let mut config = TransportConfig::default();
+    let mut config = bounded();
     config
         .max_concurrent_bidi_streams(BIDI.into())
+        .keep_alive_interval(None)
+        .max_idle_timeout(IdleTimeout::try_from(listening.timers.idle).ok());
+    config
+}
+
+/// What holds for connections in both directions.
+pub(crate) fn bounded() -> TransportConfig {
+    let mut config = TransportConfig::default();
+    config
         .max_concurrent_uni_streams(UNI.into())
         .stream_receive_window(STREAM_WINDOW.into())
         .receive_window(CONNECTION_WINDOW.into())
         .send_window(CONNECTION_WINDOW.into())
         .crypto_buffer_size(CRYPTO)
-        .datagram_receive_buffer_size(None)
-        .keep_alive_interval(None)
-        .max_idle_timeout(IdleTimeout::try_from(listening.timers.idle).ok());
+        .datagram_receive_buffer_size(None);
     config
 }
 

@@ -39,6 +39,8 @@ pub struct ClusterSpec {
     pub check: Option<CheckSettings>,
     /// TLS to every endpoint, and who must be there; none = plain.
     pub tls: Option<TlsSettings>,
+    /// Endpoints that speak HTTP/3 are never asked over HTTP/2 instead (LT-06).
+    pub requires_h3: bool,
     /// Endpoints hear first who calls, by the PROXY protocol, version 2 (PX-03); for those that get bytes as they are.
     pub tells_caller: bool,
     /// Connect and handshake with an endpoint (TO-01).
@@ -59,6 +61,7 @@ impl Default for ClusterSpec {
             zone: None,
             fleet: FleetSettings { outlier: Some(OutlierSettings::default()), ..FleetSettings::default() },
             check: None,
+            requires_h3: false,
             tells_caller: false,
             tls: None,
             connect_timeout: Duration::from_secs(3),

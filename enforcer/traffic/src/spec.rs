@@ -114,6 +114,8 @@ pub enum UpstreamProtocol {
     Http1,
     /// HTTP/2: by prior knowledge, or over TLS when ALPN says so.
     Http2,
+    /// HTTP/3 over QUIC; over HTTP/2 where that is not reached, unless its cluster requires it (LT-06).
+    Http3,
     /// Nothing that is known here: bytes are carried as they are.
     Tcp,
 }

@@ -23,6 +23,7 @@ fn document(report: &EndpointReport) -> Value {
     let protocol = match report.protocol {
         UpstreamProtocol::Http1 => "http1",
         UpstreamProtocol::Http2 => "h2",
+        UpstreamProtocol::Http3 => "h3",
         UpstreamProtocol::Tcp => "tcp",
     };
     let health = match report.health {

@@ -26,6 +26,8 @@ pub(crate) enum Kind {
     /// The same, with an IP address or a name.
     Endpoint(&'static [&'static str]),
     Choice(&'static [&'static str]),
+    /// True or false.
+    Flag,
     List(&'static Kind),
     Table,
     Tables,
@@ -321,6 +323,7 @@ impl Kind {
                 format!("an address as a URL with {}", schemes.join(" or "))
             }
             Self::Choice(words) => format!("one of {}", words.join(", ")),
+            Self::Flag => "true or false".to_owned(),
             Self::List(of) => format!("a list, each {}", of.wanted()),
             Self::Table => "a table".to_owned(),
             Self::Tables => "an array of tables".to_owned(),

@@ -22,6 +22,7 @@ const OWN_VARIABLES: &[&str] =
 pub(crate) enum Value {
     Text(String),
     Integer(i64),
+    Flag(bool),
     Duration(Duration),
     /// Bytes.
     Size(u64),
@@ -177,7 +178,8 @@ impl Reader<'_> {
                     .map(Value::Integer)
                     .ok_or_else(|| format!("{digits} is not {}", kind.wanted()))
             }
-            (Kind::Integer { .. } | Kind::Table | Kind::Tables, other) => {
+            (Kind::Flag, DeValue::Boolean(flag)) => Ok(Value::Flag(*flag)),
+            (Kind::Integer { .. } | Kind::Flag | Kind::Table | Kind::Tables, other) => {
                 self.wrong(path, kind, other, span);
                 return None;
             }
@@ -290,6 +292,10 @@ fn from_text(kind: &Kind, text: &str) -> Result<Value, String> {
                 return Err(format!("`{text}` is not {}{hint}", kind.wanted()));
             }
         },
+        Kind::Flag => match text.parse() {
+            Ok(flag) => Value::Flag(flag),
+            Err(_) => return Err(format!("`{text}` is not {}", kind.wanted())),
+        },
         Kind::Integer { min, max } => match text.parse::<i64>() {
             Ok(number) if (*min..=*max).contains(&number) => Value::Integer(number),
             _ => return Err(format!("`{text}` is not {}", kind.wanted())),
@@ -328,6 +334,7 @@ macro_rules! accessor {
 impl Table {
     accessor!(text, Text, String);
     accessor!(integer, Integer, i64);
+    accessor!(flag, Flag, bool);
     accessor!(duration, Duration, Duration);
     accessor!(size, Size, u64);
     accessor!(path, Path, PathBuf);

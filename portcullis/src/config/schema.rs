@@ -91,6 +91,7 @@ fn of_kind(kind: &Kind, path: &str) -> Value {
         Kind::Address(schemes) | Kind::Endpoint(schemes) => {
             json!({ "type": "string", "pattern": format!("^({})://.+$", schemes.join("|")) })
         }
+        Kind::Flag => json!({ "type": "boolean" }),
         Kind::Choice(words) => json!({ "enum": words }),
         Kind::List(of) => json!({ "type": "array", "items": of_kind(of, path) }),
         Kind::Table => object(path),

@@ -328,6 +328,7 @@ fn assert_fits(schema: &Json, value: &Json, at: &str) {
             value.as_array().unwrap().iter().for_each(|item| assert_fits(&schema["items"], item, at))
         }
         Some("integer") => assert!(value.is_i64(), "{at}: {value}"),
+        Some("boolean") => assert!(value.is_boolean(), "{at}: {value}"),
         Some("string") => assert!(value.is_string(), "{at}: {value}"),
         _ => assert!(schema["enum"].as_array().unwrap().contains(value), "{at}: {value}"),
     }

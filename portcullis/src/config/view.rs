@@ -24,6 +24,7 @@ fn show(value: &Value, origins: bool) -> Json {
     match value {
         Value::Text(text) => json!(text),
         Value::Integer(number) => json!(number),
+        Value::Flag(flag) => json!(flag),
         Value::Duration(duration) => json!(print_duration(*duration)),
         Value::Size(bytes) => json!(print_size(*bytes)),
         Value::Path(path) => json!(path.display().to_string()),

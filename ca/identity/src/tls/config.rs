@@ -13,7 +13,7 @@ use rustls::{ClientConfig, ServerConfig, version};
 
 use super::Trust;
 use super::named::{ByName, NamedCertificate};
-use super::verifier::{ClientVerifier, Expected, OwnSvid, ServerVerifier};
+use super::verifier::{ClientVerifier, Expected, OwnSvid, Refused, ServerVerifier};
 
 /// What a listener asks of its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +84,20 @@ pub fn server_config_by_name(
 
 /// A client configuration that reads `trust` at every handshake and accepts only `expected` servers.
 pub fn client_config(trust: &Arc<Trust>, expected: Expected, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+    client_config_telling(trust, expected, alpn).0
+}
+
+/// The same, and what tells why a server was refused: for QUIC, whose errors keep the alert alone.
+pub fn client_config_telling(
+    trust: &Arc<Trust>,
+    expected: Expected,
+    alpn: &[&[u8]],
+) -> (Arc<ClientConfig>, Refused) {
     let provider = Arc::new(provider());
     let algorithms = provider.signature_verification_algorithms;
-    let verifier = ServerVerifier { trust: Arc::clone(trust), algorithms, expected };
+    let refused = Refused::default();
+    let verifier =
+        ServerVerifier { trust: Arc::clone(trust), algorithms, expected, refused: refused.clone() };
     #[expect(clippy::expect_used, reason = "INVARIANT: `provider` has TLS 1.3 suites and groups for them")]
     let builder = ClientConfig::builder_with_details(provider, Arc::new(TrustClock(Arc::clone(trust))))
         .with_protocol_versions(&[&version::TLS13])
@@ -98,7 +109,7 @@ pub fn client_config(trust: &Arc<Trust>, expected: Expected, alpn: &[&[u8]]) -> 
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    Arc::new(config)
+    (Arc::new(config), refused)
 }
 
 /// rustls takes the time from the same clock as our verifiers.

@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
@@ -127,6 +128,23 @@ pub fn alert_in(error: &io::Error) -> Option<String> {
     Some(name)
 }
 
+/// The error of a handshake that the peer ended with that alert, where only its number is known (RFC 9001, 4.8).
+pub fn alerted(alert: u8) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, Error::AlertReceived(AlertDescription::from(alert)))
+}
+
+/// Why a server was refused last.
+#[derive(Debug, Clone, Default)]
+pub struct Refused(Arc<Mutex<Option<Refusal>>>);
+
+impl Refused {
+    /// The error that the handshake would have had over TCP, once.
+    pub fn take(&self) -> Option<io::Error> {
+        let refusal = self.0.lock().take()?;
+        Some(io::Error::new(io::ErrorKind::InvalidData, rejection(refusal)))
+    }
+}
+
 /// Where TLS has a word for it the peer gets the right alert; anything else is `certificate_unknown`, without detail.
 fn rejection(refusal: Refusal) -> Error {
     Error::InvalidCertificate(match refusal {
@@ -195,6 +213,14 @@ pub(super) struct ServerVerifier {
     pub(super) trust: Arc<Trust>,
     pub(super) algorithms: WebPkiSupportedAlgorithms,
     pub(super) expected: Expected,
+    pub(super) refused: Refused,
+}
+
+impl ServerVerifier {
+    fn refuse(&self, refusal: Refusal) -> Error {
+        *self.refused.0.lock() = Some(refusal.clone());
+        rejection(refusal)
+    }
 }
 
 impl ServerCertVerifier for ServerVerifier {
@@ -206,11 +232,12 @@ impl ServerCertVerifier for ServerVerifier {
         _ocsp: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let peer = judge(&self.trust, &joined(leaf, intermediates), Usage::Server).map_err(rejection)?;
+        let chain = joined(leaf, intermediates);
+        let peer = judge(&self.trust, &chain, Usage::Server).map_err(|refusal| self.refuse(refusal))?;
         if self.expected.accepts(&peer.id) {
             Ok(ServerCertVerified::assertion())
         } else {
-            Err(rejection(Refusal::UnexpectedId { seen: peer.id.clone() }))
+            Err(self.refuse(Refusal::UnexpectedId { seen: peer.id.clone() }))
         }
     }
 

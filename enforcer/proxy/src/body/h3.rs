@@ -3,11 +3,12 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::mem;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use enforcer_codec::NotCanonical;
 use enforcer_codec::h2::Reason;
+use h3::client;
 use h3::error::{Code, StreamError};
 use h3::server::RequestStream;
 use http::{HeaderMap, Response};
@@ -25,9 +26,41 @@ const LENGTH: NotCanonical = NotCanonical {
     detail: "content-length differs from the length of the body",
 };
 
+/// Where a body on an HTTP/3 stream comes from.
+enum Source {
+    Caller(RequestStream<Receiving, Bytes>),
+    Endpoint(client::RequestStream<Receiving, Bytes>),
+}
+
+impl Source {
+    fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamError>> {
+        fn whole(data: Option<impl Buf>) -> Option<Bytes> {
+            data.map(|mut data| data.copy_to_bytes(data.remaining()))
+        }
+        match self {
+            Self::Caller(stream) => stream.poll_recv_data(context).map_ok(whole),
+            Self::Endpoint(stream) => stream.poll_recv_data(context).map_ok(whole),
+        }
+    }
+
+    fn poll_trailers(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<HeaderMap>, StreamError>> {
+        match self {
+            Self::Caller(stream) => stream.poll_recv_trailers(context),
+            Self::Endpoint(stream) => stream.poll_recv_trailers(context),
+        }
+    }
+
+    fn stop(&mut self, code: Code) {
+        match self {
+            Self::Caller(stream) => stream.stop_sending(code),
+            Self::Endpoint(stream) => stream.stop_sending(code),
+        }
+    }
+}
+
 /// A body on an HTTP/3 stream.
 pub(crate) struct H3Inlet {
-    stream: RequestStream<Receiving, Bytes>,
+    stream: Source,
     held: Held,
     /// Read ahead.
     first: Option<Piece>,
@@ -41,8 +74,21 @@ pub(crate) struct H3Inlet {
 }
 
 impl H3Inlet {
-    /// `declared` is the length that the head names.
+    /// The body of a request; `declared` is the length that its head names.
     pub(crate) fn new(stream: RequestStream<Receiving, Bytes>, held: Held, declared: Option<u64>) -> Self {
+        Self::of(Source::Caller(stream), held, declared)
+    }
+
+    /// The body of the answer of an upstream.
+    pub(crate) fn of_endpoint(
+        stream: client::RequestStream<Receiving, Bytes>,
+        held: Held,
+        declared: Option<u64>,
+    ) -> Self {
+        Self::of(Source::Endpoint(stream), held, declared)
+    }
+
+    fn of(stream: Source, held: Held, declared: Option<u64>) -> Self {
         held.given();
         Self {
             stream,
@@ -76,8 +122,23 @@ impl H3Inlet {
     /// The rest is not wanted; the answer stands (RFC 9114, 4.1).
     pub(crate) fn stop(&mut self) {
         if !self.is_over {
-            self.stream.stop_sending(Code::H3_NO_ERROR);
+            self.stream.stop(Code::H3_NO_ERROR);
         }
+    }
+
+    /// Whether nothing follows, as far as that is known without waiting.
+    pub(crate) fn is_empty(&mut self) -> Result<bool, Broken> {
+        // What is not there yet is polled again with a waker before anybody waits for it.
+        match self.poll_first(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(looked) => looked.map(|()| self.is_over && self.first.is_none()),
+            Poll::Pending => Ok(false),
+        }
+    }
+
+    /// The gRPC status of a body that is nothing but trailers, when these are there already (RY-04).
+    pub(crate) fn peek_status(&mut self) -> Result<Option<u8>, Broken> {
+        self.is_empty()?;
+        Ok(self.first.as_ref().and_then(Piece::grpc_status))
     }
 
     pub(super) fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
@@ -105,8 +166,8 @@ impl H3Inlet {
 
     fn poll_raw(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
         while !self.data_is_over {
-            let data = match ready!(self.stream.poll_recv_data(context)) {
-                Ok(data) => data.map(|mut data| data.copy_to_bytes(data.remaining())),
+            let data = match ready!(self.stream.poll_data(context)) {
+                Ok(data) => data,
                 Err(error) => return Poll::Ready(Err(self.broke(error))),
             };
             self.held.given();
@@ -119,7 +180,7 @@ impl H3Inlet {
         if self.is_over {
             return Poll::Ready(Ok(Piece::End));
         }
-        let found = match ready!(self.stream.poll_recv_trailers(context)) {
+        let found = match ready!(self.stream.poll_trailers(context)) {
             Ok(found) => found,
             Err(error) => return Poll::Ready(Err(self.broke(error))),
         };
@@ -133,6 +194,61 @@ impl H3Inlet {
     fn broke(&mut self, error: StreamError) -> Broken {
         self.is_reset |= matches!(error, StreamError::RemoteTerminate { .. });
         error.into()
+    }
+}
+
+impl Drop for H3Inlet {
+    /// An endpoint need not send the rest of an answer that nobody reads.
+    fn drop(&mut self) {
+        if !self.is_over && matches!(self.stream, Source::Endpoint(_)) {
+            self.stream.stop(Code::H3_REQUEST_CANCELLED);
+        }
+    }
+}
+
+/// The body of a request to an HTTP/3 upstream, whose head has been sent.
+pub(crate) struct H3Request {
+    stream: client::RequestStream<Sending, Bytes>,
+    stopped: Option<Stopped>,
+    is_ended: bool,
+}
+
+impl H3Request {
+    pub(crate) fn new(stream: client::RequestStream<Sending, Bytes>, stopped: Stopped) -> Self {
+        Self { stream, stopped: Some(stopped), is_ended: false }
+    }
+
+    pub(super) async fn data(&mut self, bytes: Bytes) -> Result<(), Broken> {
+        Ok(self.stream.send_data(bytes).await?)
+    }
+
+    /// Ends it.
+    pub(crate) async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), Broken> {
+        if self.is_ended {
+            return Ok(());
+        }
+        if let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) {
+            self.stream.send_trailers(trailers).await?;
+        }
+        self.stream.finish().await?;
+        self.is_ended = true;
+        Ok(())
+    }
+
+    pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Broken> {
+        let Some(stopped) = &mut self.stopped else { return Poll::Pending };
+        let code = ready!(stopped.as_mut().poll(context));
+        self.stopped = None;
+        // Without a code the connection is lost, which the answer tells, or all has arrived.
+        if code.is_some() { Poll::Ready(Broken::Ended) } else { Poll::Pending }
+    }
+}
+
+impl Drop for H3Request {
+    fn drop(&mut self) {
+        if !self.is_ended {
+            self.stream.stop_stream(Code::H3_REQUEST_CANCELLED);
+        }
     }
 }
 
@@ -309,6 +425,12 @@ pub(crate) async fn first(inlet: &mut H3Inlet) -> Result<(), Broken> {
 impl fmt::Debug for H3Inlet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("H3Inlet").field("is_over", &self.is_over).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for H3Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("H3Request").field("is_ended", &self.is_ended).finish_non_exhaustive()
     }
 }
 

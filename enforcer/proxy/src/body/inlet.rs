@@ -87,6 +87,14 @@ pub(crate) enum Piece {
     End,
 }
 
+impl Piece {
+    /// The gRPC status that trailers tell.
+    pub(super) fn grpc_status(&self) -> Option<u8> {
+        let Self::Trailers(trailers) = self else { return None };
+        trailers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok())
+    }
+}
+
 impl<'a, R: AsyncRead + Unpin> H1Inlet<'a, R> {
     pub(crate) fn new(io: R, buffer: &'a mut BytesMut, decoder: BodyDecoder, expects_continue: bool) -> Self {
         Self { io, buffer, decoder, expects_continue, taken: 0, most: u32::MAX }
@@ -129,9 +137,7 @@ impl H2Inlet {
         let Poll::Ready(piece) = self.poll_piece(&mut Context::from_waker(Waker::noop())) else {
             return Ok(None);
         };
-        let piece = self.peeked.insert(Box::new(piece?));
-        let Piece::Trailers(trailers) = &**piece else { return Ok(None) };
-        Ok(trailers.get("grpc-status").and_then(|status| status.to_str().ok()?.parse().ok()))
+        Ok(self.peeked.insert(Box::new(piece?)).grpc_status())
     }
 
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {

@@ -14,7 +14,7 @@ use h2::SendStream;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::h3::H3Outlet;
+use super::h3::{H3Outlet, H3Request};
 use super::raw::RawOut;
 use super::stream::{StreamOutlet, put_fields};
 use crate::fault::Broken;
@@ -29,6 +29,8 @@ pub(crate) enum Outlet<'a, W> {
     H2(H2Outlet),
     Stream(StreamOutlet<'a>),
     H3(Box<H3Outlet>),
+    /// The body of a request to an HTTP/3 upstream.
+    Up(Box<H3Request>),
 }
 
 /// A message on an HTTP/1 connection.
@@ -173,7 +175,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
                 }
                 Ok(())
             }
-            Self::H2(_) => Err(Broken::Ended),
+            Self::H2(_) | Self::Up(_) => Err(Broken::Ended),
             Self::Stream(outlet) => {
                 // RFC 8441 5: what HTTP/1 calls a switch is a success here, and the stream goes on.
                 let (status, over) = match answer.is_switch() {
@@ -213,7 +215,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
                 (outlet.begun, outlet.closes) = (true, close);
                 outlet.flush().await
             }
-            Self::H2(_) => Err(Broken::Ended),
+            Self::H2(_) | Self::Up(_) => Err(Broken::Ended),
             Self::Stream(outlet) => outlet.send(status, fields, body).await,
             Self::H3(outlet) => {
                 outlet.is_plain();
@@ -232,7 +234,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
     /// Sends a whole gRPC answer of our own.
     pub(crate) fn send_trailers_only(&mut self, head: Response<()>) -> Result<(), Broken> {
         match self {
-            Self::H1(_) | Self::H2(_) => Err(Broken::Ended),
+            Self::H1(_) | Self::H2(_) | Self::Up(_) => Err(Broken::Ended),
             Self::Stream(outlet) => outlet.begin(head.status().as_u16(), true, |encoder, out| {
                 put_fields(head.headers(), encoder, out);
             }),
@@ -250,7 +252,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
                 outlet.io.write_all(h1::CONTINUE).await?;
                 Ok(outlet.io.flush().await?)
             }
-            Self::H2(_) | Self::Stream(_) | Self::H3(_) => Ok(()),
+            Self::H2(_) | Self::Stream(_) | Self::H3(_) | Self::Up(_) => Ok(()),
         }
     }
 
@@ -263,6 +265,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
             Self::H2(outlet) => outlet.data(bytes, last).await,
             Self::Stream(outlet) => outlet.data(bytes, last).await,
             Self::H3(outlet) => Box::pin(outlet.data(bytes)).await,
+            Self::Up(outlet) => Box::pin(outlet.data(bytes)).await,
         }
     }
 
@@ -281,6 +284,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
             Self::H2(_) => Ok(()),
             Self::Stream(outlet) => outlet.finish(trailers.as_deref()),
             Self::H3(outlet) => Box::pin(outlet.finish(trailers.map(|trailers| *trailers))).await,
+            Self::Up(outlet) => Box::pin(outlet.finish(trailers.map(|trailers| *trailers))).await,
         }
     }
 
@@ -289,7 +293,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
             Self::H1(outlet) => &mut outlet.sent,
             Self::Stream(outlet) => outlet.sent(),
             Self::H3(outlet) => outlet.sent(),
-            Self::H2(_) => return,
+            Self::H2(_) | Self::Up(_) => return,
         };
         *sent = sent.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
     }
@@ -300,7 +304,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
             Self::H1(outlet) => outlet.sent,
             Self::Stream(outlet) => *outlet.sent(),
             Self::H3(outlet) => *outlet.sent(),
-            Self::H2(_) => 0,
+            Self::H2(_) | Self::Up(_) => 0,
         }
     }
 
@@ -308,7 +312,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
     pub(crate) async fn flush(&mut self) -> Result<(), Broken> {
         match self {
             Self::H1(outlet) => outlet.flush().await,
-            Self::H2(_) | Self::Stream(_) => Ok(()),
+            Self::H2(_) | Self::Stream(_) | Self::Up(_) => Ok(()),
             Self::H3(outlet) => Box::pin(outlet.flush()).await,
         }
     }
@@ -326,7 +330,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
                     encoder.field(name.as_bytes(), value, out);
                 }
             }),
-            Self::H2(_) | Self::H3(_) => Err(Broken::Ended),
+            Self::H2(_) | Self::H3(_) | Self::Up(_) => Err(Broken::Ended),
         }
     }
 
@@ -339,7 +343,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
                 Ok(RawOut::Io(&mut outlet.io))
             }
             Self::Stream(outlet) => Ok(RawOut::Stream(outlet)),
-            Self::H2(_) | Self::H3(_) => Err(Broken::Ended),
+            Self::H2(_) | Self::H3(_) | Self::Up(_) => Err(Broken::Ended),
         }
     }
 
@@ -350,13 +354,14 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
             Self::H2(outlet) => outlet.poll_gone(context),
             Self::Stream(outlet) => outlet.poll_gone(context),
             Self::H3(outlet) => outlet.poll_gone(context),
+            Self::Up(outlet) => outlet.poll_gone(context),
         }
     }
 
     /// Breaks an answer off whose head is out: gRPC gets a status, plain HTTP/2 a reset; HTTP/1 must be closed.
     pub(crate) fn cut(&mut self, code: u8, message: &'static str, reset: Reason) {
         match self {
-            Self::H1(_) | Self::H2(_) => {}
+            Self::H1(_) | Self::H2(_) | Self::Up(_) => {}
             Self::Stream(outlet) => outlet.cut(code, message, reset),
             Self::H3(outlet) => outlet.cut(code, message, reset),
         }
@@ -366,7 +371,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
     pub(crate) fn is_begun(&self) -> bool {
         match self {
             Self::H1(outlet) => outlet.begun && outlet.has_left,
-            Self::H2(_) => true,
+            Self::H2(_) | Self::Up(_) => true,
             Self::Stream(outlet) => outlet.is_begun(),
             Self::H3(outlet) => outlet.is_begun(),
         }
@@ -376,7 +381,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
     pub(crate) fn closes(&self) -> bool {
         match self {
             Self::H1(outlet) => outlet.closes || !outlet.begun,
-            Self::H2(_) | Self::Stream(_) | Self::H3(_) => false,
+            Self::H2(_) | Self::Stream(_) | Self::H3(_) | Self::Up(_) => false,
         }
     }
 }

@@ -6,15 +6,17 @@ use std::pin::pin;
 use std::task::Poll;
 
 use base_ports::Net;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use enforcer_codec::h1::{Parse, ResponseParser};
 use enforcer_codec::{Asked, Limits};
 use enforcer_traffic::fleet::Probe;
 use enforcer_traffic::{EndpointSpec, UpstreamProtocol};
+use h3::error::StreamError;
 use http::{Method, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::pool::{Originator, Wire};
+use crate::pool::{Datagrams, Originator, Wire};
+use crate::quic::{FIELD_SECTION, Transport};
 
 /// An answer to a check is never larger.
 const MOST: usize = 64 * 1024;
@@ -31,46 +33,75 @@ pub(super) async fn ask(
     endpoint: &EndpointSpec,
     probe: &Probe,
 ) -> io::Result<()> {
+    if let (UpstreamProtocol::Http3, Some(originator)) = (endpoint.protocol, originator) {
+        return over_quic(net, originator, endpoint, probe).await;
+    }
     let stream = net.dial(&endpoint.addr).await?;
     let (stream, scheme) = match originator {
         Some(originator) => (originator.secure(stream).await?, "https"),
         None => (Wire::Plain(stream), "http"),
     };
-    let authority = endpoint.addr.tcp().map_or_else(|| "localhost".to_owned(), |address| address.to_string());
-    match (probe, endpoint.protocol) {
-        (Probe::Tcp, _) => Ok(()),
-        (Probe::Http { path, host }, protocol) => {
+    let is_h1 = matches!(endpoint.protocol, UpstreamProtocol::Http1 | UpstreamProtocol::Tcp);
+    if let Probe::Http { path, host } = probe
+        && is_h1
+    {
+        let authority = authority(endpoint);
+        return passes(probe, http1(stream, path, host.as_deref().unwrap_or(&authority)).await?, &[]);
+    }
+    let Some((ask, body)) = asked(scheme, endpoint, probe)? else { return Ok(()) };
+    let (status, answer) = http2(stream, ask, body).await?;
+    passes(probe, status, &answer)
+}
+
+/// The same over HTTP/3.
+async fn over_quic(
+    net: &dyn Net,
+    originator: &Originator,
+    endpoint: &EndpointSpec,
+    probe: &Probe,
+) -> io::Result<()> {
+    let datagrams = Datagrams::default();
+    let (quic, _) = originator.secure_quic(&datagrams, net).await?;
+    let Some((ask, body)) = asked("https", endpoint, probe)? else { return Ok(()) };
+    let (status, answer) = http3(quic, ask, body).await?;
+    passes(probe, status, &answer)
+}
+
+/// What an endpoint is asked over HTTP/2 and HTTP/3; nothing when that it takes a connection is enough.
+fn asked(scheme: &str, endpoint: &EndpointSpec, probe: &Probe) -> io::Result<Option<(Request<()>, Bytes)>> {
+    let authority = authority(endpoint);
+    let (ask, body) = match probe {
+        Probe::Tcp => return Ok(None),
+        Probe::Http { path, host } => {
             let host = host.as_deref().unwrap_or(&authority);
-            let status = match protocol {
-                UpstreamProtocol::Http1 | UpstreamProtocol::Tcp => http1(stream, path, host).await?,
-                UpstreamProtocol::Http2 => {
-                    let ask = Request::get(format!("{scheme}://{host}{path}"))
-                        .body(())
-                        .map_err(io::Error::other)?;
-                    http2(stream, ask, Bytes::new()).await?.0
-                }
-            };
-            if (200..300).contains(&status) {
-                Ok(())
-            } else {
-                Err(io::Error::other(format!("status {status}")))
-            }
+            (Request::get(format!("{scheme}://{host}{path}")), Bytes::new())
         }
-        (Probe::Grpc { service }, _) => {
+        Probe::Grpc { service } => {
             let ask = Request::builder()
                 .method(Method::POST)
                 .uri(format!("{scheme}://{authority}/grpc.health.v1.Health/Check"))
                 .header("content-type", "application/grpc")
-                .header("te", "trailers")
-                .body(())
-                .map_err(io::Error::other)?;
-            match http2(stream, ask, message(service)?).await? {
-                (200, body) if body == SERVING => Ok(()),
-                (status, body) => {
-                    Err(io::Error::other(format!("status {status}, {} bytes, not SERVING", body.len())))
-                }
-            }
+                .header("te", "trailers");
+            (ask, message(service)?)
         }
+    };
+    Ok(Some((ask.body(()).map_err(io::Error::other)?, body)))
+}
+
+fn authority(endpoint: &EndpointSpec) -> String {
+    endpoint.addr.tcp().map_or_else(|| "localhost".to_owned(), |address| address.to_string())
+}
+
+fn passes(probe: &Probe, status: u16, answer: &[u8]) -> io::Result<()> {
+    match probe {
+        Probe::Grpc { .. } if status == 200 && answer == SERVING => Ok(()),
+        Probe::Grpc { .. } => {
+            Err(io::Error::other(format!("status {status}, {} bytes, not SERVING", answer.len())))
+        }
+        Probe::Http { .. } if !(200..300).contains(&status) => {
+            Err(io::Error::other(format!("status {status}")))
+        }
+        Probe::Http { .. } | Probe::Tcp => Ok(()),
     }
 }
 
@@ -130,6 +161,36 @@ async fn http2(stream: Wire, ask: Request<()>, body: Bytes) -> io::Result<(u16, 
             };
         }
         Poll::Pending
+    })
+    .await
+}
+
+/// The same over HTTP/3.
+async fn http3(quic: quinn::Connection, ask: Request<()>, body: Bytes) -> io::Result<(u16, Vec<u8>)> {
+    let mut greeting = h3::client::builder();
+    greeting.max_field_section_size(FIELD_SECTION).send_grease(false);
+    let greeted = greeting.build(Transport::new(quic)).await;
+    let (mut connection, mut sender) = greeted.map_err(io::Error::other)?;
+    let talking = async {
+        let mut stream = sender.send_request(ask).await?;
+        if !body.is_empty() {
+            stream.send_data(body).await?;
+        }
+        stream.finish().await?;
+        let answer = stream.recv_response().await?;
+        let mut all = Vec::new();
+        while let Some(part) = stream.recv_data().await? {
+            all.extend_from_slice(part.chunk());
+            if all.len() > MOST {
+                break;
+            }
+        }
+        Ok((answer.status().as_u16(), all))
+    };
+    let (mut talking, mut is_over) = (pin!(talking), false);
+    poll_fn(|context| {
+        is_over = is_over || connection.poll_close(context).is_ready();
+        talking.as_mut().poll(context).map_err(|error: StreamError| io::Error::other(error))
     })
     .await
 }

@@ -8,6 +8,7 @@ use enforcer_traffic::Trigger;
 use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
 use http::Response;
+use http::response::Parts;
 use tokio::io::{AsyncRead, AsyncWrite, Empty, Sink};
 
 use super::tries::is_idempotent;
@@ -36,7 +37,7 @@ where
             Err(error) => Err(told.broke(Broken::H2(error))),
         };
         let Err(Fault::Upstream { source, address }) = carried else {
-            stream.serves();
+            stream.place.serves();
             return carried;
         };
         stream.give_up(&source);
@@ -44,8 +45,8 @@ where
             return Err(Fault::TlsRejected { address, alert });
         }
         // Proven not to be processed, or harmless to tell again on a connection that had been kept (RY-02, RY-05).
-        let harmless =
-            source.is_unprocessed() || (stream.is_used && is_idempotent(pick.call()) && source.is_lost());
+        let harmless = source.is_unprocessed()
+            || (stream.place.is_used && is_idempotent(pick.call()) && source.is_lost());
         if repeated || !harmless || !body.is_untouched() || out.is_begun() {
             return Err(Fault::Upstream { source, address });
         }
@@ -98,21 +99,34 @@ impl Told<'_> {
         status: &mut u16,
     ) -> Result<Option<H2Inlet>, Fault> {
         let (parts, stream) = head.into_parts();
+        let over = stream.is_end_stream();
+        let mut body = (!over).then(|| H2Inlet::new(stream));
+        let peek = || body.as_mut().map_or(Ok(None), H2Inlet::peek_status);
+        let follows = self.begin_framed(parts, over, peek, out, status)?;
+        Ok(body.filter(|_| follows))
+    }
+
+    /// Starts the answer with the head of an upstream's that came in frames; whether a body follows. `peek` tells the
+    /// status of gRPC when that is all there is in the body.
+    pub(super) fn begin_framed<W: AsyncWrite + Unpin>(
+        &self,
+        parts: Parts,
+        over: bool,
+        peek: impl FnOnce() -> Result<Option<u8>, Broken>,
+        out: &mut Outlet<'_, W>,
+        status: &mut u16,
+    ) -> Result<bool, Fault> {
         let is_grpc = self.pick.call().protocol() == CallProtocol::Grpc;
         if is_grpc && !speaks_grpc(&parts) {
             return Err(Fault::NotGrpc { status: parts.status.as_u16() });
         }
-        let over = stream.is_end_stream();
         let answer =
             Answer::from_h2(parts, over, self.asked()).map_err(|flaw| self.broke(Broken::Gate(flaw)))?;
-        let mut body = (!over && answer.body() != BodyLength::None).then(|| H2Inlet::new(stream));
+        let follows = !over && answer.body() != BodyLength::None;
         let grpc = answer.header("grpc-status").next().filter(|_| is_grpc && over);
         let mut code = grpc.and_then(|code| str::from_utf8(code).ok()?.parse().ok());
-        if is_grpc
-            && self.pick.chance.may_repeat()
-            && let Some(body) = &mut body
-        {
-            code = body.peek_status().map_err(|broken| self.broke(broken))?;
+        if is_grpc && self.pick.chance.may_repeat() && follows {
+            code = peek().map_err(|broken| self.broke(broken))?;
         }
         self.judge(&answer, code.map_or(Trigger::Status(answer.status()), Trigger::Grpc))?;
         let answer = self.edited(answer);
@@ -121,11 +135,11 @@ impl Told<'_> {
         self.clocks().answered(answer.body() == BodyLength::Streamed && !is_grpc);
         let begun = self.with_decision(|extra| out.begin(&answer, over, extra));
         begun.map_err(Fault::Caller)?;
-        Ok(body)
+        Ok(follows)
     }
 }
 
-fn speaks_grpc(head: &http::response::Parts) -> bool {
+fn speaks_grpc(head: &Parts) -> bool {
     let kind = head.headers.get(http::header::CONTENT_TYPE);
     head.status == 200 && kind.is_some_and(|kind| grpc::is_grpc(kind.as_bytes()))
 }

@@ -56,7 +56,10 @@ impl<'a> Pick<'a> {
             _ => None,
         };
         let key = upstream.key(call, chance.conn);
-        let fits = |endpoint: &Endpoint| needs.is_none_or(|needed| endpoint.protocol == needed);
+        let fits = |endpoint: &Endpoint| {
+            needs.is_none_or(|needed| endpoint.protocol == needed)
+                || (needs == Some(UpstreamProtocol::Http2) && endpoint.protocol == UpstreamProtocol::Http3)
+        };
         let found = match tried {
             None => upstream.pick(since, key, |endpoint, _| fits(endpoint)),
             Some(tried) => {
@@ -156,7 +159,9 @@ impl<'a> Pick<'a> {
 
     /// On which terms a connection to the endpoint is opened.
     pub(super) fn terms(&self) -> Terms {
-        Terms { limit: self.upstream.cluster.spec.connect_timeout, limits: *self.upstream.fleet.limits() }
+        let spec = &self.upstream.cluster.spec;
+        let (limit, limits) = (spec.connect_timeout, *self.upstream.fleet.limits());
+        Terms { limit, limits, requires_h3: spec.requires_h3 }
     }
 
     /// The endpoint hears first who calls (PX-03).

@@ -18,11 +18,10 @@ use tokio::io::{Empty, Sink};
 use super::phase::Phase;
 use super::{Connection, Exchange, LINGER};
 use crate::body::{H3Inlet, H3Outlet, Inlet, Outlet, first};
-use crate::quic::{Transport, Watch, close};
+use crate::quic::{FIELD_SECTION, Transport, Watch, close};
 use crate::respond::Asker;
 use crate::wheel::Timer;
 
-const FIELD_SECTION: u64 = 64 * 1024;
 /// Calls that a caller gave up before their answer, in a window; ten times as many with a proved identity (H3-01).
 const RESETS: u32 = 100;
 const PROVED: u32 = 10;

@@ -70,6 +70,12 @@ impl Standing {
         is_over
     }
 
+    /// Ready once the connection is to end. One task asks.
+    pub(super) fn poll_over(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.reader.register(context.waker());
+        if self.is_over.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// The alert by which the peer rejected us, by its name.
     pub(super) fn alert(&self) -> Option<&str> {
         self.alert.get().map(String::as_str)
@@ -156,8 +162,7 @@ impl AsyncRead for SecuredWire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.standing.reader.register(context.waker());
-        if self.standing.is_over.load(Ordering::Relaxed) {
+        if self.standing.poll_over(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let before = buffer.filled().len();

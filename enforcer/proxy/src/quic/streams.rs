@@ -19,23 +19,24 @@ use super::{close, varint};
 
 /// A field section of 64 KiB, and room for what is around it.
 const HELD: usize = 80 * 1024;
-/// What the streams of a caller that carry no request may say in all (SETTINGS, priorities, QPACK).
+/// What the streams of a peer that carry no request may say in all (SETTINGS, priorities, QPACK).
 const CONTROL: usize = 1024 * 1024;
 const CHUNK: usize = 64 * 1024;
 
 type Waiting<T> = Pin<Box<dyn Future<Output = Result<T, ConnectionError>> + Send>>;
 type Pair = (quinn::SendStream, quinn::RecvStream);
 
-/// A connection.
+/// A connection, of a caller or to an endpoint.
 pub(crate) struct Transport {
     conn: quinn::Connection,
     pair: Option<Waiting<Pair>>,
+    asking: Option<Waiting<Pair>>,
     incoming: Option<Waiting<quinn::RecvStream>>,
     opening: Option<Waiting<quinn::SendStream>>,
     intake: Arc<Intake>,
 }
 
-/// The request streams of a connection as they come in.
+/// The request streams of a connection as they begin.
 #[derive(Default)]
 pub(crate) struct Intake {
     latest: Mutex<Option<Watch>>,
@@ -43,9 +44,24 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
-    /// The watch over the request stream that was accepted last.
+    /// The watch over the request stream that was accepted or opened last.
     pub(crate) fn latest(&self) -> Option<Watch> {
         self.latest.lock().take()
+    }
+
+    /// One more.
+    fn begin(&self, (sending, stream): Pair) -> Both {
+        let held = Arc::<AtomicUsize>::default();
+        let stopped = sending.stopped();
+        let stopped: Stopped = Box::pin(async move {
+            match stopped.await {
+                Ok(Some(code)) => Some(code.into_inner()),
+                Ok(None) | Err(_) => None,
+            }
+        });
+        *self.latest.lock() = Some(Watch { held: Held(Arc::clone(&held)), stopped });
+        let receiving = Receiving { stream, held, most: HELD };
+        Both { sending: Sending::new(sending), receiving }
     }
 
     /// Turns away what comes from now on; it may be asked again elsewhere.
@@ -63,11 +79,11 @@ pub(crate) struct Watch {
 /// What the library has read of a stream and not given.
 pub(crate) struct Held(Arc<AtomicUsize>);
 
-/// The end of the interest of a caller.
+/// The end of the interest of who receives.
 pub(crate) type Stopped = Pin<Box<dyn Future<Output = Option<u64>> + Send>>;
 
 impl Watch {
-    /// What the body needs, and what the answer needs: ready when the caller wants none any more.
+    /// What is read needs the one, what is sent the other: ready when nobody wants it any more.
     pub(crate) fn parted(self) -> (Held, Stopped) {
         (self.held, self.stopped)
     }
@@ -82,7 +98,7 @@ impl Held {
 
 impl Transport {
     pub(crate) fn new(conn: quinn::Connection) -> Self {
-        Self { conn, pair: None, incoming: None, opening: None, intake: Arc::default() }
+        Self { conn, pair: None, asking: None, incoming: None, opening: None, intake: Arc::default() }
     }
 
     pub(crate) fn intake(&self) -> Arc<Intake> {
@@ -112,11 +128,6 @@ fn lost(error: ConnectionError) -> ConnectionErrorIncoming {
 
 fn lost_with(error: ConnectionError) -> StreamErrorIncoming {
     StreamErrorIncoming::ConnectionErrorIncoming { connection_error: lost(error) }
-}
-
-/// What a server answers to who asks it for a request stream.
-fn opens_none() -> StreamErrorIncoming {
-    StreamErrorIncoming::Unknown("a server opens no request streams".into())
 }
 
 #[expect(
@@ -163,21 +174,11 @@ impl quic::Connection<Bytes> for Transport {
             stream.stop(code).ok();
             sending.reset(code).ok();
         };
-        let held = Arc::<AtomicUsize>::default();
-        let stopped = sending.stopped();
-        let stopped: Stopped = Box::pin(async move {
-            match stopped.await {
-                Ok(Some(code)) => Some(code.into_inner()),
-                Ok(None) | Err(_) => None,
-            }
-        });
-        *self.intake.latest.lock() = Some(Watch { held: Held(Arc::clone(&held)), stopped });
-        let receiving = Receiving { stream, held, most: HELD };
-        Poll::Ready(Ok(Both { sending: Sending::new(sending), receiving }))
+        Poll::Ready(Ok(self.intake.begin((sending, stream))))
     }
 
     fn opener(&self) -> Opener {
-        Opener { conn: self.conn.clone() }
+        Opener { conn: self.conn.clone(), asking: None, intake: Arc::clone(&self.intake) }
     }
 }
 
@@ -185,8 +186,9 @@ impl quic::OpenStreams<Bytes> for Transport {
     type BidiStream = Both;
     type SendStream = Sending;
 
-    fn poll_open_bidi(&mut self, _: &mut Context<'_>) -> Poll<Result<Both, StreamErrorIncoming>> {
-        Poll::Ready(Err(opens_none()))
+    fn poll_open_bidi(&mut self, context: &mut Context<'_>) -> Poll<Result<Both, StreamErrorIncoming>> {
+        let Self { conn, asking, intake, .. } = self;
+        poll_asking(conn, asking, intake, context)
     }
 
     fn poll_open_send(&mut self, context: &mut Context<'_>) -> Poll<Result<Sending, StreamErrorIncoming>> {
@@ -205,17 +207,41 @@ impl quic::OpenStreams<Bytes> for Transport {
     }
 }
 
-/// Closes a connection; a server opens no streams but those of HTTP/3 itself.
+/// Opens request streams, towards an endpoint, and closes a connection.
 pub(crate) struct Opener {
     conn: quinn::Connection,
+    asking: Option<Waiting<Pair>>,
+    intake: Arc<Intake>,
+}
+
+impl Clone for Opener {
+    fn clone(&self) -> Self {
+        Self { conn: self.conn.clone(), asking: None, intake: Arc::clone(&self.intake) }
+    }
+}
+
+fn poll_asking(
+    conn: &quinn::Connection,
+    asking: &mut Option<Waiting<Pair>>,
+    intake: &Intake,
+    context: &mut Context<'_>,
+) -> Poll<Result<Both, StreamErrorIncoming>> {
+    let start = || -> Waiting<_> {
+        let conn = conn.clone();
+        Box::pin(async move { conn.open_bi().await })
+    };
+    poll_waiting(asking, start, context)
+        .map_ok(|pair| intake.begin(pair))
+        .map_err(|error| StreamErrorIncoming::ConnectionErrorIncoming { connection_error: error })
 }
 
 impl quic::OpenStreams<Bytes> for Opener {
     type BidiStream = Both;
     type SendStream = Sending;
 
-    fn poll_open_bidi(&mut self, _: &mut Context<'_>) -> Poll<Result<Both, StreamErrorIncoming>> {
-        Poll::Ready(Err(opens_none()))
+    fn poll_open_bidi(&mut self, context: &mut Context<'_>) -> Poll<Result<Both, StreamErrorIncoming>> {
+        let Self { conn, asking, intake } = self;
+        poll_asking(conn, asking, intake, context)
     }
 
     fn poll_open_send(&mut self, _: &mut Context<'_>) -> Poll<Result<Sending, StreamErrorIncoming>> {
@@ -227,7 +253,7 @@ impl quic::OpenStreams<Bytes> for Opener {
     }
 }
 
-/// What a caller sends on one stream.
+/// What the peer sends on one stream.
 pub(crate) struct Receiving {
     stream: quinn::RecvStream,
     held: Arc<AtomicUsize>,
@@ -267,7 +293,7 @@ impl quic::RecvStream for Receiving {
     }
 }
 
-/// What a caller receives on one stream.
+/// What the peer receives on one stream.
 pub(crate) struct Sending {
     stream: quinn::SendStream,
     writing: Option<WriteBuf<Bytes>>,
@@ -276,6 +302,16 @@ pub(crate) struct Sending {
 impl Sending {
     fn new(stream: quinn::SendStream) -> Self {
         Self { stream, writing: None }
+    }
+}
+
+impl Drop for Sending {
+    /// quinn ends a stream that is dropped as if it were complete, but half a frame breaks the connection.
+    fn drop(&mut self) {
+        if self.writing.is_some() {
+            // An error means that the stream has ended already.
+            self.stream.reset(varint(Code::H3_REQUEST_CANCELLED.value())).ok();
+        }
     }
 }
 

@@ -116,6 +116,8 @@ pub(super) struct Setup {
     /// `Bytes` has one more route, `db`, to the origins `tcp`.
     pub(super) carries: Carries,
     pub(super) tcp: Vec<SocketAddr>,
+    /// What the origins `h2` speak.
+    pub(super) spoken: UpstreamProtocol,
     pub(super) sockets: Vec<std::path::PathBuf>,
     /// Names of each further certificate.
     pub(super) certificates: Vec<&'static [&'static str]>,
@@ -149,6 +151,7 @@ impl Default for Setup {
             hosts: Vec::new(),
             carries: Carries::Http,
             tcp: Vec::new(),
+            spoken: UpstreamProtocol::Http2,
             sockets: Vec::new(),
             certificates: Vec::new(),
             forwarders: Vec::new(),
@@ -296,7 +299,7 @@ impl Setup {
             routes.push(route("closed", "closed.test", "h1"));
         }
         if !self.h2.is_empty() {
-            clusters.push(cluster("h2", UpstreamProtocol::Http2, &self.h2));
+            clusters.push(cluster("h2", self.spoken, &self.h2));
             let grpc = Some(GrpcMatch { service: "shop.Orders".into(), method: None });
             routes.push(route("site-h2", "h2.test", "h2"));
             let orders = route("orders", "grpc.test", "h2");

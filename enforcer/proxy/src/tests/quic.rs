@@ -82,7 +82,7 @@ impl H3 {
         self.sender.send_request(request).await.unwrap()
     }
 
-    async fn ask(&mut self, request: Request<()>, body: &[u8]) -> Result<Answer, StreamError> {
+    pub(super) async fn ask(&mut self, request: Request<()>, body: &[u8]) -> Result<Answer, StreamError> {
         let mut stream = self.start(request).await;
         if !body.is_empty() {
             stream.send_data(Bytes::copy_from_slice(body)).await?;

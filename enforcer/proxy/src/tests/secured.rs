@@ -21,19 +21,19 @@ use super::harness::{Gateway, Setup};
 use super::origin::Origin;
 
 const H1: &[u8] = b"http/1.1";
-const H2: &[u8] = b"h2";
+pub(super) const H2: &[u8] = b"h2";
 const SHOP: &str = "spiffe://example.org/shop";
 
 /// TLS before a plain origin. What it shows and whom it trusts is published from outside, at any time.
-struct Front {
-    address: SocketAddr,
+pub(super) struct Front {
+    pub(super) address: SocketAddr,
     trust: Arc<Trust>,
     open: Arc<Mutex<Tasks>>,
     _accepting: Tasks,
 }
 
 impl Front {
-    async fn before(origin: &Origin, alpn: &'static [u8]) -> Self {
+    pub(super) async fn before(origin: &Origin, alpn: &'static [u8]) -> Self {
         Self::at(origin, alpn, Arc::new(SystemClock)).await
     }
 
@@ -58,7 +58,7 @@ impl Front {
         Self { address, trust, open, _accepting: accepting }
     }
 
-    fn shows(&self, gateway: &Gateway, svid: X509Svid) {
+    pub(super) fn shows(&self, gateway: &Gateway, svid: X509Svid) {
         self.trust.publish(gateway.ca.snapshot(Some(svid))).unwrap();
     }
 

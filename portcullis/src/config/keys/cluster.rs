@@ -209,9 +209,15 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key(
         "enforcer.cluster.protocol",
-        Kind::Choice(&["http1", "h2", "tcp"]),
-        "what https endpoints, by ALPN, and unix endpoints speak; absent = http1. gRPC needs h2, a WebSocket http1; tcp = bytes as they are",
+        Kind::Choice(&["http1", "h2", "h3", "tcp"]),
+        "what https endpoints, by ALPN, and unix endpoints speak; absent = http1. gRPC needs h2 or h3, a WebSocket http1; h3 = HTTP/3 over QUIC on the port of the address, and h2 where two dials of it failed; tcp = bytes as they are",
         "\"h2\"",
+    ),
+    key(
+        "enforcer.cluster.require_h3",
+        Kind::Flag,
+        "beside protocol = \"h3\": endpoints that are not reached over HTTP/3 are not asked over h2",
+        "true",
     ),
     preset(
         "enforcer.cluster.proxy_protocol",

@@ -59,6 +59,7 @@ impl Meaning<'_> {
             hash_by: self.hash_by(table),
             check: self.check(table),
             tls,
+            requires_h3: self.requires_h3(table),
             tells_caller,
             zone: None,
             fleet: FleetSettings {
@@ -116,15 +117,30 @@ impl Meaning<'_> {
         let Some(word) = table.text("protocol") else { return };
         let protocol = match word.as_str() {
             "h2" => UpstreamProtocol::Http2,
+            "h3" => UpstreamProtocol::Http3,
             "tcp" => UpstreamProtocol::Tcp,
             _ => UpstreamProtocol::Http1,
         };
+        if protocol == UpstreamProtocol::Http3
+            && endpoints.iter().any(|endpoint| endpoint.is_told && endpoint.each.addr.tcp().is_none())
+        {
+            self.wrong(table, "protocol", "unix sockets do not carry http/3".to_owned());
+        }
         if !endpoints.is_empty() && endpoints.iter().all(|endpoint| !endpoint.is_told) {
             let text = "`protocol` is for https endpoints and unix sockets, and there is none";
             self.wrong(table, "protocol", text.to_owned());
         }
         let told = endpoints.iter_mut().filter(|endpoint| endpoint.is_told);
         told.for_each(|endpoint| endpoint.each.protocol = protocol);
+    }
+
+    /// Whether nothing but HTTP/3 will do.
+    fn requires_h3(&mut self, table: &Table) -> bool {
+        let is_required = table.flag("require_h3").is_some_and(|required| *required);
+        if is_required && table.text("protocol").is_none_or(|word| word != "h3") {
+            self.wrong(table, "require_h3", "`require_h3` needs protocol = \"h3\"".to_owned());
+        }
+        is_required
     }
 
     /// Who https endpoints must be. A cluster is secured as a whole or not at all.
