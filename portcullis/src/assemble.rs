@@ -21,6 +21,7 @@ mod own;
 pub(crate) mod policies;
 mod process;
 mod running;
+mod saved;
 mod saves;
 pub(crate) mod signals;
 mod trails;
@@ -142,6 +143,7 @@ pub(crate) async fn start(
     let configuration = Configuration::new(config.clone(), parts, &metrics)?;
     configuration.tell().await;
     configuration.start(&tasks);
+    saved::follow(&configuration, &judge, owner, &tasks);
     gate.open(Arc::clone(&judge));
     if let (Some(authority), Some(entries)) = (&authority, entries) {
         follow_entries(&configuration, entries, &tasks);

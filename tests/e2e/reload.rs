@@ -2,6 +2,7 @@
 //! or needs a restart changes nothing and says so everywhere (RD-01, CF9, FS2).
 
 mod listeners;
+mod saved;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -35,6 +36,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("cf9_a_viewer_reloads_nothing", missing_users(), rights),
     ];
     trials.extend(listeners::trials());
+    trials.extend(saved::trials());
     trials
 }
 

@@ -51,6 +51,7 @@ mod tidy;
 mod version;
 mod versions;
 mod watch;
+mod watched;
 mod writer;
 
 pub use cases::{CaseReport, CaseResult, run_cases};
@@ -70,3 +71,4 @@ pub use state::{Refusal, Stage};
 pub use status::{Reloads, ShadowEnded, Shadowed, Status};
 pub use store::{PolicyStore, StoreConfig};
 pub use version::{Activated, BlameLine, HistoryEntry, Origin, Standing, Step, VersionInfo};
+pub use watched::WatchedDir;

@@ -152,9 +152,9 @@ impl Configuration {
         reloaded
     }
 
-    /// The same for whoever may send a signal to this process. The kernel lets root and the user of the process; whether
-    /// `owner` may is asked of the policies in force, as for every other change.
-    pub(super) async fn reload_by_signal(&self, judge: &Judge, owner: u32) {
+    /// The same for whoever may send a signal to this process, or write its file. The kernel lets root and the user of the
+    /// process; whether `owner` may is asked of the policies in force, as for every other change. `way` is one or the other.
+    pub(super) async fn reload_unasked(&self, judge: &Judge, owner: u32, way: &str) {
         let by = Principal::local_user(owner, None, &[Role::Operator]);
         let verdict = judge.decide(&Question {
             principal: by.clone(),
@@ -162,7 +162,7 @@ impl Configuration {
             resource: Resource::system(),
             context: None,
             phase: Phase::Admin,
-            facts: Some(OwnedFacts::local("signal")),
+            facts: Some(OwnedFacts::local(way)),
         });
         let (allow, decision) = (verdict.allow, verdict.id.to_string());
         if verdict.recorded().await.is_err() || !allow {
@@ -170,7 +170,8 @@ impl Configuration {
                 event = "config_reload_refused",
                 code = "PC0120",
                 decision,
-                "SIGHUP is not permitted"
+                way,
+                "a reload is not permitted"
             );
             return;
         }

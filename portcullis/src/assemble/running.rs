@@ -71,7 +71,7 @@ impl Running {
 
     /// Brings the configuration file into force, as a SIGHUP asks.
     pub(crate) async fn reload(&self) {
-        self.configuration.reload_by_signal(&self.judge, self.owner).await;
+        self.configuration.reload_unasked(&self.judge, self.owner, "signal").await;
     }
 
     /// Unready at once, then after `delay` no new connections, then up to `timeout` for running calls, then the

@@ -252,6 +252,13 @@ static KEYS: &[Key] = &[
         "what the user may do: viewer reads, author drafts policies, approver approves them, operator runs all, auditor reads decisions",
         "[\"author\", \"viewer\"]",
     ),
+    preset(
+        "admin.reload",
+        Kind::Choice(&["asked", "saved"]),
+        "asked",
+        "when this file comes into force: on SIGHUP and `portcullis config reload`, or also as soon as it, or a certificate that it names, was saved",
+        "\"saved\"",
+    ),
     preset("admin.log", Kind::Text, "info", "level, or filter as in RUST_LOG", "\"info\""),
 ];
 

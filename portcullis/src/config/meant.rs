@@ -148,6 +148,8 @@ pub(crate) struct Admin {
     pub(crate) socket: PathBuf,
     pub(crate) socket_mode: u32,
     pub(crate) users: Vec<LocalUser>,
+    /// The file comes into force when it was saved.
+    pub(crate) is_reloaded: bool,
     pub(crate) log: String,
 }
 

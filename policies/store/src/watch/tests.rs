@@ -1,7 +1,7 @@
 //! Edits as editors, scripts and mounts make them, noticed by a running process.
 
-use super::{QUIET, RESTLESS, settle};
 use crate::testing::{READ, STOP, Site, TYPO, in_force, numbers, shop, web_gets};
+use crate::watched::QUIET;
 use crate::{PolicyStore, Reloads};
 use base_ports::Tasks;
 use policies_engine::Effect::{Allow, Deny};
@@ -71,32 +71,6 @@ async fn a_burst_of_edits_is_one_snapshot() {
     sleep(Duration::from_millis(600)).await;
     assert_eq!(numbers(&running.store), (2, 2));
     assert_eq!(running.store.status().reloads, Reloads { applied: 2, unchanged: 0, refused: 0 });
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_look_waits_for_quiet_but_not_for_ever() {
-    let touched = tokio::sync::Notify::new();
-    let touch = |times: u32| {
-        let touched = &touched;
-        async move {
-            for _ in 0..times {
-                touched.notify_one();
-                sleep(QUIET / 2).await;
-            }
-        }
-    };
-    let begun = Instant::now();
-    let (_, ended) = tokio::join!(touch(5), async {
-        settle(&touched).await;
-        begun.elapsed()
-    });
-    assert_eq!(ended, QUIET / 2 * 4 + QUIET, "quiet begins after the last touch");
-    let begun = Instant::now();
-    let (_, ended) = tokio::join!(touch(100), async {
-        settle(&touched).await;
-        begun.elapsed()
-    });
-    assert_eq!(ended, RESTLESS);
 }
 
 #[tokio::test]

@@ -37,7 +37,8 @@ impl Meaning<'_> {
                 self.messages.push(self.fault("PC0108", table, "uid", text).help(help));
             }
         }
-        Some(Admin { listen, socket, socket_mode, users, log: section.text("log")?.clone() })
+        let is_reloaded = section.text("reload").is_some_and(|word| word == "saved");
+        Some(Admin { listen, socket, socket_mode, users, is_reloaded, log: section.text("log")?.clone() })
     }
 
     fn users(&mut self, section: &Table) -> Vec<LocalUser> {
