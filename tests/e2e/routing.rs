@@ -17,6 +17,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("the_page_about_routes_works_as_written", None, page),
         trial("rt_02_two_routes_for_one_call_are_refused_with_both_places", None, equal_rank),
         trial("rt_04_a_route_redirects_answers_rewrites_and_bounds_bodies", missing("curl"), handled),
+        trial("cc_08_a_route_takes_other_spellings_of_a_path_as_it_says", missing("curl"), spellings),
+        trial("rt_04_a_split_keeps_who_has_a_key_and_a_route_bars_upgrades", missing("curl"), kept),
         trial("rt_04_a_split_shares_calls_and_a_reload_moves_them", missing("curl"), split),
     ]
 }
@@ -238,5 +240,122 @@ fn split() -> Result {
         let wanted = if share == 100 { 20..=20 } else { 1..=8 };
         check!(wanted.contains(&moved), "{share} %: {moved} of 20");
     }
+    Ok(())
+}
+
+/// One origin behind four routes that differ in what they take.
+fn spellings() -> Result {
+    let origin = Upstream::echo();
+    let route = |name: &str, more: &str| {
+        format!(
+            "[[enforcer.route]]\nname = \"{name}\"\nservice = \"site\"\nmatch = {{ path = \"/{name}\" }}\n{more}\nto = [\"http://{}\"]\n",
+            origin.address
+        )
+    };
+    let gateway = Gateway::build()
+        .enforcer("trail = \"calls.json\"")
+        .policy("@id(\"web\")\npermit (principal == Workload::\"spiffe://example.org/web\", action in Action::\"call\", resource)\nunless { context has request && context.request.path like \"*/secret*\" };\n")
+        .service("site", &[])
+        .section(&route("plain", ""))
+        .section(&route("back", "path_mode = \"redirect\""))
+        .section(&route("on", "path_mode = \"rewrite\""))
+        .section(&route("kept", "encoded_slash = \"keep\"\npath_params = \"keep\"\nrewrite = { prefix = \"/v2\" }"))
+        .start()?;
+    let tls = gateway.identity()?;
+    for (path, status, received) in [
+        ("/plain/a//b", 400, ""),
+        ("/plain/a%2Fb", 400, ""),
+        ("/plain/a;b", 400, ""),
+        ("/nowhere//a", 400, ""),
+        ("/nowhere/a", 404, ""),
+        ("/back/a//b?q=1", 308, ""),
+        ("/back/a/../secret", 403, ""),
+        ("/back/a%2Fb", 400, ""),
+        ("/on/./a/%41//b?q=%2e", 200, "/on/a/A/b?q=%2e"),
+        ("/on/x/%2e%2e/secret", 403, ""),
+        ("/on/../plain/a", 400, ""),
+        ("/plain/../on/a", 200, "/on/a"),
+        ("/kept/a%2Fb", 200, "/v2/a%2Fb"),
+        ("/kept/a;b=c/d", 200, "/v2/a;b=c/d"),
+        ("/kept/a%2fb", 400, ""),
+        ("/kept/a%2F..%2Fb", 400, ""),
+        ("/kept/..;/plain", 400, ""),
+        ("/kept/a%5Cb", 400, ""),
+    ] {
+        for version in ["--http1.1", "--http2"] {
+            let before = origin.calls();
+            let (answered, body) = gateway.curl(&tls, path, &[version, "--path-as-is"])?;
+            check!(answered == status, "{path} {version}: {answered} {body}");
+            check!((origin.calls() > before) == (status == 200), "{path}: received though {answered}");
+            check!(body.contains(received), "{path}: {body}");
+        }
+    }
+    let (_, head) = gateway.curl(&tls, "/back/a//b?q=1", &["--path-as-is", "-i", "-d", "x"])?;
+    check!(head.to_ascii_lowercase().contains("location: /back/a/b?q=1\r\n"), "{head}");
+    let told = route_test(&gateway, &["GET", "/on/a//b"])?;
+    check!(
+        told.code == 0 && told.stdout.contains("sent as /on/a//b") || told.stdout.contains("\"on\""),
+        "{told:?}"
+    );
+    let refused = route_test(&gateway, &["GET", "/plain/a//b"])?;
+    check!(refused.stdout.contains("CC-05"), "{refused:?}");
+    let trail = std::fs::read_to_string(gateway.dir().join("calls.json"))?;
+    let line = trail.lines().find(|line| line.contains("/on/./a")).ok_or_else(|| trail.clone())?;
+    let line: Value = serde_json::from_str(line)?;
+    check!(line["path"] == "/on/a/A/b" && line["sent_path"] == "/on/./a/%41//b", "{line}");
+    let recorded = gateway.decisions(&["--effect", "allow"])?;
+    check!(!recorded.iter().any(|record| record.to_string().contains("/./")), "a raw path is on record");
+    Ok(())
+}
+
+fn kept() -> Result {
+    let (old, new) = (Upstream::echo(), Upstream::echo());
+    let cluster = |name: &str, upstream: &Upstream| {
+        format!("[[enforcer.cluster]]\nname = \"{name}\"\nendpoints = [\"http://{}\"]\n", upstream.address)
+    };
+    let gateway = Gateway::build()
+        .service("site", &[])
+        .section(&cluster("old", &old))
+        .section(&cluster("new", &new))
+        .section("[[enforcer.route]]\nname = \"site\"\nservice = \"site\"\nmatch = { path = \"/\" }\nupgrades = []\nsplit_by = \"header:x-user\"\nsplit = [{ cluster = \"old\", weight = 1 }, { cluster = \"new\", weight = 1 }]\n")
+        .start()?;
+    let tls = gateway.identity()?;
+    let mut sides = std::collections::BTreeSet::new();
+    for user in 0..12 {
+        let field = format!("x-user: user-{user}");
+        let mut seen = (old.calls(), new.calls());
+        gateway.curl(&tls, "/", &["-H", &field])?;
+        let is_new = new.calls() > seen.1;
+        sides.insert(is_new);
+        for _ in 0..4 {
+            seen = (old.calls(), new.calls());
+            gateway.curl(&tls, "/", &["-H", &field])?;
+            check!((new.calls() > seen.1) == is_new && (old.calls() > seen.0) != is_new, "user {user} moved");
+        }
+    }
+    check!(sides.len() == 2, "all users are at one cluster");
+    // An edge takes no more where its route says nothing.
+    let file = gateway.dir().join("large");
+    for (more, wanted) in [(0, 200), (1, 413)] {
+        std::fs::write(&file, vec![b'x'; (10 << 20) + more])?;
+        let sent = format!("@{}", file.display());
+        let (status, _) =
+            gateway.curl(&tls, "/", &["--http1.1", "-o", "/dev/null", "--data-binary", &sent])?;
+        check!(status == wanted, "{more} bytes beyond the limit: {status}");
+    }
+    // What asks for a WebSocket is served as if it had not asked, and judged so.
+    let upgrade = [
+        "-H",
+        "connection: upgrade",
+        "-H",
+        "upgrade: websocket",
+        "-H",
+        "sec-websocket-version: 13",
+        "-H",
+        "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+    ];
+    let (status, body) = gateway.curl(&tls, "/chat", &[&["--http1.1"], upgrade.as_slice()].concat())?;
+    check!(status == 200 && !body.to_ascii_lowercase().contains("upgrade: websocket"), "{status} {body}");
+    check!(gateway.decisions(&["--action", "http:CONNECT"])?.is_empty(), "judged as an upgrade");
     Ok(())
 }

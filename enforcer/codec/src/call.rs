@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use crate::canonical::{self, Path};
+use crate::canonical::{self, Kept, Path};
 use crate::fields::{FieldIter, Fields, Span};
 use crate::{NotCanonical, grpc, h1, h2};
 
@@ -26,7 +26,7 @@ use crate::{NotCanonical, grpc, h1, h2};
 #[derive(Debug, Clone)]
 pub struct Call(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Inner {
     method: Method,
     scheme: Scheme,
@@ -42,11 +42,20 @@ struct Inner {
     grpc_method: Option<usize>,
     grpc_timeout: Option<Duration>,
     trailers: bool,
+    spelling: Spelling,
     fields: Fields,
 }
 
+/// How the path was sent.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spelling {
+    kept: Kept,
+    /// The first rule that it breaks, and where it stands as it was sent; none = it was canonical.
+    other: Option<(&'static str, Span)>,
+}
+
 /// Where a text of the call lives. Spans point into the frozen head, so most calls own no string at all.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Text {
     Span(Span),
     Static(&'static str),
@@ -202,6 +211,7 @@ impl Call {
             grpc_method: None,
             grpc_timeout: None,
             trailers: false,
+            spelling: Spelling::default(),
             fields: Fields::Map(http::HeaderMap::new()),
         }))
     }
@@ -248,6 +258,31 @@ impl Call {
     /// Canonical path: starts with `/`, or is `*` (OPTIONS), or empty (CONNECT).
     pub fn path(&self) -> &str {
         self.text(&self.0.path)
+    }
+
+    /// Why the call cannot be on a route that keeps only `these` parts of a path, and takes paths in another spelling or not
+    /// (CC-03, CC-06, CC-08). What is judged and passed on is the canonical path in any case.
+    #[must_use]
+    pub fn misspelled(&self, these: Kept, takes_others: bool) -> Option<NotCanonical> {
+        let Spelling { kept, other } = self.0.spelling;
+        let odd = other.filter(|_| !takes_others);
+        let flaw = kept.beyond(these).or_else(|| odd.map(|(rule, _)| not_canonical(rule)))?;
+        Some(NotCanonical { close: self.0.protocol == CallProtocol::H1, ..flaw })
+    }
+
+    /// The path as it was sent, where that is not the canonical one: for the log, and for nothing else.
+    #[must_use]
+    pub fn sent_path(&self) -> Option<&str> {
+        let (_, span) = self.0.spelling.other?;
+        let Fields::Wire { head, .. } = &self.0.fields else { return None };
+        str::from_utf8(span.of(head)).ok()
+    }
+
+    /// The same call, which asks to become nothing else (H1-24).
+    #[must_use]
+    #[cold]
+    pub fn without_upgrade(&self) -> Self {
+        Self(Arc::new(Inner { upgrade: None, ..Inner::clone(&self.0) }))
     }
 
     /// The query without `?`, verbatim.
@@ -338,8 +373,12 @@ impl Call {
     }
 }
 
-/// Canonical path and query of the target that stands there.
-fn split_target(head: &[u8], target: Span) -> Result<(Text, Option<Span>), NotCanonical> {
+fn not_canonical(rule: &'static str) -> NotCanonical {
+    NotCanonical::bad(rule, "the path is not in canonical form")
+}
+
+/// Canonical path and query of the target that stands there, and how the path was spelled.
+fn split_target(head: &[u8], target: Span) -> Result<(Text, Option<Span>, Spelling), NotCanonical> {
     let (bytes, start) = (target.of(head), target.start as usize);
     let (path, query) = match memchr::memchr(b'?', bytes) {
         Some(at) => {
@@ -351,10 +390,13 @@ fn split_target(head: &[u8], target: Span) -> Result<(Text, Option<Span>), NotCa
     if let Some(query) = query {
         check_query(query.of(head))?;
     }
-    match canonical::path(bytes.get(..path).unwrap_or_default())? {
-        Path::Canonical(text) => Ok((Text::Span(Span::new(start, text.len())), query)),
-        Path::Other { rule, .. } => Err(NotCanonical::bad(rule, "the path is not in canonical form")),
-    }
+    let sent = Span::new(start, path);
+    Ok(match canonical::spelled(bytes.get(..path).unwrap_or_default())? {
+        (Path::Canonical(_), kept) => (Text::Span(sent), query, Spelling { kept, other: None }),
+        (Path::Other { canonical, rule }, kept) => {
+            (Text::Owned(canonical.into()), query, Spelling { kept, other: Some((rule, sent)) })
+        }
+    })
 }
 
 /// Media type of a content-type value; the common ones cost no allocation.

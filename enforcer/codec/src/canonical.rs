@@ -8,4 +8,4 @@ mod path;
 mod tests;
 
 pub use authority::authority;
-pub use path::{Path, path};
+pub use path::{Kept, Path, path, spelled};

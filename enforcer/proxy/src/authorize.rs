@@ -51,8 +51,8 @@ pub(crate) struct Denied {
 /// When it must not pass; a denial is on record then. A limit of the listener is none.
 pub(crate) async fn authorize(conn: &Connection, call: Call, now: Now) -> Result<Permitted<Call>, Stop> {
     let facts = CallFacts::of(call, conn);
-    let Judged { outcome, in_force, meter, decision, receipt, reads_time, flaw } =
-        conn.worker.judge.judge(conn, &facts, now).map_err(Fault::Rate)?;
+    let Judged { outcome, in_force, meter, decision, receipt, reads_time, flaw, facts } =
+        conn.worker.judge.judge(conn, facts, now).map_err(Fault::Rate)?;
     let call = facts.call.clone();
     let kept = kept(receipt).await;
     match outcome {
@@ -230,7 +230,7 @@ pub(crate) struct CallFacts {
 }
 
 impl CallFacts {
-    fn of(call: Call, conn: &Connection) -> Arc<Self> {
+    pub(crate) fn of(call: Call, conn: &Connection) -> Arc<Self> {
         let grpc = call.protocol() == CallProtocol::Grpc;
         let connection = Arc::clone(conn.secured.facts(grpc));
         Arc::new(Self { call, connection, params: OnceLock::new() })

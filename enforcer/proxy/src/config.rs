@@ -69,6 +69,8 @@ pub struct ListenerSpec {
     pub caps: Caps,
     /// Handshakes of one source that run at a time; any number on this host.
     pub handshakes_per_source: usize,
+    /// Longest body of a request that is no gRPC, bytes, where its route says nothing; none = any.
+    pub max_body: Option<u32>,
     /// Whether callers read in `portcullis-shed` why they were refused for load.
     pub tells_shed: bool,
     /// What becomes of names with `_` (H1-28).

@@ -79,7 +79,7 @@ where
     if !upstreams.route.connect.is_empty() {
         return Box::pin(connect::carry(permitted, &upstreams.route, way)).await;
     }
-    let upstream = upstreams.choose().ok_or(Fault::NoEndpoint)?;
+    let upstream = upstreams.choose(permitted.call(), way.conn).ok_or(Fault::NoEndpoint)?;
     if !upstream.fleet.admits(|| way.conn.worker.rng.share(), way.clocks.started()) {
         return Err(Fault::Unadmitted);
     }

@@ -186,8 +186,12 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         if conn.listening.callers.is_some() {
             conn.is_held().await?;
         }
+        let is_asking = call.upgrade().is_some();
         let changes = conn.worker.changes(); // read before the verdict, so that a change after it is seen
         let permitted = authorize(conn, call, self.now).await?; // decided and recorded as its strength demands
+        if is_asking && permitted.call().upgrade().is_none() {
+            self.body = Inlet::Empty; // its route bars what it asked to become, and such a call has no body
+        }
         let (mut timeouts, budget) = trail.permitted(&permitted, &conn.worker);
         if self.asker.protocol() == CallProtocol::Tcp {
             timeouts.idle = conn.listening.timers.idle; // its stillness is that of the connection
@@ -222,13 +226,22 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
             return Err(Fault::Overload(strain).into());
         }
         let handling = &upstreams.route.handling;
+        if let Some(location) = handling.canonical_location(permitted.call()) {
+            return Err(Stop::Reply(Box::new(Reply::to(location))));
+        }
         if let Some(reply) = &handling.reply {
             return Err(Stop::Reply(Box::new(Reply::of(permitted.call(), handling, reply))));
         }
-        if let Some(most) = handling.max_body
-            && permitted.call().upgrade().is_none()
+        let call = permitted.call();
+        let most = match call.protocol() {
+            CallProtocol::Grpc => handling.max_body,
+            _ => handling.max_body.or(self.conn.listening.max_body),
+        };
+        if let Some(most) = most
+            && call.upgrade().is_none()
+            && call.protocol() != CallProtocol::Tcp
         {
-            if matches!(permitted.call().body(), BodyLength::Known(length) if length > most.into()) {
+            if matches!(call.body(), BodyLength::Known(length) if length > most.into()) {
                 return Err(Fault::Body(TOO_LARGE).into());
             }
             self.body.limit(most);

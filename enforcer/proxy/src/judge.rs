@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use base_ports::Now;
-use enforcer_codec::{Call, NotCanonical};
+use enforcer_codec::{Call, NotCanonical, Upgrade};
 use enforcer_traffic::Exceeded;
 use parking_lot::Mutex;
 use policies_engine::{
@@ -50,6 +50,8 @@ pub(crate) struct Judged {
     pub(crate) reads_time: bool,
     /// The rule that the call breaks for its routes.
     pub(crate) flaw: Option<NotCanonical>,
+    /// The call as it was judged.
+    pub(crate) facts: Arc<CallFacts>,
 }
 
 impl Judge {
@@ -93,7 +95,7 @@ impl Judge {
     pub(crate) fn judge(
         &self,
         conn: &Connection,
-        facts: &Arc<CallFacts>,
+        mut facts: Arc<CallFacts>,
         now: Now,
     ) -> Result<Judged, Box<Exceeded>> {
         let mut bench = self.0.lock();
@@ -103,9 +105,15 @@ impl Judge {
             conn.accounts.take(limit, &conn.secured, now.mono)?;
         }
         let in_force = Arc::clone(in_force);
+        let mut question = in_force.question(conn, facts.call());
+        if facts.call().upgrade() == Some(Upgrade::WebSocket)
+            && question.route.is_some_and(|route| route.handling.bars_websocket)
+        {
+            facts = CallFacts::of(facts.call().without_upgrade(), conn);
+            question = in_force.question(conn, facts.call());
+        }
         let call = facts.call();
         let action = action_of(call);
-        let question = in_force.question(conn, call);
         facts.found(question.route);
         let decision = match in_force.refuses(conn, call, &question, now) {
             Some(reason) => Decision::refusal(reason),
@@ -140,11 +148,11 @@ impl Judge {
             detail: flaw.map(|flaw| format!("{}: {}", flaw.rule, flaw.detail)),
             decide_ns: u32::try_from(took.as_nanos()).unwrap_or(u32::MAX),
             stale: in_force.view.freshness(question.route) != Freshness::Fresh,
-            ..in_force.record(conn, decision, about, Arc::<CallFacts>::clone(facts), question.mode, now)
+            ..in_force.record(conn, decision, about, Arc::<CallFacts>::clone(&facts), question.mode, now)
         };
         let meter = Arc::clone(question.meter);
         let (decision, receipt) = lane.record(record);
-        Ok(Judged { outcome, in_force, meter, decision, receipt, reads_time, flaw })
+        Ok(Judged { outcome, in_force, meter, decision, receipt, reads_time, flaw, facts })
     }
 
     /// Judges a running call once more, last judged by `since`; answers what judged it now. A call that no change

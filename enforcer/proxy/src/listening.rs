@@ -24,6 +24,7 @@ pub(crate) struct Listening {
     pub(crate) auth: ClientAuth,
     pub(crate) timers: Timers,
     pub(crate) handshakes_per_source: usize,
+    pub(crate) max_body: Option<u32>,
     pub(crate) tells_shed: bool,
     pub(crate) transport: Transport,
     pub(crate) carries: Carries,
@@ -59,6 +60,7 @@ impl Listening {
             auth: spec.client_auth,
             timers: spec.timers,
             handshakes_per_source: spec.handshakes_per_source,
+            max_body: spec.max_body,
             tells_shed: spec.tells_shed,
             transport: Transport {
                 profile: spec.profile,
@@ -144,6 +146,7 @@ mod tests {
             timers: Timers::default(),
             caps: base_net::Caps::default(),
             handshakes_per_source: 64,
+            max_body: None,
             tells_shed: true,
             profile: enforcer_codec::Profile::Mesh,
         };

@@ -31,6 +31,15 @@ impl Reply {
         Self { status, fields: own.chain(declared).collect(), body: body.to_owned() }
     }
 
+    /// The answer that sends a call there for good (308): its method and body go along.
+    pub(crate) fn to(location: String) -> Self {
+        Self {
+            status: 308,
+            fields: vec![("location".to_owned(), location.into_bytes())],
+            body: String::new(),
+        }
+    }
+
     /// Tells the caller. `close` ends the connection.
     pub(crate) async fn tell<W: AsyncWrite + Unpin>(
         &self,

@@ -44,6 +44,8 @@ pub(crate) struct Upstreams {
     pub(crate) rate: Option<Arc<RateLimit>>,
     to: Vec<Arc<Upstream>>,
     split: Split,
+    /// Of the hashes that keep callers at one of them; the same in every process.
+    seed: u64,
     /// A Weyl sequence of this worker and route: the next random share.
     rolls: AtomicU64,
 }
@@ -163,16 +165,21 @@ impl Upstreams {
             budget: worker.fleets.budget(&route.name),
             rate,
             to: to.cloned().collect(),
+            seed: enforcer_traffic::balance::hash(0, route.name.as_bytes()),
             split: Split::new(route.to.iter().map(|(_, weight)| *weight)),
             rolls: AtomicU64::new(worker.rng.u64()),
         }
     }
 
     /// The cluster that takes the next call.
-    pub(crate) fn choose(&self) -> Option<&Arc<Upstream>> {
+    pub(crate) fn choose(&self, call: &Call, conn: &Connection) -> Option<&Arc<Upstream>> {
         match self.to.as_slice() {
             [one] => Some(one),
-            _ => self.to.get(self.split.pick(self.roll())?),
+            _ => {
+                let key = self.route.split_by.as_ref();
+                let key = key.and_then(|key| key.key(call, &conn.secured.arrival(), self.seed));
+                self.to.get(self.split.pick(key.unwrap_or_else(|| self.roll()))?)
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a route does with a permitted call besides forwarding it (RT-04): another path or host, or an answer of its own.
 
-use enforcer_codec::canonical::{self, Path};
-use enforcer_codec::{Call, FieldEdits, Scheme};
+use enforcer_codec::canonical::{self, Kept, Path};
+use enforcer_codec::{Call, FieldEdits, NotCanonical, Scheme};
 
 use crate::{PathSpec, RouteError, RouteSpec, Template};
 
@@ -23,6 +23,25 @@ pub struct HandlingSpec {
     pub response: FieldEdits,
     /// Longest body of a request, bytes; none = any.
     pub max_body: Option<u32>,
+    /// What a path may have and keeps.
+    pub keeps: Kept,
+    /// What becomes of paths in another spelling than the canonical one.
+    pub path_mode: PathMode,
+    /// Who asks for a WebSocket gets what it would get without asking (H1-24).
+    pub bars_websocket: bool,
+}
+
+/// What becomes of a path in another spelling than the canonical one (CC-08). In each case the canonical form alone finds
+/// the route, is judged, and goes to the upstream.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PathMode {
+    /// The call is 400.
+    #[default]
+    Refuse,
+    /// The call, once permitted, is answered with 308 to the canonical form.
+    Redirect,
+    /// The call goes on with the canonical form.
+    Rewrite,
 }
 
 /// An answer that no upstream gives.
@@ -68,6 +87,10 @@ pub struct Handling {
     pub response: FieldEdits,
     /// Longest body of a request, bytes.
     pub max_body: Option<u32>,
+    /// Who asks for a WebSocket gets what it would get without asking.
+    pub bars_websocket: bool,
+    keeps: Kept,
+    path_mode: PathMode,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +119,8 @@ impl Handling {
         if let Some(reply) = &asked.reply {
             check(reply, asked).map_err(error)?;
         }
-        if spec.matches.grpc.is_some() && (asked.reply.is_some() || path.is_some()) {
+        let is_lenient = asked.keeps != Kept::default() || asked.path_mode != PathMode::Refuse;
+        if spec.matches.grpc.is_some() && (asked.reply.is_some() || path.is_some() || is_lenient) {
             return Err(error("a gRPC method is answered by its service, under its own path".to_owned()));
         }
         Ok(Self {
@@ -106,12 +130,33 @@ impl Handling {
             request: asked.request.clone(),
             response: asked.response.clone(),
             max_body: asked.max_body,
+            bars_websocket: asked.bars_websocket,
+            keeps: asked.keeps,
+            path_mode: asked.path_mode,
         })
     }
 
     /// True when the upstream receives the call as it was judged.
     pub fn is_plain(&self) -> bool {
         self.path.is_none() && self.host.is_none() && self.request.is_empty()
+    }
+
+    /// Why a call cannot be on this route as its path was sent.
+    #[must_use]
+    pub fn misread(&self, call: &Call) -> Option<NotCanonical> {
+        call.misspelled(self.keeps, self.path_mode != PathMode::Refuse)
+    }
+
+    /// Where a call is sent back to for the canonical form of its path: to the same host, whatever that is.
+    #[must_use]
+    pub fn canonical_location(&self, call: &Call) -> Option<String> {
+        if self.path_mode != PathMode::Redirect || call.sent_path().is_none() {
+            return None;
+        }
+        Some(match call.query() {
+            Some(query) => format!("{}?{query}", call.path()),
+            None => call.path().to_owned(),
+        })
     }
 
     /// The authority for the upstream, when it is another one.
@@ -278,6 +323,51 @@ mod tests {
         ] {
             let found = of(handling);
             assert!(found.contains(part) && found.starts_with("route `r`: "), "{found}");
+        }
+    }
+
+    fn asks(target: &str) -> Call {
+        let request = http::Request::get(format!("https://h.test{target}")).version(http::Version::HTTP_2);
+        let parts = request.body(()).unwrap().into_parts().0;
+        Call::from_parts(&parts, true, &enforcer_codec::Transport::new(Scheme::Https)).unwrap()
+    }
+
+    #[test]
+    fn cc_08_a_route_says_which_spellings_it_takes() {
+        let with = |keeps, path_mode| {
+            let asked = HandlingSpec { keeps, path_mode, ..HandlingSpec::default() };
+            Handling::compile(&RouteSpec { handling: asked, ..RouteSpec::default() }).unwrap()
+        };
+        let (none, all) = (Kept::default(), Kept { slash: true, params: true });
+        let strict = with(none, PathMode::Refuse);
+        for (target, keeping, rewriting, both) in [
+            ("/a/b?q=%2F;", None, None, None),
+            ("/a//b", Some("CC-05"), None, None),
+            ("/a/%41?q", Some("CC-04"), None, None),
+            ("/a%2Fb", None, Some("CC-03"), None),
+            ("/a%2fb", Some("CC-04"), Some("CC-03"), None),
+            ("/a;b", None, Some("CC-06"), None),
+            ("/a;b/../c", Some("CC-05"), Some("CC-06"), None),
+        ] {
+            let call = asks(target);
+            let told = |handling: &Handling| handling.misread(&call).map(|flaw| flaw.rule);
+            assert_eq!(told(&with(all, PathMode::Refuse)), keeping, "{target}");
+            for mode in [PathMode::Rewrite, PathMode::Redirect] {
+                assert_eq!(told(&with(none, mode)), rewriting, "{target}");
+                assert_eq!(told(&with(all, mode)), both, "{target}");
+            }
+            assert_eq!(told(&strict).is_none(), target.starts_with("/a/b?"), "{target}");
+        }
+        let back = with(all, PathMode::Redirect);
+        for (target, location) in [
+            ("/a//b?q=//", Some("/a/b?q=//")),
+            ("//evil.test/..", Some("/")),
+            ("///evil.test", Some("/evil.test")),
+            ("/a%2fb;c", Some("/a%2Fb;c")),
+            ("/a%2Fb", None),
+        ] {
+            assert_eq!(back.canonical_location(&asks(target)).as_deref(), location, "{target}");
+            assert_eq!(with(all, PathMode::Rewrite).canonical_location(&asks(target)), None);
         }
     }
 

@@ -33,7 +33,7 @@ mod window;
 pub use admission::AdmissionSettings;
 pub use cluster::{Cluster, ClusterSpec, Share, TlsSettings};
 pub use error::RouteError;
-pub use handling::{Handling, HandlingSpec, LONGEST_REPLY, ReplySpec, RewriteSpec};
+pub use handling::{Handling, HandlingSpec, LONGEST_REPLY, PathMode, ReplySpec, RewriteSpec};
 pub use handshakes::{Begun, Handshakes};
 pub use hash_by::HashBy;
 pub use labels::{Fallback, Labels};

@@ -22,11 +22,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use enforcer_codec::canonical::Kept;
 use enforcer_codec::{Call, CallProtocol, NotCanonical, Upgrade};
 
 use crate::{
-    Arrival, Cluster, ClusterSpec, Handling, Priority, RateSettings, RetrySettings, RouteError, RouteSpec,
-    ServiceSpec, Timeouts,
+    Arrival, Cluster, ClusterSpec, Handling, HashBy, Priority, RateSettings, RetrySettings, RouteError,
+    RouteSpec, ServiceSpec, Timeouts,
 };
 pub use explain::{Standing, Verdict};
 use host::Hosts;
@@ -71,6 +72,8 @@ pub struct Route {
     pub namespace: Arc<str>,
     /// Where calls go: clusters that take some, each with its weight.
     pub to: Vec<(Arc<Cluster>, u32)>,
+    /// What keeps callers at one of them; none = chance.
+    pub split_by: Option<HashBy>,
     /// Targets that its callers may open tunnels to; empty for every other route.
     pub connect: Vec<TunnelTarget>,
     /// Names segments of the path.
@@ -124,7 +127,7 @@ pub enum Found<'a> {
     UnknownRoute,
     /// The gRPC method is not registered: UNIMPLEMENTED.
     UnknownMethod,
-    /// A route reads a field of the call that is no text (CC-11).
+    /// The route reads a field of the call that is no text (CC-11), or takes no path that is spelled so (CC-08).
     Unreadable(NotCanonical),
 }
 
@@ -171,9 +174,22 @@ impl Routes {
         let grpc = call.protocol() == CallProtocol::Grpc;
         let route = match hosts.find(call, arrival) {
             Ok(Some(route)) => route,
+            // Whether its path may be spelled so, only a route could say.
+            Ok(None) if let Some(flaw) = call.misspelled(Kept::default(), false) => {
+                return Found::Unreadable(flaw);
+            }
             Ok(None) => return if grpc { Found::UnknownMethod } else { Found::UnknownRoute },
             Err(flaw) => return Found::Unreadable(flaw),
         };
+        let handling = self.routes.get(route as usize).map(|route| &route.handling);
+        if let Some(flaw) = handling.and_then(|handling| handling.misread(call)) {
+            return Found::Unreadable(flaw);
+        }
+        // A stream of HTTP/2 that asks for a WebSocket asks for nothing else.
+        let is_barred = call.upgrade() == Some(Upgrade::WebSocket) && call.protocol() != CallProtocol::H1;
+        if is_barred && handling.is_some_and(|handling| handling.bars_websocket) {
+            return Found::UnknownRoute;
+        }
         let target = if grpc { self.method(route, call) } else { self.route_target(route) };
         match target {
             Some(target) => Found::Target(target),

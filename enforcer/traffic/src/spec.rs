@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use base_ports::NetAddr;
 
-use crate::{HandlingSpec, Labels, MatchSpec, Priority, RateSettings, RetrySettings, Share, Timeouts};
+use crate::{
+    HandlingSpec, HashBy, Labels, MatchSpec, Priority, RateSettings, RetrySettings, Share, Timeouts,
+};
 
 /// A service: the owner of routes and RPC methods (SETTLED S20).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub struct RouteSpec {
     pub matches: MatchSpec,
     /// Where calls go: each to one of these clusters, by weight.
     pub to: Vec<Share>,
+    /// What keeps callers at one of these clusters, as far as weights do not change; none = chance.
+    pub split_by: Option<HashBy>,
     /// Targets that callers may open tunnels to with CONNECT (CN-01): `host:port`, `*.suffix:port`. Excludes `to`.
     pub connect: Vec<String>,
     /// Server names, exact or `*.suffix`, whose TLS goes through to the endpoints as it is (LT-16): on `listener`, to

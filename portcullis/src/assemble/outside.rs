@@ -9,6 +9,7 @@ use base_ports::{Clock, Now};
 use ca_identity::IdentitySnapshot;
 use ca_identity::tls::Trust;
 use enforcer_codec::Call;
+use enforcer_codec::canonical::Kept;
 use enforcer_proxy::request_of;
 use enforcer_traffic::{Arrival, Found, Params, Routes, TargetKind};
 use futures_util::future::BoxFuture;
@@ -149,7 +150,17 @@ impl Judge for Outside {
         let call = canonical::call(held)?;
         let mut params = Params::new();
         let target = match route {
-            Some(name) => self.named(name, &call),
+            Some(name) => {
+                let route = self.routes.routes().iter().find(|route| *route.name == *name);
+                let flaw = route.map_or_else(
+                    || call.misspelled(Kept::default(), false),
+                    |route| route.handling.misread(&call),
+                );
+                if let Some(flaw) = flaw {
+                    return Err(format!("{}: {}", flaw.rule, flaw.detail));
+                }
+                self.named(name, &call)
+            }
             None => match self.routes.find(&call, &arrival(listener)) {
                 Found::Unreadable(flaw) => return Err(format!("{}: {}", flaw.rule, flaw.detail)),
                 Found::Target(target) => {

@@ -316,6 +316,7 @@ pub(super) fn settings(
                     per_identity: listener.max_connections_per_identity,
                 },
                 handshakes_per_source: listener.max_handshakes_per_source,
+                max_body: listener.max_body,
                 tells_shed: listener.tells_shed,
                 profile: if listener.is_edge { Profile::Edge } else { Profile::Mesh },
             })

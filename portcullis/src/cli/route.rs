@@ -266,7 +266,13 @@ fn handled(route: &Route, call: &Call) -> String {
         }
         None => {}
     }
+    if let Some(location) = handling.canonical_location(call) {
+        return format!("\n  answered with 308 to {location}, the canonical form of its path");
+    }
     let mut text = String::new();
+    if let Some(sent) = call.sent_path() {
+        text.push_str(&format!("\n  its path was sent as {sent}"));
+    }
     if let Some(path) = handling.path(call.path()) {
         text.push_str(&format!("\n  the upstream receives path {path}"));
     }

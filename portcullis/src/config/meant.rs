@@ -122,6 +122,7 @@ pub(crate) struct Listener {
     pub(crate) max_connections_per_source: usize,
     pub(crate) max_connections_per_identity: usize,
     pub(crate) max_handshakes_per_source: usize,
+    pub(crate) max_body: Option<u32>,
     pub(crate) tells_shed: bool,
     pub(crate) is_edge: bool,
     pub(crate) rate: Option<RateSettings>,

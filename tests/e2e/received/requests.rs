@@ -1,5 +1,6 @@
 //! Odd but legal requests, from a table and at random, as they are sent over either protocol.
 
+use enforcer_codec::canonical::{self, Path};
 use serde_json::{Value, json};
 
 /// A request. Text stands for bytes, one character each.
@@ -66,6 +67,13 @@ pub(super) fn odd() -> Vec<Request> {
         get("/a%2Eb", None),
         get("/a/%2e%2e/b", None),
         get("/a%2Fb", None),
+        get("/a%2fb/c", None),
+        get("/a%2F..%2Fb", None),
+        get("/a%2F%2Fb", None),
+        get("/a/../../b/./c//d", Some("q=1")),
+        get("/a;x=1/b;y/..", None),
+        get("/a/..;/b", None),
+        get("/%41%62/{c}", None),
         get("/a%00", None),
         get("/a//b", None),
         get("/a/./b", None),
@@ -248,6 +256,14 @@ impl Request {
             fields.push(("content-length".into(), self.body.len().to_string()));
         }
         fields
+    }
+
+    /// Its path as it is judged on a route that takes every spelling.
+    pub(super) fn canonical_path(&self) -> Option<String> {
+        match canonical::spelled(self.path.as_bytes()).ok()?.0 {
+            Path::Canonical(path) => Some(path.to_owned()),
+            Path::Other { canonical, .. } => Some(canonical),
+        }
     }
 
     /// What an origin must receive of it.

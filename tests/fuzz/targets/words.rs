@@ -21,7 +21,18 @@ pub(super) const PATH: Target = Target {
 };
 
 fn path(input: &[u8]) -> String {
-    match canonical::path(input) {
+    let strict = canonical::path(input);
+    if let Ok((path, kept)) = canonical::spelled(input) {
+        let text = match path {
+            canonical::Path::Canonical(text) => text.to_owned(),
+            canonical::Path::Other { canonical, .. } => canonical,
+        };
+        assert!(!text.replace("%2F", "/").split('/').any(|part| matches!(part, "." | "..")), "{text}");
+        assert!(strict.is_ok() == (kept == canonical::Kept::default()), "{text} {kept:?}");
+        let again = canonical::spelled(text.as_bytes());
+        assert!(matches!(again, Ok((canonical::Path::Canonical(_), _))), "not canonical: {text:?}");
+    }
+    match strict {
         Ok(canonical::Path::Canonical(text)) => {
             assert_eq!(text.as_bytes(), input, "a canonical path is itself");
             assert!(!text.split('/').any(|segment| segment == "." || segment == ".."), "{text}");

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use http::Method;
 
 use super::{
-    BodyLength, CallProtocol, Inner, Profile, Scheme, Text, Transport, Upgrade, media_type, split_target,
+    BodyLength, CallProtocol, Inner, Profile, Scheme, Spelling, Text, Transport, Upgrade, media_type,
+    split_target,
 };
 use crate::canonical;
 use crate::fields::{Fields, Span};
@@ -25,7 +26,7 @@ pub(super) fn build(mut head: RequestHead, transport: &Transport) -> Result<Inne
 
     let target = Target::of(&head)?;
     let authority = authority(&head, &target, transport)?;
-    let (path, query) = path_and_query(&head, &target)?;
+    let (path, query, spelling) = path_and_query(&head, &target)?;
     let upgrade = if head.method == Method::CONNECT {
         Some(Upgrade::Connect)
     } else {
@@ -53,6 +54,7 @@ pub(super) fn build(mut head: RequestHead, transport: &Transport) -> Result<Inne
         grpc_method: None,
         grpc_timeout: None,
         trailers: head.te_trailers,
+        spelling,
         fields: Fields::Wire { head: head.head, table: head.table },
     })
 }
@@ -129,11 +131,15 @@ fn authority(head: &RequestHead, target: &Target, transport: &Transport) -> Resu
     })
 }
 
-fn path_and_query(head: &RequestHead, target: &Target) -> Result<(Text, Option<Span>), NotCanonical> {
+fn path_and_query(
+    head: &RequestHead,
+    target: &Target,
+) -> Result<(Text, Option<Span>, Spelling), NotCanonical> {
+    let fixed = |text| Ok((Text::Static(text), None, Spelling::default()));
     let span = match target {
-        Target::Asterisk => return Ok((Text::Static("*"), None)),
-        Target::Authority(_) => return Ok((Text::Static(""), None)),
-        Target::Absolute { rest, .. } if rest.len == 0 => return Ok((Text::Static("/"), None)),
+        Target::Asterisk => return fixed("*"),
+        Target::Authority(_) => return fixed(""),
+        Target::Absolute { rest, .. } if rest.len == 0 => return fixed("/"),
         Target::Absolute { rest, .. } => *rest,
         Target::Origin(span) => *span,
     };

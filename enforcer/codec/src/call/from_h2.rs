@@ -6,9 +6,10 @@ use bytes::Bytes;
 use http::Method;
 
 use super::{
-    BodyLength, CallProtocol, Inner, Profile, Text, Transport, Upgrade, grpc_shape, media_type, split_target,
+    BodyLength, CallProtocol, Inner, Profile, Spelling, Text, Transport, Upgrade, grpc_shape, media_type,
+    not_canonical, split_target,
 };
-use crate::canonical;
+use crate::canonical::{self, Kept};
 use crate::fields::{Field, Fields, Span};
 use crate::h2::RequestHead;
 use crate::headers::{Class, Twin, hyphenated, is_value, twin};
@@ -29,7 +30,7 @@ pub(super) fn build(
     let seen = Seen::of(&mut request, transport)?;
     let head = &request.head;
     let authority = authority(&request, &seen, transport)?;
-    let (path, query, upgrade) = target(&request, transport)?;
+    let (path, query, spelling, upgrade) = target(&request, transport)?;
     let body = match upgrade {
         None => body(seen.length, head, end_of_stream)?,
         Some(_) if end_of_stream || seen.length.is_some() => {
@@ -41,6 +42,13 @@ pub(super) fn build(
     let is_grpc = content_type.is_some_and(grpc::is_grpc);
     let media_type = content_type.map(|value| media_type(value, seen.content_type)).transpose()?;
     let grpc_method = if is_grpc {
+        // Its path is two names, which have one spelling.
+        if let Some((rule, _)) = spelling.other {
+            return Err(not_canonical(rule));
+        }
+        if let Some(flaw) = spelling.kept.beyond(Kept::default()) {
+            return Err(flaw);
+        }
         let path = match path {
             Text::Span(span) => str::from_utf8(span.of(head)).unwrap_or_default(),
             _ => "",
@@ -73,6 +81,7 @@ pub(super) fn build(
         grpc_method,
         grpc_timeout,
         trailers: is_grpc || seen.te_trailers,
+        spelling,
         fields: Fields::Wire { head: request.head, table: request.table },
     })
 }
@@ -260,7 +269,7 @@ fn web_socket(request: &mut RequestHead, seen: &Seen) -> Result<(), NotCanonical
     Ok(())
 }
 
-type Target = (Text, Option<Span>, Option<Upgrade>);
+type Target = (Text, Option<Span>, Spelling, Option<Upgrade>);
 
 fn target(request: &RequestHead, transport: &Transport) -> Result<Target, NotCanonical> {
     let protocol = request.protocol.map(|protocol| protocol.of(&request.head));
@@ -272,7 +281,7 @@ fn target(request: &RequestHead, transport: &Transport) -> Result<Target, NotCan
         if request.path.is_some() || request.scheme.is_some() {
             return Err(NotCanonical::bad("HX-06", "connect with `:scheme` or `:path`"));
         }
-        return Ok((Text::Static(""), None, Some(Upgrade::Connect)));
+        return Ok((Text::Static(""), None, Spelling::default(), Some(Upgrade::Connect)));
     }
     // Without `:authority` the parser of HTTP/3 drops a `:scheme` that it has checked.
     if request.scheme.is_none() && request.authority.is_some() {
@@ -284,10 +293,10 @@ fn target(request: &RequestHead, transport: &Transport) -> Result<Target, NotCan
         return Err(NotCanonical::closing("H1-07", 414, "the target is too long"));
     }
     if bytes == b"*" && request.method == Method::OPTIONS {
-        return Ok((Text::Static("*"), None, None));
+        return Ok((Text::Static("*"), None, Spelling::default(), None));
     }
-    let (path, query) = split_target(&request.head, span)?;
-    Ok((path, query, protocol.map(|_websocket| Upgrade::WebSocket)))
+    let (path, query, spelling) = split_target(&request.head, span)?;
+    Ok((path, query, spelling, protocol.map(|_websocket| Upgrade::WebSocket)))
 }
 
 fn body(length: Option<Span>, head: &[u8], end_of_stream: bool) -> Result<BodyLength, NotCanonical> {

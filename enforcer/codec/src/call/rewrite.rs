@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Call, CallProtocol, Inner, Text};
+use super::{Call, CallProtocol, Inner, Spelling, Text};
 use crate::canonical::{self, Path};
 use crate::edits::FieldEdits;
 use crate::fields::Fields;
@@ -30,9 +30,10 @@ impl Call {
             Some(authority) => canonical::authority(authority.as_bytes(), self.scheme())?.into_owned(),
             None => self.authority().to_owned(),
         };
-        let path = match rewriting.path.map(|path| canonical::path(path.as_bytes())).transpose()? {
-            Some(Path::Canonical(path)) => path,
-            Some(Path::Other { rule, .. }) => {
+        let path = match rewriting.path.map(|path| canonical::spelled(path.as_bytes())).transpose()? {
+            // Made of parts of the judged path, it may have what that has.
+            Some((Path::Canonical(path), kept)) => kept.beyond(self.0.spelling.kept).map_or(Ok(path), Err)?,
+            Some((Path::Other { rule, .. }, _)) => {
                 return Err(NotCanonical::bad(rule, "the rewritten path is not in canonical form"));
             }
             None => self.path(),
@@ -62,6 +63,7 @@ impl Call {
             },
             grpc_timeout: self.0.grpc_timeout,
             trailers: self.0.trailers,
+            spelling: Spelling { kept: self.0.spelling.kept, other: None },
             fields,
         })))
     }

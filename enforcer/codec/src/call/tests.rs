@@ -18,7 +18,52 @@ fn judge(builder: http::request::Builder, end: bool) -> Result<Call, NotCanonica
 
 fn judge_on(builder: http::request::Builder, end: bool, transport: &Transport) -> Result<Call, NotCanonical> {
     let parts = builder.body(()).unwrap().into_parts().0;
-    Call::from_parts(&parts, end, transport)
+    Call::from_parts(&parts, end, transport).and_then(plain)
+}
+
+/// As a route has it that takes canonical paths alone.
+pub(crate) fn plain(call: Call) -> Result<Call, NotCanonical> {
+    call.misspelled(Kept::default(), false).map_or(Ok(call), Err)
+}
+
+#[test]
+fn cc_08_a_call_has_the_canonical_path_and_knows_what_was_sent() {
+    let sent = |target: &str| {
+        let over_2 = builder("GET", &format!("https://h{target}")).body(()).unwrap().into_parts().0;
+        let over_2 = Call::from_parts(&over_2, true, &Transport::new(Scheme::Https)).unwrap();
+        let over_1 = h1(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n"));
+        assert_eq!(
+            (over_1.path(), over_1.query(), over_1.sent_path()),
+            (over_2.path(), over_2.query(), over_2.sent_path())
+        );
+        let (one, two) = (plain(over_1.clone()).err(), plain(over_2.clone()).err());
+        assert_eq!(one.map(|flaw| flaw.rule), two.map(|flaw| flaw.rule), "{target}");
+        assert!(one.is_none_or(|flaw| flaw.close) && two.is_none_or(|flaw| !flaw.close), "{target}");
+        over_1
+    };
+    for (target, path, raw) in [
+        ("/a/../b//%41?q=//%41", "/b/A", Some("/a/../b//%41")),
+        ("/a%2Fb;c", "/a%2Fb;c", None),
+        ("/a%2fb", "/a%2Fb", Some("/a%2fb")),
+        ("/a?/../b", "/a", None),
+    ] {
+        let call = sent(target);
+        assert_eq!((call.path(), call.sent_path()), (path, raw), "{target}");
+        let query = target.split_once('?').map(|(_, query)| query);
+        let printed = printed(&call);
+        let told = query.map_or(path.to_owned(), |query| format!("{path}?{query}"));
+        assert!(printed.starts_with(&format!("GET {told} HTTP/1.1\r\n")), "{printed}");
+        assert_eq!(call.to_h2_request(None, &[]).unwrap().uri().to_string(), format!("https://h{told}"));
+    }
+    let made_of_its_parts =
+        sent("/v1/a%2Fb").rewritten(&Rewriting { path: Some("/v2/a%2Fb"), ..Rewriting::default() });
+    assert_eq!(made_of_its_parts.unwrap().path(), "/v2/a%2Fb");
+    for (target, path) in
+        [("/v1/a", "/v2/a%2Fb"), ("/v1/a;b", "/v2/a%2Fb"), ("/v1/a%2Fb", "/v2/a;b"), ("/v1//a", "/v2//a")]
+    {
+        let made = sent(target).rewritten(&Rewriting { path: Some(path), ..Rewriting::default() });
+        assert!(made.is_err(), "{target} became {path}");
+    }
 }
 
 fn rule(builder: http::request::Builder) -> &'static str {

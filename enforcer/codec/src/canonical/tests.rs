@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::{Path, authority, path};
+use super::{Kept, Path, authority, path, spelled};
 use crate::Scheme;
 
 /// `Ok(None)` = canonical, `Ok(Some(form))` = another spelling of it, `Err(rule)` = refused always.
@@ -117,6 +117,49 @@ fn cc_07_decoding_happens_once_and_case_and_trailing_slash_count() {
     assert_eq!(judge("/a"), Ok(None));
 }
 
+/// As `judge`, with what the path has that only some routes keep.
+fn leniently(text: &str) -> Result<(Option<String>, Kept), &'static str> {
+    match spelled(text.as_bytes()) {
+        Ok((Path::Canonical(same), kept)) => {
+            assert_eq!(same, text);
+            Ok((None, kept))
+        }
+        Ok((Path::Other { canonical, .. }, kept)) => Ok((Some(canonical), kept)),
+        Err(flaw) => Err(flaw.rule),
+    }
+}
+
+#[test]
+fn cc_03_an_encoded_slash_that_is_kept_is_no_separator() {
+    let slash = Kept { slash: true, params: false };
+    for same in ["/a%2Fb", "/%2F", "/a%2F", "/a%2F%2Fb", "/a%2F.b/c", "/a%252F..%252Fb"] {
+        let kept = if same.contains("252F") { Kept::default() } else { slash };
+        assert_eq!(leniently(same), Ok((None, kept)), "{same}");
+    }
+    assert_eq!(leniently("/a%2fb"), Ok((Some("/a%2Fb".into()), slash)));
+    assert_eq!(leniently("/x/a%2Fb/../c"), Ok((Some("/x/c".into()), slash)), "what it was, not what is left");
+    for bad in ["/a%2F../b", "/..%2Fb", "/a%2F..%2Fb", "/a%2f%2e%2e%2fb", "/a%2F.", "/.%2F", "/a%2F..;x"] {
+        assert_eq!(leniently(bad), Err("CC-05"), "{bad}");
+    }
+    for bad in ["/a%5Cb", "/a%00b", "/%C0%AF", "/a%2"] {
+        assert_eq!(leniently(bad), Err("CC-03"), "{bad}");
+    }
+}
+
+#[test]
+fn cc_06_path_parameters_that_are_kept_stand_as_they_are() {
+    let params = Kept { slash: false, params: true };
+    for same in ["/a;b", "/;", "/a/b;c=d/e", "/a;..", "/a;b;c=%20"] {
+        assert_eq!(leniently(same), Ok((None, params)), "{same}");
+    }
+    assert_eq!(leniently("/a;b/./c"), Ok((Some("/a;b/c".into()), params)));
+    for bad in ["/..;/a", "/.;x", "/a/%2e%2e;b", "/a/%2E;"] {
+        assert_eq!(leniently(bad), Err("CC-05"), "{bad}");
+    }
+    assert_eq!(Kept { slash: true, params: true }.beyond(params).map(|flaw| flaw.rule), Some("CC-03"));
+    assert_eq!(Kept { slash: true, params: true }.beyond(Kept { slash: true, params: true }), None);
+}
+
 #[test]
 fn an_authority_has_one_form() {
     let form = |text: &str| authority(text.as_bytes(), Scheme::Https).map(|a| a.into_owned()).ok();
@@ -154,6 +197,30 @@ proptest! {
         if let Ok(Some(canonical)) = judge(&text) {
             prop_assert_ne!(&canonical, &text);
             prop_assert_eq!(judge(&canonical), Ok(None), "{} -> {}", text, canonical);
+        }
+    }
+
+    #[test]
+    fn cc_08_what_is_kept_changes_nothing_else(text in "(/|//|/[.]|/[.][.]|/%2e|[a-z.;]|%2[fF]|%3[bB]|%25|%[0-9a-fA-F]{2}|[{\"]){0,24}") {
+        let text = format!("/{text}");
+        let (strict, lenient) = (judge(&text), leniently(&text));
+        match &lenient {
+            Ok((form, kept)) => {
+                let canonical = form.as_ref().unwrap_or(&text);
+                if *kept == Kept::default() {
+                    prop_assert_eq!(&strict, &Ok(form.clone()), "{}", text);
+                } else {
+                    prop_assert!(matches!(strict, Err("CC-03" | "CC-06")), "{} {:?}", text, strict);
+                }
+                let again = leniently(canonical);
+                prop_assert!(matches!(&again, Ok((None, left)) if left.beyond(*kept).is_none()), "{} -> {}", text, canonical);
+                // Whoever decodes the slashes, or cuts the parameters off, walks to no other place.
+                for read in [canonical.replace("%2F", "/"), canonical.split('/').map(|part| part.split(';').next().unwrap()).collect::<Vec<_>>().join("/")] {
+                    let parts = || read.split('/');
+                    prop_assert!(!parts().any(|part| part == "." || part == ".."), "{} -> {}", text, read);
+                }
+            }
+            Err(rule) => prop_assert_eq!(&strict.as_ref().err().is_some(), &true, "{} {}", text, rule),
         }
     }
 

@@ -10,6 +10,7 @@ mod timing;
 use bytes::BytesMut;
 
 use super::*;
+use crate::canonical::Kept;
 use crate::{Call, Limits, NotCanonical, Scheme, Transport};
 
 /// Parses one request, canonical call included; the rest of the bytes stays.
@@ -25,7 +26,9 @@ fn request_on(
     match parse_request_head(&mut buffer, &Limits::default()) {
         Parse::Done(head) => {
             let wire = head.wire();
-            Call::from_h1(head, transport).map(|call| (call, wire, buffer))
+            // As a route has it that takes canonical paths alone.
+            let call = Call::from_h1(head, transport)?;
+            call.misspelled(Kept::default(), false).map_or(Ok((call, wire, buffer)), Err)
         }
         Parse::Refused(flaw) => Err(flaw),
         Parse::Incomplete => panic!("incomplete: {:?}", String::from_utf8_lossy(bytes.as_ref())),

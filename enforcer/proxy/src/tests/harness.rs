@@ -247,6 +247,7 @@ impl Setup {
                 timers: self.timers,
                 caps: self.caps,
                 handshakes_per_source: self.handshakes,
+                max_body: None,
                 tells_shed: true,
                 profile: enforcer_codec::Profile::Mesh,
             }],

@@ -200,6 +200,7 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
             timers: Timers::default(),
             caps: Caps::default(),
             handshakes_per_source: 64,
+            max_body: None,
             tells_shed: true,
             profile: enforcer_codec::Profile::Mesh,
         }],

@@ -95,6 +95,8 @@ struct Line<'a> {
     method: Option<&'a str>,
     authority: Option<&'a str>,
     path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent_path: Option<&'a str>,
     effect: &'static str,
     reason: Option<&'static str>,
     route: Option<&'a str>,
@@ -151,6 +153,7 @@ impl CallTrail {
             method: call.filter(|_| self.protocol != CallProtocol::Tcp).map(Call::method),
             authority: call.map(Call::authority).filter(|text| full(text)),
             path: call.map(Call::path).filter(|text| full(text)),
+            sent_path: call.and_then(Call::sent_path),
             effect: self.effect(),
             reason: self.verdict.map(Reason::as_str),
             route: Some(&*self.route).filter(|text| full(text)),

@@ -49,6 +49,7 @@ pub(super) fn build<'a>(
             service: service.name.as_str().into(),
             namespace: service.namespace.as_str().into(),
             to,
+            split_by: spec.split_by.clone(),
             connect: spec.connect.iter().filter_map(|target| TunnelTarget::parse(target)).collect(),
             handling: Handling::compile(spec)?,
             timeouts: match spec.connect.as_slice() {

@@ -175,6 +175,12 @@ pub(super) static KEYS: &[Key] = &[
         "64",
     ),
     key(
+        "enforcer.listener.max_body",
+        Kind::Size,
+        "longest body of a request that is no gRPC, where its route says nothing; absent = 10MiB with profile = \"edge\", else any",
+        "\"10MiB\"",
+    ),
+    key(
         "enforcer.listener.shed_header",
         Kind::Choice(&["on", "off"]),
         "whether `portcullis-shed` says why a call was refused for load; absent = off with profile = \"edge\", else on",

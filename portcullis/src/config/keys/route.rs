@@ -184,10 +184,37 @@ pub(super) static KEYS: &[Key] = &[
         "names of fields that the caller does not receive",
         "[\"server\"]",
     ),
+    preset(
+        "enforcer.route.path_mode",
+        Kind::Choice(&["refuse", "redirect", "rewrite"]),
+        "refuse",
+        "a path in another spelling than the canonical one: 400, 308 to the canonical one, or on with the canonical one",
+        "\"rewrite\"",
+    ),
+    preset(
+        "enforcer.route.encoded_slash",
+        Kind::Choice(&["refuse", "keep"]),
+        "refuse",
+        "keep: `%2F` in a path is judged and passed on as it is, and is no separator",
+        "\"keep\"",
+    ),
+    preset(
+        "enforcer.route.path_params",
+        Kind::Choice(&["refuse", "keep"]),
+        "refuse",
+        "keep: `;` in a path is judged and passed on with what follows it",
+        "\"keep\"",
+    ),
+    key(
+        "enforcer.route.upgrades",
+        Kind::List(&Kind::Choice(&["websocket"])),
+        "what calls may become; of a call that asks for another thing that wish is dropped; absent = websocket",
+        "[]",
+    ),
     key(
         "enforcer.route.max_body",
         Kind::Size,
-        "longest body of a request; a longer one is 413, gRPC 8; absent = any",
+        "longest body of a request; a longer one is 413, gRPC 8; absent = as the listener has it",
         "\"10MiB\"",
     ),
     key(
@@ -235,6 +262,12 @@ pub(super) static KEYS: &[Key] = &[
         Kind::List(&Kind::Text),
         "only endpoints of the cluster with all of these labels",
         "[\"version=2\"]",
+    ),
+    key(
+        "enforcer.route.split_by",
+        Kind::Text,
+        "beside `split`: keeps callers at one cluster while the weights stay: header:NAME, cookie:NAME, source_id or source_ip",
+        "\"cookie:session\"",
     ),
     preset("enforcer.route.header_timeout", Kind::Duration, "15s", "until the answer's head", "\"15s\""),
     preset(

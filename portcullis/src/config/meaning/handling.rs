@@ -1,7 +1,8 @@
 //! What a route does with a call besides forwarding it: rewrites, header fields, answers of its own, the longest body.
 
+use enforcer_codec::canonical::Kept;
 use enforcer_codec::{FieldEdit, FieldEdits, Scheme};
-use enforcer_traffic::{HandlingSpec, ReplySpec, RewriteSpec};
+use enforcer_traffic::{HandlingSpec, PathMode, ReplySpec, RewriteSpec};
 
 use super::super::read::Table;
 use super::Meaning;
@@ -23,10 +24,20 @@ impl Meaning<'_> {
             request: self.edits(route, "request_header", "request_header_remove"),
             response: self.edits(route, "response_header", "response_header_remove"),
             max_body: self.max_body(route),
+            keeps: Kept {
+                slash: is(route, "encoded_slash", "keep"),
+                params: is(route, "path_params", "keep"),
+            },
+            path_mode: match route.text("path_mode").map(String::as_str) {
+                Some("redirect") => PathMode::Redirect,
+                Some("rewrite") => PathMode::Rewrite,
+                _ => PathMode::Refuse,
+            },
+            bars_websocket: route.entries.contains_key("upgrades") && route.texts("upgrades").is_empty(),
         }
     }
 
-    fn max_body(&mut self, route: &Table) -> Option<u32> {
+    pub(super) fn max_body(&mut self, route: &Table) -> Option<u32> {
         let most = *route.size("max_body")?;
         let fits = u32::try_from(most).ok().filter(|most| *most < u32::MAX);
         if fits.is_none() {
@@ -69,6 +80,10 @@ impl Meaning<'_> {
         }
         edits
     }
+}
+
+fn is(table: &Table, key: &str, word: &str) -> bool {
+    table.text(key).is_some_and(|written| written == word)
 }
 
 fn redirected(table: &Table) -> Option<ReplySpec> {

@@ -14,6 +14,8 @@ use super::{Meaning, address, selector};
 use crate::messages::Place;
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// Longest body of a request at an edge.
+const EDGE_BODY: u32 = 10 << 20;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 impl Meaning<'_> {
@@ -72,6 +74,7 @@ impl Meaning<'_> {
             max_connections_per_identity: count("max_connections_per_identity")
                 .unwrap_or_else(|| (max_connections / identities).max(1)),
             max_handshakes_per_source: count("max_handshakes_per_source").unwrap_or(handshakes),
+            max_body: self.max_body(table).or(is_edge.then_some(EDGE_BODY)),
             tells_shed: table.text("shed_header").map_or(!is_edge, |word| word == "on"),
             is_edge,
             rate: self.rate(table),

@@ -1,6 +1,6 @@
 //! `[[enforcer.route]]`: which calls, and where they go.
 
-use enforcer_traffic::{ClusterSpec, Priority, RetrySettings, RouteSpec, Share, Timeouts};
+use enforcer_traffic::{ClusterSpec, HashBy, Priority, RetrySettings, RouteSpec, Share, Timeouts};
 
 use super::super::read::Table;
 use super::Meaning;
@@ -26,6 +26,7 @@ impl Meaning<'_> {
             connect: table.texts("connect"),
             passes: table.texts("pass_through"),
             to,
+            split_by: self.split_by(table),
             timeouts: Timeouts {
                 header: *table.duration("header_timeout")?,
                 call: *table.duration("timeout")?,
@@ -43,6 +44,19 @@ impl Meaning<'_> {
             deny_after: table.duration("deny_after").copied(),
         };
         Some((route, own))
+    }
+
+    fn split_by(&mut self, table: &Table) -> Option<HashBy> {
+        let written = table.text("split_by")?;
+        if !table.entries.contains_key("split") {
+            self.wrong(table, "split_by", "`split_by` says nothing without `split`".to_owned());
+        }
+        let found = HashBy::parse(written);
+        if found.is_none() {
+            let text = format!("`{written}` is none of header:NAME, cookie:NAME, source_id, source_ip");
+            self.wrong(table, "split_by", text);
+        }
+        found
     }
 
     /// Where the calls of a route go: exactly one of `to`, `cluster` and `split` says it, unless it answers itself.
