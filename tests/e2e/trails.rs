@@ -64,9 +64,15 @@ fn file() -> Result {
         ("endpoint", upstream.address.to_string().into()),
         ("tries", 1.into()),
         ("trace_id", trace.into()),
+        ("resource", "Route::\"site\"".into()),
     ] {
         check!(passed[key] == wanted, "{key} of {passed}");
     }
+    for time in ["handshake_us", "connect_us", "total_us"] {
+        check!(passed[time].as_u64() > Some(0), "{time} of {passed}");
+    }
+    check!(passed["queue_us"] == 0 && passed["upstream_identity"].is_null(), "{passed}");
+    check!(refused["resource"] == passed["resource"], "{refused}");
     check!(passed["sent_bytes"].as_u64() > Some(0) && passed["first_byte_us"].is_u64(), "{passed}");
     check!(refused["effect"] == "deny" && refused["end"] == "denied", "{refused}");
     check!(refused["reason"] == "no_permit" && refused["endpoint"].is_null(), "{refused}");
@@ -124,7 +130,11 @@ fn grpc() -> Result {
         )?;
     }
     let lines = lines(&gateway.dir().join("calls.json"), 2)?;
-    for (line, effect, status, grpc_status) in [(&lines[0], "allow", 200, 0), (&lines[1], "deny", 403, 7)] {
+    for (line, effect, status, grpc_status) in [(&lines[0], "allow", 200, 0), (&lines[1], "deny", 200, 7)] {
+        check!(
+            line["resource"].as_str().is_some_and(|resource| resource.starts_with("Method::\"shop.Orders/")),
+            "{line}"
+        );
         let told = (&line["protocol"], &line["effect"], &line["status"], &line["grpc_status"]);
         check!(told == (&"grpc".into(), &effect.into(), &status.into(), &grpc_status.into()), "{line}");
     }

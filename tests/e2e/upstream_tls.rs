@@ -33,6 +33,7 @@ fn expected() -> Result {
         )
     };
     let gateway = Gateway::build()
+        .enforcer("trail = \"calls.json\"")
         .service("site", &[])
         .section(&cluster("right", "spiffe://example.org/web", "sni = \"shop.example.org\""))
         .section(&cluster("below", "spiffe://example.org/*", ""))
@@ -66,5 +67,16 @@ fn expected() -> Result {
     );
     let (_, metrics) = gateway.http("/metrics")?;
     check!(metrics.contains("portcullis_pool_dials_total{result=\"unexpected_id\"} 1"), "{metrics}");
+    // Record, answer and trail agree: the permit is withdrawn by a denial of its own.
+    let denied = gateway.decisions(&["--effect", "deny"])?;
+    check!(denied.len() == 1 && denied[0]["reason"] == "upstream_identity", "{denied:?}");
+    let id = denied[0]["id"].as_str().ok_or("no id")?;
+    check!(body.contains(id), "the answer names another decision than {id}: {body}");
+    let trail = std::fs::read_to_string(gateway.dir().join("calls.json"))?;
+    let lines: Vec<Value> = trail.lines().map(serde_json::from_str).collect::<std::result::Result<_, _>>()?;
+    let wrong = lines.iter().find(|line| line["path"] == "/wrong").ok_or_else(|| trail.clone())?;
+    check!(wrong["decision_id"] == id && wrong["reason"] == "upstream_identity", "{wrong}");
+    let right = lines.iter().rev().find(|line| line["path"] == "/right").ok_or_else(|| trail.clone())?;
+    check!(right["upstream_identity"] == "spiffe://example.org/web" && right["status"] == 200, "{right}");
     Ok(())
 }

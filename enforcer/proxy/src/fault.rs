@@ -212,6 +212,15 @@ impl Fault {
         }
     }
 
+    /// The word for it in the records, where the place that the call leads to is refused (OUT1, OUT5).
+    pub(crate) fn refused_place(&self) -> Option<policies_engine::Reason> {
+        match self {
+            Self::WrongPeer { .. } => Some(policies_engine::Reason::UpstreamIdentity),
+            Self::Barred { .. } => Some(policies_engine::Reason::GateRefused),
+            _ => None,
+        }
+    }
+
     /// What the downloading side reports when the body of the request broke.
     pub(crate) fn of_caller(broken: Broken) -> Self {
         match broken {

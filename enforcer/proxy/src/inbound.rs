@@ -14,6 +14,7 @@ mod local;
 mod passing;
 mod phase;
 mod plain;
+mod stop;
 mod tcp;
 mod turned_away;
 mod vigil;
@@ -34,7 +35,7 @@ use policies_engine::{Protocol, ReasonClass};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::accounts::Accounts;
-use crate::authorize::{Denied, Permitted, authorize, not_canonical};
+use crate::authorize::{Permitted, authorize, not_canonical};
 use crate::body::{Inlet, Outlet, SLOW, TOO_LARGE};
 use crate::clocks::Clocks;
 use crate::fault::Fault;
@@ -46,9 +47,10 @@ use crate::reply::Reply;
 use crate::respond::{Asker, Refusal};
 use crate::secured::Secured;
 use crate::shed::Shed;
-use crate::trail::Trail;
+use crate::trail::{Trail, chain};
 use crate::wheel::Timer;
 use crate::worker::Worker;
+pub(crate) use stop::Stop;
 use turned_away::turn_away;
 use vigil::Vigil;
 use wire::Wire;
@@ -89,8 +91,10 @@ pub(crate) async fn connection(worker: Arc<Worker>, listening: Arc<Listening>, a
             None => return,
         }
     }
+    let began = worker.clock.mono();
     if let Some((mut conn, tls)) = shaken(worker, listening, stream, peer).await {
         conn.via = via;
+        conn.secured.shaken_in = conn.worker.clock.mono().saturating_since(began);
         if let Err(reason) = conn.takes_place(permit) {
             return Box::pin(turn_away(&conn, tls, reason)).await;
         }
@@ -127,8 +131,10 @@ pub(crate) async fn quic(
     permit: ConnectionPermit,
 ) {
     let counted = Counted::new(&listening.open);
+    let began = worker.clock.mono();
     if let Some((mut conn, quic, known)) = Box::pin(handshake::secure_quic(worker, listening, arrived)).await
     {
+        conn.secured.shaken_in = conn.worker.clock.mono().saturating_since(began);
         match conn.takes_place(permit) {
             Ok(()) => Box::pin(h3::run(&conn, quic)).await,
             Err(reason) => {
@@ -186,13 +192,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         if conn.listening.callers.is_some() {
             conn.is_held().await?;
         }
-        let is_asking = call.upgrade().is_some();
         let changes = conn.worker.changes(); // read before the verdict, so that a change after it is seen
         let permitted = authorize(conn, call, self.now).await?; // decided and recorded as its strength demands
-        if is_asking && permitted.call().upgrade().is_none() {
-            self.body = Inlet::Empty; // its route bars what it asked to become, and such a call has no body
-        }
-        let (mut timeouts, budget) = trail.permitted(&permitted, &conn.worker);
+        let (mut timeouts, budget) = trail.permitted(&permitted, conn);
         if self.asker.protocol() == CallProtocol::Tcp {
             timeouts.idle = conn.listening.timers.idle; // its stillness is that of the connection
         }
@@ -204,9 +206,27 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
                 .noting(notes);
             if permitted.reads_time() { clocks.looking(self.now.mono) } else { clocks }
         };
-        let mut way = Way { conn, clocks: &clocks, body: &mut self.body, out: &mut self.out, status };
-        let forwarding = pin!(forward(&permitted, &mut way));
-        Vigil::over(&permitted, conn, changes).within(&clocks, forwarding).await // judged again on change
+        let ended = {
+            let mut way = Way { conn, clocks: &clocks, body: &mut self.body, out: &mut self.out, status };
+            let forwarding = pin!(forward(&permitted, &mut way));
+            Vigil::over(&permitted, conn, changes).within(&clocks, forwarding).await // judged again on change
+        };
+        ended.map_err(|stop| match stop {
+            Stop::Fault(fault) => self.placed(fault, &permitted),
+            stop => stop,
+        })
+    }
+
+    /// A place that is refused is a denial, on record as any (OUT1, OUT5).
+    #[cold]
+    fn placed(&self, fault: Fault, permitted: &Permitted<Call>) -> Stop {
+        let Some(reason) = fault.refused_place().filter(|_| !self.out.is_begun()) else {
+            return fault.into();
+        };
+        let cause = chain(&fault);
+        tracing::warn!(event = "place_refused", decision = %permitted.decision(), cause, "a call was permitted and leads to a place that it must not reach");
+        let now = self.conn.worker.clock.now();
+        self.conn.worker.judge.withdraw(self.conn, permitted, (reason, cause), now).into()
     }
 
     /// Whether the route takes the call and hands it on.
@@ -226,6 +246,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
             return Err(Fault::Overload(strain).into());
         }
         let handling = &upstreams.route.handling;
+        if handling.bars_websocket && permitted.call().body() == BodyLength::None {
+            self.body = Inlet::Empty; // what follows the head of a call that wanted to become another thing
+        }
         if let Some(location) = handling.canonical_location(permitted.call()) {
             return Err(Stop::Reply(Box::new(Reply::to(location))));
         }
@@ -265,7 +288,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
                 return reply.tell(close, &mut self.out).await.is_ok();
             }
             Stop::Denied(denied) => {
-                trail.denied(denied);
+                trail.denied(denied, self.conn);
                 if denied.reason.class() == ReasonClass::Unauthenticated {
                     self.conn.lapsed.store(true, Ordering::Relaxed);
                 }
@@ -386,27 +409,6 @@ impl Connection {
     /// No new call should come over this connection.
     pub(crate) fn is_retired(&self, now: Now) -> bool {
         self.must_leave() || now.mono >= self.secured.retires
-    }
-}
-
-/// Why a call has no answer of its upstream.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// Its route answers it.
-    Reply(Box<Reply>),
-    Denied(Denied),
-    Fault(Fault),
-}
-
-impl From<Denied> for Stop {
-    fn from(denied: Denied) -> Self {
-        Self::Denied(denied)
-    }
-}
-
-impl From<Fault> for Stop {
-    fn from(fault: Fault) -> Self {
-        Self::Fault(fault)
     }
 }
 

@@ -219,6 +219,33 @@ impl Judge {
         Err(Denied { reason, decision: Some(decision), version, flaw: None, meter })
     }
 
+    /// Puts on record that a permitted call is refused all the same: where it leads is no place for it. That is a decision of
+    /// its own, which ends the permit before it had an effect.
+    pub(crate) fn withdraw(
+        &self,
+        conn: &Connection,
+        permitted: &Permitted<Call>,
+        (reason, detail): (Reason, String),
+        now: Now,
+    ) -> Denied {
+        let in_force = permitted.in_force();
+        let question = in_force.question(conn, permitted.call());
+        let decision = Decision::refusal(reason);
+        question.meter.decision(&decision, question.mode);
+        let facts = permitted.facts(conn);
+        facts.found(question.route);
+        let about = (action_of(permitted.call()), question.resource);
+        let record = DecisionRecord {
+            detail: Some(detail),
+            phase: Phase::Rejudge,
+            ..in_force.record(conn, decision, about, facts, question.mode, now)
+        };
+        // A denial is best effort by definition (LS1); nothing waits for its receipt.
+        let (decision, _) = self.0.lock().lane.record(record);
+        let (version, meter) = (in_force.version(), Arc::clone(question.meter));
+        Denied { reason, decision: Some(decision), version, flaw: None, meter }
+    }
+
     /// Puts a refusal on record that no engine was asked for: bytes that make no call, or a record that was lost.
     pub(crate) fn refuse(
         &self,

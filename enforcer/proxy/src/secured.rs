@@ -33,6 +33,8 @@ pub(crate) struct Secured {
     pub(crate) retires: Mono,
     /// Here it ends.
     pub(crate) ends: Mono,
+    /// How long it took to secure the connection.
+    pub(crate) shaken_in: Duration,
     /// Random: its place among those that a drain asks to go.
     pub(crate) share: u8,
     /// The caller's address, or what a forwarder said it is, and the one that was called.
@@ -132,6 +134,7 @@ impl Secured {
             cert_header: peer.map(forwarded_cert).unwrap_or_default(),
             retires: now.mono + life.saturating_sub(notice),
             ends: now.mono + life,
+            shaken_in: Duration::ZERO,
             share: u8::try_from(jitter >> 8 & 0xff).unwrap_or_default(),
             source,
             local,

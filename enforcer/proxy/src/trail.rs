@@ -15,7 +15,7 @@ use std::time::Duration;
 use base_ports::{Mono, Now};
 use enforcer_codec::{Call, CallProtocol};
 use enforcer_traffic::Timeouts;
-use policies_engine::{DecisionId, Reason};
+use policies_engine::{DecisionId, Reason, Resource};
 
 use crate::authorize::{Denied, Permitted};
 use crate::fault::{Fault, Side};
@@ -41,6 +41,7 @@ struct Story {
     call: Option<Call>,
     version: u64,
     verdict: Option<Reason>,
+    resource: Option<Resource>,
     authorized: Option<Mono>,
     end: End,
     cause: String,
@@ -56,6 +57,7 @@ impl Trail {
                 call: None,
                 version: 0,
                 verdict: None,
+                resource: None,
                 authorized: None,
                 end: End::Complete,
                 cause: String::new(),
@@ -77,12 +79,13 @@ impl Trail {
     pub(crate) fn permitted(
         &mut self,
         permitted: &Permitted<Call>,
-        worker: &Worker,
+        conn: &Connection,
     ) -> (Timeouts, Option<Duration>) {
         self.decision = Some(permitted.decision());
         if let Some(story) = &mut self.story {
             story.version = permitted.in_force().version();
-            story.authorized = Some(worker.clock.mono());
+            story.authorized = Some(conn.worker.clock.mono());
+            story.resource = Some(permitted.in_force().resource(conn, permitted.call()).clone());
         }
         match permitted.upstreams() {
             Some(upstreams) => {
@@ -94,13 +97,16 @@ impl Trail {
         }
     }
 
-    pub(crate) fn denied(&mut self, denied: &Denied) {
+    pub(crate) fn denied(&mut self, denied: &Denied, conn: &Connection) {
         self.decision = denied.decision;
         self.meter = Some(Arc::clone(&denied.meter));
         if let Some(story) = &mut self.story {
             (story.version, story.verdict, story.end) = (denied.version, Some(denied.reason), End::Denied);
             let flaw = denied.flaw.map(|flaw| format!("{}: {}", flaw.rule, flaw.detail));
             story.cause = flaw.unwrap_or_default();
+            let in_force = conn.worker.judge.in_force();
+            let resource = story.call.as_ref().map(|call| in_force.resource(conn, call).clone());
+            story.resource = story.resource.take().or(resource);
         }
     }
 
@@ -166,7 +172,10 @@ impl Trail {
             trails.put(CallTrail {
                 began: started.wall,
                 took,
+                handshake: conn.secured.shaken_in,
                 authorized: story.authorized.map(since),
+                queue: story.notes.queue(),
+                connect: story.notes.connect(),
                 first_byte: story.notes.first_byte().map(since),
                 protocol: self.protocol,
                 principal: conn.secured.principal.clone(),
@@ -177,11 +186,13 @@ impl Trail {
                 decision: self.decision,
                 version: story.version,
                 verdict: story.verdict,
+                resource: story.resource,
                 route: Arc::clone(route),
                 service: Arc::clone(service),
                 sent_to: story.notes.sent_to(),
                 tries: story.notes.tries(),
-                status: self.status,
+                // What gRPC has to say stands in its own status; on the wire it is a success.
+                status: if story.grpc_status.is_some() { 200 } else { self.status },
                 grpc_status: story.grpc_status.or_else(|| story.notes.grpc_status()),
                 received: received.max(up),
                 sent: sent.max(down),
@@ -194,7 +205,7 @@ impl Trail {
 }
 
 /// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -189,10 +189,13 @@ impl Told<'_> {
         let now = self.clocks().now();
         self.clocks().left(now)?;
         let endpoint = self.pick.endpoint;
-        match if fresh { None } else { endpoint.kept_h1(&self.conn().worker, now) } {
-            Some(link) => Ok(link),
-            None => Box::pin(endpoint.dial_h1(&self.conn().worker, self.pick.terms())).await,
-        }
+        self.pick.connecting();
+        let link = match if fresh { None } else { endpoint.kept_h1(&self.conn().worker, now) } {
+            Some(link) => link,
+            None => Box::pin(endpoint.dial_h1(&self.conn().worker, self.pick.terms())).await?,
+        };
+        self.pick.connected(link.identity());
+        Ok(link)
     }
 
     /// A request that nobody answered may be sent again when that changes nothing, or when it was not fully sent.

@@ -25,7 +25,9 @@ where
     let told = Told::of(pick);
     let mut repeated = false;
     loop {
+        pick.connecting();
         let mut stream = pick.endpoint.lend_h2(&conn.worker, pick.terms()).await?;
+        pick.connected(stream.place.identity());
         let left = clocks.left(clocks.now())?;
         let mut request =
             told.with_identity(|extra| pick.call().to_h2_request(left, extra)).map_err(Fault::Untold)?;

@@ -20,9 +20,11 @@ where
     let told = Told::of(pick);
     let mut repeated = false;
     loop {
+        pick.connecting();
         let Some(place) = pick.endpoint.lend_h3(&way.conn.worker, pick.terms()).await? else {
             return http2::carry(pick, way).await;
         };
+        pick.connected(place.identity());
         let Way { clocks, body, out, status, .. } = way;
         let left = clocks.left(clocks.now())?;
         let mut request =

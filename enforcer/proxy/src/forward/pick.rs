@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use base_ports::Mono;
+use ca_identity::SpiffeId;
 use enforcer_codec::{Call, CallProtocol, Upgrade};
 use enforcer_traffic::fleet::{Entry, Outcome};
 use enforcer_traffic::{BalancerKind, Trigger, UpstreamProtocol};
@@ -108,7 +109,7 @@ impl<'a> Pick<'a> {
         let place = upstream.waiting.join(class, principal, until, upstream.slots(), now);
         let place = place.map_err(Fault::of_no_wait)?;
         let timer = chance.conn.worker.wheel.timer();
-        poll_fn(|context| {
+        let found = poll_fn(|context| {
             loop {
                 let now = clocks.now();
                 if place.is_first(context.waker()) {
@@ -126,7 +127,11 @@ impl<'a> Pick<'a> {
                 }
             }
         })
-        .await
+        .await;
+        if let Some(notes) = clocks.notes() {
+            notes.queued(clocks.now().saturating_since(now));
+        }
+        found
     }
 
     /// Runs a try whose head must come in the time of a try.
@@ -162,6 +167,20 @@ impl<'a> Pick<'a> {
         let spec = &self.upstream.cluster.spec;
         let (limit, limits) = (spec.connect_timeout, *self.upstream.fleet.limits());
         Terms { limit, limits, requires_h3: spec.requires_h3 }
+    }
+
+    /// A connection is asked for.
+    pub(super) fn connecting(&self) {
+        if let Some(notes) = self.chance.clocks.notes() {
+            notes.connecting(self.chance.clocks.now());
+        }
+    }
+
+    /// It is there, and it is that one's.
+    pub(super) fn connected(&self, identity: Option<&SpiffeId>) {
+        if let Some(notes) = self.chance.clocks.notes() {
+            notes.connected(self.chance.clocks.now(), identity);
+        }
     }
 
     /// The endpoint hears first who calls (PX-03).

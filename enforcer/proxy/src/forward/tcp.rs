@@ -21,7 +21,9 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    pick.connecting();
     let mut link = pick.endpoint.dial_h1(&pick.chance.conn.worker, pick.terms()).await?;
+    pick.connected(link.identity());
     if pick.tells_caller() {
         let mut header = BytesMut::new();
         who_calls(pick, &mut header);

@@ -84,6 +84,11 @@ impl InForce {
         self.clusters.iter()
     }
 
+    /// What a call asks for.
+    pub(crate) fn resource(&self, conn: &Connection, call: &Call) -> &Resource {
+        self.question(conn, call).resource
+    }
+
     /// The way of a permitted call.
     pub(crate) fn route(&self, route: usize) -> Option<&Upstreams> {
         self.routes.get(route)

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use base_ports::Mono;
 use bytes::BytesMut;
+use ca_identity::SpiffeId;
 use enforcer_codec::h1::{self, Parse, ResponseHead, ResponseParser};
 use enforcer_codec::{Asked, Limits};
 use parking_lot::Mutex;
@@ -97,6 +98,11 @@ impl H1Link {
     fn is_good(&mut self, generation: u64) -> bool {
         let opened = self.stream.standing().map_or(0, |standing| standing.generation);
         opened == generation && self.stream.is_quiet()
+    }
+
+    /// Who the endpoint is, as it has proved.
+    pub(crate) fn identity(&self) -> Option<&SpiffeId> {
+        self.stream.standing().map(|standing| standing.identity())
     }
 
     /// Writes the whole of it.

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use ca_identity::SpiffeId;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
@@ -149,6 +150,11 @@ impl<S> Link<S> {
 }
 
 impl<S> Place<S> {
+    /// Who the endpoint is, as it has proved.
+    pub(crate) fn identity(&self) -> Option<&SpiffeId> {
+        self.link.standing.as_ref().map(|standing| standing.identity())
+    }
+
     fn on(link: Arc<Link<S>>) -> Self {
         link.live.fetch_add(1, Ordering::Relaxed);
         Self { is_used: link.has_served(), link }

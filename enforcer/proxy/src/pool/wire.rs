@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 
 use base_ports::{Stream, UnixTime, forward_reads, forward_writes, stream};
 use ca_identity::tls::alert_in;
-use ca_identity::{IdentitySnapshot, VerifiedPeer};
+use ca_identity::{IdentitySnapshot, SpiffeId, VerifiedPeer};
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
@@ -74,6 +74,11 @@ impl Standing {
     pub(super) fn poll_over(&self, context: &mut Context<'_>) -> Poll<()> {
         self.reader.register(context.waker());
         if self.is_over.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Who the peer is, as it has proved.
+    pub(super) fn identity(&self) -> &SpiffeId {
+        &self.peer.id
     }
 
     /// The alert by which the peer rejected us, by its name.

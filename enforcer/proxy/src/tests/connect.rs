@@ -130,6 +130,15 @@ async fn out5_a_name_that_leads_to_this_machine_or_a_metadata_service_opens_noth
         gateway.resolver.script(target, &addresses, Duration::from_secs(60));
         let head = asked(&mut gateway.h1("/web").await, &format!("{target}:80"), "").await;
         assert!(head.starts_with("HTTP/1.1 403 "), "{target}: {head}");
+        // Record and answer agree: the permit is withdrawn by a denial of its own, which the answer names.
+        let (id, record) = gateway.records.last();
+        assert_eq!(
+            (record.effect, record.reason, record.phase),
+            (Effect::Deny, Reason::GateRefused, Phase::Rejudge)
+        );
+        assert!(record.detail.is_some_and(|detail| detail.contains(target)), "{target}");
+        assert!(head.contains(&format!("portcullis-decision-id: {id}\r\n")), "{head}");
+        assert_eq!(record.facts.unwrap().request().unwrap().host, format!("{target}:80"));
     }
     assert!(gateway.net.dials().is_empty());
 }

@@ -6,18 +6,27 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base_ports::{NetAddr, UnixTime};
+use base_ports::UnixTime;
+use ca_identity::SpiffeId;
 use enforcer_codec::{Call, CallProtocol};
-use policies_engine::{ConnectionFacts, DecisionId, Principal, Reason};
+use policies_engine::{ConnectionFacts, DecisionId, Principal, Reason, Resource};
 use serde::Serialize;
 use serde_json::Value;
+
+use super::notes::SentTo;
 
 /// A call that has ended.
 #[derive(Debug)]
 pub struct CallTrail {
     pub(super) began: UnixTime,
     pub(super) took: Duration,
+    /// Until the connection of the call was secured.
+    pub(super) handshake: Duration,
     pub(super) authorized: Option<Duration>,
+    /// Spent on waiting for an endpoint.
+    pub(super) queue: Duration,
+    /// Spent on connections to endpoints.
+    pub(super) connect: Duration,
     pub(super) first_byte: Option<Duration>,
     pub(super) protocol: CallProtocol,
     pub(super) principal: Principal,
@@ -30,10 +39,12 @@ pub struct CallTrail {
     /// Of the policies that judged; 0 = none.
     pub(super) version: u64,
     pub(super) verdict: Option<Reason>,
+    pub(super) resource: Option<Resource>,
     pub(super) route: Arc<str>,
     pub(super) service: Arc<str>,
-    pub(super) sent_to: Option<(Arc<str>, NetAddr)>,
+    pub(super) sent_to: Option<SentTo>,
     pub(super) tries: u64,
+    /// On the wire.
     pub(super) status: u16,
     pub(super) grpc_status: Option<u8>,
     pub(super) received: u64,
@@ -99,17 +110,23 @@ struct Line<'a> {
     sent_path: Option<&'a str>,
     effect: &'static str,
     reason: Option<&'static str>,
+    resource: Option<String>,
     route: Option<&'a str>,
     service: Option<&'a str>,
     cluster: Option<&'a str>,
     endpoint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream_identity: Option<&'a str>,
     tries: u64,
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     grpc_status: Option<u8>,
     received_bytes: u64,
     sent_bytes: u64,
+    handshake_us: u64,
     authorize_us: Option<u64>,
+    queue_us: u64,
+    connect_us: u64,
     first_byte_us: Option<u64>,
     total_us: u64,
     end: &'static str,
@@ -156,15 +173,24 @@ impl CallTrail {
             sent_path: call.and_then(Call::sent_path),
             effect: self.effect(),
             reason: self.verdict.map(Reason::as_str),
+            resource: self.resource.as_ref().map(ToString::to_string),
             route: Some(&*self.route).filter(|text| full(text)),
             service: Some(&*self.service).filter(|text| full(text)),
-            cluster: self.sent_to.as_ref().map(|(cluster, _)| &**cluster),
-            endpoint: self.sent_to.as_ref().map(|(_, endpoint)| endpoint.to_string()),
+            cluster: self.sent_to.as_ref().map(|to| &*to.cluster),
+            endpoint: self.sent_to.as_ref().map(|to| to.endpoint.to_string()),
+            upstream_identity: self
+                .sent_to
+                .as_ref()
+                .and_then(|to| to.identity.as_ref())
+                .map(SpiffeId::as_str),
             tries: self.tries,
             status: self.status,
             grpc_status: self.grpc_status,
             received_bytes: self.received,
             sent_bytes: self.sent,
+            handshake_us: micros(self.handshake),
+            queue_us: micros(self.queue),
+            connect_us: micros(self.connect),
             authorize_us: self.authorized.map(micros),
             first_byte_us: self.first_byte.map(micros),
             total_us: micros(self.took),
@@ -184,8 +210,7 @@ impl CallTrail {
             Some(_) => "TCP".to_owned(),
             None => "-".to_owned(),
         };
-        let endpoint =
-            self.sent_to.as_ref().map(|(_, endpoint)| format!(" -> {endpoint}")).unwrap_or_default();
+        let endpoint = self.sent_to.as_ref().map(|to| format!(" -> {}", to.endpoint)).unwrap_or_default();
         let why = match (self.end, self.verdict) {
             (End::Complete, _) => String::new(),
             (End::Denied, Some(reason)) => format!(" ({})", reason.as_str()),
@@ -193,8 +218,9 @@ impl CallTrail {
             (end, _) => format!(" ({}: {})", end.as_str(), self.cause),
         };
         let decision = self.decision.map(|id| format!(" {id}")).unwrap_or_default();
+        let grpc = self.grpc_status.map(|status| format!("/{status}")).unwrap_or_default();
         let line = format!(
-            "{} {effect} {} {} {} {target}{endpoint} {} ms{why}{decision}",
+            "{} {effect} {}{grpc} {} {} {target}{endpoint} {} ms{why}{decision}",
             UnixTime::from_millis(self.began.as_millis()),
             self.status,
             self.protocol_word(),
@@ -253,7 +279,10 @@ mod tests {
         CallTrail {
             began: UnixTime::from_secs(1),
             took: Duration::from_micros(2_500),
+            handshake: Duration::from_micros(900),
             authorized: Some(Duration::from_micros(40)),
+            queue: Duration::ZERO,
+            connect: Duration::from_micros(7),
             first_byte: None,
             protocol: CallProtocol::H1,
             principal: Principal::workload("spiffe://example.org/web"),
@@ -271,6 +300,7 @@ mod tests {
             decision: None,
             version: 3,
             verdict: (end == End::Denied).then_some(Reason::NoPermit),
+            resource: Some(Resource::route("site")),
             route: "site".into(),
             service: "site".into(),
             sent_to: None,
@@ -306,10 +336,12 @@ mod tests {
             ("end", "shed"),
             ("shed", "rate"),
             ("trace_id", trace),
+            ("resource", "Route::\"site\""),
             ("ts", "1970-01-01T00:00:01Z"),
         ] {
             assert_eq!(line[key], wanted, "{key}: {line}");
         }
+        assert_eq!((&line["handshake_us"], &line["connect_us"]), (&900.into(), &7.into()));
         assert_eq!((&line["total_us"], &line["policy_version"]), (&2_500.into(), &3.into()));
         assert!(!line.to_string().contains("secret"), "neither query nor header: {line}");
         let human = printed(&trail, TrailFormat::Human);
