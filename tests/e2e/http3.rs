@@ -1,13 +1,17 @@
 //! HTTP/3 over the shipped binary: the same policies, the same records, beside HTTP/1 and HTTP/2 on the same port.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use tests::envoy::Envoy;
+use tests::gateway::Builder;
 use tests::peers::{missing, program};
 use tests::port::free_port;
 use tests::upstream::Upstream;
+use tests::wire::{Caller, Heard, Wire};
 use tests::{Gateway, Result, check, h3};
 
 use crate::trial;
@@ -19,6 +23,8 @@ pub(crate) fn trials() -> Vec<Trial> {
     };
     vec![
         trial("lt_07_a_caller_over_http_3_is_known_judged_and_on_record", None, judged),
+        trial("lt_05_answers_over_tcp_tell_of_http_3_on_the_same_port", missing("curl"), announced),
+        trial("qu_04_callers_of_a_killed_process_learn_it_from_the_next_at_once", None, reset),
         trial(
             "lt_06_an_envoy_calls_and_another_answers_over_http_3_with_certificates",
             envoy,
@@ -104,5 +110,70 @@ fn between_envoys() -> Result {
     ] {
         check!(metrics.contains(series), "no {series}:\n{metrics}");
     }
+    Ok(())
+}
+
+/// `Alt-Svc` where TCP and QUIC share a port.
+fn announced() -> Result {
+    let upstream = Upstream::echo();
+    let to = format!("http://{}", upstream.address);
+    let site = |gateway: Builder| gateway.service("site", &[]).route("site", "site", "{ path = \"/\" }", &to);
+    let gateway = site(Gateway::build().quic()).start()?;
+    let tls = gateway.identity()?;
+    let told = format!("alt-svc: h3=\":{}\"; ma=3600", gateway.address.port());
+    for version in ["--http1.1", "--http2"] {
+        let (status, text) = gateway.curl(&tls, "/hello", &["-i", version])?;
+        check!(status == 200 && text.to_lowercase().contains(&told), "{version}: {text}");
+    }
+    let caller = Caller::new(gateway.address, &tls, b"http/1.1")?;
+    let mut wires = (0..8).map(|_| caller.dial()).collect::<Result<Vec<_>>>()?;
+    let mut ask = |wire: &mut Wire| -> Option<String> {
+        wire.send(b"GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        match wire.hear(false, Duration::from_secs(5)).ok()? {
+            Heard::Reply(reply) => Some(reply.head),
+            Heard::Closed | Heard::Silence => None,
+        }
+    };
+    for wire in &mut wires {
+        check!(ask(wire).is_some_and(|text| text.contains(&told)), "not told before the drain");
+    }
+    gateway.signal("TERM")?;
+    std::thread::sleep(Duration::from_millis(200));
+    // Some are asked to go already, one after another; the others are told that it is over.
+    let last: Vec<_> = wires.iter_mut().filter_map(&mut ask).collect();
+    check!(!last.is_empty() && last.iter().all(|text| text.contains("alt-svc: clear")), "{last:?}");
+    let plain = site(Gateway::build()).start()?;
+    let tls = plain.identity()?;
+    let (status, text) = plain.curl(&tls, "/hello", &["-i"])?;
+    check!(status == 200 && !text.to_lowercase().contains("alt-svc"), "{text}");
+    Ok(())
+}
+
+/// The key of stateless resets is a file of 0600, and a caller whose gateway was killed hears of the next one.
+fn reset() -> Result {
+    let upstream = Upstream::echo();
+    let mut gateway = Gateway::build()
+        .service("site", &[])
+        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .quic()
+        .start()?;
+    let tls = gateway.identity()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (config, address) = (h3::client(&tls, true)?, gateway.address);
+    let (_endpoint, quic) = runtime.block_on(async {
+        let endpoint = quinn::Endpoint::client(([127, 0, 0, 1], 0).into())?;
+        let quic = endpoint.connect_with(config, address, "localhost")?.await?;
+        Result::Ok((endpoint, quic))
+    })?;
+    gateway.kill()?;
+    let mode = fs::metadata(gateway.dir().join("data/quic-reset.key"))?.permissions().mode() & 0o777;
+    check!(mode == 0o600, "mode {mode:o}");
+    gateway.restart()?;
+    let ended = runtime.block_on(async {
+        let (mut send, _receive) = quic.open_bi().await?;
+        send.write_all(&[0; 600]).await?;
+        Result::Ok(tokio::time::timeout(Duration::from_secs(5), quic.closed()).await?)
+    })?;
+    check!(ended == quinn::ConnectionError::Reset, "ended with {ended}");
     Ok(())
 }

@@ -32,6 +32,7 @@ ROWS = {
     "h1-16k": ("HTTP/1.1, 64 connections, answers of 16 KiB", ["-c", "64"], "16k"),
     "h2-16k": ("HTTP/2, 8 connections x 4 streams, answers of 16 KiB", ["--http2", "-c", "8", "-p", "4"], "16k"),
     "h2-1m": ("HTTP/2, 8 connections x 4 streams, answers of 1 MiB", ["--http2", "-c", "8", "-p", "4"], "1m"),
+    "h3": ("HTTP/3, 16 connections x 10 streams", ["16", "10"], "bench"),
     "handshake": ("mTLS handshake + one request", ["-c", "8", "--disable-keepalive"], "bench"),
 }
 
@@ -91,6 +92,8 @@ class Bench:
         self.args, self.work, self.processes = args, work, []
         self.upstream = free_port()
         self.peers = {}
+        # Ports of those that speak HTTP/3 with client certificates.
+        self.quic = {}
 
     def start(self, name, command, port, **kwargs):
         log = open(self.work / f"{name}.log", "wb")
@@ -131,7 +134,7 @@ http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s;
         self.start("upstream", ["nginx", "-c", str(conf), "-p", str(self.work)], self.upstream)
 
     def run_portcullis(self):
-        port, uid = free_port(), os.getuid()
+        port, quic, uid = free_port(), free_port(), os.getuid()
         dir = self.work / "portcullis"
         (dir / "policies").mkdir(parents=True)
         rules = [f'@id("other-{n}")\npermit (principal == Workload::"spiffe://example.org/other-{n}", action in Action::"http:read", resource == Route::"bench");'
@@ -163,6 +166,9 @@ max_connections = 20000
 max_connections_per_source = 20000
 max_connections_per_identity = 20000
 idle_timeout = "10m"
+[[enforcer.listener]]
+name = "h3"
+bind = ["quic://127.0.0.1:{quic}"]
 [[enforcer.service]]
 name = "bench"
 [[enforcer.route]]
@@ -180,7 +186,7 @@ log = "error"
                        check=True, stdout=subprocess.DEVNULL)
         tls = self.work / "tls"
         (tls / "combined.pem").write_text((tls / "svid.pem").read_text() + (tls / "svid.key").read_text())
-        self.peers["portcullis"] = (process.pid, port)
+        self.peers["portcullis"], self.quic["portcullis"] = (process.pid, port), quic
 
     def run_nginx(self):
         port, tls, conf = free_port(), self.work / "tls", self.work / "nginx.conf"
@@ -222,7 +228,31 @@ backend b
         self.peers["haproxy"] = (process.pid, port)
 
     def run_envoy(self):
-        port, tls, conf = free_port(), self.work / "tls", self.work / "envoy.yaml"
+        port, quic, tls, conf = free_port(), free_port(), self.work / "tls", self.work / "envoy.yaml"
+        common = f"""
+            tls_params: {{tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3}}
+            tls_certificates: [{{certificate_chain: {{filename: {tls}/svid.pem}}, private_key: {{filename: {tls}/svid.key}}}}]
+            validation_context: {{trusted_ca: {{filename: {tls}/bundle.pem}}}}"""
+        hcm = """
+      filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: bench
+          route_config:
+            virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: "/"}, route: {cluster: up}}]}]
+          http_filters:
+          - name: rbac
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
+              rules:
+                action: ALLOW
+                policies:
+                  bench:
+                    permissions: [{header: {name: ":method", string_match: {exact: GET}}}]
+                    principals: [{authenticated: {principal_name: {exact: "spiffe://example.org/bench"}}}]
+          - name: router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}"""
         conf.write_text(f"""
 static_resources:
   listeners:
@@ -236,30 +266,21 @@ static_resources:
           disable_stateless_session_resumption: true
           disable_stateful_session_resumption: true
           common_tls_context:
-            alpn_protocols: [h2, http/1.1]
-            tls_params: {{tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3}}
-            tls_certificates: [{{certificate_chain: {{filename: {tls}/svid.pem}}, private_key: {{filename: {tls}/svid.key}}}}]
-            validation_context: {{trusted_ca: {{filename: {tls}/bundle.pem}}}}
-      filters:
-      - name: hcm
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: bench
+            alpn_protocols: [h2, http/1.1]{common}{hcm}
           http2_protocol_options: {{max_concurrent_streams: 256}}
-          route_config:
-            virtual_hosts: [{{name: all, domains: ["*"], routes: [{{match: {{prefix: "/"}}, route: {{cluster: up}}}}]}}]
-          http_filters:
-          - name: rbac
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC
-              rules:
-                action: ALLOW
-                policies:
-                  bench:
-                    permissions: [{{header: {{name: ":method", string_match: {{exact: GET}}}}}}]
-                    principals: [{{authenticated: {{principal_name: {{exact: "spiffe://example.org/bench"}}}}}}]
-          - name: router
-            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+  - address: {{socket_address: {{protocol: UDP, address: 127.0.0.1, port_value: {quic}}}}}
+    udp_listener_config: {{quic_options: {{}}, downstream_socket_config: {{prefer_gro: true}}}}
+    filter_chains:
+    - transport_socket:
+        name: envoy.transport_sockets.quic
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport
+          downstream_tls_context:
+           require_client_certificate: true
+           disable_stateless_session_resumption: true
+           common_tls_context:{common}{hcm}
+          codec_type: HTTP3
+          http3_protocol_options: {{}}
   clusters:
   - name: up
     connect_timeout: 5s
@@ -269,7 +290,7 @@ static_resources:
       endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {self.upstream}}}}}}}}}]}}]
 """)
         process = self.start("envoy", ["envoy", "-c", str(conf), "--concurrency", str(self.args.workers), "--disable-hot-restart", "-l", "error"], port)
-        self.peers["envoy"] = (process.pid, port)
+        self.peers["envoy"], self.quic["envoy"] = (process.pid, port), quic
 
     # ---- load
 
@@ -278,7 +299,11 @@ static_resources:
         command = [self.args.oha, "--no-tui", "--output-format", "json", "-n", str(requests), "--worker-threads", "1",
                    "--cacert", str(tls / "bundle.pem"), "--cert", str(tls / "svid.pem"), "--key", str(tls / "svid.key")]
         _, flags, path = ROWS[row]
-        done = subprocess.run(command + flags + [f"https://localhost:{port}/{path}"], capture_output=True, text=True, timeout=900)
+        if row == "h3":
+            command = [self.args.h3load, f"127.0.0.1:{port}", str(tls), f"/{path}", str(requests)]
+        else:
+            flags = flags + [f"https://localhost:{port}/{path}"]
+        done = subprocess.run(command + flags, capture_output=True, text=True, timeout=900)
         if done.returncode != 0:
             raise SystemExit(f"load generator failed: {done.stderr[-500:]}")
         answer = json.loads(done.stdout)
@@ -315,9 +340,17 @@ static_resources:
         bulk = self.args.requests // 5
         rows = [("h1", self.args.requests), ("h2", self.args.requests), ("h1-16k", bulk), ("h2-16k", bulk),
                 ("h2-1m", bulk // 50), ("handshake", self.args.handshakes)]
-        for row, requests in rows:
+        if os.path.exists(self.args.h3load):
+            rows.insert(2, ("h3", self.args.requests // 2))
+        else:
+            print("absent: h3load, so there is no row for HTTP/3", file=sys.stderr)
+        for row, requests in [row for row in rows if row[0] in self.args.rows.split(",")]:
             for round in range(self.args.rounds + 1):
                 for name, (pid, port) in self.peers.items():
+                    if row == "h3":
+                        if name not in self.quic:
+                            continue
+                        port = self.quic[name]
                     before = cpu_seconds(pid)
                     answer = self.load(port, row, requests if round else max(requests // 10, 200))
                     spent = cpu_seconds(pid) - before
@@ -353,11 +386,12 @@ def report(args, results, memory, about):
              f"- versions: {about['portcullis']}; {about['nginx']}; {about['haproxy']}; envoy {about['envoy'].split('version: ')[-1]}; {about['oha']}",
              f"- ours: the whole gateway, {args.policies} scope-only policies, a decision record and metrics for each call; mTLS 1.3 everywhere,",
              f"  client certificates required, {args.workers} worker each, answers of 64 bytes where nothing else is said, from one nginx over plain HTTP/1.1",
-             f"- CPU is user + system time of the proxy's processes for exactly {args.requests} calls ({args.requests // 5} of 16 KiB, {args.requests // 250} of 1 MiB, {args.handshakes} handshakes); medians of {args.rounds} rounds,",
-             "  peers alternated, first round discarded. Throughput and latency shared two cores with the load generator: information only.", ""]
+             f"- CPU is user + system time of the proxy's processes for exactly {args.requests} calls ({args.requests // 2} over HTTP/3, {args.requests // 5} of 16 KiB, {args.requests // 250} of 1 MiB, {args.handshakes} handshakes); medians of {args.rounds} rounds,",
+             "  peers alternated, first round discarded. nginx and HAProxy of Debian speak no HTTP/3. Throughput and latency shared two cores with the load generator: information only.", ""]
     for row, cells in results.items():
-        base = median(cells["nginx"]["cpu_us"]) if "nginx" in cells else None
-        lines += [f"### {ROWS[row][0]}", "", "| proxy | CPU per request | x nginx | spread | requests/s | p50 | p99 |", "|---|---:|---:|---:|---:|---:|---:|"]
+        against = "nginx" if "nginx" in cells else "envoy"
+        base = median(cells[against]["cpu_us"]) if against in cells else None
+        lines += [f"### {ROWS[row][0]}", "", f"| proxy | CPU per request | x {against} | spread | requests/s | p50 | p99 |", "|---|---:|---:|---:|---:|---:|---:|"]
         for name, cell in cells.items():
             cpu = median(cell["cpu_us"])
             spread = (max(cell["cpu_us"]) - min(cell["cpu_us"])) / cpu * 100
@@ -373,7 +407,7 @@ def report(args, results, memory, about):
     lines += ["", "![CPU per request](benchmarks.svg)", ""]
     docs = ROOT / "docs"
     page.write("gateway", lines)
-    (docs / "benchmarks.json").write_text(json.dumps({"about": about, "args": {k: v for k, v in vars(args).items() if k not in ("binary", "oha")}, "results": results, "memory": {name: dict(zip(("rest_mib", "idle_connection_kib", "after_mib"), of)) for name, of in memory.items()}}, indent=1) + "\n")
+    (docs / "benchmarks.json").write_text(json.dumps({"about": about, "args": {k: v for k, v in vars(args).items() if k not in ("binary", "oha", "h3load")}, "results": results, "memory": {name: dict(zip(("rest_mib", "idle_connection_kib", "after_mib"), of)) for name, of in memory.items()}}, indent=1) + "\n")
     (docs / "benchmarks.svg").write_text(chart(results))
     print("\n".join(lines))
 
@@ -402,6 +436,8 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--binary", default=str(Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "dist" / "portcullis"))
     parser.add_argument("--oha", default=shutil.which("oha") or str(ROOT / "target" / "peers" / "bin" / "oha"))
+    parser.add_argument("--h3load", default=shutil.which("h3load") or str(ROOT / "target" / "peers" / "bin" / "h3load"))
+    parser.add_argument("--rows", default=",".join(ROWS), help="which, by their keys")
     parser.add_argument("--requests", type=int, default=200_000)
     parser.add_argument("--handshakes", type=int, default=3_000)
     parser.add_argument("--idle", type=int, default=8_000, help="connections that are held; HAProxy wants two descriptors for each")

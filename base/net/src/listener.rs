@@ -52,14 +52,18 @@ pub(crate) fn listening(socket: OwnedFd, bind: Bind) -> io::Result<Listener> {
     Ok(Listener { socket, bind })
 }
 
-/// Binds a datagram socket for QUIC, without a second owner of its port.
+/// Binds a datagram socket for QUIC; when it `shares` its port, others that do so get a part of what arrives.
 ///
 /// # Errors
 /// The address is in use, not ours, or not permitted.
-pub fn bind_datagram(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(address)?;
+pub fn bind_datagram(address: SocketAddr, shares: bool) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_port(shares)?;
+    // Or none of them could give its connections sockets of their own, see `connected_datagram`.
+    socket.set_reuse_address(shares)?;
     socket.set_nonblocking(true)?;
-    Ok(socket)
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket.into())
 }
 
 /// A datagram socket on the address of another, which it shares, for what `peer` sends alone: the kernel prefers it.

@@ -139,20 +139,37 @@ impl Sockets {
         Ok(vec![listener])
     }
 
-    /// The datagram socket there for `name`.
+    /// The datagram sockets there for `name` of one worker. The first asks first. Each worker of a process that bound the
+    /// port has one; those that were given are spread, and a worker may get none: nobody else may read what one reads.
     ///
     /// # Errors
     /// The address is in use, not ours, or not permitted; a descriptor cannot be copied.
-    pub fn datagram(&self, name: &str, address: SocketAddr) -> io::Result<UdpSocket> {
+    pub fn datagrams(&self, name: &str, address: SocketAddr, part: Part) -> io::Result<Vec<UdpSocket>> {
         let mut held = self.held.lock();
         let wanted = Place::Udp(address);
-        if let Some(held) = held.iter_mut().find(|held| held.serves(name, &wanted)) {
-            held.is_claimed = true;
-            let socket = UdpSocket::from(held.socket.try_clone()?);
-            socket.set_nonblocking(true)?;
-            return Ok(socket);
+        let found: Vec<_> = held.iter_mut().filter(|held| held.serves(name, &wanted)).collect();
+        let is_given = found.iter().any(|held| held.is_given);
+        let real = found.first().and_then(|held| match held.place {
+            Place::Udp(address) => Some(address),
+            _ => None,
+        });
+        // Those of an entrance that was closed are there still.
+        let mine = |at: usize| if is_given { at % part.of == part.number } else { at == part.number };
+        let mine: Vec<_> = found
+            .into_iter()
+            .enumerate()
+            .filter(|(at, _)| mine(*at))
+            .map(|(_, held)| held.datagrams())
+            .collect();
+        if is_given || !mine.is_empty() {
+            return mine.into_iter().collect();
         }
-        let socket = bind_datagram(address)?;
+        let real = real.filter(|_| part.number > 0);
+        if part.of > 1 && real.is_none() {
+            // Workers share a port on purpose; with another process it would be stolen in silence.
+            drop(bind_datagram(address, false)?);
+        }
+        let socket = bind_datagram(real.unwrap_or(address), part.of > 1)?;
         held.push(Held {
             name: name.to_owned(),
             place: Place::Udp(socket.local_addr()?),
@@ -161,7 +178,7 @@ impl Sockets {
             is_given: false,
             is_claimed: true,
         });
-        Ok(socket)
+        Ok(vec![socket])
     }
 
     /// What was given and nobody asked for, as `name (tcp://127.0.0.1:80)`.
@@ -248,6 +265,13 @@ impl Held {
                 }
                 (is, wanted) => is == wanted,
             }
+    }
+
+    fn datagrams(&mut self) -> io::Result<UdpSocket> {
+        self.is_claimed = true;
+        let socket = UdpSocket::from(self.socket.try_clone()?);
+        socket.set_nonblocking(true)?;
+        Ok(socket)
     }
 
     fn listener(&mut self, bind: &Bind) -> io::Result<Listener> {

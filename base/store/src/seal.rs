@@ -69,7 +69,7 @@ pub enum SealError {
         mode: u32,
     },
     /// The file does not hold a key.
-    #[error("`{}` does not hold a sealing key of {KEY} bytes", path.display())]
+    #[error("`{}` does not hold a key of {KEY} bytes", path.display())]
     NotAKey {
         /// The file.
         path: PathBuf,
@@ -79,29 +79,41 @@ pub enum SealError {
     DoesNotOpen,
 }
 
+/// Reads the random key at `path`, or makes one. The file must be a plain file of this user that nobody else can read.
+///
+/// # Errors
+/// Whatever makes the file unusable.
+pub fn load_or_create(
+    path: &Path,
+    rng: &dyn Rng,
+    disk: &dyn Disk,
+) -> Result<Zeroizing<[u8; KEY]>, SealError> {
+    let mut key = Zeroizing::new([0u8; KEY]);
+    match read_private(path, disk) {
+        Err(SealError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            rng.fill(&mut *key);
+            disk.write_atomic(path, &*key, 0o600)
+                .map_err(|source| SealError::Io { path: path.to_owned(), source })?;
+        }
+        found => {
+            let found = found?;
+            *key = <[u8; KEY]>::try_from(found.as_slice())
+                .map_err(|_length| SealError::NotAKey { path: path.to_owned() })?;
+        }
+    }
+    Ok(key)
+}
+
 impl SealKey {
     /// Reads the key at `path`, or makes one. The file must be a plain file of this user that nobody else can read.
     ///
     /// # Errors
     /// Whatever makes the file unusable.
     pub fn load_or_create(path: &Path, rng: &dyn Rng, disk: &dyn Disk) -> Result<Self, SealError> {
-        match read_private(path, disk) {
-            Err(SealError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
-            found => return Self::of(&found?, path),
-        }
-        let mut key = Zeroizing::new([0u8; KEY]);
-        rng.fill(&mut *key);
-        disk.write_atomic(path, &*key, 0o600)
-            .map_err(|source| SealError::Io { path: path.to_owned(), source })?;
-        Self::of(&*key, path)
-    }
-
-    fn of(bytes: &[u8], path: &Path) -> Result<Self, SealError> {
-        let key = (bytes.len() == KEY).then(|| UnboundKey::new(&AES_256_GCM, bytes));
-        match key {
-            Some(Ok(key)) => Ok(Self(LessSafeKey::new(key))),
-            _ => Err(SealError::NotAKey { path: path.to_owned() }),
-        }
+        let secret = load_or_create(path, rng, disk)?;
+        let key = UnboundKey::new(&AES_256_GCM, &*secret);
+        key.map(|key| Self(LessSafeKey::new(key)))
+            .map_err(|_unspecified| SealError::NotAKey { path: path.to_owned() })
     }
 
     /// Seals `plain` for the purpose `context`.

@@ -21,6 +21,7 @@ mod tests;
 
 pub use head::RequestHead;
 pub use hpack::Encoder;
+pub(crate) use hpack::{huffman, integer, string};
 pub use reason::Reason;
 pub use receive::{Ended, Event};
 pub use send::Room;

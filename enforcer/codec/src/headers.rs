@@ -12,9 +12,11 @@ pub type Extra<'a> = (&'a str, &'a [u8]);
 /// Names the processes that a call went through (SC-05). Each adds its own mark and passes the others on.
 pub const HOP: &str = "portcullis-hop";
 
-/// True for names that only the proxy may set towards the next hop (HV-11).
+/// True for names that only the proxy may set towards the next hop (HV-11). `alt-svc` of an endpoint would lead callers
+/// past the proxy.
 pub fn is_reserved(name: &[u8]) -> bool {
     match name.first() {
+        Some(b'a') => name == b"alt-svc",
         Some(b'p') => name.starts_with(b"portcullis-"),
         Some(b'x') => {
             name.starts_with(b"x-forwarded-") || name.starts_with(b"x-envoy-") || name == b"x-real-ip"
@@ -187,12 +189,19 @@ mod tests {
 
     #[test]
     fn hr_08_reserved_names_are_known_by_prefix() {
-        for name in ["portcullis-peer", "x-forwarded-for", "x-forwarded-client-cert", "x-envoy-original-path"]
-        {
+        for name in [
+            "alt-svc",
+            "portcullis-peer",
+            "x-forwarded-for",
+            "x-forwarded-client-cert",
+            "x-envoy-original-path",
+        ] {
             assert!(is_reserved(name.as_bytes()), "{name}");
             assert_eq!(Class::of(name.as_bytes()), Class::Dropped, "{name}");
         }
-        for name in ["portcullis", "x-forwardedfor", "forwarded-for", "x-real-ipx", "x-request-id"] {
+        for name in
+            ["alt-svcs", "portcullis", "x-forwardedfor", "forwarded-for", "x-real-ipx", "x-request-id"]
+        {
             assert!(!is_reserved(name.as_bytes()), "{name}");
         }
     }

@@ -15,6 +15,7 @@ mod fields;
 pub mod grpc;
 pub mod h1;
 pub mod h2;
+pub mod h3;
 pub mod headers;
 mod limits;
 pub mod proxy_protocol;

@@ -33,6 +33,9 @@ pub struct ProxyConfig {
     pub mark: Arc<str>,
     /// Which answers carry `portcullis-decision-id`.
     pub reveal_decision_id: Reveal,
+    /// By which callers over QUIC believe that their connection is gone (RFC 9000, 10.3), also of the process before; none =
+    /// only of this one.
+    pub quic_reset_key: Option<Box<[u8; 32]>>,
 }
 
 /// One listener: TLS 1.3, and what its connections carry.
@@ -83,6 +86,17 @@ impl ListenerSpec {
         let there = |spec: &Self| (spec.binds.clone(), spec.quic.clone(), spec.sockets.clone());
         let (binds, quic, sockets) = there(other);
         *other == Self { binds, quic, sockets, ..self.clone() }
+            && self.alternatives().eq(other.alternatives())
+    }
+
+    /// Ports that take HTTP/3 beside what comes over TCP, as callers who connect themselves can reach them (LT-05).
+    pub(crate) fn alternatives(&self) -> impl Iterator<Item = u16> {
+        let is_shared = |bind: &&SocketAddr| {
+            bind.port() != 0
+                && self.forwarders.is_empty()
+                && self.quic.iter().any(|quic| quic.port() == bind.port())
+        };
+        self.binds.iter().filter(is_shared).map(SocketAddr::port)
     }
 
     /// Counts its connections, on all workers together.

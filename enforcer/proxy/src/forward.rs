@@ -269,9 +269,12 @@ impl<'a> Told<'a> {
 
     /// Gives the fields for the caller.
     fn with_decision<T>(&self, then: impl FnOnce(&[Extra<'_>]) -> T) -> T {
-        match self.conn().worker.reveal {
-            Reveal::Always => then(&[(DECISION_HEADER, self.decision.as_bytes())]),
-            Reveal::Denied | Reveal::Never => then(&[]),
+        let decision = (DECISION_HEADER, self.decision.as_bytes());
+        match (self.conn().worker.reveal == Reveal::Always, self.conn().alternative()) {
+            (false, None) => then(&[]),
+            (true, None) => then(&[decision]),
+            (false, Some(other)) => then(&[other]),
+            (true, Some(other)) => then(&[decision, other]),
         }
     }
 

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use base_net::{Accepted, ConnectionPermit, Peer, Stream};
 use base_ports::{Mono, Now};
-use enforcer_codec::headers::HOP;
+use enforcer_codec::headers::{Extra, HOP};
 use enforcer_codec::{BodyLength, Call, CallProtocol, NotCanonical};
 use enforcer_traffic::{Priority, Step};
 use policies_engine::{Protocol, ReasonClass};
@@ -285,7 +285,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         let refusal = match stop {
             Stop::Reply(reply) => {
                 *trail.status() = reply.status;
-                return reply.tell(close, &mut self.out).await.is_ok();
+                return reply.tell(self.conn.alternative(), close, &mut self.out).await.is_ok();
             }
             Stop::Denied(denied) => {
                 trail.denied(denied, self.conn);
@@ -330,6 +330,13 @@ impl Connection {
             || self.lapsed.load(Ordering::Relaxed)
             || self.is_evicted()
             || (self.worker.load.step() >= Step::Idle && is_idle())
+    }
+
+    /// What its caller is told of HTTP/3, when it came over TCP: withdrawn while the listener drains (LT-05).
+    pub(crate) fn alternative(&self) -> Option<Extra<'_>> {
+        let told = self.listening.alternative(self.secured.local.port())?;
+        let is_tcp = self.secured.protocol() != Protocol::H3;
+        is_tcp.then(|| ("alt-svc", if self.is_draining() { b"clear" } else { told.as_bytes() }))
     }
 
     /// Its listener takes in nothing any more.

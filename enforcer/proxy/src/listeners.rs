@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use base_net::{Bind, Gate, Part, Sockets};
-use base_ports::{Clock, Tasks};
+use base_ports::{Clock, Rng, Tasks};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::fleets::Fleets;
 use crate::worker::Worker;
-use crate::{ListenerSpec, ProxyError};
+use crate::{ListenerSpec, Ports, ProxyError};
 pub(crate) use entrance::{Address, Entry, Socket};
 use entrance::{Bound, Entrance};
 
@@ -32,6 +32,7 @@ pub(crate) struct Listeners {
     sockets: Arc<Sockets>,
     fleets: Arc<Fleets>,
     clock: Arc<dyn Clock>,
+    rng: Arc<dyn Rng>,
     begin: watch::Sender<bool>,
     /// Wait for the end of what was closed.
     endings: Tasks,
@@ -71,18 +72,14 @@ pub struct NextListeners {
 }
 
 impl Listeners {
-    pub(crate) fn new(
-        members: Vec<Member>,
-        sockets: &Arc<Sockets>,
-        fleets: &Arc<Fleets>,
-        clock: &Arc<dyn Clock>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(members: Vec<Member>, fleets: &Arc<Fleets>, ports: &Ports) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
             members,
-            sockets: Arc::clone(sockets),
+            sockets: Arc::clone(&ports.sockets),
             fleets: Arc::clone(fleets),
-            clock: Arc::clone(clock),
+            clock: Arc::clone(&ports.clock),
+            rng: Arc::clone(&ports.rng),
             begin: watch::Sender::new(false),
             endings: Tasks::new("listeners"),
         })
@@ -191,7 +188,7 @@ impl Listeners {
 
     fn serve(&self, served: &Served, bound: Bound) -> Arc<Entrance> {
         let (leave, left) = mpsc::channel(1);
-        let (entrance, mut parts) = bound.open(served.spec.number, left);
+        let (entrance, mut parts) = bound.open(served.spec.number, left, &self.rng);
         self.each(|number, worker| {
             let (Some(sockets), Some(connections)) =
                 (parts.get_mut(number), entrance.connections.get(number))

@@ -36,6 +36,8 @@ pub(crate) struct Listening {
     pub(crate) acceptor: TlsAcceptor,
     pub(crate) open: Gauge,
     hosts: Vec<Host>,
+    /// What is told of HTTP/3 on which ports.
+    alternatives: Vec<(u16, String)>,
 }
 
 #[derive(Debug)]
@@ -78,7 +80,16 @@ impl Listening {
             )),
             open,
             hosts: hosts.collect(),
+            alternatives: spec
+                .alternatives()
+                .map(|port| (port, format!("h3=\":{port}\"; ma=3600")))
+                .collect(),
         }
+    }
+
+    /// What a caller over TCP is told of HTTP/3 on the port that it called (RFC 7838).
+    pub(crate) fn alternative(&self, port: u16) -> Option<&str> {
+        self.alternatives.iter().find(|(known, _)| *known == port).map(|(_, told)| told.as_str())
     }
 
     /// The certificate that a caller sees who asked for that name; none = the own SVID.

@@ -11,6 +11,7 @@ use enforcer_codec::CallProtocol;
 use parking_lot::Mutex;
 use policies_engine::{Decision, Mode};
 
+use crate::quic::Steered;
 use crate::shed::Shed;
 
 /// The families, and one worker's handles per route.
@@ -31,6 +32,7 @@ pub(crate) struct Meters {
     upstream_queue: Family<Gauge>,
     dials: Family<Counter>,
     retries: Family<Counter>,
+    steered: Family<Counter>,
     circuits: Family<Gauge>,
     panics: Family<Gauge>,
     shed: Family<Counter>,
@@ -147,6 +149,11 @@ impl Meters {
                 "New connections to endpoints, TLS handshake included, by result.",
                 &["result"],
             ),
+            steered: metrics.counter(
+                "portcullis_quic_steered",
+                "Datagrams that came to another worker than that of their connection: passed on to it, or dropped.",
+                &["result"],
+            ),
             retries: metrics.counter(
                 "portcullis_retries",
                 "Tries that were to be followed by another one: sent, or refused by the budget of the route.",
@@ -249,6 +256,11 @@ impl Meters {
     pub(crate) fn dial(&self, result: &'static str) {
         let mut results = self.dial_results.lock();
         results.entry(result).or_insert_with(|| self.dials.with(&[result])).inc();
+    }
+
+    /// Counters of datagrams at the wrong worker.
+    pub(crate) fn steered(&self) -> Steered {
+        Steered { passed: self.steered.with(&["passed"]), dropped: self.steered.with(&["dropped"]) }
     }
 
     /// Counts a handshake by its result: `ok`, `timeout`, `tls`, or the word of a refused certificate.

@@ -16,6 +16,7 @@ use crate::checks::Checks;
 use crate::fleets::Fleets;
 use crate::listeners::{Address, Listeners, Member};
 use crate::overload::Sampler;
+use crate::quic::Keys;
 use crate::worker::Worker;
 use crate::{EndpointReport, Lanes, ListenerSpec, NextListeners, Ports, ProxyConfig, ProxyError};
 
@@ -54,6 +55,7 @@ impl Proxy {
         let config = Arc::new(config);
         let (stop, stopped) = watch::channel(false);
         let fleets = Fleets::new(&ports.names, config.workers.max(1), config.handshakes);
+        let quic = Keys::new(config.quic_reset_key.as_deref(), &ports.clock, &ports.rng);
         let (mut threads, mut members) = (Vec::new(), Vec::new());
         for number in 0..config.workers.max(1) {
             let start = Start {
@@ -61,6 +63,7 @@ impl Proxy {
                 config: Arc::clone(&config),
                 ports: ports.clone(),
                 fleets: Arc::clone(&fleets),
+                quic: Arc::clone(&quic),
                 stop: stopped.clone(),
             };
             let (report, started) = reports::sync_channel(1);
@@ -72,7 +75,7 @@ impl Proxy {
             let gone = |gone| ProxyError::Worker { worker: number, source: std::io::Error::other(gone) };
             members.push(started.recv().map_err(gone)??);
         }
-        let listeners = Listeners::new(members, &ports.sockets, &fleets, &ports.clock);
+        let listeners = Listeners::new(members, &fleets, &ports);
         let bound = listeners.bind(specs)?;
         listeners.open(bound);
         let endpoints = Tasks::new("endpoints");
@@ -212,12 +215,13 @@ struct Start {
     config: Arc<ProxyConfig>,
     ports: Ports,
     fleets: Arc<Fleets>,
+    quic: Arc<Keys>,
     stop: watch::Receiver<bool>,
 }
 
 impl Start {
     fn run(self, report: &reports::SyncSender<Started>) {
-        let Self { number, config, ports, fleets, stop } = self;
+        let Self { number, config, ports, fleets, quic, stop } = self;
         let runtime = match Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
             Err(source) => {
@@ -227,7 +231,7 @@ impl Start {
         };
         runtime.block_on(async {
             let own = u16::try_from(number).unwrap_or(u16::MAX);
-            let worker = Worker::new(own, &config, &ports, fleets);
+            let worker = Worker::new(own, &config, &ports, fleets, quic);
             let member = Member { worker: Arc::downgrade(&worker), runtime: Handle::current() };
             report.send(Ok(member)).ok();
             worker.run(stop).await;

@@ -1,16 +1,17 @@
 //! QUIC: the endpoint of a listener, and what it grants its callers.
 //!
-//! One worker, the first, serves all of QUIC: datagrams find their connection by its id, and a caller may change its
-//! address, so a kernel that spreads datagrams by address would lose connections (QU-01 steers by id; to come).
+//! Each worker has an endpoint of its own on the port; datagrams find it by the id of their connection ([`lane`]).
 //! Identity is asked for after the handshake alone: nothing is accepted or answered in its first flights (QU-02).
 
+mod keys;
+mod lane;
 mod port;
 mod streams;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use ca_identity::tls::{Trust, server_config_by_name};
+use ca_identity::tls::server_config_by_name;
 use enforcer_traffic::Step;
 use futures_util::FutureExt;
 use quinn::crypto::rustls::QuicServerConfig;
@@ -24,6 +25,8 @@ use crate::listening::Listening;
 use crate::shaken::Shaking;
 use crate::worker::Worker;
 
+pub(crate) use keys::Keys;
+pub(crate) use lane::{Lane, Steered};
 pub(crate) use port::Known;
 use port::Port;
 pub(crate) use streams::{Both, Held, Intake, Opener, Receiving, Sending, Stopped, Transport, Watch};
@@ -47,12 +50,12 @@ const CRYPTO: usize = 16 * 1024;
 pub(crate) async fn accept(
     worker: Arc<Worker>,
     mut served: watch::Receiver<Arc<Listening>>,
-    socket: UdpSocket,
+    (socket, lane): (UdpSocket, Lane),
     Entry { gate, mut drain, connections, left, .. }: Entry,
 ) {
     let mut listening = Arc::clone(&served.borrow_and_update());
     let name = Arc::clone(&listening.name);
-    let Some((endpoint, own)) = endpoint(&worker.trust, &listening, socket) else {
+    let Some((endpoint, own)) = endpoint(&worker, &listening, socket, lane) else {
         tracing::error!(event = "quic_failed", listener = %name, "the endpoint of a listener did not start");
         return;
     };
@@ -71,7 +74,7 @@ pub(crate) async fn accept(
                 }
                 Ok(()) = served.changed() => {
                     listening = Arc::clone(&served.borrow_and_update());
-                    if let Some(config) = server(&worker.trust, &listening) {
+                    if let Some(config) = server(&worker, &listening) {
                         endpoint.set_server_config(Some(config));
                     }
                     continue;
@@ -128,24 +131,32 @@ pub(crate) struct Arrived {
     pub(crate) known: Known,
 }
 
-fn server(trust: &Arc<Trust>, listening: &Listening) -> Option<ServerConfig> {
-    let tls = server_config_by_name(trust, listening.auth, &[H3], &listening.certificates);
+fn server(worker: &Worker, listening: &Listening) -> Option<ServerConfig> {
+    let tls = server_config_by_name(&worker.trust, listening.auth, &[H3], &listening.certificates);
     let tls = QuicServerConfig::try_from(tls).ok()?;
     let mut config = ServerConfig::with_crypto(Arc::new(tls));
     config
         .transport_config(Arc::new(transport(listening)))
+        .token_key(Arc::clone(&worker.quic.retry) as _)
         .max_incoming(HANDSHAKES)
         .incoming_buffer_size(WAITING / HANDSHAKES as u64)
         .incoming_buffer_size_total(WAITING);
     Some(config)
 }
 
-fn endpoint(trust: &Arc<Trust>, listening: &Listening, socket: UdpSocket) -> Option<(Endpoint, Arc<Port>)> {
-    let config = server(trust, listening)?;
+fn endpoint(
+    worker: &Worker,
+    listening: &Listening,
+    socket: UdpSocket,
+    lane: Lane,
+) -> Option<(Endpoint, Arc<Port>)> {
+    let config = server(worker, listening)?;
     let runtime = Arc::new(quinn::TokioRuntime);
-    let port = Port::new(socket).ok()?;
+    let ids = lane.ids();
+    let port = Port::new(socket, lane, worker.meters.steered()).ok()?;
     let socket = Arc::clone(&port) as Arc<dyn quinn::AsyncUdpSocket>;
-    let own = EndpointConfig::default();
+    let mut own = EndpointConfig::new(Arc::clone(&worker.quic.reset));
+    own.cid_generator(move || Box::new(ids.clone()));
     let endpoint = Endpoint::new_with_abstract_socket(own, Some(config), socket, runtime).ok()?;
     Some((endpoint, port))
 }

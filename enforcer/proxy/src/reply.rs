@@ -40,14 +40,15 @@ impl Reply {
         }
     }
 
-    /// Tells the caller. `close` ends the connection.
+    /// Tells the caller, and `more`. `close` ends the connection.
     pub(crate) async fn tell<W: AsyncWrite + Unpin>(
         &self,
+        more: Option<Extra<'_>>,
         close: bool,
         out: &mut Outlet<'_, W>,
     ) -> Result<(), Broken> {
-        let fields: Vec<Extra<'_>> =
-            self.fields.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+        let own = self.fields.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        let fields: Vec<Extra<'_>> = own.chain(more).collect();
         out.send(self.status, &fields, self.body.as_bytes(), close).await
     }
 }

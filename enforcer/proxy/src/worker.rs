@@ -23,6 +23,7 @@ use crate::listening::Listening;
 use crate::load::Load;
 use crate::meter::{Meters, RouteMeter};
 use crate::pool::Pools;
+use crate::quic::Keys;
 use crate::secured;
 use crate::wheel::Wheel;
 use crate::{ListenerSpec, Names, Ports, ProxyConfig, Reveal, Trails, ViewHandle, quic};
@@ -42,6 +43,7 @@ pub(crate) struct Worker {
     pub(crate) judge: Judge,
     pub(crate) wheel: Wheel,
     pub(crate) pools: Pools,
+    pub(crate) quic: Arc<Keys>,
     /// What this worker shares with the others.
     pub(crate) fleets: Arc<Fleets>,
     /// What is given up under load.
@@ -62,7 +64,13 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(number: u16, config: &ProxyConfig, ports: &Ports, fleets: Arc<Fleets>) -> Arc<Self> {
+    pub(crate) fn new(
+        number: u16,
+        config: &ProxyConfig,
+        ports: &Ports,
+        fleets: Arc<Fleets>,
+        quic: Arc<Keys>,
+    ) -> Arc<Self> {
         let meters = Meters::new(&ports.metrics);
         let none: Arc<str> = "".into();
         let nowhere = meters.route(&none, &none);
@@ -84,6 +92,7 @@ impl Worker {
             ),
             wheel: Wheel::new(Arc::clone(&ports.clock)),
             pools: Pools::default(),
+            quic,
             load: fleets.loads().get(usize::from(number)).cloned().unwrap_or_default(),
             fleets,
             scratch: Scratch::new(),
@@ -192,7 +201,9 @@ async fn accept(
         () = entry.drain.started() => {}
     }
     let socket = match socket {
-        Socket::Datagrams(socket) => return quic::accept(worker, listening, socket, entry).await,
+        Socket::Datagrams(socket, lane) => {
+            return quic::accept(worker, listening, (socket, lane), entry).await;
+        }
         Socket::Stream(socket) => socket,
     };
     let connections = entry.connections;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use base_ports::{Clock, Rng, SystemNet, Tasks};
+use base_ports::{Clock, Rng, SystemDisk, SystemNet, Tasks};
+use base_store::seal::load_or_create;
 use ca_identity::tls::Trust;
-use enforcer_proxy::{Dns, Lanes, Names, Ports, Proxy, ProxyError, ViewHandle};
+use enforcer_proxy::{Dns, Lanes, Names, Ports, Proxy, ProxyConfig, ProxyError, ViewHandle};
 use parking_lot::Mutex;
 use policies_decisions::Ledger;
 use policies_store::PolicyStore;
@@ -59,10 +60,19 @@ pub(super) fn start(
         trails: written.as_ref().map(Writer::way),
         gauges: Arc::new(gauges::SystemGauges::new(enforcer.max_memory)),
     };
-    let proxy = Proxy::prepare(view::settings(config, enforcer, &process.numbers, &**rng)?, ports)
-        .map_err(|error| refusal(&error))?;
+    let settings = ProxyConfig {
+        quic_reset_key: Some(Box::new(reset_key(config, &**rng)?)),
+        ..view::settings(config, enforcer, &process.numbers, &**rng)?
+    };
+    let proxy = Proxy::prepare(settings, ports).map_err(|error| refusal(&error))?;
     let (proxy, trails) = (Arc::new(proxy), Mutex::new(written));
     Ok(DataPlane { proxy, view, trust: Arc::clone(trust), names, trails })
+}
+
+/// The secret of resets over QUIC outlives the process, so that callers of one that was killed learn it at once (QU-04).
+fn reset_key(config: &Config, rng: &dyn Rng) -> Result<[u8; 32], Message> {
+    let key = load_or_create(&config.data_dir.join("quic-reset.key"), rng, &SystemDisk);
+    key.map(|key| *key).map_err(|error| Message::error("PC4001", format!("data plane: {error}")))
 }
 
 /// Why it does not start, or its listeners are not opened.

@@ -122,7 +122,7 @@ fn files(config: &Config, lines: &mut Vec<Line>) {
 fn keys(dir: &Path) -> Vec<std::path::PathBuf> {
     let below = std::fs::read_dir(dir.join("keys")).into_iter().flatten().flatten().map(|entry| entry.path());
     below
-        .chain([dir.join("seal.key"), dir.join("policy-signing.key")])
+        .chain([dir.join("seal.key"), dir.join("policy-signing.key"), dir.join("quic-reset.key")])
         .filter(|path| path.is_file())
         .collect()
 }

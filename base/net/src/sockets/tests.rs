@@ -34,6 +34,25 @@ async fn up_02_every_socket_of_the_process_before_is_served_whatever_the_number_
 }
 
 #[tokio::test]
+async fn qu_01_each_worker_has_a_datagram_socket_and_each_socket_one_reader() {
+    let any = ([127, 0, 0, 1], 0).into();
+    let sockets = Sockets::new();
+    let all = |sockets: &Sockets, at, of| -> Vec<usize> {
+        (0..of).map(|number| sockets.datagrams("main", at, Part { number, of }).unwrap().len()).collect()
+    };
+    assert_eq!(all(&sockets, any, 3), [1, 1, 1]);
+    let copies = sockets.copies().unwrap();
+    assert_eq!(copies.len(), 3);
+    let address = sockets.datagrams("main", any, Part { number: 0, of: 3 }).unwrap()[0].local_addr().unwrap();
+    assert_eq!(all(&sockets, address, 3), [1, 1, 1], "those that are there");
+    assert_eq!(sockets.copies().unwrap().len(), 3);
+    for (workers, expected) in [(1, vec![3]), (2, vec![2, 1]), (3, vec![1; 3]), (5, vec![1, 1, 1, 0, 0])] {
+        assert_eq!(all(&handed(&sockets), address, workers), expected);
+    }
+    assert!(UdpSocket::bind(address).is_err(), "nobody else");
+}
+
+#[tokio::test]
 async fn up_02_what_waits_to_be_accepted_is_accepted_by_the_next_process() {
     let sockets = Sockets::new();
     let before = sockets.listen("main", &any_tcp()).unwrap();
@@ -69,15 +88,17 @@ async fn the_file_of_a_unix_socket_stays_when_it_was_handed_over_and_goes_with_t
 async fn lt_17_what_was_given_and_is_wanted_by_nobody_is_named() {
     let sockets = Sockets::new();
     sockets.listen("main", &any_tcp()).unwrap();
-    let datagrams = sockets.datagram("main", ([127, 0, 0, 1], 0).into()).unwrap().local_addr().unwrap();
+    let any = ([127, 0, 0, 1], 0).into();
+    let datagrams = sockets.datagrams("main", any, Part::WHOLE).unwrap()[0].local_addr().unwrap();
     let handed = handed(&sockets);
     assert_eq!(handed.names(), ["main", "main"]);
     handed.listen("main", &any_tcp()).unwrap();
     assert_eq!(handed.unclaimed(), [format!("main (quic://{datagrams})")]);
     assert!(handed.is_given("main", &format_args!("quic://{datagrams}")));
     // Another name is another listener, and the port is taken.
-    assert!(handed.datagram("other", datagrams).is_err());
-    assert_eq!(handed.datagram("main", datagrams).unwrap().local_addr().unwrap(), datagrams);
+    assert!(handed.datagrams("other", datagrams, Part::WHOLE).is_err());
+    let given = handed.datagrams("main", datagrams, Part::WHOLE).unwrap();
+    assert_eq!((given.len(), given[0].local_addr().unwrap()), (1, datagrams));
 }
 
 #[test]

@@ -7,13 +7,13 @@ mod decoder;
 mod dynamic;
 mod encoder;
 mod fixed;
-mod huffman;
-mod integer;
+pub(crate) mod huffman;
+pub(crate) mod integer;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use decoder::Decoder;
-pub(crate) use decoder::Lines;
+pub(crate) use decoder::{Lines, string};
 pub use encoder::Encoder;
 
 /// The largest dynamic table that either side of ours keeps, which is what a peer may expect without asking (4.2).

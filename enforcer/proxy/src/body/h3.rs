@@ -26,6 +26,14 @@ const LENGTH: NotCanonical = NotCanonical {
     detail: "content-length differs from the length of the body",
 };
 
+/// HX-02: our own look at the trailers found it, as that at the head did.
+const TRAILERS: NotCanonical = NotCanonical {
+    rule: "HX-02",
+    status: 400,
+    close: false,
+    detail: "the trailers have pseudo-header fields",
+};
+
 /// Where a body on an HTTP/3 stream comes from.
 enum Source {
     Caller(RequestStream<Receiving, Bytes>),
@@ -192,6 +200,9 @@ impl H3Inlet {
     }
 
     fn broke(&mut self, error: StreamError) -> Broken {
+        if matches!(error, StreamError::RemoteTerminate { code: Code::H3_MESSAGE_ERROR, .. }) {
+            return TRAILERS.into();
+        }
         self.is_reset |= matches!(error, StreamError::RemoteTerminate { .. });
         error.into()
     }

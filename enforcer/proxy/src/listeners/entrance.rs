@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base_net::{Bind, Drain, DrainWatch, Gate, Listener, Part, Sockets, UNIX_MODE};
-use base_ports::Tasks;
+use base_ports::{Rng, Tasks};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 
 use crate::ProxyError;
+use crate::quic::Lane;
 
 /// Where it takes what comes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub(crate) enum Address {
 #[derive(Debug)]
 pub(crate) enum Socket {
     Stream(Listener),
-    Datagrams(UdpSocket),
+    Datagrams(UdpSocket, Lane),
 }
 
 /// What a worker needs to serve a socket.
@@ -48,7 +49,15 @@ pub(super) struct Bound {
     pub(super) written: Address,
     /// With the port that it was given; none before the first socket.
     pub(super) real: Option<Address>,
-    parts: Vec<Vec<Socket>>,
+    /// By worker.
+    parts: Vec<Mine>,
+}
+
+/// The sockets of one worker there, of one kind.
+#[derive(Debug, Default)]
+struct Mine {
+    listeners: Vec<Listener>,
+    datagrams: Vec<UdpSocket>,
 }
 
 /// An address that is served, or whose connections still end.
@@ -77,13 +86,14 @@ impl Bound {
                 if let Some(listener) = listeners.first() {
                     self.real.get_or_insert_with(|| Address::Stream(listener.bound().clone()));
                 }
-                listeners.into_iter().map(Socket::Stream).collect()
+                Mine { listeners, ..Mine::default() }
             }),
-            // The first worker alone has these.
-            Address::Quic(_) if part.number > 0 => Ok(Vec::new()),
-            Address::Quic(address) => sockets.datagram(name, *address).map(|socket| {
-                self.real = Some(Address::Quic(socket.local_addr().unwrap_or(*address)));
-                vec![Socket::Datagrams(socket)]
+            Address::Quic(address) => sockets.datagrams(name, *address, part).map(|datagrams| {
+                if let Some(socket) = datagrams.first() {
+                    let real = || Address::Quic(socket.local_addr().unwrap_or(*address));
+                    self.real.get_or_insert_with(real);
+                }
+                Mine { datagrams, ..Mine::default() }
             }),
         };
         let mine = mine.map_err(|source| ProxyError::Bind {
@@ -96,7 +106,18 @@ impl Bound {
     }
 
     /// The entrance of the listener of that number, and the sockets of each worker.
-    pub(super) fn open(self, number: usize, left: mpsc::Receiver<()>) -> (Entrance, Vec<Vec<Socket>>) {
+    pub(super) fn open(
+        self,
+        number: usize,
+        left: mpsc::Receiver<()>,
+        rng: &Arc<dyn Rng>,
+    ) -> (Entrance, Vec<Vec<Socket>>) {
+        let mut lanes = Lane::all(self.parts.iter().map(|mine| mine.datagrams.len()).sum(), rng).into_iter();
+        let sockets = |mine: Mine| {
+            let datagrams = mine.datagrams.into_iter().zip(&mut lanes);
+            let datagrams = datagrams.map(|(socket, lane)| Socket::Datagrams(socket, lane));
+            mine.listeners.into_iter().map(Socket::Stream).chain(datagrams).collect()
+        };
         let entrance = Entrance {
             listener: self.listener,
             number,
@@ -106,7 +127,7 @@ impl Bound {
             connections: self.parts.iter().map(|_| Tasks::new("connections")).collect(),
             left: Mutex::new(Some(left)),
         };
-        (entrance, self.parts)
+        (entrance, self.parts.into_iter().map(sockets).collect())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The socket of an endpoint, which it gives up to another process while its connections live on (UP-01, UP-03).
 //!
-//! As long as it serves, it is a plain datagram socket. When another process takes over what arrives there, each living
+//! As long as it serves, it is a datagram socket beside those of the other workers, with which it exchanges what came to
+//! the wrong one. When another process takes over what arrives there, each living
 //! connection gets a socket of its own on the same address, connected to its caller: the kernel prefers those, so what
 //! belongs to old connections comes here and everything else goes to the other process. Answers leave through the old
 //! copy. A caller that changes its address after that is lost.
@@ -12,13 +13,15 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use base_net::connected_datagram;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
+
+use super::lane::{Lane, Steered};
 
 /// The socket of one endpoint.
 pub(crate) struct Port {
@@ -30,6 +33,8 @@ pub(crate) struct Port {
     /// One per caller, once it is left.
     own: Mutex<Vec<Arc<dyn AsyncUdpSocket>>>,
     reader: AtomicWaker,
+    lane: Lane,
+    steered: Steered,
 }
 
 #[derive(Default)]
@@ -51,7 +56,7 @@ pub(crate) struct Known {
 }
 
 impl Port {
-    pub(crate) fn new(socket: UdpSocket) -> io::Result<Arc<Self>> {
+    pub(super) fn new(socket: UdpSocket, lane: Lane, steered: Steered) -> io::Result<Arc<Self>> {
         let shared = TokioRuntime.wrap_udp_socket(socket.try_clone()?)?;
         Ok(Arc::new(Self {
             shared,
@@ -60,6 +65,8 @@ impl Port {
             is_left: AtomicBool::new(false),
             own: Mutex::default(),
             reader: AtomicWaker::new(),
+            lane,
+            steered,
         }))
     }
 
@@ -140,10 +147,16 @@ impl AsyncUdpSocket for Port {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(count) = self.lane.poll_passed(context, bufs, meta) {
+            return Poll::Ready(Ok(count));
+        }
         if !self.is_left.load(Ordering::Acquire) {
             self.reader.register(context.waker());
             if !self.is_left.load(Ordering::Acquire) {
-                return self.shared.poll_recv(context, bufs, meta);
+                let count = ready!(self.shared.poll_recv(context, bufs, meta))?;
+                let metas = meta.get_mut(..count).unwrap_or_default();
+                self.lane.steer(bufs, metas, &self.steered);
+                return Poll::Ready(Ok(count));
             }
         }
         let own = self.own.lock();

@@ -1,7 +1,8 @@
 //! QUIC connections and streams as HTTP/3 wants them: the transport traits of `h3` over quinn.
 //!
 //! The library holds what it has not understood yet without a bound, so every stream counts what was read since the
-//! library gave something of it, and is refused above [`HELD`].
+//! library gave something of it, and is refused above [`HELD`]. It also takes pseudo-header fields as they come, so what
+//! arrives is looked at before (`enforcer_codec::h3`).
 
 use std::fmt;
 use std::pin::{Pin, pin};
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use enforcer_codec::h3::Sections;
 use h3::error::Code;
 use h3::quic::{self, ConnectionErrorIncoming, StreamErrorIncoming, StreamId, WriteBuf};
 use parking_lot::Mutex;
@@ -50,7 +52,7 @@ impl Intake {
     }
 
     /// One more.
-    fn begin(&self, (sending, stream): Pair) -> Both {
+    fn begin(&self, (sending, stream): Pair, sections: Sections) -> Both {
         let held = Arc::<AtomicUsize>::default();
         let stopped = sending.stopped();
         let stopped: Stopped = Box::pin(async move {
@@ -60,7 +62,7 @@ impl Intake {
             }
         });
         *self.latest.lock() = Some(Watch { held: Held(Arc::clone(&held)), stopped });
-        let receiving = Receiving { stream, held, most: HELD };
+        let receiving = Receiving { stream, held, most: HELD, sections: Some(sections) };
         Both { sending: Sending::new(sending), receiving }
     }
 
@@ -155,6 +157,7 @@ impl quic::Connection<Bytes> for Transport {
             stream,
             held: Arc::default(),
             most: CONTROL,
+            sections: None,
         })
     }
 
@@ -174,7 +177,7 @@ impl quic::Connection<Bytes> for Transport {
             stream.stop(code).ok();
             sending.reset(code).ok();
         };
-        Poll::Ready(Ok(self.intake.begin((sending, stream))))
+        Poll::Ready(Ok(self.intake.begin((sending, stream), Sections::of_request())))
     }
 
     fn opener(&self) -> Opener {
@@ -231,7 +234,7 @@ fn poll_asking(
         Box::pin(async move { conn.open_bi().await })
     };
     poll_waiting(asking, start, context)
-        .map_ok(|pair| intake.begin(pair))
+        .map_ok(|pair| intake.begin(pair, Sections::of_answer()))
         .map_err(|error| StreamErrorIncoming::ConnectionErrorIncoming { connection_error: error })
 }
 
@@ -258,6 +261,8 @@ pub(crate) struct Receiving {
     stream: quinn::RecvStream,
     held: Arc<AtomicUsize>,
     most: usize,
+    /// Of a request stream.
+    sections: Option<Sections>,
 }
 
 impl quic::RecvStream for Receiving {
@@ -275,12 +280,19 @@ impl quic::RecvStream for Receiving {
             return Poll::Ready(Ok(None));
         };
         let held = self.held.fetch_add(chunk.bytes.len(), Ordering::Relaxed);
-        if held > self.most {
-            let error_code = Code::H3_EXCESSIVE_LOAD.value();
-            self.stop_sending(error_code);
-            return Poll::Ready(Err(StreamErrorIncoming::StreamTerminated { error_code }));
-        }
-        Poll::Ready(Ok(Some(chunk.bytes)))
+        let sections = self.sections.as_mut();
+        let refused = if held > self.most {
+            Some(Code::H3_EXCESSIVE_LOAD)
+        } else if sections.is_some_and(|sections| sections.look(&chunk.bytes).is_err()) {
+            Some(Code::H3_MESSAGE_ERROR)
+        } else {
+            None
+        };
+        let Some(error_code) = refused.map(|code| code.value()) else {
+            return Poll::Ready(Ok(Some(chunk.bytes)));
+        };
+        self.stop_sending(error_code);
+        Poll::Ready(Err(StreamErrorIncoming::StreamTerminated { error_code }))
     }
 
     fn stop_sending(&mut self, error_code: u64) {
@@ -374,7 +386,14 @@ impl quic::RecvStream for Both {
     type Buf = Bytes;
 
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, StreamErrorIncoming>> {
-        self.receiving.poll_data(context)
+        let polled = self.receiving.poll_data(context);
+        // A message without a head has no answer in words (RFC 9114, 4.1.2).
+        if let Poll::Ready(Err(StreamErrorIncoming::StreamTerminated { error_code })) = &polled
+            && *error_code == Code::H3_MESSAGE_ERROR.value()
+        {
+            quic::SendStream::reset(&mut self.sending, *error_code);
+        }
+        polled
     }
 
     fn stop_sending(&mut self, error_code: u64) {

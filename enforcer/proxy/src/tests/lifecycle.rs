@@ -206,6 +206,7 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
         }],
         mark: "mark".into(),
         reveal_decision_id: Reveal::Never,
+        quic_reset_key: None,
     };
     Proxy::start(config, gateway.ports()).unwrap_err()
 }

@@ -429,6 +429,37 @@ async fn h3_01_a_head_that_does_not_end_or_fit_is_refused_with_its_connection() 
 }
 
 #[tokio::test]
+async fn qu_01_a_caller_that_changes_its_address_again_and_again_stays_with_its_worker() {
+    let origin = Origin::h1().await;
+    let gateway = Setup { workers: 2, ..Setup::with_h1(origin.address) }.start();
+    let web = gateway.h3("/web").await;
+    let body = vec![7; 2_000_000];
+    for _ in 0..8 {
+        let moved = async {
+            for _ in 0..3 {
+                web._endpoint.rebind(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let mut sender = web.sender.clone();
+        let called = async {
+            let mut stream = sender.send_request(post("/echo").body(()).unwrap()).await.unwrap();
+            stream.send_data(Bytes::copy_from_slice(&body)).await.unwrap();
+            stream.finish().await.unwrap();
+            read(&mut stream).await.unwrap()
+        };
+        let (answer, ()) = timeout(LONG, async { tokio::join!(called, moved) }).await.unwrap();
+        assert!(answer.status == 200 && answer.body == body);
+    }
+    gateway.metric("portcullis_handshakes_total{result=\"ok\"}", 1).await;
+    let metrics = gateway.metrics.render("application/openmetrics-text").1;
+    let passed =
+        metrics.lines().find(|line| line.starts_with("portcullis_quic_steered_total{result=\"passed\"}"));
+    let passed: f64 = passed.and_then(|line| line.rsplit_once(' ')?.1.parse().ok()).unwrap_or_default();
+    assert!(passed > 10.0, "nothing came to the wrong worker: {metrics}");
+}
+
+#[tokio::test]
 async fn qu_03_a_caller_that_changes_its_address_keeps_its_identity_and_its_calls() {
     let origin = Origin::h1().await;
     let gateway = Setup { workers: 3, ..Setup::with_h1(origin.address) }.start();

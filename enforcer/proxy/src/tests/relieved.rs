@@ -22,19 +22,26 @@ fn next(gateway: &Gateway, workers: usize) -> Proxy {
         listeners: gateway.listeners.clone(),
         mark: "mark".into(),
         reveal_decision_id: Reveal::Denied,
+        quic_reset_key: None,
     };
     Proxy::prepare(config, Ports { sockets, ..gateway.ports() }).unwrap()
 }
 
 #[tokio::test]
 async fn up_03_quic_connections_go_on_where_they_began_while_another_reads_their_port() {
+    for (workers, afterwards) in [(1, 1), (3, 2)] {
+        goes_on(workers, afterwards).await;
+    }
+}
+
+async fn goes_on(workers: usize, afterwards: usize) {
     let origin = Origin::h1().await;
-    let gateway = Setup::with_h1(origin.address).start();
+    let gateway = Setup { workers, ..Setup::with_h1(origin.address) }.start();
     let mut old = gateway.h3("/web").await;
     let mut stream = old.start(get("/drip?100")).await;
     stream.finish().await.unwrap();
     stream.recv_response().await.unwrap();
-    let next = next(&gateway, 1);
+    let next = next(&gateway, afterwards);
     gateway.proxy.relieve(LONG).await;
     next.accept();
     for _ in 0..5 {

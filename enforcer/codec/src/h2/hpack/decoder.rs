@@ -157,7 +157,7 @@ fn line(start: usize, name: usize, value: usize) -> Field {
 }
 
 /// Appends a string (5.2).
-fn string(block: &mut &[u8], out: &mut Vec<u8>) -> Result<(), NotHpack> {
+pub(crate) fn string(block: &mut &[u8], out: &mut Vec<u8>) -> Result<(), NotHpack> {
     let (&first, rest) = block.split_first().ok_or(NotHpack)?;
     *block = rest;
     let length = integer::take(first, 7, block)?;

@@ -37,10 +37,10 @@ struct Code {
 
 /// The string is no Huffman code of anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotHuffman;
+pub(crate) struct NotHuffman;
 
 /// Appends what `coded` stands for.
-pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), NotHuffman> {
+pub(crate) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Result<(), NotHuffman> {
     // The shortest code has five bits.
     out.reserve(coded.len().wrapping_mul(8).wrapping_div(5));
     let mut rest = coded.iter();
@@ -134,7 +134,7 @@ impl Code {
 
 /// Appends the code of a text. Only tests write it: what we say is short, and bits cost more than bytes.
 #[cfg(test)]
-pub(super) fn encode(text: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn encode(text: &[u8], out: &mut Vec<u8>) {
     let (mut bits, mut held) = (0_u64, 0_u32);
     for byte in text {
         let length = u32::from(LENGTHS[usize::from(*byte)]);

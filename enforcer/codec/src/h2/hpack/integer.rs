@@ -3,7 +3,7 @@
 use super::NotHpack;
 
 /// Takes an integer whose first octet was taken already, with so many bits of it. The input is left behind it.
-pub(super) fn take(first: u8, prefix: u32, input: &mut &[u8]) -> Result<usize, NotHpack> {
+pub(crate) fn take(first: u8, prefix: u32, input: &mut &[u8]) -> Result<usize, NotHpack> {
     let full = u8::MAX.wrapping_shr(8_u32.wrapping_sub(prefix));
     let low = first & full;
     if low < full {
@@ -22,7 +22,7 @@ pub(super) fn take(first: u8, prefix: u32, input: &mut &[u8]) -> Result<usize, N
 }
 
 /// Appends an integer; `mark` are the bits before its prefix.
-pub(super) fn put(mark: u8, prefix: u32, value: usize, out: &mut Vec<u8>) {
+pub(crate) fn put(mark: u8, prefix: u32, value: usize, out: &mut Vec<u8>) {
     let full = u8::MAX.wrapping_shr(8_u32.wrapping_sub(prefix));
     match u8::try_from(value) {
         Ok(small) if small < full => out.push(mark | small),
