@@ -24,6 +24,7 @@ mod running;
 mod saved;
 mod saves;
 pub(crate) mod signals;
+mod spans;
 mod trails;
 pub(crate) mod upgrade;
 mod view;

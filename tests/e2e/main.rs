@@ -27,6 +27,7 @@ mod reload;
 mod resilience;
 mod routing;
 mod sidecar;
+mod spans;
 mod subsets;
 mod team;
 mod trails;
@@ -74,6 +75,7 @@ fn main() {
         resilience::trials(),
         routing::trials(),
         sidecar::trials(),
+        spans::trials(),
         subsets::trials(),
         team::trials(),
         trails::trials(),

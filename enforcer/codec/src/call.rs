@@ -47,11 +47,11 @@ struct Inner {
 }
 
 /// How the path was sent.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Spelling {
     kept: Kept,
-    /// The first rule that it breaks, and where it stands as it was sent; none = it was canonical.
-    other: Option<(&'static str, Span)>,
+    /// The first rule that it breaks, and what was sent; none = it was canonical.
+    other: Option<(&'static str, Box<str>)>,
 }
 
 /// Where a text of the call lives. Spans point into the frozen head, so most calls own no string at all.
@@ -264,8 +264,8 @@ impl Call {
     /// (CC-03, CC-06, CC-08). What is judged and passed on is the canonical path in any case.
     #[must_use]
     pub fn misspelled(&self, these: Kept, takes_others: bool) -> Option<NotCanonical> {
-        let Spelling { kept, other } = self.0.spelling;
-        let odd = other.filter(|_| !takes_others);
+        let Spelling { kept, other } = &self.0.spelling;
+        let odd = other.as_ref().filter(|_| !takes_others);
         let flaw = kept.beyond(these).or_else(|| odd.map(|(rule, _)| not_canonical(rule)))?;
         Some(NotCanonical { close: self.0.protocol == CallProtocol::H1, ..flaw })
     }
@@ -273,9 +273,7 @@ impl Call {
     /// The path as it was sent, where that is not the canonical one: for the log, and for nothing else.
     #[must_use]
     pub fn sent_path(&self) -> Option<&str> {
-        let (_, span) = self.0.spelling.other?;
-        let Fields::Wire { head, .. } = &self.0.fields else { return None };
-        str::from_utf8(span.of(head)).ok()
+        self.0.spelling.other.as_ref().map(|(_, sent)| &**sent)
     }
 
     /// The same call, which asks to become nothing else (H1-24).
@@ -390,10 +388,14 @@ fn split_target(head: &[u8], target: Span) -> Result<(Text, Option<Span>, Spelli
     if let Some(query) = query {
         check_query(query.of(head))?;
     }
-    let sent = Span::new(start, path);
-    Ok(match canonical::spelled(bytes.get(..path).unwrap_or_default())? {
-        (Path::Canonical(_), kept) => (Text::Span(sent), query, Spelling { kept, other: None }),
+    let sent = bytes.get(..path).unwrap_or_default();
+    Ok(match canonical::spelled(sent)? {
+        (Path::Canonical(_), kept) => {
+            (Text::Span(Span::new(start, path)), query, Spelling { kept, other: None })
+        }
         (Path::Other { canonical, rule }, kept) => {
+            // INVARIANT: what has a canonical form is ASCII.
+            let sent = str::from_utf8(sent).unwrap_or_default().into();
             (Text::Owned(canonical.into()), query, Spelling { kept, other: Some((rule, sent)) })
         }
     })

@@ -188,7 +188,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
             Ok(call) => call, // what is judged is what the upstream receives
             Err(flaw) => return Err(Box::pin(not_canonical(conn, flaw, self.now)).await.into()),
         };
-        trail.call(&call);
+        let call = trail.call(call, &conn.worker);
         if conn.listening.callers.is_some() {
             conn.is_held().await?;
         }

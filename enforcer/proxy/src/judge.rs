@@ -21,6 +21,7 @@ use crate::View;
 use crate::authorize::{CallFacts, Denied, Permitted, action_of, denies, soften, unread};
 use crate::inbound::Connection;
 use crate::meter::RouteMeter;
+use crate::trail::trace_of;
 use crate::worker::Worker;
 pub(crate) use in_force::InForce;
 
@@ -145,6 +146,7 @@ impl Judge {
         let phase = if action == Action::TcpConnect { Phase::Connect } else { Phase::Request };
         let record = DecisionRecord {
             phase,
+            trace: trace_of(call),
             detail: flaw.map(|flaw| format!("{}: {}", flaw.rule, flaw.detail)),
             decide_ns: u32::try_from(took.as_nanos()).unwrap_or(u32::MAX),
             stale: in_force.view.freshness(question.route) != Freshness::Fresh,

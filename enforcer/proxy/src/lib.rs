@@ -50,5 +50,5 @@ pub use names::{Dns, Names};
 pub use overload::Gauges;
 pub use proxy::Proxy;
 pub use report::EndpointReport;
-pub use trail::{CallTrail, TrailFormat, Trails};
+pub use trail::{Attribute, CallTrail, Reader, Span, SpanIds, TrailFormat, Trails};
 pub use view::{View, ViewHandle};

@@ -4,10 +4,13 @@
 mod line;
 mod notes;
 mod sink;
+mod span;
 
 pub use line::{CallTrail, TrailFormat};
 pub(crate) use notes::Notes;
-pub use sink::Trails;
+pub use sink::{Reader, Trails};
+pub(crate) use span::trace_of;
+pub use span::{Attribute, Span, SpanIds};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,31 +51,32 @@ struct Story {
     /// Of an answer of our own.
     grpc_status: Option<u8>,
     notes: Notes,
+    /// Of a call that is sampled.
+    span: Option<SpanIds>,
 }
 
 impl Trail {
     pub(crate) fn start(protocol: CallProtocol, worker: &Worker) -> Self {
-        let story = worker.trails.as_ref().map(|_written| {
-            Box::new(Story {
-                call: None,
-                version: 0,
-                verdict: None,
-                resource: None,
-                authorized: None,
-                end: End::Complete,
-                cause: String::new(),
-                grpc_status: None,
-                notes: Notes::new(),
-            })
-        });
+        let is_told = worker.trails.as_ref().is_some_and(Trails::tells_all);
+        let story = is_told.then(|| Box::new(Story::new(None)));
         Self { protocol, status: 0, meter: None, decision: None, story }
     }
 
-    /// The head made a call.
-    pub(crate) fn call(&mut self, call: &Call) {
+    /// The head made a call. One that is sampled goes on as a part of its span, so that record and endpoint hear of it (OB4).
+    pub(crate) fn call(&mut self, call: Call, worker: &Worker) -> Call {
+        let Some(trails) = &worker.trails else { return call };
+        let span = trails.share().and_then(|share| SpanIds::of(&call, share, &*worker.rng));
+        let call = match &span {
+            Some(span) => span.around(&call),
+            None => call,
+        };
+        if span.is_some() {
+            self.story = Some(Box::new(Story::new(span)));
+        }
         if let Some(story) = &mut self.story {
             story.call = Some(call.clone());
         }
+        call
     }
 
     /// The call may pass; answers the clocks of its route.
@@ -170,6 +174,7 @@ impl Trail {
             let (up, down) = story.notes.tunnelled();
             let (route, service) = meter.names();
             trails.put(CallTrail {
+                span: story.span,
                 began: started.wall,
                 took,
                 handshake: conn.secured.shaken_in,
@@ -201,6 +206,23 @@ impl Trail {
             });
         }
         now
+    }
+}
+
+impl Story {
+    fn new(span: Option<SpanIds>) -> Self {
+        Self {
+            call: None,
+            version: 0,
+            verdict: None,
+            resource: None,
+            authorized: None,
+            end: End::Complete,
+            cause: String::new(),
+            grpc_status: None,
+            notes: Notes::new(),
+            span,
+        }
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::atomic::AtomicU64;
 use base_ports::{Clock, Rng, SystemDisk, SystemNet, Tasks};
 use base_store::seal::load_or_create;
 use ca_identity::tls::Trust;
-use enforcer_proxy::{Dns, Lanes, Names, Ports, Proxy, ProxyConfig, ProxyError, ViewHandle};
+use enforcer_proxy::{Dns, Lanes, Names, Ports, Proxy, ProxyConfig, ProxyError, Trails, ViewHandle};
 use parking_lot::Mutex;
 use policies_decisions::Ledger;
 use policies_store::PolicyStore;
 
-use super::trails::{self, Writer};
-use super::{DataPlane, Process, doubt, gauges, view};
+use super::process::Readers;
+use super::{DataPlane, Process, doubt, gauges, spans, trails, view};
 use crate::config::{Config, Enforcer};
 use crate::messages::Message;
 
@@ -45,7 +45,12 @@ pub(super) fn start(
         plane.proxy.rewire(&lane, &samples);
         return Ok(plane);
     }
-    let written = enforcer.trail.as_ref().map(|to| trails::start(to, &process.metrics)).transpose()?;
+    let mut told = Trails::default();
+    let writer =
+        enforcer.trail.as_ref().map(|to| trails::start(to, &mut told, &process.metrics)).transpose()?;
+    let spans = enforcer.spans.as_ref();
+    let exporter = spans.map(|spans| spans::start(spans, &mut told, &process.metrics, process.tasks()));
+    let is_told = writer.is_some() || exporter.is_some();
     let ports = Ports {
         view: Arc::clone(&view),
         trust: Arc::clone(trust),
@@ -57,7 +62,7 @@ pub(super) fn start(
         net: Arc::new(SystemNet),
         names: Arc::clone(&names),
         sockets: Arc::clone(&process.sockets),
-        trails: written.as_ref().map(Writer::way),
+        trails: is_told.then(|| told.clone()),
         gauges: Arc::new(gauges::SystemGauges::new(enforcer.max_memory)),
     };
     let settings = ProxyConfig {
@@ -65,8 +70,8 @@ pub(super) fn start(
         ..view::settings(config, enforcer, &process.numbers, &**rng)?
     };
     let proxy = Proxy::prepare(settings, ports).map_err(|error| refusal(&error))?;
-    let (proxy, trails) = (Arc::new(proxy), Mutex::new(written));
-    Ok(DataPlane { proxy, view, trust: Arc::clone(trust), names, trails })
+    let (proxy, readers) = (Arc::new(proxy), Mutex::new(Some(Readers { told, writer, exporter })));
+    Ok(DataPlane { proxy, view, trust: Arc::clone(trust), names, readers })
 }
 
 /// The secret of resets over QUIC outlives the process, so that callers of one that was killed learn it at once (QU-04).

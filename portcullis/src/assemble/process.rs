@@ -8,10 +8,11 @@ use base_net::Sockets;
 use base_ports::Tasks;
 use base_telemetry::{Health, Metrics};
 use ca_identity::tls::Trust;
-use enforcer_proxy::{Names, Proxy, ViewHandle};
+use enforcer_proxy::{Names, Proxy, Trails, ViewHandle};
 use parking_lot::Mutex;
 
 use super::numbers::Numbers;
+use super::spans::Exporter;
 use super::trails::Writer;
 use super::upgrade::Upgrades;
 
@@ -45,8 +46,16 @@ pub(crate) struct DataPlane {
     pub(super) view: Arc<ViewHandle>,
     pub(super) trust: Arc<Trust>,
     pub(super) names: Arc<Names>,
-    /// Who writes the trails of its calls.
-    pub(super) trails: Mutex<Option<Writer>>,
+    /// Who is told of its calls.
+    pub(super) readers: Mutex<Option<Readers>>,
+}
+
+/// Who is told of calls that have ended.
+#[derive(Debug)]
+pub(super) struct Readers {
+    pub(super) told: Trails,
+    pub(super) writer: Option<Writer>,
+    pub(super) exporter: Option<Exporter>,
 }
 
 impl DataPlane {
@@ -56,11 +65,16 @@ impl DataPlane {
         self.told().await;
     }
 
-    /// Its calls have ended: their trails are written.
+    /// Its calls have ended: their trails are written, and their spans sent.
     pub(super) async fn told(&self) {
-        let writer = self.trails.lock().take();
+        let readers = self.readers.lock().take();
+        let Some(Readers { told, writer, exporter }) = readers else { return };
+        told.end().await;
         if let Some(writer) = writer {
             writer.finish().await;
+        }
+        if let Some(exporter) = exporter {
+            exporter.finish().await;
         }
     }
 }
@@ -97,6 +111,11 @@ impl Process {
     /// With another time for calls that run on what a reload took away.
     pub(crate) fn within(self, grace: Duration) -> Self {
         Self { grace, ..self }
+    }
+
+    /// What lives as long as the process.
+    pub(super) fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// The data plane that runs.

@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use base_ports::{Clock, Mono, SystemClock};
 use base_telemetry::Metrics;
-use enforcer_proxy::{CallTrail, TrailFormat, Trails};
-use tokio::sync::mpsc::Receiver;
+use enforcer_proxy::{Reader, TrailFormat, Trails};
 
 use crate::config::TrailTo;
 use crate::messages::Message;
@@ -26,19 +25,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The running writer.
 #[derive(Debug)]
 pub(super) struct Writer {
-    way: Trails,
     thread: JoinHandle<()>,
 }
 
 impl Writer {
-    /// The way to it.
-    pub(super) fn way(&self) -> Trails {
-        self.way.clone()
-    }
-
-    /// Waits until what is under way is written; nothing is written after it.
+    /// Waits until what is under way is written, which has been told its end; nothing is written after it.
     pub(super) async fn finish(self) {
-        self.way.end().await;
         if tokio::task::spawn_blocking(|| self.thread.join()).await.is_ok_and(|ended| ended.is_ok()) {
             return;
         }
@@ -46,8 +38,8 @@ impl Writer {
     }
 }
 
-/// Opens the file, and starts the writer.
-pub(super) fn start(to: &TrailTo, metrics: &Metrics) -> Result<Writer, Message> {
+/// Opens the file, and starts the writer; calls find it by `trails`.
+pub(super) fn start(to: &TrailTo, trails: &mut Trails, metrics: &Metrics) -> Result<Writer, Message> {
     let (mut out, format) = match to {
         TrailTo::Stdout if io::stdout().is_terminal() => (Out::Stdout, TrailFormat::Human),
         TrailTo::Stdout => (Out::Stdout, TrailFormat::Json),
@@ -59,11 +51,11 @@ pub(super) fn start(to: &TrailTo, metrics: &Metrics) -> Result<Writer, Message> 
             (Out::File { path: path.clone(), file }, TrailFormat::Json)
         }
     };
-    let (way, reader) = Trails::new(metrics);
+    let reader = trails.written(metrics);
     let thread = std::thread::Builder::new().name("trails".to_owned());
     let thread = thread.spawn(move || run(reader, &mut out, format, &SystemClock));
     let thread = thread.map_err(|error| Message::error("PC4001", format!("trails: {error}")))?;
-    Ok(Writer { way, thread })
+    Ok(Writer { thread })
 }
 
 /// Trails tell who called what: that is for the owner of the file and its group.
@@ -101,7 +93,7 @@ impl Out {
     }
 }
 
-fn run(mut reader: Receiver<Option<Box<CallTrail>>>, out: &mut Out, format: TrailFormat, clock: &dyn Clock) {
+fn run(mut reader: Reader, out: &mut Out, format: TrailFormat, clock: &dyn Clock) {
     let mut lines = Vec::new();
     let mut looked = Mono::default();
     let mut is_failing = false;

@@ -11,6 +11,7 @@ mod matches;
 mod policies;
 mod rate;
 mod route;
+mod spans;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -79,6 +79,8 @@ pub(crate) struct Enforcer {
     pub(crate) max_memory: Option<u64>,
     /// Where trails of calls are written.
     pub(crate) trail: Option<TrailTo>,
+    /// Where spans of sampled calls go.
+    pub(crate) spans: Option<Spans>,
     pub(crate) dns_names: Vec<String>,
     /// The name server; none = as the machine says.
     pub(crate) resolver: Option<SocketAddr>,
@@ -94,6 +96,25 @@ pub(crate) struct Enforcer {
 pub(crate) enum TrailTo {
     Stdout,
     File(PathBuf),
+}
+
+/// A collector of spans, and what it gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spans {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) path: String,
+    /// Of calls without a trace so many in 10,000 are sampled.
+    pub(crate) share: u32,
+    /// Attributes of this process.
+    pub(crate) resource: Vec<(String, String)>,
+}
+
+impl Spans {
+    /// Its URL.
+    pub(crate) fn collector(&self) -> String {
+        format!("http://{}:{}{}", self.host, self.port, self.path)
+    }
 }
 
 #[derive(Debug, Clone)]

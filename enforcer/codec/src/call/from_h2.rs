@@ -43,7 +43,7 @@ pub(super) fn build(
     let media_type = content_type.map(|value| media_type(value, seen.content_type)).transpose()?;
     let grpc_method = if is_grpc {
         // Its path is two names, which have one spelling.
-        if let Some((rule, _)) = spelling.other {
+        if let Some((rule, _)) = &spelling.other {
             return Err(not_canonical(rule));
         }
         if let Some(flaw) = spelling.kept.beyond(Kept::default()) {

@@ -63,7 +63,11 @@ impl Call {
             },
             grpc_timeout: self.0.grpc_timeout,
             trailers: self.0.trailers,
-            spelling: Spelling { kept: self.0.spelling.kept, other: None },
+            // How the path was sent is known as long as it is that one.
+            spelling: match rewriting.path {
+                Some(_) => Spelling { kept: self.0.spelling.kept, other: None },
+                None => self.0.spelling.clone(),
+            },
             fields,
         })))
     }

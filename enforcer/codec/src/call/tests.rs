@@ -55,6 +55,18 @@ fn cc_08_a_call_has_the_canonical_path_and_knows_what_was_sent() {
         assert!(printed.starts_with(&format!("GET {told} HTTP/1.1\r\n")), "{printed}");
         assert_eq!(call.to_h2_request(None, &[]).unwrap().uri().to_string(), format!("https://h{told}"));
     }
+    let marked = |target: &str| {
+        let mut edits = crate::FieldEdits::default();
+        edits.push("traceparent", &crate::FieldEdit::Set("x".into())).unwrap();
+        sent(target).rewritten(&Rewriting { fields: Some(&edits), ..Rewriting::default() }).unwrap()
+    };
+    for (target, rule) in
+        [("/a//b", Some("CC-05")), ("/a%2Fb", Some("CC-03")), ("/a;b", Some("CC-06")), ("/a", None)]
+    {
+        let found = marked(target).misspelled(Kept::default(), false).map(|flaw| flaw.rule);
+        assert_eq!(found, rule, "another field hides how {target} was spelled");
+    }
+    assert_eq!(marked("/a//b").sent_path(), Some("/a//b"));
     let made_of_its_parts =
         sent("/v1/a%2Fb").rewritten(&Rewriting { path: Some("/v2/a%2Fb"), ..Rewriting::default() });
     assert_eq!(made_of_its_parts.unwrap().path(), "/v2/a%2Fb");

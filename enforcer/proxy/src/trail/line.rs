@@ -14,10 +14,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::notes::SentTo;
+use super::span::{SpanIds, trace_of, trace_text};
 
 /// A call that has ended.
 #[derive(Debug)]
 pub struct CallTrail {
+    /// Of a call that is sampled.
+    pub(super) span: Option<SpanIds>,
     pub(super) began: UnixTime,
     pub(super) took: Duration,
     /// Until the connection of the call was secured.
@@ -135,7 +138,7 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     cause: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<&'a str>,
+    trace_id: Option<String>,
 }
 
 impl CallTrail {
@@ -197,7 +200,7 @@ impl CallTrail {
             end: self.end.as_str(),
             shed,
             cause: Some(&*self.cause).filter(|text| full(text)),
-            trace_id: call.and_then(trace_id),
+            trace_id: self.trace_id(),
         }
     }
 
@@ -231,7 +234,17 @@ impl CallTrail {
         if line.chars().any(char::is_control) { Value::from(line).to_string() } else { line }
     }
 
-    fn effect(&self) -> &'static str {
+    /// It is a span of a trace.
+    pub(super) fn is_sampled(&self) -> bool {
+        self.span.is_some()
+    }
+
+    /// The trace that the call belongs to.
+    fn trace_id(&self) -> Option<String> {
+        trace_of(self.call.as_ref()?).map(|trace| trace_text(&trace))
+    }
+
+    pub(super) fn effect(&self) -> &'static str {
         if self.verdict.is_some() { "deny" } else { "allow" }
     }
 
@@ -248,14 +261,6 @@ impl CallTrail {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// The trace that a call belongs to (W3C Trace Context 3.2.2: version, trace, parent, flags).
-fn trace_id(call: &Call) -> Option<&str> {
-    let value = str::from_utf8(call.header("traceparent").next()?).ok()?;
-    let id = value.split('-').nth(1)?;
-    let is_id = id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    (is_id && id.bytes().any(|byte| byte != b'0')).then_some(id)
 }
 
 #[cfg(test)]
@@ -277,6 +282,7 @@ mod tests {
 
     fn trail(call: Option<Call>, end: End, cause: &str) -> CallTrail {
         CallTrail {
+            span: None,
             began: UnixTime::from_secs(1),
             took: Duration::from_micros(2_500),
             handshake: Duration::from_micros(900),
@@ -360,7 +366,7 @@ mod tests {
             "00-0AF7651916CD43DD8448EB211C80319C-1-01",
         ] {
             let call = call("/", &format!("traceparent: {value}\r\n"));
-            assert_eq!(call.as_ref().and_then(trace_id), None, "{value}");
+            assert_eq!(call.as_ref().and_then(trace_of), None, "{value}");
         }
     }
 

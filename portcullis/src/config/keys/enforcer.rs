@@ -50,6 +50,19 @@ pub(super) static KEYS: &[Key] = &[
         "\"/var/log/portcullis/calls.json\"",
     ),
     key(
+        "enforcer.spans",
+        Kind::Endpoint(&["http"]),
+        "a collector that takes spans of sampled calls by OTLP over HTTP, at /v1/traces; OTEL_* variables win; absent = none",
+        "\"http://127.0.0.1:4318\"",
+    ),
+    preset(
+        "enforcer.span_share",
+        Kind::Integer { min: 0, max: 10_000 },
+        "0",
+        "of calls that belong to no trace, so many in 10,000 begin one; others are sampled as their traceparent says",
+        "100",
+    ),
+    key(
         "enforcer.zone",
         Kind::Text,
         "where this process stands; endpoints of the same zone are preferred where a cluster has six or more",

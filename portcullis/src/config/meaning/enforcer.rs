@@ -44,6 +44,7 @@ impl Meaning<'_> {
                 "stdout" => TrailTo::Stdout,
                 path => TrailTo::File(self.resolve(Path::new(path))),
             }),
+            spans: self.spans(section),
             dns_names: section.texts("dns_names"),
             resolver: section.address("resolver").and_then(Address::socket),
             listeners: section.tables("listener").iter().filter_map(|table| self.listener(table)).collect(),

@@ -1,0 +1,98 @@
+"""A collector of spans (OTLP over HTTP, protobuf), which reads what it gets field by field.
+
+  collector.py            takes everything
+  collector.py refuse     answers 503
+
+Prints the port, then one JSON line per span.
+"""
+
+import http.server
+import json
+import struct
+import sys
+
+
+def varint(data, at):
+    value = shift = 0
+    while True:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+
+
+def fields(data):
+    at, found = 0, {}
+    while at < len(data):
+        key, at = varint(data, at)
+        number, kind = key >> 3, key & 7
+        if kind == 0:
+            value, at = varint(data, at)
+        elif kind == 1:
+            value, at = struct.unpack_from("<Q", data, at)[0], at + 8
+        elif kind == 2:
+            size, at = varint(data, at)
+            value, at = data[at : at + size], at + size
+            assert len(value) == size
+        else:
+            raise ValueError(f"wire type {kind}")
+        found.setdefault(number, []).append(value)
+    return found
+
+
+def attributes(pairs):
+    told = {}
+    for pair in pairs:
+        pair = fields(pair)
+        value = fields(pair[2][0])
+        told[pair[1][0].decode()] = value[1][0].decode() if 1 in value else value[3][0]
+    return told
+
+
+class Collector(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        refuses = "refuse" in sys.argv
+        if not refuses:
+            self.tell(body)
+        self.send_response(503 if refuses else 200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def tell(self, body):
+        for resource in fields(body).get(1, []):
+            resource = fields(resource)
+            about = attributes(fields(resource[1][0]).get(1, []))
+            for scope in resource.get(2, []):
+                for span in fields(scope).get(2, []):
+                    span = fields(span)
+                    status = fields(span[15][0]) if 15 in span else {}
+                    say(
+                        path=self.path,
+                        type=self.headers["content-type"],
+                        resource=about,
+                        trace=span[1][0].hex(),
+                        span=span[2][0].hex(),
+                        parent=span[4][0].hex() if 4 in span else None,
+                        name=span[5][0].decode(),
+                        kind=span[6][0],
+                        took=span[8][0] - span[7][0],
+                        attributes=attributes(span.get(9, [])),
+                        failed=status.get(3, [0])[0] == 2,
+                    )
+
+    def log_message(self, *_):
+        pass
+
+
+def say(**event):
+    print(json.dumps(event), flush=True)
+
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+say(port=server.server_address[1])
+server.serve_forever()
