@@ -67,7 +67,7 @@ pub(crate) async fn authorize(conn: &Connection, call: Call, now: Now) -> Result
 
 /// Puts on record that a head made no call.
 pub(crate) async fn not_canonical(conn: &Connection, flaw: NotCanonical, now: Now) -> Denied {
-    let facts: Arc<dyn Facts> = Arc::new(OwnedFacts::new(ConnectionFacts::clone(conn.secured.facts(false))));
+    let facts: Arc<dyn Facts> = Arc::new(OwnedFacts::new(ConnectionFacts::clone(&conn.secured.facts(false))));
     let why = (Reason::NotCanonical, Some(format!("{}: {}", flaw.rule, flaw.detail)));
     let (decision, receipt) =
         conn.worker.judge.refuse(conn, Phase::Request, why, Action::HttpOther, facts, now);
@@ -82,7 +82,7 @@ pub(crate) async fn not_secured(conn: &Connection, refusal: &Refusal, now: Now) 
         Refusal::NoCertificate => Reason::NoIdentity,
         other => reason_of(other.class()),
     };
-    let facts: Arc<dyn Facts> = Arc::new(OwnedFacts::new(ConnectionFacts::clone(conn.secured.facts(false))));
+    let facts: Arc<dyn Facts> = Arc::new(OwnedFacts::new(ConnectionFacts::clone(&conn.secured.facts(false))));
     let why = (reason, Some(refusal.code().to_owned()));
     let (_, receipt) = conn.worker.judge.refuse(conn, Phase::Connect, why, Action::TcpConnect, facts, now);
     kept(receipt).await;
@@ -90,7 +90,7 @@ pub(crate) async fn not_secured(conn: &Connection, refusal: &Refusal, now: Now) 
 
 /// Puts on record that a local caller was refused, and why (OUT4).
 pub(crate) async fn not_attested(conn: &Connection, cause: String, now: Now) {
-    let facts: Arc<dyn Facts> = Arc::new(OwnedFacts::new(ConnectionFacts::clone(conn.secured.facts(false))));
+    let facts: Arc<dyn Facts> = Arc::new(OwnedFacts::new(ConnectionFacts::clone(&conn.secured.facts(false))));
     let why = (Reason::NoIdentity, Some(cause));
     let (_, receipt) = conn.worker.judge.refuse(conn, Phase::Connect, why, Action::TcpConnect, facts, now);
     kept(receipt).await;
@@ -232,7 +232,7 @@ pub(crate) struct CallFacts {
 impl CallFacts {
     pub(crate) fn of(call: Call, conn: &Connection) -> Arc<Self> {
         let grpc = call.protocol() == CallProtocol::Grpc;
-        let connection = Arc::clone(conn.secured.facts(grpc));
+        let connection = conn.secured.facts(grpc);
         Arc::new(Self { call, connection, params: OnceLock::new() })
     }
 

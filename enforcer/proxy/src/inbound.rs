@@ -52,7 +52,7 @@ use crate::wheel::Timer;
 use crate::worker::Worker;
 pub(crate) use stop::Stop;
 use turned_away::turn_away;
-use vigil::Vigil;
+use vigil::{Changes, Vigil};
 use wire::Wire;
 
 /// After an answer that did not need the whole body, so much of the rest is discarded, and for so long.
@@ -192,7 +192,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         if conn.listening.callers.is_some() {
             conn.is_held().await?;
         }
-        let changes = conn.worker.changes(); // read before the verdict, so that a change after it is seen
+        let changes = Changes::of(conn); // read before the verdict, so that a change after it is seen
         let permitted = authorize(conn, call, self.now).await?; // decided and recorded as its strength demands
         let (mut timeouts, budget) = trail.permitted(&permitted, conn);
         if self.asker.protocol() == CallProtocol::Tcp {

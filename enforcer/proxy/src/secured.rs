@@ -3,6 +3,8 @@
 //! A connection lives no longer than the certificate that opened it (TL-04, CT-02). When the published trust changes,
 //! the identity is looked up in the deny set before the next call (S14).
 
+mod path;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use enforcer_traffic::{Arrival, Routes};
 use policies_engine::{ConnectionFacts, Credential, CredentialKind, Principal, Protocol, Reason};
 
 use crate::listening::Listening;
+use path::Path;
 
 /// Before its end a connection takes no new calls, so that the running ones can finish (CT-06).
 const NOTICE: Duration = Duration::from_secs(60);
@@ -37,9 +40,11 @@ pub(crate) struct Secured {
     pub(crate) shaken_in: Duration,
     /// Random: its place among those that a drain asks to go.
     pub(crate) share: u8,
-    /// The caller's address, or what a forwarder said it is, and the one that was called.
-    pub(crate) source: SocketAddr,
+    source: SocketAddr,
+    /// The address that was called.
     pub(crate) local: SocketAddr,
+    /// Of a caller that may change its address.
+    path: Option<Path>,
     /// The certificate that its caller saw; none = the own SVID.
     shown: Option<Arc<NamedCertificate>>,
     facts: Arc<ConnectionFacts>,
@@ -138,6 +143,7 @@ impl Secured {
             share: u8::try_from(jitter >> 8 & 0xff).unwrap_or_default(),
             source,
             local,
+            path: None,
             shown: listening.certificate(sni).cloned(),
             facts: Arc::new(facts),
             grpc_facts: Arc::new(grpc_facts),
@@ -146,9 +152,26 @@ impl Secured {
         }
     }
 
+    /// The caller is at the other end of that, wherever it goes.
+    pub(crate) fn follow(&mut self, quic: quinn::Connection) {
+        self.path = Some(Path::new(quic, self.source));
+    }
+
+    /// How often the caller went on from another IP address, as far as this was looked at; from then on that is its source
+    /// (QU-03).
+    pub(crate) fn moves(&self) -> u32 {
+        self.path.as_ref().map_or(0, |path| path.look(&self.facts))
+    }
+
+    /// The caller's address, or what a forwarder said it is.
+    pub(crate) fn source(&self) -> SocketAddr {
+        self.path.as_ref().map_or(self.source, Path::address)
+    }
+
     /// The facts of the connection as policies see them for a call of that protocol.
-    pub(crate) fn facts(&self, grpc: bool) -> &Arc<ConnectionFacts> {
-        if grpc { &self.grpc_facts } else { &self.facts }
+    pub(crate) fn facts(&self, grpc: bool) -> Arc<ConnectionFacts> {
+        let moved = self.path.as_ref().and_then(|path| path.facts(grpc));
+        moved.unwrap_or_else(|| Arc::clone(if grpc { &self.grpc_facts } else { &self.facts }))
     }
 
     /// What the connection carries.
@@ -175,7 +198,7 @@ impl Secured {
         Arrival {
             listener: &self.facts.listener,
             port: self.local.port(),
-            source: self.facts.source_ip,
+            source: self.source().ip().to_canonical(),
             sni: self.facts.sni.as_deref(),
             passed: matches!(self.proof, Proof::Unasked),
             identity: self.proof.id(),

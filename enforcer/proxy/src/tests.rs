@@ -14,6 +14,7 @@ mod handled;
 mod harness;
 mod lifecycle;
 mod listeners;
+mod moved;
 mod names;
 mod origin;
 mod origin_h3;

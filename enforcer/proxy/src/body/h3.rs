@@ -1,5 +1,7 @@
 //! Both directions of a request stream of HTTP/3.
 
+mod request;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::mem;
@@ -17,6 +19,7 @@ use super::inlet::{Piece, TOO_LARGE, is_over, trailers};
 use super::outlet::status;
 use crate::fault::Broken;
 use crate::quic::{Held, Receiving, Sending, Stopped};
+pub(crate) use request::H3Request;
 
 /// HX-04: what is forwarded with a length must have it.
 const LENGTH: NotCanonical = NotCanonical {
@@ -217,52 +220,6 @@ impl Drop for H3Inlet {
     }
 }
 
-/// The body of a request to an HTTP/3 upstream, whose head has been sent.
-pub(crate) struct H3Request {
-    stream: client::RequestStream<Sending, Bytes>,
-    stopped: Option<Stopped>,
-    is_ended: bool,
-}
-
-impl H3Request {
-    pub(crate) fn new(stream: client::RequestStream<Sending, Bytes>, stopped: Stopped) -> Self {
-        Self { stream, stopped: Some(stopped), is_ended: false }
-    }
-
-    pub(super) async fn data(&mut self, bytes: Bytes) -> Result<(), Broken> {
-        Ok(self.stream.send_data(bytes).await?)
-    }
-
-    /// Ends it.
-    pub(crate) async fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), Broken> {
-        if self.is_ended {
-            return Ok(());
-        }
-        if let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) {
-            self.stream.send_trailers(trailers).await?;
-        }
-        self.stream.finish().await?;
-        self.is_ended = true;
-        Ok(())
-    }
-
-    pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Broken> {
-        let Some(stopped) = &mut self.stopped else { return Poll::Pending };
-        let code = ready!(stopped.as_mut().poll(context));
-        self.stopped = None;
-        // Without a code the connection is lost, which the answer tells, or all has arrived.
-        if code.is_some() { Poll::Ready(Broken::Ended) } else { Poll::Pending }
-    }
-}
-
-impl Drop for H3Request {
-    fn drop(&mut self) {
-        if !self.is_ended {
-            self.stream.stop_stream(Code::H3_REQUEST_CANCELLED);
-        }
-    }
-}
-
 /// An answer on an HTTP/3 stream.
 pub(crate) struct H3Outlet {
     stream: RequestStream<Sending, Bytes>,
@@ -436,12 +393,6 @@ pub(crate) async fn first(inlet: &mut H3Inlet) -> Result<(), Broken> {
 impl fmt::Debug for H3Inlet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("H3Inlet").field("is_over", &self.is_over).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for H3Request {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("H3Request").field("is_ended", &self.is_ended).finish_non_exhaustive()
     }
 }
 

@@ -47,7 +47,7 @@ fn who_calls(pick: &Pick<'_>, out: &mut BytesMut) {
         (tlv::SPIFFE_ID, secured.peer_header.as_bytes()),
     ];
     let told: Vec<_> = told.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-    write_v2(out, secured.source, secured.local, &told);
+    write_v2(out, secured.source(), secured.local, &told);
 }
 
 impl Pick<'_> {

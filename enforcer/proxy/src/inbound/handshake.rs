@@ -146,7 +146,10 @@ pub(super) async fn secure_quic(
     let chain = chain.as_deref().map(Vec::as_slice);
     let conn = identify(worker, listening, chain, (source, local), sni.as_deref(), Protocol::H3).await;
     match conn {
-        Some(conn) => Some((Box::new(conn), quic, known)),
+        Some(mut conn) => {
+            conn.secured.follow(quic.clone());
+            Some((Box::new(conn), quic, known))
+        }
         None => {
             close(&quic, Code::H3_NO_ERROR, b"");
             None

@@ -1,5 +1,6 @@
 //! Trust is continuous (CT-01 to CT-05): a call that runs is judged again when policies, entities or identities change,
-//! and every ten seconds where its policies read the clock. A call that loses ends at once, on record.
+//! and every ten seconds where its policies read the clock, and when its caller goes on from another address, before
+//! more of an answer is told there (QU-03). A call that loses ends at once, on record.
 //!
 //! Nothing is registered per call. Each call already waits at a timer of its worker; after a change the worker stirs
 //! those timers, and every running call looks, in its own task, whether the change concerns it. A call reads the
@@ -18,19 +19,36 @@ use crate::clocks::{Clocks, Ring};
 use crate::fault::Fault;
 use crate::judge::InForce;
 
+/// How much has changed that a verdict may depend on: the worker's count, and in the last octet that of the caller's moves.
+/// Each call holds one, so it is small; only whether it is another is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Changes(u32);
+
+impl Changes {
+    const MOVES: u32 = 0xff;
+
+    pub(super) fn of(conn: &Connection) -> Self {
+        Self(conn.worker.changes() << 8 | conn.secured.moves() & Self::MOVES)
+    }
+
+    fn has_moved(self, since: Self) -> bool {
+        (self.0 ^ since.0) & Self::MOVES != 0
+    }
+}
+
 /// Watches over one permitted call.
 pub(super) struct Vigil<'a> {
     conn: &'a Connection,
     permitted: &'a Permitted<Call>,
-    /// The worker's count of changes when the call was judged last.
-    seen: u32,
+    /// When the call was judged last.
+    seen: Changes,
     /// What judged it last, once that is not what permitted it.
     judged: Option<Arc<InForce>>,
 }
 
 impl<'a> Vigil<'a> {
     /// `seen` was read before the call was judged.
-    pub(super) fn over(permitted: &'a Permitted<Call>, conn: &'a Connection, seen: u32) -> Self {
+    pub(super) fn over(permitted: &'a Permitted<Call>, conn: &'a Connection, seen: Changes) -> Self {
         Self { conn, permitted, seen, judged: None }
     }
 
@@ -41,10 +59,11 @@ impl<'a> Vigil<'a> {
         F: Future<Output = Result<(), Fault>>,
     {
         poll_fn(|context| {
-            let changes = self.conn.worker.changes();
+            let changes = Changes::of(self.conn);
             if changes != self.seen {
+                let has_moved = changes.has_moved(self.seen);
                 self.seen = changes;
-                self.look(false)?;
+                self.look(has_moved)?;
             }
             if let Poll::Ready(done) = work.as_mut().poll(context) {
                 return Poll::Ready(done.map_err(Stop::from));
@@ -60,7 +79,7 @@ impl<'a> Vigil<'a> {
         .await
     }
 
-    /// `is_timed`: nothing need have changed.
+    /// `is_timed`: nothing need have changed in policies, entities or identities.
     #[cold]
     fn look(&mut self, is_timed: bool) -> Result<(), Denied> {
         let now = self.conn.worker.clock.now();

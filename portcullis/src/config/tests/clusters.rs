@@ -161,6 +161,19 @@ fn a_zone_is_the_zone_of_every_cluster_and_outliers_can_be_off() {
 }
 
 #[test]
+fn lt_06_https_endpoints_speak_http_3_when_the_cluster_says_so_and_unix_sockets_cannot() {
+    for (lines, is_required) in [("", false), ("require_h3 = true", true), ("require_h3 = false", false)] {
+        let lines = format!("expect = [\"spiffe://example.org\"]\nprotocol = \"h3\"\n{lines}");
+        let enforcer = read(&secured(&lines), &[]).unwrap().config.enforcer.unwrap();
+        let cluster = enforcer.clusters.iter().find(|cluster| cluster.name == "a").unwrap();
+        assert_eq!(cluster.endpoints[0].protocol, UpstreamProtocol::Http3);
+        assert_eq!(cluster.requires_h3, is_required);
+    }
+    let unix = "[[enforcer.cluster.endpoint]]\naddress = \"unix:///run/shop/app.sock\"\n";
+    assert!(read(&cluster_with("protocol = \"h3\"", unix), &[]).is_err());
+}
+
+#[test]
 fn what_has_no_meaning_in_a_cluster_is_refused_where_it_stands() {
     let with_endpoint = |lines: &str| cluster(&format!("endpoints = [\"http://127.0.0.1:1\"]\n{lines}"));
     let mut wrong = Vec::new();
@@ -177,6 +190,8 @@ fn what_has_no_meaning_in_a_cluster_is_refused_where_it_stands() {
             "none of header:NAME, cookie:NAME, source_id, source_ip",
         ),
         (with_endpoint("bound_percent = 125"), "PC0104 32:17", "`bound_percent` needs `hash_by`"),
+        (with_endpoint("require_h3 = true"), "PC0104 32:14", "needs protocol = \"h3\""),
+        (with_endpoint("require_h3 = \"yes\""), "PC0104 32:14", "true or false"),
         (with_endpoint("balancer = \"best\""), "PC0104 32:12", "peak_ewma"),
         (with_endpoint("resolve_to = [\"127.0.0.0/8\"]"), "PC0104 32:14", "for endpoints by name"),
         (
