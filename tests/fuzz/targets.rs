@@ -2,6 +2,7 @@
 
 mod http1;
 mod http2;
+mod http3;
 mod identity;
 mod stored;
 mod words;
@@ -17,6 +18,7 @@ pub(super) const ALL: &[Target] = &[
     http1::BODY,
     http2::CONNECTION,
     http2::CALL,
+    http3::SECTIONS,
     words::PATH,
     words::AUTHORITY,
     words::PROXY,

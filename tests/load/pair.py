@@ -102,11 +102,44 @@ log = "error"
       envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
         "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
         explicit_http_config: {{http2_protocol_options: {{}}}}"""
-        inner = self.envoy("envoy-inner", down, "", self.upstream)
+        inner = self.envoy("envoy-inner", down, "", self.upstream, is_quic=True)
         self.peers["Envoy pair"] = self.envoy("envoy-outer", "", up, inner)
+        self.peers["Envoy pair, HTTP/3"] = self.envoy("envoy-outer-h3", "", self.over_quic(up), inner)
 
-    def envoy(self, name, down, up, to):
-        port, conf = free_port(), self.work / f"{name}.yaml"
+    def over_quic(self, up):
+        """The same settings of an upstream, over HTTP/3."""
+        tls = "".join(line + "\n" for line in up.split("\n") if "alpn_protocols" not in line)
+        tls = tls.replace("tls.v3.UpstreamTlsContext", "quic.v3.QuicUpstreamTransport").replace("name: tls", "name: envoy.transport_sockets.quic")
+        tls = tls.replace("          sni: localhost\n          common_tls_context:", "          upstream_tls_context:\n           sni: localhost\n           common_tls_context:")
+        return tls.replace("http2_protocol_options", "http3_protocol_options")
+
+    def envoy(self, name, down, up, to, is_quic=False):
+        port, conf, tls = free_port(), self.work / f"{name}.yaml", self.work / "tls"
+        quic = f"""
+  - address: {{socket_address: {{protocol: UDP, address: 127.0.0.1, port_value: {port}}}}}
+    udp_listener_config: {{quic_options: {{}}, downstream_socket_config: {{prefer_gro: true}}}}
+    filter_chains:
+    - filters:
+      - name: hcm
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: quic
+          codec_type: HTTP3
+          http3_protocol_options: {{}}
+          route_config:
+            virtual_hosts: [{{name: all, domains: ["*"], routes: [{{match: {{prefix: "/"}}, route: {{cluster: up}}}}]}}]
+          http_filters:
+          - name: router
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}
+      transport_socket:
+        name: envoy.transport_sockets.quic
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport
+          downstream_tls_context:
+           require_client_certificate: true
+           common_tls_context:
+            tls_certificates: [{{certificate_chain: {{filename: {tls}/svid.pem}}, private_key: {{filename: {tls}/svid.key}}}}]
+            validation_context: {{trusted_ca: {{filename: {tls}/bundle.pem}}}}""" if is_quic else ""
         conf.write_text(f"""
 static_resources:
   listeners:
@@ -121,7 +154,7 @@ static_resources:
             virtual_hosts: [{{name: all, domains: ["*"], routes: [{{match: {{prefix: "/"}}, route: {{cluster: up}}}}]}}]
           http_filters:
           - name: router
-            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}{down}
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}{down}{quic}
   clusters:
   - name: up
     connect_timeout: 5s

@@ -112,6 +112,11 @@ impl Pools {
         endpoint
     }
 
+    /// Nothing is asked any more.
+    pub(crate) async fn close(&self) {
+        self.datagrams.close().await;
+    }
+
     /// Closes what has been idle for too long and what is no longer trusted, and forgets endpoints that no view names
     /// any more.
     pub(crate) fn sweep(&self, worker: &Worker) {

@@ -112,10 +112,11 @@ pub(crate) async fn accept(
         connections.spawn("quic", served);
     }
     endpoint.set_server_config(None);
-    if drain.is_relieved()
-        && let Err(cause) = own.leave()
-    {
-        tracing::warn!(event = "quic_connections_lost", listener = %name, %cause, "some connections cannot be kept apart");
+    if drain.is_relieved() {
+        if let Err(cause) = own.leave() {
+            tracing::warn!(event = "quic_connections_lost", listener = %name, %cause, "some connections cannot be kept apart");
+        }
+        own.drained().await;
     }
     drop(left);
     endpoint.wait_idle().await;
@@ -190,6 +191,6 @@ pub(crate) fn close(quic: &quinn::Connection, code: h3::error::Code, reason: &[u
 }
 
 /// INVARIANT: codes and stream ids of HTTP/3 are below 2^62.
-fn varint(code: u64) -> VarInt {
+pub(crate) fn varint(code: u64) -> VarInt {
     VarInt::from_u64(code).unwrap_or(VarInt::MAX)
 }

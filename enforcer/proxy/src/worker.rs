@@ -119,6 +119,7 @@ impl Worker {
         self.tasks.spawn("load", async move { worker.load.measure(&*worker.clock).await });
         // An error means that the owner is gone, which is an order to stop too.
         stop.wait_for(|stop| *stop).await.ok();
+        self.pools.close().await;
         self.tasks.drain(Duration::ZERO).await;
     }
 

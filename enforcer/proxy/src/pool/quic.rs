@@ -7,14 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base_ports::Net;
+use h3::error::Code;
 use parking_lot::Mutex;
 use quinn::{Connection, ConnectionError, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig};
 
-use crate::quic::bounded;
+use crate::quic::{bounded, varint};
 
 /// Also what tells that an endpoint is gone (QU-07).
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(30);
+/// So long an end is told to endpoints.
+const PARTING: Duration = Duration::from_millis(50);
 
 /// From where endpoints are dialled.
 #[derive(Default)]
@@ -37,6 +40,16 @@ impl Datagrams {
     ) -> io::Result<Connection> {
         let connecting = self.from(net, address)?.connect_with(config, address, name);
         connecting.map_err(io::Error::other)?.await.map_err(failed)
+    }
+
+    /// Tells every endpoint that its connections are over, as this worker ends.
+    pub(super) async fn close(&self) {
+        let open = [self.v4.lock().take(), self.v6.lock().take()];
+        for endpoint in open.into_iter().flatten() {
+            endpoint.close(varint(Code::H3_NO_ERROR.value()), b"");
+            // Whoever does not hear of it finds out by its own timers.
+            tokio::time::timeout(PARTING, endpoint.wait_idle()).await.unwrap_or_default();
+        }
     }
 
     fn from(&self, net: &dyn Net, address: SocketAddr) -> io::Result<quinn::Endpoint> {

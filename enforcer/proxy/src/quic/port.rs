@@ -8,12 +8,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::poll_fn;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use base_net::connected_datagram;
 use futures_util::task::AtomicWaker;
@@ -23,6 +25,9 @@ use quinn::{AsyncUdpSocket, Runtime, TokioRuntime, UdpPoller};
 
 use super::lane::{Lane, Steered};
 
+/// So long what has arrived is read before a socket is left to another process.
+const DRAINED: Duration = Duration::from_millis(100);
+
 /// The socket of one endpoint.
 pub(crate) struct Port {
     shared: Arc<dyn AsyncUdpSocket>,
@@ -30,6 +35,9 @@ pub(crate) struct Port {
     socket: UdpSocket,
     callers: Mutex<Callers>,
     is_left: AtomicBool,
+    /// What had arrived by then has been read.
+    is_drained: AtomicBool,
+    leaver: AtomicWaker,
     /// One per caller, once it is left.
     own: Mutex<Vec<Arc<dyn AsyncUdpSocket>>>,
     reader: AtomicWaker,
@@ -63,6 +71,8 @@ impl Port {
             socket,
             callers: Mutex::default(),
             is_left: AtomicBool::new(false),
+            is_drained: AtomicBool::new(false),
+            leaver: AtomicWaker::new(),
             own: Mutex::default(),
             reader: AtomicWaker::new(),
             lane,
@@ -104,6 +114,51 @@ impl Port {
         self.is_left.store(true, Ordering::Release);
         self.reader.wake();
         failed
+    }
+
+    /// Returns when what arrived before it was left has been read, so that the other process, to which connections of this
+    /// one are unknown, does not find and reset them.
+    pub(super) async fn drained(&self) {
+        let drained = poll_fn(|context| {
+            self.leaver.register(context.waker());
+            if self.is_drained.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        // New callers may arrive all the time.
+        if tokio::time::timeout(DRAINED, drained).await.is_err() {
+            self.is_drained.store(true, Ordering::Release);
+        }
+    }
+
+    /// Reads on of the shared socket once it is left, until that is empty.
+    fn poll_rest(
+        &self,
+        context: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(count) = self.poll_shared(context, bufs, meta) {
+            return Poll::Ready(count);
+        }
+        // The runtime may not have heard yet of what has arrived.
+        if self.socket.peek_from(&mut [0]).is_ok() {
+            context.waker().wake_by_ref();
+        } else {
+            self.is_drained.store(true, Ordering::Release);
+            self.leaver.wake();
+        }
+        Poll::Pending
+    }
+
+    fn poll_shared(
+        &self,
+        context: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let count = ready!(self.shared.poll_recv(context, bufs, meta))?;
+        let metas = meta.get_mut(..count).unwrap_or_default();
+        self.lane.steer(bufs, metas, &self.steered);
+        Poll::Ready(Ok(count))
     }
 }
 
@@ -153,11 +208,13 @@ impl AsyncUdpSocket for Port {
         if !self.is_left.load(Ordering::Acquire) {
             self.reader.register(context.waker());
             if !self.is_left.load(Ordering::Acquire) {
-                let count = ready!(self.shared.poll_recv(context, bufs, meta))?;
-                let metas = meta.get_mut(..count).unwrap_or_default();
-                self.lane.steer(bufs, metas, &self.steered);
-                return Poll::Ready(Ok(count));
+                return self.poll_shared(context, bufs, meta);
             }
+        }
+        if !self.is_drained.load(Ordering::Acquire)
+            && let Poll::Ready(count) = self.poll_rest(context, bufs, meta)
+        {
+            return Poll::Ready(count);
         }
         let own = self.own.lock();
         let mut arrived = own.iter().map(|socket| match socket.poll_recv(context, bufs, meta) {

@@ -253,7 +253,7 @@ impl Setup {
             }],
             mark: "mark".into(),
             reveal_decision_id: self.reveal,
-            quic_reset_key: None,
+            quic_reset_key: Some(Box::new([7; 32])),
         };
         let (sockets, listeners) = (Arc::clone(&ports.sockets), config.listeners.clone());
         let proxy = Proxy::start(config, ports).unwrap();

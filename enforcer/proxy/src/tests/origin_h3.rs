@@ -97,6 +97,12 @@ impl H3Origin {
         self.seen.leaves.store(true, Ordering::SeqCst);
     }
 
+    /// Why the connection that was opened first ended.
+    pub(super) async fn parted(&self) -> quinn::ConnectionError {
+        let first = self.seen.open.lock().first().cloned().unwrap();
+        first.closed().await
+    }
+
     /// Cuts every connection.
     pub(super) fn cut(&self) {
         self.seen.open.lock().drain(..).for_each(|open| open.close(0x102_u32.into(), b""));

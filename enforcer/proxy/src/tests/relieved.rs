@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base_net::Sockets;
+use futures_util::future::join_all;
+use http::Request;
 use tokio::time::timeout;
 
 use super::harness::{Gateway, Setup};
@@ -22,7 +24,7 @@ fn next(gateway: &Gateway, workers: usize) -> Proxy {
         listeners: gateway.listeners.clone(),
         mark: "mark".into(),
         reveal_decision_id: Reveal::Denied,
-        quic_reset_key: None,
+        quic_reset_key: Some(Box::new([7; 32])),
     };
     Proxy::prepare(config, Ports { sockets, ..gateway.ports() }).unwrap()
 }
@@ -60,6 +62,40 @@ async fn goes_on(workers: usize, afterwards: usize) {
     assert!(parts > 1, "it was there already");
     assert_eq!(gateway.h3("/web").await.get("/echo").await.status, 200);
     drop(next);
+}
+
+#[tokio::test]
+async fn up_03_quic_connections_that_send_all_the_time_are_never_reset_by_the_other() {
+    let origin = Origin::h1().await;
+    for round in 0..4 {
+        let gateway = Setup { workers: 2, ..Setup::with_h1(origin.address) }.start();
+        let mut calls = Vec::new();
+        for _ in 0..6 {
+            calls.push(gateway.h3("/web").await);
+        }
+        let sending = calls.iter_mut().map(|caller| async move {
+            let request = Request::post("https://site.test/count").body(()).unwrap();
+            let mut stream = caller.start(request).await;
+            for _ in 0..300 {
+                stream.send_data(vec![7; 5_000].into()).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            stream.finish().await.unwrap();
+            let status = stream.recv_response().await.unwrap().status();
+            while stream.recv_data().await.unwrap().is_some() {}
+            status
+        });
+        let takes_over = async {
+            tokio::time::sleep(Duration::from_millis(60 + 7 * round)).await;
+            let next = next(&gateway, 2);
+            gateway.proxy.relieve(LONG).await;
+            next.accept();
+            next
+        };
+        let both = async { tokio::join!(join_all(sending), takes_over) };
+        let (statuses, _next) = timeout(LONG, both).await.unwrap();
+        assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    }
 }
 
 #[tokio::test]

@@ -318,3 +318,12 @@ async fn hc_01_checks_ask_over_http_3_too() {
         assert_eq!(origin.requests() > 0, healthy, "{expect}");
     }
 }
+
+#[tokio::test]
+async fn qu_07_an_endpoint_hears_that_the_process_ends() {
+    let (origin, gateway) = started();
+    assert_eq!(gateway.h2("/web").await.get("h2.test", "/hello").await.status, 200);
+    let (parted, ()) =
+        tokio::join!(tokio::time::timeout(SOON * 3, origin.parted()), gateway.proxy.drain(SOON));
+    parted.expect("it learns it at once, not by its timers");
+}
