@@ -90,6 +90,9 @@ pub(crate) enum Fault {
     /// The answer took too long, or the call as a whole did.
     #[error("the deadline passed")]
     Deadline,
+    /// The caller takes its answer more slowly than is waited for.
+    #[error("the caller does not take its answer")]
+    Unread,
     /// The identity that opened the connection came to its end (CT-02).
     #[error("the identity of the connection has ended")]
     Lapsed,
@@ -142,7 +145,7 @@ impl From<StreamError> for Broken {
 impl Fault {
     pub(crate) fn side(&self) -> Side {
         match self {
-            Self::Body(_) | Self::Caller(_) | Self::Lapsed | Self::Loop => Side::Downstream,
+            Self::Body(_) | Self::Caller(_) | Self::Lapsed | Self::Loop | Self::Unread => Side::Downstream,
             Self::Rate(_)
             | Self::Overload(_)
             | Self::Full

@@ -204,6 +204,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
             let ends = conn.secured.ends; // no call outlives the identity that was permitted
             let clocks = Clocks::start(timer, &*conn.worker.clock, self.now.mono, timeouts, budget, ends)
                 .noting(notes);
+            let call = permitted.call();
+            let is_streaming = call.protocol() == CallProtocol::Grpc || call.upgrade().is_some();
+            let is_paced = !is_streaming && call.protocol() != CallProtocol::Tcp;
+            let clocks = if is_paced { clocks.paced() } else { clocks };
             if permitted.reads_time() { clocks.looking(self.now.mono) } else { clocks }
         };
         let ended = {

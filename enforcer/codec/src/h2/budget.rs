@@ -14,6 +14,8 @@ const NO_PROGRESS: u32 = 64 * 1024;
 const CONTINUATIONS: u32 = 20;
 /// RST_STREAM over the life of a connection, or a tenth of its streams, whichever is more (H2-02).
 const RESETS: u32 = 10_000;
+/// Of them, those of calls that had no byte of an answer yet, in the same measure (H2-02): what was asked for was work alone.
+const GIVEN_UP: u32 = 50;
 /// Streams that errors of the caller made us reset, over the life of a connection (H2-02).
 const OWN_RESETS: u32 = 500;
 
@@ -47,6 +49,7 @@ struct Life {
     streams: u32,
     resets: u32,
     own_resets: u32,
+    given_up: u32,
     idle_bytes: u32,
     continuations: u32,
 }
@@ -114,6 +117,13 @@ impl Budget {
     /// A frame of DATA was sent.
     pub(super) fn sent(&mut self) {
         self.window.sent = self.window.sent.saturating_add(1);
+    }
+
+    /// The caller gave up a call before its answer began; false when that was one too many.
+    pub(super) fn gives_up(&mut self) -> bool {
+        let Self { times, life, .. } = self;
+        life.given_up = life.given_up.saturating_add(1);
+        life.given_up <= GIVEN_UP.saturating_mul(*times).max(life.streams.wrapping_div(10))
     }
 
     /// A stream was reset for an error of the caller; false when that was one too many.

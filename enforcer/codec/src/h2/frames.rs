@@ -3,7 +3,7 @@
 use super::frame::{self, Head, flag, kind, number};
 use super::head::{self, Unfit};
 use super::server::{Block, FAREWELL, Leaving, Server};
-use super::streams::Stream;
+use super::streams::{Answering, Stream};
 use super::{Event, Reason, RequestHead, STREAM_WINDOW, STREAMS};
 
 /// Compressed bytes of one header block.
@@ -41,6 +41,9 @@ impl<T: Default> Server<T> {
                 match self.streams.get_mut(head.stream) {
                     Some(stream) if stream.reset.is_none() => {
                         (stream.reset, stream.is_open) = (Some(reason), false);
+                        if stream.answer == Answering::Due && !self.budget.gives_up() {
+                            return Err(Reason::ENHANCE_YOUR_CALM);
+                        }
                         Ok(Some(Event::Reset { stream: head.stream }))
                     }
                     Some(stream) => {

@@ -88,6 +88,14 @@ pub(crate) enum Piece {
 }
 
 impl Piece {
+    /// Bytes of the body.
+    pub(super) fn length(&self) -> usize {
+        match self {
+            Self::Data { bytes, .. } => bytes.len(),
+            Self::Trailers(_) | Self::End => 0,
+        }
+    }
+
     /// The gRPC status that trailers tell.
     pub(super) fn grpc_status(&self) -> Option<u8> {
         let Self::Trailers(trailers) = self else { return None };

@@ -159,6 +159,15 @@ impl H2Outlet {
 }
 
 impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
+    /// It goes to a caller, and not to an upstream.
+    pub(super) fn is_answer(&self) -> bool {
+        match self {
+            Self::H1(outlet) => outlet.down.is_some(),
+            Self::Stream(_) | Self::H3(_) => true,
+            Self::H2(_) | Self::Up(_) => false,
+        }
+    }
+
     /// Starts an answer with the head that the upstream gave. `over` when no body follows.
     pub(crate) fn begin(
         &mut self,

@@ -18,6 +18,9 @@ pub(crate) enum RelayError {
     To(Broken),
 }
 
+/// What the outlet may hold that is not with its receiver.
+const GATHERED: usize = 16 * 1024;
+
 /// Moves the whole body. What was gathered is written before each wait, so nothing is held back.
 pub(crate) async fn relay<R, W>(
     from: &mut Inlet<'_, R>,
@@ -28,26 +31,44 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
+    let is_answer = to.is_answer();
     loop {
         let here = poll_fn(|context| Poll::Ready(from.poll_piece(context))).await;
         let piece = match here {
             Poll::Ready(piece) => piece,
             Poll::Pending => {
+                if is_answer {
+                    clocks.hands(GATHERED);
+                }
                 to.flush().await.map_err(RelayError::To)?;
-                clocks.moved();
-                poll_fn(|context| {
+                clocks.served(GATHERED);
+                // An upstream has the time of its clocks; a caller that owes its body is to hurry.
+                if is_answer {
+                    clocks.moved()
+                } else {
+                    clocks.owed()
+                }
+                let piece = poll_fn(|context| {
                     if let Poll::Ready(broken) = to.poll_gone(context) {
                         return Poll::Ready(Err(RelayError::To(broken)));
                     }
                     from.poll_piece(context).map(Ok)
                 })
-                .await?
+                .await?;
+                if !is_answer {
+                    clocks.served(piece.as_ref().map_or(0, Piece::length));
+                }
+                piece
             }
         };
         match piece.map_err(RelayError::From)? {
             Piece::Data { bytes, last } => {
                 let length = bytes.len();
+                if is_answer {
+                    clocks.hands(length);
+                }
                 to.data(bytes, last).await.map_err(RelayError::To)?;
+                clocks.served(length);
                 from.release(length).map_err(RelayError::From)?;
                 if last {
                     return to.finish(None, false).await.map_err(RelayError::To);

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use enforcer_traffic::Timeouts;
 use http::{HeaderMap, HeaderValue, Request};
 use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
 
 use super::client::{read, send_all};
 use super::harness::{Gateway, Setup};
@@ -153,6 +155,36 @@ async fn hr_05_an_answer_that_ends_early_is_never_a_clean_one() {
         Err(error) => Err(error),
     };
     assert!(ended.unwrap_err().is_reset());
+}
+
+#[tokio::test]
+async fn to_01_a_caller_that_is_too_slow_in_either_direction_is_given_up() {
+    let origin = Origin::h1().await;
+    let timeouts = Timeouts { call: Duration::from_secs(60), ..Timeouts::default() };
+    let gateway = Setup { timeouts, ..Setup::with_h1(origin.address) }.start();
+    let (mut owes, mut reads_not) = (gateway.h1("/web").await, gateway.h1("/web").await);
+    let began = Instant::now();
+    let owing = async {
+        owes.send("POST /echo HTTP/1.1\r\nhost: site.test\r\ncontent-length: 100000\r\n\r\n").await;
+        loop {
+            // Never still, and much too slow.
+            tokio::select! {
+                answer = owes.answer() => break (answer.unwrap().status, began.elapsed()),
+                () = tokio::time::sleep(Duration::from_millis(300)) => {}
+            }
+            owes.send("x").await;
+        }
+    };
+    let reading = async {
+        reads_not.send("GET /chunked?30000000 HTTP/1.1\r\nhost: site.test\r\n\r\n").await;
+        tokio::time::sleep(Duration::from_secs(29)).await;
+        let whole = reads_not.answer().await;
+        !whole.is_ok_and(|answer| answer.body.len() == 30_000_000)
+    };
+    let ((status, after), is_cut) = tokio::join!(owing, reading);
+    assert_eq!(status, 408);
+    assert!((10..14).contains(&after.as_secs()), "{after:?}");
+    assert!(is_cut, "an answer that was not taken came whole");
 }
 
 #[tokio::test]

@@ -65,6 +65,17 @@ fn h2_02_resets_are_bounded_over_the_life_of_a_connection() {
 }
 
 #[test]
+fn h2_02_calls_that_are_given_up_unanswered_are_bounded_by_fifty_or_a_tenth() {
+    for (is_proved, most) in [(false, 50), (true, 500)] {
+        let mut one = budget(is_proved);
+        assert_eq!((0..10_000).find(|_| !one.gives_up()), Some(most), "{is_proved}");
+    }
+    let mut busy = budget(false);
+    assert!((0..2_000).all(|_| busy.take(frame(kind::HEADERS, 5, 30), Duration::ZERO)));
+    assert_eq!((0..10_000).find(|_| !busy.gives_up()), Some(200), "of a caller that makes many calls");
+}
+
+#[test]
 fn h2_03_bytes_that_move_no_call_are_bounded() {
     assert_eq!(taken(&mut budget(false), frame(0x7f, 0, 16_000), Duration::ZERO), 4);
 }
