@@ -237,7 +237,10 @@ impl Broken {
     /// The endpoint says, or HTTP/2 or HTTP/3 guarantees, that it did nothing for this call (RY-02).
     pub(crate) fn is_unprocessed(&self) -> bool {
         match self {
-            Self::H2(error) => error.reason() == Some(Reason::REFUSED_STREAM) || error.is_go_away(),
+            // What our own side found wrong with the connection says nothing about what was done before.
+            Self::H2(error) => {
+                error.is_remote() && (error.reason() == Some(Reason::REFUSED_STREAM) || error.is_go_away())
+            }
             Self::H3(error) => matches!(
                 **error,
                 StreamError::RemoteTerminate { code: Code::H3_REQUEST_REJECTED, .. }

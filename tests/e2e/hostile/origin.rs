@@ -1,6 +1,7 @@
 //! Origins that misbehave (HR rows of hardening.md 3, OUT2): what a caller hears of it, and that nothing of it reaches
 //! the next call. The first connection of each origin does what its row says; every later one is a good server.
 
+mod h2;
 mod rows;
 
 use std::io::{Read, Write};
@@ -17,7 +18,14 @@ use super::Table;
 use crate::trial;
 
 pub(super) fn trials() -> Vec<Trial> {
-    vec![trial("out2_hostile_origins_harm_one_call_and_never_the_next", None, origins)]
+    vec![
+        trial("out2_hostile_origins_harm_one_call_and_never_the_next", None, || {
+            origins("origins", "http", rows::all())
+        }),
+        trial("out2_hostile_origins_over_http_2_harm_one_call_and_never_the_next", None, || {
+            origins("origins over http/2", "h2c", h2::all())
+        }),
+    ]
 }
 
 /// What an origin does, step by step; then it closes.
@@ -51,26 +59,25 @@ pub(super) struct Row {
 /// A call is given that long.
 const CALL: Duration = Duration::from_millis(900);
 
-fn origins() -> Result {
-    let rows = rows::all();
+fn origins(title: &'static str, scheme: &str, rows: Vec<Row>) -> Result {
     let mut builder = Gateway::build().service("site", &[]);
     let mut ended = Vec::new();
     for (number, row) in rows.iter().enumerate() {
-        let (address, over) = start(row.does.clone())?;
+        let (address, over) = start(row.does.clone(), scheme == "h2c")?;
         ended.push(over);
         builder = builder
             .route(
                 &format!("row-{number}"),
                 "site",
                 &format!("{{ path = \"/{number}\" }}"),
-                &format!("http://{address}"),
+                &format!("{scheme}://{address}"),
             )
             .route_line("header_timeout = \"600ms\"")
             .route_line(&format!("timeout = \"{}ms\"", CALL.as_millis()));
     }
     let gateway = builder.start()?;
     let caller = Caller::new(gateway.address, &gateway.identity()?, b"http/1.1")?;
-    let mut table = Table::new("origins");
+    let mut table = Table::new(title);
     for ((number, row), over) in rows.iter().enumerate().zip(ended) {
         let mut wire = caller.dial()?;
         let first = heard(&mut wire, row.method, number, row.lacks)?;
@@ -130,7 +137,7 @@ fn heard(wire: &mut Wire, method: &str, number: usize, lacks: &[&str]) -> Result
 }
 
 /// An origin, and how many of its bad connections have ended.
-fn start(does: Vec<Step>) -> Result<(SocketAddr, Arc<AtomicUsize>)> {
+fn start(does: Vec<Step>, is_h2: bool) -> Result<(SocketAddr, Arc<AtomicUsize>)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
     let over = Arc::<AtomicUsize>::default();
@@ -140,9 +147,9 @@ fn start(does: Vec<Step>) -> Result<(SocketAddr, Arc<AtomicUsize>)> {
             let (does, ended) = (does.clone(), Arc::clone(&ended));
             std::thread::spawn(move || {
                 if number > 0 {
-                    return drop(good(stream));
+                    return drop(if is_h2 { h2::good(stream) } else { good(stream) });
                 }
-                drop(misbehave(stream, &does));
+                drop(misbehave(stream, &does, is_h2));
                 ended.fetch_add(1, Ordering::SeqCst);
             });
         }
@@ -157,10 +164,11 @@ fn good(mut stream: TcpStream) -> std::io::Result<()> {
     }
 }
 
-fn misbehave(mut stream: TcpStream, does: &[Step]) -> std::io::Result<()> {
+fn misbehave(mut stream: TcpStream, does: &[Step], is_h2: bool) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     for step in does {
         match step {
+            Step::Read if is_h2 => h2::asked(&mut stream)?,
             Step::Read => read(&mut stream)?,
             Step::Say(bytes) => stream.write_all(bytes)?,
             Step::Flood(bytes, times) => {

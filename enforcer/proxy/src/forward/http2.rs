@@ -34,9 +34,9 @@ where
         if pick.endpoint.is_secured() && pick.call().scheme() == Scheme::Http {
             request = Call::under_tls(request).map_err(Fault::Untold)?;
         }
-        let carried = match stream.sender.send_request(request, body.is_over()) {
-            Ok((response, up)) => told.converse(response, up, body, out, status).await,
-            Err(error) => Err(told.broke(Broken::H2(error))),
+        let (carried, is_told) = match stream.sender.send_request(request, body.is_over()) {
+            Ok((response, up)) => (told.converse(response, up, body, out, status).await, true),
+            Err(error) => (Err(told.broke(Broken::H2(error))), false),
         };
         let Err(Fault::Upstream { source, address }) = carried else {
             stream.place.serves();
@@ -46,8 +46,9 @@ where
         if let Some(alert) = stream.rejected() {
             return Err(Fault::TlsRejected { address, alert });
         }
-        // Proven not to be processed, or harmless to tell again on a connection that had been kept (RY-02, RY-05).
-        let harmless = source.is_unprocessed()
+        // Never told, proven not to be processed, or harmless to tell again on a connection that had been kept (RY-02, RY-05).
+        let harmless = !is_told
+            || source.is_unprocessed()
             || (stream.place.is_used && is_idempotent(pick.call()) && source.is_lost());
         if repeated || !harmless || !body.is_untouched() || out.is_begun() {
             return Err(Fault::Upstream { source, address });
