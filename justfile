@@ -56,6 +56,11 @@ oracle:
 kill-policies:
     PORTCULLIS_TEST_SCALE=5 cargo test --locked -p policies-store --lib ps7_no_acknowledged -- --nocapture
 
+# Everything that changes, under load that accounts for every call: pushes, reloads, rotations, upgrades, kill -9
+chaos-local:
+    cargo test --locked -p portcullis --no-run
+    PORTCULLIS_TEST_SCALE=20 cargo test --locked -p tests --test e2e -- --nocapture --test-threads 1 chaos
+
 # A push of policies every second under load, every call accounted for
 soak-push minutes="1":
     cargo test --locked -p portcullis --no-run

@@ -5,6 +5,7 @@ mod api;
 mod authzen;
 mod certificates;
 mod changes;
+mod chaos;
 mod commands;
 mod demo;
 mod durability;
@@ -53,6 +54,7 @@ fn main() {
         authzen::trials(),
         certificates::trials(),
         changes::trials(),
+        chaos::trials(),
         commands::trials(),
         demo::trials(),
         durability::trials(),

@@ -2,7 +2,6 @@
 //! one that cannot leaves the old one where it is.
 
 mod activation;
-pub(crate) mod load;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,9 +13,9 @@ use tests::peers::missing;
 use tests::upstream::Upstream;
 use tests::{Gateway, Result, check};
 
+use crate::chaos::load::{Load, Seen};
 use crate::policies::load::all_decisions;
 use crate::trial;
-use load::{Load, Seen};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![

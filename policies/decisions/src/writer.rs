@@ -369,5 +369,7 @@ impl Writer {
         if let Err(error) = self.commit() {
             tracing::error!(event = "ledger_close_failed", %error, "the ledger ends without a closing record");
         }
+        self.adopted.clear();
+        self.desk.end();
     }
 }

@@ -13,8 +13,8 @@ use tests::upstream::Upstream;
 use tests::{Gateway, Result, check, h3};
 
 use super::Story;
+use crate::chaos::load::Load;
 use crate::trial;
-use crate::upgrade::load::Load;
 
 pub(super) fn trials() -> Vec<Trial> {
     vec![

@@ -91,6 +91,23 @@ fn up_02_a_try_that_was_cut_is_finished_by_the_next() {
 }
 
 #[test]
+fn up_02_a_ledger_that_was_closed_adopts_nothing_and_says_so() {
+    let disk = MemoryDisk::new();
+    let other = aside(&disk);
+    let expected = record(&other, 20);
+    other.close();
+    let ledger = open(&disk).unwrap();
+    ledger.close();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || tell.send(ledger.adopt(Path::new(ASIDE))));
+    let adopted = told.recv_timeout(std::time::Duration::from_secs(10)).expect("it does not wait for ever");
+    assert!(matches!(adopted, Err(LedgerError::NotAdopted(_))), "{adopted:?}");
+    let ledger = open(&disk).unwrap();
+    ledger.adopt(Path::new(ASIDE)).unwrap();
+    assert_eq!(ids(&ledger), expected);
+}
+
+#[test]
 fn a_directory_without_a_ledger_has_nothing() {
     let ledger = open(&MemoryDisk::new()).unwrap();
     assert_eq!(ledger.adopt(Path::new("/nowhere")).unwrap(), 0);

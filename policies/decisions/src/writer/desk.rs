@@ -29,6 +29,8 @@ struct Tray {
     own: Vec<Own>,
     adopted: Vec<Adopted>,
     stop: bool,
+    /// Nobody collects any more.
+    is_over: bool,
 }
 
 /// A record of the ledger's own lane that waits to be written.
@@ -87,9 +89,20 @@ impl WriterDesk {
         self.leave(|tray| tray.own.extend(bodies.into_iter().map(Own::Body)));
     }
 
-    /// Records of another ledger.
+    /// Records of another ledger. Who waits for them is told when nobody writes any more.
     pub(crate) fn adopt(&self, adopted: Vec<Adopted>) {
-        self.leave(|tray| tray.adopted.extend(adopted));
+        self.leave(|tray| {
+            if !tray.is_over {
+                tray.adopted.extend(adopted);
+            }
+        });
+    }
+
+    /// The last was written.
+    pub(super) fn end(&self) {
+        let mut tray = self.tray.lock();
+        tray.is_over = true;
+        tray.adopted.clear();
     }
 
     /// Drain everything, close the streams and end.
