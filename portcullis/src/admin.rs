@@ -94,6 +94,10 @@ fn v1(api: &Arc<Api>, more: Router) -> Router {
     let mut v1 = Router::new()
         .route("/v1/status", get(status::status))
         .route("/v1/proxy/endpoints", get(proxy::endpoints))
+        .route("/v1/proxy/streams", get(proxy::streams))
+        .route("/v1/proxy/certificates", get(proxy::certificates))
+        .route("/v1/proxy:drain", post(proxy::drain))
+        .route("/v1/proxy:setLogLevel", post(proxy::set_log_level))
         .route("/v1/config:reload", post(config::reload))
         .merge(policies::router().layer(middleware::from_fn_with_state(Arc::clone(api), repeat::once)))
         .route("/v1/decisions/{id}/explain", get(decisions::explain))
@@ -245,6 +249,10 @@ fn facts(caller: &Caller) -> OwnedFacts {
 fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resource)> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let domain = || Resource::trust_domain(api.trust_domain.as_str());
+    let enforcer = || {
+        let in_force = api.configuration.in_force();
+        in_force.enforcer.as_ref().map(|enforcer| Resource::enforcer(enforcer.id.as_str()))
+    };
     if path.starts_with(policies::FEED_PATHS) {
         return Some((AdminAction::PolicyRead, Resource::policy_scope("/")));
     }
@@ -261,7 +269,10 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
     let noun = noun.split(['/', ':']).next().unwrap_or(noun);
     Some(match noun {
         "status" => (AdminAction::SystemRead, Resource::system()),
+        // Who calls from where is for fewer eyes than how the process is.
+        "proxy" if path == "/v1/proxy/streams" => (AdminAction::EnforcerRead, enforcer()?),
         "proxy" if reads => (AdminAction::SystemRead, Resource::system()),
+        "proxy" => (AdminAction::EnforcerOperate, enforcer()?),
         "config" => (AdminAction::ConfigWrite, Resource::system()),
         "authorities" => (AdminAction::CaRead, Resource::system()),
         "agents" if path == "/v1/agents:attest" => (AdminAction::AgentAttest, Resource::system()),

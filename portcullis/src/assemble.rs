@@ -14,6 +14,7 @@ mod gauges;
 mod identity;
 pub(crate) mod judge;
 mod listeners;
+pub(crate) mod log_level;
 mod numbers;
 mod open;
 pub(crate) mod outside;
@@ -52,6 +53,7 @@ use crate::config::{Ca, Config};
 use crate::messages::Message;
 use configuration::Configuration;
 use judge::Judge;
+use log_level::LogLevel;
 use policies::Policies;
 
 /// Lane of the control runtime in the ledger; workers use 0, 1, 2, ..
@@ -60,7 +62,7 @@ const CONTROL_LANE: u16 = 1 << 14;
 const SWEEP: Duration = Duration::from_secs(60);
 
 /// Logs to stderr: for people on a terminal, JSON otherwise.
-pub(crate) fn logs(filter: &str, json: bool) {
+pub(crate) fn logs(filter: &str, json: bool) -> LogLevel {
     use std::io::IsTerminal;
     let format = if json || !std::io::stderr().is_terminal() {
         base_telemetry::logs::Format::Json
@@ -68,7 +70,8 @@ pub(crate) fn logs(filter: &str, json: bool) {
         base_telemetry::logs::Format::Human
     };
     let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| filter.to_owned());
-    base_telemetry::logs::init(format, &filter);
+    let control = base_telemetry::logs::init(format, &filter);
+    LogLevel::new(&filter, log_level::LASTS, move |filter| control.set_filter(filter))
 }
 
 /// Starts the roles of `config` around the data plane of the process, when that runs already, and returns when they serve;

@@ -38,7 +38,7 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: Options, global: &Global) -> Exit {
-    assemble::logs(&options.log, false);
+    let _for_good = assemble::logs(&options.log, false);
     let stage = match stage::Stage::set(options.dir.as_deref()) {
         Ok(stage) => stage,
         Err(fault) => {

@@ -21,6 +21,7 @@ mod impact;
 mod limits;
 mod listeners;
 mod names;
+mod operating;
 mod passing;
 mod policies;
 mod received;
@@ -70,6 +71,7 @@ fn main() {
         listeners::trials(),
         limits::trials(),
         names::trials(),
+        operating::trials(),
         passing::trials(),
         policies::trials(),
         received::trials(),

@@ -351,6 +351,11 @@ impl Gateway {
         Ok(child.wait()?)
     }
 
+    /// Waits for the end of the process, which somebody else has asked for.
+    pub fn wait(&mut self) -> Result<std::process::ExitStatus> {
+        Ok(self.child.take().ok_or("not running")?.wait()?)
+    }
+
     /// Runs a command of the binary against this gateway.
     pub fn cli(&self, arguments: &[&str]) -> Result<Outcome> {
         let mut command = Command::new(portcullis());

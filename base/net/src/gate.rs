@@ -328,6 +328,12 @@ impl ConnectionPermit {
         self.rest.is_asked.load(Ordering::Relaxed)
     }
 
+    /// What is in flight on it, for others to look at.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        Activity(Arc::clone(&self.rest))
+    }
+
     /// A drain waits for it.
     #[must_use]
     pub fn is_draining(&self) -> bool {
@@ -344,6 +350,25 @@ impl ConnectionPermit {
     #[must_use]
     pub fn has_served(&self) -> bool {
         self.rest.has_served.load(Ordering::Relaxed)
+    }
+}
+
+/// What is in flight on a connection.
+#[derive(Debug, Clone)]
+pub struct Activity(Arc<Rest>);
+
+impl Activity {
+    /// How many calls.
+    #[must_use]
+    pub fn calls(&self) -> u32 {
+        self.0.calls.load(Ordering::Relaxed)
+    }
+
+    /// Since when there is none; `None` while there is one, and before the connection can serve.
+    #[must_use]
+    pub fn idle_since(&self) -> Option<Mono> {
+        let since = self.0.since.load(Ordering::Relaxed);
+        (since != 0).then(|| Mono::from_nanos(since))
     }
 }
 

@@ -24,7 +24,7 @@ pub use base_ports::Stream;
 pub use bind::{Bind, UNIX_MODE};
 pub use deadline::{DeadlineExceeded, Timers};
 pub use drain::{Drain, DrainWatch};
-pub use gate::{Caps, ConnectionPermit, Gate, Refusals, Refused};
+pub use gate::{Activity, Caps, ConnectionPermit, Gate, Refusals, Refused};
 pub use listener::{Listener, bind_datagram, connected_datagram};
 pub use owner::owner;
 pub use peer::Peer;

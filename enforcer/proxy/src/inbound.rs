@@ -74,6 +74,14 @@ pub(crate) struct Connection {
     pub(crate) via: Option<SocketAddr>,
     /// Its place at the listener; none before it has one.
     permit: Option<ConnectionPermit>,
+    /// Its number among those of the worker, once it has its place.
+    number: Option<u64>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.number.into_iter().for_each(|number| self.worker.standing.leave(number));
+    }
 }
 
 /// Serves one accepted connection to its end. Its permit is what a drain waits for.
@@ -371,7 +379,9 @@ impl Connection {
             self.worker.meters.shed(Shed::IdShare);
             return Err(Shed::IdShare);
         }
-        permit.ready(self.worker.clock.mono());
+        let (worker, now) = (&self.worker, self.worker.clock.mono());
+        permit.ready(now);
+        self.number = Some(worker.standing.join(&self.listening.name, &self.secured, permit.activity(), now));
         self.permit = Some(permit);
         Ok(())
     }

@@ -32,6 +32,7 @@ mod respond;
 mod secured;
 mod shaken;
 mod shed;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -50,5 +51,6 @@ pub use names::{Dns, Names};
 pub use overload::Gauges;
 pub use proxy::Proxy;
 pub use report::EndpointReport;
+pub use standing::ConnectionReport;
 pub use trail::{Attribute, CallTrail, Reader, Span, SpanIds, TrailFormat, Trails};
 pub use view::{View, ViewHandle};

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use base_net::{Bind, Gate, Part, Sockets};
 use base_ports::{Clock, Rng, Tasks};
+use ca_identity::tls::NamedCertificate;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
@@ -302,6 +303,15 @@ impl Listeners {
         let state = self.state.lock();
         let entrances = state.served.iter().flat_map(|served| &served.entrances);
         entrances.map(|entrance| (Arc::clone(&entrance.listener), entrance.real.clone())).collect()
+    }
+
+    /// What each shows besides the own SVID.
+    pub(crate) fn certificates(&self) -> Vec<(Arc<str>, Arc<NamedCertificate>)> {
+        let state = self.state.lock();
+        let shown = state.served.iter().flat_map(|served| {
+            served.spec.certificates.iter().map(|shown| (Arc::clone(&served.spec.name), Arc::clone(shown)))
+        });
+        shown.collect()
     }
 
     /// Within the runtime of each worker.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base_net::Bind;
 use base_ports::{Clock, Tasks};
+use ca_identity::tls::NamedCertificate;
 use parking_lot::Mutex;
 use policies_engine::Samples;
 use tokio::runtime::{Builder, Handle};
@@ -18,7 +19,9 @@ use crate::listeners::{Address, Listeners, Member};
 use crate::overload::Sampler;
 use crate::quic::Keys;
 use crate::worker::Worker;
-use crate::{EndpointReport, Lanes, ListenerSpec, NextListeners, Ports, ProxyConfig, ProxyError};
+use crate::{
+    ConnectionReport, EndpointReport, Lanes, ListenerSpec, NextListeners, Ports, ProxyConfig, ProxyError,
+};
 
 /// The running data plane. Dropping it cuts every connection.
 #[derive(Debug)]
@@ -97,6 +100,22 @@ impl Proxy {
     #[must_use]
     pub fn endpoints(&self) -> Vec<EndpointReport> {
         self.fleets.report()
+    }
+
+    /// Open connections whose callers are known, of that principal or of everybody, oldest first.
+    #[must_use]
+    pub fn connections(&self, principal: Option<&str>) -> Vec<ConnectionReport> {
+        let now = self.clock.mono();
+        let workers = self.listeners.workers();
+        let mut all: Vec<_> = workers.flat_map(|worker| worker.standing.report(principal, now)).collect();
+        all.sort_by_key(|connection| std::cmp::Reverse(connection.age));
+        all
+    }
+
+    /// Certificates that listeners show to callers that ask for their names, with the names of the listeners.
+    #[must_use]
+    pub fn certificates(&self) -> Vec<(Arc<str>, Arc<NamedCertificate>)> {
+        self.listeners.certificates()
     }
 
     /// From now on it takes what arrives.

@@ -25,6 +25,7 @@ use crate::meter::{Meters, RouteMeter};
 use crate::pool::Pools;
 use crate::quic::Keys;
 use crate::secured;
+use crate::standing::Standing;
 use crate::wheel::Wheel;
 use crate::{ListenerSpec, Names, Ports, ProxyConfig, Reveal, Trails, ViewHandle, quic};
 
@@ -56,6 +57,8 @@ pub(crate) struct Worker {
     pub(crate) reveal: Reveal,
     /// Where trails go, when they are written.
     pub(crate) trails: Option<Trails>,
+    /// Who is connected.
+    pub(crate) standing: Standing,
     pub(crate) tasks: Tasks,
     changes: AtomicU32,
     trusted: Arc<Notify>,
@@ -101,6 +104,7 @@ impl Worker {
             mark: Arc::clone(&config.mark),
             reveal: config.reveal_decision_id,
             trails: ports.trails.clone(),
+            standing: Standing::default(),
             tasks: Tasks::new("proxy"),
             changes: AtomicU32::new(0),
             trusted,

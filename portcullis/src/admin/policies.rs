@@ -82,7 +82,7 @@ fn listed(snapshot: &Snapshot, policy: &PolicyInfo) -> Value {
 }
 
 /// Puts what was done into the ledger. The decision that permitted it is there already.
-fn record(api: &Api, operation: &str, by: &Principal, details: &[(&str, String)]) {
+pub(super) fn record(api: &Api, operation: &str, by: &Principal, details: &[(&str, String)]) {
     let details = details.iter().filter(|(_, value)| !value.is_empty());
     let record = AdministrationRecord {
         operation: operation.to_owned(),
@@ -91,7 +91,7 @@ fn record(api: &Api, operation: &str, by: &Principal, details: &[(&str, String)]
         time: api.clock.now(),
     };
     if let Err(error) = api.ledger.append(Record::Administration(record)) {
-        tracing::error!(event = "administration_not_recorded", operation, %error, "a change of policies is not on record");
+        tracing::error!(event = "administration_not_recorded", operation, %error, "what was done is not on record");
     }
 }
 

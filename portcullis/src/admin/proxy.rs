@@ -1,4 +1,8 @@
-//! `GET /v1/proxy/endpoints`: the clusters of the data plane as its workers know them (AE-01).
+//! `/v1/proxy`: the data plane as it runs: endpoints as its workers know them, who is connected, certificates, and what
+//! operators have it do (AE-01).
+
+mod operate;
+mod shown;
 
 use std::sync::Arc;
 
@@ -10,6 +14,8 @@ use enforcer_traffic::fleet::Health;
 use serde_json::{Value, json};
 
 use super::Api;
+pub(super) use operate::{__path_drain, __path_set_log_level, drain, set_log_level};
+pub(super) use shown::{__path_certificates, __path_streams, certificates, streams};
 
 /// Every endpoint: whether it takes calls, what its checks found, how many calls are there.
 #[utoipa::path(get, path = "/v1/proxy/endpoints", responses((status = 200, description = "endpoints of the clusters in use")))]

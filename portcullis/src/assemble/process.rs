@@ -10,7 +10,9 @@ use base_telemetry::{Health, Metrics};
 use ca_identity::tls::Trust;
 use enforcer_proxy::{Names, Proxy, Trails, ViewHandle};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
+use super::log_level::LogLevel;
 use super::numbers::Numbers;
 use super::spans::Exporter;
 use super::trails::Writer;
@@ -35,6 +37,10 @@ pub(crate) struct Process {
     pub(super) numbers: Arc<Numbers>,
     /// How long calls may run on what a reload took away (DR-02).
     pub(super) grace: Duration,
+    /// None where somebody else decides what is logged.
+    pub(crate) log: Option<LogLevel>,
+    /// Told when the process is to end.
+    end: Arc<Notify>,
     /// The data plane, when there is one.
     served: Arc<Mutex<Weak<Proxy>>>,
     tasks: Tasks,
@@ -103,6 +109,8 @@ impl Process {
             is_activated: false,
             numbers: Arc::default(),
             grace: GRACE,
+            log: None,
+            end: Arc::default(),
             served: Arc::default(),
             tasks,
         }
@@ -116,6 +124,21 @@ impl Process {
     /// What lives as long as the process.
     pub(super) fn tasks(&self) -> &Tasks {
         &self.tasks
+    }
+
+    /// It logs as that says.
+    pub(crate) fn logging(self, log: LogLevel) -> Self {
+        Self { log: Some(log), ..self }
+    }
+
+    /// It is to end as on SIGTERM.
+    pub(crate) fn end(&self) {
+        self.end.notify_one();
+    }
+
+    /// Returns when somebody has asked it to end.
+    pub(crate) async fn told_to_end(&self) {
+        self.end.notified().await;
     }
 
     /// The data plane that runs.

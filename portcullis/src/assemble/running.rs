@@ -49,6 +49,11 @@ pub(super) struct Released {
 }
 
 impl Running {
+    /// What outlives these roles.
+    pub(crate) fn process(&self) -> &Process {
+        &self.process
+    }
+
     /// Where a listener of the data plane is bound.
     pub(crate) fn listener(&self, name: &str) -> Option<SocketAddr> {
         let listeners = self.plane.as_ref()?.proxy.addresses();

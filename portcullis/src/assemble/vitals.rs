@@ -1,5 +1,6 @@
 //! What the process says of itself once a second: whether the ledger takes records, and a few product-wide numbers.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use base_ports::{Tasks, task};
@@ -7,9 +8,31 @@ use base_telemetry::{Condition, Health, Metrics};
 use policies_decisions::Ledger;
 
 const PERIOD: Duration = Duration::from_secs(1);
+/// Looks in a minute.
+const MINUTE: usize = 60;
+/// With more panics in a minute the process is not ready (WK-04).
+const MOST: u64 = 10;
+const CALM: &str = "none panics again and again";
+
+/// How many panics there were at each look of the last minute.
+#[derive(Debug, Default)]
+struct Storm(VecDeque<u64>);
+
+impl Storm {
+    /// How many there were within a minute, when there are `all` now.
+    fn in_a_minute(&mut self, all: u64) -> u64 {
+        self.0.push_back(all);
+        if self.0.len() > MINUTE + 1 {
+            self.0.pop_front();
+        }
+        all.saturating_sub(self.0.front().copied().unwrap_or(all))
+    }
+}
 
 /// Keeps the ledger's condition and the gauges true.
 pub(super) fn watch(ledger: Ledger, condition: Condition, health: Health, metrics: &Metrics, tasks: &Tasks) {
+    let (calm, mut storm) = (health.condition("tasks"), Storm::default());
+    calm.set(true, CALM);
     let gauge = |name, help| metrics.gauge(name, help, &[]).with(&[]);
     let counter = |name, help| metrics.counter(name, help, &[]).with(&[]);
     metrics
@@ -30,8 +53,29 @@ pub(super) fn watch(ledger: Ledger, condition: Condition, health: Health, metric
             ready.set(i64::from(health.is_ready()));
             records.add(stats.records.saturating_sub(records.get()));
             dropped.add(stats.lost.saturating_sub(dropped.get()));
-            panics.add(task::panics().saturating_sub(panics.get()));
+            let all = task::panics();
+            panics.add(all.saturating_sub(panics.get()));
+            match storm.in_a_minute(all) {
+                ..=MOST => calm.set(true, CALM),
+                count => calm.set(false, format!("{count} tasks panicked within a minute")),
+            }
             tokio::time::sleep(PERIOD).await;
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wk_04_panics_count_for_a_minute() {
+        let mut storm = Storm::default();
+        assert_eq!(storm.in_a_minute(3), 0, "what was before is not counted");
+        assert_eq!(storm.in_a_minute(13), 10);
+        assert!((0..MINUTE - 2).all(|_| storm.in_a_minute(14) == 11));
+        assert_eq!(storm.in_a_minute(14), 11, "a minute after the first look");
+        assert_eq!(storm.in_a_minute(14), 1, "the ten are older than a minute");
+        assert_eq!(storm.in_a_minute(14), 0);
+    }
 }

@@ -1,23 +1,53 @@
 //! `portcullis proxy`: the data plane of the running process.
 
 use clap::Subcommand;
+use serde_json::{Value, json};
 
 use super::Global;
 use super::authority::items;
-use crate::output::{Answer, Exit};
+use crate::output::{self, Answer, Exit};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Endpoints of the clusters in use: who takes calls, who is shut out, who is ill
     #[command(after_help = "Example:\n  portcullis proxy endpoints")]
     Endpoints,
+    /// Open connections of known callers, and how many of their calls run
+    #[command(after_help = "Example:\n  portcullis proxy streams --principal spiffe://example.org/web")]
+    Streams {
+        /// Those of one caller alone
+        #[arg(long, value_name = "SPIFFE_ID")]
+        principal: Option<String>,
+    },
+    /// Own SVID, certificates of listeners, roots of callers; no keys
+    #[command(after_help = "Example:\n  portcullis proxy certificates")]
+    Certificates,
+    /// Have the process end as SIGTERM does: running calls have their time
+    #[command(after_help = "Example:\n  portcullis proxy drain --yes")]
+    Drain {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Another log level, for 15 minutes
+    #[command(after_help = "Example:\n  portcullis proxy log-level debug")]
+    LogLevel {
+        /// error, warn, info, debug, trace, or a filter as in RUST_LOG
+        #[arg(required_unless_present = "reset")]
+        level: Option<String>,
+        /// The configured level again
+        #[arg(long, conflicts_with = "level")]
+        reset: bool,
+    },
 }
 
 pub(crate) fn run(command: Command, global: &Global) -> Exit {
     match command {
-        Command::Endpoints => global.ask(|client| async move {
-            let items = items(client.get("/v1/proxy/endpoints").await?);
-            let columns = [
+        Command::Endpoints => list(
+            global,
+            "/v1/proxy/endpoints".to_owned(),
+            "Endpoint",
+            &[
                 ("CLUSTER", "/cluster"),
                 ("ENDPOINT", "/address"),
                 ("PROTOCOL", "/protocol"),
@@ -25,8 +55,61 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
                 ("STATE", "/state"),
                 ("HEALTH", "/health"),
                 ("IN FLIGHT", "/in_flight"),
-            ];
-            Ok((Answer::list("Endpoint", items, &columns), Exit::Done))
+            ],
+        ),
+        Command::Streams { principal } => list(
+            global,
+            principal
+                .map_or("/v1/proxy/streams".to_owned(), |id| format!("/v1/proxy/streams?principal={id}")),
+            "Stream",
+            &[
+                ("PRINCIPAL", "/principal"),
+                ("LISTENER", "/listener"),
+                ("PROTOCOL", "/protocol"),
+                ("SOURCE", "/source"),
+                ("CALLS", "/calls"),
+                ("AGE S", "/age_seconds"),
+                ("IDLE S", "/idle_seconds"),
+                ("ENDS IN S", "/ends_in_seconds"),
+            ],
+        ),
+        Command::Certificates => list(
+            global,
+            "/v1/proxy/certificates".to_owned(),
+            "Certificate",
+            &[
+                ("KIND", "/kind"),
+                ("NAME", "/name"),
+                ("LISTENER", "/listener"),
+                ("KEY", "/key_id"),
+                ("EXPIRES", "/not_after"),
+            ],
+        ),
+        Command::Drain { yes: false } => {
+            output::talk("error: the process ends once its calls have; repeat with --yes");
+            Exit::Usage
+        }
+        Command::Drain { yes: true } => global.ask(|client| async move {
+            let drain = client.post("/v1/proxy:drain", &json!({})).await?;
+            let open = drain.get("connections").and_then(Value::as_u64).unwrap_or_default();
+            let text = format!("draining; {open} connections are asked to go, then the process ends");
+            Ok((Answer::object("Drain", drain, text), Exit::Done))
+        }),
+        Command::LogLevel { level, .. } => global.ask(|client| async move {
+            let level = level.unwrap_or_default();
+            let set = client.post("/v1/proxy:setLogLevel", &json!({ "level": level })).await?;
+            let text = match set.get("until").and_then(Value::as_str) {
+                Some(until) => format!("{level} until {until}\nundo: portcullis proxy log-level --reset"),
+                None => "the configured level".to_owned(),
+            };
+            Ok((Answer::object("LogLevel", set, text), Exit::Done))
         }),
     }
+}
+
+fn list(global: &Global, path: String, kind: &'static str, columns: &'static [(&str, &str)]) -> Exit {
+    global.ask(|client| async move {
+        let items = items(client.get(&path).await?);
+        Ok((Answer::list(kind, items, columns), Exit::Done))
+    })
 }

@@ -51,9 +51,9 @@ pub(crate) fn run(options: &Options, global: &Global) -> Exit {
             return output::report(&faults, global.output);
         }
     };
-    assemble::logs(&loaded.config.admin.log, options.log_json);
+    let log = assemble::logs(&loaded.config.admin.log, options.log_json);
     loaded.warnings.iter().for_each(|warning| output::talk(&warning.to_string()));
-    let (times, process) = (Times::of(options), process.within(options.drain_grace));
+    let (times, process) = (Times::of(options), process.within(options.drain_grace).logging(log));
     block_on(async move {
         let signals = Signals::new();
         process.watch();
@@ -111,7 +111,11 @@ async fn succeed(
 /// Until a signal ends the process, or another has taken its place.
 async fn serve(mut running: Running, program: &Program, mut signals: Signals, times: Times) -> Exit {
     loop {
-        match signals.next().await {
+        let told = tokio::select! {
+            told = signals.next() => told,
+            () = running.process().told_to_end() => Told::End("drain"),
+        };
+        match told {
             Told::End(signal) => {
                 tracing::info!(event = "draining", signal, "draining");
                 return unless_ended(running.drain(times.delay, times.timeout)).await;

@@ -236,5 +236,6 @@ pub(super) fn bind(
         lapsed: AtomicBool::new(false),
         via: None,
         permit: None,
+        number: None,
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Records {
     kept: Arc<Mutex<Vec<(DecisionId, DecisionRecord)>>>,
     /// Fails every record that must be kept before its effect.
     pub(super) fails: Arc<AtomicBool>,
+    /// Panics once.
+    pub(super) panics: Arc<AtomicBool>,
     next: Arc<AtomicU64>,
 }
 
@@ -51,6 +53,7 @@ impl Lane for TestLane {
         let seq = self.0.next.fetch_add(1, Ordering::Relaxed);
         let id = DecisionId::new(millis, u64::from(self.1), seq);
         let fails = self.0.fails.load(Ordering::Relaxed);
+        assert!(!self.0.panics.swap(false, Ordering::Relaxed), "a panic on purpose");
         let receipt = match record.audit {
             Audit::BestEffort => Receipt::Taken,
             _ if fails => Receipt::Pending(Box::pin(async {

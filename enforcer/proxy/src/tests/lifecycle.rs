@@ -154,6 +154,35 @@ async fn wk_01_all_workers_serve_one_port() {
 }
 
 #[tokio::test]
+async fn wk_04_a_panic_ends_its_connection_alone_is_counted_and_leaves_no_lock_behind() {
+    let origin = Origin::h1().await;
+    let gateway = Setup::with_h1(origin.address).start();
+    let (mut other, mut streams) = (gateway.h1("/web").await, gateway.h2("/web").await);
+    assert_eq!(other.get("/hello").await.status, 200);
+    for over_h2 in [false, true] {
+        let before = base_ports::task::panics();
+        gateway.records.panics.store(true, std::sync::atomic::Ordering::Relaxed);
+        if over_h2 {
+            let asked = streams.start(Request::get("https://site.test/hello").body(()).unwrap(), true).await;
+            assert!(asked.response.await.is_err());
+        } else {
+            assert!(gateway.h1("/web").await.ask_once("/hello").await.is_err());
+        }
+        // Counted once the connection is unwound.
+        let counted = async {
+            while base_ports::task::panics() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), counted).await.expect("it is counted");
+        assert_eq!(other.get("/hello").await.status, 200, "the worker that judged and recorded goes on");
+        assert_eq!(gateway.h2("/web").await.get("site.test", "/hello").await.status, 200);
+    }
+    drop(other);
+    gateway.metric("portcullis_connections{", 0).await;
+}
+
+#[tokio::test]
 async fn a_port_that_is_taken_is_a_named_error() {
     let taken = base_net::Listener::bind(&Bind::Tcp(([127, 0, 0, 1], 0).into()), false).unwrap();
     let address = taken.local_addr().unwrap();
