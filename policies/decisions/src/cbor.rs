@@ -9,7 +9,7 @@ mod write;
 
 pub use read::CborError;
 pub(crate) use read::{Item, Reader};
-pub(crate) use write::{IntMap, TextMap, Writer};
+pub(crate) use write::{IntMap, TextMap, Texts, Writer};
 
 /// Nesting a reader follows before it refuses (decisions.md IG5).
 pub(crate) const MAX_DEPTH: u8 = 16;

@@ -6,6 +6,10 @@
 
 use std::ops::Range;
 
+/// Major types whose length is known at the end only (RFC 8949 3.1).
+const ARRAY: u8 = 4;
+const MAP: u8 = 5;
+
 /// Appends CBOR values to a byte buffer.
 #[derive(Debug)]
 pub(crate) struct Writer<'a> {
@@ -44,7 +48,7 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) fn array(&mut self, members: usize) {
-        self.head(4, members as u64);
+        self.head(ARRAY, members as u64);
     }
 
     /// Appends a value that is already encoded.
@@ -54,36 +58,47 @@ impl<'a> Writer<'a> {
 
     /// Writes a map with integer keys, which `fill` adds in ascending order.
     pub(crate) fn int_map(&mut self, fill: impl FnOnce(&mut IntMap<'_>)) {
-        let start = self.open();
+        let start = self.open(MAP);
         let mut map = IntMap { out: &mut *self.out, count: 0, last: None };
         fill(&mut map);
         let count = map.count;
-        self.close(start, count);
+        self.close(start, MAP, count);
     }
 
-    /// Writes a map with text keys, which `fill` adds shorter first, then in byte order.
-    pub(crate) fn text_map(&mut self, fill: impl FnOnce(&mut TextMap<'_>)) {
-        let start = self.open();
+    /// Writes a map with text keys, which `fill` adds shorter first, then in byte order. Returns how many there are.
+    pub(crate) fn text_map(&mut self, fill: impl FnOnce(&mut TextMap<'_>)) -> u64 {
+        let start = self.open(MAP);
         let mut map = TextMap { out: &mut *self.out, count: 0, last: 0..0 };
         fill(&mut map);
         let count = map.count;
-        self.close(start, count);
+        self.close(start, MAP, count);
+        count
     }
 
-    fn open(&mut self) -> usize {
+    /// Writes an array of the texts that `fill` adds. Returns how many there are.
+    pub(crate) fn texts(&mut self, fill: impl FnOnce(&mut Texts<'_>)) -> u64 {
+        let start = self.open(ARRAY);
+        let mut texts = Texts { out: &mut *self.out, count: 0 };
+        fill(&mut texts);
+        let count = texts.count;
+        self.close(start, ARRAY, count);
+        count
+    }
+
+    fn open(&mut self, major: u8) -> usize {
         let start = self.out.len();
-        self.out.push(0xa0);
+        self.out.push(major << 5);
         start
     }
 
     /// Patches the head. More than 23 members need a longer one, which moves what was written.
-    fn close(&mut self, start: usize, count: u64) {
+    fn close(&mut self, start: usize, major: u8, count: u64) {
         if let (Ok(count @ 0..=23), Some(head)) = (u8::try_from(count), self.out.get_mut(start)) {
             *head |= count;
             return;
         }
         let mut head = Vec::with_capacity(9);
-        Writer::new(&mut head).head(5, count);
+        Writer::new(&mut head).head(major, count);
         self.out.splice(start..=start, head);
     }
 
@@ -147,5 +162,29 @@ impl TextMap<'_> {
         self.last = written;
         self.count += 1;
         Writer::new(self.out)
+    }
+
+    /// Adds `key` with the value that `fill` writes, unless that says that it has no members.
+    pub(crate) fn unless_empty(&mut self, key: &str, fill: impl FnOnce(&mut Writer<'_>) -> u64) {
+        let (start, last, count) = (self.out.len(), self.last.clone(), self.count);
+        if fill(&mut self.key(key)) == 0 {
+            self.out.truncate(start);
+            (self.last, self.count) = (last, count);
+        }
+    }
+}
+
+/// An array of texts under construction.
+#[derive(Debug)]
+pub(crate) struct Texts<'a> {
+    out: &'a mut Vec<u8>,
+    count: u64,
+}
+
+impl Texts<'_> {
+    /// Adds one.
+    pub(crate) fn add(&mut self, value: &str) {
+        self.count += 1;
+        Writer::new(self.out).text(value);
     }
 }

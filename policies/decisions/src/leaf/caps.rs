@@ -2,6 +2,8 @@
 //!
 //! What is cut leaves its length and hash, so that the whole can be recognised and a replay knows what it lacks.
 
+use std::fmt;
+
 use aws_lc_rs::digest;
 
 use super::Truncated;
@@ -30,6 +32,30 @@ const LISTED: usize = 32;
 /// Longest field name that is noted; names of headers stand in it.
 const FIELD: usize = 64;
 
+/// Name of what may be cut; put together only when it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Field<'f> {
+    /// A member of the leaf.
+    Of(&'f str),
+    /// One entry of such a member.
+    In(&'f str, &'f str),
+}
+
+impl<'f> From<&'f str> for Field<'f> {
+    fn from(name: &'f str) -> Self {
+        Field::Of(name)
+    }
+}
+
+impl fmt::Display for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Field::Of(name) => f.write_str(name),
+            Field::In(name, entry) => write!(f, "{name}.{entry}"),
+        }
+    }
+}
+
 /// Applies limits and remembers what was cut.
 #[derive(Debug)]
 pub(crate) struct Caps {
@@ -46,23 +72,28 @@ impl Caps {
         &self.cut
     }
 
+    /// How many members of a set are kept.
+    pub(crate) fn members(&self) -> usize {
+        self.limits.members
+    }
+
     /// A path.
     pub(crate) fn path<'v>(&mut self, field: &str, value: &'v str) -> &'v str {
-        self.keep(field, value, self.limits.path)
+        self.keep(field.into(), value, self.limits.path)
     }
 
     /// Name of an entity: principal, resource, service.
     pub(crate) fn name<'v>(&mut self, field: &str, value: &'v str) -> &'v str {
-        self.keep(field, value, self.limits.name)
+        self.keep(field.into(), value, self.limits.name)
     }
 
     /// Any other value.
-    pub(crate) fn value<'v>(&mut self, field: &str, value: &'v str) -> &'v str {
-        self.keep(field, value, self.limits.value)
+    pub(crate) fn value<'v, 'f>(&mut self, field: impl Into<Field<'f>>, value: &'v str) -> &'v str {
+        self.keep(field.into(), value, self.limits.value)
     }
 
     /// As many members of a set as are kept.
-    pub(crate) fn set<'v, T: AsRef<str>>(&mut self, field: &str, members: &'v [T]) -> &'v [T] {
+    pub(crate) fn set<'v, T: AsRef<str>>(&mut self, field: Field<'_>, members: &'v [T]) -> &'v [T] {
         let Some((kept, _)) =
             members.split_at_checked(self.limits.members).filter(|(_, rest)| !rest.is_empty())
         else {
@@ -76,11 +107,16 @@ impl Caps {
         kept
     }
 
+    /// Whether a member may keep its name.
+    pub(crate) fn fits(&self, name: &str) -> bool {
+        name.len() <= self.limits.value
+    }
+
     /// Whether a member may keep its name; one with a longer name is left out and noted.
     pub(crate) fn has_fit_name(&mut self, field: &str, name: &str) -> bool {
-        let is_fit = name.len() <= self.limits.value;
+        let is_fit = self.fits(name);
         if !is_fit {
-            self.note(field, name.len(), name.as_bytes());
+            self.note(field.into(), name.len(), name.as_bytes());
         }
         is_fit
     }
@@ -88,12 +124,12 @@ impl Caps {
     /// How many entries of a map or list without texts of its own are kept; the rest is noted by count.
     pub(crate) fn entries(&mut self, field: &str, count: usize) -> usize {
         if count > self.limits.members {
-            self.note(field, count, &[]);
+            self.note(field.into(), count, &[]);
         }
         count.min(self.limits.members)
     }
 
-    fn keep<'v>(&mut self, field: &str, value: &'v str, limit: usize) -> &'v str {
+    fn keep<'v>(&mut self, field: Field<'_>, value: &'v str, limit: usize) -> &'v str {
         if value.len() <= limit {
             return value;
         }
@@ -101,7 +137,7 @@ impl Caps {
         within(value, limit)
     }
 
-    fn note(&mut self, field: &str, length: usize, whole: &[u8]) {
+    fn note(&mut self, field: Field<'_>, length: usize, whole: &[u8]) {
         if self.cut.len() == LISTED {
             self.cut.push(Truncated { field: "*".to_owned(), length: 0, sha256: [0; 32] });
         }
@@ -111,7 +147,9 @@ impl Caps {
         }
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(digest::digest(&digest::SHA256, whole).as_ref());
-        self.cut.push(Truncated { field: within(field, FIELD).to_owned(), length: length as u64, sha256 });
+        let mut field = field.to_string();
+        field.truncate(within(&field, FIELD).len());
+        self.cut.push(Truncated { field, length: length as u64, sha256 });
     }
 }
 

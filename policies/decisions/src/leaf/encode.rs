@@ -15,7 +15,7 @@ use policies_engine::{
 use super::{
     Kind, MAX_LEAF, Stream, VERSION,
     body::{Body, Gap},
-    caps::{Caps, Limits},
+    caps::{Caps, Field, Limits},
     key,
 };
 use crate::cbor::{IntMap, TextMap, Writer};
@@ -117,7 +117,7 @@ fn decision_within(out: &mut Vec<u8>, head: Head<'_>, record: &DecisionRecord, l
             let namespace = caps.name("namespaces.callee", namespace);
             map.key(key::NAMESPACES).text_map(|map| map.key("callee").text(namespace));
         }
-        texts(&mut map.key(key::DETERMINING), "determining", &record.determining, caps);
+        texts(&mut map.key(key::DETERMINING), "determining".into(), &record.determining, caps);
         if !record.errors.is_empty() {
             errors(&mut map.key(key::ERRORS), "errors", &record.errors, caps);
         }
@@ -273,7 +273,7 @@ fn would_members(map: &mut TextMap<'_>, would: &Would, caps: &mut Caps) {
     if let Some(version) = would.version {
         map.key("version").uint(version);
     }
-    texts(&mut map.key("determining"), "would.determining", &would.determining, caps);
+    texts(&mut map.key("determining"), "would.determining".into(), &would.determining, caps);
 }
 
 fn credential_members(map: &mut TextMap<'_>, credential: &Credential, caps: &mut Caps) {
@@ -354,7 +354,7 @@ fn details(map: &mut TextMap<'_>, details: &[(String, String)], caps: &mut Caps)
     }
 }
 
-fn texts<T: AsRef<str>>(writer: &mut Writer<'_>, field: &str, members: &[T], caps: &mut Caps) {
+fn texts<T: AsRef<str>>(writer: &mut Writer<'_>, field: Field<'_>, members: &[T], caps: &mut Caps) {
     let kept = caps.set(field, members);
     writer.array(kept.len());
     kept.iter().for_each(|member| writer.text(caps.value(field, member.as_ref())));

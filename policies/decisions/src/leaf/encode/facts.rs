@@ -1,14 +1,17 @@
 //! The facts of a call: connection, request, RPC names. Only declared names of headers, query and captures are kept.
 
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
-use policies_engine::{ConnectionFacts, Facts, RequestView, Versions};
+use policies_engine::{ConnectionFacts, Declared, Facts, RequestView, Versions};
 
 use super::{
-    super::{caps::Caps, key},
+    super::{
+        caps::{Caps, Field},
+        key,
+    },
     texts,
 };
-use crate::cbor::{IntMap, TextMap};
+use crate::cbor::{IntMap, TextMap, Texts};
 
 /// Headers that carry credentials: never recorded (RE5).
 const SECRET_HEADERS: [&str; 5] =
@@ -62,7 +65,6 @@ fn request_members(
     }
     query_names.sort_unstable();
     query_names.dedup();
-    let headers = declared.map(|declared| lines(facts, &declared.headers)).unwrap_or_default();
     let params: Vec<(&str, &str)> = declared
         .iter()
         .flat_map(|declared| &declared.params)
@@ -81,35 +83,55 @@ fn request_members(
     if !params.is_empty() {
         map.key("params").text_map(|map| pairs(map, "request.params", params, caps));
     }
-    if !headers.is_empty() {
-        let mut headers = headers;
-        map.key("headers").text_map(|map| text_sets(map, "request.headers", &mut headers, caps));
+    if let Some(declared) = declared {
+        map.unless_empty("headers", |writer| writer.text_map(|map| headers(map, facts, declared, caps)));
     }
     if let Some(media_type) = request.media_type {
         map.key("media_type").text(caps.value("request.media_type", media_type));
     }
     if !query_names.is_empty() {
-        texts(&mut map.key("query_names"), "request.query_names", &query_names, caps);
+        texts(&mut map.key("query_names"), "request.query_names".into(), &query_names, caps);
     }
 }
 
 /// The lines of every declared header that is present and no secret.
-fn lines<'a>(facts: &dyn Facts, names: impl IntoIterator<Item = &'a Arc<str>>) -> Vec<(String, Vec<String>)> {
-    let mut headers = Vec::new();
+fn headers(map: &mut TextMap<'_>, facts: &dyn Facts, declared: &Declared, caps: &mut Caps) {
+    const FIELD: &str = "request.headers";
+    let is_secret = |name: &str| SECRET_HEADERS.iter().any(|secret| name.eq_ignore_ascii_case(secret));
+    let mut names: Vec<&str> =
+        declared.headers.iter().map(|name| &**name).filter(|name| !is_secret(name)).collect();
+    names.sort_unstable_by_key(|name| (name.len(), *name));
+    let mut present = 0;
     for name in names {
-        if SECRET_HEADERS.iter().any(|secret| name.eq_ignore_ascii_case(secret)) {
-            continue;
+        let mut lines = 0;
+        if present >= caps.members() || !caps.fits(name) {
+            facts.header(name, &mut |_| lines += 1);
+            if lines > 0 && present < caps.members() {
+                caps.has_fit_name(FIELD, name);
+            }
+        } else {
+            let field = Field::In(FIELD, name);
+            let mut add = |texts: &mut Texts<'_>, line: &str, caps: &mut Caps| {
+                lines += 1;
+                if lines <= caps.members() {
+                    texts.add(caps.value(field, line));
+                }
+            };
+            map.unless_empty(name, |writer| {
+                writer.texts(|texts| facts.header(name, &mut |line| add(texts, line, caps)))
+            });
+            if lines > caps.members() {
+                let mut all = Vec::new();
+                facts.header(name, &mut |line| all.push(line.to_owned()));
+                caps.set(field, &all);
+            }
         }
-        let mut values = Vec::new();
-        facts.header(name, &mut |line| values.push(line.to_owned()));
-        if !values.is_empty() {
-            headers.push((name.to_string(), values));
-        }
+        present += usize::from(lines > 0);
     }
-    headers
+    caps.entries(FIELD, present);
 }
 
-/// Name and values of declared headers or query members.
+/// Name and values of declared query members.
 fn text_sets(map: &mut TextMap<'_>, field: &str, sets: &mut [(String, Vec<String>)], caps: &mut Caps) {
     sets.sort_unstable_by(|(a, _), (b, _)| (a.len(), a).cmp(&(b.len(), b)));
     let kept = caps.entries(field, sets.len());
@@ -117,7 +139,7 @@ fn text_sets(map: &mut TextMap<'_>, field: &str, sets: &mut [(String, Vec<String
         if !caps.has_fit_name(field, name) {
             continue;
         }
-        texts(&mut map.key(name), &format!("{field}.{name}"), values, caps);
+        texts(&mut map.key(name), Field::In(field, name), values, caps);
     }
 }
 
@@ -128,6 +150,6 @@ fn pairs(map: &mut TextMap<'_>, field: &str, mut pairs: Vec<(&str, &str)>, caps:
         if !caps.has_fit_name(field, name) {
             continue;
         }
-        map.key(name).text(caps.value(&format!("{field}.{name}"), value));
+        map.key(name).text(caps.value(Field::In(field, name), value));
     }
 }
