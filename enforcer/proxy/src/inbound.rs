@@ -14,6 +14,7 @@ mod local;
 mod passing;
 mod phase;
 mod plain;
+mod seats;
 mod stop;
 mod tcp;
 mod turned_away;

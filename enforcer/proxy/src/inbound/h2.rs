@@ -3,17 +3,19 @@
 //! What becomes ready in one turn leaves with one write: answers, credit, and what the codec has to say. The connection says
 //! goodbye in time (GOAWAY) before the certificate that opened it ends, and is cut when it does.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base_ports::Mono;
 use enforcer_codec::h2::{Ended, Reason, RequestHead};
 use enforcer_codec::{Call, CallProtocol};
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncWriteExt, Empty, Sink};
 
 use super::phase::Phase;
+use super::seats::{Place, Seats};
 use super::wire::Wire;
 use super::{Connection, Exchange, LINGER, LINGER_BYTES};
 use crate::body::{Arrival, FULL, Inlet, Link, Outlet, Piece, StreamInlet, StreamOutlet};
@@ -53,7 +55,7 @@ pub(super) async fn run(conn: &Connection, mut tls: Tls) {
     // What is gathered leaves with one write.
     tls.limit_buffer(FULL);
     let link = Link::new(limits, conn.secured.credential.is_some(), since_start(began));
-    let mut calls = FuturesUnordered::new();
+    let mut calls = Seats::new(|place| serve(conn, &link, place));
     let mut phase = Phase::Idle { since: began };
     let mut heads = Heads { open_since: Some(began), is_new: true };
     let mut rests = Rests { trimmed: None };
@@ -61,14 +63,14 @@ pub(super) async fn run(conn: &Connection, mut tls: Tls) {
         let turn = poll_fn(|context| {
             let had_calls = !calls.is_empty();
             loop {
-                while let Poll::Ready(Some(())) = calls.poll_next_unpin(context) {}
+                calls.poll(context);
                 let is_full = link.is_full();
                 let read = if is_full {
                     Poll::Pending
                 } else {
                     let arrived = |arrival| {
                         phase.busy();
-                        calls.push(call(conn, &link, arrival));
+                        calls.push(arrival);
                     };
                     poll_take(conn, &link, &mut tls, &mut heads, arrived, context)
                 };
@@ -139,7 +141,10 @@ pub(super) async fn run(conn: &Connection, mut tls: Tls) {
                 if is_idle || (calls.is_empty() && link.is_left()) {
                     return close(conn, &link, &mut tls, &timer).await;
                 }
-                let trims = rests.trims(phase, now.mono, &link);
+                let trims = rests.trims(phase, now.mono, || {
+                    link.trim();
+                    calls.trim();
+                });
                 let ends = [head_ends, ack_ends, rest_ends, trims].into_iter().flatten();
                 timer.set(ends.fold(phase.look(conn), Mono::min));
             }
@@ -162,11 +167,11 @@ struct Rests {
 
 impl Rests {
     /// When buffers are to be given back, unless that is now, or was before.
-    fn trims(&mut self, phase: Phase, now: Mono, link: &Link) -> Option<Mono> {
+    fn trims(&mut self, phase: Phase, now: Mono, trim: impl FnOnce()) -> Option<Mono> {
         let Phase::Idle { since } = phase else { return None };
         let due = since + REST;
         if now >= due && self.trimmed != Some(since) {
-            link.trim();
+            trim();
             self.trimmed = Some(since);
         }
         (now < due).then_some(due)
@@ -236,25 +241,33 @@ async fn close(conn: &Connection, link: &Link, tls: &mut Tls, timer: &Timer<'_>)
     timer.within(closing).await;
 }
 
-/// One call. What can be done at once is done before the future is made, so that it holds only what must wait.
-fn call<'a>(conn: &'a Connection, link: &'a Link, arrival: Arrival) -> impl Future<Output = ()> + use<'a> {
-    let now = conn.worker.clock.now();
-    let Arrival { stream, head, over } = arrival;
-    let is_grpc = head.as_ref().is_ok_and(RequestHead::is_grpc);
-    let protocol = if is_grpc { CallProtocol::Grpc } else { CallProtocol::H2 };
-    let call = head.and_then(|head| Call::from_h2(head, over, &conn.listening.transport));
-    let asker = match &call {
-        Ok(call) => Asker::of(call),
-        Err(_) => Asker::unknown(protocol),
-    };
-    let switches = call.as_ref().is_ok_and(|call| call.upgrade().is_some());
-    let body =
-        if over { Inlet::<Empty>::Empty } else { Inlet::Stream(StreamInlet::new(link, stream, switches)) };
-    let out = Outlet::<Sink>::Stream(StreamOutlet::new(link, stream, is_grpc));
-    let mut exchange = Exchange { conn, asker, body, out, now };
-    async move {
-        let timer = conn.worker.wheel.timer();
-        if exchange.serve(call, &timer).await && !switches && !exchange.body.is_over() {
+/// Serves the calls of one seat, one after the other. What can be done at once is done before anything is waited for, so
+/// that the future holds only what must wait.
+async fn serve(conn: &Connection, link: &Link, place: Arc<Place<Arrival>>) -> Infallible {
+    loop {
+        let (timer, mut exchange, switches);
+        let serving = {
+            let Arrival { stream, head, over } = place.next().await;
+            timer = conn.worker.wheel.timer();
+            let now = conn.worker.clock.now();
+            let is_grpc = head.as_ref().is_ok_and(RequestHead::is_grpc);
+            let protocol = if is_grpc { CallProtocol::Grpc } else { CallProtocol::H2 };
+            let call = head.and_then(|head| Call::from_h2(head, over, &conn.listening.transport));
+            let asker = match &call {
+                Ok(call) => Asker::of(call),
+                Err(_) => Asker::unknown(protocol),
+            };
+            switches = call.as_ref().is_ok_and(|call| call.upgrade().is_some());
+            let body = if over {
+                Inlet::<Empty>::Empty
+            } else {
+                Inlet::Stream(StreamInlet::new(link, stream, switches))
+            };
+            let out = Outlet::<Sink>::Stream(StreamOutlet::new(link, stream, is_grpc));
+            exchange = Exchange { conn, asker, body, out, now };
+            exchange.serve(call, &timer)
+        };
+        if serving.await && !switches && !exchange.body.is_over() {
             Box::pin(discard(conn, &mut exchange.body, &timer)).await;
         }
     }
@@ -285,9 +298,9 @@ pub(super) mod tests {
     use super::*;
 
     pub(crate) fn size_of_call() -> usize {
-        fn size<'a, F: Future>(_: impl FnOnce(&'a Connection, &'a Link, Arrival) -> F) -> usize {
+        fn size<'a, F: Future>(_: impl FnOnce(&'a Connection, &'a Link, Arc<Place<Arrival>>) -> F) -> usize {
             size_of::<F>()
         }
-        size(call)
+        size(serve)
     }
 }
