@@ -32,6 +32,7 @@ ROWS = {
     "h1-16k": ("HTTP/1.1, 64 connections, answers of 16 KiB", ["-c", "64"], "16k"),
     "h2-16k": ("HTTP/2, 8 connections x 4 streams, answers of 16 KiB", ["--http2", "-c", "8", "-p", "4"], "16k"),
     "h2-1m": ("HTTP/2, 8 connections x 4 streams, answers of 1 MiB", ["--http2", "-c", "8", "-p", "4"], "1m"),
+    "grpc": ("gRPC, unary calls, HTTP/2 on both sides, 16 connections x 10 streams", ["--http2", "-c", "16", "-p", "10"], "bench.Echo/Say"),
     "h3": ("HTTP/3, 16 connections x 10 streams", ["16", "10"], "bench"),
     "handshake": ("mTLS handshake + one request", ["-c", "8", "--disable-keepalive"], "bench"),
 }
@@ -90,7 +91,7 @@ def rss_mib(pid):
 class Bench:
     def __init__(self, args, work):
         self.args, self.work, self.processes = args, work, []
-        self.upstream = free_port()
+        self.upstream, self.grpc = free_port(), free_port()
         self.peers = {}
         # Ports of those that speak HTTP/3 with client certificates.
         self.quic = {}
@@ -129,7 +130,9 @@ worker_processes 1; daemon off; error_log {self.work}/upstream.err; pid {self.wo
 events {{ worker_connections 4096; }}
 http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s;
   server {{ listen 127.0.0.1:{self.upstream} backlog=4096; default_type text/plain; root {files}; sendfile on;
-    location = /bench {{ return 200 "{BODY}"; }} location / {{ }} }} }}
+    location = /bench {{ return 200 "{BODY}"; }} location / {{ }} }}
+  server {{ listen 127.0.0.1:{self.grpc} http2 backlog=4096; default_type application/grpc; add_header grpc-status 0;
+    http2_max_concurrent_streams 1024; location / {{ return 200 ""; }} }} }}
 """)
         self.start("upstream", ["nginx", "-c", str(conf), "-p", str(self.work)], self.upstream)
 
@@ -138,8 +141,9 @@ http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s;
         dir = self.work / "portcullis"
         (dir / "policies").mkdir(parents=True)
         rules = [f'@id("other-{n}")\npermit (principal == Workload::"spiffe://example.org/other-{n}", action in Action::"http:read", resource == Route::"bench");'
-                 for n in range(self.args.policies - 1)]
+                 for n in range(self.args.policies - 2)]
         rules.append('@id("bench")\npermit (principal == Workload::"spiffe://example.org/bench", action in Action::"http:read", resource == Route::"bench");')
+        rules.append('@id("say")\npermit (principal == Workload::"spiffe://example.org/bench", action == Action::"grpc", resource == Method::"bench.Echo/Say");')
         for start in range(0, len(rules), 200):
             (dir / "policies" / f"p{start:05}.cedar").write_text("\n\n".join(rules[start:start + 200]) + "\n")
         (dir / "portcullis.toml").write_text(f"""
@@ -176,6 +180,14 @@ name = "bench"
 service = "bench"
 match = {{ path = "/" }}
 to = ["http://127.0.0.1:{self.upstream}"]
+[[enforcer.service]]
+name = "echo"
+methods = ["bench.Echo/Say"]
+[[enforcer.route]]
+name = "echo"
+service = "echo"
+match = {{ grpc = "bench.Echo/*" }}
+to = ["h2c://127.0.0.1:{self.grpc}"]
 [admin]
 listen = []
 log = "error"
@@ -199,7 +211,9 @@ http {{ access_log off; keepalive_requests 1000000000; keepalive_timeout 3600s;
     ssl_certificate {tls}/svid.pem; ssl_certificate_key {tls}/svid.key; ssl_client_certificate {tls}/bundle.pem;
     ssl_verify_client on; ssl_verify_depth 3; ssl_protocols TLSv1.3; ssl_session_cache off; ssl_session_tickets off;
     http2_max_concurrent_streams 256;
-    location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; }} }} }}
+    location / {{ proxy_pass http://up; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+    location /bench.Echo/ {{ grpc_pass grpc://echo; }} }}
+  upstream echo {{ server 127.0.0.1:{self.grpc}; keepalive 128; keepalive_requests 1000000000; }} }}
 """)
         process = self.start("nginx", ["nginx", "-c", str(conf), "-p", str(self.work)], port)
         self.peers["nginx"] = (process.pid, port)
@@ -220,7 +234,10 @@ defaults
   http-reuse always
 frontend f
   bind 127.0.0.1:{port} ssl crt {tls}/combined.pem ca-file {tls}/bundle.pem verify required alpn h2,http/1.1
+  use_backend g if {{ path_beg /bench.Echo/ }}
   default_backend b
+backend g
+  server s 127.0.0.1:{self.grpc} proto h2 pool-max-conn 256
 backend b
   server s 127.0.0.1:{self.upstream} pool-max-conn 256
 """)
@@ -240,7 +257,7 @@ backend b
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: bench
           route_config:
-            virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: "/"}, route: {cluster: up}}]}]
+            virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: "/bench.Echo/"}, route: {cluster: echo}}, {match: {prefix: "/"}, route: {cluster: up}}]}]
           http_filters:
           - name: rbac
             typed_config:
@@ -249,7 +266,7 @@ backend b
                 action: ALLOW
                 policies:
                   bench:
-                    permissions: [{header: {name: ":method", string_match: {exact: GET}}}]
+                    permissions: [{or_rules: {rules: [{header: {name: ":method", string_match: {exact: GET}}}, {url_path: {path: {prefix: "/bench.Echo/"}}}]}}]
                     principals: [{authenticated: {principal_name: {exact: "spiffe://example.org/bench"}}}]
           - name: router
             typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}"""
@@ -288,6 +305,16 @@ static_resources:
     load_assignment:
       cluster_name: up
       endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {self.upstream}}}}}}}}}]}}]
+  - name: echo
+    connect_timeout: 5s
+    circuit_breakers: {{thresholds: [{{max_connections: 100000, max_pending_requests: 100000, max_requests: 100000}}]}}
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {{http2_protocol_options: {{}}}}
+    load_assignment:
+      cluster_name: echo
+      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {self.grpc}}}}}}}}}]}}]
 """)
         process = self.start("envoy", ["envoy", "-c", str(conf), "--concurrency", str(self.args.workers), "--disable-hot-restart", "-l", "error"], port)
         self.peers["envoy"], self.quic["envoy"] = (process.pid, port), quic
@@ -302,6 +329,10 @@ static_resources:
         if row == "h3":
             command = [self.args.h3load, f"127.0.0.1:{port}", str(tls), f"/{path}", str(requests)]
         else:
+            if row == "grpc":
+                message = self.work / "message"
+                message.write_bytes(bytes(5))  # one empty message
+                flags = flags + ["-m", "POST", "-T", "application/grpc", "-H", "te: trailers", "-D", str(message)]
             flags = flags + [f"https://localhost:{port}/{path}"]
         done = subprocess.run(command + flags, capture_output=True, text=True, timeout=900)
         if done.returncode != 0:
@@ -311,6 +342,17 @@ static_resources:
         if statuses != {"200": requests}:
             raise SystemExit(f"row {row} on {port}: expected {requests} answers 200, got {statuses} {answer.get('errorDistribution')}")
         return answer
+
+    def cpu(self, rows, requests, rounds):
+        """CPU of our own process per call, microseconds, median of the rounds after the first."""
+        pid, port = self.peers["portcullis"]
+        spent = {row: [] for row in rows}
+        for round in range(rounds + 1):
+            for row in rows:
+                before = cpu_seconds(pid)
+                self.load(port, row, requests)
+                spent[row].append((cpu_seconds(pid) - before) / requests * 1e6)
+        return {row: statistics.median(cells[1:]) for row, cells in spent.items()}
 
     def idle(self):
         """RSS at rest, and what each of many connections adds that has had one request and waits for the next."""
@@ -338,7 +380,7 @@ static_resources:
         results = {}
         rest, each = self.idle()
         bulk = self.args.requests // 5
-        rows = [("h1", self.args.requests), ("h2", self.args.requests), ("h1-16k", bulk), ("h2-16k", bulk),
+        rows = [("h1", self.args.requests), ("h2", self.args.requests), ("grpc", self.args.requests // 2), ("h1-16k", bulk), ("h2-16k", bulk),
                 ("h2-1m", bulk // 50), ("handshake", self.args.handshakes)]
         if os.path.exists(self.args.h3load):
             rows.insert(2, ("h3", self.args.requests // 2))
@@ -378,7 +420,24 @@ def versions(args):
             "kernel": platform.release()}
 
 
-def report(args, results, memory, about):
+def workers(args):
+    """What a call costs with one worker and with two, in turn (PB-07)."""
+    costs = {}
+    for count in (1, 2, 1, 2):
+        with tempfile.TemporaryDirectory(prefix="portcullis-bench-") as work:
+            bench = Bench(argparse.Namespace(**{**vars(args), "workers": count}), Path(work))
+            try:
+                bench.run_upstream()
+                bench.run_portcullis()
+                for row, cost in bench.cpu(("h1", "h2"), args.requests // 2, 2).items():
+                    costs.setdefault(row, {}).setdefault(count, []).append(cost)
+            finally:
+                bench.stop()
+        print(f"{count} workers", file=sys.stderr)
+    return {row: {count: statistics.mean(found) for count, found in of.items()} for row, of in costs.items()}
+
+
+def report(args, results, memory, scale, about):
     median = statistics.median
     lines = ["## The gateway beside nginx, HAProxy and Envoy", "",
              "Written by `just bench` (`tests/load/bench.py`).", "",
@@ -404,10 +463,13 @@ def report(args, results, memory, about):
         lines.append("")
     lines += ["### Memory", "", f"| proxy | RSS at rest | each of {args.idle:,} idle mTLS connections over HTTP/1.1, after one request | RSS after the run |", "|---|---:|---:|---:|"]
     lines += [f"| {name} | {rest:.1f} MiB | {each:.1f} KiB | {after:.1f} MiB |" for name, (rest, each, after) in memory.items()]
+    lines += ["", "### One worker and two", "", "CPU per request of ours alone, in turn; both share two cores with the load generator and the upstream.", "",
+              "| | one worker | two | ratio |", "|---|---:|---:|---:|"]
+    lines += [f"| {ROWS[row][0]} | {of[1]:.1f} us | {of[2]:.1f} us | {of[2] / of[1]:.2f} |" for row, of in scale.items()]
     lines += ["", "![CPU per request](benchmarks.svg)", ""]
     docs = ROOT / "docs"
     page.write("gateway", lines)
-    (docs / "benchmarks.json").write_text(json.dumps({"about": about, "args": {k: v for k, v in vars(args).items() if k not in ("binary", "oha", "h3load")}, "results": results, "memory": {name: dict(zip(("rest_mib", "idle_connection_kib", "after_mib"), of)) for name, of in memory.items()}}, indent=1) + "\n")
+    (docs / "benchmarks.json").write_text(json.dumps({"about": about, "args": {k: v for k, v in vars(args).items() if k not in ("binary", "oha", "h3load")}, "results": results, "workers": scale, "memory": {name: dict(zip(("rest_mib", "idle_connection_kib", "after_mib"), of)) for name, of in memory.items()}}, indent=1) + "\n")
     (docs / "benchmarks.svg").write_text(chart(results))
     print("\n".join(lines))
 
@@ -467,7 +529,7 @@ def main():
             for row, cells in results.items():
                 print(row, {name: round(statistics.median(cell["cpu_us"]), 1) for name, cell in cells.items()}, {n: [round(one, 1) for one in m] for n, m in memory.items()})
         else:
-            report(args, results, memory, versions(args))
+            report(args, results, memory, workers(args), versions(args))
 
 
 if __name__ == "__main__":
