@@ -25,6 +25,7 @@ import page
 
 ROOT = Path(__file__).resolve().parents[2]
 TICK = os.sysconf("SC_CLK_TCK")
+OHA, H3LOAD = (shutil.which(name) or str(ROOT / "target" / "peers" / "bin" / name) for name in ("oha", "h3load"))
 BODY = "x" * 64
 ROWS = {
     "h1": ("HTTP/1.1, 64 connections", ["-c", "64"], "bench"),
@@ -497,8 +498,8 @@ def chart(results):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--binary", default=str(Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "dist" / "portcullis"))
-    parser.add_argument("--oha", default=shutil.which("oha") or str(ROOT / "target" / "peers" / "bin" / "oha"))
-    parser.add_argument("--h3load", default=shutil.which("h3load") or str(ROOT / "target" / "peers" / "bin" / "h3load"))
+    parser.add_argument("--oha", default=OHA)
+    parser.add_argument("--h3load", default=H3LOAD)
     parser.add_argument("--rows", default=",".join(ROWS), help="which, by their keys")
     parser.add_argument("--requests", type=int, default=200_000)
     parser.add_argument("--handshakes", type=int, default=3_000)

@@ -9,11 +9,10 @@ use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
 use http::Response;
 use http::response::Parts;
-use tokio::io::{AsyncRead, AsyncWrite, Empty, Sink};
+use tokio::io::{AsyncRead, AsyncWrite, Empty};
 
-use super::tries::is_idempotent;
-use super::{Pick, Told, Way, both, unless_gone};
-use crate::body::{H2Inlet, H2Outlet, Inlet, Outlet, RelayError, relay};
+use super::{Pick, Told, Way, unless_gone};
+use crate::body::{H2Inlet, H2Outlet, Inlet, Outlet, relay};
 use crate::fault::{Broken, Fault};
 
 pub(super) async fn carry<R, W>(pick: &Pick<'_>, way: &mut Way<'_, '_, R, W>) -> Result<(), Fault>
@@ -46,10 +45,7 @@ where
         if let Some(alert) = stream.rejected() {
             return Err(Fault::TlsRejected { address, alert });
         }
-        // Never told, proven not to be processed, or harmless to tell again on a connection that had been kept (RY-02, RY-05).
-        let harmless = !is_told
-            || source.is_unprocessed()
-            || (stream.place.is_used && is_idempotent(pick.call()) && source.is_lost());
+        let harmless = !is_told || told.is_harmless(&source, stream.place.is_used);
         if repeated || !harmless || !body.is_untouched() || out.is_begun() {
             return Err(Fault::Upstream { source, address });
         }
@@ -82,16 +78,7 @@ impl Told<'_> {
             let mut inlet = Inlet::<Empty>::H2(stream);
             relay(&mut inlet, out, self.clocks()).await.map_err(|error| self.ended(error))
         });
-        if body.is_over() {
-            return down.await;
-        }
-        let mut upstream = Outlet::<Sink>::H2(H2Outlet::request(up));
-        let up = pin!(async {
-            relay(body, &mut upstream, self.clocks()).await?;
-            self.clocks().sent();
-            Ok::<(), RelayError>(())
-        });
-        both(up, down).await.map(drop)
+        self.beside(body, || Outlet::H2(H2Outlet::request(up)), down).await
     }
 
     /// Starts the answer with the head of the upstream's; its body, when one follows.

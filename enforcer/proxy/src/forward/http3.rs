@@ -4,11 +4,10 @@ use std::pin::pin;
 
 use enforcer_codec::{Call, Scheme};
 use http::header::CONTENT_LENGTH;
-use tokio::io::{AsyncRead, AsyncWrite, Empty, Sink};
+use tokio::io::{AsyncRead, AsyncWrite, Empty};
 
-use super::tries::is_idempotent;
-use super::{Pick, Told, Way, both, http2, unless_gone};
-use crate::body::{H3Inlet, H3Request, Inlet, Outlet, RelayError, relay};
+use super::{Pick, Told, Way, http2, unless_gone};
+use crate::body::{H3Inlet, H3Request, Inlet, Outlet, relay};
 use crate::fault::{Broken, Fault};
 use crate::pool::{H3Asked, Unasked};
 
@@ -45,10 +44,7 @@ where
         if let Some(alert) = place.rejected() {
             return Err(Fault::TlsRejected { address, alert });
         }
-        // Never told, proven not to be processed, or harmless to tell again on a connection that had been kept.
-        let harmless = !is_told
-            || source.is_unprocessed()
-            || (place.is_used && is_idempotent(pick.call()) && source.is_lost());
+        let harmless = !is_told || told.is_harmless(&source, place.is_used);
         if repeated || !harmless || !body.is_untouched() || out.is_begun() {
             return Err(Fault::Upstream { source, address });
         }
@@ -99,15 +95,6 @@ impl Told<'_> {
             let mut inlet = Inlet::<Empty>::H3(Box::new(inlet));
             relay(&mut inlet, out, self.clocks()).await.map_err(|error| self.ended(error))
         });
-        if body.is_over() {
-            return down.await;
-        }
-        let mut upstream = Outlet::<Sink>::Up(Box::new(up));
-        let up = pin!(async {
-            relay(body, &mut upstream, self.clocks()).await?;
-            self.clocks().sent();
-            Ok::<(), RelayError>(())
-        });
-        both(up, down).await.map(drop)
+        self.beside(body, || Outlet::Up(Box::new(up)), down).await
     }
 }
