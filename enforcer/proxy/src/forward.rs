@@ -16,18 +16,18 @@ pub(crate) use websocket::accept_of;
 
 use std::fmt::{self, Write as _};
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 
 use enforcer_codec::headers::{Extra, HOP};
 use enforcer_codec::{Answer, Asked, Call, CallProtocol, Rewriting, Upgrade};
 use enforcer_traffic::{Handling, Trigger, UpstreamProtocol};
 use policies_engine::DecisionId;
-use tokio::io::{AsyncRead, AsyncWrite, Sink};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::Reveal;
 use crate::authorize::Permitted;
-use crate::body::{Inlet, Outlet, RelayError, relay};
+use crate::body::{Inlet, Outlet, RelayError};
 use crate::clocks::Clocks;
 use crate::fault::{Broken, Fault};
 use crate::inbound::Connection;
@@ -225,25 +225,6 @@ impl<'a> Told<'a> {
     /// Proven not to be processed, or harmless to tell again on a connection that had been kept (RY-02, RY-05).
     fn is_harmless(&self, source: &Broken, was_used: bool) -> bool {
         source.is_unprocessed() || (was_used && tries::is_idempotent(self.pick.call()) && source.is_lost())
-    }
-
-    /// The body up, when there is one, beside the answer down, on a stream that takes both at once.
-    async fn beside<'b, R: AsyncRead + Unpin>(
-        &self,
-        body: &mut Inlet<'_, R>,
-        upstream: impl FnOnce() -> Outlet<'b, Sink>,
-        down: Pin<&mut impl Future<Output = Result<(), Fault>>>,
-    ) -> Result<(), Fault> {
-        if body.is_over() {
-            return down.await;
-        }
-        let mut upstream = upstream();
-        let up = pin!(async {
-            relay(body, &mut upstream, self.clocks()).await?;
-            self.clocks().sent();
-            Ok::<(), RelayError>(())
-        });
-        both(up, down).await.map(drop)
     }
 
     fn of(pick: &'a Pick<'a>) -> Self {

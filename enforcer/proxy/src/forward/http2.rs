@@ -9,10 +9,10 @@ use h2::client::ResponseFuture;
 use h2::{RecvStream, SendStream};
 use http::Response;
 use http::response::Parts;
-use tokio::io::{AsyncRead, AsyncWrite, Empty};
+use tokio::io::{AsyncRead, AsyncWrite, Empty, Sink};
 
-use super::{Pick, Told, Way, unless_gone};
-use crate::body::{H2Inlet, H2Outlet, Inlet, Outlet, relay};
+use super::{Pick, Told, Way, both, unless_gone};
+use crate::body::{H2Inlet, H2Outlet, Inlet, Outlet, RelayError, relay};
 use crate::fault::{Broken, Fault};
 
 pub(super) async fn carry<R, W>(pick: &Pick<'_>, way: &mut Way<'_, '_, R, W>) -> Result<(), Fault>
@@ -78,7 +78,16 @@ impl Told<'_> {
             let mut inlet = Inlet::<Empty>::H2(stream);
             relay(&mut inlet, out, self.clocks()).await.map_err(|error| self.ended(error))
         });
-        self.beside(body, || Outlet::H2(H2Outlet::request(up)), down).await
+        if body.is_over() {
+            return down.await;
+        }
+        let mut upstream = Outlet::<Sink>::H2(H2Outlet::request(up));
+        let up = pin!(async {
+            relay(body, &mut upstream, self.clocks()).await?;
+            self.clocks().sent();
+            Ok::<(), RelayError>(())
+        });
+        both(up, down).await.map(drop)
     }
 
     /// Starts the answer with the head of the upstream's; its body, when one follows.

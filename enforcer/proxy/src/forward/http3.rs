@@ -4,10 +4,10 @@ use std::pin::pin;
 
 use enforcer_codec::{Call, Scheme};
 use http::header::CONTENT_LENGTH;
-use tokio::io::{AsyncRead, AsyncWrite, Empty};
+use tokio::io::{AsyncRead, AsyncWrite, Empty, Sink};
 
-use super::{Pick, Told, Way, http2, unless_gone};
-use crate::body::{H3Inlet, H3Request, Inlet, Outlet, relay};
+use super::{Pick, Told, Way, both, http2, unless_gone};
+use crate::body::{H3Inlet, H3Request, Inlet, Outlet, RelayError, relay};
 use crate::fault::{Broken, Fault};
 use crate::pool::{H3Asked, Unasked};
 
@@ -95,6 +95,15 @@ impl Told<'_> {
             let mut inlet = Inlet::<Empty>::H3(Box::new(inlet));
             relay(&mut inlet, out, self.clocks()).await.map_err(|error| self.ended(error))
         });
-        self.beside(body, || Outlet::Up(Box::new(up)), down).await
+        if body.is_over() {
+            return down.await;
+        }
+        let mut upstream = Outlet::<Sink>::Up(Box::new(up));
+        let up = pin!(async {
+            relay(body, &mut upstream, self.clocks()).await?;
+            self.clocks().sent();
+            Ok::<(), RelayError>(())
+        });
+        both(up, down).await.map(drop)
     }
 }
