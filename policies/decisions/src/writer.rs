@@ -35,11 +35,11 @@ pub(crate) use desk::{Adopted, WriterDesk};
 /// Lane of gaps, heartbeats and stream records.
 pub(crate) const OWN_LANE: u16 = u16::MAX;
 
-/// How often an active lane is drained: within the 5 ms of a ring that a killed process may lose (docs/decisions/0014).
-const NAP: Duration = Duration::from_millis(4);
+/// How often an active lane is drained.
+const NAP: Duration = Duration::from_millis(1);
 
 /// Empty drains before the writer goes to sleep.
-const RESTLESS: u32 = 8;
+const RESTLESS: u32 = 32;
 
 /// Longest sleep; lanes and callers wake it.
 const SLEEP: Duration = Duration::from_secs(1);
