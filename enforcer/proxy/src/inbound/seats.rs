@@ -127,7 +127,8 @@ where
         for number in self.turn.drain(..) {
             // A late ring may come for a seat that was taken away.
             let Some(seat) = self.seats.get_mut(number) else { continue };
-            seat.place.is_rung.store(false, Ordering::Release);
+            // Whoever rings from here on is heard in the next turn; what was done before a ring is seen in this one.
+            seat.place.is_rung.swap(false, Ordering::AcqRel);
             let was_free = seat.place.is_free.load(Ordering::Relaxed);
             match seat.serving.as_mut().poll(&mut Context::from_waker(&seat.waker)) {
                 Poll::Pending => {}
