@@ -35,8 +35,7 @@ fn ask(gateway: &Gateway, path: &str, body: &Value) -> Result<(u16, Value)> {
 
 fn answers() -> Result {
     let gateway = Gateway::build()
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", Upstream::echo().address))
+        .site(Upstream::echo().address)
         .policy(ALLOW_WEB)
         .section("[authzen]\nurl = \"https://localhost:8443\"\n[[authzen.type]]\nname = \"app\"\nentity = \"Workload\"\n")
         .start()?;

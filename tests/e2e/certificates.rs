@@ -77,11 +77,7 @@ fn reloaded() -> Result {
     make(dir, "shop", "DNS:shop.test")?;
     make(dir, "more", "DNS:more.test")?;
     let lines = format!("hosts = [\"localhost\"]\n{}", section(dir, "shop"));
-    let gateway = Gateway::build()
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
-        .listener(&lines)
-        .start()?;
+    let gateway = Gateway::build().site(upstream.address).listener(&lines).start()?;
     let tls = gateway.identity()?;
     let ask = |name: &str, roots: &Path| asked(&gateway, &tls, name, None, roots);
     let reload = || gateway.cli(&["config", "reload"]);

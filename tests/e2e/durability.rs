@@ -30,11 +30,8 @@ pub(crate) fn trials() -> Vec<Trial> {
 /// A gateway that tells callers every decision id.
 fn telling() -> Result<(Gateway, Upstream)> {
     let upstream = Upstream::echo();
-    let gateway = Gateway::build()
-        .decisions("reveal_decision_id = \"always\"")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
-        .start()?;
+    let gateway =
+        Gateway::build().decisions("reveal_decision_id = \"always\"").site(upstream.address).start()?;
     Ok((gateway, upstream))
 }
 

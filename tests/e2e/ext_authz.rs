@@ -50,8 +50,7 @@ fn asks() -> Result {
     let upstream = Upstream::echo();
     let policy = "@id(\"no-post\")\n@owner(\"web\")\n@advice(\"read only today\")\nforbid (principal, action == Action::\"http:POST\", resource == Route::\"site\")\nwhen { context.connection.mtls && context.connection.listener == \"envoy\" };\n";
     let mut gateway = Gateway::build()
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .policy(&format!("{ALLOW_WEB}{policy}"))
         .section("[ext_authz]")
         .start()?;

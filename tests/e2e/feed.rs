@@ -59,8 +59,7 @@ pub(crate) fn follow(publisher: &Gateway, key: &str, upstream: &Upstream) -> Res
     let socket = publisher.dir().join("data/admin.sock");
     Gateway::build()
         .policies(&format!("follow = \"unix://{}\"\nsigner = \"{key}\"", socket.display()))
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .start()
 }
 
@@ -162,8 +161,7 @@ fn other_key() -> Result {
     let socket = publisher.dir().join("data/admin.sock");
     let started = Gateway::build()
         .policies(&format!("follow = \"unix://{}\"\nsigner = \"{stranger}\"", socket.display()))
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .start_unready()?;
     let mut seen = Value::Null;
     until("a refusal at the follower", || {

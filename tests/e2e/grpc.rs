@@ -218,8 +218,7 @@ fn volume() -> Result {
     let gateway = Gateway::build()
         .listener("client_auth = \"none\"")
         .policy("@id(\"anyone\")\npermit (principal == Anonymous::\"anonymous\", action in Action::\"call\", resource);\n")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .start()?;
     let output = Command::new("h2load")
         .args(["-n", &CALLS.to_string(), "-c", "8", "-m", "16"])

@@ -56,8 +56,7 @@ fn denied() -> Result {
     let upstream = Upstream::echo();
     let gateway = Gateway::build()
         .policy("@id(\"read\")\npermit (principal == Workload::\"spiffe://example.org/web\", action in Action::\"http:read\", resource);\n")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .start()?;
     let tls = gateway.identity()?;
     let (status, body) = gateway.curl(&tls, "/thing", &["-X", "DELETE"])?;
@@ -149,8 +148,7 @@ fn observe() -> Result {
     let gateway = Gateway::build()
         .policy("@id(\"nobody\")\npermit (principal == Workload::\"spiffe://example.org/nobody\", action in Action::\"call\", resource);\n")
         .enforcer("mode = \"observe\"")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .start()?;
     let tls = gateway.identity()?;
     check!(gateway.curl(&tls, "/", &[])?.0 == 200, "observe mode refuses");
@@ -183,11 +181,8 @@ fn large() -> Result {
 
 fn silent_upstream() -> Result {
     let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let gateway = Gateway::build()
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", silent.local_addr()?))
-        .route_line("header_timeout = \"300ms\"")
-        .start()?;
+    let gateway =
+        Gateway::build().site(silent.local_addr()?).route_line("header_timeout = \"300ms\"").start()?;
     let tls = gateway.identity()?;
     let (status, body) = gateway.curl(&tls, "/", &[])?;
     check!(status == 504, "{status} {body}");

@@ -39,8 +39,7 @@ fn judged() -> Result {
     let upstream = Upstream::echo();
     let gateway = Gateway::build()
         .policy("@id(\"hello\")\npermit (principal == Workload::\"spiffe://example.org/web\", action == Action::\"http:GET\", resource)\nwhen { context.request.path == \"/hello\" };\n")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .quic()
         .start()?;
     let tls = gateway.identity()?;
@@ -157,8 +156,7 @@ fn moves() -> Result {
     let upstream = Upstream::echo();
     let gateway = Gateway::build()
         .policy("@id(\"home\")\npermit (principal == Workload::\"spiffe://example.org/web\", action in Action::\"call\", resource)\nwhen { context.connection.source_ip == ip(\"127.0.0.1\") };\n")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .quic()
         .start()?;
     let (tls, address) = (gateway.identity()?, gateway.address);
@@ -220,11 +218,7 @@ fn moves() -> Result {
 /// The key of stateless resets is a file of 0600, and a caller whose gateway was killed hears of the next one.
 fn reset() -> Result {
     let upstream = Upstream::echo();
-    let mut gateway = Gateway::build()
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
-        .quic()
-        .start()?;
+    let mut gateway = Gateway::build().site(upstream.address).quic().start()?;
     let tls = gateway.identity()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (config, address) = (h3::client(&tls, true)?, gateway.address);

@@ -96,8 +96,7 @@ fn renewals() -> Result {
         .entries(&format!(
             "[[ca.entry]]\nspiffe_id = \"spiffe://example.org/web\"\nselectors = [\"unix:uid:{uid}\"]\nx509_ttl = \"5m\"\n"
         ))
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .fast_clock(60)
         .start()?;
     let began = Instant::now();
@@ -166,8 +165,7 @@ fn renewed_under_load() -> Result {
         .entries(&format!(
             "[[ca.entry]]\nspiffe_id = \"spiffe://example.org/web\"\nselectors = [\"unix:uid:{uid}\"]\nx509_ttl = \"24h\"\n"
         ))
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .fast_clock(60)
         .start()?;
     let tls = gateway.identity()?;

@@ -162,11 +162,7 @@ fn invalid() -> Result {
 }
 
 fn recorded_case() -> Result {
-    let gateway = Gateway::build()
-        .policy(NO_DELETE)
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", Upstream::echo().address))
-        .start()?;
+    let gateway = Gateway::build().policy(NO_DELETE).site(Upstream::echo().address).start()?;
     let tls = gateway.identity()?;
     check!(gateway.curl(&tls, "/orders?tenant=blue", &["-X", "DELETE"])?.0 == 403, "not refused");
     let denied = gateway.decisions(&["--deny", "--action", "http:DELETE"])?;
@@ -193,11 +189,7 @@ fn recorded_case() -> Result {
 }
 
 fn mined() -> Result {
-    let gateway = Gateway::build()
-        .policy(NO_DELETE)
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", Upstream::echo().address))
-        .start()?;
+    let gateway = Gateway::build().policy(NO_DELETE).site(Upstream::echo().address).start()?;
     let tls = gateway.identity()?;
     for method in ["GET", "PUT", "PUT", "DELETE"] {
         check!(gateway.curl(&tls, "/orders", &["-X", method])?.0 == 403, "{method} was not refused");

@@ -168,8 +168,7 @@ fn shares() -> Result {
     let upstream = Upstream::echo();
     let gateway = Gateway::build()
         .listener("shed_header = \"on\"\nmax_connections_per_identity = 1")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .start()?;
     let tls = gateway.identity()?;
     let idle = Idle::open(&gateway, &tls)?;
@@ -188,8 +187,7 @@ fn flood() -> Result {
     let gateway = Gateway::build()
         .below(&["sh", "-c", "ulimit -n 240; exec \"$@\"", "sh"])
         .listener("handshake_timeout = \"2s\"")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .start()?;
     let tls = gateway.identity()?;
     check!(gateway.curl(&tls, "/hello", &[])?.0 == 200, "not even before the flood");

@@ -59,8 +59,7 @@ fn both() -> Result {
     ];
     let gateway = Gateway::build()
         .policy(&permits.concat())
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", web.address))
+        .site(web.address)
         .section(&carrier("db", db, "db", &echo))
         .section(&carrier("smtp", smtp, "mail", &mail))
         .start()?;
@@ -107,8 +106,7 @@ fn mixed() -> Result {
     let gateway = Gateway::build()
         .policy(policy)
         .listener("protocols = [\"http1\", \"h2\", \"tcp\"]")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", web.address))
+        .site(web.address)
         .section(&format!(
             "[[enforcer.service]]\nname = \"mail\"\n[[enforcer.route]]\nname = \"mail\"\nservice = \"mail\"\nlistener = \"public\"\nto = [\"tcp://{}\"]",
             mail.address
@@ -289,8 +287,7 @@ fn unix() -> Result {
     let home = tempfile::tempdir()?;
     let socket = home.path().join("gateway.sock");
     let gateway = Gateway::build()
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .section(&format!(
             "[[enforcer.listener]]\nname = \"local\"\nbind = [\"unix://{}\"]\n",
             socket.display()
@@ -321,11 +318,7 @@ fn named() -> Result {
     let chain = home.path().join("shop.pem");
     make(home.path(), "shop", "DNS:shop.test,DNS:*.api.test")?;
     let certificate = format!("hosts = [\"localhost\"]\n{}", section(home.path(), "shop"));
-    let gateway = Gateway::build()
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
-        .listener(&certificate)
-        .start()?;
+    let gateway = Gateway::build().site(upstream.address).listener(&certificate).start()?;
     let tls = gateway.identity()?;
     let own = tls.join("bundle.pem");
     for (name, host, roots, status) in [

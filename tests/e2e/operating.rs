@@ -144,8 +144,7 @@ fn drain() -> Result {
 fn rights() -> Result {
     let upstream = Upstream::echo();
     let gateway = Gateway::build()
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .user(61_001, &["viewer"])
         .user(61_002, &["author"])
         .start()?;

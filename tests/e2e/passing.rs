@@ -60,8 +60,7 @@ fn through() -> Result {
     let gateway = Gateway::build()
         .enforcer("trail = \"calls.json\"")
         .policy(&permits("legacy.test"))
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", site.address))
+        .site(site.address)
         .section(&route("\"legacy.test\", \"closed.test\"", port))
         .start()?;
     // The gateway itself takes TLS 1.3 alone; what goes through is as its two ends agree.

@@ -184,11 +184,7 @@ fn removed() -> Result {
 
 fn retired() -> Result {
     let upstream = Upstream::echo();
-    let gateway = Gateway::build()
-        .policy(&permit("first", "nobody", 3))
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
-        .start()?;
+    let gateway = Gateway::build().policy(&permit("first", "nobody", 3)).site(upstream.address).start()?;
     let tls = gateway.identity()?;
     let first = gateway.policies_version()?;
     check!(gateway.curl(&tls, "/", &[])?.0 == 403, "the first version allows");
@@ -368,11 +364,8 @@ fn broken() -> Result {
 }
 
 fn suggested() -> Result {
-    let gateway = Gateway::build()
-        .policy(&permit("nobody", "nobody", 0))
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", Upstream::echo().address))
-        .start()?;
+    let gateway =
+        Gateway::build().policy(&permit("nobody", "nobody", 0)).site(Upstream::echo().address).start()?;
     let tls = gateway.identity()?;
     check!(gateway.curl(&tls, "/a", &["-X", "PUT"])?.0 == 403, "not refused");
     let denied = gateway.decisions(&["--deny", "--action", "http:PUT"])?;

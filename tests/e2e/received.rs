@@ -139,8 +139,7 @@ fn read_as_text() -> Result {
     let gateway = Gateway::build()
         .policy(&format!("{POLICY}@id(\"none\") forbid (principal, action in Action::\"call\", resource)\nwhen {{ context has request && context.request.headers has \"x-odd\" }};\n"))
         .file("policies/site.cedarschema", SCHEMA)
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", origin.address()))
+        .site(origin.address())
         .start()?;
     let tls = gateway.identity()?;
     let (old, new) =

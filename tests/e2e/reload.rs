@@ -303,8 +303,7 @@ fn restart() -> Result {
 fn mode() -> Result {
     let upstream = Upstream::echo();
     let gateway = Gateway::build()
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .policy("@id(\"reads\")\npermit (principal, action == Action::\"http:GET\", resource);\n")
         .enforcer("mode = \"observe\"")
         .start()?;
@@ -334,11 +333,7 @@ fn mode() -> Result {
 
 fn rights() -> Result {
     let upstream = Upstream::echo();
-    let gateway = Gateway::build()
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
-        .user(61_001, &["viewer", "author"])
-        .start()?;
+    let gateway = Gateway::build().site(upstream.address).user(61_001, &["viewer", "author"]).start()?;
     let story = Story::start(gateway)?;
     let before = story.standing()?;
     story.write(&story.with("path = \"/\"", "path = \"/other\"")?)?;

@@ -32,8 +32,7 @@ fn gateway(collector: u64, share: u32, upstream: &Upstream) -> Result<Gateway> {
             "trail = \"calls.json\"\nspans = \"http://127.0.0.1:{collector}\"\nspan_share = {share}"
         ))
         .policy("@id(\"read\")\npermit (principal == Workload::\"spiffe://example.org/web\", action == Action::\"http:GET\", resource);\n")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .start()
 }
 

@@ -39,8 +39,7 @@ fn file() -> Result {
     let gateway = Gateway::build()
         .enforcer("trail = \"calls.json\"")
         .policy("@id(\"read\")\npermit (principal == Workload::\"spiffe://example.org/web\", action == Action::\"http:GET\", resource);\n")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .site(upstream.address)
         .start()?;
     let tls = gateway.identity()?;
     let trace = "0af7651916cd43dd8448eb211c80319c";
@@ -88,11 +87,7 @@ fn file() -> Result {
 
 fn moved() -> Result {
     let upstream = Upstream::echo();
-    let gateway = Gateway::build()
-        .enforcer("trail = \"calls.json\"")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
-        .start()?;
+    let gateway = Gateway::build().enforcer("trail = \"calls.json\"").site(upstream.address).start()?;
     let tls = gateway.identity()?;
     gateway.curl(&tls, "/one", &[])?;
     let (path, old) = (gateway.dir().join("calls.json"), gateway.dir().join("calls.old"));

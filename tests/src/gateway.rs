@@ -112,6 +112,11 @@ impl Builder {
         self
     }
 
+    /// A service without registered methods at `upstream`, for every path.
+    pub fn site(self, upstream: SocketAddr) -> Self {
+        self.service("site", &[]).route("site", "site", "{ path = \"/\" }", &format!("http://{upstream}"))
+    }
+
     /// A route; `matches` is TOML, `{ path = "/" }`.
     pub fn route(mut self, name: &str, service: &str, matches: &str, to: &str) -> Self {
         self.routes.push_str(&format!("[[enforcer.route]]\nname = \"{name}\"\nservice = \"{service}\"\nmatch = {matches}\nto = [\"{to}\"]\n"));
@@ -275,10 +280,7 @@ impl Gateway {
 
     /// A gateway with one HTTP service at `upstream`, which `web` may call.
     pub fn before(upstream: SocketAddr) -> Result<Self> {
-        Self::build()
-            .service("site", &[])
-            .route("site", "site", "{ path = \"/\" }", &format!("http://{upstream}"))
-            .start()
+        Self::build().site(upstream).start()
     }
 
     /// Starts the process again; one that still runs is killed first, or it would answer for the new one.

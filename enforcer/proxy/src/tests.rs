@@ -4,6 +4,7 @@ mod allowed;
 mod bodies;
 mod checks;
 mod client;
+mod client_h3;
 mod connect;
 mod continuous;
 mod denied;

@@ -44,8 +44,7 @@ fn classes() -> Result {
     let origin = Recorder::start();
     let gateway = Gateway::build()
         .listener(&format!("header_timeout = \"{HEADER_TIME}\""))
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", origin.address))
+        .site(origin.address)
         .route_line("header_timeout = \"2s\"\ntimeout = \"700ms\"")
         .start()?;
     let caller = Caller::new(gateway.address, &gateway.identity()?, b"http/1.1")?;

@@ -72,8 +72,7 @@ fn classes() -> Result {
 fn gateway(origin: &Recorder) -> Result<Gateway> {
     Gateway::build()
         .listener("header_timeout = \"600ms\"")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", origin.address))
+        .site(origin.address)
         .route_line("header_timeout = \"1s\"\ntimeout = \"1s\"")
         .start()
 }

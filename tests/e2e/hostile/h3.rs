@@ -88,8 +88,7 @@ fn classes() -> Result {
         .quic()
         .listener("handshake_timeout = \"800ms\"")
         .listener("header_timeout = \"600ms\"")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", origin.address))
+        .site(origin.address)
         .route_line("timeout = \"1s\"")
         .start()?;
     let tls = gateway.identity()?;

@@ -123,8 +123,7 @@ fn classes() -> Result {
     let gateway = Gateway::build()
         .listener("handshake_timeout = \"600ms\"")
         .listener("header_timeout = \"600ms\"")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", origin.address))
+        .site(origin.address)
         .start()?;
     let (tls, address) = (gateway.identity()?, gateway.address);
     let good = Arc::new(wire::tls(&tls, true, &[b"http/1.1"])?);
@@ -241,8 +240,7 @@ fn holding() -> Result {
         .listener("handshake_timeout = \"800ms\"")
         .listener("header_timeout = \"800ms\"")
         .listener("idle_timeout = \"800ms\"")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", origin.address))
+        .site(origin.address)
         .route_line("timeout = \"800ms\"")
         .start()?;
     let tls = gateway.identity()?;

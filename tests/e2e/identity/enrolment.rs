@@ -36,8 +36,7 @@ impl Ca {
         let (upstream, port) = (Upstream::echo(), free_port());
         let gateway = Gateway::build()
             .ca(&format!("listen = \"https://127.0.0.1:{port}\""))
-            .service("site", &[])
-            .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+            .site(upstream.address)
             .start()?;
         let bundle = gateway.identity()?.join("bundle.pem");
         Ok(Self { gateway, upstream, port, bundle })

@@ -37,11 +37,7 @@ const WEB: &str = "spiffe://example.org/web";
 const SITE: &str = "Route::\"site\"";
 
 fn gateway(policies: &str) -> Result<Gateway> {
-    Gateway::build()
-        .policy(policies)
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", Upstream::echo().address))
-        .start()
+    Gateway::build().policy(policies).site(Upstream::echo().address).start()
 }
 
 fn reverse() -> Result {

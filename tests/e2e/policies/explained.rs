@@ -143,11 +143,7 @@ when { context.connection.mtls && context.connection.tls + 9223372036854775800 >
 "#;
 
 fn by_policies() -> Result {
-    let gateway = Gateway::build()
-        .policy(POLICIES)
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", Upstream::echo().address))
-        .start()?;
+    let gateway = Gateway::build().policy(POLICIES).site(Upstream::echo().address).start()?;
     let tls = gateway.identity()?;
     for (method, path) in [("PUT", "/"), ("PATCH", "/"), ("GET", "/closed")] {
         check!(gateway.curl(&tls, path, &["-X", method])?.0 == 403, "{method} {path} passed");
@@ -193,8 +189,7 @@ fn by_policies() -> Result {
 fn repeated() -> Result {
     let gateway = Gateway::build()
         .policy(&super::permit("nobody", "nobody", 0))
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", Upstream::echo().address))
+        .site(Upstream::echo().address)
         .start()?;
     let tls = gateway.identity()?;
     let first = gateway.policies_version()?;

@@ -69,8 +69,7 @@ fn comes_and_goes() -> Result {
     let upstream = Upstream::echo();
     let site = Gateway::build()
         .policy("@id(\"reads\")\npermit (principal, action == Action::\"http:GET\", resource);\n")
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address));
+        .site(upstream.address);
     let story = Story::start(site.quic().start()?)?;
     let tls = story.gateway.identity()?;
     let load = Load::start(story.gateway.address, &tls)?;
@@ -170,10 +169,7 @@ fn taken() -> Result {
 
 fn grace() -> Result {
     let upstream = Upstream::echo();
-    let site = Gateway::build()
-        .service("site", &[])
-        .route("site", "site", "{ path = \"/\" }", &format!("http://{}", upstream.address))
-        .run(&["--drain-grace", "1s"]);
+    let site = Gateway::build().site(upstream.address).run(&["--drain-grace", "1s"]);
     let story = Story::start(site.start()?)?;
     let (tls, port) = (story.gateway.identity()?, free_port());
     story.reloaded(&with(&story.text, &written("more", &[format!("tcp://127.0.0.1:{port}")], "")))?;

@@ -2,18 +2,27 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base_ports::Tasks;
 use bytes::{Buf, Bytes, BytesMut};
 use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::harness::Gateway;
+
+/// The rest of what comes, which ends within that time, in whatever way.
+pub(super) async fn rest(stream: &mut (impl AsyncRead + Unpin), within: Duration) -> Vec<u8> {
+    let mut rest = Vec::new();
+    timeout(within, stream.read_to_end(&mut rest)).await.expect("ended in time").ok();
+    rest
+}
 
 /// A caller with an HTTP/1 connection.
 pub(super) struct H1 {

@@ -8,9 +8,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::client::{H1, connect};
+use super::client_h3::get;
 use super::harness::{Gateway, Setup};
 use super::origin::Origin;
-use super::quic::get;
 use crate::{ListenerSpec, ProxyError};
 
 const LONG: Duration = Duration::from_secs(10);

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::client::connect;
+use super::client::{connect, rest};
 use super::harness::{Gateway, Setup};
 use super::tcp::Echo;
 
@@ -55,12 +55,6 @@ async fn heard(stream: &mut TcpStream, count: usize) -> Vec<u8> {
     heard
 }
 
-async fn rest(stream: &mut TcpStream) -> Vec<u8> {
-    let mut rest = Vec::new();
-    timeout(SOON, stream.read_to_end(&mut rest)).await.expect("ended in time").ok();
-    rest
-}
-
 #[tokio::test]
 async fn lt_16_tls_goes_through_byte_by_byte_and_its_name_is_what_is_judged() {
     let origin = Echo::start("").await;
@@ -77,7 +71,7 @@ async fn lt_16_tls_goes_through_byte_by_byte_and_its_name_is_what_is_judged() {
         raw.write_all(b"and more").await.unwrap();
         assert_eq!(heard(&mut raw, 8).await, b"and more");
         raw.shutdown().await.unwrap();
-        assert_eq!(rest(&mut raw).await, b"bye", "one side ended, the other did not");
+        assert_eq!(rest(&mut raw, SOON).await, b"bye", "one side ended, the other did not");
     }
     assert_eq!(gateway.records.all().len(), 3, "judged once each");
     let (_, record) = gateway.records.last();
@@ -102,7 +96,7 @@ async fn lt_16_a_name_that_no_policy_permits_is_closed_without_a_byte() {
     let gateway = setup(&origin).start();
     let mut raw = TcpStream::connect(gateway.address).await.unwrap();
     raw.write_all(&hello(&gateway, "a.closed.test")).await.unwrap();
-    assert!(rest(&mut raw).await.is_empty());
+    assert!(rest(&mut raw, SOON).await.is_empty());
     let (_, record) = gateway.records.last();
     assert_eq!((record.effect, record.reason), (Effect::Deny, Reason::NoPermit));
     assert_eq!(record.facts.unwrap().connection().sni.as_deref(), Some("a.closed.test"));
@@ -153,7 +147,7 @@ async fn lt_16_what_is_no_hello_gets_an_alert_and_the_end() {
     ] {
         let mut raw = TcpStream::connect(gateway.address).await.unwrap();
         raw.write_all(bytes).await.unwrap();
-        let told = rest(&mut raw).await;
+        let told = rest(&mut raw, SOON).await;
         assert_eq!(told == [21, 3, 3, 0, 2, 2, 50], alert, "{bytes:?}: {told:?}");
     }
     assert_eq!(origin.connections.load(Ordering::SeqCst), 0);

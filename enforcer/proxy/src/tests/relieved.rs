@@ -8,9 +8,9 @@ use futures_util::future::join_all;
 use http::Request;
 use tokio::time::timeout;
 
+use super::client_h3::get;
 use super::harness::{Gateway, Setup};
 use super::origin::Origin;
-use super::quic::get;
 use crate::{Ports, Proxy, ProxyConfig, Reveal};
 
 const LONG: Duration = Duration::from_secs(10);

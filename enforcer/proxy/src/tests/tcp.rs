@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
-use super::client::connect;
+use super::client::{connect, rest};
 use super::harness::{Gateway, Setup};
 use crate::Carries;
 
@@ -86,13 +86,6 @@ async fn says(caller: &mut TlsStream<TcpStream>, bytes: &[u8]) {
     caller.flush().await.unwrap();
 }
 
-/// The rest of what there is, within a second.
-async fn rest(caller: &mut TlsStream<TcpStream>) -> Vec<u8> {
-    let mut rest = Vec::new();
-    timeout(SOON, caller.read_to_end(&mut rest)).await.expect("ended within a second").ok();
-    rest
-}
-
 #[tokio::test]
 async fn tp_02_a_connection_is_judged_once_and_carried_both_ways() {
     let origin = Echo::start("").await;
@@ -105,7 +98,7 @@ async fn tp_02_a_connection_is_judged_once_and_carried_both_ways() {
     }
     // One side ends; the other may still speak.
     web.shutdown().await.unwrap();
-    assert_eq!(rest(&mut web).await, b"bye");
+    assert_eq!(rest(&mut web, SOON).await, b"bye");
     assert_eq!(gateway.records.all().len(), 1, "judged once");
     let (_, record) = gateway.records.last();
     assert_eq!(
@@ -149,7 +142,7 @@ async fn pa_08_a_connection_that_is_denied_is_closed_without_a_byte() {
     let origin = Echo::start("hello").await;
     let gateway = setup(&origin).start();
     let mut other = caller(&gateway, "/other").await;
-    assert!(rest(&mut other).await.is_empty());
+    assert!(rest(&mut other, SOON).await.is_empty());
     let (_, record) = gateway.records.last();
     assert_eq!(
         (record.effect, record.reason, record.phase),
@@ -164,7 +157,7 @@ async fn tl_07_a_connection_for_a_name_that_is_not_served_is_closed() {
     let origin = Echo::start("hello").await;
     let gateway = Setup { hosts: vec!["db.test".into()], ..setup(&origin) }.start();
     let mut web = caller(&gateway, "/web").await;
-    assert!(rest(&mut web).await.is_empty());
+    assert!(rest(&mut web, SOON).await.is_empty());
     assert_eq!(gateway.records.last().1.reason, Reason::AuthorityMismatch);
 }
 
@@ -181,7 +174,7 @@ async fn ct_05_a_connection_ends_within_a_second_of_the_policy_that_forbids_it()
     let forbid =
         r#"@id("quiet") @owner("net") forbid (principal, action == Action::"tcp:connect", resource);"#;
     gateway.change(&format!("{WEB_MAY}{forbid}"), 3);
-    assert!(rest(&mut web).await.is_empty());
+    assert!(rest(&mut web, SOON).await.is_empty());
     let (_, record) = gateway.records.last();
     assert_eq!((record.reason, record.phase), (Reason::RevokedByChange, Phase::Rejudge));
 }
@@ -195,7 +188,7 @@ async fn ct_05_a_connection_ends_within_a_second_of_the_revocation_of_its_caller
     hears(&mut web, b"before").await;
     let id = gateway.ca.id("/web");
     gateway.trust.update(|snapshot| snapshot.revoked.revoke_id(id)).unwrap();
-    assert!(rest(&mut web).await.is_empty());
+    assert!(rest(&mut web, SOON).await.is_empty());
     assert_eq!(gateway.records.last().1.reason, Reason::IdentityRevoked);
 }
 
@@ -211,7 +204,7 @@ async fn tp_01_a_connection_that_is_still_for_too_long_is_closed() {
         says(&mut web, b"x").await;
         hears(&mut web, b"x").await;
     }
-    assert!(rest(&mut web).await.is_empty());
+    assert!(rest(&mut web, SOON).await.is_empty());
 }
 
 #[tokio::test]
@@ -224,7 +217,7 @@ async fn ry_02_a_dial_in_vain_is_followed_by_another_endpoint() {
         hears(&mut caller(&gateway, "/web").await, b"hello").await;
     }
     gateway.net.script(origin.address, Route::Refuse);
-    assert!(rest(&mut caller(&gateway, "/web").await).await.is_empty(), "closed without a byte");
+    assert!(rest(&mut caller(&gateway, "/web").await, SOON).await.is_empty(), "closed without a byte");
     gateway.metric("portcullis_requests_total{protocol=\"tcp\",route=\"db\",code=\"503\"}", 1).await;
 }
 
@@ -238,7 +231,10 @@ async fn tl_06_a_caller_without_certificate_is_anonymous_and_judged_as_that() {
     let nobody = gateway.client_tls(None, &[]);
     let mut nobody = connect(gateway.address, nobody).await.unwrap();
     hears(&mut nobody, b"hello").await;
-    assert!(rest(&mut caller(&gateway, "/web").await).await.is_empty(), "a known caller is not anybody");
+    assert!(
+        rest(&mut caller(&gateway, "/web").await, SOON).await.is_empty(),
+        "a known caller is not anybody"
+    );
 }
 
 #[tokio::test]
@@ -252,7 +248,7 @@ async fn dr_01_a_drain_waits_for_connections_and_cuts_them_at_its_deadline() {
         tokio::time::sleep(Duration::from_millis(200)).await;
         says(&mut web, b"during").await;
         hears(&mut web, b"during").await;
-        rest(&mut web).await
+        rest(&mut web, SOON).await
     };
     let (left, ()) = tokio::join!(talk, gateway.proxy.drain(Duration::from_millis(800)));
     assert!(left.is_empty());

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use h2::RecvStream;
 use http::Request;
 
-use super::client::{Asked, H1, H2, send_all};
+use super::client::{Asked, H1, H2, rest, send_all};
 use super::harness::{POLICY, Setup};
 use super::origin::Origin;
 
@@ -109,9 +109,7 @@ async fn in14_a_websocket_ends_within_a_second_of_the_policy_that_forbids_it() {
     let forbid =
         r#"@id("quiet") @owner("net") forbid (principal, action == Action::"http:CONNECT", resource);"#;
     gateway.change(&format!("{POLICY}{forbid}"), 3);
-    let mut rest = Vec::new();
-    timeout(SOON, web.tls.read_to_end(&mut rest)).await.expect("ended within a second").ok();
-    assert!(rest.is_empty());
+    assert!(rest(&mut web.tls, SOON).await.is_empty());
     let (_, record) = gateway.records.last();
     assert_eq!((record.reason, record.phase), (Reason::RevokedByChange, Phase::Rejudge));
 }
