@@ -167,6 +167,8 @@ pub(crate) struct Keeper {
     pub(crate) writer: Arc<WriterDesk>,
     pub(crate) lanes: Vec<KeptLane>,
     pub(crate) files: Vec<Box<dyn DiskFile>>,
+    /// A file is not trusted: nothing after it counts as synced in this process any more.
+    pub(crate) has_doubt: bool,
 }
 
 /// A lane as the keeper sees it.
@@ -212,6 +214,8 @@ impl Keeper {
     pub(crate) fn run(&mut self) {
         self.desk.bell.attach();
         loop {
+            // Before the tray: the file of each of these records is open here, or its opening lies in the tray.
+            let through = self.shelf.next_index();
             let tray = std::mem::take(&mut *self.desk.tray.lock());
             let (has_opened, has_closed) = (!tray.opened.is_empty(), !tray.closed.is_empty());
             for path in tray.opened {
@@ -224,7 +228,7 @@ impl Keeper {
                 self.save();
             }
             if tray.is_dirty || has_opened {
-                self.sync(tray.durable);
+                self.sync(tray.durable, through);
             }
             let is_settled = tray.settled && !self.files.is_empty();
             if has_closed {
@@ -280,12 +284,15 @@ impl Keeper {
         }
     }
 
-    fn sync(&mut self, durable: Vec<Done>) {
+    fn sync(&mut self, durable: Vec<Done>, through: u64) {
         let synced = self.files.iter_mut().try_for_each(|file| file.sync_data());
         let outcome = match synced {
             Ok(()) if !self.files.is_empty() => {
                 self.desk.syncs.fetch_add(1, Ordering::Relaxed);
                 self.desk.is_failing.store(false, Ordering::Relaxed);
+                if !self.has_doubt {
+                    self.shelf.raise_synced(through);
+                }
                 Ok(())
             }
             Ok(()) => Err(AuditUnavailable("no file is open".to_owned())),
@@ -305,6 +312,7 @@ impl Keeper {
         self.desk.sync_failures.fetch_add(1, Ordering::Relaxed);
         self.desk.is_failing.store(true, Ordering::Relaxed);
         self.files.clear();
+        self.has_doubt = true;
         self.desk.must_rotate.store(true, Ordering::Relaxed);
     }
 

@@ -166,6 +166,7 @@ impl Ledger {
             commit_interval: config.commit_interval,
             lanes: Vec::new(),
             files: Vec::new(),
+            has_doubt: false,
         };
         keeper.begin(Arc::clone(&own)).map_err(disk("write", &state_path))?;
 

@@ -28,6 +28,7 @@ mod retain;
 mod scan;
 mod service;
 mod shelf;
+mod source;
 mod state;
 mod tail;
 #[cfg(test)]

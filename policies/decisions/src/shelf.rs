@@ -5,10 +5,15 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
+
+use crate::bell::Bell;
 
 /// One write-ahead file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,37 +74,62 @@ pub(crate) fn first_of(path: &Path) -> Option<u64> {
     (digits.len() == 20).then(|| digits.parse().ok())?
 }
 
-/// All files, oldest first.
+/// All files, oldest first, and how far they are certain.
 #[derive(Debug, Default)]
-pub(crate) struct Shelf(Mutex<Vec<Arc<WalFile>>>);
+pub(crate) struct Shelf {
+    files: Mutex<Vec<Arc<WalFile>>>,
+    synced: AtomicU64,
+    /// Who is woken when more is certain.
+    followers: Mutex<Vec<Arc<Bell>>>,
+}
 
 impl Shelf {
+    /// Files that are on disk, all of them synced.
     pub(crate) fn new(files: Vec<WalFile>) -> Self {
-        Self(Mutex::new(files.into_iter().map(Arc::new).collect()))
+        let synced = AtomicU64::new(files.last().map_or(0, WalFile::end));
+        let files = Mutex::new(files.into_iter().map(Arc::new).collect());
+        Self { files, synced, followers: Mutex::default() }
+    }
+
+    /// Index after the last record that no loss of power takes away.
+    pub(crate) fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Records before `through` are synced.
+    pub(crate) fn raise_synced(&self, through: u64) {
+        if self.synced.fetch_max(through, Ordering::AcqRel) < through {
+            self.followers.lock().iter().for_each(|bell| bell.ring_sleeper());
+        }
+    }
+
+    /// Rings that bell, if its thread sleeps, whenever more is synced.
+    pub(crate) fn follow(&self, bell: Arc<Bell>) {
+        self.followers.lock().push(bell);
     }
 
     /// A copy for a reader.
     pub(crate) fn files(&self) -> Vec<Arc<WalFile>> {
-        self.0.lock().clone()
+        self.files.lock().clone()
     }
 
     /// Index after the last record.
     pub(crate) fn next_index(&self) -> u64 {
-        self.0.lock().last().map_or(0, |file| file.end())
+        self.files.lock().last().map_or(0, |file| file.end())
     }
 
     /// Index of the oldest record that is kept.
     pub(crate) fn first_index(&self) -> u64 {
-        self.0.lock().first().map_or(0, |file| file.first)
+        self.files.lock().first().map_or(0, |file| file.first)
     }
 
     pub(crate) fn bytes(&self) -> u64 {
-        self.0.lock().iter().map(|file| file.len).sum()
+        self.files.lock().iter().map(|file| file.len).sum()
     }
 
     /// Puts up the state of a file: a new one at the end, or the last one grown.
     pub(crate) fn publish(&self, file: &WalFile) {
-        let mut files = self.0.lock();
+        let mut files = self.files.lock();
         match files.last_mut().filter(|last| last.first == file.first) {
             Some(last) => *last = Arc::new(file.clone()),
             None => files.push(Arc::new(file.clone())),
@@ -107,6 +137,6 @@ impl Shelf {
     }
 
     pub(crate) fn remove(&self, first: u64) {
-        self.0.lock().retain(|file| file.first != first);
+        self.files.lock().retain(|file| file.first != first);
     }
 }
