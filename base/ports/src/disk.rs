@@ -24,6 +24,12 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// What the operating system says.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
+    /// Up to `len` bytes from `offset` on; fewer where the file ends, none behind its end.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>>;
+
     /// Opens for appending; made with mode 0600 when absent. A link is not followed. A new name is durable only after
     /// [`Disk::sync_dir`].
     ///
@@ -67,6 +73,19 @@ pub trait Disk: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// What the operating system says.
     fn len(&self, path: &Path) -> io::Result<u64>;
+
+    /// Bytes that may still be written in that directory's file system.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn free(&self, dir: &Path) -> io::Result<u64>;
+
+    /// Makes a file of `len` bytes that hold nothing but their place on the disk; mode 0600. On an error it may be left
+    /// in part.
+    ///
+    /// # Errors
+    /// What the operating system says, ENOSPC above all.
+    fn allocate(&self, path: &Path, len: u64) -> io::Result<()>;
 
     /// Whether there is something at `path`.
     fn exists(&self, path: &Path) -> bool;

@@ -187,6 +187,9 @@ impl Disk for Held {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         self.disk.read(path)
     }
+    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        self.disk.read_at(path, offset, len)
+    }
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         Ok(Box::new(HeldFile { file: self.disk.open_append(path)?, gate: Arc::clone(&self.gate) }))
     }
@@ -207,6 +210,12 @@ impl Disk for Held {
     }
     fn len(&self, path: &Path) -> io::Result<u64> {
         self.disk.len(path)
+    }
+    fn free(&self, dir: &Path) -> io::Result<u64> {
+        self.disk.free(dir)
+    }
+    fn allocate(&self, path: &Path, len: u64) -> io::Result<()> {
+        self.disk.allocate(path, len)
     }
     fn exists(&self, path: &Path) -> bool {
         self.disk.exists(path)

@@ -40,6 +40,7 @@ struct State {
     fail_sync: bool,
     fail_read: bool,
     fail_dir_syncs: u64,
+    read: BTreeMap<PathBuf, u64>,
     /// Changes since the beginning, and the one at which the process dies.
     steps: u64,
     last: Option<u64>,
@@ -106,6 +107,12 @@ impl MemoryDisk {
     /// From now on reads fail with EIO (or work again).
     pub fn fail_read(&self, fail: bool) {
         self.0.lock().fail_read = fail;
+    }
+
+    /// Bytes of that file that were read so far.
+    #[must_use]
+    pub fn bytes_read(&self, path: &Path) -> u64 {
+        self.0.lock().read.get(path).copied().unwrap_or_default()
     }
 
     /// Changes made so far: writes, syncs, cuts, new names, removals.
@@ -232,12 +239,30 @@ impl Disk for MemoryDisk {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let state = self.0.lock();
+        let mut state = self.0.lock();
         state.alive()?;
         if state.fail_read {
             return Err(fault(EIO));
         }
-        state.names.get(path).map(|inode| inode.lock().bytes().to_vec()).ok_or_else(|| missing(path))
+        let bytes = state.names.get(path).map(|inode| inode.lock().bytes().to_vec());
+        let bytes = bytes.ok_or_else(|| missing(path))?;
+        *state.read.entry(path.to_owned()).or_default() += size(bytes.len());
+        Ok(bytes)
+    }
+
+    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut state = self.0.lock();
+        state.alive()?;
+        if state.fail_read {
+            return Err(fault(EIO));
+        }
+        let inode = Arc::clone(state.names.get(path).ok_or_else(|| missing(path))?);
+        let content = inode.lock();
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(content.bytes().len());
+        let to = from.saturating_add(len).min(content.bytes().len());
+        let part = content.bytes().get(from..to).unwrap_or_default().to_vec();
+        *state.read.entry(path.to_owned()).or_default() += size(part.len());
+        Ok(part)
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -290,7 +315,11 @@ impl Disk for MemoryDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.0.lock();
         state.step()?;
-        state.names.remove(path).map(drop).ok_or_else(|| missing(path))
+        let inode = state.names.remove(path).ok_or_else(|| missing(path))?;
+        if let Some(room) = &mut state.room {
+            *room = room.saturating_add(size(inode.lock().bytes().len()));
+        }
+        Ok(())
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
@@ -316,6 +345,19 @@ impl Disk for MemoryDisk {
         state.alive()?;
         let inode = state.names.get(path).ok_or_else(|| missing(path))?;
         Ok(size(inode.lock().bytes().len()))
+    }
+
+    fn free(&self, _dir: &Path) -> io::Result<u64> {
+        let state = self.0.lock();
+        state.alive()?;
+        Ok(state.room.unwrap_or(u64::MAX))
+    }
+
+    fn allocate(&self, path: &Path, len: u64) -> io::Result<()> {
+        let mut file = self.open_append(path)?;
+        file.truncate(0)?;
+        file.append(&vec![0; usize::try_from(len).unwrap_or(usize::MAX)])?;
+        file.sync_data()
     }
 
     fn exists(&self, path: &Path) -> bool {

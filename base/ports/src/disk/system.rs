@@ -1,12 +1,13 @@
 //! The real disk.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::OFlags;
+use rustix::fs::{FallocateFlags, OFlags};
+use rustix::io::Errno;
 
 use super::{Disk, DiskFile};
 
@@ -32,6 +33,22 @@ impl Disk for SystemDisk {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let file = File::open(path)?;
+        let mut bytes = vec![0; len];
+        let mut read = 0;
+        while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, offset.saturating_add(u64::try_from(read).unwrap_or(u64::MAX))) {
+                Ok(0) => break,
+                Ok(more) => read = read.saturating_add(more),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(read);
+        Ok(bytes)
     }
 
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
@@ -81,6 +98,25 @@ impl Disk for SystemDisk {
 
     fn len(&self, path: &Path) -> io::Result<u64> {
         Ok(fs::metadata(path)?.len())
+    }
+
+    fn free(&self, dir: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(dir)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
+    fn allocate(&self, path: &Path, len: u64) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)?;
+        match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, len) {
+            // Not every file system can.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
+                io::copy(&mut io::repeat(0).take(len), &mut file)?;
+            }
+            outcome => outcome?,
+        }
+        file.sync_all()
     }
 
     fn exists(&self, path: &Path) -> bool {
@@ -140,6 +176,26 @@ mod tests {
         assert_eq!(SystemDisk.read(&dir.join("key")).unwrap(), b"new");
         assert_eq!(SystemDisk.list(&dir).unwrap().len(), 2, "no temporary file is left");
         assert!(SystemDisk.create_dir_all(&dir.join("log")).is_err(), "a file is no directory");
+    }
+
+    #[test]
+    fn a_part_of_a_file_is_read_and_its_end_is_no_error() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("file");
+        fs::write(&path, "0123456789").unwrap();
+        assert_eq!(SystemDisk.read_at(&path, 3, 4).unwrap(), b"3456");
+        assert_eq!(SystemDisk.read_at(&path, 8, 4).unwrap(), b"89");
+        assert_eq!(SystemDisk.read_at(&path, 11, 4).unwrap(), b"");
+        assert!(SystemDisk.read_at(&root.path().join("none"), 0, 1).is_err());
+    }
+
+    #[test]
+    fn an_allocated_file_has_its_place() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("reserve");
+        SystemDisk.allocate(&path, 100_000).unwrap();
+        assert_eq!((SystemDisk.len(&path).unwrap(), mode(&path)), (100_000, 0o600));
+        assert!(SystemDisk.free(root.path()).unwrap() > 0);
     }
 
     #[test]

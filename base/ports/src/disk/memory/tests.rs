@@ -29,6 +29,30 @@ fn a_full_disk_tears_the_write() {
 }
 
 #[test]
+fn a_removed_file_gives_its_room_back() {
+    let disk = MemoryDisk::new();
+    disk.limit_room(10);
+    disk.allocate(&path("reserve"), 8).unwrap();
+    assert_eq!(disk.free(Path::new(DIR)).unwrap(), 2);
+    assert!(disk.allocate(&path("more"), 3).is_err());
+    disk.remove(&path("more")).unwrap();
+    disk.remove(&path("reserve")).unwrap();
+    assert_eq!(disk.free(Path::new(DIR)).unwrap(), 10);
+}
+
+#[test]
+fn a_part_of_a_file_is_read_and_counted() {
+    let disk = MemoryDisk::new();
+    drop(synced(&disk, "a", b"0123456789"));
+    assert_eq!(disk.read_at(&path("a"), 3, 4).unwrap(), b"3456");
+    assert_eq!(disk.read_at(&path("a"), 8, 4).unwrap(), b"89");
+    assert_eq!(disk.read_at(&path("a"), 11, 4).unwrap(), b"");
+    assert_eq!((disk.bytes_read(&path("a")), disk.bytes_read(&path("b"))), (6, 0));
+    disk.fail_read(true);
+    assert!(disk.read_at(&path("a"), 0, 1).is_err());
+}
+
+#[test]
 fn power_loss_takes_what_was_not_synced() {
     let disk = MemoryDisk::new();
     let mut file = synced(&disk, "a", b"kept");
