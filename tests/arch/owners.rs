@@ -15,6 +15,7 @@ const WIRE: &[&str] = &["enforcer-proxy", "portcullis"];
 /// A package and the only crates that may name it.
 const OWNERS: &[(&str, &[&str])] = &[
     ("sled", &["base-store"]),
+    ("zstd", &["policies-decisions"]),
     ("cedar-policy", &["policies-engine", "policies-store"]),
     // Only the public API of Cedar (VA1).
     ("cedar-policy-core", &[]),

@@ -5,20 +5,20 @@
 //! change. Each is taken once, also when an earlier try was cut; what a crash of the other process left out is declared
 //! as after a crash of our own. Refuses nothing by age: whoever calls holds the lock of that directory.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, ops::ControlFlow, path::Path};
 
 use base_ports::Disk;
 use policies_engine::AuditUnavailable;
 use tokio::sync::oneshot;
 
 use crate::{
-    error::{LedgerError, disk},
-    frame::Frames,
+    archive,
+    error::LedgerError,
     leaf::{Body, View},
     ledger::Ledger,
-    recover::{Streams, files, scan, state},
-    scan::{leaves, read},
-    shelf::{Span, WalFile},
+    recover::{Streams, files, note_segments, scan, state},
+    shelf::{Shelf, Span},
+    source::{Source, Volume},
     writer::Adopted,
 };
 
@@ -40,12 +40,17 @@ impl Ledger {
             span.join(file.span);
             there.push(file);
         }
+        let (segments, bad) = archive::load(&dir.join("seg"), disk_port)?;
+        let segments = archive::mend(segments, &bad, there.first().map(|file| file.first), disk_port)?;
+        segments.iter().for_each(|segment| span.join(segment.span));
+        note_segments(&segments, &mut all, disk_port)?;
+        let there = Shelf::new(segments, there);
         let mut boots = all.known();
         boots.extend(state.iter().flat_map(|state| state.boots.keys()));
         let here = self.known(&mut all, &boots, span)?;
         let mut count = 0;
-        for file in &there {
-            count += self.take_file(file, &here, disk_port)?;
+        for volume in there.volumes() {
+            count += self.take(&there, &volume, &here, disk_port)?;
         }
         let boots = state.map_or_else(|| all.boots(), |state| state.boots);
         let mut missing = Vec::new();
@@ -71,33 +76,50 @@ impl Ledger {
         span: Span,
     ) -> Result<Streams, LedgerError> {
         let (inner, mut here) = (self.inner(), Streams::default());
-        for file in inner.shelf.files().iter().filter(|file| file.span.to >= span.from) {
-            let bytes = read(file, &inner.shelf, inner.disk.as_ref())?.unwrap_or_default();
-            for leaf in leaves(&bytes) {
-                if Streams::concerns(leaf, boots) {
-                    let unreadable =
-                        |source| LedgerError::Unreadable { path: file.path.clone(), offset: 0, source };
-                    here.note(leaf).and_then(|_| all.note(leaf)).map_err(unreadable)?;
-                }
+        let mut source = Source::new(&inner.shelf, inner.disk.as_ref());
+        let wanted = Span { from: span.from, to: i64::MAX };
+        for volume in inner.shelf.volumes().iter().filter(|volume| volume.span().touches(wanted)) {
+            for extent in source.extents(volume, wanted, &[])? {
+                let mut outcome = Ok(());
+                source.read(&extent, extent.first, &mut |_, leaf| {
+                    if Streams::concerns(leaf, boots) {
+                        outcome = here.note(leaf).and_then(|_| all.note(leaf)).map(|_| ());
+                    }
+                    if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                })?;
+                outcome.map_err(unreadable(volume))?;
             }
         }
         Ok(here)
     }
 
-    fn take_file(&self, file: &WalFile, here: &Streams, disk_port: &dyn Disk) -> Result<u64, LedgerError> {
-        let bytes = disk_port.read(&file.path).map_err(disk("read", &file.path))?;
-        let mut adopted = Vec::new();
-        for leaf in Frames::of_file(&bytes).map_while(Result::ok) {
-            let unreadable = |source| LedgerError::Unreadable { path: file.path.clone(), offset: 0, source };
-            let view = View::of(leaf).map_err(unreadable)?;
-            let place = view.place().map_err(unreadable)?;
-            if !here.covers(&place) {
-                adopted.push(Adopted { time: view.time, leaf: leaf.to_vec(), done: None });
+    fn take(
+        &self,
+        there: &Shelf,
+        volume: &Volume,
+        here: &Streams,
+        disk_port: &dyn Disk,
+    ) -> Result<u64, LedgerError> {
+        let (mut source, mut count) = (Source::new(there, disk_port), 0);
+        for extent in source.extents(volume, Span::ALL, &[])? {
+            let (mut adopted, mut outcome) = (Vec::new(), Ok(()));
+            let reading = source.read(&extent, extent.first, &mut |_, leaf| {
+                outcome = View::of(leaf).and_then(|view| {
+                    if !here.covers(&view.place()?) {
+                        adopted.push(Adopted { time: view.time, leaf: leaf.to_vec(), done: None });
+                    }
+                    Ok(())
+                });
+                if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            outcome.map_err(unreadable(volume))?;
+            if let Some(damage) = reading.damage {
+                return Err(LedgerError::DamagedRange { damage });
             }
-        }
-        let count = adopted.len() as u64;
-        if count > 0 {
-            self.written(adopted)?;
+            count += adopted.len() as u64;
+            if !adopted.is_empty() {
+                self.written(adopted)?;
+            }
         }
         Ok(count)
     }
@@ -119,6 +141,11 @@ impl Ledger {
             }
         }
     }
+}
+
+fn unreadable(volume: &Volume) -> impl FnOnce(crate::LeafError) -> LedgerError {
+    let path = volume.path().to_owned();
+    move |source| LedgerError::Unreadable { path, offset: 0, source }
 }
 
 #[cfg(test)]

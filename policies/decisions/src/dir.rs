@@ -11,12 +11,14 @@ use std::{
 use base_ports::Disk;
 
 use crate::{
+    archive,
     error::{LedgerError, disk},
     frame::{Frames, Magic, magic},
     leaf::Decided,
     query::Query,
     recover,
-    shelf::Span,
+    shelf::{Shelf, Span},
+    source::Source,
     state::State,
     walk::{Walk, Walked},
 };
@@ -24,7 +26,9 @@ use crate::{
 /// A ledger that is only read.
 #[derive(Debug)]
 pub struct LedgerDir {
-    /// First index and path, oldest first.
+    /// Directory of the segments.
+    seg: PathBuf,
+    /// First index and path of the write-ahead files, oldest first.
     files: Vec<(u64, PathBuf)>,
     /// What is known of closed files.
     state: State,
@@ -39,7 +43,7 @@ impl LedgerDir {
     pub fn open(dir: &Path, disk: Arc<dyn Disk>) -> Result<LedgerDir, LedgerError> {
         let files = recover::files(&dir.join("wal"), disk.as_ref())?;
         let state = recover::state(&dir.join("state"), disk.as_ref())?.unwrap_or_default();
-        Ok(LedgerDir { files, state, disk })
+        Ok(LedgerDir { seg: dir.join("seg"), files, state, disk })
     }
 
     /// As [`crate::Ledger::walk`]. A frame that is cut off at the very end was still being written.
@@ -52,32 +56,74 @@ impl LedgerDir {
         each: impl FnMut(&Decided<'_>) -> ControlFlow<()>,
     ) -> Result<Walked, LedgerError> {
         let mut walk = Walk::new(query, each);
-        let mut is_first = true;
+        let mut next = 0;
+        if self.segments(&mut walk, &mut next, u64::MAX, query)?.is_break() {
+            return Ok(walk.walked);
+        }
         for (at, (first, path)) in self.files.iter().enumerate() {
             let known = self.state.files.get(first).filter(|_| *first < self.state.through);
-            if known.is_some_and(|(_, span): &(u64, Span)| !walk.touches(*span)) {
+            let is_past = |(count, span): &(u64, Span)| first + count <= next || !walk.touches(*span);
+            if known.is_some_and(is_past) {
                 continue;
             }
+            let follows = self.files.get(at + 1).map(|(next, _)| *next);
             let bytes = match self.disk.read(path) {
                 Ok(bytes) => bytes,
-                // Retention takes the oldest.
-                Err(error) if is_first && error.kind() == io::ErrorKind::NotFound => continue,
+                // A process that runs has moved it into a segment meanwhile, or retention took it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    if self.segments(&mut walk, &mut next, follows.unwrap_or(u64::MAX), query)?.is_break() {
+                        return Ok(walk.walked);
+                    }
+                    continue;
+                }
                 Err(error) => return Err(disk("read", path)(error)),
             };
-            is_first = false;
             match magic(&bytes) {
                 Magic::Known => (),
                 Magic::Cut => continue,
                 Magic::Version => return Err(LedgerError::Newer { path: path.clone() }),
                 Magic::Foreign => return Err(LedgerError::Foreign { path: path.clone() }),
             }
-            let next = self.files.get(at + 1).map(|(next, _)| next.saturating_sub(*first));
-            let count = known.map(|(count, _)| *count).or(next).unwrap_or_else(|| whole(&bytes));
-            if walk.file(path, *first, count, &bytes).is_break() {
-                break;
+            let follows = follows.map(|next| next.saturating_sub(*first));
+            let count = known.map(|(count, _)| *count).or(follows).unwrap_or_else(|| whole(&bytes));
+            let mut index = *first;
+            for leaf in Frames::of_file(&bytes).map_while(Result::ok) {
+                if index >= next && walk.leaf(path, index, leaf).is_break() {
+                    return Ok(walk.walked);
+                }
+                index += 1;
             }
+            let end = first + count;
+            if index.max(next) < end {
+                walk.damage(path, index.max(next), end - 1, "frames are damaged".to_owned());
+            }
+            next = next.max(end);
         }
         Ok(walk.walked)
+    }
+
+    /// Walks what stands in segments, from `next` on and before `end`.
+    fn segments<F: FnMut(&Decided<'_>) -> ControlFlow<()>>(
+        &self,
+        walk: &mut Walk<'_, F>,
+        next: &mut u64,
+        end: u64,
+        query: &Query,
+    ) -> Result<ControlFlow<()>, LedgerError> {
+        let (segments, _) = archive::load(&self.seg, self.disk.as_ref())?;
+        let shelf = Shelf::new(segments, Vec::new());
+        let mut source = Source::new(&shelf, self.disk.as_ref());
+        let wants = query.filter.wants();
+        for volume in &shelf.volumes() {
+            if volume.end() <= *next || volume.first() >= end {
+                continue;
+            }
+            if walk.volume(&mut source, volume, *next..end, &wants)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            *next = volume.end().min(end);
+        }
+        Ok(ControlFlow::Continue(()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use policies_engine::AuditUnavailable;
 
-use crate::{frame::BadFrame, leaf::LeafError, state::StateError};
+use crate::{frame::BadFrame, leaf::LeafError, scan::Damage, state::StateError};
 
 /// Why the ledger cannot be opened, written or read.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,12 @@ pub enum LedgerError {
         offset: u64,
         /// What is wrong there.
         source: BadFrame,
+    },
+    /// Records cannot be read and are nowhere else.
+    #[error("records {} to {} in `{}` cannot be read: {}", damage.first, damage.last, damage.file.display(), damage.problem)]
+    DamagedRange {
+        /// Which, and what is wrong.
+        damage: Damage,
     },
     /// A frame holds no record this build can read.
     #[error("`{path}` holds an unreadable record at byte {offset}")]
@@ -71,7 +77,10 @@ impl LedgerError {
     /// Whether the files themselves are at fault, rather than the disk or the system.
     #[must_use]
     pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Damaged { .. } | Self::Unreadable { .. } | Self::State { .. })
+        matches!(
+            self,
+            Self::Damaged { .. } | Self::DamagedRange { .. } | Self::Unreadable { .. } | Self::State { .. }
+        )
     }
 }
 

@@ -1,12 +1,12 @@
 //! The keeper thread: everything that waits for the disk to be sure.
 //!
-//! It syncs the files the writer appends to (group commit, LS3), reserves numbers for lanes (SQ3), keeps the state
-//! file and drops files past retention. It works on handles of its own, so that the writer goes on appending while a
-//! sync is under way. A file whose sync failed is never trusted again: what waited for it is refused and the writer
-//! moves to a new file.
+//! It syncs the files the writer appends to (group commit, LS3), reserves numbers for lanes (SQ3) and keeps the state
+//! file. It works on handles of its own, so that the writer goes on appending while a sync is under way. A file whose
+//! sync failed is never trusted again: what waited for it is refused, the writer moves to a new file, and what can be
+//! read of the old one is copied to another, which takes its place. Until then nothing counts as synced.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     sync::{
@@ -19,16 +19,15 @@ use std::{
 
 use base_ports::{Clock, Disk, DiskFile, Mono};
 use parking_lot::Mutex;
-use policies_engine::{AdministrationRecord, AuditUnavailable, Record};
+use policies_engine::AuditUnavailable;
 
 use crate::{
     bell::Bell,
+    frame::Frames,
     lane::{Done, Shared},
     numbers::MAX_RESERVATION,
-    retain::Keep,
     shelf::{Shelf, WalFile},
     state::State,
-    writer::WriterDesk,
 };
 
 /// How long the keeper sleeps when nothing is to be synced.
@@ -161,14 +160,13 @@ pub(crate) struct Keeper {
     pub(crate) begins_at: u64,
     pub(crate) is_settled: bool,
     pub(crate) shelf: Arc<Shelf>,
-    pub(crate) keep: Keep,
     pub(crate) commit_interval: Duration,
-    /// Where what retention removed is put on record.
-    pub(crate) writer: Arc<WriterDesk>,
     pub(crate) lanes: Vec<KeptLane>,
-    pub(crate) files: Vec<Box<dyn DiskFile>>,
-    /// A file is not trusted: nothing after it counts as synced in this process any more.
-    pub(crate) has_doubt: bool,
+    pub(crate) files: Vec<(PathBuf, Box<dyn DiskFile>)>,
+    /// Full files that do not count as closed yet.
+    pub(crate) closed: Vec<Closed>,
+    /// Files that failed to sync: nothing counts as synced while there are any.
+    pub(crate) doubtful: BTreeSet<PathBuf>,
 }
 
 /// A lane as the keeper sees it.
@@ -227,7 +225,8 @@ impl Keeper {
             if self.reserve() {
                 self.save();
             }
-            if tray.is_dirty || has_opened {
+            let has_mended = self.mend();
+            if tray.is_dirty || has_opened || has_mended {
                 self.sync(tray.durable, through);
             }
             let is_settled = tray.settled && !self.files.is_empty();
@@ -239,14 +238,14 @@ impl Keeper {
             if is_settled {
                 self.settle();
             }
-            for closed in tray.closed {
-                self.close(closed);
+            self.closed.extend(tray.closed);
+            // One that may be lost with the power must be read at the next start.
+            let is_certain = self.doubtful.is_empty();
+            if is_certain {
+                std::mem::take(&mut self.closed).into_iter().for_each(|closed| self.close(closed));
             }
-            if has_closed || is_settled {
+            if (is_certain && (has_closed || has_mended)) || is_settled {
                 self.save();
-            }
-            if has_closed {
-                self.retire();
             }
             if tray.stop {
                 return;
@@ -279,18 +278,21 @@ impl Keeper {
             Ok(file)
         });
         match opened {
-            Ok(file) => self.files.push(file),
-            Err(error) => self.distrust(&error),
+            Ok(file) => self.files.push((path.to_owned(), file)),
+            Err(error) => {
+                self.doubtful.insert(path.to_owned());
+                self.distrust(&error);
+            }
         }
     }
 
     fn sync(&mut self, durable: Vec<Done>, through: u64) {
-        let synced = self.files.iter_mut().try_for_each(|file| file.sync_data());
+        let synced = self.files.iter_mut().try_for_each(|(_, file)| file.sync_data());
         let outcome = match synced {
             Ok(()) if !self.files.is_empty() => {
                 self.desk.syncs.fetch_add(1, Ordering::Relaxed);
                 self.desk.is_failing.store(false, Ordering::Relaxed);
-                if !self.has_doubt {
+                if self.doubtful.is_empty() {
                     self.shelf.raise_synced(through);
                 }
                 Ok(())
@@ -311,9 +313,45 @@ impl Keeper {
         tracing::error!(event = "ledger_sync_failed", %error, "the ledger's file is not trusted any more");
         self.desk.sync_failures.fetch_add(1, Ordering::Relaxed);
         self.desk.is_failing.store(true, Ordering::Relaxed);
-        self.files.clear();
-        self.has_doubt = true;
+        self.doubtful.extend(self.files.drain(..).map(|(path, _)| path));
         self.desk.must_rotate.store(true, Ordering::Relaxed);
+    }
+
+    /// Replaces files whose sync failed by synced copies, once the writer has left them; `true` when there was one and
+    /// none is left.
+    fn mend(&mut self) -> bool {
+        if self.doubtful.is_empty() {
+            return false;
+        }
+        let files = self.shelf.files();
+        let current = files.last().map(|file| file.path.clone());
+        for path in std::mem::take(&mut self.doubtful) {
+            let known = files.iter().find(|file| file.path == path).filter(|file| file.count > 0);
+            let outcome = match known {
+                _ if Some(&path) == current.as_ref() => Err(io::Error::other("it is still written to")),
+                Some(file) => self.copy(file),
+                // Nothing was ever in it, or retention took it.
+                None => Ok(()),
+            };
+            if let Err(error) = outcome {
+                tracing::debug!(event = "ledger_copy_failed", %error, file = %path.display(), "tried again");
+                self.doubtful.insert(path);
+            }
+        }
+        self.doubtful.is_empty()
+    }
+
+    /// Writes what can be read of a file to another, syncs that, and puts it in its place.
+    fn copy(&self, file: &WalFile) -> io::Result<()> {
+        let mut bytes = self.disk.read(&file.path)?;
+        bytes.truncate(usize::try_from(file.len).unwrap_or(usize::MAX));
+        let whole = Frames::of_file(&bytes).map_while(Result::ok).count() as u64;
+        if whole != file.count {
+            return Err(io::Error::other("it does not hold what was written"));
+        }
+        self.disk.write_atomic(&file.path, &bytes, 0o600)?;
+        tracing::info!(event = "ledger_file_copied", file = %file.path.display(), "its records are certain again");
+        Ok(())
     }
 
     /// Earlier boots are on record and synced: their files need not be read again.
@@ -357,11 +395,14 @@ impl Keeper {
 
     /// Writes the state file; only then may lanes use what it reserves.
     fn try_save(&mut self) -> io::Result<()> {
+        let standing: BTreeSet<_> = self.shelf.files().iter().map(|file| file.first).collect();
+        self.state.files.retain(|first, _| standing.contains(first));
         let lanes = self.state.boots.entry(self.boot).or_default();
         for lane in &self.lanes {
             lanes.entry(lane.shared.number).or_default().reserved = lane.reserved;
         }
         self.disk.write_atomic(&self.state_path, &self.state.encode(), 0o600)?;
+        self.shelf.raise_settled(self.state.through);
         for lane in &mut self.lanes {
             lane.shared.reserved.raise(lane.reserved);
             if let Some(ready) = lane.ready.take() {
@@ -370,27 +411,5 @@ impl Keeper {
             }
         }
         Ok(())
-    }
-
-    fn retire(&mut self) {
-        let files = self.shelf.files();
-        for file in self.keep.past(&files, self.clock.now().wall) {
-            if let Err(error) = self.disk.remove(&file.path) {
-                tracing::warn!(event = "ledger_retention_failed", %error, file = %file.path.display(), "kept");
-                return;
-            }
-            self.shelf.remove(file.first);
-            self.state.files.remove(&file.first);
-            self.writer.own(Record::Administration(AdministrationRecord {
-                operation: "retention".to_owned(),
-                principal: None,
-                details: vec![
-                    ("first".to_owned(), file.first.to_string()),
-                    ("last".to_owned(), file.end().saturating_sub(1).to_string()),
-                    ("bytes".to_owned(), file.len.to_string()),
-                ],
-                time: self.clock.now(),
-            }));
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! The ledger: what `portcullis` opens once, hands lanes out of, and asks.
 
+mod stats;
+
 use std::{
     collections::BTreeSet,
     io,
@@ -7,7 +9,6 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::Ordering,
         mpsc::{RecvTimeoutError, sync_channel},
     },
     thread::JoinHandle,
@@ -21,17 +22,22 @@ use policies_engine::{AuditUnavailable, DecisionId, Lane, Record};
 use tokio::sync::broadcast;
 
 use crate::{
+    archive::{Archive, ArchiveDesk, ArchiveState, SegmentLimits},
     cursor::CursorKey,
     error::{LedgerError, disk},
+    holds::Holds,
     keeper::{Keeper, KeeperDesk},
     lane::{self, LaneWriter, Pending, RING, Shared, Waits},
     leaf::{Body, Stream},
     numbers::{RESERVATION, WORKER_BLOCKS},
     recover::{Recovered, recover},
-    retain::Keep,
+    reserve::Reserve,
+    retain::{Keep, Retention},
     shelf::Shelf,
     writer::{Adopted, Fresh, OWN_LANE, Setup, Writer, WriterDesk},
 };
+
+pub use stats::Stats;
 
 /// Lane of everything that is no worker: admin calls, issuance, activations.
 pub(crate) const CONTROL_LANE: u16 = u16::MAX - 1;
@@ -74,12 +80,17 @@ pub struct LedgerConfig {
     pub waits: Waits,
     /// Records a lane holds.
     pub ring: usize,
-    /// Size at which a file is closed, bytes.
+    /// Size at which a write-ahead file is closed, bytes.
     pub file_size: u64,
+    /// When a segment is closed.
+    pub segment: SegmentLimits,
+    /// Room set aside for gap records on a full disk, bytes; none with zero.
+    pub reserve: u64,
 }
 
 impl LedgerConfig {
-    /// With the defaults of the specification: synced every 50 ms, 30 days or 10 GiB kept, files of 32 MiB.
+    /// With the defaults of the specification: synced every 50 ms, 30 days or 10 GiB kept, write-ahead files of 32 MiB,
+    /// segments of 128 MiB or ten minutes, 64 MiB set aside.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>, trust_domain: &str, enforcer_id: &str, instance: &str) -> Self {
         Self {
@@ -94,6 +105,8 @@ impl LedgerConfig {
             waits: Waits::default(),
             ring: RING,
             file_size: 32 << 20,
+            segment: SegmentLimits::default(),
+            reserve: 64 << 20,
         }
     }
 }
@@ -116,7 +129,9 @@ pub(crate) struct Inner {
     keeper: Arc<KeeperDesk>,
     lanes: Mutex<BTreeSet<u16>>,
     control: Mutex<LaneWriter>,
-    threads: Mutex<Option<[JoinHandle<()>; 2]>>,
+    archive: Arc<ArchiveDesk>,
+    pub(crate) holds: Arc<Holds>,
+    threads: Mutex<Option<[JoinHandle<()>; 3]>>,
 }
 
 impl Ledger {
@@ -131,10 +146,15 @@ impl Ledger {
         clock: Arc<dyn Clock>,
         rng: &dyn Rng,
     ) -> Result<Self, LedgerError> {
-        let (wal, state_path) = (config.dir.join("wal"), config.dir.join("state"));
+        let (wal, seg) = (config.dir.join("wal"), config.dir.join("seg"));
+        let state_path = config.dir.join("state");
         disk_port.create_dir_all(&wal).map_err(disk("create", &wal))?;
+        disk_port.create_dir_all(&seg).map_err(disk("create", &seg))?;
+        let origin = format!("{}/decisions/{}", config.trust_domain, config.name);
         let cursors = CursorKey::load(&config.dir.join("cursor.key"), disk_port.as_ref(), rng)?;
-        let Recovered { files, next, state, crashed } = recover(&wal, &state_path, disk_port.as_ref())?;
+        let Recovered { segments, files, next, state, crashed } = recover(&config.dir, disk_port.as_ref())?;
+        let holds = Arc::new(Holds::load(config.dir.join("holds"), Arc::clone(&disk_port)));
+        let reserve = Reserve::new(&config.dir, config.reserve, Arc::clone(&disk_port));
 
         let mut boot = [0; 8];
         rng.fill(&mut boot);
@@ -146,7 +166,7 @@ impl Ledger {
             seq: 0,
         };
         let own = Shared::new(OWN_LANE, stream_tag(&stream), RESERVATION);
-        let shelf = Arc::new(Shelf::new(files));
+        let shelf = Arc::new(Shelf::new(segments, files));
         let (fresh, _) = broadcast::channel(FRESH);
         let (writer_desk, keeper_desk) = (WriterDesk::new(), KeeperDesk::new());
 
@@ -161,12 +181,11 @@ impl Ledger {
             begins_at: next,
             is_settled: false,
             shelf: Arc::clone(&shelf),
-            keep: config.keep,
-            writer: Arc::clone(&writer_desk),
             commit_interval: config.commit_interval,
             lanes: Vec::new(),
             files: Vec::new(),
-            has_doubt: false,
+            closed: Vec::new(),
+            doubtful: BTreeSet::new(),
         };
         keeper.begin(Arc::clone(&own)).map_err(disk("write", &state_path))?;
 
@@ -180,6 +199,7 @@ impl Ledger {
             fresh: fresh.clone(),
             stream: stream.clone(),
             file_size: config.file_size,
+            reserve,
             own,
             next_index: next,
         });
@@ -197,10 +217,28 @@ impl Ledger {
         let (control, reader) =
             lane::lane(&shared, CONTROL_RING, waits, &writer_desk.bell, &keeper_desk.bell);
         writer_desk.register(reader);
+        let archive_desk = Arc::new(ArchiveDesk::default());
+        let mut archive = Archive {
+            desk: Arc::clone(&archive_desk),
+            disk: Arc::clone(&disk_port),
+            clock: Arc::clone(&clock),
+            shelf: Arc::clone(&shelf),
+            dir: seg,
+            origin: origin.clone(),
+            limits: config.segment,
+            retention: Retention {
+                keep: config.keep,
+                holds: Arc::clone(&holds),
+                writer: Arc::clone(&writer_desk),
+                is_over: false,
+            },
+            state: ArchiveState::default(),
+        };
         let keeper = thread("ledger-keeper", move || keeper.run())?;
         let writer = thread("ledger-writer", move || writer.run())?;
+        let archive = thread("ledger-archive", move || archive.run())?;
         let ledger = Self(Arc::new(Inner {
-            origin: format!("{}/decisions/{}", config.trust_domain, config.name),
+            origin,
             config,
             boot,
             disk: disk_port,
@@ -210,9 +248,11 @@ impl Ledger {
             fresh,
             writer: writer_desk,
             keeper: keeper_desk,
+            archive: archive_desk,
+            holds,
             lanes: Mutex::new(BTreeSet::from([OWN_LANE, CONTROL_LANE])),
             control: Mutex::new(control),
-            threads: Mutex::new(Some([writer, keeper])),
+            threads: Mutex::new(Some([writer, keeper, archive])),
         }));
         ledger.0.reserve(shared);
         Ok(ledger)
@@ -264,26 +304,6 @@ impl Ledger {
         self.0.boot
     }
 
-    /// Counters and sizes.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        let counts = &self.0.writer.counts;
-        let read = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-        Stats {
-            records: read(&counts.records),
-            writes: read(&counts.writes),
-            bytes: read(&counts.bytes),
-            lost: read(&counts.lost),
-            write_failures: read(&counts.write_failures),
-            syncs: self.0.keeper.syncs(),
-            sync_failures: self.0.keeper.sync_failures(),
-            first_index: self.0.shelf.first_index(),
-            next_index: self.0.shelf.next_index(),
-            stored_bytes: self.0.shelf.bytes(),
-            is_writable: !counts.is_failing.load(Ordering::Relaxed) && !self.0.keeper.is_failing(),
-        }
-    }
-
     /// Writes what is in the lanes, closes the streams, syncs, and ends the threads. Lanes that go on pushing after
     /// this lose their records. Called by the last drop as well.
     pub fn close(&self) {
@@ -293,33 +313,6 @@ impl Ledger {
     pub(crate) fn inner(&self) -> &Inner {
         &self.0
     }
-}
-
-/// Counters since the start, and sizes now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stats {
-    /// Records written.
-    pub records: u64,
-    /// Writes that carried them.
-    pub writes: u64,
-    /// Bytes written.
-    pub bytes: u64,
-    /// Records lost, all of them in gap records.
-    pub lost: u64,
-    /// Writes that failed.
-    pub write_failures: u64,
-    /// Syncs.
-    pub syncs: u64,
-    /// Syncs that failed.
-    pub sync_failures: u64,
-    /// Index of the oldest record kept.
-    pub first_index: u64,
-    /// Index of the next record.
-    pub next_index: u64,
-    /// Bytes of all files.
-    pub stored_bytes: u64,
-    /// Whether the last write and the last sync worked: what readiness asks.
-    pub is_writable: bool,
 }
 
 impl Inner {
@@ -336,6 +329,11 @@ impl Inner {
     /// Records of the ledger itself.
     pub(crate) fn say(&self, bodies: Vec<Body>) {
         self.writer.say(bodies);
+    }
+
+    /// A record of the ledger itself.
+    pub(crate) fn own(&self, record: Record) {
+        self.writer.own(record);
     }
 
     /// Records of another ledger.
@@ -358,11 +356,13 @@ impl Inner {
     }
 
     fn close(&self) {
-        let Some([writer, keeper]) = self.threads.lock().take() else { return };
+        let Some([writer, keeper, archive]) = self.threads.lock().take() else { return };
         self.writer.stop();
         let mut failed = writer.join().is_err();
         self.keeper.stop();
         failed |= keeper.join().is_err();
+        self.archive.stop();
+        failed |= archive.join().is_err();
         // Without tails there is nobody to tell.
         self.fresh.send(Fresh::End).unwrap_or_default();
         if failed {

@@ -1,19 +1,21 @@
 //! The decision ledger: framed records, sequences, queries.
 //!
-//! Workers push decisions into lanes of their own; one thread encodes and writes them, another syncs. Readers scan
-//! the same files. Nothing is lost silently: what a lane or the disk had no room for, and what a crash may have
+//! Workers push decisions into lanes of their own; one thread encodes and writes them, another syncs, a third moves
+//! them into compressed and indexed segments. Readers read the same files. Nothing is lost silently: what a lane or the disk had no room for, and what a crash may have
 //! taken, stands in the ledger as a gap. This crate knows no Cedar and no HTTP but its own query service; it never
 //! stores bodies, tokens or keys.
 //!
 //! Five types to know: [`Ledger`], [`LedgerConfig`], [`StoredRecord`], [`Query`], [`IdPattern`].
 
 mod adopt;
+mod archive;
 mod bell;
 mod cbor;
 mod cursor;
 mod dir;
 mod error;
 mod frame;
+mod holds;
 mod keeper;
 mod lane;
 mod leaf;
@@ -24,6 +26,7 @@ mod pattern;
 mod query;
 mod ranges;
 mod recover;
+mod reserve;
 mod retain;
 mod scan;
 mod service;
@@ -36,11 +39,13 @@ mod testing;
 mod walk;
 mod writer;
 
+pub use archive::SegmentLimits;
 pub use cbor::CborError;
 pub use cursor::CursorError;
 pub use dir::LedgerDir;
 pub use error::LedgerError;
 pub use frame::BadFrame;
+pub use holds::{Hold, HoldError, HoldRange};
 pub use lane::{Pending, Waits};
 pub use leaf::{
     Body, Decided, DecisionBody, Entity, Gap, GapCause, Kind, LeafError, LeafFacts, StoredCredential,

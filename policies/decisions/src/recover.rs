@@ -1,30 +1,36 @@
 //! Opening: what stands in the files, what a crash left out, where to go on (SQ3, chapter 14).
 //!
 //! A torn tail is cut off. A bad frame with good ones after it is damage: the ledger does not open and changes
-//! nothing. Only files that were not closed and synced are read in full.
+//! nothing. Only write-ahead files that were not closed and synced are read in full, and of segments what a crash may
+//! have torn.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
 use base_ports::Disk;
 
 use crate::{
+    archive::{Segment, load, mend, tell_bad_headers},
     error::{LedgerError, disk},
     frame::{BadFrame, Frames, Magic, magic},
     leaf::{Gap, GapCause, Kind, LeafError, Place, View, gap_of},
     numbers::MAX_RESERVATION,
     ranges::Ranges,
-    shelf::{Span, WalFile, first_of},
+    shelf::{Shelf, Span, WalFile, first_of, path_of},
+    source::Source,
     state::{LaneState, State},
 };
 
 /// What recovery found.
 #[derive(Debug)]
 pub(crate) struct Recovered {
-    /// All files, oldest first; the next record goes into a new one.
+    /// All segments, oldest first.
+    pub(crate) segments: Vec<Segment>,
+    /// All write-ahead files, oldest first; the next record goes into a new one.
     pub(crate) files: Vec<WalFile>,
     /// Index of the next record.
     pub(crate) next: u64,
@@ -43,16 +49,28 @@ pub(crate) struct Crashed {
     pub(crate) gaps: Vec<Gap>,
 }
 
-/// Reads state and files of a ledger.
-pub(crate) fn recover(wal: &Path, state_path: &Path, disk_port: &dyn Disk) -> Result<Recovered, LedgerError> {
+/// Reads state and files of the ledger in a directory.
+pub(crate) fn recover(dir: &Path, disk_port: &dyn Disk) -> Result<Recovered, LedgerError> {
+    let (wal, state_path) = (&dir.join("wal"), &dir.join("state"));
     let names = files(wal, disk_port)?;
     let state = state(state_path, disk_port)?;
     let is_rebuilt = state.is_none();
     let mut state = state.unwrap_or_default();
 
+    let (segments, bad) = load(&dir.join("seg"), disk_port)?;
+    let archived = segments.last().map_or(0, |segment| segment.end);
+
     let mut streams = Streams::default();
-    let mut files = Vec::new();
-    for (first, path) in names {
+    let (mut files, mut is_renamed): (Vec<WalFile>, bool) = (Vec::new(), false);
+    for (mut first, mut path) in names {
+        // The power took the end of the file before. Nothing behind it was ever certain, so it moves up: followers
+        // see indexes without holes.
+        let end = files.last().map(WalFile::end);
+        if let Some(end) = end.filter(|end| *end < first && *end >= archived && *end >= state.through) {
+            let moved = path_of(wal, end);
+            disk_port.rename(&path, &moved).map_err(disk("rename", &path))?;
+            (first, path, is_renamed) = (end, moved, true);
+        }
         let known = state.files.get(&first).filter(|_| first < state.through);
         let file = match known {
             Some(&(count, span)) => {
@@ -68,8 +86,15 @@ pub(crate) fn recover(wal: &Path, state_path: &Path, disk_port: &dyn Disk) -> Re
             disk_port.remove(&file.path).map_err(disk("remove", &file.path))?;
         }
     }
-    let next = files.last().map_or(0, WalFile::end);
+    if is_renamed {
+        disk_port.sync_dir(wal).map_err(disk("sync", wal))?;
+    }
+    let segments = mend(segments, &bad, files.first().map(|file| file.first), disk_port)?;
+    tell_bad_headers(bad.iter().filter(|bad| segments.iter().any(|segment| segment.first == bad.first)));
+    let archived = segments.last().map_or(0, |segment| segment.end);
+    let next = files.last().map_or(0, WalFile::end).max(archived);
     if is_rebuilt {
+        note_segments(&segments, &mut streams, disk_port)?;
         state.boots = streams.boots();
     }
     let crashed = state
@@ -80,7 +105,27 @@ pub(crate) fn recover(wal: &Path, state_path: &Path, disk_port: &dyn Disk) -> Re
         .collect();
     state.files = files.iter().map(|file| (file.first, (file.count, file.span))).collect();
     // `through` stays: until the crash is declared, the next start must read the same files again.
-    Ok(Recovered { files, next, state, crashed })
+    Ok(Recovered { segments, files, next, state, crashed })
+}
+
+/// Notes what the streams in segments hold.
+pub(crate) fn note_segments(
+    segments: &[Segment],
+    streams: &mut Streams,
+    disk_port: &dyn Disk,
+) -> Result<(), LedgerError> {
+    let shelf = Shelf::new(segments.to_vec(), Vec::new());
+    let mut source = Source::new(&shelf, disk_port);
+    for volume in shelf.volumes() {
+        for extent in source.extents(&volume, Span::ALL, &[])? {
+            // What cannot be read says nothing about its streams; whoever asks for it is told.
+            source.read(&extent, extent.first, &mut |_, leaf| {
+                streams.note(leaf).map(|_| ()).unwrap_or_default();
+                ControlFlow::Continue(())
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// The files of a directory with the index of their first record, oldest first.

@@ -1,10 +1,17 @@
-//! How long records are kept: whole files go, oldest first, when they are too old or too many (LG4).
+//! How long records are kept: whole files go, oldest first, when they are too old or too many (LG4), unless they are
+//! held (LG5).
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use base_ports::UnixTime;
+use base_ports::{Disk, Now, UnixTime};
+use policies_engine::{AdministrationRecord, Record};
 
-use crate::shelf::WalFile;
+use crate::{
+    error::{LedgerError, disk},
+    holds::Holds,
+    shelf::{Shelf, Span},
+    writer::WriterDesk,
+};
 
 /// Limits of the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,56 +29,186 @@ impl Default for Keep {
     }
 }
 
+/// A file of the log, as retention sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Piece {
+    path: PathBuf,
+    first: u64,
+    end: u64,
+    len: u64,
+    span: Span,
+    is_segment: bool,
+    is_held: bool,
+    /// It is still written to.
+    is_busy: bool,
+}
+
 impl Keep {
-    /// The files to remove. The last one, which is being written, never is.
-    pub(crate) fn past(&self, files: &[Arc<WalFile>], now: UnixTime) -> Vec<Arc<WalFile>> {
-        let Some((_, closed)) = files.split_last() else { return Vec::new() };
+    /// The files to remove. One that is being written never is, nor is any behind it; a held one is passed over.
+    fn past(&self, pieces: &[Piece], now: UnixTime) -> Vec<Piece> {
         let oldest = (now - self.age).as_nanos();
-        let mut total: u64 = files.iter().map(|file| file.len).sum();
+        let mut total: u64 = pieces.iter().map(|piece| piece.len).sum();
         let mut past = Vec::new();
-        for file in closed {
-            if file.span.to >= oldest && total <= self.size {
+        for piece in pieces.iter().take_while(|piece| !piece.is_busy) {
+            if piece.is_held {
+                continue;
+            }
+            if piece.span.to >= oldest && total <= self.size {
                 break;
             }
-            total = total.saturating_sub(file.len);
-            past.push(Arc::clone(file));
+            total = total.saturating_sub(piece.len);
+            past.push(piece.clone());
         }
         past
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
+/// Retention at work.
+#[derive(Debug)]
+pub(crate) struct Retention {
+    pub(crate) keep: Keep,
+    pub(crate) holds: Arc<Holds>,
+    /// Where what was removed is put on record.
+    pub(crate) writer: Arc<WriterDesk>,
+    /// Held files are larger than the limit, and it was said.
+    pub(crate) is_over: bool,
+}
 
-    use super::*;
-    use crate::shelf::Span;
-
-    fn files(spans: &[(i64, u64)]) -> Vec<Arc<WalFile>> {
-        let file = |(at, &(secs, len)): (usize, &(i64, u64))| {
-            let time = UnixTime::from_secs(secs).as_nanos();
-            let span = Span { from: time, to: time };
-            Arc::new(WalFile { count: 1, len, span, ..WalFile::new(Path::new("/wal"), at as u64) })
-        };
-        spans.iter().enumerate().map(file).collect()
+impl Retention {
+    /// Removes what is past the limits and puts that on record. `growing` is the first index of the segment that is
+    /// being written.
+    pub(crate) fn run(
+        &mut self,
+        shelf: &Shelf,
+        growing: Option<u64>,
+        disk_port: &dyn Disk,
+        now: Now,
+    ) -> Result<(), LedgerError> {
+        let pieces = self.pieces(shelf, growing);
+        self.alarm(&pieces);
+        let (mut removed, mut outcome): (Vec<Piece>, _) = (Vec::new(), Ok(()));
+        for piece in self.keep.past(&pieces, now.wall) {
+            if let Err(error) = disk_port.remove(&piece.path) {
+                outcome = Err(disk("remove", &piece.path)(error));
+                break;
+            }
+            match piece.is_segment {
+                true => shelf.remove_segment(piece.first),
+                false => shelf.remove(piece.first),
+            }
+            removed.push(piece);
+        }
+        if let (Some(first), Some(last)) = (removed.first(), removed.last()) {
+            let bytes: u64 = removed.iter().map(|piece| piece.len).sum();
+            self.writer.own(Record::Administration(AdministrationRecord {
+                operation: "retention".to_owned(),
+                principal: None,
+                details: vec![
+                    ("first".to_owned(), first.first.to_string()),
+                    ("last".to_owned(), last.end.saturating_sub(1).to_string()),
+                    ("files".to_owned(), removed.len().to_string()),
+                    ("bytes".to_owned(), bytes.to_string()),
+                ],
+                time: now,
+            }));
+        }
+        outcome
     }
 
-    fn firsts(past: &[Arc<WalFile>]) -> Vec<u64> {
-        past.iter().map(|file| file.first).collect()
+    fn pieces(&self, shelf: &Shelf, growing: Option<u64>) -> Vec<Piece> {
+        let segments = shelf.segments();
+        let files = shelf.files();
+        let current = files.last().map(|file| file.first);
+        let segments = segments.iter().map(|segment| Piece {
+            path: segment.path.clone(),
+            first: segment.first,
+            end: segment.end,
+            len: segment.len,
+            span: segment.span,
+            is_segment: true,
+            is_held: false,
+            is_busy: Some(segment.first) == growing,
+        });
+        let files = files.iter().map(|file| Piece {
+            path: file.path.clone(),
+            first: file.first,
+            end: file.end(),
+            len: file.len,
+            span: file.span,
+            is_segment: false,
+            is_held: false,
+            is_busy: Some(file.first) == current,
+        });
+        let held =
+            |piece: Piece| Piece { is_held: self.holds.holds(piece.first, piece.end, piece.span), ..piece };
+        segments.chain(files).map(held).collect()
+    }
+
+    /// Held files are never removed: when they alone are too large, somebody must decide (LG5).
+    fn alarm(&mut self, pieces: &[Piece]) {
+        let held: u64 = pieces.iter().filter(|piece| piece.is_held).map(|piece| piece.len).sum();
+        let is_over = held > self.keep.size;
+        if is_over && !self.is_over {
+            tracing::error!(
+                event = "ledger_holds_exceed_size",
+                code = "PC5020",
+                held,
+                limit = self.keep.size,
+                "held records take more room than the ledger may; release a hold or raise the limit"
+            );
+        }
+        self.is_over = is_over;
+        self.holds.set_over(is_over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(spans: &[(i64, u64)]) -> Vec<Piece> {
+        let piece = |(at, &(secs, len)): (usize, &(i64, u64))| {
+            let time = UnixTime::from_secs(secs).as_nanos();
+            Piece {
+                path: PathBuf::from("/x"),
+                first: at as u64,
+                end: at as u64 + 1,
+                len,
+                span: Span { from: time, to: time },
+                is_segment: true,
+                is_held: false,
+                is_busy: at + 1 == spans.len(),
+            }
+        };
+        spans.iter().enumerate().map(piece).collect()
+    }
+
+    fn firsts(past: &[Piece]) -> Vec<u64> {
+        past.iter().map(|piece| piece.first).collect()
     }
 
     #[test]
     fn lg4_old_files_go_and_the_current_one_stays() {
         let keep = Keep { age: Duration::from_secs(100), size: u64::MAX };
         let now = UnixTime::from_secs(1_000);
-        assert_eq!(firsts(&keep.past(&files(&[(1, 9), (899, 9), (900, 9), (2, 9)]), now)), [0, 1]);
-        assert_eq!(firsts(&keep.past(&files(&[(1, 9)]), now)), [0_u64; 0]);
+        assert_eq!(firsts(&keep.past(&pieces(&[(1, 9), (899, 9), (900, 9), (2, 9)]), now)), [0, 1]);
+        assert_eq!(firsts(&keep.past(&pieces(&[(1, 9)]), now)), [0_u64; 0]);
     }
 
     #[test]
     fn lg4_the_oldest_go_while_the_whole_is_too_large() {
         let keep = Keep { age: Duration::MAX, size: 20 };
         let now = UnixTime::from_secs(1_000);
-        assert_eq!(firsts(&keep.past(&files(&[(1, 10), (2, 10), (3, 10), (4, 5)]), now)), [0, 1]);
+        assert_eq!(firsts(&keep.past(&pieces(&[(1, 10), (2, 10), (3, 10), (4, 5)]), now)), [0, 1]);
+    }
+
+    #[test]
+    fn lg5_a_held_file_stays_and_those_behind_it_go() {
+        let keep = Keep { age: Duration::from_secs(100), size: 15 };
+        let now = UnixTime::from_secs(1_000);
+        let mut files = pieces(&[(1, 10), (2, 10), (990, 10), (995, 10), (999, 5)]);
+        files[0].is_held = true;
+        files[2].is_held = true;
+        assert_eq!(firsts(&keep.past(&files, now)), [1, 3]);
     }
 }

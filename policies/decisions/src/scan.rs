@@ -1,9 +1,15 @@
-//! Answers by scan: files by time, frames by filter, nothing decoded that is not given out.
+//! Answers: segments by time, blocks by their index, leaves by filter, nothing decoded that is not given out (QY4).
 //!
-//! Rows are ordered by (time, index). Memory holds one file and one page, whatever the range. A listing that runs
+//! Rows are ordered by (time, index). Memory holds one block and one page, whatever the range. A listing that runs
 //! over its budget answers what is certain, says so, and gives a cursor (QY3).
 
-use std::{cmp::Reverse, collections::BinaryHeap, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
+    ops::ControlFlow,
+    path::PathBuf,
+    time::Duration,
+};
 
 use base_ports::{Clock, Disk};
 use bytes::Bytes;
@@ -11,13 +17,13 @@ use policies_engine::DecisionId;
 
 use crate::{
     cursor::Place,
-    error::{LedgerError, disk},
-    frame::{Frames, Magic, magic},
+    error::LedgerError,
     leaf::{StoredRecord, View},
     ledger::Ledger,
     pattern::IdPattern,
     query::{Order, Query, QueryError},
-    shelf::{Shelf, Span, WalFile},
+    shelf::{Shelf, Span},
+    source::{Extent, Source, Volume},
 };
 
 /// How long one query may take.
@@ -119,14 +125,19 @@ impl Ledger {
         let inner = self.inner();
         let times = id.times();
         let span = Span { from: *times.start(), to: *times.end() };
-        let files = inner.shelf.files();
+        let volumes = inner.shelf.volumes();
+        let mut source = Source::new(&inner.shelf, inner.disk.as_ref());
         let mut found: Vec<(u64, Bytes)> = Vec::new();
-        for file in files.iter().rev().filter(|file| file.span.touches(span)) {
-            let Some(bytes) = read(file, &inner.shelf, inner.disk.as_ref())? else { continue };
-            for (at, leaf) in leaves(&bytes).enumerate() {
-                if View::peek_id(leaf).is_some_and(|found| id.matches(found)) {
-                    found.push((file.first + at as u64, Bytes::copy_from_slice(leaf)));
-                }
+        let mut damaged = None;
+        for volume in volumes.iter().rev().filter(|volume| volume.span().touches(span)) {
+            for extent in source.extents(volume, span, &[])? {
+                let reading = source.read(&extent, extent.first, &mut |index, leaf| {
+                    if View::peek_id(leaf).is_some_and(|found| id.matches(found)) {
+                        found.push((index, Bytes::copy_from_slice(leaf)));
+                    }
+                    ControlFlow::Continue(())
+                })?;
+                damaged = damaged.or(reading.damage);
             }
             if found.len() > CANDIDATES || (id.is_full() && !found.is_empty()) {
                 break;
@@ -134,14 +145,18 @@ impl Ledger {
         }
         match found.as_slice() {
             [] => {
-                let first = files.first().filter(|file| file.first > 0 && span.to < file.span.from);
-                Err(match first {
-                    Some(file) => GetError::Retired { id: id.to_string(), first_index: file.first },
-                    None => GetError::NotFound(id.to_string()),
+                let first = volumes.first().filter(|first| first.first() > 0 && span.to < first.span().from);
+                Err(match (damaged, first) {
+                    // It may be there.
+                    (Some(damage), _) => LedgerError::DamagedRange { damage }.into(),
+                    (None, Some(first)) => {
+                        GetError::Retired { id: id.to_string(), first_index: first.first() }
+                    }
+                    (None, None) => GetError::NotFound(id.to_string()),
                 })
             }
             [(index, leaf)] => StoredRecord::decode(*index, leaf.clone())
-                .map_err(|source| unreadable(&files, *index, source).into()),
+                .map_err(|source| unreadable(&volumes, *index, source).into()),
             several => {
                 let ids = several.iter().filter_map(|(_, leaf)| View::peek_id(leaf));
                 Err(GetError::Ambiguous { id: id.to_string(), candidates: ids.take(CANDIDATES).collect() })
@@ -150,13 +165,10 @@ impl Ledger {
     }
 }
 
-fn unreadable(files: &[Arc<WalFile>], index: u64, source: crate::leaf::LeafError) -> LedgerError {
-    let file = files.iter().rev().find(|file| file.first <= index);
-    LedgerError::Unreadable {
-        path: file.map(|file| file.path.clone()).unwrap_or_default(),
-        offset: 0,
-        source,
-    }
+fn unreadable(volumes: &[Volume], index: u64, source: crate::leaf::LeafError) -> LedgerError {
+    let volume = volumes.iter().rev().find(|volume| volume.first() <= index);
+    let path = volume.map(|volume| volume.path().to_owned()).unwrap_or_default();
+    LedgerError::Unreadable { path, offset: 0, source }
 }
 
 /// A listing under way.
@@ -166,6 +178,39 @@ struct Listing<'a> {
     best: BinaryHeap<Reverse<Row>>,
     damaged: Vec<Damage>,
 }
+
+/// What may hold rows, the best of them of rank `best`.
+struct Open {
+    best: Place,
+    step: Step,
+}
+
+enum Step {
+    /// Its extents are to be found.
+    Volume(Volume),
+    /// Its rows are to be read.
+    Extent(Extent),
+}
+
+impl Ord for Open {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.best.cmp(&other.best)
+    }
+}
+
+impl PartialOrd for Open {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Open {
+    fn eq(&self, other: &Self) -> bool {
+        self.best == other.best
+    }
+}
+
+impl Eq for Open {}
 
 /// A row by its rank: rows with a larger rank come first.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -193,23 +238,23 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// The best rank any row of the file can have.
-    fn best_rank(&self, file: &WalFile) -> Place {
+    /// The best rank any row of these times can have.
+    fn best_rank(&self, span: Span) -> Place {
         match self.query.order {
-            Order::Newest => self.rank((file.span.to, u64::MAX)),
-            Order::Oldest => self.rank((file.span.from, 0)),
+            Order::Newest => self.rank((span.to, u64::MAX)),
+            Order::Oldest => self.rank((span.from, 0)),
         }
     }
 
-    /// The worst rank any row of the file can have.
-    fn worst_rank(&self, file: &WalFile) -> Place {
+    /// The worst rank any row of these times can have.
+    fn worst_rank(&self, span: Span) -> Place {
         match self.query.order {
-            Order::Newest => self.rank((file.span.from, 0)),
-            Order::Oldest => self.rank((file.span.to, u64::MAX)),
+            Order::Newest => self.rank((span.from, 0)),
+            Order::Oldest => self.rank((span.to, u64::MAX)),
         }
     }
 
-    /// Reads files, those with the best rows first, until no other can hold a better row than the page has. Returns
+    /// Reads extents, those with the best rows first, until no other can hold a better row than the page has. Returns
     /// the rank from which on nothing is certain, when the budget ran out.
     fn run(
         &mut self,
@@ -219,23 +264,41 @@ impl<'a> Listing<'a> {
     ) -> Result<Option<Place>, LedgerError> {
         let wanted = Span { from: self.query.since.as_nanos(), to: self.query.until.as_nanos() };
         let after = self.query.after.map(|place| self.rank(place));
-        let mut files = shelf.files();
-        files.retain(|file| file.count > 0 && file.span.touches(wanted));
-        files.retain(|file| after.is_none_or(|after| self.worst_rank(file) < after));
-        files.sort_by_key(|file| Reverse(self.best_rank(file)));
-        let start = clock.mono();
-        for (at, file) in files.iter().enumerate() {
-            let best = self.best_rank(file);
+        let wants = self.query.filter.wants();
+        let mut source = Source::new(shelf, disk_port);
+        let mut open = BinaryHeap::new();
+        for volume in shelf.volumes() {
+            self.open(&mut open, volume.span(), wanted, after, Step::Volume(volume));
+        }
+        let (start, mut has_read) = (clock.mono(), false);
+        while let Some(Open { best, step }) = open.pop() {
             if self.worst().is_some_and(|worst| worst > best) {
                 return Ok(None);
             }
+            let extent = match step {
+                Step::Volume(volume) => {
+                    for extent in source.extents(&volume, wanted, &wants)? {
+                        self.open(&mut open, extent.span, wanted, after, Step::Extent(extent));
+                    }
+                    continue;
+                }
+                Step::Extent(extent) => extent,
+            };
             let has_progress = after.is_none_or(|after| above(best) < after);
-            if at > 0 && has_progress && clock.mono().saturating_since(start) > BUDGET {
+            if has_read && has_progress && clock.mono().saturating_since(start) > BUDGET {
                 return Ok(Some(best));
             }
-            self.read(file, wanted, after, shelf, disk_port)?;
+            has_read = true;
+            self.read(&mut source, &extent, wanted, after)?;
         }
         Ok(None)
+    }
+
+    /// Puts up what may hold rows that are asked for.
+    fn open(&self, open: &mut BinaryHeap<Open>, span: Span, wanted: Span, after: Option<Place>, step: Step) {
+        if span.touches(wanted) && after.is_none_or(|after| self.worst_rank(span) < after) {
+            open.push(Open { best: self.best_rank(span), step });
+        }
     }
 
     /// The rank a row must beat, once there are enough.
@@ -246,46 +309,40 @@ impl<'a> Listing<'a> {
 
     fn read(
         &mut self,
-        file: &WalFile,
+        source: &mut Source<'_>,
+        extent: &Extent,
         wanted: Span,
         after: Option<Place>,
-        shelf: &Shelf,
-        disk_port: &dyn Disk,
     ) -> Result<(), LedgerError> {
-        let Some(bytes) = read(file, shelf, disk_port)? else { return Ok(()) };
-        let mut seen = 0;
-        for leaf in leaves(&bytes) {
-            let index = file.first + seen;
-            seen += 1;
-            let view = match View::of(leaf) {
-                Ok(view) => view,
-                Err(error) => {
-                    self.damage(file, index, index, error.to_string());
-                    continue;
-                }
-            };
-            if view.time < wanted.from || view.time > wanted.to {
-                continue;
-            }
-            let rank = self.rank((view.time, index));
-            let is_late =
-                after.is_some_and(|after| rank >= after) || self.worst().is_some_and(|worst| rank <= worst);
-            if is_late || !self.query.filter.matches(&view) {
-                continue;
-            }
-            self.best.push(Reverse(Row { rank, leaf: Bytes::copy_from_slice(leaf) }));
-            if self.best.len() > self.query.limit + 1 {
-                self.best.pop();
-            }
-        }
-        if seen < file.count {
-            self.damage(file, file.first + seen, file.end() - 1, "frames are damaged".to_owned());
-        }
+        let reading = source.read(extent, extent.first, &mut |index, leaf| {
+            self.take(extent, index, leaf, wanted, after);
+            ControlFlow::Continue(())
+        })?;
+        self.damaged.extend(reading.damage);
         Ok(())
     }
 
-    fn damage(&mut self, file: &WalFile, first: u64, last: u64, problem: String) {
-        self.damaged.push(Damage { file: file.path.clone(), first, last, problem });
+    fn take(&mut self, extent: &Extent, index: u64, leaf: &[u8], wanted: Span, after: Option<Place>) {
+        let view = match View::of(leaf) {
+            Ok(view) => view,
+            Err(error) => {
+                let (file, problem) = (extent.volume.path().to_owned(), error.to_string());
+                return self.damaged.push(Damage { file, first: index, last: index, problem });
+            }
+        };
+        if view.time < wanted.from || view.time > wanted.to {
+            return;
+        }
+        let rank = self.rank((view.time, index));
+        let is_late =
+            after.is_some_and(|after| rank >= after) || self.worst().is_some_and(|worst| rank <= worst);
+        if is_late || !self.query.filter.matches(&view) {
+            return;
+        }
+        self.best.push(Reverse(Row { rank, leaf: Bytes::copy_from_slice(leaf) }));
+        if self.best.len() > self.query.limit + 1 {
+            self.best.pop();
+        }
     }
 
     /// The page, and the place its cursor stands at.
@@ -325,28 +382,6 @@ impl<'a> Listing<'a> {
 /// The smallest rank above a given one.
 fn above((time, index): Place) -> Place {
     index.checked_add(1).map_or((time.saturating_add(1), 0), |index| (time, index))
-}
-
-/// The bytes of a file as far as they are published; `None` when retention has taken it meanwhile.
-pub(crate) fn read(
-    file: &WalFile,
-    shelf: &Shelf,
-    disk_port: &dyn Disk,
-) -> Result<Option<Vec<u8>>, LedgerError> {
-    let mut bytes = match disk_port.read(&file.path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && shelf.first_index() > file.first => {
-            return Ok(None);
-        }
-        Err(error) => return Err(disk("read", &file.path)(error)),
-    };
-    bytes.truncate(usize::try_from(file.len).unwrap_or(usize::MAX));
-    if magic(&bytes) == Magic::Known { Ok(Some(bytes)) } else { Ok(Some(Vec::new())) }
-}
-
-/// The leaves of a file up to the first bad frame.
-pub(crate) fn leaves(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    Frames::of_file(bytes).map_while(Result::ok)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! reads from the files again, so a slow reader costs no memory; it is told to resynchronise only when retention has
 //! taken what it lacks.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, ops::ControlFlow};
 
 use bytes::Bytes;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -15,10 +15,13 @@ use crate::{
     leaf::{StoredRecord, View},
     ledger::Ledger,
     query::{Filter, Query},
-    scan::{leaves, read},
-    shelf::WalFile,
+    shelf::Span,
+    source::Source,
     writer::Fresh,
 };
+
+/// Records read at once for a tail that lags.
+const SHARE: usize = 512;
 
 /// What a tail yields.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,32 +98,25 @@ impl Tail {
         }
     }
 
-    /// Reads one file's worth of what is lacking.
+    /// Reads some of what is lacking.
     async fn catch_up(&mut self) -> Result<(), LedgerError> {
-        let files = self.ledger.inner().shelf.files();
-        let Some(file) = files.iter().find(|file| file.end() > self.next) else { return Ok(()) };
-        if file.first > self.next {
-            self.next = file.first;
-            self.ready.push_back(TailItem::Resync { next: self.next });
-        }
-        let (ledger, wanted) = (self.ledger.clone(), Arc::clone(file));
-        let reading = tokio::task::spawn_blocking(move || lacking(&ledger, &wanted));
-        let bytes = reading.await.unwrap_or_else(|error| {
-            // A panic in the reader: the file is passed over, and said so.
-            tracing::error!(event = "ledger_tail_failed", %error, "reading a file for a tail failed");
-            Ok(Bytes::new())
+        let (ledger, next) = (self.ledger.clone(), self.next);
+        let reading = tokio::task::spawn_blocking(move || lacking(&ledger, next));
+        let lacking = reading.await.unwrap_or_else(|error| {
+            // A panic in the reader: what there is now is passed over, and said so.
+            tracing::error!(event = "ledger_tail_failed", %error, "reading records for a tail failed");
+            Ok(Lacking { records: Vec::new(), next, resync: Some(self.ledger.inner().shelf.next_index()) })
         })?;
-        let mut index = file.first;
-        for leaf in leaves(&bytes) {
-            if index >= self.next {
-                self.offer(index, leaf);
-            }
-            index += 1;
+        if let Some((first, _)) = lacking.records.first().filter(|(first, _)| *first > self.next) {
+            self.ready.push_back(TailItem::Resync { next: *first });
         }
-        self.next = self.next.max(index);
-        if self.next < file.end() {
-            self.next = file.end();
-            self.ready.push_back(TailItem::Resync { next: self.next });
+        for (index, leaf) in lacking.records {
+            self.offer(index, &leaf);
+        }
+        self.next = self.next.max(lacking.next);
+        if let Some(next) = lacking.resync.filter(|next| *next > self.next) {
+            self.next = next;
+            self.ready.push_back(TailItem::Resync { next });
         }
         Ok(())
     }
@@ -136,9 +132,38 @@ impl Tail {
     }
 }
 
-fn lacking(ledger: &Ledger, file: &WalFile) -> Result<Bytes, LedgerError> {
+/// Records from an index on.
+struct Lacking {
+    records: Vec<(u64, Bytes)>,
+    /// Index after the last of them.
+    next: u64,
+    /// Where to go on, when what follows cannot be read.
+    resync: Option<u64>,
+}
+
+fn lacking(ledger: &Ledger, next: u64) -> Result<Lacking, LedgerError> {
     let inner = ledger.inner();
-    read(file, &inner.shelf, inner.disk.as_ref()).map(|bytes| bytes.unwrap_or_default().into())
+    let mut source = Source::new(&inner.shelf, inner.disk.as_ref());
+    let mut lacking = Lacking { records: Vec::new(), next, resync: None };
+    let Some(volume) = inner.shelf.volumes().into_iter().find(|volume| volume.end() > next) else {
+        return Ok(lacking);
+    };
+    for extent in source.extents(&volume, Span::ALL, &[])?.iter().filter(|extent| extent.end > next) {
+        let Lacking { records, next, resync } = &mut lacking;
+        let reading = source.read(extent, *next, &mut |index, leaf| {
+            records.push((index, Bytes::copy_from_slice(leaf)));
+            *next = index + 1;
+            if records.len() < SHARE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        if reading.damage.is_some() {
+            *resync = Some(extent.end);
+        }
+        if records.len() >= SHARE || resync.is_some() {
+            return Ok(lacking);
+        }
+        *next = reading.next.max(*next);
+    }
+    Ok(lacking)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -15,16 +16,14 @@ use policies_engine::{
     OwnedFacts, OwnedRequest, Principal, Protocol, Reason, Resource, Trace, Versions,
 };
 
-use crate::{
-    IdPattern, Ledger, LedgerConfig, LedgerError, Query, StoredRecord,
-    scan::{leaves, read},
-};
+use crate::{IdPattern, Ledger, LedgerConfig, LedgerError, Query, StoredRecord, source::each_leaf};
 
 /// 2026-11-22T07:00:00.123456789Z, the time of the example in decisions.md.
 pub(crate) const NOON: UnixTime = UnixTime::from_nanos(1_795_330_800_123_456_789);
 
 pub(crate) fn config() -> LedgerConfig {
-    LedgerConfig::new("/ledger", "example.org", "spiffe://example.org/gateway", "gw-1")
+    let config = LedgerConfig::new("/ledger", "example.org", "spiffe://example.org/gateway", "gw-1");
+    LedgerConfig { reserve: 0, ..config }
 }
 
 pub(crate) fn open(disk: &MemoryDisk) -> Result<Ledger, LedgerError> {
@@ -121,12 +120,12 @@ pub(crate) fn example() -> DecisionRecord {
 pub(crate) fn all(ledger: &Ledger) -> Vec<StoredRecord> {
     let inner = ledger.inner();
     let mut records = Vec::new();
-    for file in inner.shelf.files() {
-        let bytes = read(&file, &inner.shelf, inner.disk.as_ref()).unwrap().unwrap();
-        for (at, leaf) in leaves(&bytes).enumerate() {
-            records.push(StoredRecord::decode(file.first + at as u64, leaf.to_vec().into()).unwrap());
-        }
-    }
+    let range = inner.shelf.first_index()..u64::MAX;
+    each_leaf(&inner.shelf, inner.disk.as_ref(), range, |index, leaf| {
+        records.push(StoredRecord::decode(index, leaf.to_vec().into()).unwrap());
+        ControlFlow::Continue(())
+    })
+    .unwrap();
     records
 }
 

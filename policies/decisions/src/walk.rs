@@ -1,20 +1,22 @@
 //! Walks over all decisions of a range, oldest file first, for replay and mining (policy IM2, EX8).
 //!
-//! One file in memory, each leaf read in one pass without a copy. Unlike a listing a walk has no page and no budget of
+//! One block in memory, each leaf read in one pass without a copy. Unlike a listing a walk has no page and no budget of
 //! its own: whoever walks stops it. What cannot be read is told, never passed over in silence.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::path::Path;
 
 use base_ports::UnixTime;
 
 use crate::{
+    archive::Want,
     error::LedgerError,
     leaf::{Decided, Shared, View},
     ledger::Ledger,
     query::Query,
-    scan::{Damage, leaves, read},
+    scan::Damage,
     shelf::Span,
+    source::{Source, Volume},
 };
 
 /// What a walk met.
@@ -43,11 +45,10 @@ impl Ledger {
     ) -> Result<Walked, LedgerError> {
         let inner = self.inner();
         let mut walk = Walk::new(query, each);
-        let mut files = inner.shelf.files();
-        files.retain(|file| file.count > 0 && walk.touches(file.span));
-        for file in &files {
-            let Some(bytes) = read(file, &inner.shelf, inner.disk.as_ref())? else { continue };
-            if walk.file(&file.path, file.first, file.count, &bytes).is_break() {
+        let wants = query.filter.wants();
+        let mut source = Source::new(&inner.shelf, inner.disk.as_ref());
+        for volume in inner.shelf.volumes() {
+            if walk.volume(&mut source, &volume, 0..u64::MAX, &wants)?.is_break() {
                 break;
             }
         }
@@ -74,38 +75,62 @@ impl<'a, F: FnMut(&Decided<'_>) -> ControlFlow<()>> Walk<'a, F> {
         span.touches(self.wanted)
     }
 
-    /// Gives what is asked for of the next file, which should hold `count` records from index `first` on.
-    pub(crate) fn file(&mut self, path: &Path, first: u64, count: u64, bytes: &[u8]) -> ControlFlow<()> {
-        let mut seen = 0;
-        for leaf in leaves(bytes) {
-            let index = first + seen;
-            seen += 1;
-            let decided = match asked(leaf, self.query, &mut self.shared) {
-                Ok(Some(decided)) => decided,
-                Ok(None) => continue,
-                Err(error) => {
-                    self.damage(path, index, index, error.to_string());
-                    continue;
-                }
-            };
-            let at = decided.time.as_nanos();
-            if at < self.wanted.from || at > self.wanted.to {
+    /// Gives what is asked for of the next volume, within these indexes.
+    pub(crate) fn volume(
+        &mut self,
+        source: &mut Source<'_>,
+        volume: &Volume,
+        indexes: Range<u64>,
+        wants: &[Want<'_>],
+    ) -> Result<ControlFlow<()>, LedgerError> {
+        if !self.touches(volume.span()) {
+            return Ok(ControlFlow::Continue(()));
+        }
+        for extent in source.extents(volume, self.wanted, wants)? {
+            if extent.end <= indexes.start || extent.first >= indexes.end {
                 continue;
             }
-            if (self.each)(&decided).is_break() {
-                self.walked.is_stopped = true;
-                return ControlFlow::Break(());
+            let from = extent.first.max(indexes.start);
+            let reading = source.read(&extent, from, &mut |index, leaf| {
+                if index < indexes.end {
+                    self.leaf(volume.path(), index, leaf)
+                } else {
+                    ControlFlow::Break(())
+                }
+            })?;
+            self.walked.damaged.extend(reading.damage);
+            if self.walked.is_stopped {
+                return Ok(ControlFlow::Break(()));
             }
-            self.walked.decisions += 1;
-            self.walked.latest = self.walked.latest.max(Some(decided.time));
         }
-        if seen < count {
-            self.damage(path, first + seen, first + count - 1, "frames are damaged".to_owned());
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// Gives a record, if it is asked for.
+    pub(crate) fn leaf(&mut self, path: &Path, index: u64, leaf: &[u8]) -> ControlFlow<()> {
+        let decided = match asked(leaf, self.query, &mut self.shared) {
+            Ok(Some(decided)) => decided,
+            Ok(None) => return ControlFlow::Continue(()),
+            Err(error) => {
+                self.damage(path, index, index, error.to_string());
+                return ControlFlow::Continue(());
+            }
+        };
+        let at = decided.time.as_nanos();
+        if at < self.wanted.from || at > self.wanted.to {
+            return ControlFlow::Continue(());
         }
+        if (self.each)(&decided).is_break() {
+            self.walked.is_stopped = true;
+            return ControlFlow::Break(());
+        }
+        self.walked.decisions += 1;
+        self.walked.latest = self.walked.latest.max(Some(decided.time));
         ControlFlow::Continue(())
     }
 
-    fn damage(&mut self, path: &Path, first: u64, last: u64, problem: String) {
+    /// Notes what cannot be read.
+    pub(crate) fn damage(&mut self, path: &Path, first: u64, last: u64, problem: String) {
         self.walked.damaged.push(Damage { file: path.to_owned(), first, last, problem });
     }
 }

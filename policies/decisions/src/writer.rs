@@ -26,6 +26,7 @@ use crate::{
     leaf::{Body, GapCause, Stream},
     loss::Gaps,
     numbers::Numbers,
+    reserve::Reserve,
     shelf::{Shelf, WalFile},
 };
 use batch::Batch;
@@ -48,6 +49,9 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// After a failed write: first and longest pause before the next try.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// On a full disk: between writes of the ledger's own records, and between looks whether there is room.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// Drains after the stop, for lanes that go on pushing.
 const LAST_ROUNDS: u32 = 64;
@@ -76,6 +80,9 @@ pub(crate) struct Writer {
     fresh: broadcast::Sender<Fresh>,
     stream: Stream,
     file_size: u64,
+    reserve: Reserve,
+    /// On a full disk: when the ledger's own records were last written.
+    sparing: Option<Mono>,
     lanes: Vec<LaneReader>,
     /// Last number written per lane of this boot.
     stored: BTreeMap<u16, u64>,
@@ -107,6 +114,7 @@ pub(crate) struct Setup {
     /// Enforcer, instance and boot of every record.
     pub(crate) stream: Stream,
     pub(crate) file_size: u64,
+    pub(crate) reserve: Reserve,
     pub(crate) own: Arc<Shared>,
     pub(crate) next_index: u64,
 }
@@ -126,6 +134,8 @@ impl Writer {
             fresh: setup.fresh,
             stream: setup.stream,
             file_size: setup.file_size,
+            reserve: setup.reserve,
+            sparing: None,
             lanes: Vec::new(),
             stored: BTreeMap::new(),
             own: Vec::new(),
@@ -228,12 +238,33 @@ impl Writer {
                 }
             }
         }
+        if self.must_spare(now) {
+            return Ok(taken);
+        }
         self.write_own(now);
         // After what is declared of them.
-        let adopted = self.adopted.iter().take(SHARE);
+        let adopted = self.adopted.iter().take(if self.reserve.is_used() { 0 } else { SHARE });
         adopted.clone().for_each(|adopted| self.batch.adopt(adopted.time, &adopted.leaf));
         taken += adopted.count();
         self.commit().map(|()| taken)
+    }
+
+    /// On a full disk: gives up what was taken, and leaves the room that was set aside to one write of gaps a second.
+    /// `true` when nothing is to be written now.
+    fn must_spare(&mut self, now: Now) -> bool {
+        if !self.reserve.is_used() {
+            return false;
+        }
+        let is_recent = |last: Mono| now.mono.saturating_since(last) < FULL_PAUSE;
+        let is_between = self.sparing.is_some_and(is_recent);
+        if !is_between {
+            self.sparing = Some(now.mono);
+            if self.reserve.restore() {
+                return false;
+            }
+        }
+        self.abandon(GapCause::SpoolFull, "the disk of the ledger is full");
+        is_between
     }
 
     /// Appends gaps and records of the ledger itself, as far as their lane has numbers.
@@ -266,11 +297,14 @@ impl Writer {
             self.desk.counts.is_failing.store(true, Ordering::Relaxed);
             tracing::error!(event = "ledger_write_failed", %error, records = self.batch.count(), "decisions are lost");
             self.abandon(GapCause::SpoolFull, &format!("the ledger cannot write: {error}"));
+            if self.reserve.give_up(&error) {
+                self.sparing = None;
+            }
             return Err(error);
         }
         self.pause = None;
         let counts = &self.desk.counts;
-        counts.is_failing.store(false, Ordering::Relaxed);
+        counts.is_failing.store(self.reserve.is_used(), Ordering::Relaxed);
         counts.records.fetch_add(self.batch.count(), Ordering::Relaxed);
         counts.writes.fetch_add(1, Ordering::Relaxed);
         counts.bytes.fetch_add(self.batch.bytes().len() as u64, Ordering::Relaxed);

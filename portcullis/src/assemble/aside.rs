@@ -42,7 +42,7 @@ impl Aside {
         disk.create_dir_all(&unlocked).map_err(|error| fault(&error))?;
         let lock = Lock::take(&unlocked).map_err(|error| fault(&error))?;
         std::fs::rename(&unlocked, &dir).map_err(|error| fault(&error))?;
-        let settings = LedgerConfig { dir: dir.clone(), ..open::ledger_config(config) };
+        let settings = LedgerConfig { dir: dir.clone(), reserve: 0, ..open::ledger_config(config) };
         let ledger = Ledger::open(settings, disk, clock, rng.as_ref()).map_err(|error| fault(&error))?;
         Ok(Self { ledger, lock })
     }

@@ -42,6 +42,9 @@ pub(super) fn watch(ledger: Ledger, condition: Condition, health: Health, metric
     let ready = gauge("portcullis_ready", "1 when every condition of readiness is met");
     let records = counter("portcullis_ledger_records", "Records taken by the ledger since the start");
     let dropped = counter("portcullis_decision_log_dropped", "Records lost, each covered by a gap record");
+    let bytes = gauge("portcullis_ledger_bytes", "Bytes of all files of the ledger");
+    let damaged =
+        gauge("portcullis_ledger_damaged", "Ranges of records found unreadable since the start (PC6021)");
     let panics = counter("portcullis_panics", "Panics contained in a task");
     tasks.spawn("vitals", async move {
         loop {
@@ -53,6 +56,8 @@ pub(super) fn watch(ledger: Ledger, condition: Condition, health: Health, metric
             ready.set(i64::from(health.is_ready()));
             records.add(stats.records.saturating_sub(records.get()));
             dropped.add(stats.lost.saturating_sub(dropped.get()));
+            bytes.set(i64::try_from(stats.stored_bytes).unwrap_or(i64::MAX));
+            damaged.set(i64::try_from(stats.damaged).unwrap_or(i64::MAX));
             let all = task::panics();
             panics.add(all.saturating_sub(panics.get()));
             match storm.in_a_minute(all) {

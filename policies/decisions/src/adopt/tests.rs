@@ -60,6 +60,19 @@ fn up_02_what_was_recorded_beside_the_ledger_joins_it_once_and_without_a_hole() 
 }
 
 #[test]
+fn up_02_what_stands_in_segments_there_joins_as_well() {
+    let disk = MemoryDisk::new();
+    let other = aside(&disk);
+    let expected = record(&other, 700);
+    other.close();
+    assert_eq!(disk.list(&Path::new(ASIDE).join("seg")).unwrap().len(), 1);
+    let ledger = open(&disk).unwrap();
+    assert!(ledger.adopt(Path::new(ASIDE)).unwrap() > 700);
+    assert_eq!(ids(&ledger), expected);
+    assert_eq!(ledger.adopt(Path::new(ASIDE)).unwrap(), 0, "all of it is known");
+}
+
+#[test]
 fn up_02_what_a_killed_process_left_out_beside_the_ledger_is_declared_once() {
     let disk = MemoryDisk::new();
     let other = aside(&disk);
@@ -83,7 +96,9 @@ fn up_02_a_try_that_was_cut_is_finished_by_the_next() {
     let ledger = open(&disk).unwrap();
     let (first, path) = files(&Path::new(ASIDE).join("wal"), &disk).unwrap().swap_remove(0);
     let file = scan(path, first, &disk, &mut Streams::default()).unwrap();
-    assert!(ledger.take_file(&file, &Streams::default(), &disk).unwrap() < 60);
+    let there = Shelf::new(Vec::new(), vec![file]);
+    let part = &there.volumes()[0];
+    assert!(ledger.take(&there, part, &Streams::default(), &disk).unwrap() < 60);
     std::mem::forget(ledger);
     let ledger = open(&disk).unwrap();
     ledger.adopt(Path::new(ASIDE)).unwrap();

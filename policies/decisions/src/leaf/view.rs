@@ -142,15 +142,22 @@ impl<'a> View<'a> {
 
     /// Whether that policy is among the determining ones, of the verdict or of the would-be verdict.
     pub(crate) fn is_determined_by(&self, policy: &str) -> bool {
+        let mut found = false;
+        self.each_policy(|determining| found |= determining == policy);
+        found
+    }
+
+    /// The determining policies, of the verdict and of the would-be verdict.
+    pub(crate) fn each_policy(&self, mut each: impl FnMut(&'a str)) {
         let would = member(self.would, "determining");
-        [Some(Reader::new(self.determining)), would].into_iter().flatten().any(|mut list| {
-            let mut found = false;
+        for mut list in [Some(Reader::new(self.determining)), would].into_iter().flatten() {
             let read = list.array(|item| {
-                found |= item.text()? == policy;
+                each(item.text()?);
                 Ok(())
             });
-            read.is_ok() && found
-        })
+            // A list that is none has no more of them; whoever decodes the record says so.
+            read.unwrap_or_default();
+        }
     }
 
     /// What a record that is no decision says.

@@ -329,6 +329,72 @@ fn a_failed_sync_refuses_who_waited_and_moves_to_a_new_file() {
     assert_complete(&all(&ledger));
 }
 
+#[test]
+fn ls8_a_full_disk_takes_gap_records_from_the_reserve_and_is_normal_once_there_is_room() {
+    let disk = MemoryDisk::new();
+    let ledger = open_with(
+        LedgerConfig { reserve: 64 << 10, ..config() },
+        Arc::new(disk.clone()),
+        Arc::new(SystemClock),
+    )
+    .unwrap();
+    let reserve = std::path::Path::new("/ledger/reserve");
+    assert_eq!(disk.len(reserve).unwrap(), 64 << 10);
+    let mut lane = ledger.lane(0);
+    disk.limit_room(300);
+    let lost: Vec<_> = (0..50)
+        .filter_map(|_| {
+            let (id, receipt) = lane.record(decision(Effect::Allow, Audit::Required, NOON));
+            outcome(receipt).is_err().then_some(id)
+        })
+        .collect();
+    assert!(lost.len() > 40, "{}", lost.len());
+    assert!(!disk.exists(reserve), "it was given up");
+    eventually("what was lost is on record while the disk is full", || {
+        let records = all(&ledger);
+        let known: u64 = gaps(&records).iter().filter(|gap| gap.lane == 0).map(|gap| gap.count).sum();
+        known == lost.len() as u64
+    });
+    assert!(!ledger.stats().is_writable);
+    disk.limit_room(1 << 20);
+    let start = SystemClock.mono();
+    eventually("normal again", || {
+        let (_, receipt) = lane.record(decision(Effect::Allow, Audit::Required, NOON));
+        outcome(receipt).is_ok()
+    });
+    assert!(SystemClock.mono().saturating_since(start) < Duration::from_secs(10));
+    assert!(ledger.stats().is_writable);
+    assert_eq!(disk.len(reserve).unwrap(), 64 << 10, "it is there for the next time");
+    ledger.close();
+    assert_complete(&all(&ledger));
+}
+
+#[test]
+fn a_file_whose_sync_failed_is_copied_and_counts_as_synced_again() {
+    let disk = MemoryDisk::new();
+    let ledger = open(&disk).unwrap();
+    let mut lane = ledger.lane(0);
+    let mut record = |audit| outcome(lane.record(decision(Effect::Allow, audit, NOON)).1);
+    record(Audit::Durable).unwrap();
+    disk.fail_sync(true);
+    record(Audit::Durable).unwrap_err();
+    let stored = ledger.0.shelf.next_index();
+    let (doubtful, synced) = (ledger.0.shelf.files()[0].path.clone(), ledger.0.shelf.synced());
+    assert!(synced < stored);
+    disk.fail_sync(false);
+    eventually("all is certain", || {
+        drop(record(Audit::Required));
+        ledger.0.shelf.synced() >= stored
+    });
+    assert!(ledger.0.shelf.files()[0].path == doubtful && ledger.0.shelf.files().len() > 1);
+    disk.lose_power(base_ports::Survive::Nothing);
+    std::mem::forget(ledger);
+    let ledger = open(&disk).unwrap();
+    let records = all(&ledger);
+    assert!(records.len() as u64 > stored, "what could be read was kept");
+    assert_complete(&records);
+}
+
 /// Facts that cannot be read.
 #[derive(Debug)]
 struct Broken;

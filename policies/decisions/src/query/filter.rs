@@ -4,6 +4,7 @@ use policies_engine::{Effect, Reason};
 
 use super::{QueryError, kind, nearest};
 use crate::{
+    archive::{Field, Want},
     cursor::unhex,
     leaf::{Kind, View},
 };
@@ -72,6 +73,36 @@ impl Filter {
     /// Whether it asks for nothing in particular.
     pub(crate) fn is_open(&self) -> bool {
         *self == Filter::default()
+    }
+
+    /// What the index of a segment can say about it: every record that matches lies in a block that meets all of these.
+    pub(crate) fn wants(&self) -> Vec<Want<'_>> {
+        let texts = [
+            (Field::Principal, &self.principal),
+            (Field::Service, &self.service),
+            (Field::Action, &self.action),
+            (Field::Resource, &self.resource),
+            (Field::Enforcer, &self.enforcer),
+        ];
+        let texts = texts.into_iter().filter_map(|(field, text)| {
+            text.as_ref().map(|text| match text {
+                Text::Exact(text) => Want::Text(field, text),
+                Text::Prefix(text) => Want::Prefix(field, text),
+            })
+        });
+        let numbers = [
+            (Field::Kind, self.kind.map(|kind| (kind.0, kind.0))),
+            (Field::Effect, self.effect.map(|effect| (effect, effect))),
+            (Field::Would, self.would.map(|effect| (effect, effect))),
+            (Field::Version, self.version),
+        ];
+        let numbers = numbers
+            .into_iter()
+            .filter_map(|(field, range)| range.map(|(from, to)| Want::Number(field, from, to)));
+        let reason = self.reason.map(|reason| Want::Text(Field::Reason, reason));
+        let policy = self.policy.as_deref().map(|policy| Want::Text(Field::Policy, policy));
+        let trace = self.trace.as_deref().map(Want::Trace);
+        texts.chain(numbers).chain(reason).chain(policy).chain(trace).collect()
     }
 
     /// Whether the record is asked for. The cheap conditions come first.

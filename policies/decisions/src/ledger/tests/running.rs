@@ -1,5 +1,7 @@
 //! Files come and go, a close is an end, an idle writer sleeps.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 
 #[test]
