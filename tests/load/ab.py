@@ -57,9 +57,9 @@ def main():
             spent = {}
             for round in range(args.rounds + 1):
                 for side in sides:
-                    for name, (pid, port) in side.peers.items():
+                    for name, (pid, _) in side.peers.items():
                         before = threads(pid)
-                        side.load(port, row, args.requests)
+                        side.load(name, row, args.requests)
                         if round == 0:
                             continue
                         for thread, (user, system) in threads(pid).items():

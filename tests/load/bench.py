@@ -39,6 +39,10 @@ ROWS = {
 }
 
 
+class Failed(Exception):
+    """A row of a proxy in which not every call was answered as it must be: it is no figure."""
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
@@ -322,7 +326,9 @@ static_resources:
 
     # ---- load
 
-    def load(self, port, row, requests):
+    def load(self, name, row, requests):
+        """So many calls of a row at a proxy. Raises `Failed`, which names both, when one of them was not answered 200."""
+        port = self.quic[name] if row == "h3" else self.peers[name][1]
         tls = self.work / "tls"
         command = [self.args.oha, "--no-tui", "--output-format", "json", "-n", str(requests), "--worker-threads", "1",
                    "--cacert", str(tls / "bundle.pem"), "--cert", str(tls / "svid.pem"), "--key", str(tls / "svid.key")]
@@ -335,23 +341,28 @@ static_resources:
                 message.write_bytes(bytes(5))  # one empty message
                 flags = flags + ["-m", "POST", "-T", "application/grpc", "-H", "te: trailers", "-D", str(message)]
             flags = flags + [f"https://localhost:{port}/{path}"]
-        done = subprocess.run(command + flags, capture_output=True, text=True, timeout=900)
+        where = f"{name}, {ROWS[row][0]}"
+        try:
+            done = subprocess.run(command + flags, capture_output=True, text=True, timeout=900)
+        except subprocess.TimeoutExpired as late:
+            raise Failed(f"{where}: not over after {late.timeout:.0f} s") from late
         if done.returncode != 0:
-            raise SystemExit(f"load generator failed: {done.stderr[-500:]}")
+            raise Failed(f"{where}: {' '.join(done.stderr.split())[-300:] or 'the load generator failed'}")
         answer = json.loads(done.stdout)
         statuses = answer["statusCodeDistribution"]
         if statuses != {"200": requests}:
-            raise SystemExit(f"row {row} on {port}: expected {requests} answers 200, got {statuses} {answer.get('errorDistribution')}")
+            errors = answer.get("errorDistribution") or {}
+            raise Failed(f"{where}: of {requests} calls {statuses.get('200', 0)} were answered 200; others {statuses}, errors {errors}")
         return answer
 
     def cpu(self, rows, requests, rounds):
         """CPU of our own process per call, microseconds, median of the rounds after the first."""
-        pid, port = self.peers["portcullis"]
+        pid, _ = self.peers["portcullis"]
         spent = {row: [] for row in rows}
         for round in range(rounds + 1):
             for row in rows:
                 before = cpu_seconds(pid)
-                self.load(port, row, requests)
+                self.load("portcullis", row, requests)
                 spent[row].append((cpu_seconds(pid) - before) / requests * 1e6)
         return {row: statistics.median(cells[1:]) for row, cells in spent.items()}
 
@@ -389,13 +400,17 @@ static_resources:
             print("absent: h3load, so there is no row for HTTP/3", file=sys.stderr)
         for row, requests in [row for row in rows if row[0] in self.args.rows.split(",")]:
             for round in range(self.args.rounds + 1):
-                for name, (pid, port) in self.peers.items():
-                    if row == "h3":
-                        if name not in self.quic:
-                            continue
-                        port = self.quic[name]
+                for name, (pid, _) in self.peers.items():
+                    if (row == "h3" and name not in self.quic) or "failed" in results.get(row, {}).get(name, {}):
+                        continue
                     before = cpu_seconds(pid)
-                    answer = self.load(port, row, requests if round else max(requests // 10, 200))
+                    try:
+                        answer = self.load(name, row, requests if round else max(requests // 10, 200))
+                    except Failed as failed:
+                        # One bad round makes the row one: what is left of it would be a figure of another load.
+                        results.setdefault(row, {})[name] = {"failed": str(failed)}
+                        print(f"failed: {failed}", file=sys.stderr)
+                        continue
                     spent = cpu_seconds(pid) - before
                     if round:
                         cell = results.setdefault(row, {}).setdefault(name, {"cpu_us": [], "rps": [], "p50_ms": [], "p99_ms": []})
@@ -449,17 +464,22 @@ def report(args, results, memory, scale, about):
              f"- CPU is user + system time of the proxy's processes for exactly {args.requests} calls ({args.requests // 2} over HTTP/3, {args.requests // 5} of 16 KiB, {args.requests // 250} of 1 MiB, {args.handshakes} handshakes); medians of {args.rounds} rounds,",
              "  peers alternated, first round discarded. nginx and HAProxy of Debian speak no HTTP/3. Throughput and latency shared two cores with the load generator: information only.", ""]
     for row, cells in results.items():
-        against = "nginx" if "nginx" in cells else "envoy"
-        base = median(cells[against]["cpu_us"]) if against in cells else None
+        whole = {name: cell for name, cell in cells.items() if "failed" not in cell}
+        against = "nginx" if "nginx" in whole else "envoy"
+        base = median(whole[against]["cpu_us"]) if against in whole else None
         lines += [f"### {ROWS[row][0]}", "", f"| proxy | CPU per request | x {against} | spread | requests/s | p50 | p99 |", "|---|---:|---:|---:|---:|---:|---:|"]
         for name, cell in cells.items():
+            if "failed" in cell:
+                lines.append(f"| {name} | failed | - | - | - | - | - |")
+                continue
             cpu = median(cell["cpu_us"])
             spread = (max(cell["cpu_us"]) - min(cell["cpu_us"])) / cpu * 100
             ratio = f"{cpu / base:.2f}" if base else "-"
             mark = " unstable" if spread > 15 else ""
             lines.append(f"| {name} | {cpu:.1f} us | {ratio} | {spread:.0f} %{mark} | {median(cell['rps']):,.0f} | {median(cell['p50_ms']):.2f} ms | {median(cell['p99_ms']):.2f} ms |")
-        if row == "handshake":
-            rates = ", ".join(f"{name} {1e6 / median(cell['cpu_us']):,.0f}" for name, cell in cells.items())
+        lines += [line for cell in cells.values() if "failed" in cell for line in ("", f"Failed: {cell['failed']}.")]
+        if row == "handshake" and whole:
+            rates = ", ".join(f"{name} {1e6 / median(cell['cpu_us']):,.0f}" for name, cell in whole.items())
             lines += ["", f"Handshakes per CPU second: {rates}."]
         lines.append("")
     lines += ["### Memory", "", f"| proxy | RSS at rest | each of {args.idle:,} idle mTLS connections over HTTP/1.1, after one request | RSS after the run |", "|---|---:|---:|---:|"]
@@ -478,13 +498,14 @@ def report(args, results, memory, scale, about):
 def chart(results):
     """A bar chart of CPU per request, drawn by hand so that nothing has to be installed."""
     colours = {"portcullis": "#0b6e4f", "nginx": "#9aa5b1", "haproxy": "#7b8794", "envoy": "#cbd2d9"}
-    rows = [row for row in ("h1", "h2") if row in results]
-    longest = max(statistics.median(cell["cpu_us"]) for row in rows for cell in results[row].values())
+    whole = {row: {name: cell for name, cell in cells.items() if "failed" not in cell} for row, cells in results.items()}
+    rows = [row for row in ("h1", "h2") if whole.get(row)]
+    longest = max((statistics.median(cell["cpu_us"]) for row in rows for cell in whole[row].values()), default=1)
     out, y = [], 30
     for row in rows:
         out.append(f'<text x="10" y="{y}" font-weight="bold">{ROWS[row][0]}</text>')
         y += 12
-        for name, cell in results[row].items():
+        for name, cell in whole[row].items():
             cpu = statistics.median(cell["cpu_us"])
             width = cpu / longest * 430
             out.append(f'<text x="100" y="{y + 14}" text-anchor="end">{name}</text><rect x="108" y="{y}" width="{width:.0f}" height="18" fill="{colours[name]}"/>'
@@ -528,7 +549,8 @@ def main():
             bench.stop()
         if args.print:
             for row, cells in results.items():
-                print(row, {name: round(statistics.median(cell["cpu_us"]), 1) for name, cell in cells.items()}, {n: [round(one, 1) for one in m] for n, m in memory.items()})
+                figures = {name: "failed" if "failed" in cell else round(statistics.median(cell["cpu_us"]), 1) for name, cell in cells.items()}
+                print(row, figures, {n: [round(one, 1) for one in m] for n, m in memory.items()})
         else:
             report(args, results, memory, workers(args), versions(args))
 

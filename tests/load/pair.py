@@ -169,23 +169,23 @@ static_resources:
         results = {name: {"p50_ms": [], "p99_ms": []} for name in self.peers}
         for round in range(self.args.rounds + 1):
             for name, port in self.peers.items():
-                answer = self.load(port)
+                answer = self.load(name, port)
                 if round:
                     results[name]["p50_ms"].append(answer["latencyPercentiles"]["p50"] * 1e3)
                     results[name]["p99_ms"].append(answer["latencyPercentiles"]["p99"] * 1e3)
             print(f"round {round}/{self.args.rounds}", file=sys.stderr)
         return results
 
-    def load(self, port):
+    def load(self, name, port):
         requests = self.args.rate * self.args.seconds
         command = [self.args.oha, "--no-tui", "--output-format", "json", "-n", str(requests), "-q", str(self.args.rate), "-c", "4",
                    "--worker-threads", "1", "-m", "POST", "-d", "x" * 1024]
         done = subprocess.run(command + [f"http://127.0.0.1:{port}/bench"], capture_output=True, text=True, timeout=120)
         if done.returncode != 0:
-            raise SystemExit(f"load generator failed: {done.stderr[-500:]}")
+            raise SystemExit(f"{name}: the load generator failed: {done.stderr[-500:]}")
         answer = json.loads(done.stdout)
         if answer["statusCodeDistribution"] != {"200": requests}:
-            raise SystemExit(f"expected {requests} answers 200 on {port}, got {answer['statusCodeDistribution']} {answer.get('errorDistribution')}")
+            raise SystemExit(f"{name}: expected {requests} answers 200, got {answer['statusCodeDistribution']} {answer.get('errorDistribution')}")
         return answer
 
 
