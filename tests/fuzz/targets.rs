@@ -17,6 +17,7 @@ pub(super) const ALL: &[Target] = &[
     http1::ANSWER,
     http1::BODY,
     http2::CONNECTION,
+    http2::ENDPOINT,
     http2::CALL,
     http3::SECTIONS,
     words::PATH,

@@ -9,7 +9,7 @@ use http::{HeaderMap, Response, StatusCode};
 use crate::edits::FieldEdits;
 use crate::fields::{FieldIter, Fields, length_value, put_extra};
 use crate::h1::{Framing, ResponseHead, SWITCH, Version, content_length};
-use crate::h2::Encoder;
+use crate::h2::{AnswerHead, Encoder};
 use crate::headers::{Extra, is_hop_by_hop, is_reserved, is_value};
 use crate::{BodyLength, NotCanonical};
 
@@ -83,30 +83,27 @@ impl Answer {
         end_of_stream: bool,
         asked: Asked,
     ) -> Result<Self, NotCanonical> {
-        const LENGTH: NotCanonical = NotCanonical::keeping("HR-01", 502, "content-length is malformed");
         let http::response::Parts { status, mut headers, .. } = parts;
-        let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-        let declared = match (lengths.next(), lengths.next()) {
-            (None, _) => None,
-            (Some(value), None) => Some(content_length(value.as_bytes()).ok_or(LENGTH)?),
-            (Some(_), Some(_)) => return Err(LENGTH),
-        };
-        let bodiless = asked == Asked::Head || matches!(status.as_u16(), 100..200 | 204 | 304);
-        let body = match (bodiless, end_of_stream, declared) {
-            (true, _, _) => BodyLength::None,
-            (false, true, Some(length)) if length > 0 => {
-                return Err(NotCanonical::keeping(
-                    "HR-05",
-                    502,
-                    "the stream ended before its content-length",
-                ));
-            }
-            (false, _, Some(length)) => BodyLength::Known(length),
-            (false, true, None) => BodyLength::Known(0),
-            (false, false, None) => BodyLength::Streamed,
-        };
+        let lengths = headers.get_all(CONTENT_LENGTH).iter();
+        let declared = declared(lengths.map(http::HeaderValue::as_bytes))?;
+        let status = status.as_u16();
+        let body = framed_body(status, declared, end_of_stream, asked)?;
         strip(&mut headers);
-        Ok(Self { status: status.as_u16(), declared, body, fields: Fields::Map(headers) })
+        Ok(Self { status, declared, body, fields: Fields::Map(headers) })
+    }
+
+    /// From the head of an answer over HTTP/2; `end_of_stream` when no DATA frame follows.
+    ///
+    /// # Errors
+    /// As [`Self::from_h2`].
+    pub fn from_h2_head(head: AnswerHead, end_of_stream: bool, asked: Asked) -> Result<Self, NotCanonical> {
+        let status = head.status();
+        let AnswerHead { head, mut table, .. } = head;
+        let lengths = table.iter().filter(|field| field.name.of(&head) == CONTENT_LENGTH.as_str().as_bytes());
+        let declared = declared(lengths.map(|field| field.value.of(&head)))?;
+        let body = framed_body(status, declared, end_of_stream, asked)?;
+        table.retain(|field| !is_stripped(field.name.of(&head)));
+        Ok(Self { status, declared, body, fields: Fields::Wire { head, table } })
     }
 
     /// The same with other fields.
@@ -212,15 +209,42 @@ impl Answer {
     }
 }
 
+/// The length that an answer declares, once.
+fn declared<'a>(mut lengths: impl Iterator<Item = &'a [u8]>) -> Result<Option<u64>, NotCanonical> {
+    const LENGTH: NotCanonical = NotCanonical::keeping("HR-01", 502, "content-length is malformed");
+    match (lengths.next(), lengths.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => content_length(value).ok_or(LENGTH).map(Some),
+        (Some(_), Some(_)) => Err(LENGTH),
+    }
+}
+
+/// The body of an answer that came in frames.
+fn framed_body(
+    status: u16,
+    declared: Option<u64>,
+    end_of_stream: bool,
+    asked: Asked,
+) -> Result<BodyLength, NotCanonical> {
+    let bodiless = asked == Asked::Head || matches!(status, 100..200 | 204 | 304);
+    Ok(match (bodiless, end_of_stream, declared) {
+        (true, _, _) => BodyLength::None,
+        (false, true, Some(length)) if length > 0 => {
+            return Err(NotCanonical::keeping("HR-05", 502, "the stream ended before its content-length"));
+        }
+        (false, _, Some(length)) => BodyLength::Known(length),
+        (false, true, None) => BodyLength::Known(0),
+        (false, false, None) => BodyLength::Streamed,
+    })
+}
+
+fn is_stripped(name: &[u8]) -> bool {
+    name == CONTENT_LENGTH.as_str().as_bytes() || is_hop_by_hop(name) || is_reserved(name)
+}
+
 fn strip(headers: &mut HeaderMap) {
-    let gone: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| {
-            let name = name.as_str().as_bytes();
-            name == b"content-length" || is_hop_by_hop(name) || is_reserved(name)
-        })
-        .cloned()
-        .collect();
+    let gone: Vec<HeaderName> =
+        headers.keys().filter(|name| is_stripped(name.as_str().as_bytes())).cloned().collect();
     for name in gone {
         headers.remove(name);
     }

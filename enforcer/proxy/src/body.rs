@@ -3,6 +3,7 @@
 //! The same loop carries requests up and answers down, whatever HTTP version either side speaks. A side that cannot
 //! take more stops the other one: nothing is read ahead beyond one buffer (back-pressure).
 
+mod asking;
 mod h3;
 mod inlet;
 mod link;
@@ -12,10 +13,11 @@ mod relay;
 mod replay;
 mod stream;
 
+pub(crate) use asking::{Asked, Moved, Over};
 pub(crate) use h3::{H3Inlet, H3Outlet, H3Request, first};
-pub(crate) use inlet::{H1Inlet, H2Inlet, Inlet, Piece, SLOW, TOO_LARGE};
+pub(crate) use inlet::{H1Inlet, Inlet, Piece, SLOW, TOO_LARGE};
 pub(crate) use link::{Arrival, FULL, Link};
-pub(crate) use outlet::{H1Outlet, H2Outlet, Outlet};
+pub(crate) use outlet::{H1Outlet, Outlet};
 pub(crate) use relay::{RelayError, relay};
 pub(crate) use stream::{StreamInlet, StreamOutlet};
 

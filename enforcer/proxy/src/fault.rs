@@ -11,9 +11,9 @@ use base_ports::NetAddr;
 use ca_identity::Refusal;
 use ca_identity::tls::{alert_in, refusal_in};
 use enforcer_codec::NotCanonical;
+use enforcer_codec::h2::Reason;
 use enforcer_traffic::balance::Nobody;
 use enforcer_traffic::{Exceeded, NoWait, Trigger, UpstreamProtocol};
-use h2::Reason;
 use h3::error::{Code, StreamError};
 
 use crate::shed::Shed;
@@ -125,12 +125,9 @@ pub(crate) enum Broken {
     /// The bytes break the rules.
     #[error("its bytes are malformed")]
     Gate(#[from] NotCanonical),
-    /// HTTP/2 failed.
-    #[error("http/2")]
-    H2(#[from] h2::Error),
-    /// The caller's stream was reset, or is over.
+    /// The stream was reset, or is over; or the connection broke the rules of HTTP/2.
     #[error("its stream ended ({})", .0.0)]
-    Stream(enforcer_codec::h2::Reason),
+    Stream(Reason),
     /// HTTP/3 failed.
     #[error("http/3")]
     H3(#[source] Box<StreamError>),
@@ -237,10 +234,8 @@ impl Broken {
     /// The endpoint says, or HTTP/2 or HTTP/3 guarantees, that it did nothing for this call (RY-02).
     pub(crate) fn is_unprocessed(&self) -> bool {
         match self {
-            // What our own side found wrong with the connection says nothing about what was done before.
-            Self::H2(error) => {
-                error.is_remote() && (error.reason() == Some(Reason::REFUSED_STREAM) || error.is_go_away())
-            }
+            // Only an endpoint says that, by itself or with a GOAWAY that comes before the call (RFC 9113 6.8).
+            Self::Stream(reason) => *reason == Reason::REFUSED_STREAM,
             Self::H3(error) => matches!(
                 **error,
                 StreamError::RemoteTerminate { code: Code::H3_REQUEST_REJECTED, .. }
@@ -254,7 +249,6 @@ impl Broken {
     pub(crate) fn is_lost(&self) -> bool {
         match self {
             Self::Io(_) | Self::Ended => true,
-            Self::H2(error) => error.is_io(),
             Self::H3(error) => matches!(**error, StreamError::ConnectionError { .. }),
             Self::Gate(_) | Self::Stream(_) => false,
         }

@@ -1,9 +1,9 @@
-//! HTTP/2 of a caller: the whole connection with its header blocks, and calls made of random fields.
+//! HTTP/2 of a caller and of an endpoint: whole connections with their header blocks, and calls made of random fields.
 
 use std::time::Duration;
 
-use enforcer_codec::h2::{Event, Server};
-use enforcer_codec::{Call, Limits, Scheme, Transport};
+use enforcer_codec::h2::{Connection, Event};
+use enforcer_codec::{Answer, Asked, Call, Limits, Scheme, Transport};
 use tests::frames::{
     self, DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS, WHOLE, block, frame, setting,
 };
@@ -92,7 +92,7 @@ fn connection(input: &[u8]) -> String {
 /// What arrives, and what is said to it.
 fn conversation(parts: &[&[u8]], answers: bool) -> String {
     let transport = Transport::new(Scheme::Https);
-    let mut server = Server::<()>::new(Limits::default(), false, Duration::ZERO);
+    let mut server = Connection::<()>::server(Limits::default(), false, Duration::ZERO);
     let mut told = String::new();
     let (mut held, mut given) = (0_usize, 0_usize);
     for part in parts {
@@ -125,7 +125,7 @@ fn conversation(parts: &[&[u8]], answers: bool) -> String {
                         told.push_str("reset ");
                         (stream, true)
                     }
-                    Ok(Some(Event::Room { .. } | Event::Settings)) => continue,
+                    Ok(Some(_)) => continue,
                 };
             if answers {
                 server.release(stream, 1);
@@ -149,6 +149,91 @@ fn conversation(parts: &[&[u8]], answers: bool) -> String {
         server.pending().len()
     );
     format!("{told}{:?}", said(server.pending()))
+}
+
+pub(super) const ENDPOINT: Target =
+    Target { name: "h2_endpoint", run: endpoint, seeds: answers, words: WORDS };
+
+fn answers() -> Vec<Vec<u8>> {
+    let greeted = frame(SETTINGS, 0, 0, &setting(3, 10));
+    let with = |frames: &[Vec<u8>]| [greeted.clone(), frames.concat()].concat();
+    let head = |more: &[(&str, &str)]| block(&[&[(":status", "200")], more].concat());
+    vec![
+        with(&[frame(HEADERS, WHOLE, 1, &[0x88])]),
+        with(&[
+            frame(HEADERS, END_HEADERS, 1, &block(&[(":status", "103"), ("link", "a")])),
+            frame(HEADERS, END_HEADERS, 1, &head(&[("content-length", "3")])),
+            frame(DATA, END_STREAM, 1, b"abc"),
+        ]),
+        with(&[
+            frame(HEADERS, END_HEADERS, 3, &head(&[])),
+            frame(DATA, frames::PADDED, 3, &[2, b'a', 0, 0]),
+            frame(HEADERS, WHOLE, 3, &block(&[("grpc-status", "0")])),
+            frame(frames::RST_STREAM, 0, 1, &[0, 0, 0, 7]),
+        ]),
+        with(&[
+            frame(frames::GOAWAY, 0, 0, &[0, 0, 0, 3, 0, 0, 0, 0]),
+            frame(HEADERS, WHOLE, 3, &head(&[])),
+            frame(HEADERS, WHOLE, 5, &head(&[])),
+        ]),
+        with(&[frame(frames::PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 0, 2, 0x88])]),
+    ]
+}
+
+fn endpoint(input: &[u8]) -> String {
+    let whole = asked(&[input], false);
+    assert_eq!(whole, asked(&pieces(input), false), "another reading when it comes in pieces");
+    asked(&pieces(input), true);
+    whole
+}
+
+/// What comes to three calls, and what is said to it.
+fn asked(parts: &[&[u8]], gives_up: bool) -> String {
+    let mut client = Connection::<()>::client(Limits::default(), Duration::ZERO);
+    for over in [true, false, true] {
+        client.open(over, false, |encoder, out| encoder.field(b"x", b"y", out)).unwrap();
+    }
+    let written = client.pending().len();
+    client.wrote(written);
+    let mut told = String::new();
+    let (mut held, mut given) = (0_usize, 0_usize);
+    for part in parts {
+        let mut rest = *part;
+        given += part.len();
+        loop {
+            let stream = match client.receive(&mut rest, Duration::ZERO) {
+                Ok(None) => break,
+                Err(ended) => return format!("{told}{ended} {:?}", said(client.pending())),
+                Ok(Some(Event::Request { .. })) => panic!("a server asked"),
+                Ok(Some(Event::Answer { stream, head, over })) => {
+                    let answer = Answer::from_h2_head(head, over, Asked::Other);
+                    told.push_str(&answer.map_or_else(rule, |answer| {
+                        format!("answer {} {:?} ", answer.status(), answer.body())
+                    }));
+                    stream
+                }
+                Ok(Some(Event::Data { stream, bytes, .. })) => {
+                    held += bytes.len();
+                    stream
+                }
+                Ok(Some(Event::Trailers { stream, fields })) => {
+                    told.push_str(&format!("{} trailers ", fields.len()));
+                    stream
+                }
+                Ok(Some(Event::Reset { stream })) => {
+                    told.push_str("reset ");
+                    stream
+                }
+                Ok(Some(_)) => continue,
+            };
+            if gives_up {
+                client.remove(stream);
+            }
+        }
+    }
+    assert!(held <= given, "more came out than went in");
+    assert!(gives_up || client.pending().len() <= 200 + given * 2);
+    format!("{told}{:?}", said(client.pending()))
 }
 
 /// Which frames are said.
@@ -218,7 +303,7 @@ fn call(input: &[u8]) -> String {
         return "long".to_owned();
     }
     let sent = [PREFACE, &frame(SETTINGS, 0, 0, &[]), &frame(HEADERS, END_HEADERS, 1, &bytes)].concat();
-    let mut server = Server::<()>::new(Limits::default(), false, Duration::ZERO);
+    let mut server = Connection::<()>::server(Limits::default(), false, Duration::ZERO);
     let mut rest = &sent[..];
     loop {
         match server.receive(&mut rest, Duration::ZERO) {

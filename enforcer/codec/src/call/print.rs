@@ -1,6 +1,9 @@
 //! The judged call is printed for the next hop: HTTP/1 bytes or an HTTP/2 request, from its parts only (CC-09).
 
-use bytes::{BufMut, Bytes, BytesMut};
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytes::{BufMut, BytesMut};
 use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TE};
 use http::uri::{PathAndQuery, Scheme as UriScheme, Uri};
 use http::{Request, Version};
@@ -8,8 +11,12 @@ use http::{Request, Version};
 use super::{BodyLength, Call, CallProtocol, Scheme, Text, Upgrade};
 use crate::fields::{Fields, Span, length_value, put_extra, put_length};
 use crate::h1::SWITCH;
-use crate::headers::Extra;
+use crate::h2::Encoder;
+use crate::headers::{Extra, HOP, is_value};
 use crate::{NotCanonical, grpc};
+
+const ODD: NotCanonical = NotCanonical::keeping("CC-09", 400, "the call has no http/2 form");
+const GRPC_TIMEOUT: &str = "grpc-timeout";
 
 impl Call {
     /// Appends the HTTP/1.1 head for the upstream. A body of unknown length is announced as chunked.
@@ -44,7 +51,7 @@ impl Call {
     /// When a part cannot stand in an HTTP/2 request.
     pub fn to_h2_request(
         &self,
-        timeout: Option<std::time::Duration>,
+        timeout: Option<Duration>,
         extra: &[Extra<'_>],
     ) -> Result<Request<()>, NotCanonical> {
         let mut request = Request::new(());
@@ -58,19 +65,71 @@ impl Call {
         if self.accepts_trailers() {
             map.insert(TE, HeaderValue::from_static("trailers"));
         }
-        if self.protocol() == CallProtocol::Grpc {
-            let left = match (self.grpc_timeout(), timeout) {
-                (Some(own), Some(limit)) => Some(own.min(limit)),
-                (own, limit) => own.or(limit),
-            };
-            if let Some(left) = left
-                && let Ok(value) = HeaderValue::from_str(grpc::print_timeout(left).as_str())
-            {
-                map.insert(HeaderName::from_static("grpc-timeout"), value);
-            }
+        if self.protocol() == CallProtocol::Grpc
+            && let Some(left) = shorter(self.grpc_timeout(), timeout)
+            && let Ok(value) = HeaderValue::from_str(grpc::print_timeout(left).as_str())
+        {
+            map.insert(HeaderName::from_static(GRPC_TIMEOUT), value);
         }
         *request.headers_mut() = map;
         Ok(request)
+    }
+
+    /// Appends the HTTP/2 head for the upstream; `timeout` as in [`Self::to_h2_request`]. A call that came without TLS and goes
+    /// on under it has the scheme of the connection (RFC 9113 8.3.1).
+    ///
+    /// # Errors
+    /// When a part cannot stand in an HTTP/2 request; then nothing was appended.
+    pub fn write_h2<'a>(
+        &'a self,
+        is_secured: bool,
+        timeout: Option<Duration>,
+        extra: &'a [Extra<'a>],
+    ) -> Result<impl FnOnce(&mut Encoder, &mut Vec<u8>) + 'a, NotCanonical> {
+        let target = self.h2_target();
+        let is_odd = |text: &str| text.bytes().any(|byte| byte <= b' ' || byte >= 0x7f);
+        if is_odd(self.authority()) || is_odd(&target) {
+            return Err(ODD);
+        }
+        let is_grpc = self.protocol() == CallProtocol::Grpc;
+        let left = if is_grpc { shorter(self.grpc_timeout(), timeout) } else { None };
+        Ok(move |encoder: &mut Encoder, out: &mut Vec<u8>| {
+            let path = (!target.is_empty()).then_some((&*target, is_grpc));
+            let scheme = path.map(|_| match self.scheme() {
+                Scheme::Http if !is_secured => "http",
+                Scheme::Http | Scheme::Https => "https",
+            });
+            encoder.request(self.method(), scheme, self.authority(), path, out);
+            for (name, value) in self.headers() {
+                let is_replaced = (left.is_some() && name == GRPC_TIMEOUT)
+                    || extra.iter().any(|(own, _)| *own == name && name != HOP);
+                if !is_replaced {
+                    encoder.field(name.as_bytes(), value, out);
+                }
+            }
+            for (name, value) in extra.iter().filter(|(_, value)| is_value(value)) {
+                encoder.field(name.as_bytes(), value, out);
+            }
+            if let BodyLength::Known(length) = self.body() {
+                let mut text = itoa::Buffer::new();
+                encoder.field(CONTENT_LENGTH.as_str().as_bytes(), text.format(length).as_bytes(), out);
+            }
+            if self.accepts_trailers() {
+                encoder.field(TE.as_str().as_bytes(), b"trailers", out);
+            }
+            if let Some(left) = left {
+                encoder.field(GRPC_TIMEOUT.as_bytes(), grpc::print_timeout(left).as_str().as_bytes(), out);
+            }
+        })
+    }
+
+    /// Path and query; nothing for CONNECT.
+    fn h2_target(&self) -> Cow<'_, str> {
+        match (self.own_target(), self.query()) {
+            (Some(target), _) => Cow::Borrowed(str::from_utf8(target).unwrap_or_default()),
+            (None, Some(query)) => Cow::Owned(format!("{}?{query}", self.path())),
+            (None, None) => Cow::Borrowed(self.path()),
+        }
     }
 
     /// The request of a call that came without TLS and goes on under it: its scheme is that of the connection
@@ -80,7 +139,6 @@ impl Call {
     /// When it has no such form.
     #[cold]
     pub fn under_tls(request: Request<()>) -> Result<Request<()>, NotCanonical> {
-        const ODD: NotCanonical = NotCanonical::keeping("CC-09", 400, "the call has no http/2 form");
         let (mut head, ()) = request.into_parts();
         let mut parts = head.uri.into_parts();
         parts.scheme = parts.path_and_query.is_some().then_some(UriScheme::HTTPS);
@@ -89,7 +147,6 @@ impl Call {
     }
 
     fn h2_uri(&self) -> Result<Uri, NotCanonical> {
-        const ODD: NotCanonical = NotCanonical::keeping("CC-09", 400, "the call has no http/2 form");
         let mut parts = http::uri::Parts::default();
         parts.authority = Some(self.authority().parse().map_err(|_odd: http::uri::InvalidUri| ODD)?);
         if !self.path().is_empty() {
@@ -98,7 +155,7 @@ impl Call {
                 Scheme::Https => UriScheme::HTTPS,
             });
             let target = match (self.query(), self.own_target()) {
-                (_, Some(target)) => PathAndQuery::from_maybe_shared(target),
+                (_, Some(target)) => PathAndQuery::try_from(target),
                 (None, None) => PathAndQuery::try_from(self.path()),
                 (Some(query), None) => PathAndQuery::try_from(format!("{}?{query}", self.path())),
             };
@@ -109,7 +166,7 @@ impl Call {
     }
 
     /// Path and query as they stand together in the head that the call came with.
-    fn own_target(&self) -> Option<Bytes> {
+    fn own_target(&self) -> Option<&[u8]> {
         let (Text::Span(path), Fields::Wire { head, .. }) = (&self.0.path, &self.0.fields) else {
             return None;
         };
@@ -119,6 +176,13 @@ impl Call {
             (true, _) => return None,
         };
         let whole = Span { start: path.start, len: end.saturating_sub(path.start) }.of(head);
-        (!whole.is_empty()).then(|| head.slice_ref(whole))
+        (!whole.is_empty()).then_some(whole)
+    }
+}
+
+fn shorter(own: Option<Duration>, limit: Option<Duration>) -> Option<Duration> {
+    match (own, limit) {
+        (Some(own), Some(limit)) => Some(own.min(limit)),
+        (own, limit) => own.or(limit),
     }
 }

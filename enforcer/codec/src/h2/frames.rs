@@ -1,9 +1,9 @@
 //! What whole frames do: to streams, to windows, to the connection.
 
+use super::connection::{Block, Connection, FAREWELL, Leaving, Role};
 use super::frame::{self, Head, flag, kind, number};
 use super::head::{self, Unfit};
-use super::server::{Block, FAREWELL, Leaving, Server};
-use super::streams::{Answering, Stream};
+use super::streams::{Answering, Asked, Stream};
 use super::{Event, Reason, RequestHead, STREAM_WINDOW, STREAMS};
 
 /// Compressed bytes of one header block.
@@ -11,7 +11,7 @@ const BLOCK: usize = 128 * 1024;
 /// The largest window (6.9.1).
 const WINDOW: i64 = (1 << 31) - 1;
 
-impl<T: Default> Server<T> {
+impl<T: Default> Connection<T> {
     /// Takes a frame other than DATA.
     pub(super) fn frame<'i>(&mut self, head: Head, payload: &[u8]) -> Result<Option<Event<'i>>, Reason> {
         match head.kind {
@@ -70,7 +70,11 @@ impl<T: Default> Server<T> {
             }
             kind::WINDOW_UPDATE => self.window(head.stream, number(fixed(payload)?)),
             kind::PUSH_PROMISE => Err(Reason::PROTOCOL_ERROR),
-            kind::GOAWAY if payload.len() < 8 => Err(Reason::FRAME_SIZE_ERROR),
+            kind::GOAWAY => {
+                let last = payload.first_chunk::<4>().filter(|_| payload.len() >= 8);
+                let last = number(*last.ok_or(Reason::FRAME_SIZE_ERROR)?);
+                Ok((self.role == Role::Client).then(|| self.is_left_at(last)))
+            }
             _ => Ok(None),
         }
     }
@@ -90,10 +94,13 @@ impl<T: Default> Server<T> {
             if !stream.is_open {
                 return self.broken(id, Reason::STREAM_CLOSED).map(Some);
             }
+            if let Asked::Due { .. } = stream.asked {
+                return self.answered(id, over);
+            }
             let is_whole = over && stream.missing.unwrap_or(0) == 0 && !self.lines.is_over;
             return match head::trailers(&self.lines) {
                 Ok(fields) if is_whole => {
-                    stream.is_open = false;
+                    (stream.is_open, stream.is_whole) = (false, true);
                     Ok(Some(Event::Trailers { stream: id, fields }))
                 }
                 _ => self.broken(id, Reason::PROTOCOL_ERROR).map(Some),
@@ -103,6 +110,9 @@ impl<T: Default> Server<T> {
             self.closed(id)?;
             self.strays.heads = self.strays.heads.checked_sub(1).ok_or(Reason::STREAM_CLOSED)?;
             return Ok(None);
+        }
+        if self.role == Role::Client {
+            return Err(Reason::PROTOCOL_ERROR);
         }
         self.last = id;
         if let Leaving::Since(_) = self.leaving {
@@ -130,7 +140,7 @@ impl<T: Default> Server<T> {
 
     fn settings<'i>(&mut self, payload: &[u8]) -> Result<Event<'i>, Reason> {
         let before = self.peer;
-        self.peer.take(payload)?;
+        self.peer.take(payload, self.role, !self.is_greeted)?;
         self.is_greeted = true;
         let more = i64::from(self.peer.window).saturating_sub(i64::from(before.window));
         for stream in self.streams.iter_mut() {

@@ -1,4 +1,4 @@
-//! The head of a request as HTTP/2 and HTTP/3 have it: pseudo-header fields, then fields, over one buffer.
+//! The heads of messages as HTTP/2 and HTTP/3 have them: pseudo-header fields, then fields, over one buffer.
 //!
 //! What makes a message malformed (RFC 9113 8.1.1) is found here; what a call may not be is judged when the head becomes a
 //! [`Call`](crate::Call).
@@ -25,6 +25,15 @@ pub struct RequestHead {
     /// What the stream is to become (RFC 8441 4).
     pub(crate) protocol: Option<Span>,
     pub(crate) table: Vec<Field>,
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub struct AnswerHead {
+    /// Each field as the line that HTTP/1 prints.
+    pub(crate) head: Bytes,
+    pub(crate) table: Vec<Field>,
+    status: u16,
 }
 
 /// A message that is malformed: its stream ends with PROTOCOL_ERROR.
@@ -54,8 +63,7 @@ impl RequestHead {
             return Err(Unfit::Refused(TOO_LARGE));
         }
         let bytes = &lines.bytes;
-        let pseudo = lines.fields.iter().take_while(|field| is_pseudo(field.name.of(bytes))).count();
-        let (pseudo, fields) = lines.fields.split_at_checked(pseudo).ok_or(Malformed)?;
+        let (pseudo, fields) = parted(lines)?;
         let [mut method, mut scheme, mut authority, mut path, mut protocol] = [None; 5];
         for field in pseudo {
             let slot = match field.name.of(bytes) {
@@ -118,9 +126,48 @@ impl RequestHead {
     }
 
     fn value(&self, name: &str) -> Option<&[u8]> {
-        let field = self.table.iter().find(|field| field.name.of(&self.head) == name.as_bytes())?;
-        Some(field.value.of(&self.head))
+        value(&self.table, &self.head, name)
     }
+}
+
+impl AnswerHead {
+    /// From the fields of a header block.
+    pub(super) fn of(lines: &Lines) -> Result<Self, Malformed> {
+        if lines.is_over {
+            return Err(Malformed);
+        }
+        let (pseudo, fields) = parted(lines)?;
+        let [status] = pseudo else { return Err(Malformed) };
+        if status.name.of(&lines.bytes) != b":status" {
+            return Err(Malformed);
+        }
+        let digits = <[u8; 3]>::try_from(status.value.of(&lines.bytes)).map_err(|_odd| Malformed)?;
+        let status = str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok());
+        let status = status.filter(|status| (100..600).contains(status)).ok_or(Malformed)?;
+        are_proper(fields, &lines.bytes)?;
+        Ok(Self { head: Bytes::copy_from_slice(&lines.bytes), table: fields.to_vec(), status })
+    }
+
+    /// The status, 100 to 599.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The length that the body must have, when one is declared and is a number.
+    pub(super) fn length(&self) -> Option<u64> {
+        content_length(value(&self.table, &self.head, "content-length")?)
+    }
+}
+
+/// The pseudo-header fields of a block, which come first, and the others.
+fn parted(lines: &Lines) -> Result<(&[Field], &[Field]), Malformed> {
+    let pseudo = lines.fields.iter().take_while(|field| is_pseudo(field.name.of(&lines.bytes))).count();
+    lines.fields.split_at_checked(pseudo).ok_or(Malformed)
+}
+
+fn value<'a>(table: &[Field], head: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let field = table.iter().find(|field| field.name.of(head) == name.as_bytes())?;
+    Some(field.value.of(head))
 }
 
 /// The fields of a trailer section, which has no pseudo-header fields.

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::connection::{Connection, Role};
 use super::frame::{HEAD, Head, PAYLOAD, PREFACE, flag, kind};
-use super::server::Server;
-use super::{Reason, RequestHead};
+use super::streams::Asked;
+use super::{AnswerHead, Reason, RequestHead};
 use crate::NotCanonical;
 
 /// Something that arrived.
@@ -22,6 +23,15 @@ pub enum Event<'a> {
         stream: u32,
         /// What was asked, or what is answered to what cannot be asked.
         head: Result<RequestHead, NotCanonical>,
+        /// No body follows.
+        over: bool,
+    },
+    /// The head of the answer to a stream that we opened. Interim answers are left out.
+    Answer {
+        /// The stream.
+        stream: u32,
+        /// The head.
+        head: AnswerHead,
         /// No body follows.
         over: bool,
     },
@@ -41,25 +51,27 @@ pub enum Event<'a> {
         /// The fields.
         fields: HeaderMap,
     },
-    /// The caller gave a stream up, or broke it.
+    /// The peer gave a stream up, or broke it.
     Reset {
         /// The stream.
         stream: u32,
     },
-    /// The caller takes more.
+    /// The peer takes more.
     Room {
         /// The stream; 0 is the connection.
         stream: u32,
     },
-    /// The caller said what it is like: the windows of all streams may be others.
+    /// The peer said what it is like: the windows of all streams may be others.
     Settings,
+    /// The server opens no more streams. Those that it does not serve are reset with REFUSED_STREAM.
+    Leaving,
 }
 
-/// The connection has ended. What is pending says so to the caller.
+/// The connection has ended. What is pending says so to the peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the http/2 of a caller broke a rule ({})", reason.0)]
+#[error("the http/2 of the peer broke a rule ({})", reason.0)]
 pub struct Ended {
-    /// What the caller is told.
+    /// What the peer is told.
     pub reason: Reason,
 }
 
@@ -90,7 +102,7 @@ pub(super) enum Reading {
     Skip(u32),
 }
 
-impl<T: Default> Server<T> {
+impl<T: Default> Connection<T> {
     /// Takes bytes up to the next event; what is not taken is left in `input`. `now` is of the clock of [`Self::new`].
     ///
     /// # Errors
@@ -213,7 +225,11 @@ impl<T: Default> Server<T> {
         if !is_in_place || !is_first || !has_stream {
             return Err(Reason::PROTOCOL_ERROR);
         }
-        if !self.budget.take(head, now) {
+        // A stream that we opened can be given up once, which is a kind of answer.
+        let is_answer = self.role == Role::Client
+            && head.kind == kind::RST_STREAM
+            && self.streams.get(head.stream).is_some_and(|stream| stream.reset.is_none());
+        if !is_answer && !self.budget.take(head, now) {
             return Err(Reason::ENHANCE_YOUR_CALM);
         }
         if head.kind == kind::DATA {
@@ -227,6 +243,8 @@ impl<T: Default> Server<T> {
     fn body<'i>(&mut self, head: Head) -> Result<Option<Event<'i>>, Reason> {
         self.room = self.room.checked_sub(head.length).ok_or(Reason::FLOW_CONTROL_ERROR)?;
         let fault = match self.streams.get_mut(head.stream) {
+            // 8.1: a message begins with its head.
+            Some(stream) if stream.is_open() && stream.asked != Asked::Headed => Some(Reason::PROTOCOL_ERROR),
             Some(stream) if stream.is_open() => match stream.room.checked_sub(head.length) {
                 Some(room) => {
                     stream.room = room;
@@ -295,7 +313,7 @@ impl<T: Default> Server<T> {
         }
         stream.missing = missing.flatten();
         stream.held = stream.held.saturating_add(length);
-        stream.is_open = !over;
+        (stream.is_open, stream.is_whole) = (!over, over);
         if bytes.is_empty() && !over {
             return Ok(None);
         }

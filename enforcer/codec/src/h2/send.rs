@@ -1,9 +1,9 @@
 //! What we send: heads, bodies, trailers.
 
 use super::Reason;
+use super::connection::Connection;
 use super::frame::{self, HEAD, Head, PAYLOAD, flag, kind};
 use super::hpack::Encoder;
-use super::server::Server;
 use super::streams::Answering;
 
 /// So much may wait to be written before bodies wait too: four full frames, and the heads before them.
@@ -14,7 +14,7 @@ pub(super) const PENDING: usize = 66 * 1024;
 pub enum Room {
     /// So many bytes, never none.
     Free(usize),
-    /// None until the caller takes more of this stream.
+    /// None until the peer takes more of this stream.
     Stream,
     /// None until it takes more of the connection, or what was said is written.
     Connection,
@@ -22,7 +22,7 @@ pub enum Room {
     Gone(Reason),
 }
 
-impl<T> Server<T> {
+impl<T> Connection<T> {
     /// Sends the head of an answer. `over` when nothing follows.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl<T> Server<T> {
         Ok(())
     }
 
-    /// Ends an answer with trailers.
+    /// Ends a message with trailers.
     ///
     /// # Errors
     /// Why the stream takes none.
@@ -97,7 +97,7 @@ impl<T> Server<T> {
     }
 
     /// Leaves room for the head of a frame with a header block.
-    fn begin(&mut self) -> usize {
+    pub(super) fn begin(&mut self) -> usize {
         let at = self.out.len();
         self.out.extend_from_slice(&[0; HEAD]);
         self.encoder.begin(&mut self.out);
@@ -105,7 +105,7 @@ impl<T> Server<T> {
     }
 
     /// Frames the block that was appended.
-    fn finish(&mut self, at: usize, stream: u32, over: bool) {
+    pub(super) fn finish(&mut self, at: usize, stream: u32, over: bool) {
         let flags = if over { flag::END_STREAM } else { 0 };
         let from = at.saturating_add(HEAD);
         let length = self.out.len().saturating_sub(from);

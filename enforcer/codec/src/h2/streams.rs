@@ -10,20 +10,32 @@ pub struct Stream<T> {
     pub(super) id: u32,
     /// The driver's own.
     pub lane: T,
-    /// What may be sent; less than nothing after the caller made its window smaller.
+    /// What may be sent; less than nothing after the peer made its window smaller.
     pub(super) send: i64,
-    /// What the caller may send.
+    /// What the peer may send.
     pub(super) room: u32,
     /// Of what arrived, what was not taken yet.
     pub(super) held: u32,
-    /// What was taken and not told to the caller.
+    /// What was taken and not told to the peer.
     pub(super) owed: u32,
     /// What is missing of the declared length of the body.
     pub(super) missing: Option<u64>,
-    /// The caller has not ended its side.
+    /// The peer has not ended its side.
     pub(super) is_open: bool,
+    /// It has ended it with all that belongs there.
+    pub(super) is_whole: bool,
     pub(super) answer: Answering,
     pub(super) reset: Option<Reason>,
+    pub(super) asked: Asked,
+}
+
+/// What is known of the answer to a stream that we opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The head that we wait for is there.
+    Headed,
+    /// It is to come, after so many interim ones; without a body, whatever it declares.
+    Due { interim: u8, is_bodiless: bool },
 }
 
 /// Our side of a stream.
@@ -47,8 +59,10 @@ impl<T> Stream<T> {
             owed: 0,
             missing,
             is_open,
+            is_whole: !is_open,
             answer: Answering::Due,
             reset: None,
+            asked: Asked::Headed,
         }
     }
 
@@ -67,7 +81,12 @@ impl<T> Stream<T> {
         }
     }
 
-    /// The caller may still send.
+    /// The peer has sent its whole message.
+    pub fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// The peer may still send.
     pub fn is_open(&self) -> bool {
         self.is_open && self.reset.is_none()
     }

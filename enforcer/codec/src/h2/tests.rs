@@ -1,13 +1,14 @@
 //! The connection against a small client: what is served, what is refused, and that splits change nothing.
 
-mod client;
+mod asking;
+mod peer;
 mod refused;
 mod splits;
 mod windows;
 
 use std::time::Duration;
 
-use client::{Client, Seen, get, pairs};
+use peer::{Peer, Seen, get, pairs};
 
 use super::frame::{flag, kind};
 use super::*;
@@ -15,17 +16,17 @@ use crate::{Call, Limits, Scheme, Transport};
 
 #[test]
 fn a_request_becomes_a_call_and_its_answer_one_write() {
-    let mut client = Client::greeted();
+    let mut client = Peer::greeted();
     client.request(1, &get("/a?b"), true);
     let [Seen::Request { stream: 1, head: Ok(head), over: true }] = &client.take()[..] else {
         panic!("one request");
     };
     assert!(head.contains("GET https h.test /a?b"), "{head}");
-    client.server.answer(1, 200, false, |encoder, out| encoder.field(b"server", b"x", out)).unwrap();
-    assert_eq!(client.server.room(1), Room::Free(16 * 1024));
-    client.server.data(1, b"hello", true).unwrap();
-    assert_eq!(client.server.room(1), Room::Gone(Reason::STREAM_CLOSED));
-    client.server.remove(1);
+    client.ours.answer(1, 200, false, |encoder, out| encoder.field(b"server", b"x", out)).unwrap();
+    assert_eq!(client.ours.room(1), Room::Free(16 * 1024));
+    client.ours.data(1, b"hello", true).unwrap();
+    assert_eq!(client.ours.room(1), Room::Gone(Reason::STREAM_CLOSED));
+    client.ours.remove(1);
     let frames = client.frames();
     assert_eq!(frames.iter().map(|frame| frame.0.kind).collect::<Vec<_>>(), [kind::HEADERS, kind::DATA]);
     assert_eq!(client.fields(&frames[0].1), pairs(&[(":status", "200"), ("server", "x")]));
@@ -35,17 +36,17 @@ fn a_request_becomes_a_call_and_its_answer_one_write() {
 
 #[test]
 fn h2_04_whether_our_settings_were_acknowledged_is_known() {
-    let mut client = Client::greeted();
-    assert!(!client.server.is_heard());
+    let mut client = Peer::greeted();
+    assert!(!client.ours.is_heard());
     client.send(kind::SETTINGS, flag::ACK, 0, &[]);
     client.take();
-    assert!(client.server.is_heard());
+    assert!(client.ours.is_heard());
 }
 
 #[test]
 fn ws_02_extended_connect_becomes_the_request_that_http_1_has_for_it() {
     let ask = |more: &[(&'static str, &'static str)], over: bool| {
-        let mut client = Client::greeted();
+        let mut client = Peer::greeted();
         let base = [
             (":method", "CONNECT"),
             (":protocol", "websocket"),
@@ -81,7 +82,7 @@ fn ws_02_extended_connect_becomes_the_request_that_http_1_has_for_it() {
 
 #[test]
 fn hx_06_a_protocol_that_we_do_not_speak_is_not_implemented() {
-    let mut client = Client::greeted();
+    let mut client = Peer::greeted();
     let fields = [
         (":method", "CONNECT"),
         (":protocol", "connect-udp"),
@@ -97,7 +98,7 @@ fn hx_06_a_protocol_that_we_do_not_speak_is_not_implemented() {
 
 #[test]
 fn a_decoded_head_is_printed_as_it_was_kept() {
-    let mut client = Client::greeted();
+    let mut client = Peer::greeted();
     let fields =
         [get("/a").as_slice(), &[("x-a", "1"), ("cookie", "a=1"), ("te", "trailers"), ("cookie", "b=2")]]
             .concat();
@@ -114,7 +115,7 @@ fn a_decoded_head_is_printed_as_it_was_kept() {
 
 #[test]
 fn bodies_and_trailers_arrive_and_are_credited_in_few_frames() {
-    let mut client = Client::greeted();
+    let mut client = Peer::greeted();
     client.request(1, &get("/"), false);
     client.take();
     let mut updates = 0;
@@ -122,7 +123,7 @@ fn bodies_and_trailers_arrive_and_are_credited_in_few_frames() {
         client.data(1, &vec![nth; 16_000], false);
         let [Seen::Data { stream: 1, bytes, over: false }] = &client.take()[..] else { panic!("data") };
         assert_eq!(bytes.len(), 16_000);
-        client.server.release(1, 16_000);
+        client.ours.release(1, 16_000);
         updates += client.frames().len();
     }
     // 3.2 MB: six times half a window of the stream, once of the connection.
@@ -134,14 +135,14 @@ fn bodies_and_trailers_arrive_and_are_credited_in_few_frames() {
 #[test]
 fn a_call_that_ends_before_its_body_is_reset_and_the_rest_has_no_reader() {
     for (answer, reason) in [(false, Reason::CANCEL), (true, Reason::NO_ERROR)] {
-        let mut client = Client::greeted();
+        let mut client = Peer::greeted();
         client.request(1, &get("/"), false);
         client.data(1, b"some", false);
         client.take();
         if answer {
-            client.server.answer(1, 403, true, |_, _| {}).unwrap();
+            client.ours.answer(1, 403, true, |_, _| {}).unwrap();
         }
-        client.server.remove(1);
+        client.ours.remove(1);
         assert_eq!(client.reset(1), Some(reason));
         // What was on its way is not held against the caller.
         client.data(1, b"more", true);
@@ -157,10 +158,10 @@ fn a_call_that_ends_before_its_body_is_reset_and_the_rest_has_no_reader() {
 
 #[test]
 fn a_caller_is_asked_to_go_before_it_is_told_which_call_is_the_last() {
-    let mut client = Client::greeted();
+    let mut client = Peer::greeted();
     client.request(1, &get("/"), true);
     client.take();
-    client.server.leave();
+    client.ours.leave();
     let frames = client.frames();
     assert_eq!(frames.len(), 2);
     assert_eq!((frames[0].0.kind, &frames[0].1[..4]), (kind::GOAWAY, &[0x7f, 0xff, 0xff, 0xff][..]));
@@ -172,19 +173,19 @@ fn a_caller_is_asked_to_go_before_it_is_told_which_call_is_the_last() {
     assert_eq!((last[0].0.kind, &last[0].1[..4]), (kind::GOAWAY, &[0, 0, 0, 3][..]));
     client.request(5, &get("/"), true);
     assert_eq!(client.take(), []);
-    assert!(!client.server.is_left());
-    client.server.remove(1);
-    client.server.remove(3);
-    assert!(client.server.is_left());
+    assert!(!client.ours.is_left());
+    client.ours.remove(1);
+    client.ours.remove(3);
+    assert!(client.ours.is_left());
 }
 
 #[test]
 fn a_head_larger_than_a_frame_goes_on_in_the_next() {
-    let mut client = Client::greeted();
+    let mut client = Peer::greeted();
     client.request(1, &get("/"), true);
     client.take();
     let long = vec![b'v'; 40_000];
-    client.server.answer(1, 200, true, |encoder, out| encoder.field(b"x-long", &long, out)).unwrap();
+    client.ours.answer(1, 200, true, |encoder, out| encoder.field(b"x-long", &long, out)).unwrap();
     let frames = client.frames();
     let kinds: Vec<_> = frames.iter().map(|(head, _)| (head.kind, head.flags)).collect();
     assert_eq!(
@@ -197,15 +198,15 @@ fn a_head_larger_than_a_frame_goes_on_in_the_next() {
 
 #[test]
 fn mm_02_an_idle_connection_holds_no_buffer() {
-    let mut client = Client::greeted();
+    let mut client = Peer::greeted();
     for nth in 0..20 {
         client.request(nth * 2 + 1, &get("/"), true);
         client.take();
-        client.server.answer(nth * 2 + 1, 200, true, |_, _| {}).unwrap();
-        client.server.remove(nth * 2 + 1);
+        client.ours.answer(nth * 2 + 1, 200, true, |_, _| {}).unwrap();
+        client.ours.remove(nth * 2 + 1);
         client.frames();
     }
-    client.server.trim();
-    assert_eq!(client.server.buffers(), 0);
-    assert!(size_of::<Server<()>>() <= 700, "{}", size_of::<Server<()>>());
+    client.ours.trim();
+    assert_eq!(client.ours.buffers(), 0);
+    assert!(size_of::<Connection<()>>() <= 700, "{}", size_of::<Connection<()>>());
 }

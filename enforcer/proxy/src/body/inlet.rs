@@ -7,7 +7,6 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::{Bytes, BytesMut};
 use enforcer_codec::h1::{BodyDecoder, BodyEvent};
 use enforcer_codec::{Limits, NotCanonical};
-use h2::RecvStream;
 use http::HeaderMap;
 use tokio::io::AsyncRead;
 
@@ -43,7 +42,6 @@ pub(crate) enum Inlet<'a, R> {
     /// There is none.
     Empty,
     H1(H1Inlet<'a, R>),
-    H2(H2Inlet),
     Stream(StreamInlet<'a>),
     H3(Box<H3Inlet>),
     /// One that can be sent again.
@@ -61,19 +59,6 @@ pub(crate) struct H1Inlet<'a, R> {
     taken: usize,
     /// `u32::MAX` is any.
     most: u32,
-}
-
-/// The body of an answer of an HTTP/2 upstream.
-#[derive(Debug)]
-pub(crate) struct H2Inlet {
-    stream: RecvStream,
-    data_is_over: bool,
-    is_over: bool,
-    taken: usize,
-    /// `u32::MAX` is any.
-    most: u32,
-    /// The first part, when it was looked at before its turn.
-    peeked: Option<Box<Piece>>,
 }
 
 /// The next part of a body.
@@ -133,53 +118,6 @@ impl<'a, R: AsyncRead + Unpin> H1Inlet<'a, R> {
     }
 }
 
-impl H2Inlet {
-    pub(crate) fn new(stream: RecvStream) -> Self {
-        let is_over = stream.is_end_stream();
-        Self { stream, data_is_over: is_over, is_over, taken: 0, most: u32::MAX, peeked: None }
-    }
-
-    /// The gRPC status of a body that is nothing but trailers, when these are there already (RY-04).
-    pub(crate) fn peek_status(&mut self) -> Result<Option<u8>, Broken> {
-        // What is not there yet is polled again with a waker before anybody waits for it.
-        let Poll::Ready(piece) = self.poll_piece(&mut Context::from_waker(Waker::noop())) else {
-            return Ok(None);
-        };
-        Ok(self.peeked.insert(Box::new(piece?)).grpc_status())
-    }
-
-    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
-        if let Some(piece) = self.peeked.take() {
-            return Poll::Ready(Ok(*piece));
-        }
-        while !self.data_is_over {
-            match ready!(self.stream.poll_data(context)).transpose()? {
-                Some(bytes) => {
-                    self.is_over = self.stream.is_end_stream();
-                    if bytes.is_empty() {
-                        continue;
-                    }
-                    self.taken = self.taken.saturating_add(bytes.len());
-                    if is_over(self.taken, self.most) {
-                        return Poll::Ready(Err(TOO_LARGE.into()));
-                    }
-                    return Poll::Ready(Ok(Piece::Data { bytes, last: self.is_over }));
-                }
-                None => self.data_is_over = true,
-            }
-        }
-        if self.is_over {
-            return Poll::Ready(Ok(Piece::End));
-        }
-        let found = ready!(self.stream.poll_trailers(context))?;
-        self.is_over = true;
-        Poll::Ready(Ok(match found {
-            Some(found) => trailers(found)?,
-            None => Piece::End,
-        }))
-    }
-}
-
 /// A trailer section that arrived.
 pub(super) fn trailers(mut trailers: HeaderMap) -> Result<Piece, NotCanonical> {
     bounded(&trailers)?;
@@ -224,7 +162,6 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
         match self {
             Self::Empty => Poll::Ready(Ok(Piece::End)),
             Self::H1(inlet) => inlet.poll_piece(context),
-            Self::H2(inlet) => inlet.poll_piece(context),
             Self::Stream(inlet) => inlet.poll_piece(context),
             Self::H3(inlet) => inlet.poll_piece(context),
             Self::Replay(inlet) => inlet.poll_piece(context),
@@ -236,7 +173,7 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
         match self {
             Self::H3(inlet) => Some(inlet),
             Self::Replay(inlet) => inlet.body().h3(),
-            Self::Empty | Self::H1(_) | Self::H2(_) | Self::Stream(_) => None,
+            Self::Empty | Self::H1(_) | Self::Stream(_) => None,
         }
     }
 
@@ -245,7 +182,7 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
         match self {
             Self::H1(inlet) => Some((RawIn::Io(&mut inlet.io), std::mem::take(inlet.buffer))),
             Self::Stream(inlet) => Some((RawIn::Stream(inlet), BytesMut::new())),
-            Self::Replay(_) | Self::Empty | Self::H2(_) | Self::H3(_) => None,
+            Self::Replay(_) | Self::Empty | Self::H3(_) => None,
         }
     }
 
@@ -254,7 +191,6 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
         match self {
             Self::Empty => {}
             Self::H1(inlet) => inlet.most = most,
-            Self::H2(inlet) => inlet.most = most,
             Self::Stream(inlet) => inlet.limit(most),
             Self::H3(inlet) => inlet.most = most,
             Self::Replay(inlet) => inlet.limit(most),
@@ -264,7 +200,6 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
     /// The receiver took so many bytes: the sender may send as many again.
     pub(crate) fn release(&mut self, bytes: usize) -> Result<(), Broken> {
         match self {
-            Self::H2(inlet) => Ok(inlet.stream.flow_control().release_capacity(bytes)?),
             Self::Stream(inlet) => {
                 inlet.release(bytes);
                 Ok(())
@@ -279,7 +214,6 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
         match self {
             Self::Empty => true,
             Self::H1(inlet) => inlet.decoder.is_done(),
-            Self::H2(inlet) => inlet.is_over,
             Self::Stream(inlet) => inlet.is_over(),
             Self::H3(inlet) => inlet.is_over,
             Self::Replay(inlet) => inlet.is_over(),
@@ -291,7 +225,7 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
         let is_tunnel = match self {
             Self::H1(inlet) => inlet.decoder.is_endless(),
             Self::Stream(inlet) => inlet.is_tunnel(),
-            Self::Empty | Self::H2(_) | Self::H3(_) | Self::Replay(_) => false,
+            Self::Empty | Self::H3(_) | Self::Replay(_) => false,
         };
         !is_tunnel && !self.is_over() && self.poll_piece(&mut Context::from_waker(Waker::noop())).is_pending()
     }
@@ -301,7 +235,6 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
         let taken = match self {
             Self::Empty => 0,
             Self::H1(inlet) => inlet.taken,
-            Self::H2(inlet) => inlet.taken,
             Self::Stream(inlet) => inlet.taken(),
             Self::H3(inlet) => inlet.taken,
             Self::Replay(inlet) => return inlet.taken(),
@@ -314,7 +247,6 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
         match self {
             Self::Empty => true,
             Self::H1(inlet) => inlet.taken == 0,
-            Self::H2(inlet) => inlet.taken == 0,
             Self::Stream(inlet) => inlet.is_untouched(),
             Self::H3(inlet) => inlet.taken == 0,
             Self::Replay(inlet) => inlet.is_untouched(),
@@ -325,7 +257,7 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
     pub(crate) fn awaits_continue(&self) -> bool {
         match self {
             Self::H1(inlet) => inlet.expects_continue && inlet.buffer.is_empty() && inlet.taken == 0,
-            Self::Empty | Self::H2(_) | Self::Stream(_) | Self::H3(_) => false,
+            Self::Empty | Self::Stream(_) | Self::H3(_) => false,
             Self::Replay(inlet) => inlet.awaits_continue(),
         }
     }

@@ -1,22 +1,21 @@
 //! Where a message goes: its head first, then its body.
 //!
-//! On HTTP/1 small parts are gathered and leave with one write; on HTTP/2 a part leaves when the receiver has room. Who
-//! calls over HTTP/2 is answered by our own codec, an upstream is asked by the `h2` crate.
+//! On HTTP/1 small parts are gathered and leave with one write; on HTTP/2 a part leaves when the receiver has room.
 
-use std::future::poll_fn;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use enforcer_codec::h1::{self, Framing};
 use enforcer_codec::h2::Reason;
 use enforcer_codec::{Answer, BodyLength, Downstream, headers};
-use h2::SendStream;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use super::asking::H2Outlet;
 use super::h3::{H3Outlet, H3Request};
+use super::link::put_fields;
 use super::raw::RawOut;
-use super::stream::{StreamOutlet, put_fields};
+use super::stream::StreamOutlet;
 use crate::fault::Broken;
 
 /// Up to here parts are gathered before they are written.
@@ -26,7 +25,8 @@ const GATHER: usize = 16 * 1024;
 #[derive(Debug)]
 pub(crate) enum Outlet<'a, W> {
     H1(H1Outlet<'a, W>),
-    H2(H2Outlet),
+    /// The body of a request to an HTTP/2 endpoint.
+    H2(H2Outlet<'a>),
     Stream(StreamOutlet<'a>),
     H3(Box<H3Outlet>),
     /// The body of a request to an HTTP/3 upstream.
@@ -47,10 +47,6 @@ pub(crate) struct H1Outlet<'a, W> {
     closes: bool,
     sent: u64,
 }
-
-/// The body of a request to an HTTP/2 upstream.
-#[derive(Debug)]
-pub(crate) struct H2Outlet(SendStream<Bytes>);
 
 impl<'a, W: AsyncWrite + Unpin> H1Outlet<'a, W> {
     /// For the answer to a request that came in like `down`; `trailers` when its caller takes them.
@@ -114,47 +110,6 @@ impl<'a, W: AsyncWrite + Unpin> H1Outlet<'a, W> {
             self.out.clear();
         }
         Ok(self.io.flush().await?)
-    }
-}
-
-impl H2Outlet {
-    /// For the body of a request whose head has been sent.
-    pub(crate) fn request(stream: SendStream<Bytes>) -> Self {
-        Self(stream)
-    }
-
-    async fn data(&mut self, mut bytes: Bytes, last: bool) -> Result<(), Broken> {
-        let Self(stream) = self;
-        if last && bytes.len() <= GATHER {
-            // What ends the message waits in the connection for its window; so little may.
-            return Ok(stream.send_data(bytes, true)?);
-        }
-        stream.reserve_capacity(bytes.len());
-        loop {
-            let mut room = stream.capacity();
-            while room == 0 {
-                room = poll_fn(|context| stream.poll_capacity(context)).await.ok_or(Broken::Ended)??;
-            }
-            if room >= bytes.len() {
-                return Ok(stream.send_data(bytes, last)?);
-            }
-            stream.send_data(bytes.split_to(room), false)?;
-        }
-    }
-
-    fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), Broken> {
-        match trailers {
-            Some(trailers) if !trailers.is_empty() => self.0.send_trailers(trailers)?,
-            _ => self.0.send_data(Bytes::new(), true)?,
-        }
-        Ok(())
-    }
-
-    fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Broken> {
-        Poll::Ready(match ready!(self.0.poll_reset(context)) {
-            Ok(reason) => Broken::H2(reason.into()),
-            Err(error) => Broken::H2(error),
-        })
     }
 }
 
@@ -289,7 +244,7 @@ impl<'a, W: AsyncWrite + Unpin> Outlet<'a, W> {
                 outlet.end(trailers.as_deref());
                 outlet.flush().await
             }
-            Self::H2(outlet) if open => outlet.finish(trailers.map(|trailers| *trailers)),
+            Self::H2(outlet) if open => outlet.finish(trailers.as_deref()),
             Self::H2(_) => Ok(()),
             Self::Stream(outlet) => outlet.finish(trailers.as_deref()),
             Self::H3(outlet) => Box::pin(outlet.finish(trailers.map(|trailers| *trailers))).await,

@@ -1,25 +1,27 @@
-//! A stream of a caller over HTTP/2: its body and its answer, on the connection that all its streams share.
+//! A stream over HTTP/2: the body of a message, and the answer to a caller, on the connection that all its streams share.
 
-use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
-use enforcer_codec::h2::{Encoder, Reason, Room};
+use bytes::Bytes;
+use enforcer_codec::h2::{Encoder, Reason};
 use enforcer_codec::headers::Extra;
 use http::HeaderMap;
 use tokio::io::ReadBuf;
 
+use super::asking::Asked;
 use super::inlet::{Piece, TOO_LARGE, is_over, trailers};
-use super::link::{Link, State, register};
+use super::link::{Link, put_fields, register};
 use super::outlet::status;
 use crate::fault::Broken;
 
-/// The body of a request.
+/// The body of a request, or of an answer of an endpoint.
 #[derive(Debug)]
 pub(crate) struct StreamInlet<'a> {
     link: &'a Link,
     id: u32,
+    /// A stream that is reset after an answer has come whole takes nothing of it away.
+    is_answer: bool,
     /// What follows is no body.
     is_tunnel: bool,
     is_over: bool,
@@ -30,16 +32,34 @@ pub(crate) struct StreamInlet<'a> {
 
 impl<'a> StreamInlet<'a> {
     pub(crate) fn new(link: &'a Link, id: u32, is_tunnel: bool) -> Self {
-        Self { link, id, is_tunnel, is_over: false, taken: 0, most: u32::MAX }
+        Self { link, id, is_answer: false, is_tunnel, is_over: false, taken: 0, most: u32::MAX }
+    }
+
+    /// The body of the answer to a request that was sent.
+    pub(crate) fn of_answer(asked: &Asked<'a>) -> Self {
+        let (link, id) = asked.stream();
+        Self { is_answer: true, ..Self::new(link, id, false) }
+    }
+
+    /// The gRPC status of an answer whose body is nothing but trailers, when these are there already (RY-04).
+    pub(crate) fn peek_status(&self) -> Result<Option<u8>, Broken> {
+        let state = &mut *self.link.0.lock();
+        let stream = state.conn.stream(self.id).ok_or(Broken::Ended)?;
+        if let Some(reason) = stream.reset().filter(|_| !stream.is_whole()) {
+            return Err(Broken::Stream(reason));
+        }
+        let trailers = stream.lane.trailers.as_ref().filter(|_| stream.lane.body.is_empty());
+        Ok(trailers.and_then(|trailers| trailers.get("grpc-status")?.to_str().ok()?.parse().ok()))
     }
 
     pub(super) fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Result<Piece, Broken>> {
         if self.is_over {
             return Poll::Ready(Ok(Piece::End));
         }
-        let server = &mut self.link.0.lock().server;
-        let stream = server.stream(self.id).ok_or(Broken::Ended)?;
-        if let Some(reason) = stream.reset() {
+        let state = &mut *self.link.0.lock();
+        let over = state.is_over();
+        let stream = state.conn.stream(self.id).ok_or(Broken::Ended)?;
+        if let Some(reason) = stream.reset().filter(|_| !(self.is_answer && stream.is_whole())) {
             return Poll::Ready(Err(Broken::Stream(reason)));
         }
         if !stream.lane.body.is_empty() {
@@ -52,6 +72,7 @@ impl<'a> StreamInlet<'a> {
             return Poll::Ready(Ok(Piece::Data { bytes, last: self.is_over }));
         }
         if stream.is_open() {
+            over?;
             register(&mut stream.lane.reader, context);
             return Poll::Pending;
         }
@@ -68,15 +89,15 @@ impl<'a> StreamInlet<'a> {
         buffer: &mut ReadBuf<'_>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        let server = &mut self.link.0.lock().server;
-        let stream = server.stream(self.id).ok_or(io::ErrorKind::NotConnected)?;
+        let conn = &mut self.link.0.lock().conn;
+        let stream = conn.stream(self.id).ok_or(io::ErrorKind::NotConnected)?;
         if stream.reset().is_some() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         let length = stream.lane.body.len().min(buffer.remaining());
         if length > 0 {
             buffer.put_slice(&stream.lane.body.split_to(length));
-            server.release(self.id, length);
+            conn.release(self.id, length);
         } else if stream.is_open() {
             register(&mut stream.lane.reader, context);
             return Poll::Pending;
@@ -93,7 +114,7 @@ impl<'a> StreamInlet<'a> {
     /// A body that is over earns no credit for its stream; the connection gets it when the call ends.
     pub(super) fn release(&self, bytes: usize) {
         if !self.is_over {
-            self.link.0.lock().server.release(self.id, bytes);
+            self.link.release(self.id, bytes);
         }
     }
 
@@ -161,51 +182,16 @@ impl<'a> StreamOutlet<'a> {
         if body.is_empty() { Ok(()) } else { self.data(Bytes::copy_from_slice(body), true).await }
     }
 
-    pub(super) async fn data(&mut self, mut bytes: Bytes, last: bool) -> Result<(), Broken> {
+    pub(super) fn data(&mut self, bytes: Bytes, last: bool) -> impl Future<Output = Result<(), Broken>> {
         // A gRPC body is never the end: a status follows, ours if need be.
         let last = last && !self.grpc;
-        poll_fn(|context| self.poll_data(&mut bytes, last, context)).await?;
         self.is_ended = last;
-        Ok(())
-    }
-
-    fn poll_data(
-        &self,
-        bytes: &mut Bytes,
-        last: bool,
-        context: &mut Context<'_>,
-    ) -> Poll<Result<(), Broken>> {
-        while !bytes.is_empty() {
-            bytes.advance(ready!(self.poll_part(bytes, last, context))?);
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Sends what there is room for, never nothing.
-    fn poll_part(&self, bytes: &[u8], last: bool, context: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
-        let State { server, waiting, .. } = &mut *self.link.0.lock();
-        match server.room(self.id) {
-            Room::Free(room) => {
-                let part = bytes.get(..room).unwrap_or(bytes);
-                let over = last && part.len() == bytes.len();
-                server.data(self.id, part, over).map_err(Broken::Stream)?;
-                Poll::Ready(Ok(part.len()))
-            }
-            Room::Gone(reason) => Poll::Ready(Err(Broken::Stream(reason))),
-            blocked => {
-                let stream = server.stream(self.id).ok_or(Broken::Ended)?;
-                register(&mut stream.lane.writer, context);
-                if blocked == Room::Connection && !std::mem::replace(&mut stream.lane.waits, true) {
-                    waiting.push(self.id);
-                }
-                Poll::Pending
-            }
-        }
+        self.link.data(self.id, bytes, last)
     }
 
     /// Sends bytes of a tunnel, as many as there is room for.
     pub(super) fn poll_bytes(&self, bytes: &[u8], context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let sent = ready!(self.poll_part(bytes, false, context));
+        let sent = ready!(self.link.poll_part(self.id, bytes, false, context));
         Poll::Ready(sent.map_err(|_gone| io::ErrorKind::ConnectionReset.into()))
     }
 
@@ -214,7 +200,6 @@ impl<'a> StreamOutlet<'a> {
             return Ok(());
         }
         self.is_ended = true;
-        let server = &mut self.link.0.lock().server;
         let own;
         let trailers = match trailers.filter(|trailers| !trailers.is_empty()) {
             None if self.grpc => {
@@ -223,20 +208,16 @@ impl<'a> StreamOutlet<'a> {
             }
             given => given,
         };
-        let told = match trailers {
-            Some(trailers) => server.trailers(self.id, |encoder, out| put_fields(trailers, encoder, out)),
-            None => server.data(self.id, &[], true),
-        };
-        told.map_err(Broken::Stream)
+        self.link.finish(self.id, trailers)
     }
 
     pub(super) fn cut(&mut self, code: u8, message: &'static str, reset: Reason) {
-        let server = &mut self.link.0.lock().server;
+        let conn = &mut self.link.0.lock().conn;
         let word =
             |encoder: &mut Encoder, out: &mut Vec<u8>| put_fields(&status(code, message), encoder, out);
-        let is_told = self.grpc && server.trailers(self.id, word).is_ok();
+        let is_told = self.grpc && conn.trailers(self.id, word).is_ok();
         if !is_told {
-            server.reset(self.id, reset);
+            conn.reset(self.id, reset);
         }
     }
 
@@ -249,27 +230,12 @@ impl<'a> StreamOutlet<'a> {
     }
 
     pub(super) fn poll_gone(&mut self, context: &mut Context<'_>) -> Poll<Broken> {
-        let server = &mut self.link.0.lock().server;
-        let Some(stream) = server.stream(self.id) else { return Poll::Pending };
-        match stream.reset() {
-            Some(reason) => Poll::Ready(Broken::Stream(reason)),
-            None => {
-                register(&mut stream.lane.writer, context);
-                Poll::Pending
-            }
-        }
+        self.link.poll_gone(self.id, context)
     }
 }
 
 impl Drop for StreamOutlet<'_> {
     fn drop(&mut self) {
-        self.link.0.lock().server.remove(self.id);
-    }
-}
-
-/// Appends the fields of a map.
-pub(super) fn put_fields(map: &HeaderMap, encoder: &mut Encoder, out: &mut Vec<u8>) {
-    for (name, value) in map {
-        encoder.field(name.as_str().as_bytes(), value.as_bytes(), out);
+        self.link.0.lock().conn.remove(self.id);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use enforcer_codec::{Call, Scheme};
+use enforcer_codec::{Answer, Call, Scheme};
 use http::header::CONTENT_LENGTH;
 use tokio::io::{AsyncRead, AsyncWrite, Empty, Sink};
 
@@ -89,7 +89,8 @@ impl Told<'_> {
                 parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
             let mut inlet = H3Inlet::of_endpoint(receive, held, declared);
             let over = inlet.is_empty().map_err(|broken| self.broke(broken))?;
-            if !self.begin_framed(parts, over, || inlet.peek_status(), out, status)? {
+            let answer = Answer::from_h2(parts, over, self.asked());
+            if !self.begin_framed(answer, over, || inlet.peek_status(), out, status)? {
                 return Ok(());
             }
             let mut inlet = Inlet::<Empty>::H3(Box::new(inlet));

@@ -1,32 +1,39 @@
-//! Kept HTTP/2 connections of an endpoint.
+//! Kept HTTP/2 connections of an endpoint, and the task that drives each.
 
 use std::future::poll_fn;
-use std::io;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::Duration;
 
-use bytes::Bytes;
+use base_ports::Mono;
+use enforcer_codec::Limits;
+use enforcer_codec::h2::Reason;
 use futures_util::FutureExt;
-use h2::client::{Builder, SendRequest};
+use tokio::io::AsyncWriteExt;
 
-use super::links::{Link, Links, NoLink, Place};
-use super::{Endpoint, Terms};
-use crate::fault::{Broken, Fault};
+use super::links::{Links, NoLink, Place};
+use super::{Endpoint, Terms, Wire};
+use crate::body::{self, Moved, Over};
+use crate::fault::Fault;
 use crate::worker::Worker;
 
 const BUSY: u32 = 32;
 
-const STREAM_WINDOW: u32 = 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-const HEADER_LIST: u32 = 64 * 1024;
+/// What is left to say at the end of a connection.
+const CALM: Duration = Duration::from_millis(100);
 
-pub(super) type H2Links = Links<SendRequest<Bytes>>;
-type H2Link = Link<SendRequest<Bytes>>;
+pub(super) type H2Links = Links<Speaker>;
+type H2Link = super::links::Link<Speaker>;
+
+/// The end of a connection that calls use; the connection ends when it is dropped and no call is left.
+#[derive(Debug)]
+pub(crate) struct Speaker(Arc<body::Link>);
 
 /// A stream that can be asked on.
 #[derive(Debug)]
 pub(crate) struct H2Stream {
-    pub(crate) place: Place<SendRequest<Bytes>>,
-    pub(crate) sender: SendRequest<Bytes>,
+    pub(crate) place: Place<Speaker>,
 }
 
 pub(super) fn links() -> H2Links {
@@ -52,58 +59,225 @@ impl Endpoint {
                 connecting.boxed()
             };
             let lent = self.h2.lend(generation, connect).await;
-            let place = lent.map_err(|failed| self.no_connection(&failed))?;
-            let mut stream = H2Stream { sender: place.link.speaker.clone(), place };
+            let stream = H2Stream { place: lent.map_err(|failed| self.no_connection(&failed))? };
             // The endpoint may take fewer streams than we would give it; then this waits, else it does not.
-            match poll_fn(|context| stream.sender.poll_ready(context)).await {
-                Ok(()) => return Ok(stream),
-                Err(error) => {
-                    tracing::debug!(event = "upstream_connection_lost", endpoint = %self.address, %error, "");
-                    stream.place.link.close();
-                    self.h2.sweep(generation);
-                    if let Some(alert) = stream.rejected() {
-                        return Err(Fault::TlsRejected { address: self.address.clone(), alert });
-                    }
-                }
+            if poll_fn(|context| stream.link().poll_open(context)).await {
+                return Ok(stream);
+            }
+            stream.place.link.close();
+            self.h2.sweep(generation);
+            if let Some(alert) = stream.rejected() {
+                return Err(Fault::TlsRejected { address: self.address.clone(), alert });
             }
         }
     }
 
     async fn connect_h2(&self, worker: &Arc<Worker>, terms: Terms) -> Result<Arc<H2Link>, NoLink> {
         let opened = self.open(&terms).map_err(|_full| NoLink::Full)?;
-        let socket = self.dial(worker, terms.limit).await?;
-        let standing = socket.standing().cloned();
-        let mut builder = Builder::new();
-        builder
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_header_list_size(HEADER_LIST)
-            .enable_push(false);
-        let (sender, connection) = builder.handshake::<_, Bytes>(socket).await.map_err(io::Error::other)?;
-        let link = Link::new(sender, standing, opened);
-        let (driven, address) = (Arc::downgrade(&link), self.address.clone());
-        worker.tasks.spawn("upstream", async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(event = "upstream_connection_ended", endpoint = %address, %error, "");
-            }
-            if let Some(link) = driven.upgrade() {
-                link.close();
-            }
-        });
+        let wire = self.dial(worker, terms.limit).await?;
+        let standing = wire.standing().cloned();
+        let shared = Arc::new(body::Link::to_endpoint(Limits::default(), since_start(worker)));
+        let link = H2Link::new(Speaker(Arc::clone(&shared)), standing, opened);
+        let driver =
+            Driver { shared, link: Arc::downgrade(&link), wire, address: self.address.to_string().into() };
+        let worker = Arc::clone(worker);
+        worker.clone().tasks.spawn("upstream", async move { driver.run(&worker).await });
         Ok(link)
     }
 }
 
+fn since_start(worker: &Worker) -> Duration {
+    Duration::from_nanos(worker.clock.mono().as_nanos())
+}
+
 impl H2Stream {
+    /// The connection that it is on.
+    pub(crate) fn link(&self) -> &body::Link {
+        &self.place.link.speaker.0
+    }
+
     /// The alert by which the endpoint rejected the connection.
     pub(crate) fn rejected(&self) -> Option<String> {
         self.place.link.standing()?.alert().map(str::to_owned)
     }
+}
 
-    /// The connection broke or is going away: no further call uses it.
-    pub(crate) fn give_up(&self, broken: &Broken) {
-        if matches!(broken, Broken::H2(error) if error.is_io() || error.is_go_away()) {
-            self.place.link.close();
+impl Drop for Speaker {
+    fn drop(&mut self) {
+        self.0.is_unwanted();
+    }
+}
+
+/// What moves the bytes of a connection.
+struct Driver {
+    shared: Arc<body::Link>,
+    link: Weak<H2Link>,
+    wire: Wire,
+    address: Box<str>,
+}
+
+impl Driver {
+    async fn run(mut self, worker: &Worker) {
+        let timer = worker.wheel.timer();
+        let mut pulse = Pulse::new(worker.clock.mono());
+        timer.set(pulse.look);
+        let over = poll_fn(|context| {
+            loop {
+                let mut moved = Moved::default();
+                let driven = self.shared.poll_drive(
+                    &mut self.wire,
+                    &worker.scratch,
+                    since_start(worker),
+                    &mut moved,
+                    context,
+                );
+                if self.shared.is_leaving() {
+                    self.close();
+                }
+                if driven.is_ready() {
+                    return driven;
+                }
+                pulse.moved(&moved);
+                if timer.poll(context).is_pending() {
+                    return Poll::Pending;
+                }
+                let has_calls = self.shared.has_calls();
+                if !has_calls {
+                    self.shared.trim();
+                }
+                match pulse.beat(worker.clock.mono(), has_calls) {
+                    Beat::Rest => {}
+                    Beat::Ask => self.shared.ping(),
+                    Beat::Dead => return Poll::Ready(Err(Over::Lost)),
+                }
+                timer.set(pulse.look);
+            }
+        })
+        .await;
+        self.close();
+        match over {
+            Ok(()) => self.shared.end(Reason::NO_ERROR),
+            Err(over) => self.shared.is_done(over),
         }
+        tracing::debug!(event = "upstream_connection_ended", endpoint = %self.address, ?over, "");
+        // What is left to say, to an endpoint that did wrong as to one that is not needed any more.
+        timer.set(worker.clock.mono() + CALM);
+        let closing = pin!(async {
+            let written = poll_fn(|context| self.shared.poll_write(&mut self.wire, context)).await;
+            if written.is_ok() {
+                self.wire.shutdown().await.unwrap_or_default();
+            }
+        });
+        timer.within(closing).await;
+    }
+
+    /// No further call uses the connection.
+    fn close(&self) {
+        if let Some(link) = self.link.upgrade() {
+            link.close();
+        }
+    }
+}
+
+/// So long after something was said and nothing was heard, the endpoint is asked whether it is there (PL-03).
+const ASK: Duration = Duration::from_secs(10);
+/// So long it has to answer.
+const ANSWER: Duration = Duration::from_secs(20);
+/// An endpoint that was told nothing owes nothing. It is asked less often, because gRPC servers end connections of clients
+/// that ask more often than this without saying anything.
+const QUIET: Duration = Duration::from_secs(310);
+
+/// Whether the endpoint is there.
+#[derive(Debug)]
+struct Pulse {
+    /// Since when nothing was heard.
+    quiet_since: Option<Mono>,
+    /// Something was said since.
+    is_owed: bool,
+    asked: Option<Mono>,
+    heard: bool,
+    look: Mono,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Beat {
+    Rest,
+    Ask,
+    Dead,
+}
+
+impl Pulse {
+    fn new(now: Mono) -> Self {
+        Self { quiet_since: None, is_owed: false, asked: None, heard: false, look: now + ASK }
+    }
+
+    fn moved(&mut self, moved: &Moved) {
+        if moved.heard {
+            (self.heard, self.is_owed) = (true, false);
+        }
+        self.is_owed |= moved.said;
+    }
+
+    /// What is due now.
+    fn beat(&mut self, now: Mono, has_calls: bool) -> Beat {
+        self.look = now + ASK;
+        if std::mem::take(&mut self.heard) || !has_calls {
+            (self.quiet_since, self.asked) = (Some(now), None);
+            return Beat::Rest;
+        }
+        if let Some(asked) = self.asked {
+            let ends = asked + ANSWER;
+            self.look = ends;
+            return if now >= ends { Beat::Dead } else { Beat::Rest };
+        }
+        let since = *self.quiet_since.get_or_insert(now);
+        if !self.is_owed && now < since + QUIET {
+            return Beat::Rest;
+        }
+        (self.asked, self.look) = (Some(now), now + ANSWER);
+        Beat::Ask
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Mono {
+        Mono::from_nanos(secs * 1_000_000_000)
+    }
+
+    const SAID: Moved = Moved { heard: false, said: true };
+    const HEARD: Moved = Moved { heard: true, said: true };
+
+    #[test]
+    fn pl_03_an_endpoint_that_owes_an_answer_is_asked_and_given_up() {
+        let mut pulse = Pulse::new(at(0));
+        pulse.moved(&SAID);
+        assert_eq!(pulse.beat(at(10), true), Beat::Ask);
+        assert_eq!(pulse.look, at(30));
+        assert_eq!(pulse.beat(at(30), true), Beat::Dead);
+    }
+
+    #[test]
+    fn pl_03_anything_that_comes_is_an_answer() {
+        let mut pulse = Pulse::new(at(0));
+        pulse.moved(&SAID);
+        assert_eq!(pulse.beat(at(10), true), Beat::Ask);
+        pulse.moved(&HEARD);
+        assert_eq!(pulse.beat(at(30), true), Beat::Rest);
+        assert_eq!(pulse.look, at(40));
+        // A connection without calls is not asked.
+        pulse.moved(&SAID);
+        assert_eq!(pulse.beat(at(40), false), Beat::Rest);
+    }
+
+    #[test]
+    fn pl_03_a_stream_on_which_nothing_is_said_is_asked_for_seldom() {
+        let mut pulse = Pulse::new(at(0));
+        pulse.moved(&HEARD);
+        pulse.is_owed = false;
+        let asked = (1..=60).map(|nth| nth * 10).find(|secs| pulse.beat(at(*secs), true) == Beat::Ask);
+        assert_eq!(asked, Some(320));
     }
 }

@@ -1,7 +1,7 @@
 //! The encoder: the heads and trailers that we send.
 //!
-//! Fields that come again are put into the table and cost one octet from then on; what differs from answer to answer, and
-//! what is secret, is not. Strings stand as they are: answers are read by machines nearby, and bits cost more than bytes.
+//! Fields that come again are put into the table and cost one octet from then on; what differs from message to message, and
+//! what is secret, is not. Strings stand as they are: they are read by machines nearby, and bits cost more than bytes.
 
 use super::dynamic::Dynamic;
 use super::{TABLE, fixed, integer};
@@ -50,6 +50,37 @@ impl Encoder {
         }
     }
 
+    /// Appends the pseudo-header fields of a request; `path` is the target, and whether it is likely to come again.
+    pub(crate) fn request(
+        &mut self,
+        method: &str,
+        scheme: Option<&str>,
+        authority: &str,
+        path: Option<(&str, bool)>,
+        out: &mut Vec<u8>,
+    ) {
+        match method {
+            "GET" => out.push(0x82),
+            "POST" => out.push(0x83),
+            other => self.known(b":method", other.as_bytes(), Some(2), out),
+        }
+        match scheme {
+            Some("http") => out.push(0x86),
+            Some(_) => out.push(0x87),
+            None => {}
+        }
+        match path {
+            Some(("/", _)) => out.push(0x84),
+            Some((path, true)) if path.len() <= LONG => self.known(b":path", path.as_bytes(), Some(4), out),
+            Some((path, _)) => put_literal(0, b":path", path.as_bytes(), Some(4), out),
+            None => {}
+        }
+        match authority.len() {
+            ..=LONG => self.known(b":authority", authority.as_bytes(), Some(1), out),
+            _ => put_literal(0, b":authority", authority.as_bytes(), Some(1), out),
+        }
+    }
+
     /// Appends a field. The name is lower-case, the value without control bytes.
     pub fn field(&mut self, name: &[u8], value: &[u8], out: &mut Vec<u8>) {
         match fixed::find(name, value) {
@@ -86,11 +117,12 @@ enum Keeping {
     Never,
 }
 
+/// Longer values push out more than they save.
+const LONG: usize = 256;
+
 fn keeping(name: &[u8], value: &[u8]) -> Keeping {
-    /// Longer values push out more than they save.
-    const LONG: usize = 256;
     match name {
-        b"set-cookie" | b"authorization" | b"proxy-authorization" => Keeping::Never,
+        b"set-cookie" | b"cookie" | b"authorization" | b"proxy-authorization" => Keeping::Never,
         b"content-length"
         | b"etag"
         | b"last-modified"
@@ -98,6 +130,9 @@ fn keeping(name: &[u8], value: &[u8]) -> Keeping {
         | b"content-range"
         | b"age"
         | b"grpc-message"
+        | b"grpc-timeout"
+        | b"traceparent"
+        | b"tracestate"
         | b"grpc-status-details-bin" => Keeping::None,
         _ if name.ends_with(b"-id") || value.len() > LONG => Keeping::None,
         _ => Keeping::Table,

@@ -1,6 +1,6 @@
 //! What ends a stream, what ends the connection, and every flood (H2-01 to H2-04, HX-01, HX-02, HX-04).
 
-use super::client::{Client, Seen, get};
+use super::peer::{Peer, Seen, get};
 use super::*;
 
 #[test]
@@ -38,7 +38,7 @@ fn hx_01_and_hx_02_malformed_heads_end_their_stream_alone() {
         ("no scheme", without(":scheme")),
         ("no method", without(":method")),
     ];
-    let mut client = Client::greeted();
+    let mut client = Peer::greeted();
     for (nth, (name, fields)) in cases.into_iter().enumerate() {
         let stream = u32::try_from(nth * 2 + 1).unwrap();
         client.request(stream, &fields, true);
@@ -51,7 +51,7 @@ fn hx_01_and_hx_02_malformed_heads_end_their_stream_alone() {
 
 #[test]
 fn h1_19_a_head_that_is_too_large_is_answered_and_the_next_one_served() {
-    let mut client = Client::greeted();
+    let mut client = Peer::greeted();
     let many: Vec<_> = get("/").into_iter().chain(std::iter::repeat_n(("x-a", "1"), 101)).collect();
     client.request(1, &many, true);
     let long = "v".repeat(15_000);
@@ -87,7 +87,7 @@ fn hx_04_a_body_of_another_length_than_declared_is_reset() {
         (3, false, true, true),
         (2, false, true, false),
     ] {
-        let mut client = Client::greeted();
+        let mut client = Peer::greeted();
         let fields = [get("/").as_slice(), &[("content-length", "3")]].concat();
         client.request(1, &fields, false);
         client.data(1, &vec![b'x'; sent], over);
@@ -102,7 +102,7 @@ fn hx_04_a_body_of_another_length_than_declared_is_reset() {
 
 #[test]
 fn frames_that_break_the_protocol_end_the_connection() {
-    let block = Client::greeted().block(&get("/"));
+    let block = Peer::greeted().block(&get("/"));
     type Frame = (u8, u8, u32, Vec<u8>);
     let cases: Vec<(&str, Reason, Vec<Frame>)> = vec![
         ("DATA on stream 0", Reason::PROTOCOL_ERROR, vec![(kind::DATA, 0, 0, vec![1])]),
@@ -162,7 +162,7 @@ fn frames_that_break_the_protocol_end_the_connection() {
         ("a short GOAWAY", Reason::FRAME_SIZE_ERROR, vec![(kind::GOAWAY, 0, 0, vec![0; 7])]),
     ];
     for (name, reason, frames) in cases {
-        let mut client = Client::greeted();
+        let mut client = Peer::greeted();
         for (kind, flags, stream, payload) in frames {
             client.send(kind, flags, stream, &payload);
         }
@@ -175,7 +175,7 @@ fn frames_that_break_the_protocol_end_the_connection() {
         );
     }
     for first in [b"GET / HTTP/1.1\r\n".to_vec(), [frame::PREFACE, &[0, 0, 8, 6, 0, 0, 0, 0, 0]].concat()] {
-        let mut client = Client::new(false);
+        let mut client = Peer::new(false);
         client.sent = first;
         assert_eq!(client.take(), [Seen::Ended(Reason::PROTOCOL_ERROR)], "SETTINGS come first");
     }
@@ -183,29 +183,29 @@ fn frames_that_break_the_protocol_end_the_connection() {
 
 #[test]
 fn more_streams_than_allowed_are_refused_and_served_later() {
-    let mut client = Client::greeted();
+    let mut client = Peer::greeted();
     for nth in 0..=STREAMS {
         client.request(nth * 2 + 1, &get("/"), true);
     }
     assert_eq!(client.take().len(), STREAMS as usize);
     assert_eq!(client.reset(STREAMS * 2 + 1), Some(Reason::REFUSED_STREAM));
-    client.server.remove(1);
+    client.ours.remove(1);
     client.request(STREAMS * 2 + 3, &get("/"), true);
     assert_eq!(client.take().len(), 1);
 }
 
 /// Frames until the connection ended, of so many that were sent.
-fn flood(is_proved: bool, most: u32, mut one: impl FnMut(&mut Client, u32)) -> Option<u32> {
-    let mut client = Client::greeted();
+fn flood(is_proved: bool, most: u32, mut one: impl FnMut(&mut Peer, u32)) -> Option<u32> {
+    let mut client = Peer::greeted();
     if is_proved {
-        client.server.budget_of_proved();
+        client.ours.budget_of_proved();
     }
     for nth in 1..=most {
         one(&mut client, nth);
         let ended = client.take().into_iter().find_map(|seen| match seen {
             Seen::Ended(reason) => Some(reason),
             Seen::Request { stream, .. } | Seen::Reset { stream, .. } => {
-                client.server.remove(stream);
+                client.ours.remove(stream);
                 None
             }
             _ => None,
@@ -222,7 +222,7 @@ fn flood(is_proved: bool, most: u32, mut one: impl FnMut(&mut Client, u32)) -> O
 #[test]
 fn h2_01_each_frame_that_moves_no_call_has_a_budget() {
     let plain = |kind: u8, flags: u8, payload: &'static [u8]| {
-        move |client: &mut Client, _: u32| client.send(kind, flags, 0, payload)
+        move |client: &mut Peer, _: u32| client.send(kind, flags, 0, payload)
     };
     assert_eq!(flood(false, 1000, plain(kind::PING, 0, &[0; 8])), Some(101));
     assert_eq!(flood(false, 1000, plain(kind::PING, flag::ACK, &[0; 8])), Some(101));
@@ -236,7 +236,7 @@ fn h2_01_each_frame_that_moves_no_call_has_a_budget() {
         "ten times for a proved identity"
     );
     assert_eq!(flood(false, 1000, |client, _| client.send(kind::PRIORITY, 0, 9, &[0; 5])), Some(101));
-    let empty = |client: &mut Client, nth: u32| {
+    let empty = |client: &mut Peer, nth: u32| {
         if nth == 1 {
             client.request(1, &get("/"), false);
             client.event();
@@ -244,7 +244,7 @@ fn h2_01_each_frame_that_moves_no_call_has_a_budget() {
         client.data(1, b"", false);
     };
     assert_eq!(flood(false, 1000, empty), Some(101));
-    let padding = |client: &mut Client, nth: u32| {
+    let padding = |client: &mut Peer, nth: u32| {
         if nth == 1 {
             client.request(1, &get("/"), false);
             client.event();
@@ -258,7 +258,7 @@ fn h2_01_each_frame_that_moves_no_call_has_a_budget() {
 
 #[test]
 fn h2_01_a_window_of_ten_seconds_begins_anew() {
-    let mut client = Client::greeted();
+    let mut client = Peer::greeted();
     for _ in 0..3 {
         for _ in 0..100 {
             client.send(kind::PING, 0, 0, &[0; 8]);
@@ -271,7 +271,7 @@ fn h2_01_a_window_of_ten_seconds_begins_anew() {
 #[test]
 fn h2_01_at_most_twenty_continuations_make_a_block() {
     for (count, ends) in [(20, false), (21, true)] {
-        let mut client = Client::greeted();
+        let mut client = Peer::greeted();
         let block = client.block(&get("/"));
         client.send(kind::HEADERS, flag::END_STREAM, 1, &block);
         for nth in 1..=count {
@@ -283,18 +283,18 @@ fn h2_01_at_most_twenty_continuations_make_a_block() {
 
 #[test]
 fn h2_02_rapid_resets_and_resets_that_we_are_made_to_send_end_the_connection() {
-    let rapid = |client: &mut Client, nth: u32| {
+    let rapid = |client: &mut Peer, nth: u32| {
         client.request(nth * 2 + 1, &get("/"), true);
         client.send(kind::RST_STREAM, 0, nth * 2 + 1, &[0, 0, 0, 8]);
     };
     // 50 of them had no byte of an answer; of a caller that is known ten times as many.
     assert_eq!((flood(false, 1000, rapid), flood(true, 1000, rapid)), (Some(51), Some(501)));
-    let made = |client: &mut Client, nth: u32| {
+    let made = |client: &mut Peer, nth: u32| {
         client.request(nth * 2 + 1, &get("/"), false);
         client.window(nth * 2 + 1, 0);
     };
     assert_eq!(flood(true, 1000, made), Some(501));
-    let malformed = |client: &mut Client, nth: u32| {
+    let malformed = |client: &mut Peer, nth: u32| {
         client.request(nth * 2 + 1, &[(":method", "GET")], true);
     };
     assert_eq!(flood(true, 1000, malformed), Some(501));

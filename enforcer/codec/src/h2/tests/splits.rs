@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::frame::{Head, PREFACE, put};
-use super::client::{Client, Seen, get};
+use super::peer::{Peer, Seen, get};
 use super::*;
 
 /// Data in one piece, however it came.
@@ -27,7 +27,7 @@ fn joined(seen: Vec<Seen>) -> Vec<Seen> {
 }
 
 fn told(bytes: &[u8], piece: usize) -> (Vec<Seen>, Vec<u8>) {
-    let mut client = Client::new(true);
+    let mut client = Peer::new(true);
     let mut seen = Vec::new();
     for part in bytes.chunks(piece.max(1)) {
         seen.extend(client.feed(part));
@@ -35,14 +35,14 @@ fn told(bytes: &[u8], piece: usize) -> (Vec<Seen>, Vec<u8>) {
             break;
         }
     }
-    (joined(seen), client.server.pending().to_vec())
+    (joined(seen), client.ours.pending().to_vec())
 }
 
 /// Frames that are nearly a conversation.
 fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let frame = (0_u8..11, any::<u8>(), 0_u32..8, proptest::collection::vec(any::<u8>(), 0..20), 0_u8..8);
     proptest::collection::vec(frame, 0..20).prop_map(|frames| {
-        let mut client = Client::new(true);
+        let mut client = Peer::new(true);
         client.sent.extend_from_slice(PREFACE);
         client.send(kind::SETTINGS, 0, 0, &[]);
         let mut stream = 1;

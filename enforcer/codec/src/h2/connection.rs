@@ -1,9 +1,9 @@
-//! A connection of a caller: what both directions share.
+//! A connection: what both sides and both directions share.
 
 use std::time::Duration;
 
 use super::budget::Budget;
-use super::frame::{self, kind};
+use super::frame::{self, PREFACE, kind};
 use super::hpack::{Decoder, Encoder, Lines};
 use super::receive::Reading;
 use super::send::PENDING;
@@ -17,9 +17,19 @@ pub(super) const FAREWELL: [u8; 8] = *b"farewell";
 /// What the standard gives a connection to begin with.
 const FIRST_WINDOW: u32 = 65_535;
 
-/// The server's side of a connection. `T` is what the driver keeps with each stream.
+/// Who we are on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A caller opens streams.
+    Server,
+    /// We open them.
+    Client,
+}
+
+/// One side of a connection. `T` is what the driver keeps with each stream.
 #[derive(Debug)]
-pub struct Server<T> {
+pub struct Connection<T> {
+    pub(super) role: Role,
     pub(super) limits: Limits,
     pub(super) reading: Reading,
     /// The part of a frame that arrived.
@@ -31,15 +41,15 @@ pub struct Server<T> {
     pub(super) strays: Strays,
     pub(super) budget: Budget,
     pub(super) peer: Settings,
-    /// The settings of the caller have arrived.
+    /// The settings of the peer have arrived.
     pub(super) is_greeted: bool,
     /// It has taken ours.
     pub(super) is_heard: bool,
-    /// What the caller may send.
+    /// What the peer may send.
     pub(super) room: u32,
-    /// What was taken and not told to the caller.
+    /// What was taken and not told to the peer.
     pub(super) owed: u32,
-    /// The newest stream of the caller.
+    /// The newest stream.
     pub(super) last: u32,
     pub(super) leaving: Leaving,
     pub(super) encoder: Encoder,
@@ -74,16 +84,33 @@ pub(super) enum Leaving {
     Since(u32),
 }
 
-impl<T> Server<T> {
-    /// A connection whose first byte is to come. What we say first is in the buffer already. `now` is of any clock that
-    /// does not go back.
-    pub fn new(limits: Limits, is_proved: bool, now: Duration) -> Self {
+impl<T> Connection<T> {
+    /// The server's side of a connection whose first byte is to come. What we say first is in the buffer already. `now` is
+    /// of any clock that does not go back.
+    pub fn server(limits: Limits, is_proved: bool, now: Duration) -> Self {
+        Self::new(Role::Server, limits, is_proved, now)
+    }
+
+    /// The client's side of a connection. What we say first is in the buffer already.
+    pub fn client(limits: Limits, now: Duration) -> Self {
+        Self::new(Role::Client, limits, true, now)
+    }
+
+    fn new(role: Role, limits: Limits, is_proved: bool, now: Duration) -> Self {
         let mut out = Vec::with_capacity(128);
-        settings::put_ours(&limits, &mut out);
+        let reading = match role {
+            Role::Server => Reading::Preface(0),
+            Role::Client => {
+                out.extend_from_slice(PREFACE);
+                Reading::Head
+            }
+        };
+        settings::put_ours(role, &limits, &mut out);
         frame::put_window(0, CONNECTION_WINDOW.saturating_sub(FIRST_WINDOW), &mut out);
         Self {
+            role,
             limits,
-            reading: Reading::Preface(0),
+            reading,
             carry: Vec::new(),
             block: None,
             decoder: Decoder::new(),
@@ -105,12 +132,12 @@ impl<T> Server<T> {
         }
     }
 
-    /// The caller has begun to speak HTTP/2.
+    /// The peer has begun to speak HTTP/2.
     pub fn is_greeted(&self) -> bool {
         self.is_greeted
     }
 
-    /// The caller has acknowledged our settings.
+    /// The peer has acknowledged our settings.
     pub fn is_heard(&self) -> bool {
         self.is_heard
     }
@@ -143,7 +170,7 @@ impl<T> Server<T> {
             self.out.clear();
             self.written = 0;
         } else if self.written >= PENDING {
-            // A caller that always takes a little never leaves the buffer empty.
+            // A peer that always takes a little never leaves the buffer empty.
             self.out.drain(..self.written);
             self.written = 0;
         }
@@ -159,7 +186,7 @@ impl<T> Server<T> {
         self.carry.shrink_to_fit();
     }
 
-    /// So much of the body of a stream was taken: the caller may send as much again.
+    /// So much of the body of a stream was taken: the peer may send as much again.
     pub fn release(&mut self, id: u32, length: usize) {
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         let Some(stream) = self.streams.get_mut(id) else { return };
@@ -194,7 +221,7 @@ impl<T> Server<T> {
         let reason = match (stream.reset, stream.answer, stream.is_open) {
             (Some(_), _, _) | (None, Answering::Ended, false) => None,
             // RFC 9113 8.1: the answer is complete, the rest of the request is not wanted.
-            (None, Answering::Ended, true) => Some(Reason::NO_ERROR),
+            (None, Answering::Ended, true) if self.role == Role::Server => Some(Reason::NO_ERROR),
             (None, _, _) => Some(Reason::CANCEL),
         };
         if let Some(reason) = reason {
@@ -205,8 +232,13 @@ impl<T> Server<T> {
 
     /// So much more may come for streams that are over.
     pub(super) fn stray(&mut self, bytes: u32) {
+        let heads = match self.role {
+            Role::Server => 1,
+            // Interim answers, the answer, its trailers.
+            Role::Client => u32::from(self.limits.interim).saturating_add(2),
+        };
         self.strays.bytes = self.strays.bytes.saturating_add(u64::from(bytes));
-        self.strays.heads = self.strays.heads.saturating_add(1);
+        self.strays.heads = self.strays.heads.saturating_add(heads);
     }
 
     /// Resets a stream.
@@ -235,12 +267,17 @@ impl<T> Server<T> {
 
     /// The last word of a connection that ends at once.
     pub fn end(&mut self, reason: Reason) {
-        frame::put_goaway(self.last, reason, &mut self.out);
+        let last = match self.role {
+            Role::Server => self.last,
+            // The streams of a server, of which there are none.
+            Role::Client => 0,
+        };
+        frame::put_goaway(last, reason, &mut self.out);
     }
 }
 
 #[cfg(test)]
-impl<T> Server<T> {
+impl<T> Connection<T> {
     /// Bytes of memory in buffers.
     pub(super) fn buffers(&self) -> usize {
         self.out.capacity().saturating_add(self.carry.capacity()).saturating_add(self.lines.bytes.capacity())

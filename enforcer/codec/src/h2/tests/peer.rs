@@ -1,4 +1,4 @@
-//! A client of a few lines, which says what it is told to.
+//! A peer of a few lines, which says what it is told to: a client, or an endpoint where our side is the client.
 
 use super::super::frame::{HEAD, Head, PREFACE, put};
 use super::super::hpack::{Decoder, Lines};
@@ -8,16 +8,18 @@ use super::*;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen {
     Request { stream: u32, head: Result<String, u16>, over: bool },
+    Answer { stream: u32, status: u16, over: bool },
     Data { stream: u32, bytes: Vec<u8>, over: bool },
     Trailers { stream: u32, fields: usize },
     Reset { stream: u32, reason: Reason },
     Room { stream: u32 },
     Settings,
+    Leaving,
     Ended(Reason),
 }
 
-pub(super) struct Client {
-    pub(super) server: Server<()>,
+pub(super) struct Peer {
+    pub(super) ours: Connection<()>,
     /// What was sent and not taken yet.
     pub(super) sent: Vec<u8>,
     pub(super) now: Duration,
@@ -25,15 +27,36 @@ pub(super) struct Client {
     decoder: Decoder,
 }
 
-impl Client {
+impl Peer {
     pub(super) fn new(is_proved: bool) -> Self {
-        Self {
-            server: Server::new(Limits::default(), is_proved, Duration::ZERO),
-            sent: Vec::new(),
-            now: Duration::ZERO,
-            encoder: Encoder::new(),
-            decoder: Decoder::new(),
-        }
+        Self::of(Connection::server(Limits::default(), is_proved, Duration::ZERO))
+    }
+
+    /// An endpoint whose settings are those of the standard, and that took ours.
+    pub(super) fn endpoint(settings: &[u8]) -> Self {
+        let mut peer = Self::of(Connection::client(Limits::default(), Duration::ZERO));
+        let greeting = peer.ours.pending().to_vec();
+        assert!(greeting.starts_with(PREFACE));
+        peer.ours.wrote(PREFACE.len());
+        let kinds: Vec<_> = peer.frames().iter().map(|(head, _)| head.kind).collect();
+        assert_eq!(kinds, [kind::SETTINGS, kind::WINDOW_UPDATE]);
+        peer.send(kind::SETTINGS, 0, 0, settings);
+        peer.send(kind::SETTINGS, flag::ACK, 0, &[]);
+        assert_eq!(peer.take(), []);
+        assert_eq!(peer.frames().len(), 1, "ours are acknowledged");
+        peer
+    }
+
+    /// Our side opens a stream for a GET without a body.
+    pub(super) fn asked(&mut self) -> u32 {
+        let open = |encoder: &mut Encoder, out: &mut Vec<u8>| {
+            encoder.request("GET", Some("https"), "h.test", Some(("/a", false)), out);
+        };
+        self.ours.open(true, false, open).unwrap()
+    }
+
+    fn of(ours: Connection<()>) -> Self {
+        Self { ours, sent: Vec::new(), now: Duration::ZERO, encoder: Encoder::new(), decoder: Decoder::new() }
     }
 
     /// One whose settings have been exchanged.
@@ -81,7 +104,7 @@ impl Client {
     pub(super) fn event(&mut self) -> Option<Event<'static>> {
         let sent = Vec::leak(std::mem::take(&mut self.sent));
         let mut input = &*sent;
-        let event = self.server.receive(&mut input, self.now).unwrap();
+        let event = self.ours.receive(&mut input, self.now).unwrap();
         self.sent = input.to_vec();
         event
     }
@@ -104,7 +127,7 @@ impl Client {
     pub(super) fn feed(&mut self, mut input: &[u8]) -> Vec<Seen> {
         let mut seen = Vec::new();
         loop {
-            let event = match self.server.receive(&mut input, self.now) {
+            let event = match self.ours.receive(&mut input, self.now) {
                 Ok(Some(event)) => event,
                 Ok(None) => {
                     assert!(input.is_empty());
@@ -121,10 +144,12 @@ impl Client {
                     head: head.map(|head| show(&head)).map_err(|flaw| flaw.status),
                     over,
                 },
+                Event::Answer { stream, head, over } => Seen::Answer { stream, status: head.status(), over },
+                Event::Leaving => Seen::Leaving,
                 Event::Data { stream, bytes, over } => Seen::Data { stream, bytes: bytes.to_vec(), over },
                 Event::Trailers { stream, fields } => Seen::Trailers { stream, fields: fields.len() },
                 Event::Reset { stream } => {
-                    let reason = self.server.stream(stream).unwrap().reset().unwrap();
+                    let reason = self.ours.stream(stream).unwrap().reset().unwrap();
                     Seen::Reset { stream, reason }
                 }
                 Event::Room { stream } => Seen::Room { stream },
@@ -135,8 +160,8 @@ impl Client {
 
     /// What the server said since.
     pub(super) fn frames(&mut self) -> Vec<(Head, Vec<u8>)> {
-        let mut bytes = self.server.pending().to_vec();
-        self.server.wrote(bytes.len());
+        let mut bytes = self.ours.pending().to_vec();
+        self.ours.wrote(bytes.len());
         let mut frames = Vec::new();
         while let Some(head) = bytes.first_chunk::<HEAD>() {
             let head = Head::parse(*head);
