@@ -13,6 +13,7 @@ mod health;
 mod policies;
 mod problem;
 mod proxy;
+mod reading;
 mod repeat;
 mod status;
 
@@ -61,6 +62,8 @@ pub(crate) struct Api {
     pub(crate) two_person: bool,
     pub(crate) judge: Arc<Judge>,
     pub(crate) ledger: Ledger,
+    /// What reads of the ledger must say and may cost.
+    pub(crate) reads: policies_decisions::Options,
     pub(crate) authority: Option<Arc<Authority>>,
     pub(crate) store: Option<Arc<PolicyStore>>,
     /// Calls that carry an `Idempotency-Key`.
@@ -104,7 +107,8 @@ fn v1(api: &Arc<Api>, more: Router) -> Router {
         .route("/v1/decisions/{id}/case", get(decisions::case::case))
         .route("/v1/decisions/{id}/suggest", get(decisions::suggested::suggest))
         .with_state(Arc::clone(api))
-        .merge(policies_decisions::router(api.ledger.clone()))
+        .merge(policies_decisions::router(api.ledger.clone(), api.reads))
+        .merge(policies_decisions::log_router(api.ledger.clone()))
         .merge(more);
     if let Some(store) = &api.store {
         v1 = v1.route_service(policies::FEED, store.feed().routes());
@@ -155,14 +159,17 @@ fn open(api: &Arc<Api>) -> Router {
 async fn authorize(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().cloned().unwrap_or(Caller::Anonymous);
     // What no row names is refused even if a handler exists: a new path is closed until it is put in the table.
-    let Some((action, resource)) = asked(&api, request.method(), request.uri().path()) else {
+    let Some((action, mut resource)) = asked(&api, request.method(), request.uri().path()) else {
         return missing(request).await;
     };
     let principal = principal(&api, &caller);
+    if matches!(action, AdminAction::DecisionsRead | AdminAction::DecisionsExport) {
+        resource = reading::admit(&api, &caller, &principal, action, &mut request);
+    }
     if is_asked(request.uri().path()) {
         request.extensions_mut().insert(ext_authz::Asker(caller_name(&caller)));
     }
-    // The ledger's service puts who read what on record.
+    // Handlers put who did what on record.
     request.extensions_mut().insert(principal.clone());
     if grant::needs_change(action) {
         let deferred = Deferred::new(&api, caller, principal, action, resource);
@@ -280,7 +287,11 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
         "svids" => (AdminAction::AgentSync, Resource::system()),
         "entries" if reads => (AdminAction::EntryRead, domain()),
         "entries" => (AdminAction::EntryWrite, domain()),
+        "decisions" if path == "/v1/decisions:export" => (AdminAction::DecisionsExport, domain()),
         "decisions" => (AdminAction::DecisionsRead, domain()),
+        // Bundles hold the records of everybody; hashes tell nothing of them (RR3).
+        "log" if path.starts_with("/v1/log/tile/entries/") => (AdminAction::DecisionsVerify, domain()),
+        "log" => (AdminAction::SystemRead, Resource::system()),
         "policies" => return policies::rights::asked(method, path),
         _ => return None,
     })

@@ -14,9 +14,10 @@ mod gauges;
 mod identity;
 pub(crate) mod judge;
 mod listeners;
+mod log_key;
 pub(crate) mod log_level;
 mod numbers;
-mod open;
+pub(crate) mod open;
 pub(crate) mod outside;
 mod own;
 pub(crate) mod policies;
@@ -215,6 +216,7 @@ pub(crate) async fn start(
         two_person: config.admin.is_two_person(owner),
         judge,
         ledger: ledger.clone(),
+        reads: config.decisions.reads,
         authority: authority.clone(),
         store: policies.own(),
         repeats: open::repeats(&store, &clock)?,

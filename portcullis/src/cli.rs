@@ -114,7 +114,7 @@ enum Command {
     Route(route::Command),
     /// The decision ledger
     #[command(subcommand)]
-    Decisions(decisions::Command),
+    Decisions(Box<decisions::Command>),
     /// Why a call was allowed or refused
     #[command(after_help = "Examples:\n  portcullis explain --last-deny\n  portcullis explain 01JD8Z…7Q")]
     Explain(decisions::ExplainOptions),
@@ -164,7 +164,7 @@ pub(crate) fn main() -> Exit {
         Command::WhatCan(options) => policy::what_can(options, &global),
         Command::Route(command) => route::run(&command, &global),
         Command::Proxy(command) => proxy::run(command, &global),
-        Command::Decisions(command) => decisions::run(command, &global),
+        Command::Decisions(command) => decisions::run(*command, &global),
         Command::Explain(options) => decisions::explain(&options, &global),
         Command::Config(command) => config::run(command, &global),
         Command::Completion { shell } => completion(shell),

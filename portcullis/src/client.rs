@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base_ports::Tasks;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -88,24 +88,58 @@ impl Client {
         self.whole(TIMEOUT, Method::GET, path, None, None).await
     }
 
-    /// Reads a stream of server-sent events; `each` gets the data of one and says whether to go on.
-    pub(crate) async fn events(&self, path: &str, mut each: impl FnMut(&str) -> bool) -> Result<(), Fault> {
-        let (mut body, _connection) = self.send(Method::GET, path, None, None).await?;
-        let mut buffer = Vec::new();
+    /// Reads a stream of server-sent events to its end, from behind the event `last`, which is kept up to date. `each`
+    /// gets the kind of an event, empty for most, and its data.
+    pub(crate) async fn events(
+        &self,
+        path: &str,
+        headers: &[(&'static str, String)],
+        last: &mut Option<String>,
+        mut each: impl FnMut(&str, &str),
+    ) -> Result<(), Fault> {
+        let mut headers = headers.to_vec();
+        headers.extend(last.clone().map(|last| ("last-event-id", last)));
+        let (parts, mut body, _connection) = self.exchange(Method::GET, path, None, None, &headers).await?;
+        drop(parts);
+        let (mut buffer, mut event) = (Vec::new(), Event::default());
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| self.unavailable(&error))?;
+            let Ok(frame) = frame else { break };
             let Ok(chunk) = frame.into_data() else { continue };
             buffer.extend_from_slice(&chunk);
             while let Some(end) = memchr_line(&buffer) {
                 let line: Vec<u8> = buffer.drain(..=end).collect();
-                let line = String::from_utf8_lossy(&line);
-                let data = line.trim_end().strip_prefix("data:").map(str::trim_start);
-                if data.is_some_and(|data| !each(data)) {
-                    return Ok(());
+                if !event.line(String::from_utf8_lossy(&line).trim_end()) {
+                    continue;
                 }
+                let event = std::mem::take(&mut event);
+                if let Some(data) = event.data {
+                    each(&event.kind, &data);
+                }
+                // An event counts as seen only when it was taken.
+                *last = event.id.or(last.take());
             }
         }
         Ok(())
+    }
+
+    /// Gets `path` with further headers.
+    pub(crate) async fn get_with(
+        &self,
+        path: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<Value, Fault> {
+        let (_, bytes) = self.patient(TIMEOUT, Method::GET, path, None, None, headers).await?;
+        Ok(value_of(&bytes))
+    }
+
+    /// Posts `body` with further headers; the answer's own headers and its text.
+    pub(crate) async fn post_with(
+        &self,
+        path: &str,
+        body: &Value,
+        headers: &[(&'static str, String)],
+    ) -> Result<(HeaderMap, Bytes), Fault> {
+        self.patient(TIMEOUT, Method::POST, path, Some(body), None, headers).await
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Fault> {
@@ -131,8 +165,7 @@ impl Client {
         revision: Option<&str>,
     ) -> Result<Value, Fault> {
         let bytes = self.whole(limit, method, path, body, revision).await?;
-        Ok(serde_json::from_slice(&bytes)
-            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned())))
+        Ok(value_of(&bytes))
     }
 
     async fn whole(
@@ -143,9 +176,22 @@ impl Client {
         body: Option<&Value>,
         revision: Option<&str>,
     ) -> Result<Bytes, Fault> {
+        self.patient(limit, method, path, body, revision, &[]).await.map(|(_, bytes)| bytes)
+    }
+
+    async fn patient(
+        &self,
+        limit: Duration,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        revision: Option<&str>,
+        headers: &[(&'static str, String)],
+    ) -> Result<(HeaderMap, Bytes), Fault> {
         let whole = async {
-            let (answer, _connection) = self.send(method, path, body, revision).await?;
-            Ok(answer.collect().await.map_err(|error| self.unavailable(&error))?.to_bytes())
+            let (parts, answer, _connection) = self.exchange(method, path, body, revision, headers).await?;
+            let bytes = answer.collect().await.map_err(|error| self.unavailable(&error))?.to_bytes();
+            Ok((parts, bytes))
         };
         match tokio::time::timeout(limit, whole).await {
             Ok(answer) => answer,
@@ -159,14 +205,15 @@ impl Client {
         }
     }
 
-    /// The body of a good answer, and the task that must live as long as somebody reads it.
-    async fn send(
+    /// Headers and body of a good answer, and the task that must live as long as somebody reads it.
+    async fn exchange(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
         revision: Option<&str>,
-    ) -> Result<(Incoming, Tasks), Fault> {
+        headers: &[(&'static str, String)],
+    ) -> Result<(HeaderMap, Incoming, Tasks), Fault> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unavailable(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -182,13 +229,17 @@ impl Client {
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
         if let Some(revision) = revision {
             request = request.header(header::IF_MATCH, format!("\"{revision}\""));
         }
         let request = request.body(Full::new(bytes)).map_err(|error| self.unavailable(&error))?;
         let answer = sender.send_request(request).await.map_err(|error| self.unavailable(&error))?;
         if answer.status().is_success() {
-            return Ok((answer.into_body(), tasks));
+            let (parts, body) = answer.into_parts();
+            return Ok((parts.headers, body, tasks));
         }
         let status = answer.status();
         let bytes = answer.into_body().collect().await.map_err(|error| self.unavailable(&error))?.to_bytes();
@@ -224,6 +275,34 @@ fn refused(status: StatusCode, body: &[u8]) -> Fault {
     };
     let findings = problem.get("errors").and_then(Value::as_array).into_iter().flatten();
     Fault { exit, message, findings: findings.filter_map(Message::from_json).collect() }
+}
+
+/// One server-sent event while its lines come.
+#[derive(Default)]
+struct Event {
+    id: Option<String>,
+    kind: String,
+    data: Option<String>,
+}
+
+impl Event {
+    /// Takes a line; whether it ends the event.
+    fn line(&mut self, line: &str) -> bool {
+        let of = |name: &str| line.strip_prefix(name).map(str::trim_start);
+        if let Some(data) = of("data:") {
+            self.data = Some(data.to_owned());
+        } else if let Some(id) = of("id:") {
+            self.id = Some(id.to_owned());
+        } else if let Some(kind) = of("event:") {
+            self.kind = kind.to_owned();
+        }
+        line.is_empty()
+    }
+}
+
+fn value_of(bytes: &Bytes) -> Value {
+    serde_json::from_slice(bytes)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
 }
 
 fn memchr_line(buffer: &[u8]) -> Option<usize> {

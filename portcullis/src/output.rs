@@ -138,6 +138,14 @@ pub(crate) fn data(line: &str) {
     }
 }
 
+/// Text that is lines already, and harmless. A reader that has gone ends the command in silence.
+pub(crate) fn raw(text: &[u8]) {
+    let mut out = io::stdout().lock();
+    if out.write_all(text).and_then(|()| out.flush()).is_err() {
+        closed();
+    }
+}
+
 static LEFT_BEHIND: parking_lot::Mutex<Option<std::path::PathBuf>> = parking_lot::Mutex::new(None);
 
 /// The directory to remove when nobody reads any more.

@@ -98,6 +98,26 @@ fn settled(guide: &Guide) -> Result {
     Err("what was suggested is not in force".into())
 }
 
+/// What auditors ask; the call above is denied in observe mode, which is no denial.
+fn audit(guide: &mut Guide) -> Result {
+    for line in [
+        "portcullis decisions query --deny --since 7d --namespace shop --source-ip 127.0.0.0/8",
+        "portcullis decisions query --policy sensitive-methods --policies 1-9 --order asc",
+        "portcullis decisions stats --deny --by principal,resource",
+        "portcullis decisions stats --unused 30d",
+        "portcullis decisions export --since 7d --format csv --purpose \"quarterly review\" > decisions.csv",
+    ] {
+        guide.expect(line, 0)?;
+    }
+    let policies = guide.expect("portcullis decisions stats --by policy", 0)?;
+    check!(policies.contains("role-operator"), "hits per policy: {policies}");
+    let effects = guide.expect("portcullis decisions stats --by effect --every 1h", 0)?;
+    check!(effects.contains(":00:00Z  allow"), "over time: {effects}");
+    let csv = std::fs::read_to_string(guide.dir.join("decisions.csv"))?;
+    check!(csv.starts_with("index,time,id") && csv.contains("http:POST"), "{csv}");
+    Ok(())
+}
+
 /// Chapter 7: a change by its whole way, and back.
 fn change(guide: &mut Guide) -> Result {
     settled(guide)?;
@@ -134,6 +154,29 @@ fn change(guide: &mut Guide) -> Result {
     ] {
         guide.expect(line, 0)?;
     }
+    Ok(())
+}
+
+/// What an auditor takes along, and what it is good for.
+fn prove(guide: &mut Guide, id: &str) -> Result {
+    guide.expect("portcullis decisions keys > main.vkey", 0)?;
+    guide.expect("portcullis decisions checkpoint > march.cp", 0)?;
+    let line = "portcullis decisions prove DECISION_ID --out one.tlog-proof";
+    let end = Instant::now() + Duration::from_secs(10);
+    // A checkpoint covers it within two seconds.
+    while guide.shell(&line.replace("DECISION_ID", id))?.code != 0 {
+        check!(Instant::now() < end, "the decision cannot be proved");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    guide.done.insert(line.to_owned());
+    guide.expect("portcullis decisions verify one.tlog-proof --key main.vkey", 0)?;
+    let verified =
+        guide.expect("portcullis decisions verify --key main.vkey --since-checkpoint march.cp", 0)?;
+    check!(verified.contains("intact and complete"), "{verified}");
+    guide.expect(
+        "portcullis decisions verify --dir ./data/ledger --key main.vkey --since-checkpoint march.cp",
+        0,
+    )?;
     Ok(())
 }
 
@@ -194,6 +237,7 @@ fn guide() -> Result {
     let tail = guide.run("timeout --preserve-status -s INT 1 portcullis decisions tail")?;
     check!(tail.code == 0, "tail ended with {}: {tail:?}", tail.code);
     guide.done.insert("portcullis decisions tail".to_owned());
+    audit(&mut guide)?;
 
     let query = guide.shell("portcullis decisions query --would deny -o json")?;
     let found: Value = serde_json::from_str(&query.stdout)?;
@@ -244,6 +288,7 @@ fn guide() -> Result {
         check!(outcome.code == 0, "{line}: {outcome:?}");
         guide.done.insert(line.to_owned());
     }
+    prove(&mut guide, &id)?;
     change(&mut guide)?;
     for line in [
         "portcullis policy signing",

@@ -2,6 +2,7 @@
 //! A missing peer makes a trial ignored, with the reason in its name; never passed.
 
 mod api;
+mod auditors;
 mod authzen;
 mod certificates;
 mod changes;
@@ -24,6 +25,7 @@ mod names;
 mod operating;
 mod passing;
 mod policies;
+mod proofs;
 mod received;
 mod reload;
 mod resilience;
@@ -52,6 +54,8 @@ fn main() {
     arguments.test_threads.get_or_insert(4);
     let suites = [
         api::trials(),
+        auditors::trials(),
+        proofs::trials(),
         authzen::trials(),
         certificates::trials(),
         changes::trials(),

@@ -298,6 +298,7 @@ impl Gateway {
         command.args(&words[1..]).args(["run", "-c"]).arg(self.dir().join("portcullis.toml"));
         command.args(&self.builder.arguments);
         command
+            .env("PORTCULLIS_DECISIONS__QUESTIONS_PER_MINUTE", "10000")
             .envs(self.builder.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -12,6 +12,7 @@ pub mod rng;
 pub mod socket_path;
 pub mod stream;
 pub mod task;
+pub mod weight;
 
 pub use clock::{Clock, ManualClock, Mono, Now, SystemClock, UnixTime};
 pub use disk::{Disk, DiskFile, MemoryDisk, Survive, SystemDisk};
@@ -20,3 +21,4 @@ pub use resolve::{Addresses, ManualResolver, Resolver, Resolving};
 pub use rng::{Rng, SeededRng, SystemRng};
 pub use stream::Stream;
 pub use task::{TaskHandle, Tasks};
+pub use weight::give_way;

@@ -62,6 +62,8 @@ impl Traffic {
             routes: [0xe3; 32],
             engine: "portcullis 0.1.0 cedar 4.14.1".into(),
             declared: Arc::default(),
+            homes: Arc::default(),
+            tickets: Arc::default(),
         };
         Traffic {
             state: seed,

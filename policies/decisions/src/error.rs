@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use policies_engine::AuditUnavailable;
 
-use crate::{frame::BadFrame, leaf::LeafError, scan::Damage, state::StateError};
+use crate::{frame::BadFrame, leaf::LeafError, proof::TreeError, scan::Damage, state::StateError};
 
 /// Why the ledger cannot be opened, written or read.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,12 @@ pub enum LedgerError {
     /// The records of another ledger are not on disk here.
     #[error("take over records of another ledger: {0}")]
     NotAdopted(AuditUnavailable),
+    /// What is done to the ledger is not on record, so it was not done.
+    #[error("put it on record: {0}")]
+    NotRecorded(AuditUnavailable),
+    /// The ledger is not what its signed checkpoint covers, or its tree cannot be read. Nothing was signed.
+    #[error("the tree of the ledger: {0}")]
+    Tree(#[source] TreeError),
     /// A thread could not be started.
     #[error("start a thread of the ledger")]
     Thread(#[source] io::Error),

@@ -12,13 +12,13 @@ pub(crate) mod encode;
 mod json;
 mod view;
 
-pub use body::{Body, DecisionBody, Gap, GapCause, StoredCredential, Would};
+pub use body::{Body, DecisionBody, Gap, GapCause, Reading, StoredCredential, Would};
 pub(crate) use decided::Shared;
 pub use decided::{Decided, LeafFacts};
 pub use decode::LeafError;
 pub(crate) use decode::gap as gap_of;
-pub(crate) use json::hex;
 pub use json::to_string as json_text;
+pub(crate) use json::{acts_on_a_terminal, hex};
 pub(crate) use view::{Place, View};
 
 use base_ports::UnixTime;
@@ -52,6 +52,7 @@ pub(crate) mod key {
     pub(crate) const NAMESPACES: u64 = 16;
     pub(crate) const DETERMINING: u64 = 17;
     pub(crate) const ERRORS: u64 = 18;
+    pub(crate) const NOTES: u64 = 19;
     pub(crate) const VERSIONS: u64 = 20;
     pub(crate) const ENGINE: u64 = 21;
     pub(crate) const CONNECTION: u64 = 22;

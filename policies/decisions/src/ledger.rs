@@ -30,6 +30,7 @@ use crate::{
     lane::{self, LaneWriter, Pending, RING, Shared, Waits},
     leaf::{Body, Stream},
     numbers::{RESERVATION, WORKER_BLOCKS},
+    proof::{self, LogView, Signer, Tree, TreeSetup},
     recover::{Recovered, recover},
     reserve::Reserve,
     retain::{Keep, Retention},
@@ -86,6 +87,8 @@ pub struct LedgerConfig {
     pub segment: SegmentLimits,
     /// Room set aside for gap records on a full disk, bytes; none with zero.
     pub reserve: u64,
+    /// Who signs checkpoints; without one there is no tree.
+    pub signer: Option<Arc<dyn Signer>>,
 }
 
 impl LedgerConfig {
@@ -107,6 +110,7 @@ impl LedgerConfig {
             file_size: 32 << 20,
             segment: SegmentLimits::default(),
             reserve: 64 << 20,
+            signer: None,
         }
     }
 }
@@ -132,6 +136,8 @@ pub(crate) struct Inner {
     archive: Arc<ArchiveDesk>,
     pub(crate) holds: Arc<Holds>,
     threads: Mutex<Option<[JoinHandle<()>; 3]>>,
+    pub(crate) tree: Option<Arc<Tree>>,
+    tree_thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Ledger {
@@ -168,6 +174,19 @@ impl Ledger {
         let own = Shared::new(OWN_LANE, stream_tag(&stream), RESERVATION);
         let shelf = Arc::new(Shelf::new(segments, files));
         let (fresh, _) = broadcast::channel(FRESH);
+        // Before anything is written: what is not what was signed stays as it is.
+        let grower = config.signer.clone().map(|signer| {
+            proof::open(TreeSetup {
+                dir: &config.dir,
+                ledger: &origin,
+                disk: &disk_port,
+                clock: &clock,
+                signer,
+                shelf: &shelf,
+                fresh: fresh.subscribe(),
+            })
+        });
+        let grower = grower.transpose().map_err(LedgerError::Tree)?;
         let (writer_desk, keeper_desk) = (WriterDesk::new(), KeeperDesk::new());
 
         let mut keeper = Keeper {
@@ -237,8 +256,12 @@ impl Ledger {
         let keeper = thread("ledger-keeper", move || keeper.run())?;
         let writer = thread("ledger-writer", move || writer.run())?;
         let archive = thread("ledger-archive", move || archive.run())?;
+        let tree = grower.as_ref().map(|grower| Arc::clone(&grower.tree));
+        let tree_thread = grower.map(|mut grower| thread("ledger-tree", move || grower.run())).transpose()?;
         let ledger = Self(Arc::new(Inner {
-            origin,
+            origin: tree.as_ref().map_or(origin, |tree| tree.origin.clone()),
+            tree,
+            tree_thread: Mutex::new(tree_thread),
             config,
             boot,
             disk: disk_port,
@@ -296,6 +319,12 @@ impl Ledger {
     #[must_use]
     pub fn origin(&self) -> &str {
         &self.0.origin
+    }
+
+    /// The log as readers of records are told of it.
+    #[must_use]
+    pub fn log(&self) -> LogView {
+        LogView::new(&self.0.origin, self.0.tree.clone())
     }
 
     /// Boot id of this process in its records.
@@ -363,6 +392,11 @@ impl Inner {
         failed |= keeper.join().is_err();
         self.archive.stop();
         failed |= archive.join().is_err();
+        // Last: it signs what the keeper has synced.
+        if let (Some(tree), Some(thread)) = (&self.tree, self.tree_thread.lock().take()) {
+            tree.stop();
+            failed |= thread.join().is_err();
+        }
         // Without tails there is nobody to tell.
         self.fresh.send(Fresh::End).unwrap_or_default();
         if failed {

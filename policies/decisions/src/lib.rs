@@ -8,12 +8,15 @@
 //! Five types to know: [`Ledger`], [`LedgerConfig`], [`StoredRecord`], [`Query`], [`IdPattern`].
 
 mod adopt;
+mod aggregate;
 mod archive;
 mod bell;
+mod budget;
 mod cbor;
 mod cursor;
 mod dir;
 mod error;
+mod export;
 mod frame;
 mod holds;
 mod keeper;
@@ -23,6 +26,7 @@ mod ledger;
 mod loss;
 mod numbers;
 mod pattern;
+mod proof;
 mod query;
 mod ranges;
 mod recover;
@@ -31,8 +35,10 @@ mod retain;
 mod scan;
 mod service;
 mod shelf;
+mod sight;
 mod source;
 mod state;
+mod sweep;
 mod tail;
 #[cfg(test)]
 mod testing;
@@ -40,6 +46,7 @@ mod walk;
 mod writer;
 
 pub use archive::SegmentLimits;
+pub use budget::{Cap, Caps};
 pub use cbor::CborError;
 pub use cursor::CursorError;
 pub use dir::LedgerDir;
@@ -48,15 +55,21 @@ pub use frame::BadFrame;
 pub use holds::{Hold, HoldError, HoldRange};
 pub use lane::{Pending, Waits};
 pub use leaf::{
-    Body, Decided, DecisionBody, Entity, Gap, GapCause, Kind, LeafError, LeafFacts, StoredCredential,
-    StoredRecord, StoredVersions, Stream, Truncated, Would, json_text,
+    Body, Decided, DecisionBody, Entity, Gap, GapCause, Kind, LeafError, LeafFacts, Reading,
+    StoredCredential, StoredRecord, StoredVersions, Stream, Truncated, Would, json_text,
 };
 pub use ledger::{Ledger, LedgerConfig, Stats};
 pub use pattern::{IdPattern, PatternError};
+pub use proof::{
+    Accepted, Checkpoint, DirMaterial, Fault, Found, LogKeys, LogView, Material, Missing, NoteError,
+    ProofDocument, ProofError, Signer, TileId, TreeError, TreeHash, Unreadable, Verified, VerifierKey,
+    accept_loss, extends, includes, verify,
+};
 pub use query::{LIMITS, Order, Query, QueryError};
 pub use retain::Keep;
 pub use scan::{Damage, GetError, Page};
-pub use service::{Api, router};
+pub use service::{Api, Options, Reader, log_router, router};
+pub use sight::{Seen, Sight, Visibility};
 pub use state::StateError;
 pub use tail::{Tail, TailItem};
 pub use walk::Walked;

@@ -4,6 +4,7 @@
 //! known one; there are no regular expressions.
 
 mod filter;
+mod net;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ pub(crate) use filter::Filter;
 use crate::{
     cursor::{Cursor, CursorError, CursorKey, Place},
     leaf::Kind,
+    sight::Sight,
 };
 
 /// Rows of a page by default, and at most (RA3).
@@ -23,20 +25,24 @@ pub const LIMITS: (usize, usize) = (100, 1_000);
 const DEFAULT_RANGE: Duration = Duration::from_secs(3600);
 
 /// Names of the filters that listings and tails know.
-const FILTERS: [&str; 16] = [
+const FILTERS: [&str; 20] = [
     "since",
     "until",
     "effect",
     "would",
     "principal",
     "service",
+    "namespace",
     "action",
     "resource",
     "policy",
+    "ticket",
     "reason",
     "version",
     "enforcer",
     "kind",
+    "source_ip",
+    "serial",
     "path~",
     "trace",
     "limit",
@@ -163,6 +169,20 @@ impl Query {
         })
     }
 
+    /// The same question of a reader who sees what `sight` shows. Its cursors are `reader`'s alone (RA3).
+    #[must_use]
+    pub fn seen_by(mut self, sight: Sight, reader: &str) -> Self {
+        self.filter.sight = Some(sight);
+        self.canonical.push_str(&format!("reader:{}:{reader};", reader.len()));
+        self
+    }
+
+    /// The same question for another call: cursors of the one are none of the other.
+    pub(crate) fn for_call(mut self, call: &str) -> Self {
+        self.canonical.push_str(&format!("call:{call};"));
+        self
+    }
+
     /// Goes on where the listing with that cursor stopped.
     pub(crate) fn resume(mut self, text: &str, key: &CursorKey, now: UnixTime) -> Result<Self, QueryError> {
         let cursor = key.open(text, &self.canonical, now)?;
@@ -179,7 +199,7 @@ impl Query {
 }
 
 /// The nearest of some words, if it is near.
-fn nearest(word: &str, known: impl IntoIterator<Item = &'static str>) -> Option<String> {
+pub(crate) fn nearest(word: &str, known: impl IntoIterator<Item = &'static str>) -> Option<String> {
     let word = word.to_lowercase();
     known
         .into_iter()
@@ -233,7 +253,7 @@ fn time(name: &'static str, value: Option<&str>, now: UnixTime) -> Result<Option
     }
 }
 
-fn ago(value: &str) -> Option<Duration> {
+pub(crate) fn ago(value: &str) -> Option<Duration> {
     let (number, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
     let seconds = match unit {
         "s" => 1,

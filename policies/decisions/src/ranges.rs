@@ -27,6 +27,11 @@ impl Ranges {
         self.sorted.splice(start..stop.max(start), [merged]);
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> &[(u64, u64)] {
+        &self.sorted
+    }
+
     /// The ranges of `first..=last` that are not in the set.
     pub(crate) fn missing(&self, first: u64, last: u64) -> Vec<(u64, u64)> {
         let mut missing = Vec::new();

@@ -87,7 +87,9 @@ impl Retention {
         let pieces = self.pieces(shelf, growing);
         self.alarm(&pieces);
         let (mut removed, mut outcome): (Vec<Piece>, _) = (Vec::new(), Ok(()));
-        for piece in self.keep.past(&pieces, now.wall) {
+        // What the tree has not yet, it needs.
+        let treed = shelf.treed();
+        for piece in self.keep.past(&pieces, now.wall).into_iter().take_while(|piece| piece.end <= treed) {
             if let Err(error) = disk_port.remove(&piece.path) {
                 outcome = Err(disk("remove", &piece.path)(error));
                 break;

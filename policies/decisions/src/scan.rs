@@ -8,14 +8,14 @@ use std::{
     collections::BinaryHeap,
     ops::ControlFlow,
     path::PathBuf,
-    time::Duration,
 };
 
-use base_ports::{Clock, Disk};
+use base_ports::{Disk, Mono};
 use bytes::Bytes;
 use policies_engine::DecisionId;
 
 use crate::{
+    budget::{Budget, Cap, Caps},
     cursor::Place,
     error::LedgerError,
     leaf::{StoredRecord, View},
@@ -23,11 +23,9 @@ use crate::{
     pattern::IdPattern,
     query::{Order, Query, QueryError},
     shelf::{Shelf, Span},
+    sight::{Seen, Sight},
     source::{Extent, Source, Volume},
 };
-
-/// How long one query may take.
-const BUDGET: Duration = Duration::from_secs(10);
 
 /// Most candidates of an ambiguous abbreviation that are listed.
 const CANDIDATES: usize = 16;
@@ -39,8 +37,8 @@ pub struct Page {
     pub rows: Vec<StoredRecord>,
     /// Where the next page begins; `None` at the end.
     pub next_cursor: Option<String>,
-    /// The budget ran out before the page was full.
-    pub is_partial: bool,
+    /// The cap that was reached before the page was full.
+    pub partial: Option<Cap>,
     /// What could not be read; never left out silently.
     pub damaged: Vec<Damage>,
 }
@@ -95,15 +93,21 @@ impl Ledger {
     /// # Errors
     /// When a file cannot be read at all; damage inside a file is part of the answer.
     pub fn query(&self, query: &Query) -> Result<Page, LedgerError> {
+        self.query_within(query, Caps::OWN, self.inner().clock.mono())
+    }
+
+    /// Answers a listing that came at `asked` within its caps.
+    pub(crate) fn query_within(&self, query: &Query, caps: Caps, asked: Mono) -> Result<Page, LedgerError> {
         let inner = self.inner();
         let mut listing = Listing::new(query);
-        let partial = listing.run(&inner.shelf, inner.disk.as_ref(), inner.clock.as_ref())?;
+        let mut budget = Budget::new(caps, asked, inner.clock.as_ref());
+        let partial = listing.run(&inner.shelf, inner.disk.as_ref(), &mut budget)?;
         let now = inner.clock.now().wall;
-        let (rows, next) = listing.finish(partial);
+        let (rows, next) = listing.finish(partial.map(|(limit, _)| limit));
         Ok(Page {
             rows: rows.records,
             next_cursor: next.map(|after| inner.cursors.seal(&query.cursor(after, now), &query.canonical)),
-            is_partial: partial.is_some(),
+            partial: partial.map(|(_, cap)| cap),
             damaged: rows.damaged,
         })
     }
@@ -122,6 +126,22 @@ impl Ledger {
     /// # Errors
     /// When there is none, or several fit.
     pub fn get(&self, id: &IdPattern) -> Result<StoredRecord, GetError> {
+        self.find(id, None)
+    }
+
+    /// The same for a reader: what he does not see is not there.
+    ///
+    /// # Errors
+    /// When there is none that he sees, or several fit.
+    pub fn get_seen(&self, id: &IdPattern, sight: &Sight) -> Result<StoredRecord, GetError> {
+        self.find(id, Some(sight))
+    }
+
+    fn find(&self, id: &IdPattern, sight: Option<&Sight>) -> Result<StoredRecord, GetError> {
+        let is_seen = |leaf: &[u8]| {
+            let seen = |sight: &Sight| View::of(leaf).map_or(Seen::Hidden, |view| sight.of_view(&view));
+            sight.is_none_or(|sight| seen(sight) != Seen::Hidden)
+        };
         let inner = self.inner();
         let times = id.times();
         let span = Span { from: *times.start(), to: *times.end() };
@@ -132,7 +152,7 @@ impl Ledger {
         for volume in volumes.iter().rev().filter(|volume| volume.span().touches(span)) {
             for extent in source.extents(volume, span, &[])? {
                 let reading = source.read(&extent, extent.first, &mut |index, leaf| {
-                    if View::peek_id(leaf).is_some_and(|found| id.matches(found)) {
+                    if View::peek_id(leaf).is_some_and(|found| id.matches(found)) && is_seen(leaf) {
                         found.push((index, Bytes::copy_from_slice(leaf)));
                     }
                     ControlFlow::Continue(())
@@ -255,13 +275,13 @@ impl<'a> Listing<'a> {
     }
 
     /// Reads extents, those with the best rows first, until no other can hold a better row than the page has. Returns
-    /// the rank from which on nothing is certain, when the budget ran out.
+    /// the rank from which on nothing is certain and the cap, when the budget ran out.
     fn run(
         &mut self,
         shelf: &Shelf,
         disk_port: &dyn Disk,
-        clock: &dyn Clock,
-    ) -> Result<Option<Place>, LedgerError> {
+        budget: &mut Budget<'_>,
+    ) -> Result<Option<(Place, Cap)>, LedgerError> {
         let wanted = Span { from: self.query.since.as_nanos(), to: self.query.until.as_nanos() };
         let after = self.query.after.map(|place| self.rank(place));
         let wants = self.query.filter.wants();
@@ -270,7 +290,7 @@ impl<'a> Listing<'a> {
         for volume in shelf.volumes() {
             self.open(&mut open, volume.span(), wanted, after, Step::Volume(volume));
         }
-        let (start, mut has_read) = (clock.mono(), false);
+        let mut has_read = false;
         while let Some(Open { best, step }) = open.pop() {
             if self.worst().is_some_and(|worst| worst > best) {
                 return Ok(None);
@@ -285,10 +305,14 @@ impl<'a> Listing<'a> {
                 Step::Extent(extent) => extent,
             };
             let has_progress = after.is_none_or(|after| above(best) < after);
-            if has_read && has_progress && clock.mono().saturating_since(start) > BUDGET {
-                return Ok(Some(best));
+            if has_read
+                && has_progress
+                && let Some(cap) = budget.over()
+            {
+                return Ok(Some((best, cap)));
             }
             has_read = true;
+            budget.spend(extent.bytes());
             self.read(&mut source, &extent, wanted, after)?;
         }
         Ok(None)

@@ -1,85 +1,139 @@
-//! The query service: `GET /v1/decisions`, its tail, and single records (decisions.md 11).
+//! The query service: listings, tails, single records, aggregates, exports (decisions.md 11).
 //!
-//! `portcullis` mounts the router behind its own authorization and hands the caller in as a `Principal` extension;
-//! every answer to a caller is itself on record (RR4). Errors are RFC 9457 problems. Scans run on blocking threads,
-//! four at a time, so that no question holds up a runtime.
+//! `portcullis` mounts the router behind its own authorization and hands in who asks and what he sees as a [`Reader`]
+//! extension. Every read is itself on record, also one that failed (RR4). Errors are RFC 9457 problems. Scans run on
+//! threads of their own with less weight than the writer's, four at a time, each within its caps (QY3).
 
+mod aggregate;
+mod asked;
+mod body;
+mod export;
+mod limits;
+mod log;
 mod problem;
 mod watch;
 
 use std::sync::Arc;
 
 use axum::{
-    Extension, Router,
+    Router,
     extract::{Path, Query as Pairs, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
-use policies_engine::{Principal, ReadRecord, Record};
+use base_ports::Mono;
 use serde_json::{Map, Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
-    IdPattern, Ledger, LedgerError, Page, Query,
+    Cap, Caps, IdPattern, Ledger, LedgerError, Page, Query,
     leaf::json_text,
+    proof::LogView,
     scan::{Damage, GetError},
 };
+pub use asked::Reader;
+use asked::{Asked, Given};
+use limits::{Busy, Limits, Running};
+pub use log::log_router;
 use problem::Problem;
 
 /// Scans that may run at a time.
 const RUNNING: usize = 4;
 
+/// Questions of one reader that may run at a time.
+const RUNNING_OF_ONE: usize = 4;
+
+/// What the installation says about reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// Exports must say what they are for.
+    pub require_purpose: bool,
+    /// Questions of one reader per minute.
+    pub per_minute: usize,
+    /// What one question may cost.
+    pub caps: Caps,
+}
+
+impl Default for Options {
+    /// No purpose needed, 30 questions a minute, the caps of the specification.
+    fn default() -> Self {
+        Self { require_purpose: false, per_minute: 30, caps: Caps::READER }
+    }
+}
+
 /// The query service of a ledger.
-pub fn router(ledger: Ledger) -> Router {
-    let service = Service { ledger, running: Arc::new(Semaphore::new(RUNNING)) };
-    Router::new().route("/v1/decisions", get(list)).route("/v1/decisions/{id}", get(one)).with_state(service)
+pub fn router(ledger: Ledger, options: Options) -> Router {
+    let limits = Limits::new(RUNNING_OF_ONE, options.per_minute);
+    let service = Service { ledger, options, limits, running: Arc::new(Semaphore::new(RUNNING)) };
+    Router::new()
+        .route("/v1/decisions", get(list))
+        .route("/v1/decisions:aggregate", post(aggregate::aggregate))
+        .route("/v1/decisions:export", post(export::export))
+        .route("/v1/decisions/{id}", get(one))
+        .with_state(service)
 }
 
 /// The OpenAPI description of the service.
 #[derive(Debug, utoipa::OpenApi)]
-#[openapi(paths(list, one), tags((name = "decisions", description = "What was decided, and why")))]
+#[openapi(
+    paths(
+        list, one, aggregate::aggregate, export::export, log::proof, log::checkpoint, log::keys, log::consistency,
+        log::tile
+    ),
+    tags((name = "decisions", description = "What was decided, and why"))
+)]
 pub struct Api;
 
 #[derive(Debug, Clone)]
 struct Service {
     ledger: Ledger,
+    options: Options,
+    limits: Arc<Limits>,
     running: Arc<Semaphore>,
 }
 
 impl Service {
-    /// Runs a scan where it may block.
-    async fn scan<T: Send + 'static>(
-        &self,
-        scan: impl FnOnce(&Ledger) -> T + Send + 'static,
-    ) -> Result<T, Problem> {
-        let permit =
-            Arc::clone(&self.running).acquire_owned().await.map_err(|error| Problem::internal(&error))?;
-        let ledger = self.ledger.clone();
-        let scanning = tokio::task::spawn_blocking(move || {
-            let answer = scan(&ledger);
-            drop(permit);
-            answer
-        });
-        scanning.await.map_err(|error| Problem::internal(&error))
+    /// Takes a question, unless its reader asks too much.
+    fn admit(&self, asked: &Asked, goes_on: bool) -> Result<Running, Problem> {
+        let now = self.ledger.inner().clock.mono();
+        let reader = asked.reader.principal.to_string();
+        self.limits.admit(&reader, goes_on, now).map_err(|busy| {
+            let (detail, retry) = match busy {
+                Busy::Running(most) => {
+                    (format!("{most} questions of this reader are running"), std::time::Duration::ZERO)
+                }
+                Busy::Asked(most, retry) => {
+                    (format!("{most} questions a minute are answered to one reader"), retry)
+                }
+            };
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-questions", detail).retry(retry)
+        })
     }
 
-    /// Puts the read on record; without that there is no answer.
-    fn record(
+    /// Runs a scan on a thread of its own, where it may block and holds nobody up.
+    async fn scan<T: Send + 'static>(
         &self,
-        reader: Option<Extension<Principal>>,
-        query: String,
-        count: usize,
-    ) -> Result<(), Problem> {
-        let Some(Extension(principal)) = reader else { return Ok(()) };
-        let time = self.ledger.inner().clock.now();
-        let read = Record::Read(ReadRecord { principal, query, count: count as u64, time });
-        match self.ledger.append(read) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "audit-unavailable", error.to_string()))
+        running: impl Send + 'static,
+        scan: impl FnOnce(&Ledger, Caps, Mono) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let asked = self.ledger.inner().clock.mono();
+        let permit =
+            Arc::clone(&self.running).acquire_owned().await.map_err(|error| Problem::internal(&error))?;
+        let (ledger, caps) = (self.ledger.clone(), self.options.caps);
+        let (answer, answered) = oneshot::channel();
+        let work = move || {
+            if let Err(error) = base_ports::give_way() {
+                tracing::debug!(%error, "a query runs with the weight of all");
             }
-        }
+            let scanned = scan(&ledger, caps, asked);
+            drop((permit, running));
+            // Who asked may be gone.
+            drop(answer.send(scanned));
+        };
+        let thread = std::thread::Builder::new().name("ledger-query".to_owned()).spawn(work);
+        thread.map_err(|error| Problem::internal(&error))?;
+        answered.await.map_err(|error| Problem::internal(&error))
     }
 }
 
@@ -93,13 +147,17 @@ impl Service {
         ("would" = Option<String>, Query, description = "effect of the shadow or observed verdict"),
         ("principal" = Option<String>, Query, description = "id of the caller; `prefix:` for a prefix"),
         ("service" = Option<String>, Query, description = "called service"),
+        ("namespace" = Option<String>, Query, description = "namespace of the called service; `prefix:` for a prefix"),
         ("action" = Option<String>, Query, description = "action id, such as `http:GET`"),
         ("resource" = Option<String>, Query, description = "prefix of the resource id"),
         ("policy" = Option<String>, Query, description = "id of a determining policy"),
+        ("ticket" = Option<String>, Query, description = "`@ticket` of a determining policy"),
         ("reason" = Option<String>, Query, description = "reason word"),
         ("version" = Option<String>, Query, description = "policies version or range: `41`, `38-41`"),
         ("enforcer" = Option<String>, Query, description = "SPIFFE id of the enforcer; `prefix:` for a prefix"),
         ("kind" = Option<String>, Query, description = "record kind, such as `decision` or `gap`"),
+        ("source_ip" = Option<String>, Query, description = "address or network of the caller: `10.0.0.0/8`"),
+        ("serial" = Option<String>, Query, description = "serial number of the caller's certificate, hex"),
         ("path~" = Option<String>, Query, description = "part of the request path"),
         ("trace" = Option<String>, Query, description = "trace id, 32 hex digits"),
         ("order" = Option<String>, Query, description = "`desc` (default) or `asc`"),
@@ -112,29 +170,56 @@ impl Service {
         (status = 200, description = "`items`, and `next_cursor` unless this is the end"),
         (status = 400, description = "unknown filter or value, foreign cursor"),
         (status = 410, description = "the cursor has expired"),
+        (status = 429, description = "too many questions"),
     ),
 )]
 async fn list(
     State(service): State<Service>,
     headers: HeaderMap,
-    reader: Option<Extension<Principal>>,
+    asked: Asked,
     pairs: Result<Pairs<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Pairs(pairs) =
-        pairs.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "bad-query", error.body_text()))?;
-    let query = Query::parse(&pairs, service.ledger.inner().clock.now().wall)?;
-    let asked = asked(&pairs);
-    if let Some(from) = watch::wanted(&pairs, &headers)? {
-        service.record(reader, asked, 0)?;
-        return Ok(watch::answer(&service.ledger, from, &query));
+    let pairs = match pairs {
+        Ok(Pairs(pairs)) => pairs,
+        Err(error) => {
+            let problem = Problem::new(StatusCode::BAD_REQUEST, "bad-query", error.body_text());
+            return service.told(&asked, "list", "", Err(problem));
+        }
+    };
+    let text = asked_text(&pairs);
+    match watch::wanted(&pairs, &headers) {
+        Ok(None) => {
+            let answer = page(&service, &asked, &pairs).await;
+            service.told(&asked, "list", &text, answer)
+        }
+        Ok(Some(from)) => {
+            let now = service.ledger.inner().clock.now().wall;
+            let query = Query::parse(&pairs, now).map(|query| asked.reader.asks(query));
+            let query = query.map(|query| (query, Given::default())).map_err(Problem::from);
+            let query = service.told(&asked, "tail", &text, query)?;
+            Ok(watch::answer(&service.ledger, from, &query, asked, text))
+        }
+        Err(problem) => service.told(&asked, "tail", &text, Err(problem)),
     }
-    let query = match pairs.iter().find(|(name, _)| name == "cursor") {
+}
+
+async fn page(
+    service: &Service,
+    asked: &Asked,
+    pairs: &[(String, String)],
+) -> Result<(Response, Given), Problem> {
+    let query = asked.reader.asks(Query::parse(pairs, service.ledger.inner().clock.now().wall)?);
+    let cursor = pairs.iter().find(|(name, _)| name == "cursor");
+    let query = match cursor {
         Some((_, cursor)) => service.ledger.resume(query, cursor)?,
         None => query,
     };
-    let page = service.scan(move |ledger| ledger.query(&query)).await??;
-    service.record(reader, asked, page.rows.len())?;
-    Ok(json_answer(&page_json(&page, service.ledger.origin())))
+    let running = service.admit(asked, cursor.is_some())?;
+    let page =
+        service.scan(running, move |ledger, caps, begun| ledger.query_within(&query, caps, begun)).await??;
+    let (response, bytes) = json_answer(&page_json(&page, &service.ledger.log(), asked));
+    let is_partial = page.partial.is_some() || !page.damaged.is_empty();
+    Ok((response, Given { rows: page.rows.len(), bytes, is_partial }))
 }
 
 /// One record, by its id or an abbreviation (`01JD..7Q`).
@@ -151,35 +236,54 @@ async fn list(
 )]
 async fn one(
     State(service): State<Service>,
-    reader: Option<Extension<Principal>>,
+    asked: Asked,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
+    let answer = record(&service, &asked, &id).await;
+    service.told(&asked, "get", &format!("id={id}"), answer)
+}
+
+async fn record(service: &Service, asked: &Asked, id: &str) -> Result<(Response, Given), Problem> {
     let pattern: IdPattern = id.parse()?;
-    let found = service.scan(move |ledger| ledger.get(&pattern)).await?;
-    service.record(reader, format!("id={id}"), usize::from(found.is_ok()))?;
-    Ok(json_answer(&found?.to_json(service.ledger.origin())))
+    let sight = asked.reader.sight.clone();
+    let found = service.scan((), move |ledger, _, _| ledger.get_seen(&pattern, &sight)).await??;
+    let seen = asked.reader.sight.of(&found);
+    let (response, bytes) = json_answer(&found.to_json_seen(&service.ledger.log(), seen));
+    Ok((response, Given { rows: 1, bytes, is_partial: false }))
 }
 
 /// The question as it goes on record.
-fn asked(pairs: &[(String, String)]) -> String {
+fn asked_text(pairs: &[(String, String)]) -> String {
     let shown = pairs.iter().filter(|(name, _)| name != "cursor");
     shown.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
-fn page_json(page: &Page, origin: &str) -> Value {
+fn page_json(page: &Page, log: &LogView, asked: &Asked) -> Value {
     let mut out = Map::new();
-    out.insert("items".to_owned(), page.rows.iter().map(|row| row.to_json(origin)).collect());
-    if let Some(cursor) = &page.next_cursor {
-        out.insert("next_cursor".to_owned(), cursor.as_str().into());
-    }
-    if page.is_partial {
-        out.insert("partial".to_owned(), true.into());
-        out.insert("reason".to_owned(), "time budget reached".into());
-    }
-    if !page.damaged.is_empty() {
-        out.insert("damaged".to_owned(), page.damaged.iter().map(damage_json).collect());
-    }
+    let sight = &asked.reader.sight;
+    let items = page.rows.iter().map(|row| row.to_json_seen(log, sight.of(row))).collect();
+    out.insert("items".to_owned(), items);
+    partial_members(&mut out, page.partial, &page.damaged, page.next_cursor.as_deref());
     out.into()
+}
+
+/// How much of the question is answered, and where it goes on.
+fn partial_members(
+    out: &mut Map<String, Value>,
+    partial: Option<Cap>,
+    damaged: &[Damage],
+    next: Option<&str>,
+) {
+    if let Some(cursor) = next {
+        out.insert("next_cursor".to_owned(), cursor.into());
+    }
+    if let Some(cap) = partial {
+        out.insert("partial".to_owned(), true.into());
+        out.insert("reason".to_owned(), cap.as_str().into());
+    }
+    if !damaged.is_empty() {
+        out.insert("damaged".to_owned(), damaged.iter().map(damage_json).collect());
+    }
 }
 
 fn damage_json(damage: &Damage) -> Value {
@@ -189,8 +293,12 @@ fn damage_json(damage: &Damage) -> Value {
     })
 }
 
-fn json_answer(value: &Value) -> Response {
-    ([("content-type", "application/json"), ("cache-control", "no-store")], json_text(value)).into_response()
+/// The answer, and how many bytes it has.
+fn json_answer(value: &Value) -> (Response, usize) {
+    let text = json_text(value);
+    let bytes = text.len();
+    let fixed = [("content-type", "application/json"), ("cache-control", "no-store")];
+    ((fixed, text).into_response(), bytes)
 }
 
 impl From<LedgerError> for Problem {

@@ -97,6 +97,8 @@ pub(crate) struct Shelf {
     stock: Mutex<Stock>,
     synced: AtomicU64,
     settled: AtomicU64,
+    /// Index after the last record that the tree has; `u64::MAX` without a tree.
+    treed: AtomicU64,
     /// Who is woken when more is certain.
     followers: Mutex<Vec<Arc<Bell>>>,
     damaged: Mutex<BTreeMap<u64, Damage>>,
@@ -128,6 +130,7 @@ impl Shelf {
         let shelf =
             Self { stock: Mutex::new(Stock { segments, files, marks: Vec::new() }), ..Self::default() };
         shelf.synced.store(shelf.next_index(), Ordering::Release);
+        shelf.treed.store(u64::MAX, Ordering::Release);
         shelf
     }
 
@@ -141,6 +144,16 @@ impl Shelf {
         if self.synced.fetch_max(through, Ordering::AcqRel) < through {
             self.followers.lock().iter().for_each(|bell| bell.ring_sleeper());
         }
+    }
+
+    /// Index after the last record that may be removed: what the tree has not yet, it needs.
+    pub(crate) fn treed(&self) -> u64 {
+        self.treed.load(Ordering::Acquire)
+    }
+
+    /// The tree has the records before `through`, and no others.
+    pub(crate) fn set_treed(&self, through: u64) {
+        self.treed.store(through, Ordering::Release);
     }
 
     /// Rings that bell, if its thread sleeps, whenever more is synced.

@@ -73,6 +73,25 @@ pub(crate) struct Extent {
     place: Place,
 }
 
+impl Extent {
+    /// Where in its file it begins, bytes.
+    pub(crate) fn offset(&self) -> u64 {
+        match self.place {
+            Place::Block(offset, _) => offset,
+            Place::Wal => 0,
+        }
+    }
+
+    /// Bytes that reading it takes from the disk.
+    pub(crate) fn bytes(&self) -> u64 {
+        match (&self.volume, self.place) {
+            (_, Place::Block(_, length)) => length,
+            (Volume::Wal(file, _), Place::Wal) => file.len,
+            (Volume::Segment(_), Place::Wal) => 0,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Place {
     /// Offset and length of a block; without length where there is none to be read.

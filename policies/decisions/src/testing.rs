@@ -16,7 +16,9 @@ use policies_engine::{
     OwnedFacts, OwnedRequest, Principal, Protocol, Reason, Resource, Trace, Versions,
 };
 
-use crate::{IdPattern, Ledger, LedgerConfig, LedgerError, Query, StoredRecord, source::each_leaf};
+use crate::{
+    IdPattern, Ledger, LedgerConfig, LedgerError, Query, StoredRecord, Visibility, source::each_leaf,
+};
 
 /// 2026-11-22T07:00:00.123456789Z, the time of the example in decisions.md.
 pub(crate) const NOON: UnixTime = UnixTime::from_nanos(1_795_330_800_123_456_789);
@@ -74,6 +76,8 @@ pub(crate) fn versions() -> Versions {
         routes: [0xe3; 32],
         engine: "portcullis 0.1.0 cedar 4.14.1".into(),
         declared: Arc::default(),
+        homes: Arc::default(),
+        tickets: Arc::default(),
     }
 }
 
@@ -113,6 +117,17 @@ pub(crate) fn example() -> DecisionRecord {
     record.decide_ns = 61;
     record.facts = Some(facts.into());
     record.trace = Some(Trace { trace_id: [0x4b; 16], span_id: [0x7a; 8] });
+    record
+}
+
+/// The same decision where the caller has a namespace, `front`, and the policy `carts-write` a ticket.
+pub(crate) fn placed() -> DecisionRecord {
+    let mut record = example();
+    record.versions = Some(Arc::new(Versions {
+        homes: Arc::new([("spiffe://example.org/web", "front")].into_iter().collect()),
+        tickets: Arc::new([("carts-write".into(), "SEC-12".into())].into()),
+        ..versions()
+    }));
     record
 }
 
@@ -238,5 +253,15 @@ impl DiskFile for HeldFile {
     }
     fn len(&self) -> io::Result<u64> {
         self.file.len()
+    }
+}
+
+/// Whoever may read those namespaces; the empty one stands for the trust domain.
+#[derive(Debug)]
+pub(crate) struct Namespaces(pub(crate) &'static [&'static str]);
+
+impl Visibility for Namespaces {
+    fn may_read(&self, namespace: Option<&str>) -> bool {
+        self.0.contains(&namespace.unwrap_or_default())
     }
 }

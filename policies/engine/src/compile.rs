@@ -34,7 +34,7 @@ use crate::{
     rule::Rule,
     schema::{Declared, SchemaText},
     scope::ScopeIndex,
-    snapshot::Parts,
+    snapshot::{Homes, Parts},
     uid::cedar_uid,
     world::World,
 };
@@ -43,7 +43,7 @@ use bounded::Unfinished;
 use cedar_policy::Schema;
 use policies::{CheckedFile, is_blocked};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -153,9 +153,15 @@ fn complete(
     let told = told.or_else(|| Told::new(&input.entities, &vocabulary.schema, &mut found));
     found.sort_by(|a, b| place(a).cmp(&place(b)));
     let Some(told) = told.filter(|_| !is_blocked(&found)) else { return Err(found) };
-    let (ruled, distrust) = match before {
-        Some(parts) if is_same(&files, &parts.kept.files) => (Ruled::of(parts), Arc::clone(&parts.distrust)),
-        before => (Ruled::new(&files, before), Arc::default()),
+    let (ruled, distrust, tickets) = match before {
+        Some(parts) if is_same(&files, &parts.kept.files) => {
+            (Ruled::of(parts), Arc::clone(&parts.distrust), Arc::clone(&parts.versions.tickets))
+        }
+        before => {
+            let ruled = Ruled::new(&files, before);
+            let tickets = Arc::new(tickets(&ruled.rules));
+            (ruled, Arc::default(), tickets)
+        }
     };
     let versions = Arc::new(Versions {
         numbers: input.numbers,
@@ -165,6 +171,8 @@ fn complete(
         routes: input.routes_digest,
         engine: engine_build(),
         declared: Arc::clone(&vocabulary.declared),
+        homes: told.homes,
+        tickets,
     });
     Ok(Snapshot::assemble(Parts {
         versions,
@@ -229,6 +237,11 @@ impl Ruled {
     }
 }
 
+fn tickets(rules: &[Arc<Rule>]) -> BTreeMap<Arc<str>, Arc<str>> {
+    let of = |rule: &Arc<Rule>| Some((Arc::clone(&rule.id), rule.notes.ticket.as_deref()?.into()));
+    rules.iter().filter_map(of).collect()
+}
+
 /// Whether each id is at the same place in both.
 fn has_places_of(rules: &[Arc<Rule>], before: &[Arc<Rule>]) -> bool {
     let is_same = |(rule, other): (&Arc<Rule>, &Arc<Rule>)| Arc::ptr_eq(rule, other) || rule.id == other.id;
@@ -241,6 +254,7 @@ struct Told {
     entities: Arc<World>,
     settled: Arc<EntitySet>,
     read_only: Arc<HashSet<String>>,
+    homes: Arc<Homes>,
     digest: [u8; 32],
 }
 
@@ -252,6 +266,7 @@ impl Told {
             entities: Arc::new(World::new(entities)),
             settled: Arc::clone(set),
             read_only: Arc::new(read_only.map(|method| method.id.clone()).collect()),
+            homes: Arc::new(Homes::of(set)),
             digest: entities::digest(set),
         })
     }
@@ -260,15 +275,16 @@ impl Told {
     fn after(parts: &Parts, set: &Arc<EntitySet>, schema: &Schema) -> Option<Told> {
         let Kept { entities: before, settled, .. } = &parts.kept;
         let is_same = Arc::ptr_eq(before, set) || before == set;
-        let (entities, digest) = if is_same {
-            (Arc::clone(&parts.entities), parts.versions.entities)
+        let (entities, homes, digest) = if is_same {
+            let versions = &parts.versions;
+            (Arc::clone(&parts.entities), Arc::clone(&versions.homes), versions.entities)
         } else {
             let after = delta::after(&parts.entities.base(), settled, set, schema)?;
-            (after.into(), entities::digest(set))
+            (after.into(), Arc::new(Homes::of(set)), entities::digest(set))
         };
         // Methods are the same: a delta is of workloads and routes alone.
         let read_only = Arc::clone(&parts.read_only);
-        Some(Told { entities, settled: Arc::clone(settled), read_only, digest })
+        Some(Told { entities, settled: Arc::clone(settled), read_only, homes, digest })
     }
 }
 

@@ -78,7 +78,7 @@ pub use request::{AccessRequest, AdminContext, ChangeContext, IssueContext};
 pub use resource::{Resource, ResourceKind};
 pub use sampler::{Mismatch, Sample, Samples};
 pub use schema::{Declared, SchemaText, TeamSchema};
-pub use snapshot::{Numbers, PolicyInfo, PolicySource, Snapshot, SnapshotInput, SourceKind, Versions};
+pub use snapshot::{Homes, Numbers, PolicyInfo, PolicySource, Snapshot, SnapshotInput, SourceKind, Versions};
 pub use suggest::{Expected, Suggestion, case_of, suggest, suggestion};
 pub use texts::{PolicyText, policy_texts};
 

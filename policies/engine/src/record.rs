@@ -220,17 +220,45 @@ pub struct AuthorityRecord {
     pub time: Now,
 }
 
-/// Somebody read records.
+/// Somebody read records, or tried to.
 #[derive(Debug, Clone)]
 pub struct ReadRecord {
     /// Who.
     pub principal: Principal,
+    /// Which call: `list`, `get`, `aggregate`, `export`, `tail`, ...
+    pub call: &'static str,
     /// The filter, as given.
     pub query: String,
     /// How many records were returned.
     pub count: u64,
+    /// Bytes of the answer.
+    pub bytes: u64,
+    /// A cap or damage kept something out of the answer.
+    pub is_partial: bool,
+    /// Code of the problem that was answered instead of records.
+    pub failed: Option<String>,
+    /// What for, as the reader said.
+    pub purpose: Option<String>,
     /// When.
     pub time: Now,
+}
+
+impl ReadRecord {
+    /// A read that returned nothing yet; the caller fills in the rest.
+    #[must_use]
+    pub fn new(principal: Principal, call: &'static str, query: String, time: Now) -> ReadRecord {
+        ReadRecord {
+            principal,
+            call,
+            query,
+            count: 0,
+            bytes: 0,
+            is_partial: false,
+            failed: None,
+            purpose: None,
+            time,
+        }
+    }
 }
 
 /// An administrative write: a hold, a retention run, observe switched on.

@@ -42,6 +42,7 @@ pub(crate) struct Place {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Notes {
     pub(crate) owner: Option<String>,
+    pub(crate) ticket: Option<String>,
     pub(crate) advice: Option<String>,
     pub(crate) audit: Option<Audit>,
     pub(crate) is_shadow: bool,

@@ -15,7 +15,7 @@ use crate::{
 };
 use cedar_policy::Schema;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::Arc,
 };
@@ -48,6 +48,40 @@ pub struct Versions {
     pub engine: Arc<str>,
     /// Names that records may carry besides the fixed facts.
     pub declared: Arc<Declared>,
+    /// The namespaces of callers, which records carry too.
+    pub homes: Arc<Homes>,
+    /// `@ticket` by policy id, of the policies that have one: a record notes those of its determining policies.
+    pub tickets: Arc<BTreeMap<Arc<str>, Arc<str>>>,
+}
+
+/// Namespace by SPIFFE id, of the workloads that have one. Records tell it, as rights to read them hang on it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Homes(HashMap<Box<str>, Arc<str>>);
+
+impl Homes {
+    pub(crate) fn of(set: &EntitySet) -> Homes {
+        let mut names: HashSet<Arc<str>> = HashSet::new();
+        let mut homes = HashMap::new();
+        for workload in &set.workloads {
+            let Some(namespace) = workload.namespace.as_deref() else { continue };
+            let name = names.get(namespace).cloned().unwrap_or_else(|| namespace.into());
+            names.insert(Arc::clone(&name));
+            homes.insert(workload.id.as_str().into(), name);
+        }
+        Homes(homes)
+    }
+
+    /// The namespace of the workload with that id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&str> {
+        self.0.get(id).map(|name| &**name)
+    }
+}
+
+impl<I: Into<Box<str>>, N: Into<Arc<str>>> FromIterator<(I, N)> for Homes {
+    fn from_iter<T: IntoIterator<Item = (I, N)>>(pairs: T) -> Self {
+        Homes(pairs.into_iter().map(|(id, name)| (id.into(), name.into())).collect())
+    }
 }
 
 /// One policy file.
@@ -184,6 +218,13 @@ impl Snapshot {
 
     pub(crate) fn parts(&self) -> &Parts {
         &self.0
+    }
+
+    /// Names of the namespaces that entities of this snapshot are in.
+    pub fn namespaces(&self) -> impl Iterator<Item = String> {
+        let uids = self.0.entities.iter().map(cedar_policy::Entity::uid);
+        uids.filter(|uid| uid.type_name().to_string() == "Namespace")
+            .map(|uid| uid.id().unescaped().to_owned())
     }
 
     /// The verdict on one request, without any cache. Workers use [`crate::Engine::decide`], which answers the same.

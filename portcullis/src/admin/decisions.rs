@@ -8,15 +8,16 @@ pub(super) mod suggested;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use base_ports::UnixTime;
-use policies_decisions::{GetError, IdPattern, PatternError, StoredRecord};
+use policies_decisions::{GetError, IdPattern, PatternError, Reader, Seen, StoredRecord};
 use policies_engine::explain::{Recorded, RequestForExplain, TextOptions, explain as explained};
 use policies_engine::{
-    Action, DecisionId, ErrorClass, OwnedFacts, PolicyError, Principal, Resource, Snapshot, Would,
+    Action, DecisionId, ErrorClass, OwnedFacts, PolicyError, Principal, ReadRecord, Record, Resource,
+    Snapshot, Would,
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -36,10 +37,12 @@ pub(super) struct Options {
 #[utoipa::path(get, path = "/v1/decisions/{id}/explain", params(("id" = String, Path, description = "decision id or PREFIX…SUFFIX")), responses((status = 200, description = "explanation"), (status = 404, description = "no such decision")))]
 pub(super) async fn explain(
     State(api): State<Arc<Api>>,
+    Extension(reader): Extension<Reader>,
+    headers: HeaderMap,
     Path(id): Path<String>,
     Query(options): Query<Options>,
 ) -> Response {
-    let recorded = match find(&api, &id).await {
+    let recorded = match read(&api, &reader, &headers, "explain", &id).await {
         Ok(recorded) => recorded,
         Err(problem) => return problem.into_response(),
     };
@@ -110,7 +113,31 @@ async fn pinned(api: &Arc<Api>, number: Option<u64>) -> Result<Arc<Snapshot>, Pr
     compiled.map_err(gone)
 }
 
-async fn find(api: &Api, id: &str) -> Result<Stored, Problem> {
+/// The decision of that id as far as `reader` may see it whole; found or not, the read is on record (RR4).
+async fn read(
+    api: &Api,
+    reader: &Reader,
+    headers: &HeaderMap,
+    call: &'static str,
+    id: &str,
+) -> Result<Stored, Problem> {
+    let found = find(api, reader, id).await;
+    let time = api.clock.now();
+    let purpose = headers.get("portcullis-purpose").and_then(|value| value.to_str().ok());
+    let note = Record::Read(ReadRecord {
+        count: u64::from(found.is_ok()),
+        failed: found.as_ref().err().map(|problem| problem.title().to_owned()),
+        purpose: purpose.map(str::to_owned),
+        ..ReadRecord::new(reader.principal.clone(), call, format!("id={id}"), time)
+    });
+    match api.ledger.append(note) {
+        Ok(_) => found,
+        Err(error) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the read could not be recorded")
+            .detail(error.to_string())),
+    }
+}
+
+async fn find(api: &Api, reader: &Reader, id: &str) -> Result<Stored, Problem> {
     let missing = |detail: String| {
         Problem::new(StatusCode::NOT_FOUND, "no such decision")
             .detail(detail)
@@ -118,8 +145,8 @@ async fn find(api: &Api, id: &str) -> Result<Stored, Problem> {
     };
     let pattern: IdPattern = id.parse().map_err(|error: PatternError| missing(error.to_string()))?;
     let looked = || {
-        let (ledger, pattern) = (api.ledger.clone(), pattern.clone());
-        tokio::task::spawn_blocking(move || ledger.get(&pattern))
+        let (ledger, pattern, sight) = (api.ledger.clone(), pattern.clone(), reader.sight.clone());
+        tokio::task::spawn_blocking(move || ledger.get_seen(&pattern, &sight))
     };
     let mut found = looked().await;
     // A caller may know the id before the ledger has the record; it is there in a moment, or lost.
@@ -142,6 +169,10 @@ async fn find(api: &Api, id: &str) -> Result<Stored, Problem> {
                 .detail(error.to_string()));
         }
     };
+    if reader.sight.of(&stored) != Seen::Whole {
+        let detail = "why the other side decided so is for those who may read its namespace";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "not permitted").detail(detail));
+    }
     recorded(&stored).ok_or_else(|| missing(format!("record {} is no decision of a call", stored.id)))
 }
 

@@ -40,6 +40,10 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, title).code("PC9001").detail(cause.to_string())
     }
 
+    pub(crate) fn title(&self) -> &str {
+        &self.title
+    }
+
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self

@@ -104,6 +104,8 @@ mod tests {
             routes: [0; 32],
             engine: "test".into(),
             declared: Arc::default(),
+            homes: Arc::default(),
+            tickets: Arc::default(),
         })
     }
 
@@ -162,7 +164,7 @@ mod tests {
     fn rows(records: &Records, kind: &str) -> Vec<serde_json::Value> {
         let query = Query::parse(&[("kind".to_owned(), kind.to_owned())], records.clock.now().wall).unwrap();
         let page = records.ledger.query(&query).unwrap();
-        page.rows.iter().map(|row| row.to_json("test")).collect()
+        page.rows.iter().map(|row| row.to_json(&policies_decisions::LogView::named("test"))).collect()
     }
 
     #[tokio::test]

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use base_ports::{Clock, Disk, Rng};
 use base_store::{Embedded, Store};
 use ca_authority::Authority;
-use policies_decisions::{Ledger, LedgerConfig};
+use policies_decisions::{Accepted, Ledger, LedgerConfig, LedgerError};
+use policies_engine::Principal;
 use policies_store::{Activations, PolicyStore, Saves, Signer, StoreConfig};
 
 use super::activations::Records;
+use super::log_key;
 use crate::admin::Repeats;
 use crate::config::{Ca, Config};
 use crate::messages::Message;
@@ -34,10 +36,46 @@ pub(super) fn ledger(
     clock: &Arc<dyn Clock>,
     rng: &Arc<dyn Rng>,
 ) -> Result<Ledger, Message> {
-    let settings = ledger_config(config);
-    Ledger::open(settings, Arc::clone(disk), Arc::clone(clock), rng.as_ref()).map_err(|error| {
-        Message::error("PC6001", format!("decision ledger: {error}")).next("portcullis check")
+    let settings = signing(config, disk, rng)?;
+    Ledger::open(settings, Arc::clone(disk), Arc::clone(clock), rng.as_ref()).map_err(|error| match error {
+        LedgerError::Tree(error) if error.is_loss() => {
+            let text = format!("decision ledger: {error}");
+            let dir = config.data_dir.join("ledger");
+            Message::error("PC6020", text)
+                .help("nothing was signed; put back the copy that fits, or give up what is lost with `portcullis decisions accept-loss`")
+                .next(format!("portcullis decisions verify --dir {} --key FILE", dir.display()))
+        }
+        error => Message::error("PC6001", format!("decision ledger: {error}")).next("portcullis check"),
     })
+}
+
+/// How records are kept and who signs for them.
+fn signing(config: &Config, disk: &Arc<dyn Disk>, rng: &Arc<dyn Rng>) -> Result<LedgerConfig, Message> {
+    let keys = log_key::open(&config.data_dir, disk.as_ref(), rng.as_ref()).map_err(|error| {
+        Message::error("PC6001", format!("key of the decision log: {error}")).next("portcullis check")
+    })?;
+    Ok(LedgerConfig { signer: Some(Arc::new(keys)), ..ledger_config(config) })
+}
+
+/// Gives up what is lost of the ledger of a process that does not run, in the name of `uid`.
+///
+/// # Errors
+/// It runs, or the records themselves cannot be opened.
+pub(crate) async fn accept_loss(config: &Config, uid: u32) -> Result<Accepted, Message> {
+    let (disk, clock, rng): (Arc<dyn Disk>, Arc<dyn Clock>, Arc<dyn Rng>) = (
+        Arc::new(base_ports::SystemDisk),
+        Arc::new(base_ports::SystemClock),
+        Arc::new(base_ports::SystemRng),
+    );
+    let fault = |error: &dyn std::fmt::Display| {
+        Message::error("PC6001", format!("decision ledger: {error}")).next("portcullis check")
+    };
+    let _lock = base_store::Lock::take(&config.data_dir.join("state")).map_err(|error| fault(&error))?;
+    let settings = signing(config, &disk, &rng)?;
+    let by = Principal::local_user(uid, None, &[policies_engine::Role::Operator]);
+    policies_decisions::accept_loss(&settings, &disk, &clock, rng.as_ref(), by)
+        .await
+        .map_err(|error| fault(&error))
 }
 
 /// How records are kept.

@@ -1,80 +1,96 @@
 //! `portcullis decisions` and `explain`: what was decided, and why.
 
+mod export;
+mod filters;
+mod log;
+mod online;
+mod stats;
+mod tail;
+
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
+use super::Global;
 use super::authority::items;
-use super::{Global, block_on};
 use crate::client::Fault;
 use crate::messages::Message;
-use crate::output::{self, Answer, Exit, Format};
+use crate::output::{self, Answer, Exit};
+use filters::{Filters, Purpose, Range};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Search the ledger, newest first
     #[command(
-        after_help = "Example:\n  portcullis decisions query --effect deny --principal spiffe://example.org/web"
+        after_help = "Example:\n  portcullis decisions query --deny --principal spiffe://example.org/web"
     )]
     Query {
+        #[command(flatten)]
+        range: Range,
         #[command(flatten)]
         filters: Filters,
         /// At most this many
         #[arg(long, default_value_t = 100)]
         limit: u32,
+        /// desc or asc
+        #[arg(long)]
+        order: Option<String>,
         /// Go on where the answer before ended
         #[arg(long)]
         cursor: Option<String>,
         /// Also what is no decision: reads, issuance, activations
         #[arg(long)]
         all: bool,
+        #[command(flatten)]
+        purpose: Purpose,
     },
     /// Follow the ledger
-    #[command(after_help = "Example:\n  portcullis decisions tail --effect deny")]
+    #[command(after_help = "Example:\n  portcullis decisions tail --deny")]
     Tail {
         #[command(flatten)]
         filters: Filters,
+        /// First index to follow from [default: what comes from now on]
+        #[arg(long, value_name = "INDEX")]
+        from: Option<u64>,
+        #[command(flatten)]
+        purpose: Purpose,
     },
     /// One decision with everything it was based on
     #[command(after_help = "Example:\n  portcullis decisions get 01JD8Z6N4T0B7K3Q5XW2M9E47Q -o json")]
-    Get { id: String },
-}
-
-/// Filters of the ledger; all given ones must hold.
-#[derive(Debug, Args)]
-pub(crate) struct Filters {
-    /// From this time on: RFC 3339, or an age such as 24h
-    #[arg(long)]
-    since: Option<String>,
-    /// Until this time
-    #[arg(long)]
-    until: Option<String>,
-    /// allow or deny
-    #[arg(long)]
-    effect: Option<String>,
-    /// Would-be effect: allow or deny
-    #[arg(long)]
-    would: Option<String>,
-    /// Who called: a SPIFFE ID, or prefix:..
-    #[arg(long)]
-    principal: Option<String>,
-    /// What was done: grpc, http:GET, ..
-    #[arg(long)]
-    action: Option<String>,
-    /// What it was done to, by prefix
-    #[arg(long)]
-    resource: Option<String>,
-    /// Called service
-    #[arg(long)]
-    service: Option<String>,
-    /// A determining policy
-    #[arg(long)]
-    policy: Option<String>,
-    /// Reason word
-    #[arg(long)]
-    reason: Option<String>,
-    /// Denials only
-    #[arg(long)]
-    deny: bool,
+    Get {
+        id: String,
+        #[command(flatten)]
+        purpose: Purpose,
+    },
+    /// Count decisions: what is denied most, by policy, over time
+    #[command(
+        after_help = "Examples:\n  portcullis decisions stats --deny --by principal,resource\n  portcullis decisions stats --by policy\n  portcullis decisions stats --by effect --every 1h\n  portcullis decisions stats --unused 30d"
+    )]
+    Stats(stats::Options),
+    /// Whole records to stdout, as NDJSON or CSV
+    #[command(
+        after_help = "Example:\n  portcullis decisions export --since 7d --deny --format csv > denials.csv"
+    )]
+    Export(export::Options),
+    /// Prove that a record stands in the signed log; the file verifies offline
+    #[command(after_help = "Example:\n  portcullis decisions prove 01JD8Z…7Q --out refund.tlog-proof")]
+    Prove(log::ProveOptions),
+    /// Verify the log of a running process, a copied ledger directory, or a proof
+    #[command(
+        after_help = "Examples:\n  portcullis decisions verify --key main.vkey --since-checkpoint march.cp\n  portcullis decisions verify --dir /backup/ledger --key main.vkey\n  portcullis decisions verify refund.tlog-proof --key main.vkey"
+    )]
+    Verify(log::VerifyOptions),
+    /// Verifier keys of the log, for auditors to keep
+    #[command(after_help = "Example:\n  portcullis decisions keys > main.vkey")]
+    Keys,
+    /// The last signed checkpoint, for auditors to keep
+    #[command(after_help = "Example:\n  portcullis decisions checkpoint > march.cp")]
+    Checkpoint,
+    /// Give up what is lost of a ledger that does not open any more (PC6020), and begin another log
+    #[command(
+        name = "accept-loss",
+        after_help = "Example:\n  portcullis decisions accept-loss -c portcullis.toml"
+    )]
+    AcceptLoss,
 }
 
 #[derive(Debug, Args)]
@@ -92,26 +108,37 @@ pub(crate) struct ExplainOptions {
 
 pub(crate) fn run(command: Command, global: &Global) -> Exit {
     match command {
-        Command::Query { filters, limit, cursor, all } => global.ask(|client| async move {
-            let mut query = filters.query();
-            query.extend((!all).then(|| ("kind", "decision".to_owned())));
-            query.push(("limit", limit.to_string()));
-            query.extend(cursor.map(|cursor| ("cursor", cursor)));
-            let mut list = client.get(&path("/v1/decisions", &query)).await?;
-            let partial = list.get("partial").and_then(Value::as_bool).unwrap_or(false);
-            let next = list.get("next_cursor").cloned();
-            let mut answer = Answer::list("Decision", items(list.take()), COLUMNS);
-            if let (Some(members), Some(next)) = (answer.json.as_object_mut(), next) {
-                members.insert("next_cursor".to_owned(), next);
-            }
-            Ok((answer, if partial { Exit::Partial } else { Exit::Done }))
-        }),
-        Command::Get { id } => global.ask(|client| async move {
-            let decision = client.get(&format!("/v1/decisions/{}", encode(&id))).await?;
+        Command::Query { range, filters, limit, order, cursor, all, purpose } => {
+            global.ask(|client| async move {
+                let mut query = range.query();
+                query.extend(filters.of_decisions(all));
+                query.push(("limit", limit.to_string()));
+                query.extend(order.map(|order| ("order", order)));
+                query.extend(cursor.map(|cursor| ("cursor", cursor)));
+                let mut list = client.get_with(&path("/v1/decisions", &query), &purpose.headers()).await?;
+                let partial = list.get("partial").is_some() || list.get("damaged").is_some();
+                let next = list.get("next_cursor").cloned();
+                let mut answer = Answer::list("Decision", items(list.take()), COLUMNS);
+                if let (Some(members), Some(next)) = (answer.json.as_object_mut(), next) {
+                    members.insert("next_cursor".to_owned(), next);
+                }
+                Ok((answer, if partial { Exit::Partial } else { Exit::Done }))
+            })
+        }
+        Command::Get { id, purpose } => global.ask(|client| async move {
+            let path = format!("/v1/decisions/{}", encode(&id));
+            let decision = client.get_with(&path, &purpose.headers()).await?;
             let text = serde_json::to_string_pretty(&decision).unwrap_or_default();
             Ok((Answer::object("Decision", decision, text), Exit::Done))
         }),
-        Command::Tail { filters } => tail(&filters, global),
+        Command::Tail { filters, from, purpose } => tail::run(&filters, from, &purpose, global),
+        Command::Stats(options) => stats::run(options, global),
+        Command::Export(options) => export::run(&options, global),
+        Command::Prove(options) => log::prove(options, global),
+        Command::Verify(options) => log::verified(options, global),
+        Command::Keys => log::keys(global),
+        Command::Checkpoint => log::checkpoint(global),
+        Command::AcceptLoss => log::accept_loss(global),
     }
 }
 
@@ -162,27 +189,6 @@ pub(crate) fn explain(options: &ExplainOptions, global: &Global) -> Exit {
     })
 }
 
-fn tail(filters: &Filters, global: &Global) -> Exit {
-    let client = match global.client() {
-        Ok(client) => client,
-        Err(exit) => return exit,
-    };
-    let mut query = filters.query();
-    query.push(("watch", "true".to_owned()));
-    let format = global.format();
-    let path = path("/v1/decisions", &query);
-    let followed = block_on(async {
-        tokio::select! {
-            followed = client.events(&path, |data| { line(data, format); true }) => followed,
-            _interrupt = tokio::signal::ctrl_c() => Ok(()),
-        }
-    });
-    match followed {
-        Ok(()) => Exit::Done,
-        Err(fault) => global.fail(&fault),
-    }
-}
-
 const COLUMNS: &[(&str, &str)] = &[
     ("TIME", "/time"),
     ("EFFECT", "/effect"),
@@ -193,39 +199,6 @@ const COLUMNS: &[(&str, &str)] = &[
     ("RESOURCE", "/resource/id"),
     ("ID", "/id"),
 ];
-
-fn line(data: &str, format: Format) {
-    if format != Format::Table {
-        return output::data(data);
-    }
-    let Ok(decision) = serde_json::from_str::<Value>(data) else { return };
-    let cells: Vec<_> = COLUMNS
-        .iter()
-        .map(|(_, pointer)| decision.pointer(pointer).and_then(Value::as_str).unwrap_or("-").to_owned())
-        .collect();
-    output::data(&base_telemetry::redact::escape(&cells.join("  ")));
-}
-
-impl Filters {
-    fn query(&self) -> Vec<(&'static str, String)> {
-        let deny = self.deny.then(|| "deny".to_owned());
-        [
-            ("since", self.since.clone()),
-            ("until", self.until.clone()),
-            ("effect", self.effect.clone().or(deny)),
-            ("would", self.would.clone()),
-            ("principal", self.principal.clone()),
-            ("action", self.action.clone()),
-            ("resource", self.resource.clone()),
-            ("service", self.service.clone()),
-            ("policy", self.policy.clone()),
-            ("reason", self.reason.clone()),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
-    }
-}
 
 /// `01JD…7Q`, which every command takes (EX5).
 fn shortened(id: &str) -> String {

@@ -217,6 +217,14 @@ static KEYS: &[Key] = &[
         "on which answers callers see the decision id",
         "\"denied\"",
     ),
+    preset("decisions.require_purpose", Kind::Flag, "false", "exports must say what they are for", "true"),
+    preset(
+        "decisions.questions_per_minute",
+        Kind::Integer { min: 1, max: 100_000 },
+        "30",
+        "queries, aggregates and exports that one reader may begin per minute",
+        "30",
+    ),
     // admin
     preset("admin", Kind::Table, "", "health, metrics and the API; always there", "[admin]"),
     preset(

@@ -93,6 +93,12 @@ impl Meaning<'_> {
             name: decisions.text("name")?.clone(),
             commit_interval: *decisions.duration("commit_interval")?,
             reveal_decision_id: decisions.text("reveal_decision_id")?.clone(),
+            reads: policies_decisions::Options {
+                require_purpose: *decisions.flag("require_purpose")?,
+                per_minute: usize::try_from(*decisions.integer("questions_per_minute")?)
+                    .unwrap_or(usize::MAX),
+                ..policies_decisions::Options::default()
+            },
         };
         let ext_authz = table.table("ext_authz").map(|section| policies_adapters::ext_authz::Options {
             trust_principal: section.text("principal").is_some_and(|word| word == "claimed"),

@@ -162,6 +162,7 @@ pub(crate) struct Decisions {
     pub(crate) name: String,
     pub(crate) commit_interval: Duration,
     pub(crate) reveal_decision_id: String,
+    pub(crate) reads: policies_decisions::Options,
 }
 
 #[derive(Debug, Clone)]

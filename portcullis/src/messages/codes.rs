@@ -411,6 +411,21 @@ pub(crate) static CODES: &[Code] = &[
         text: "The directory is in use by another process, newer than this binary, or damaged.",
     },
     Code {
+        code: "PC5003",
+        title: "the decision log does not verify",
+        text: "A record, a tile or the checkpoint is not what was signed, or the log is not the one of the kept checkpoint. The first bad index is named.",
+    },
+    Code {
+        code: "PC6020",
+        title: "the ledger is not what was signed",
+        text: "It is shorter than its last signed checkpoint, or other than it. Nothing is signed until the right copy is back or an operator accepts the loss.",
+    },
+    Code {
+        code: "PC6022",
+        title: "the decision log cannot be read",
+        text: "What is to be verified is not there or cannot be read, so nothing can be said about it.",
+    },
+    Code {
         code: "PC9001",
         title: "internal error",
         text: "Something happened that should be impossible. Please report it with the text shown.",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base_ports::{Addresses, Mono};
 use bytes::Bytes;
 use enforcer_traffic::Resolved;
-use policies_decisions::StoredRecord;
+use policies_decisions::{LogView, StoredRecord};
 use policies_store::{Verifier, verify};
 
 use super::Target;
@@ -15,7 +15,7 @@ pub(super) const RECORD: Target = Target {
     name: "record",
     run: |input| match StoredRecord::decode(7, Bytes::copy_from_slice(input)) {
         Ok(record) => {
-            let json = record.to_json("a").to_string();
+            let json = record.to_json(&LogView::named("a")).to_string();
             assert!(!json.chars().any(char::is_control), "a control character in {json:?}");
             format!("{:?}", record.kind)
         }

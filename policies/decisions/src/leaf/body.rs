@@ -55,12 +55,7 @@ pub enum Body {
         details: Vec<(String, String)>,
     },
     /// Somebody read records.
-    Read {
-        /// The filter, as given.
-        query: String,
-        /// How many records were returned.
-        count: u64,
-    },
+    Read(Reading),
     /// An administrative write.
     Administration {
         /// What was done.
@@ -70,6 +65,25 @@ pub enum Body {
     },
     /// A kind of a later version; see the leaf.
     Other,
+}
+
+/// A read of the ledger, or an attempt (RR4).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reading {
+    /// Which call; absent in records of before there were several.
+    pub call: Option<String>,
+    /// The filter, as given.
+    pub query: String,
+    /// How many records were returned.
+    pub count: u64,
+    /// Bytes of the answer.
+    pub bytes: u64,
+    /// A cap or damage kept something out of the answer.
+    pub is_partial: bool,
+    /// Code of the problem that was answered instead of records.
+    pub failed: Option<String>,
+    /// What for, as the reader said.
+    pub purpose: Option<String>,
 }
 
 /// A verdict as it was recorded. Words of open lists stay words, as later versions add some (RW3).
@@ -97,8 +111,12 @@ pub struct DecisionBody {
     pub service: Option<String>,
     /// Namespace of the called service.
     pub namespace: Option<String>,
+    /// Namespace of the caller.
+    pub caller_namespace: Option<String>,
     /// All satisfied policies of the deciding effect.
     pub determining: Vec<String>,
+    /// Tickets of the determining policies.
+    pub tickets: Vec<String>,
     /// Policies that could not be evaluated: id and class.
     pub errors: Vec<(String, String)>,
     /// How the verdict was reached.

@@ -56,7 +56,9 @@ struct Parts {
     resource: Option<Entity>,
     service: Option<String>,
     namespace: Option<String>,
+    caller_namespace: Option<String>,
     determining: Vec<String>,
+    tickets: Vec<String>,
     errors: Vec<(String, String)>,
     versions: Option<StoredVersions>,
     evaluated: Option<String>,
@@ -127,6 +129,7 @@ impl Parts {
             key::SERVICE => self.service = Some(value.text()?.to_owned()),
             key::NAMESPACES => self.namespaces(value)?,
             key::DETERMINING => self.determining = texts(value)?,
+            key::NOTES => self.notes(value)?,
             key::ERRORS => self.errors = errors(value, "errors", &mut self.extra)?,
             key::VERSIONS => self.versions = Some(versions(value, &mut self.extra)?),
             key::ENGINE => self.engine(value)?,
@@ -152,7 +155,21 @@ impl Parts {
                 self.namespace = Some(value.text()?.to_owned());
                 Ok(())
             }
+            "caller" => {
+                self.caller_namespace = Some(value.text()?.to_owned());
+                Ok(())
+            }
             other => self.extra.keep(format!("namespaces.{other}"), value),
+        })
+    }
+
+    fn notes(&mut self, value: &mut Reader<'_>) -> Read<()> {
+        value.text_map(|name, value| {
+            match name {
+                "ticket" => self.tickets = texts(value)?,
+                other => self.extra.keep(format!("notes.{other}"), value)?,
+            }
+            Ok(())
         })
     }
 
@@ -218,7 +235,9 @@ impl Parts {
             resource: self.resource.take().ok_or(LeafError::Missing("resource"))?,
             service: self.service.take(),
             namespace: self.namespace.take(),
+            caller_namespace: self.caller_namespace.take(),
             determining: std::mem::take(&mut self.determining),
+            tickets: std::mem::take(&mut self.tickets),
             errors: std::mem::take(&mut self.errors),
             evaluated: self.evaluated.take().ok_or(LeafError::Missing("engine.mode"))?,
             stale: self.stale,

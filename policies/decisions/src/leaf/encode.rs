@@ -5,7 +5,7 @@
 
 mod facts;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use policies_engine::{
     ActivationRecord, AdministrationRecord, Audit, AuthorityRecord, Credential, DecisionId, DecisionRecord,
@@ -113,15 +113,16 @@ fn decision_within(out: &mut Vec<u8>, head: Head<'_>, record: &DecisionRecord, l
         if let Some(service) = resource.service() {
             map.key(key::SERVICE).text(caps.name("service", service));
         }
-        if let Some(namespace) = resource.namespace() {
-            let namespace = caps.name("namespaces.callee", namespace);
-            map.key(key::NAMESPACES).text_map(|map| map.key("callee").text(namespace));
-        }
+        let homes = record.versions.as_ref().map(|versions| &*versions.homes);
+        let is_workload = record.principal.entity_type() == "Workload";
+        let caller = homes.filter(|_| is_workload).and_then(|homes| homes.get(record.principal.id()));
+        namespaces(map, resource.namespace(), caller, caps);
         texts(&mut map.key(key::DETERMINING), "determining".into(), &record.determining, caps);
         if !record.errors.is_empty() {
             errors(&mut map.key(key::ERRORS), "errors", &record.errors, caps);
         }
         if let Some(versions) = &record.versions {
+            notes(map, &record.determining, versions, caps);
             map.key(key::VERSIONS).text_map(|map| versions_members(map, versions));
         }
         map.key(key::ENGINE).text_map(|map| {
@@ -174,8 +175,19 @@ fn authority(out: &mut Vec<u8>, head: Head<'_>, record: &AuthorityRecord) {
 
 fn read(out: &mut Vec<u8>, head: Head<'_>, record: &ReadRecord) {
     other(out, head, Kind::READ, record.time, Some(&record.principal), None, |map, caps| {
+        map.key("call").text(record.call);
+        map.key("bytes").uint(record.bytes);
         map.key("count").uint(record.count);
         map.key("query").text(caps.value("body.query", &record.query));
+        if let Some(failed) = &record.failed {
+            map.key("failed").text(caps.value("body.failed", failed));
+        }
+        if record.is_partial {
+            map.key("partial").bool(true);
+        }
+        if let Some(purpose) = &record.purpose {
+            map.key("purpose").text(caps.value("body.purpose", purpose));
+        }
     });
 }
 
@@ -255,6 +267,34 @@ fn effect(effect: Effect) -> u64 {
 
 fn principal(map: &mut IntMap<'_>, principal: &Principal, caps: &mut Caps) {
     entity(map, key::PRINCIPAL, principal.entity_type(), caps.name("principal.id", principal.id()));
+}
+
+/// The tickets of the determining policies, for those who look for what a change did.
+fn notes(map: &mut IntMap<'_>, determining: &[Arc<str>], versions: &Versions, caps: &mut Caps) {
+    let mut tickets: Vec<&str> =
+        determining.iter().filter_map(|id| versions.tickets.get(id)).map(|ticket| &**ticket).collect();
+    tickets.sort_unstable();
+    tickets.dedup();
+    if !tickets.is_empty() {
+        map.key(key::NOTES)
+            .text_map(|map| texts(&mut map.key("ticket"), "notes.ticket".into(), &tickets, caps));
+    }
+}
+
+/// The namespaces of both sides, as far as they have one (RR1, RR2).
+fn namespaces(map: &mut IntMap<'_>, callee: Option<&str>, caller: Option<&str>, caps: &mut Caps) {
+    if callee.is_none() && caller.is_none() {
+        return;
+    }
+    let callee = callee.map(|name| caps.name("namespaces.callee", name));
+    let caller = caller.map(|name| caps.name("namespaces.caller", name));
+    map.key(key::NAMESPACES).text_map(|map| {
+        for (side, name) in [("callee", callee), ("caller", caller)] {
+            if let Some(name) = name {
+                map.key(side).text(name);
+            }
+        }
+    });
 }
 
 fn entity(map: &mut IntMap<'_>, at: u64, kind: &str, id: &str) {

@@ -13,14 +13,18 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Entity, StoredRecord, StoredVersions,
-    body::{Body, DecisionBody, Gap, StoredCredential, Would},
+    body::{Body, DecisionBody, Gap, Reading, StoredCredential, Would},
 };
-use crate::cbor::{Item, Reader};
+use crate::{
+    cbor::{Item, Reader},
+    proof::LogView,
+    sight::Seen,
+};
 
 impl StoredRecord {
-    /// The JSON view. `origin` names the log it was read from.
+    /// The JSON view; `log` is the log it was read from.
     #[must_use]
-    pub fn to_json(&self, origin: &str) -> Value {
+    pub fn to_json(&self, log: &LogView) -> Value {
         let mut out = Object::default();
         out.put("apiVersion", "portcullis/v1");
         out.put("kind", self.kind.name());
@@ -63,8 +67,40 @@ impl StoredRecord {
             });
             out.put("extra", extra.collect::<Map<_, _>>());
         }
-        out.put("log", json!({"origin": origin, "index": self.index.to_string(), "provable": false}));
+        let provable = log.covers(self.index);
+        out.put(
+            "log",
+            json!({"origin": log.origin(), "index": self.index.to_string(), "provable": provable}),
+        );
         Value::Object(out.0)
+    }
+
+    /// As a reader sees it: the outbound view (RR2) keeps what the caller knows anyway, and what came of it.
+    #[must_use]
+    pub fn to_json_seen(&self, log: &LogView, seen: Seen) -> Value {
+        const OUTBOUND: [&str; 10] = [
+            "apiVersion",
+            "kind",
+            "id",
+            "time",
+            "effect",
+            "reason",
+            "principal",
+            "action",
+            "resource",
+            "trace",
+        ];
+        let mut whole = self.to_json(log);
+        if seen == Seen::Whole {
+            return whole;
+        }
+        if let Some(members) = whole.as_object_mut() {
+            members.retain(|name, _| OUTBOUND.contains(&name.as_str()));
+            members.insert("view".to_owned(), "outbound".into());
+            members
+                .insert("log".to_owned(), json!({"origin": log.origin(), "index": self.index.to_string()}));
+        }
+        whole
     }
 
     fn decision_members(&self, decision: &DecisionBody, out: &mut Object) {
@@ -85,8 +121,11 @@ impl StoredRecord {
         out.put("action", decision.action.as_str());
         out.put("resource", entity(&decision.resource));
         out.maybe("service", decision.service.as_deref());
-        out.maybe("namespaces", decision.namespace.as_ref().map(|callee| json!({"callee": callee})));
+        out.maybe("namespaces", namespaces(decision));
         out.put("determining", decision.determining.as_slice());
+        if !decision.tickets.is_empty() {
+            out.put("notes", json!({"ticket": decision.tickets}));
+        }
         if !decision.errors.is_empty() {
             out.put("errors", errors(&decision.errors));
         }
@@ -221,12 +260,33 @@ fn other(body: &Body) -> Value {
             out.put("details", named(details));
             out.0.into()
         }
-        Body::Read { query, count } => json!({"query": query, "count": count}),
+        Body::Read(reading) => self::reading(reading),
         Body::Administration { operation, details } => {
             json!({"operation": operation, "details": named(details)})
         }
         Body::Decision(_) | Body::Other => Value::Null,
     }
+}
+
+fn namespaces(decision: &DecisionBody) -> Option<Value> {
+    let mut out = Object::default();
+    out.maybe("callee", decision.namespace.as_deref());
+    out.maybe("caller", decision.caller_namespace.as_deref());
+    (!out.0.is_empty()).then(|| out.0.into())
+}
+
+fn reading(reading: &Reading) -> Value {
+    let mut out = Object::default();
+    out.maybe("call", reading.call.as_deref());
+    out.put("query", reading.query.as_str());
+    out.put("count", reading.count);
+    out.put("bytes", reading.bytes);
+    if reading.is_partial {
+        out.put("partial", true);
+    }
+    out.maybe("failed", reading.failed.as_deref());
+    out.maybe("purpose", reading.purpose.as_deref());
+    out.0.into()
 }
 
 fn gap(gap: &Gap) -> Value {
@@ -300,7 +360,7 @@ impl serde_json::ser::Formatter for Escaping {
 }
 
 /// Control characters, and marks that change the direction or the visibility of text.
-fn acts_on_a_terminal(c: char) -> bool {
+pub(crate) fn acts_on_a_terminal(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

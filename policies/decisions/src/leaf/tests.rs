@@ -5,6 +5,7 @@ mod generated;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use crate::proof::LogView;
 use base_ports::{Mono, Now};
 use policies_engine::{
     Action, ActivationRecord, AdministrationRecord, Audit, AuthorityRecord, Credential, CredentialKind,
@@ -18,7 +19,7 @@ use generated::*;
 
 use crate::{
     cbor::Writer,
-    testing::{allow, example, versions},
+    testing::{allow, example, placed, versions},
 };
 
 fn stream() -> Stream {
@@ -62,7 +63,9 @@ fn assert_golden(name: &str, actual: &[u8]) {
 fn re9_the_golden_leaf_of_version_1_is_still_written_and_read() {
     let leaf = encoded(example());
     assert_golden("leaf-v1-decision.cbor", &leaf);
-    let shown = serde_json::to_string_pretty(&decoded(leaf).to_json("example.org/decisions/main")).unwrap();
+    let shown =
+        serde_json::to_string_pretty(&decoded(leaf).to_json(&LogView::named("example.org/decisions/main")))
+            .unwrap();
     assert_golden("leaf-v1-decision.json", format!("{shown}\n").as_bytes());
 }
 
@@ -104,6 +107,12 @@ fn expected(record: &DecisionRecord) -> DecisionBody {
         },
         service: record.resource.service().map(str::to_owned),
         namespace: record.resource.namespace().map(str::to_owned),
+        caller_namespace: record
+            .versions
+            .as_ref()
+            .and_then(|versions| versions.homes.get(record.principal.id()))
+            .map(str::to_owned),
+        tickets: Vec::new(),
         determining: names(&record.determining),
         errors: plain(&record.errors),
         evaluated: record.evaluated.as_str().to_owned(),
@@ -203,7 +212,7 @@ proptest! {
         let view = View::of(&leaf).is_ok();
         if let Ok(record) = StoredRecord::decode(0, leaf.clone().into()) {
             prop_assert!(view);
-            prop_assert!(!json_text(&record.to_json("o")).is_empty());
+            prop_assert!(!json_text(&record.to_json(&LogView::named("o"))).is_empty());
         }
         leaf.truncate(cut.index(leaf.len()));
         prop_assert!(StoredRecord::decode(0, leaf.into()).is_err());
@@ -215,7 +224,7 @@ proptest! {
         let mut record = example();
         let request = OwnedRequest { path: path.clone(), ..OwnedRequest::default() };
         record.facts = Some(OwnedFacts::local("l").with_request(request).into());
-        let shown = json_text(&decoded(encoded(record)).to_json("o"));
+        let shown = json_text(&decoded(encoded(record)).to_json(&LogView::named("o")));
         prop_assert!(!shown.chars().any(|c| c.is_control() || c == mark), "{shown}");
         let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
         prop_assert_eq!(read.pointer("/request/path").unwrap(), &path);
@@ -242,7 +251,14 @@ fn other_kinds_round_trip() {
             details: details.clone(),
             time,
         }),
-        Record::Read(ReadRecord { principal: who.clone(), query: "effect=deny".to_owned(), count: 7, time }),
+        Record::Read(ReadRecord {
+            count: 7,
+            bytes: 900,
+            is_partial: true,
+            failed: Some("ledger-unreadable".to_owned()),
+            purpose: Some("case 12".to_owned()),
+            ..ReadRecord::new(who.clone(), "list", "effect=deny".to_owned(), time)
+        }),
         Record::Administration(AdministrationRecord {
             operation: "retention".to_owned(),
             principal: None,
@@ -263,7 +279,15 @@ fn other_kinds_round_trip() {
             subject: Some("spiffe://example.org/web".to_owned()),
             details: details.clone(),
         },
-        Body::Read { query: "effect=deny".to_owned(), count: 7 },
+        Body::Read(Reading {
+            call: Some("list".to_owned()),
+            query: "effect=deny".to_owned(),
+            count: 7,
+            bytes: 900,
+            is_partial: true,
+            failed: Some("ledger-unreadable".to_owned()),
+            purpose: Some("case 12".to_owned()),
+        }),
         Body::Administration { operation: "retention".to_owned(), details },
     ];
     assert_eq!(bodies.into_iter().map(|record| record.body).collect::<Vec<_>>(), expected);
@@ -299,8 +323,28 @@ fn records_of_the_ledger_itself_round_trip() {
         let record = decoded(leaf);
         assert_eq!(record.body, body);
         assert!(record.extra.is_empty());
-        assert!(record.to_json("o").get("body").is_some_and(serde_json::Value::is_object));
+        assert!(record.to_json(&LogView::named("o")).get("body").is_some_and(serde_json::Value::is_object));
     }
+}
+
+#[test]
+fn rr2_a_record_tells_both_namespaces_and_the_tickets_of_its_policies() {
+    let mut record = placed();
+    record.determining = ["a".into(), "carts-write".into()].into();
+    let leaf = encoded(record.clone());
+    let stored = decoded(leaf.clone());
+    let decision = stored.decision().unwrap();
+    assert_eq!(decision, &DecisionBody { tickets: vec!["SEC-12".to_owned()], ..expected(&record) });
+    assert_eq!(
+        (decision.namespace.as_deref(), decision.caller_namespace.as_deref()),
+        (Some("shop"), Some("front"))
+    );
+    let view = View::of(&leaf).unwrap();
+    assert_eq!((view.callee(), view.caller()), (Some("shop"), Some("front")));
+    assert!(view.has_ticket("SEC-12") && !view.has_ticket("SEC"));
+    // Only a workload is in a namespace, whatever else bears its name.
+    record.principal = Principal::agent("spiffe://example.org/web");
+    assert_eq!(decoded(encoded(record)).decision().unwrap().caller_namespace, None);
 }
 
 #[test]
@@ -332,7 +376,7 @@ fn re9_unknown_members_are_kept_and_shown() {
     });
     let record = decoded(leaf.clone());
     assert_eq!(record.leaf, leaf);
-    let shown = record.to_json("o");
+    let shown = record.to_json(&LogView::named("o"));
     assert_eq!(shown["extra"], serde_json::json!({"stream.shard": 9, "99": {"new": "ab"}}));
 }
 

@@ -1,8 +1,10 @@
 //! One pass over a leaf that finds the members queries ask for, without copying and without decoding the rest.
 
+use std::net::IpAddr;
+
 use policies_engine::DecisionId;
 
-use super::{Kind, LeafError, VERSION, key};
+use super::{Kind, LeafError, VERSION, decode::address, key};
 use crate::cbor::{CborError, Reader};
 
 /// The members of a leaf that filters read. Absent members are empty.
@@ -19,6 +21,11 @@ pub(crate) struct View<'a> {
     pub(crate) action: Option<&'a str>,
     resource: &'a [u8],
     pub(crate) service: Option<&'a str>,
+    namespaces: &'a [u8],
+    credential: &'a [u8],
+    connection: &'a [u8],
+    notes: &'a [u8],
+    pub(crate) phase: Option<&'a str>,
     determining: &'a [u8],
     versions: &'a [u8],
     request: &'a [u8],
@@ -57,6 +64,11 @@ impl<'a> View<'a> {
                 key::ACTION => view.action = Some(value.text()?),
                 key::RESOURCE => view.resource = value.skip()?,
                 key::SERVICE => view.service = Some(value.text()?),
+                key::NAMESPACES => view.namespaces = value.skip()?,
+                key::CREDENTIAL => view.credential = value.skip()?,
+                key::CONNECTION => view.connection = value.skip()?,
+                key::NOTES => view.notes = value.skip()?,
+                key::PHASE => view.phase = Some(value.text()?),
                 key::DETERMINING => view.determining = value.skip()?,
                 key::VERSIONS => view.versions = value.skip()?,
                 key::REQUEST => view.request = value.skip()?,
@@ -124,6 +136,34 @@ impl<'a> View<'a> {
         text_member(self.resource, "id")
     }
 
+    /// Namespace of the called service.
+    pub(crate) fn callee(&self) -> Option<&'a str> {
+        text_member(self.namespaces, "callee")
+    }
+
+    /// Namespace of the caller.
+    pub(crate) fn caller(&self) -> Option<&'a str> {
+        text_member(self.namespaces, "caller")
+    }
+
+    pub(crate) fn serial(&self) -> Option<&'a str> {
+        text_member(self.credential, "serial")
+    }
+
+    pub(crate) fn source_ip(&self) -> Option<IpAddr> {
+        address(member(self.connection, "source_ip")?.bytes().ok()?).ok()
+    }
+
+    /// Whether a determining policy carries that ticket.
+    pub(crate) fn has_ticket(&self, ticket: &str) -> bool {
+        member(self.notes, "ticket").is_some_and(|list| texts(list).contains(&ticket))
+    }
+
+    /// The determining policies of the verdict.
+    pub(crate) fn determining(&self) -> Vec<&'a str> {
+        texts(Reader::new(self.determining))
+    }
+
     pub(crate) fn path(&self) -> Option<&'a str> {
         text_member(self.request, "path")
     }
@@ -134,6 +174,16 @@ impl<'a> View<'a> {
 
     pub(crate) fn policies_version(&self) -> Option<u64> {
         member(self.versions, "policies").and_then(|mut value| value.uint().ok())
+    }
+
+    /// What judged, encoded.
+    pub(crate) fn versions(&self) -> &'a [u8] {
+        self.versions
+    }
+
+    /// Hash of the policy manifest that judged.
+    pub(crate) fn manifest(&self) -> Option<&'a [u8]> {
+        member(self.versions, "manifest").and_then(|mut value| value.bytes().ok())
     }
 
     pub(crate) fn trace_id(&self) -> Option<&'a [u8]> {
@@ -164,6 +214,16 @@ impl<'a> View<'a> {
     pub(crate) fn body(&self) -> &'a [u8] {
         self.body
     }
+}
+
+/// The texts of a list; none of what is no such list.
+fn texts<'a>(mut list: Reader<'a>) -> Vec<&'a str> {
+    let mut texts = Vec::new();
+    let read = list.array(|item| {
+        texts.push(item.text()?);
+        Ok(())
+    });
+    read.map(|()| texts).unwrap_or_default()
 }
 
 fn text_member<'a>(map: &'a [u8], name: &str) -> Option<&'a str> {

@@ -2,11 +2,12 @@
 
 use policies_engine::{Effect, Reason};
 
-use super::{QueryError, kind, nearest};
+use super::{QueryError, kind, nearest, net::Network};
 use crate::{
     archive::{Field, Want},
     cursor::unhex,
     leaf::{Kind, View},
+    sight::{Seen, Sight},
 };
 
 /// All conditions hold together; an absent one holds always.
@@ -16,15 +17,21 @@ pub(crate) struct Filter {
     would: Option<u64>,
     principal: Option<Text>,
     service: Option<Text>,
+    namespace: Option<Text>,
     action: Option<Text>,
     resource: Option<Text>,
     policy: Option<String>,
+    ticket: Option<String>,
     reason: Option<&'static str>,
     version: Option<(u64, u64)>,
     enforcer: Option<Text>,
     kind: Option<Kind>,
+    source_ip: Option<Network>,
+    serial: Option<String>,
     path: Option<String>,
     trace: Option<Vec<u8>>,
+    /// What its reader may see; `None` for questions of this process itself.
+    pub(super) sight: Option<Sight>,
 }
 
 /// How a text is compared.
@@ -58,16 +65,41 @@ impl Filter {
             would: get("would").map(|value| effect("would", value)).transpose()?,
             principal: get("principal").map(Text::read),
             service: get("service").map(Text::read),
+            namespace: get("namespace").map(Text::read),
             action: get("action").map(Text::read),
             resource: get("resource").map(|value| Text::Prefix(value.to_owned())),
             policy: get("policy").map(str::to_owned),
+            ticket: get("ticket").map(str::to_owned),
             reason: get("reason").map(reason).transpose()?,
             version: get("version").map(version).transpose()?,
             enforcer: get("enforcer").map(Text::read),
             kind: get("kind").map(kind).transpose()?,
+            source_ip: get("source_ip").map(source_ip).transpose()?,
+            serial: get("serial").map(str::to_owned),
             path: get("path~").map(str::to_owned),
             trace: get("trace").map(trace).transpose()?,
+            sight: None,
         })
+    }
+
+    /// How the record is seen by who asks.
+    pub(crate) fn seen(&self, view: &View<'_>) -> Seen {
+        self.sight.as_ref().map_or(Seen::Whole, |sight| sight.of_view(view))
+    }
+
+    /// Whether it asks for what the outbound view leaves out. Such a question tells nothing of those rows, or it
+    /// would tell what they hide.
+    fn looks_inside(&self) -> bool {
+        self.would.is_some()
+            || self.service.is_some()
+            || self.namespace.is_some()
+            || self.policy.is_some()
+            || self.ticket.is_some()
+            || self.version.is_some()
+            || self.enforcer.is_some()
+            || self.source_ip.is_some()
+            || self.serial.is_some()
+            || self.path.is_some()
     }
 
     /// Whether it asks for nothing in particular.
@@ -105,8 +137,17 @@ impl Filter {
         texts.chain(numbers).chain(reason).chain(policy).chain(trace).collect()
     }
 
-    /// Whether the record is asked for. The cheap conditions come first.
+    /// Whether the record is asked for, and its reader may see it. The cheap conditions come first.
     pub(crate) fn matches(&self, view: &View<'_>) -> bool {
+        self.asks_for(view)
+            && match self.seen(view) {
+                Seen::Whole => true,
+                Seen::Outbound => !self.looks_inside(),
+                Seen::Hidden => false,
+            }
+    }
+
+    fn asks_for(&self, view: &View<'_>) -> bool {
         let text = |wanted: &Option<Text>, value: Option<&str>| {
             wanted.as_ref().is_none_or(|text| text.matches(value))
         };
@@ -115,6 +156,7 @@ impl Filter {
             && self.reason.is_none_or(|reason| view.reason == Some(reason))
             && text(&self.action, view.action)
             && text(&self.service, view.service)
+            && (self.namespace.is_none() || text(&self.namespace, view.callee()))
             && (self.principal.is_none() || text(&self.principal, view.principal()))
             && (self.resource.is_none() || text(&self.resource, view.resource()))
             && (self.enforcer.is_none() || text(&self.enforcer, view.enforcer()))
@@ -123,6 +165,11 @@ impl Filter {
                 .version
                 .is_none_or(|(from, to)| view.policies_version().is_some_and(|v| (from..=to).contains(&v)))
             && self.policy.as_ref().is_none_or(|policy| view.is_determined_by(policy))
+            && self.ticket.as_ref().is_none_or(|ticket| view.has_ticket(ticket))
+            && self
+                .source_ip
+                .is_none_or(|network| view.source_ip().is_some_and(|address| network.contains(address)))
+            && self.serial.as_ref().is_none_or(|serial| view.serial() == Some(serial))
             && self.path.as_ref().is_none_or(|part| view.path().is_some_and(|path| path.contains(part)))
             && self.trace.as_ref().is_none_or(|trace| view.trace_id() == Some(trace))
     }
@@ -168,6 +215,15 @@ fn version(value: &str) -> Result<(u64, u64), QueryError> {
         name: "version",
         value: value.to_owned(),
         expected: "a policies version or a range, such as 41 or 38-41",
+        suggestion: None,
+    })
+}
+
+fn source_ip(value: &str) -> Result<Network, QueryError> {
+    Network::read(value).ok_or_else(|| QueryError::Value {
+        name: "source_ip",
+        value: value.to_owned(),
+        expected: "an address or a network such as 10.0.0.0/8, with no bits behind its prefix",
         suggestion: None,
     })
 }

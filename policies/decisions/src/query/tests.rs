@@ -39,6 +39,7 @@ fn qy1_values_that_cannot_be_read_are_refused() {
         ("version", &["", "-", "v", "5-3", "x-y", "1-2-3"]),
         ("trace", &["", "4bf9", "zz", "4bf92f3577b34da6a3ce929d0e0e47360"]),
         ("effect", &["", "DENY"]),
+        ("source_ip", &["", "10.0.0.1/8", "10.0.0.0/33", "localhost"]),
     ] {
         for value in values {
             assert!(
@@ -88,6 +89,10 @@ fn an_empty_view_matches_only_an_empty_filter() {
         ("service", "x"),
         ("action", "grpc"),
         ("resource", ""),
+        ("namespace", "prefix:"),
+        ("ticket", ""),
+        ("source_ip", "0.0.0.0/0"),
+        ("serial", ""),
         ("policy", "p"),
         ("reason", "forbid"),
         ("version", "0-"),

@@ -1,10 +1,10 @@
 //! RFC 9457 problems, the only error form of the service (RA2).
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use axum::{
     http::StatusCode,
-    response::{IntoResponse, Response},
+    response::{AppendHeaders, IntoResponse, Response},
 };
 use serde_json::{Map, Value};
 
@@ -14,6 +14,9 @@ use crate::{PatternError, QueryError, cursor::CursorError, leaf::json_text};
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
+    code: &'static str,
+    /// Seconds after which another try makes sense.
+    retry: Option<u64>,
     members: Map<String, Value>,
 }
 
@@ -26,7 +29,7 @@ impl Problem {
         members.insert("status".to_owned(), status.as_u16().into());
         members.insert("detail".to_owned(), detail.into());
         members.insert("code".to_owned(), code.into());
-        Self { status, members }
+        Self { status, code, retry: None, members }
     }
 
     /// A fault of ours: logged in full, told in general.
@@ -40,6 +43,16 @@ impl Problem {
         )
     }
 
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// Another try makes sense after that time.
+    pub(super) fn retry(mut self, after: Duration) -> Self {
+        self.retry = Some(after.as_secs() + 1);
+        self
+    }
+
     pub(super) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());
         self
@@ -49,8 +62,9 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let body = json_text(&Value::Object(self.members));
-        (self.status, [("content-type", "application/problem+json"), ("cache-control", "no-store")], body)
-            .into_response()
+        let retry = self.retry.map(|seconds| [("retry-after", seconds.to_string())]);
+        let fixed = [("content-type", "application/problem+json"), ("cache-control", "no-store")];
+        (self.status, fixed, retry.map(AppendHeaders), body).into_response()
     }
 }
 

@@ -8,11 +8,30 @@ use axum::{
 };
 use base_ports::MemoryDisk;
 use futures_util::StreamExt;
-use policies_engine::{DecisionId, Effect, OwnedFacts, OwnedRequest};
+use policies_engine::{DecisionId, Effect, OwnedFacts, OwnedRequest, Principal};
 use tower::ServiceExt;
 
 use super::*;
-use crate::testing::{NOON, allow, at, clock, config, decision, eventually, example, open_with, wait};
+use crate::Sight;
+use crate::testing::{
+    NOON, Namespaces, allow, at, clock, config, decision, eventually, example, open_with, wait,
+};
+
+/// A reader of those namespaces, and of the trust domain where an empty name stands among them.
+fn reader(uid: u32, namespaces: &'static [&'static str]) -> Reader {
+    let sight = Sight::new(Namespaces(namespaces));
+    Reader { principal: Principal::local_user(uid, None, &[]), sight }
+}
+
+/// Somebody who sees everything.
+fn all() -> Reader {
+    reader(1000, &["", "shop", "front", "other"])
+}
+
+fn asked_by(mut request: Request<Body>, reader: Reader) -> Request<Body> {
+    request.extensions_mut().insert(reader);
+    request
+}
 
 fn filled() -> (Ledger, Vec<DecisionId>) {
     let ledger = open_with(config(), Arc::new(MemoryDisk::new()), clock()).unwrap();
@@ -28,7 +47,8 @@ fn filled() -> (Ledger, Vec<DecisionId>) {
 fn get(ledger: &Ledger, uri: &str) -> (StatusCode, String, Value) {
     let request = Request::get(uri).body(Body::empty()).unwrap();
     wait(async {
-        let answer = router(ledger.clone()).oneshot(request).await.unwrap();
+        let answer =
+            router(ledger.clone(), Options::default()).oneshot(asked_by(request, all())).await.unwrap();
         let status = answer.status();
         let media = answer.headers()["content-type"].to_str().unwrap().to_owned();
         let body = to_bytes(answer.into_body(), 1 << 24).await.unwrap();
@@ -132,7 +152,8 @@ fn dl4_hostile_text_leaves_escaped() {
     eventually("written", || ledger.stats().next_index == 2);
     let request = Request::get("/v1/decisions?kind=decision").body(Body::empty()).unwrap();
     let body = wait(async {
-        let answer = router(ledger.clone()).oneshot(request).await.unwrap();
+        let answer =
+            router(ledger.clone(), Options::default()).oneshot(asked_by(request, all())).await.unwrap();
         to_bytes(answer.into_body(), 1 << 20).await.unwrap()
     });
     let text = std::str::from_utf8(&body).unwrap();
@@ -145,19 +166,34 @@ fn dl4_hostile_text_leaves_escaped() {
 fn rr4_a_read_is_itself_on_record() {
     let (ledger, ids) = filled();
     for uri in ["/v1/decisions?effect=allow".to_owned(), format!("/v1/decisions/{}", ids[0])] {
-        let mut request = Request::get(uri).body(Body::empty()).unwrap();
-        request.extensions_mut().insert(Principal::local_user(1000, None, &[]));
-        wait(async { router(ledger.clone()).oneshot(request).await.unwrap() });
+        let request = Request::get(uri).header("portcullis-purpose", "case 7").body(Body::empty()).unwrap();
+        wait(async {
+            router(ledger.clone(), Options::default()).oneshot(asked_by(request, all())).await.unwrap()
+        });
     }
     eventually("the reads are written", || {
         let (_, _, body) = get(&ledger, "/v1/decisions?kind=read&order=asc");
-        let reads: Vec<_> =
-            body["items"].as_array().unwrap().iter().map(|item| item["body"].clone()).collect();
+        let told = |item: &Value| {
+            assert!(item["principal"]["id"] == "1000");
+            let mut read = item["body"].clone();
+            let bytes = read.as_object_mut().unwrap().remove("bytes").unwrap();
+            assert!(bytes.as_u64().unwrap() > 100);
+            read
+        };
+        let reads: Vec<_> = body["items"].as_array().unwrap().iter().take(2).map(told).collect();
         reads
             == [
-                json!({"query": "effect=allow", "count": 9}),
-                json!({"query": format!("id={}", ids[0]), "count": 1}),
+                json!({"call": "list", "query": "effect=allow", "count": 9, "purpose": "case 7"}),
+                json!({"call": "get", "query": format!("id={}", ids[0]), "count": 1, "purpose": "case 7"}),
             ]
+    });
+    // So is one that failed.
+    get(&ledger, "/v1/decisions?efect=deny");
+    eventually("the refusal is written", || {
+        let (_, _, body) = get(&ledger, "/v1/decisions?kind=read");
+        let failed = body["items"].as_array().unwrap().iter().map(|item| item["body"].clone());
+        let expected = json!({"call": "list", "query": "efect=deny", "count": 0, "bytes": 0, "failed": "unknown-filter"});
+        failed.into_iter().any(|read| read == expected)
     });
 }
 
@@ -165,14 +201,14 @@ fn rr4_a_read_is_itself_on_record() {
 fn ra6_a_watch_streams_and_resumes_after_the_last_event() {
     let (ledger, _) = filled();
     let watch = |from: &str, last: Option<&str>| {
-        let mut request = Request::get(format!("/v1/decisions?watch=true{from}"));
+        let mut request = Request::get(format!("/v1/decisions?watch=true&kind=decision{from}"));
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
         let request = request.body(Body::empty()).unwrap();
         let ledger = ledger.clone();
         async move {
-            let answer = router(ledger).oneshot(request).await.unwrap();
+            let answer = router(ledger, Options::default()).oneshot(asked_by(request, all())).await.unwrap();
             assert_eq!(answer.headers()["content-type"], "text/event-stream");
             answer.into_body().into_data_stream()
         }
@@ -180,7 +216,7 @@ fn ra6_a_watch_streams_and_resumes_after_the_last_event() {
     wait(async {
         let mut events = watch("&from=8", None).await;
         let mut next = async || String::from_utf8(events.next().await.unwrap().unwrap().to_vec()).unwrap();
-        assert_eq!(next().await, ": watching\n\n");
+        assert_eq!(next().await, "id: 7\n: watching\n\n");
         for index in 8..11 {
             let event = next().await;
             assert!(
@@ -190,7 +226,7 @@ fn ra6_a_watch_streams_and_resumes_after_the_last_event() {
         }
         let (id, _) = ledger.lane(1).record(decision(Effect::Deny, policies_engine::Audit::BestEffort, NOON));
         let event = next().await;
-        assert!(event.starts_with("id: 11\n") && event.contains(&id.to_string()), "{event}");
+        assert!(event.starts_with("id: 12\n") && event.contains(&id.to_string()), "{event}");
 
         let mut events = watch("&from=0", Some("9")).await;
         events.next().await;
@@ -200,8 +236,19 @@ fn ra6_a_watch_streams_and_resumes_after_the_last_event() {
 }
 
 #[test]
-fn the_description_names_both_calls() {
+fn the_description_names_every_call() {
     let description = serde_json::to_value(<Api as utoipa::OpenApi>::openapi()).unwrap();
     let paths: Vec<_> = description["paths"].as_object().unwrap().keys().collect();
-    assert_eq!(paths, ["/v1/decisions", "/v1/decisions/{id}"]);
+    let expected = [
+        "/v1/decisions",
+        "/v1/decisions/{id}",
+        "/v1/decisions/{id}/proof",
+        "/v1/decisions:aggregate",
+        "/v1/decisions:export",
+        "/v1/log/checkpoint",
+        "/v1/log/consistency",
+        "/v1/log/keys",
+        "/v1/log/tile/{path}",
+    ];
+    assert_eq!(paths, expected);
 }

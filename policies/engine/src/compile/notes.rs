@@ -69,6 +69,7 @@ impl Subject<'_> {
                 return Some(found.help("name the team that answers for this policy: `@owner(\"team\")`"));
             }
             "owner" => notes.owner = Some(value.to_owned()),
+            "ticket" => notes.ticket = Some(value.to_owned()),
             "advice" if value.chars().count() > ADVICE_CHARS || value.chars().any(char::is_control) => {
                 let help = "advice is shown to callers: at most 512 characters, no control characters";
                 return Some(self.at("PC2007", key, "this `@advice` cannot be shown").help(help));

@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::{Extension, Json};
+use policies_decisions::Reader;
 use policies_engine::explain::RequestForExplain;
 use policies_engine::{Action, Effect, Expected, ResourceKind, Snapshot, case_of, run_cases};
 use serde_json::{Value, json};
 
-use super::{find, pinned};
+use super::{pinned, read};
 use crate::admin::Api;
 use crate::admin::problem::Problem;
 
@@ -18,9 +19,11 @@ use crate::admin::problem::Problem;
 #[utoipa::path(get, path = "/v1/decisions/{id}/case", params(("id" = String, Path, description = "decision id or PREFIX…SUFFIX")), responses((status = 200, description = "a case of `policy test`"), (status = 404, description = "no such decision"), (status = 410, description = "the policies that judged it are no longer stored"), (status = 422, description = "it cannot be a case: the reason says why")))]
 pub(in crate::admin) async fn case(
     State(api): State<Arc<Api>>,
+    Extension(reader): Extension<Reader>,
+    headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let recorded = find(&api, &id).await?;
+    let recorded = read(&api, &reader, &headers, "case", &id).await?;
     let snapshot = pinned(&api, recorded.snapshot).await?;
     let question = &recorded.question;
     let unfit =

@@ -5,16 +5,16 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::{Extension, Json};
 use base_ports::UnixTime;
-use policies_decisions::{Decided, Query};
+use policies_decisions::{Decided, Query, Reader};
 use policies_engine::explain::{Explanation, RequestForExplain, explain};
 use policies_engine::{AccessRequest, Facts, Reason, ResourceKind, Snapshot, suggestion};
 use serde_json::{Value, json};
 
-use super::{Stored, find};
+use super::{Stored, read};
 use crate::admin::Api;
 use crate::admin::problem::Problem;
 
@@ -26,9 +26,11 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 #[utoipa::path(get, path = "/v1/decisions/{id}/suggest", params(("id" = String, Path, description = "decision id or PREFIX…SUFFIX")), responses((status = 200, description = "a permit with @id, a case for it, and what it would have changed in the last 24 h"), (status = 404, description = "no such decision"), (status = 422, description = "no permit would help: nothing registered, a forbid, or a refusal before the policies")))]
 pub(in crate::admin) async fn suggest(
     State(api): State<Arc<Api>>,
+    Extension(reader): Extension<Reader>,
+    headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let recorded = find(&api, &id).await?;
+    let recorded = read(&api, &reader, &headers, "suggest", &id).await?;
     let snapshot = api
         .judge
         .snapshot()

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router, routing};
 use ca_authority::service::Caller;
-use policies_decisions::Query;
+use policies_decisions::{Query, Sight};
 use policies_engine::{AdminAction, Phase, Principal, ReadRecord, Record, Resource, Snapshot};
 use policies_store::Change;
 use serde::Deserialize;
@@ -19,8 +19,8 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::{asked, changes, documents, refused};
-use crate::admin::Api;
 use crate::admin::problem::Problem;
+use crate::admin::{Api, reading};
 use crate::assemble::judge::Question;
 use crate::replay::{Records, Replayed, Source, replay};
 
@@ -100,7 +100,8 @@ pub(super) async fn noted(
     let reader = Reader::admit(api, principal, caller).await?;
     let candidate = of_change(api, &change).await?;
     let replayed = run(api, &reader, Arc::clone(&candidate), &range, "impact").await?;
-    if range.filter.is_empty() && !replayed.walked.is_stopped {
+    // What is noted with the change is the impact on everything, or nothing.
+    if range.filter.is_empty() && !replayed.walked.is_stopped && !reader.1.has_hidden() {
         let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let impact = policies_store::Impact {
             replayed: number(replayed.impact.considered),
@@ -113,8 +114,8 @@ pub(super) async fn noted(
     Ok(Json(document(&replayed, &candidate)).into_response())
 }
 
-/// Somebody who may read decisions.
-pub(in crate::admin) struct Reader(Principal);
+/// Somebody who may read decisions, and the rows he sees.
+pub(in crate::admin) struct Reader(Principal, Sight);
 
 impl Reader {
     /// Asks Cedar, and puts the answer on record.
@@ -137,7 +138,8 @@ impl Reader {
             return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the decision could not be recorded"));
         }
         if allow {
-            return Ok(Reader(principal));
+            let sight = reading::whole(api, &caller, &principal);
+            return Ok(Reader(principal, sight));
         }
         let needs = format!("{principal} needs {}", AdminAction::DecisionsRead.as_str());
         Err(Problem::new(StatusCode::FORBIDDEN, "not permitted").detail(needs).decision(&id))
@@ -153,7 +155,7 @@ pub(in crate::admin) async fn run(
     purpose: &str,
 ) -> Result<Replayed, Problem> {
     let work = move |source: &Source<'_>| replay(source, &candidate);
-    let replayed = walk(api, range, work).await?;
+    let replayed = walk(api, reader, range, work).await?;
     let count = replayed.walked.decisions;
     read(api, reader, format!("{purpose} {}", range.asked()), count)?;
     Ok(replayed)
@@ -162,10 +164,12 @@ pub(in crate::admin) async fn run(
 /// Runs work over a range where it may block; it ends when the caller goes away.
 pub(in crate::admin) async fn walk<T: Send + 'static>(
     api: &Arc<Api>,
+    reader: &Reader,
     range: &Range,
     work: impl FnOnce(&Source<'_>) -> Result<T, policies_decisions::LedgerError> + Send + 'static,
 ) -> Result<T, Problem> {
-    let (query, limit) = (range.query(api)?, range.limit()?);
+    let query = range.query(api)?.seen_by(reader.1.clone(), &reader.0.to_string());
+    let limit = range.limit()?;
     let permit = RUNNING.try_acquire().map_err(|_busy| {
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "another replay is running")
             .hint("replays read the whole ledger, so there is one at a time; ask again when it has ended")
@@ -205,7 +209,8 @@ impl Drop for Cancel {
 /// Puts the read on record; without that there is no answer (RR4).
 pub(in crate::admin) fn read(api: &Api, reader: &Reader, query: String, count: u64) -> Result<(), Problem> {
     let time = api.clock.now();
-    let read = Record::Read(ReadRecord { principal: reader.0.clone(), query, count, time });
+    let read = ReadRecord { count, ..ReadRecord::new(reader.0.clone(), "replay", query, time) };
+    let read = Record::Read(read);
     match api.ledger.append(read) {
         Ok(_) => Ok(()),
         Err(error) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the read could not be recorded")

@@ -35,7 +35,7 @@ pub(in crate::admin) async fn suggest(
     let range: Range = asked::body(&headers, &bytes)?;
     let reader = Reader::admit(&api, principal, caller).await?;
     let in_force = api.judge.snapshot().ok_or_else(super::nothing_in_force)?;
-    let (mined, told) = mine(&api, &range, &in_force).await?;
+    let (mined, told) = mine(&api, &reader, &range, &in_force).await?;
     read(&api, &reader, format!("suggest {}", range.asked()), told.decisions)?;
     let mut document = documents::object("Mining", summary(&mined));
     for (name, value) in reach(&told) {
@@ -53,9 +53,14 @@ pub(in crate::admin) async fn suggest(
     Ok(Json(documents::with(document, "text", text)))
 }
 
-async fn mine(api: &Arc<Api>, range: &Range, in_force: &Arc<Snapshot>) -> Result<(Mined, Walked), Problem> {
+async fn mine(
+    api: &Arc<Api>,
+    reader: &Reader,
+    range: &Range,
+    in_force: &Arc<Snapshot>,
+) -> Result<(Mined, Walked), Problem> {
     let in_force = Arc::clone(in_force);
-    walk(api, range, move |source| {
+    walk(api, reader, range, move |source| {
         let mut mining = Mining::new(Arc::clone(&in_force));
         let walked = source.each(&in_force, |recorded| mining.see(recorded))?;
         Ok((mining.finish(), walked))

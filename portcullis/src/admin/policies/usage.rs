@@ -37,7 +37,7 @@ pub(in crate::admin) async fn usage(
     let reader = Reader::admit(&api, principal, caller).await?;
     let none = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no policies are in force");
     let in_force = api.judge.snapshot().ok_or_else(none)?;
-    let (uses, walked_so_far) = walk(&api, &range, move |source| {
+    let (uses, walked_so_far) = walk(&api, &reader, &range, move |source| {
         let mut tally = Tally::new(&in_force);
         let walked = source.each(&in_force, |recorded| tally.see(recorded))?;
         let since = |id: &str| {

@@ -60,7 +60,7 @@ fn qy4_the_index_rules_out_blocks_and_no_answer() {
             let since = at(-10).to_string();
             let asked = query(&[(name, value), ("limit", "1000"), ("since", &since)], at(4_000));
             let page = ledger.query(&asked).unwrap();
-            assert!(page.damaged.is_empty() && !page.is_partial);
+            assert!(page.damaged.is_empty() && page.partial.is_none());
             let mut expected = Vec::new();
             each_leaf(&ledger.inner().shelf, &disk, 0..u64::MAX, |index, leaf| {
                 let view = crate::leaf::View::of(leaf).unwrap();

@@ -7,7 +7,7 @@ use base_ports::UnixTime;
 use super::{
     super::{
         Kind, LeafError,
-        body::{Body, Gap, GapCause},
+        body::{Body, Gap, GapCause, Reading},
     },
     Extra, Read,
     members::texts,
@@ -23,6 +23,10 @@ pub(super) struct BodyFields {
     count: u64,
     word: Option<String>,
     text: Option<String>,
+    call: Option<String>,
+    bytes: u64,
+    is_partial: bool,
+    failed: Option<String>,
     details: Vec<(String, String)>,
 }
 
@@ -50,6 +54,11 @@ impl BodyFields {
             (Kind::ACTIVATION, "detail") | (Kind::AUTHORITY, "subject") => {
                 self.text = Some(value.text()?.to_owned())
             }
+            (Kind::READ, "purpose") => self.text = Some(value.text()?.to_owned()),
+            (Kind::READ, "call") => self.call = Some(value.text()?.to_owned()),
+            (Kind::READ, "bytes") => self.bytes = value.uint()?,
+            (Kind::READ, "failed") => self.failed = Some(value.text()?.to_owned()),
+            (Kind::READ, "partial") => self.is_partial = value.bool()?,
             (Kind::AUTHORITY | Kind::ADMINISTRATION, "details") => self.details = details(value)?,
             (_, other) => extra.keep(format!("body.{other}"), value)?,
         }
@@ -72,7 +81,15 @@ impl BodyFields {
                 subject: self.text.take(),
                 details: std::mem::take(&mut self.details),
             },
-            Kind::READ => Body::Read { query: word("body.query")?, count: self.count },
+            Kind::READ => Body::Read(Reading {
+                query: word("body.query")?,
+                call: self.call.take(),
+                count: self.count,
+                bytes: self.bytes,
+                is_partial: self.is_partial,
+                failed: self.failed.take(),
+                purpose: self.text.take(),
+            }),
             Kind::ADMINISTRATION => Body::Administration {
                 operation: word("body.operation")?,
                 details: std::mem::take(&mut self.details),

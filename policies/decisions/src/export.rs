@@ -1,0 +1,133 @@
+//! Exports: whole records in the order of the ledger, as NDJSON or CSV, in pieces that a cursor joins (decisions.md 12).
+//!
+//! A piece is at most 10,000 rows or 8 MiB of text, so that neither side holds more; it is on record before it leaves.
+//! Columns of CSV are fixed: a column is added at the end, never moved.
+
+mod csv;
+
+use std::ops::ControlFlow;
+
+use base_ports::Mono;
+use bytes::Bytes;
+
+use crate::{
+    budget::{Budget, Cap, Caps},
+    error::LedgerError,
+    leaf::{StoredRecord, json_text},
+    ledger::Ledger,
+    proof::LogView,
+    query::{Query, QueryError},
+    scan::Damage,
+    sight::Seen,
+};
+
+/// Rows of a piece at most, and by default.
+pub(crate) const ROWS: usize = 10_000;
+
+/// Text of a piece after which no row is added, bytes.
+const TEXT: usize = 8 << 20;
+
+/// The form of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Form {
+    #[default]
+    Ndjson,
+    Csv,
+}
+
+impl Form {
+    pub(crate) fn read(word: &str) -> Result<Form, QueryError> {
+        match word {
+            "ndjson" => Ok(Form::Ndjson),
+            "csv" => Ok(Form::Csv),
+            other => Err(QueryError::Value {
+                name: "format",
+                value: other.to_owned(),
+                expected: "`ndjson` or `csv`",
+                suggestion: crate::query::nearest(other, ["ndjson", "csv"]),
+            }),
+        }
+    }
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Form::Ndjson => "ndjson",
+            Form::Csv => "csv",
+        }
+    }
+
+    pub(crate) const fn media_type(self) -> &'static str {
+        match self {
+            Form::Ndjson => "application/x-ndjson",
+            Form::Csv => "text/csv; charset=utf-8; header=present",
+        }
+    }
+}
+
+/// One piece.
+#[derive(Debug, Default)]
+pub(crate) struct Piece {
+    pub(crate) text: String,
+    pub(crate) rows: usize,
+    pub(crate) partial: Option<Cap>,
+    pub(crate) damaged: Vec<Damage>,
+    pub(crate) next_cursor: Option<String>,
+}
+
+impl Ledger {
+    /// The next piece of an export that was asked for at `asked`. Reads files: call it from a thread that may block.
+    pub(crate) fn export(
+        &self,
+        query: &Query,
+        form: Form,
+        rows: usize,
+        caps: Caps,
+        asked: Mono,
+    ) -> Result<Piece, LedgerError> {
+        let inner = self.inner();
+        let mut piece = Piece::default();
+        let mut unreadable = Vec::new();
+        let from = query.after.map_or(0, |(_, index)| index);
+        if form == Form::Csv && query.after.is_none() {
+            csv::header(&mut piece.text);
+        }
+        let mut budget = Budget::new(caps, asked, inner.clock.as_ref());
+        let log = self.log();
+        let swept = self.sweep(query, from, &mut budget, |row| {
+            match StoredRecord::decode(row.index, Bytes::copy_from_slice(row.leaf)) {
+                Ok(record) => {
+                    put(&record, &log, query.filter.seen(row.view), form, &mut piece.text);
+                    piece.rows += 1;
+                }
+                Err(error) => unreadable.push(Damage {
+                    file: std::path::PathBuf::new(),
+                    first: row.index,
+                    last: row.index,
+                    problem: error.to_string(),
+                }),
+            }
+            let is_full = piece.rows >= rows || piece.text.len() >= TEXT;
+            if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        let now = inner.clock.now().wall;
+        let cursor = |next| inner.cursors.seal(&query.cursor((0, next), now), &query.canonical);
+        piece.next_cursor = swept.next.map(cursor);
+        piece.partial = swept.partial;
+        piece.damaged = swept.damaged;
+        piece.damaged.append(&mut unreadable);
+        Ok(piece)
+    }
+}
+
+fn put(record: &StoredRecord, log: &LogView, seen: Seen, form: Form, out: &mut String) {
+    match form {
+        Form::Ndjson => {
+            out.push_str(&json_text(&record.to_json_seen(log, seen)));
+            out.push('\n');
+        }
+        Form::Csv => csv::row(record, seen, out),
+    }
+}
+
+#[cfg(test)]
+mod tests;

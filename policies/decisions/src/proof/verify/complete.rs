@@ -1,0 +1,229 @@
+//! Completeness (SQ4): per stream, records and declared gaps cover every number once, up to what heartbeats say.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
+
+use super::{Fault, Verified};
+use crate::{
+    leaf::{Body, Gap, GapCause, Kind, StoredRecord, View, gap_of},
+    ranges::Ranges,
+};
+
+/// A declared gap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// The process, as it is named for people.
+    pub instance: String,
+    /// Lane of it.
+    pub lane: u16,
+    /// First and last number, where the records had numbers.
+    pub range: Option<(u64, u64)>,
+    /// Why.
+    pub cause: GapCause,
+    /// Whether `count` is exact, or at most.
+    pub exact: bool,
+    /// How many records.
+    pub count: u64,
+}
+
+/// Boot and lane.
+type StreamId = ([u8; 8], u16);
+
+#[derive(Debug, Default)]
+pub(super) struct Completeness {
+    /// Retention took nothing: every stream begins with 1.
+    pub(super) is_whole: bool,
+    /// Indexes that retention took, as it says.
+    retired: Ranges,
+    streams: BTreeMap<StreamId, Covered>,
+    /// The stream of the record before, which mostly is that of the next.
+    current: Option<(StreamId, Covered)>,
+    enforcers: BTreeSet<String>,
+    instances: BTreeMap<[u8; 8], String>,
+    gaps: Vec<Gap>,
+    ended: BTreeSet<[u8; 8]>,
+    /// Last numbers that heartbeats and closes told.
+    told: BTreeMap<StreamId, u64>,
+}
+
+/// The numbers of a stream that are accounted for.
+#[derive(Debug, Default)]
+struct Covered {
+    /// The stretch that grows.
+    run: Option<(u64, u64)>,
+    ranges: Ranges,
+    last: u64,
+    low: Option<u64>,
+}
+
+impl Covered {
+    /// `false` when a number was there already.
+    fn add(&mut self, first: u64, last: u64) -> bool {
+        self.last = self.last.max(last);
+        self.low = Some(self.low.map_or(first, |low| low.min(first)));
+        match &mut self.run {
+            Some((_, end)) if first == *end + 1 && self.ranges.all().is_empty() => {
+                *end = last;
+                true
+            }
+            _ => {
+                self.settle();
+                let is_new = self.ranges.missing(first, last) == [(first, last)];
+                self.ranges.insert(first, last);
+                // One stretch again: grow it in place.
+                if let [only] = self.ranges.all() {
+                    self.run = Some(*only);
+                    self.ranges = Ranges::default();
+                }
+                is_new
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        if let Some((first, last)) = self.run.take() {
+            self.ranges.insert(first, last);
+        }
+    }
+}
+
+impl Completeness {
+    pub(super) fn new() -> Self {
+        Self { is_whole: true, ..Self::default() }
+    }
+
+    /// Notes a record; the error says what is wrong with it.
+    pub(super) fn note(&mut self, view: &View<'_>, leaf: &[u8]) -> Result<(), String> {
+        let place = view.place().map_err(|error| format!("it has no stream: {error}"))?;
+        let id = (place.boot, place.lane);
+        if !self.stream(id).add(place.seq, place.seq) {
+            return Err(format!("number {} of lane {} stands twice", place.seq, place.lane));
+        }
+        match view.kind() {
+            Kind::DECISION => (),
+            Kind::ADMINISTRATION => {
+                let record =
+                    StoredRecord::decode(0, leaf.to_vec().into()).map_err(|error| error.to_string())?;
+                if let Body::Administration { operation, details } = record.body
+                    && operation == "retention"
+                {
+                    let number = |wanted: &str| {
+                        let found = details.iter().find(|(name, _)| name == wanted);
+                        found.and_then(|(_, value)| value.parse().ok())
+                    };
+                    let taken = number("first").zip(number("last"));
+                    taken.into_iter().for_each(|(first, last)| self.retired.insert(first, last));
+                }
+            }
+            Kind::GAP => {
+                let gap = gap_of(view.body()).map_err(|error| format!("it is no gap: {error}"))?;
+                if let Some((first, last)) = gap.range
+                    && !self.stream((gap.boot, gap.lane)).add(first, last)
+                {
+                    return Err(format!(
+                        "the gap {first}-{last} of lane {} covers numbers that are there",
+                        gap.lane
+                    ));
+                }
+                self.gaps.push(gap);
+            }
+            Kind::HEARTBEAT | Kind::STREAM_OPEN | Kind::STREAM_CLOSE | Kind::RECOVERY => {
+                let record =
+                    StoredRecord::decode(0, leaf.to_vec().into()).map_err(|error| error.to_string())?;
+                self.enforcers.insert(record.stream.enforcer);
+                self.instances.entry(place.boot).or_insert(record.stream.instance);
+                match record.body {
+                    Body::Heartbeat { lanes, .. } => self.told(place.boot, lanes),
+                    Body::StreamClose { lanes } => {
+                        self.ended.insert(place.boot);
+                        self.told(place.boot, lanes);
+                    }
+                    Body::Recovery { boot, .. } => {
+                        self.ended.insert(boot);
+                    }
+                    _ => (),
+                }
+            }
+            _ => (),
+        }
+        Ok(())
+    }
+
+    /// Whether retention says that it took all of these indexes.
+    pub(super) fn is_retired(&self, range: Range<u64>) -> bool {
+        range.is_empty() || self.retired.missing(range.start, range.end - 1).is_empty()
+    }
+
+    fn told(&mut self, boot: [u8; 8], lanes: BTreeMap<u16, u64>) {
+        for (lane, last) in lanes {
+            let told = self.told.entry((boot, lane)).or_default();
+            *told = last.max(*told);
+        }
+    }
+
+    fn stream(&mut self, id: StreamId) -> &mut Covered {
+        if self.current.as_ref().is_none_or(|(current, _)| *current != id) {
+            let next = self.streams.remove(&id).unwrap_or_default();
+            if let Some((before, covered)) = self.current.replace((id, next)) {
+                self.streams.insert(before, covered);
+            }
+        }
+        // INVARIANT: it was put there just now if it was not there.
+        &mut self.current.get_or_insert_with(|| (id, Covered::default())).1
+    }
+
+    /// What is missing, and what goes into the report.
+    pub(super) fn end(mut self, verified: &mut Verified) -> Vec<Fault> {
+        self.streams.extend(self.current.take());
+        let mut faults = Vec::new();
+        for ((boot, lane), covered) in &mut self.streams {
+            covered.settle();
+            let told = self.told.get(&(*boot, *lane)).copied().unwrap_or(0);
+            // Before the first record that is kept, nothing is expected.
+            let low = if self.is_whole { 1 } else { covered.low.unwrap_or(1) };
+            for (first, last) in covered.ranges.missing(low, covered.last.max(told)) {
+                let instance = self.instances.get(boot).map_or("an unknown process", String::as_str);
+                let boot = crate::leaf::hex(boot);
+                faults.push(Fault::new(format!(
+                    "{instance} (boot {boot}) lane {lane}: numbers {first}-{last} are neither records nor in a gap"
+                )));
+            }
+        }
+        let unseen = self.told.iter().filter(|(id, last)| **last > 0 && !self.streams.contains_key(id));
+        for ((boot, lane), last) in unseen.filter(|_| self.is_whole) {
+            let boot = crate::leaf::hex(boot);
+            faults.push(Fault::new(format!(
+                "boot {boot} lane {lane}: a heartbeat tells {last} records, and none is there"
+            )));
+        }
+        verified.enforcers = self.enforcers.len();
+        verified.streams = self.streams.len();
+        let boots: BTreeSet<_> = self.streams.keys().map(|(boot, _)| *boot).collect();
+        verified.open = boots.difference(&self.ended).count();
+        let name = |gap: &Gap| self.instances.get(&gap.boot).cloned().unwrap_or_default();
+        verified.gaps = (self.gaps.iter())
+            .map(|gap| Missing {
+                instance: name(gap),
+                lane: gap.lane,
+                range: gap.range,
+                cause: gap.cause,
+                exact: gap.exact,
+                count: gap.count,
+            })
+            .collect();
+        faults
+    }
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} lane {}", self.instance, self.lane)?;
+        if let Some((first, last)) = self.range {
+            write!(f, " seq {first}-{last}")?;
+        }
+        let bound = if self.exact { "exact" } else { "at most" };
+        write!(f, " {} {bound} {}", self.cause.as_str(), self.count)
+    }
+}

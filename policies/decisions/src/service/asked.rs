@@ -1,0 +1,123 @@
+//! Who asks and what for, and the record of every read (RR4).
+//!
+//! `portcullis` puts a [`Reader`] into each request that it has let through; without one there is no answer.
+
+use axum::{
+    extract::FromRequestParts,
+    http::{StatusCode, request::Parts},
+};
+use policies_engine::{Principal, ReadRecord, Record};
+
+use super::{Problem, Service};
+use crate::{Ledger, Query, Sight};
+
+/// Longest purpose, bytes.
+const PURPOSE: usize = 256;
+
+/// Somebody who may read, and what he sees.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    /// Who.
+    pub principal: Principal,
+    /// What he sees, by the policies in force when he asked.
+    pub sight: Sight,
+}
+
+impl Reader {
+    /// The question as he may ask it.
+    #[must_use]
+    pub fn asks(&self, query: Query) -> Query {
+        query.seen_by(self.sight.clone(), &self.principal.to_string())
+    }
+}
+
+/// The asker of one call.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    pub(super) reader: Reader,
+    /// `portcullis-purpose`.
+    pub(super) purpose: Option<String>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let Some(reader) = parts.extensions.get::<Reader>().cloned() else {
+            let detail = "nobody has said who is asking".to_owned();
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, "unknown-reader", detail));
+        };
+        let purpose = match parts.headers.get("portcullis-purpose") {
+            None => None,
+            Some(value) => {
+                let text = std::str::from_utf8(value.as_bytes()).ok().map(str::trim);
+                let fit = text.filter(|text| !text.is_empty() && text.len() <= PURPOSE);
+                let bad = || {
+                    let detail = format!("portcullis-purpose: 1 to {PURPOSE} bytes of text are expected");
+                    Problem::new(StatusCode::BAD_REQUEST, "bad-purpose", detail)
+                };
+                Some(fit.ok_or_else(bad)?.to_owned())
+            }
+        };
+        Ok(Self { reader, purpose })
+    }
+}
+
+/// What a read gave out.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Given {
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+    pub(super) is_partial: bool,
+}
+
+impl Asked {
+    /// Puts a read on record.
+    pub(super) fn note(
+        &self,
+        ledger: &Ledger,
+        call: &'static str,
+        query: &str,
+        given: Given,
+        failed: Option<&str>,
+    ) -> Result<(), Problem> {
+        let time = ledger.inner().clock.now();
+        let principal = self.reader.principal.clone();
+        let read = Record::Read(ReadRecord {
+            count: given.rows as u64,
+            bytes: given.bytes as u64,
+            is_partial: given.is_partial,
+            failed: failed.map(str::to_owned),
+            purpose: self.purpose.clone(),
+            ..ReadRecord::new(principal, call, query.to_owned(), time)
+        });
+        match ledger.append(read) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "audit-unavailable", error.to_string()))
+            }
+        }
+    }
+}
+
+impl Service {
+    /// Lets an answer out once it is on record; a refusal is put on record too. Without a record there is no answer.
+    pub(super) fn told<T>(
+        &self,
+        asked: &Asked,
+        call: &'static str,
+        query: &str,
+        answer: Result<(T, Given), Problem>,
+    ) -> Result<T, Problem> {
+        match answer {
+            Ok((answer, given)) => {
+                asked.note(&self.ledger, call, query, given, None)?;
+                Ok(answer)
+            }
+            Err(problem) => {
+                asked.note(&self.ledger, call, query, Given::default(), Some(problem.code()))?;
+                Err(problem)
+            }
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! The log for those who verify it: checkpoint, tiles, keys, and proofs (decisions.md 11).
+//!
+//! Tiles and checkpoints hold hashes only. Entry bundles hold the records of everybody; `portcullis` asks for a right of
+//! its own before it lets a call for them through, and tells them by the path as it was sent, so only that form is read.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Path, Query as Pairs, State},
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use policies_engine::DecisionId;
+use serde_json::{Value, json};
+
+use super::{
+    asked::{Asked, Given},
+    json_answer,
+    problem::Problem,
+};
+use crate::{
+    IdPattern, Ledger,
+    proof::{ProofDocument, TileId, Tree, TreeError, WIDTH, parse_index},
+    source::each_leaf,
+};
+
+const TILES: &str = "/v1/log/tile/";
+
+/// Checkpoint, tiles, keys and proofs of a ledger.
+pub fn log_router(ledger: Ledger) -> Router {
+    Router::new()
+        .route("/v1/decisions/{id}/proof", get(proof))
+        .route("/v1/log/checkpoint", get(checkpoint))
+        .route("/v1/log/keys", get(keys))
+        .route("/v1/log/consistency", get(consistency))
+        .route("/v1/log/tile/{*path}", get(tile))
+        .with_state(ledger)
+}
+
+/// That one record is in the log: JSON, or with `Accept: text/plain` a C2SP tlog-proof file.
+#[utoipa::path(
+    get, path = "/v1/decisions/{id}/proof", tag = "decisions",
+    params(("id" = String, Path, description = "26 characters, or start and end joined by `..`")),
+    responses(
+        (status = 200, description = "the leaf, its path to the root, and the signed checkpoint"),
+        (status = 404, description = "no such record"),
+        (status = 409, description = "no checkpoint covers it yet; ask again in a second"),
+    ),
+)]
+pub(super) async fn proof(
+    State(ledger): State<Ledger>,
+    asked: Asked,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let found = proved(&ledger, &asked, &id).await;
+    let (rows, failed) = (usize::from(found.is_ok()), found.as_ref().err().map(Problem::code));
+    asked.note(&ledger, "proof", &format!("id={id}"), Given { rows, ..Given::default() }, failed)?;
+    let (id, document) = found?;
+    let wants_text = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    if wants_text.is_some_and(|accept| accept.starts_with("text/plain")) {
+        return Ok(text(document.to_string()));
+    }
+    let path: Vec<_> = document.path.iter().map(ToString::to_string).collect();
+    Ok(json_answer(&json!({
+        "apiVersion": "portcullis/v1", "kind": "Proof", "id": id.to_string(), "origin": ledger.origin(),
+        "index": document.index.to_string(), "leaf": STANDARD.encode(&document.leaf), "path": path,
+        "checkpoint": document.checkpoint,
+    }))
+    .0)
+}
+
+/// The record, which its reader must see whole, and its proof.
+async fn proved(ledger: &Ledger, asked: &Asked, id: &str) -> Result<(DecisionId, ProofDocument), Problem> {
+    let pattern: IdPattern = id.parse()?;
+    let (ledger, sight) = (ledger.clone(), asked.reader.sight.clone().whole_only());
+    blocking(move || {
+        let record = ledger.get_seen(&pattern, &sight)?;
+        let tree = tree(&ledger)?;
+        let document = tree.prove(record.index, &record.leaf).map_err(|error| broken(&error))?;
+        document.map(|document| (record.id, document)).ok_or_else(|| {
+            let detail = "no checkpoint covers this record yet; one does within two seconds".to_owned();
+            Problem::new(StatusCode::CONFLICT, "not-yet-provable", detail)
+        })
+    })
+    .await
+}
+
+/// The last signed checkpoint (C2SP tlog-checkpoint).
+#[utoipa::path(
+    get, path = "/v1/log/checkpoint", tag = "log",
+    responses((status = 200, description = "a signed note"), (status = 404, description = "nothing is signed yet")),
+)]
+pub(super) async fn checkpoint(State(ledger): State<Ledger>) -> Result<Response, Problem> {
+    match tree(&ledger)?.signed() {
+        Some(signed) => Ok(text(signed.note.clone())),
+        None => Err(none("nothing is signed yet")),
+    }
+}
+
+/// Name and keys of the log, and where it begins.
+#[utoipa::path(get, path = "/v1/log/keys", tag = "log", responses((status = 200, description = "verifier keys, the newest first")))]
+pub(super) async fn keys(State(ledger): State<Ledger>) -> Result<Response, Problem> {
+    let tree = tree(&ledger)?;
+    let keys: Vec<Value> =
+        tree.keys().iter().map(|key| json!({"id": key.id_hex(), "key": key.to_string()})).collect();
+    Ok(json_answer(&json!({
+        "apiVersion": "portcullis/v1", "kind": "LogKeys", "origin": tree.origin,
+        "base": tree.base.to_string(), "first": ledger.inner().shelf.first_index().to_string(), "keys": keys,
+    }))
+    .0)
+}
+
+/// That the log of an earlier size is the beginning of the log of the last checkpoint.
+#[utoipa::path(
+    get, path = "/v1/log/consistency", tag = "log",
+    params(("from" = u64, Query, description = "size of the earlier checkpoint")),
+    responses((status = 200, description = "`path` from that size to the size of `checkpoint`")),
+)]
+pub(super) async fn consistency(
+    State(ledger): State<Ledger>,
+    Pairs(pairs): Pairs<Vec<(String, String)>>,
+) -> Result<Response, Problem> {
+    let from = match pairs.as_slice() {
+        [(name, from)] if name == "from" => from.parse().ok(),
+        _ => None,
+    };
+    let from: u64 = from.ok_or_else(|| {
+        let detail = "`from` must be the size of an earlier checkpoint, and nothing else is asked".to_owned();
+        Problem::new(StatusCode::BAD_REQUEST, "bad-query", detail)
+    })?;
+    blocking(move || {
+        let tree = tree(&ledger)?;
+        let proof = tree.consistency(from).map_err(|error| broken(&error))?;
+        let grown = proof.ok_or_else(|| none("the last checkpoint is not that large"))?;
+        let path: Vec<_> = grown.path.iter().map(ToString::to_string).collect();
+        Ok(json_answer(&json!({
+            "apiVersion": "portcullis/v1", "kind": "ConsistencyProof", "from": from.to_string(), "path": path,
+            "checkpoint": grown.signed.note,
+        }))
+        .0)
+    })
+    .await
+}
+
+/// A tile of hashes, or below `entries/` a bundle of records (C2SP tlog-tiles).
+#[utoipa::path(
+    get, path = "/v1/log/tile/{path}", tag = "log",
+    params(("path" = String, Path, description = "`0/x001/234`, `0/x001/234.p/17`, `entries/x001/234`")),
+    responses((status = 200, description = "the bytes"), (status = 404, description = "not published, or removed by retention")),
+)]
+pub(super) async fn tile(State(ledger): State<Ledger>, uri: Uri) -> Result<Response, Problem> {
+    let path = uri.path().strip_prefix(TILES).unwrap_or_default();
+    let missing = || none("no such tile is published");
+    let (level, index) = path.split_once('/').ok_or_else(missing)?;
+    let (index, width) = parse_index(index).ok_or_else(missing)?;
+    let level = match level {
+        "entries" => None,
+        digits => {
+            let level: u32 = digits.parse().ok().filter(|level| *level < 64).ok_or_else(missing)?;
+            Some(level).filter(|level| level.to_string() == digits).ok_or_else(missing).map(Some)?
+        }
+    };
+    let bytes = blocking(move || {
+        let tree = tree(&ledger)?;
+        match level {
+            Some(level) => tree.tile_bytes(TileId { level, index }, width).map_err(|error| broken(&error)),
+            None => Ok(bundle(&ledger, &tree, index, width)),
+        }
+    })
+    .await?;
+    let bytes = bytes.ok_or_else(missing)?;
+    Ok(([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")], bytes)
+        .into_response())
+}
+
+/// Records of a published size, each behind its length.
+fn bundle(ledger: &Ledger, tree: &Tree, index: u64, width: usize) -> Option<Vec<u8>> {
+    let size = tree.covered().saturating_sub(tree.base);
+    if (TileId { level: 0, index }).width(size) < width {
+        return None;
+    }
+    let first = tree.base + index * WIDTH as u64;
+    let (inner, mut out) = (ledger.inner(), Vec::new());
+    let range = first..first + width as u64;
+    let end = each_leaf(&inner.shelf, inner.disk.as_ref(), range.clone(), |_, leaf| {
+        let Ok(length) = u16::try_from(leaf.len()) else { return std::ops::ControlFlow::Break(()) };
+        out.extend_from_slice(&length.to_be_bytes());
+        out.extend_from_slice(leaf);
+        std::ops::ControlFlow::Continue(())
+    });
+    end.is_ok_and(|end| end == range.end).then_some(out)
+}
+
+fn tree(ledger: &Ledger) -> Result<Arc<Tree>, Problem> {
+    ledger.inner().tree.clone().ok_or_else(|| none("this ledger has no tree"))
+}
+
+fn none(detail: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not-in-the-log", detail.to_owned())
+}
+
+/// What is not as it was signed is told, and nothing is proved with it.
+fn broken(error: &TreeError) -> Problem {
+    tracing::error!(event = "ledger_proof_failed", %error, "a proof could not be made");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "log-damaged", error.to_string())
+}
+
+fn text(body: String) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], body)
+        .into_response()
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Problem::internal(&error))?
+}

@@ -1,0 +1,104 @@
+//! Who may read which decisions: asked of the policies in force by namespace, with one snapshot per question (RR1).
+//!
+//! The ledger holds rows against what stands here. One decision goes on record for each call, that on the first resource
+//! through which the caller reads anything: the trust domain, else a namespace.
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use base_ports::UnixTime;
+use ca_authority::service::Caller;
+use policies_decisions::{Reader, Sight, Visibility};
+use policies_engine::{AccessRequest, Action, AdminAction, OwnedFacts, Principal, Resource, Snapshot};
+
+use super::{Api, facts};
+use crate::assemble::judge::Judge;
+
+const READ: &[AdminAction] = &[AdminAction::DecisionsRead];
+const EXPORT: &[AdminAction] = &[AdminAction::DecisionsRead, AdminAction::DecisionsExport];
+
+/// The rights of one caller at one moment.
+#[derive(Clone)]
+struct Gate {
+    judge: Arc<Judge>,
+    snapshot: Option<Arc<Snapshot>>,
+    principal: Principal,
+    needs: &'static [AdminAction],
+    facts: OwnedFacts,
+    domain: String,
+    now: UnixTime,
+}
+
+/// Puts into the request what its caller sees, and gives the resource that the call is judged by.
+pub(super) fn admit(
+    api: &Api,
+    caller: &Caller,
+    principal: &Principal,
+    action: AdminAction,
+    request: &mut Request,
+) -> Resource {
+    let needs = if action == AdminAction::DecisionsExport { EXPORT } else { READ };
+    let gate = Gate::of(api, caller, principal, needs);
+    let resource = gate.foothold();
+    let reader = Reader { principal: principal.clone(), sight: Sight::new(gate) };
+    request.extensions_mut().insert(reader);
+    resource
+}
+
+/// The rows that a caller may have judged again: those that he sees whole.
+pub(super) fn whole(api: &Api, caller: &Caller, principal: &Principal) -> Sight {
+    Sight::new(Gate::of(api, caller, principal, READ)).whole_only()
+}
+
+impl Gate {
+    fn of(api: &Api, caller: &Caller, principal: &Principal, needs: &'static [AdminAction]) -> Gate {
+        Gate {
+            judge: Arc::clone(&api.judge),
+            snapshot: api.judge.snapshot(),
+            principal: principal.clone(),
+            needs,
+            facts: facts(caller),
+            domain: api.trust_domain.as_str().to_owned(),
+            now: api.clock.now().wall,
+        }
+    }
+
+    /// What the caller may read at all, else the trust domain, which he may not.
+    fn foothold(&self) -> Resource {
+        let namespaces = || self.snapshot.iter().flat_map(|snapshot| snapshot.namespaces());
+        let found = match self.may_read(None) {
+            true => None,
+            false => namespaces().find(|namespace| self.may_read(Some(namespace))),
+        };
+        self.resource(found.as_deref())
+    }
+
+    fn resource(&self, namespace: Option<&str>) -> Resource {
+        namespace.map_or_else(|| Resource::trust_domain(&self.domain), Resource::namespace_named)
+    }
+}
+
+impl Visibility for Gate {
+    fn may_read(&self, namespace: Option<&str>) -> bool {
+        let Some(snapshot) = &self.snapshot else { return false };
+        let resource = self.resource(namespace);
+        self.needs.iter().all(|action| {
+            let request = AccessRequest {
+                principal: &self.principal,
+                action: Action::Admin(*action),
+                resource: &resource,
+                facts: &self.facts,
+                now: self.now,
+                extra: None,
+            };
+            snapshot.decide(&request).is_allowed()
+        })
+    }
+
+    fn is_current(&self) -> bool {
+        match (&self.snapshot, self.judge.snapshot()) {
+            (Some(pinned), Some(current)) => Arc::ptr_eq(pinned, &current),
+            (pinned, current) => pinned.is_none() && current.is_none(),
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! `decisions prove|verify|keys|checkpoint|accept-loss`: what auditors hold in hand, and what they check it with (VF3, VF6).
+//!
+//! `verify` exits 0 when everything is intact and complete, 4 when gaps are declared, 1 when something was changed, and 3
+//! when it cannot be read. With `--dir`, or with a proof file, no process is asked.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base_ports::SystemDisk;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use clap::Args;
+use policies_decisions::{
+    Accepted, DirMaterial, Material, ProofDocument, ProofError, StoredRecord, TreeHash, Unreadable, Verified,
+    VerifierKey, verify,
+};
+use serde_json::{Value, json};
+
+use super::encode;
+use super::online::Online;
+use crate::cli::{Global, block_on};
+use crate::client::Fault;
+use crate::messages::Message;
+use crate::output::{self, Answer, Exit};
+
+/// No file that is given is longer, bytes.
+const LONGEST: u64 = 1 << 20;
+
+#[derive(Debug, Args)]
+pub(crate) struct ProveOptions {
+    /// Decision id, or PREFIX…SUFFIX
+    id: String,
+    /// Write the proof there [default: print it]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyOptions {
+    /// A proof of one record, as `decisions prove` writes it
+    #[arg(value_name = "PROOF", conflicts_with_all = ["dir", "since_checkpoint"])]
+    proof: Option<PathBuf>,
+    /// Read the ledger in this directory and ask no process
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Verifier key of the log, or a file that holds it [default: what the running process says]
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// A checkpoint that was kept: what it covers must be the beginning of this log
+    #[arg(long, value_name = "FILE")]
+    since_checkpoint: Option<PathBuf>,
+}
+
+pub(super) fn prove(options: ProveOptions, global: &Global) -> Exit {
+    global.ask(|client| async move {
+        let proof = client.get(&format!("/v1/decisions/{}/proof", encode(&options.id))).await?;
+        let document = document(&proof)
+            .ok_or_else(|| Fault::new(Exit::Failed, Message::error("PC0141", "the answer is no proof")))?;
+        let file = document.to_string();
+        let text = match &options.out {
+            Some(path) => {
+                std::fs::write(path, &file).map_err(|error| {
+                    let text = format!("`{}` cannot be written: {error}", path.display());
+                    Fault::new(Exit::Failed, Message::error("PC0107", text))
+                })?;
+                format!("index {}, proved in `{}`", document.index, path.display())
+            }
+            None => file.trim_end().to_owned(),
+        };
+        Ok((Answer::object("Proof", proof, text), Exit::Done))
+    })
+}
+
+fn document(proof: &Value) -> Option<ProofDocument> {
+    let text = |name: &str| proof.get(name).and_then(Value::as_str);
+    let hash = |hash: &Value| STANDARD.decode(hash.as_str()?).ok()?.try_into().ok().map(TreeHash);
+    Some(ProofDocument {
+        leaf: STANDARD.decode(text("leaf")?).ok()?,
+        index: text("index")?.parse().ok()?,
+        path: proof.get("path")?.as_array()?.iter().map(hash).collect::<Option<_>>()?,
+        checkpoint: text("checkpoint")?.to_owned(),
+    })
+}
+
+pub(super) fn keys(global: &Global) -> Exit {
+    global.ask(|client| async move {
+        let keys = client.get("/v1/log/keys").await?;
+        let lines: Vec<_> = keys_of(&keys).map(ToOwned::to_owned).collect();
+        Ok((Answer::object("LogKeys", keys, lines.join("\n")), Exit::Done))
+    })
+}
+
+pub(super) fn checkpoint(global: &Global) -> Exit {
+    global.ask(|client| async move {
+        let note = client.bytes("/v1/log/checkpoint").await?;
+        let note = String::from_utf8_lossy(&note).into_owned();
+        let text = note.trim_end().to_owned();
+        Ok((Answer::object("Checkpoint", json!({ "note": note }), text), Exit::Done))
+    })
+}
+
+pub(super) fn keys_of(keys: &Value) -> impl Iterator<Item = &str> {
+    let keys = keys.get("keys").and_then(Value::as_array).into_iter().flatten();
+    keys.filter_map(|key| key.get("key").and_then(Value::as_str))
+}
+
+pub(super) fn verified(options: VerifyOptions, global: &Global) -> Exit {
+    let outcome = match (&options.proof, &options.dir) {
+        (Some(proof), _) => one(proof, &options),
+        (None, Some(dir)) => keys_given(&options).and_then(|keys| {
+            let material = DirMaterial::open(dir, Arc::new(SystemDisk)).map_err(unreadable)?;
+            whole(&material, &keys, &options)
+        }),
+        (None, None) => match global.client() {
+            Ok(client) => online(Online::new(client), &options),
+            Err(exit) => return exit,
+        },
+    };
+    match outcome {
+        Ok((answer, exit)) => {
+            answer.print(global.format());
+            exit
+        }
+        Err(fault) => global.fail(&fault),
+    }
+}
+
+fn online(material: Result<Online, Fault>, options: &VerifyOptions) -> Result<(Answer, Exit), Fault> {
+    let material = material?;
+    let keys = match &options.key {
+        Some(_) => keys_given(options)?,
+        // Then it shows that the log agrees with itself, and with a kept checkpoint.
+        None => material.keys()?,
+    };
+    whole(&material, &keys, options)
+}
+
+fn whole(
+    material: &dyn Material,
+    keys: &[VerifierKey],
+    options: &VerifyOptions,
+) -> Result<(Answer, Exit), Fault> {
+    let since = options.since_checkpoint.as_deref().map(read).transpose()?;
+    let found = verify(material, keys, since.as_deref()).map_err(unreadable)?;
+    let exit = match (found.is_intact(), found.gaps.is_empty()) {
+        (false, _) => Exit::Failed,
+        (true, false) => Exit::Partial,
+        (true, true) => Exit::Done,
+    };
+    let text = told(&found, options.since_checkpoint.as_deref());
+    Ok((Answer::object("Verification", json_of(&found), text), exit))
+}
+
+/// One record, with its proof and the key alone.
+fn one(path: &Path, options: &VerifyOptions) -> Result<(Answer, Exit), Fault> {
+    let keys = keys_given(options)?;
+    let tampered = |error: &ProofError| {
+        let text = format!("`{}`: {error}", path.display());
+        Fault::new(Exit::Failed, Message::error("PC5003", text))
+    };
+    let document = ProofDocument::parse(&read(path)?).map_err(|error| tampered(&error))?;
+    let checkpoint = document.verify(&keys).map_err(|error| tampered(&error))?;
+    let record = StoredRecord::decode(document.index, document.leaf.into()).map_err(|error| {
+        let text = format!("`{}`: it proves bytes that are no record: {error}", path.display());
+        Fault::new(Exit::Failed, Message::error("PC5003", text))
+    })?;
+    let (id, time) = (record.id.to_string(), record.time.to_string());
+    let text = format!(
+        "record      {id} of {time}, index {}\ntree        {} records, signed by {}\nresult      proved",
+        document.index, checkpoint.size, checkpoint.origin
+    );
+    let shown = json!({
+        "result": "proved", "id": id, "time": time, "index": document.index.to_string(),
+        "size": checkpoint.size.to_string(), "origin": checkpoint.origin,
+    });
+    Ok((Answer::object("Verification", shown, text), Exit::Done))
+}
+
+fn keys_given(options: &VerifyOptions) -> Result<Vec<VerifierKey>, Fault> {
+    let usage = |text: String| {
+        let message = Message::error("PC0104", text).next("portcullis decisions keys");
+        Fault::new(
+            Exit::Usage,
+            message.help("--key takes the verifier key of the log, or a file that holds it"),
+        )
+    };
+    let Some(key) = &options.key else {
+        return Err(usage("without a process to ask, the verifier key must be given".to_owned()));
+    };
+    let text = match Path::new(key).is_file() {
+        true => String::from_utf8_lossy(&read(Path::new(key))?).into_owned(),
+        false => key.clone(),
+    };
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    let keys: Result<Vec<_>, _> = lines.map(str::parse).collect();
+    keys.map_err(|error| usage(format!("`{key}`: {error}")))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Fault> {
+    let said = |error: &dyn std::fmt::Display| {
+        let text = format!("`{}`: {error}", path.display());
+        Fault::new(Exit::Invalid, Message::error("PC6022", text))
+    };
+    let length = std::fs::metadata(path).map_err(|error| said(&error))?.len();
+    if length > LONGEST {
+        return Err(said(&"it is too long for what is asked for"));
+    }
+    std::fs::read(path).map_err(|error| said(&error))
+}
+
+fn unreadable(error: Unreadable) -> Fault {
+    Fault::new(Exit::Invalid, Message::error("PC6022", error.to_string()))
+}
+
+/// The report for people, in the form of decisions.md 10.
+fn told(found: &Verified, since: Option<&Path>) -> String {
+    let mut lines = Vec::new();
+    let mut line = |name: &str, text: String| lines.push(format!("{name:<12}{text}"));
+    let at = found.time.map(|time| format!(", the last of {time}")).unwrap_or_default();
+    if found.size > 0 {
+        line("tree", format!("{} records{at}, signed by {}", spaced(found.size), found.origin));
+    }
+    if found.first > 0 {
+        line("kept", format!("from index {} on; below it nothing is expected", spaced(found.first)));
+    }
+    if found.uncovered > 0 {
+        line(
+            "uncovered",
+            format!("{} records behind the checkpoint are not proved", spaced(found.uncovered)),
+        );
+    }
+    if let (Some(size), Some(path)) = (found.since, since) {
+        line("consistent", format!("with {} (size {})", path.display(), spaced(size)));
+    }
+    let (enforcers, streams, gaps) = (found.enforcers, found.streams, found.gaps.len());
+    line(
+        "complete",
+        format!("{enforcers} enforcers, {streams} streams, {} running, {gaps} gaps", found.open),
+    );
+    found.gaps.iter().for_each(|gap| line("", gap.to_string()));
+    if let Some((low, high)) = found.versions {
+        let range = if low == high { format!("v{low}") } else { format!("v{low}-v{high}") };
+        line("versions", format!("policies {range}"));
+    }
+    found.faults.iter().for_each(|fault| line("wrong", fault.to_string()));
+    line("result", result(found).to_owned());
+    lines.join("\n")
+}
+
+fn result(found: &Verified) -> &'static str {
+    match (found.is_intact(), found.gaps.is_empty()) {
+        (false, _) => "tampered or inconsistent",
+        (true, false) => "intact, not gap-free",
+        (true, true) => "intact and complete",
+    }
+}
+
+/// Digits in groups of three.
+fn spaced(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+fn json_of(found: &Verified) -> Value {
+    let faults = found.faults.iter().map(|fault| {
+        json!({
+            "index": fault.index.map(|index| index.to_string()), "file": fault.file,
+            "offset": fault.offset.map(|offset| offset.to_string()), "what": fault.what,
+        })
+    });
+    let gaps = found.gaps.iter().map(|gap| {
+        json!({
+            "instance": gap.instance, "lane": gap.lane, "cause": gap.cause.as_str(), "exact": gap.exact,
+            "count": gap.count, "first": gap.range.map(|(first, _)| first.to_string()),
+            "last": gap.range.map(|(_, last)| last.to_string()),
+        })
+    });
+    json!({
+        "result": result(found), "origin": found.origin, "size": found.size.to_string(),
+        "time": found.time.map(|time| time.to_string()), "first": found.first.to_string(),
+        "read": found.read.to_string(), "uncovered": found.uncovered.to_string(),
+        "since": found.since.map(|size| size.to_string()), "enforcers": found.enforcers, "streams": found.streams,
+        "running": found.open, "versions": found.versions.map(|(low, high)| [low, high]),
+        "gaps": gaps.collect::<Vec<_>>(), "faults": faults.collect::<Vec<_>>(),
+    })
+}
+
+pub(super) fn accept_loss(global: &Global) -> Exit {
+    let loaded = match global.load() {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let uid = rustix::process::getuid().as_raw();
+    match block_on(crate::assemble::open::accept_loss(&loaded.config, uid)) {
+        Ok(Accepted::NothingLost) => {
+            let shown = json!({ "result": "nothing lost" });
+            Answer::object(
+                "AcceptedLoss",
+                shown,
+                "the ledger is what was signed; nothing was changed".to_owned(),
+            )
+            .print(global.format());
+            Exit::Done
+        }
+        Ok(Accepted::Begun { why, old, new }) => {
+            let text = format!(
+                "given up: {why}\nlog {old} has ended, and {new} begins with the records that are there"
+            );
+            let shown = json!({ "result": "accepted", "why": why, "old": old, "new": new });
+            Answer::object("AcceptedLoss", shown, text).print(global.format());
+            Exit::Done
+        }
+        Err(message) => {
+            output::report(&[message], global.format());
+            Exit::Failed
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_told_in_groups() {
+        assert_eq!([0, 999, 1_000, 864_202].map(spaced), ["0", "999", "1 000", "864 202"]);
+    }
+
+    #[test]
+    fn vf6_the_report_says_what_was_found() {
+        let found =
+            Verified { size: 1_204, origin: "example.org/decisions/main".to_owned(), ..Verified::default() };
+        let text = told(&found, None);
+        assert!(
+            text.starts_with("tree        1 204 records, signed by example.org/decisions/main\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("result      intact and complete"), "{text}");
+    }
+}
