@@ -130,6 +130,20 @@ fn init() -> Result {
     check!(validated.code == 0, "{validated:?}");
     let checked = run(&["check", "--pre", "-c", &config])?;
     check!(checked.code == 0, "{checked:?}");
+    let sidecar = dir.path().join("sidecar").display().to_string();
+    let outcome = run(&["init", &sidecar, "--template", "sidecar", "--trust-domain", "corp.example"])?;
+    check!(outcome.code == 0, "{outcome:?}");
+    let beside = format!("{sidecar}/portcullis.toml");
+    for (command, said) in [
+        (["config", "validate", "-c", &beside], ""),
+        (["policy", "test", "-c", &beside], "3 passed, 0 failed"),
+        (["policy", "validate", "-c", &beside], ""),
+    ] {
+        let outcome = run(&command)?;
+        check!(outcome.code == 0 && outcome.stdout.contains(said), "{command:?}: {outcome:?}");
+    }
+    let policy = std::fs::read_to_string(format!("{sidecar}/policies/sidecar.cedar"))?;
+    check!(policy.contains("permit") && policy.contains("spiffe://corp.example/shop"), "{policy}");
     let schema: Value =
         serde_json::from_str(&std::fs::read_to_string(format!("{target}/portcullis.schema.json"))?)?;
     check!(schema["properties"]["trust_domain"].is_object(), "schema: {schema}");

@@ -220,9 +220,43 @@ impl Sockets {
         self.held.lock().retain(|held| held.name != name);
     }
 
-    /// The same of one place, written as `tcp://127.0.0.1:80`.
+    /// The same of one place, written as `tcp://127.0.0.1:80`. The file of a Unix socket stays where it is kept for another
+    /// name too.
     pub fn release_place(&self, name: &str, place: &str) {
-        self.held.lock().retain(|held| held.name != name || held.place.to_string() != place);
+        let mut held = self.held.lock();
+        let mut released = Vec::new();
+        let mut at = 0;
+        while let Some(one) = held.get(at) {
+            if one.name == name && one.place.to_string() == place {
+                released.push(held.swap_remove(at));
+            } else {
+                at = at.saturating_add(1);
+            }
+        }
+        for file in released.iter_mut().filter_map(|released| released.file.take()) {
+            match held.iter_mut().find(|other| other.place.to_string() == place) {
+                Some(other) => other.file = Some(file),
+                None => drop(file),
+            }
+        }
+    }
+
+    /// The very sockets that are kept there for one name are kept for another one too, which then shares them: what nobody
+    /// accepted yet is not lost when only that is left.
+    ///
+    /// # Errors
+    /// A descriptor cannot be copied; then nothing has changed.
+    pub fn lend_place(&self, from: &str, to: &str, place: &str) -> io::Result<()> {
+        let mut held = self.held.lock();
+        let lent = held.iter().filter(|held| held.name == from && held.place.to_string() == place);
+        let copies = lent.map(|held| {
+            let socket = held.socket.try_clone()?;
+            let (name, place) = (to.to_owned(), held.place.clone());
+            Ok(Held { name, place, socket, file: None, is_given: true, is_claimed: true })
+        });
+        let copies = copies.collect::<io::Result<Vec<_>>>()?;
+        held.extend(copies);
+        Ok(())
     }
 
     /// From now on nothing is kept: what listens ends with who listens. Files of Unix sockets go.

@@ -3,11 +3,12 @@
 //! The timer is moved once per call and whenever a body had to wait, never per piece that was there already. No call
 //! outlives the identity under which it was permitted (CT-02), whatever else its clocks would allow.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base_ports::{Clock, Mono};
+use enforcer_codec::Limits;
 use enforcer_traffic::Timeouts;
 
 use crate::fault::Fault;
@@ -20,7 +21,10 @@ pub(crate) struct Clocks<'w> {
     timer: &'w Timer<'w>,
     clock: &'w dyn Clock,
     started: Mono,
-    timeouts: Timeouts,
+    /// Until the head of the answer.
+    header: Duration,
+    /// Without a byte.
+    idle: Duration,
     budget: Option<Duration>,
     /// The end of the connection: no clock runs beyond it.
     cap: Mono,
@@ -38,6 +42,11 @@ pub(crate) struct Clocks<'w> {
     handed: AtomicU32,
     /// When the call is to be judged again; the end of time where the clock decides nothing.
     look_nanos: AtomicU64,
+    /// KiB of memory that its bodies took when they waited last.
+    held_up: AtomicU16,
+    held_down: AtomicU16,
+    /// Interim answers that came.
+    interim: AtomicU8,
 }
 
 /// A call whose policies read the clock is judged again so often (CT-03).
@@ -80,7 +89,8 @@ impl<'w> Clocks<'w> {
             timer,
             clock,
             started,
-            timeouts,
+            header: timeouts.header,
+            idle: timeouts.idle,
             budget,
             cap,
             end_nanos: AtomicU64::new(end.as_nanos()),
@@ -91,8 +101,11 @@ impl<'w> Clocks<'w> {
             awaited: AtomicU8::new(NOTHING),
             handed: AtomicU32::new(0),
             look_nanos: AtomicU64::new(u64::MAX),
+            held_up: AtomicU16::new(0),
+            held_down: AtomicU16::new(0),
+            interim: AtomicU8::new(0),
         };
-        clocks.set(started, timeouts.header);
+        clocks.set(started, clocks.header);
         clocks
     }
 
@@ -135,10 +148,10 @@ impl<'w> Clocks<'w> {
     /// The caller is waited for from now on, for so much longer than it has left.
     fn waits(&self, longer: Duration) {
         let credit = match self.credit_millis.load(Ordering::Relaxed) {
-            u32::MAX => self.timeouts.idle,
+            u32::MAX => self.idle,
             credit => Duration::from_millis(credit.into()).saturating_add(longer),
         };
-        self.set(self.now(), credit.min(self.timeouts.idle));
+        self.set(self.now(), credit.min(self.idle));
     }
 
     /// If it was waited for, that is over, and so many bytes moved.
@@ -156,7 +169,7 @@ impl<'w> Clocks<'w> {
             let left = due.saturating_since(now).saturating_add(earned);
             self.credit_millis.store(millis(left.min(CREDIT)), Ordering::Relaxed);
         }
-        self.set(now, self.timeouts.idle);
+        self.set(now, self.idle);
     }
 
     /// The same, with notes of what happens.
@@ -167,6 +180,23 @@ impl<'w> Clocks<'w> {
     /// What is noted of the call, where its trail is written.
     pub(crate) fn notes(&self) -> Option<&'w Notes> {
         self.notes
+    }
+
+    /// The body of the request, or of the answer, waits, and takes so many bytes of memory meanwhile.
+    pub(crate) fn holds(&self, is_answer: bool, bytes: usize) {
+        let held = if is_answer { &self.held_down } else { &self.held_up };
+        held.store(u16::try_from(bytes >> 10).unwrap_or(u16::MAX), Ordering::Relaxed);
+    }
+
+    /// Bytes of memory that its bodies take, as whole KiB.
+    pub(crate) fn held(&self) -> u32 {
+        let [up, down] = [&self.held_up, &self.held_down].map(|held| u32::from(held.load(Ordering::Relaxed)));
+        up.saturating_add(down) << 10
+    }
+
+    /// One more interim answer came; false when that are too many (hardening.md 1).
+    pub(crate) fn takes_interim(&self) -> bool {
+        self.interim.fetch_add(1, Ordering::Relaxed) < Limits::default().interim
     }
 
     /// When the call came.
@@ -193,13 +223,13 @@ impl<'w> Clocks<'w> {
 
     /// A body waits for its next part: the clock of stillness starts again.
     pub(crate) fn moved(&self) {
-        self.set(self.now(), self.timeouts.idle);
+        self.set(self.now(), self.idle);
     }
 
     /// The request has been sent; its answer must begin.
     pub(crate) fn sent(&self) {
         if !self.answered.load(Ordering::Relaxed) {
-            self.set(self.now(), self.timeouts.header);
+            self.set(self.now(), self.header);
         }
     }
 

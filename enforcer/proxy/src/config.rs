@@ -74,6 +74,8 @@ pub struct ListenerSpec {
     pub handshakes_per_source: usize,
     /// Longest body of a request that is no gRPC, bytes, where its route says nothing; none = any.
     pub max_body: Option<u32>,
+    /// Most memory that the calls of one connection may hold together, bytes; the one that would need more ends.
+    pub max_held: u64,
     /// Whether callers read in `portcullis-shed` why they were refused for load.
     pub tells_shed: bool,
     /// What becomes of names with `_` (H1-28).

@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use enforcer_codec::headers::{Extra, HOP};
-use enforcer_codec::{Answer, Asked, Call, CallProtocol, Rewriting, Upgrade};
+use enforcer_codec::{Answer, Asked, Call, CallProtocol, NotCanonical, Rewriting, Upgrade};
 use enforcer_traffic::{Handling, Trigger, UpstreamProtocol};
 use policies_engine::DecisionId;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -34,6 +34,10 @@ use crate::inbound::Connection;
 use crate::upstream::Upstream;
 use pick::Pick;
 use tries::{Chance, Tried, Wish};
+
+/// An endpoint says again and again that its answer is to come.
+const TOO_MANY_INTERIM: NotCanonical =
+    NotCanonical { rule: "HR-03", status: 502, close: true, detail: "too many interim answers" };
 
 /// The call that the upstream receives instead of the judged one, made of canonical parts of that (CC-09).
 #[cold]

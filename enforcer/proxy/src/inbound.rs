@@ -22,6 +22,7 @@ mod vigil;
 mod wire;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,7 +32,7 @@ use base_net::{Accepted, ConnectionPermit, Peer, Stream};
 use base_ports::{Mono, Now};
 use enforcer_codec::headers::{Extra, HOP};
 use enforcer_codec::{BodyLength, Call, CallProtocol, NotCanonical};
-use enforcer_traffic::{Priority, Step};
+use enforcer_traffic::{Held, Priority, Step};
 use policies_engine::{Protocol, ReasonClass};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -406,6 +407,14 @@ impl Connection {
             }
         }
         Err(Fault::NotReady)
+    }
+
+    /// An account of what a call holds in memory, on a route of that class.
+    fn holding(&self, priority: Priority) -> NonZeroU32 {
+        let connection = self.number.unwrap_or_default();
+        let is_stranger = self.secured.credential.is_none();
+        let owner = if is_stranger { connection } else { self.secured.principal.hash64() };
+        self.worker.holdings.open(Held { owner, is_stranger, priority, bytes: 0 }, connection)
     }
 
     /// The time for the head of a call.

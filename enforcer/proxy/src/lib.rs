@@ -15,6 +15,7 @@ mod error;
 mod fault;
 mod fleets;
 mod forward;
+mod holdings;
 mod inbound;
 mod judge;
 mod listeners;

@@ -109,13 +109,19 @@ impl Listeners {
                 for address in spec.addresses() {
                     match there.iter().position(|entrance| entrance.written == address) {
                         Some(at) => drop(there.swap_remove(at)),
-                        None => wanted.push((Arc::clone(&spec.name), address)),
+                        None => {
+                            let lender = state.leaves(&address, &next.specs);
+                            wanted.push((Arc::clone(&spec.name), address, lender));
+                        }
                     }
                 }
             }
         }
-        for (name, address) in wanted {
+        for (name, address, lender) in wanted {
             let mut bound = Bound::new(name, address);
+            if let Some(lender) = lender {
+                bound.borrows(&self.sockets, &lender)?;
+            }
             let done = self.bind_parts(&mut bound);
             next.bound.push(bound);
             done?;
@@ -330,6 +336,15 @@ impl Listeners {
 }
 
 impl State {
+    /// The listener that is served there, when it is not any more under these.
+    fn leaves(&self, address: &Address, next: &[ListenerSpec]) -> Option<Arc<str>> {
+        let is_there = |served: &&Served| served.entrances.iter().any(|known| known.written == *address);
+        let name = &self.served.iter().find(is_there)?.spec.name;
+        let stays =
+            next.iter().any(|spec| spec.name == *name && spec.addresses().any(|kept| kept == *address));
+        (!stays && !address.is_any_port()).then(|| Arc::clone(name))
+    }
+
     fn entrances(&self) -> impl Iterator<Item = &Arc<Entrance>> {
         self.served.iter().flat_map(|served| &served.entrances).chain(&self.ending)
     }

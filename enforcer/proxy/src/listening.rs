@@ -25,6 +25,8 @@ pub(crate) struct Listening {
     pub(crate) timers: Timers,
     pub(crate) handshakes_per_source: usize,
     pub(crate) max_body: Option<u32>,
+    /// Bytes of memory that the calls of a connection may hold.
+    pub(crate) max_held: u64,
     pub(crate) tells_shed: bool,
     pub(crate) transport: Transport,
     pub(crate) carries: Carries,
@@ -63,6 +65,7 @@ impl Listening {
             timers: spec.timers,
             handshakes_per_source: spec.handshakes_per_source,
             max_body: spec.max_body,
+            max_held: spec.max_held,
             tells_shed: spec.tells_shed,
             transport: Transport {
                 profile: spec.profile,
@@ -158,6 +161,7 @@ mod tests {
             caps: base_net::Caps::default(),
             handshakes_per_source: 64,
             max_body: None,
+            max_held: 20 << 20,
             tells_shed: true,
             profile: enforcer_codec::Profile::Mesh,
         };

@@ -1,7 +1,7 @@
 //! What a worker gives up under load (OV-01): the sampler says so ten times a second, and every call looks, at the cost of
 //! one read of memory that seldom changes.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use base_ports::{Clock, Mono};
 use enforcer_traffic::Step;
@@ -24,6 +24,8 @@ pub(crate) struct Load {
     late: AtomicU64,
     /// Nanoseconds: when it came.
     beat: AtomicU64,
+    /// Memory itself is short, whatever presses most.
+    is_short: AtomicBool,
     /// Everybody of this worker should look what is given up now.
     pub(crate) told: Notify,
 }
@@ -41,6 +43,16 @@ impl Load {
             1 => Shed::Cpu,
             _ => Shed::Fds,
         })
+    }
+
+    /// Calls that hold much memory are to end.
+    pub(crate) fn is_short_of_memory(&self) -> bool {
+        self.is_short.load(Ordering::Relaxed)
+    }
+
+    /// Whether they are.
+    pub(crate) fn set_short(&self, is_short: bool) {
+        self.is_short.store(is_short, Ordering::Relaxed);
     }
 
     /// From now on that is given up, because of that; true when it is another step than before.

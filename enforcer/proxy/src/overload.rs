@@ -9,7 +9,7 @@ use std::sync::Arc;
 use base_net::Refusals;
 use base_ports::Clock;
 use base_telemetry::{Counter, Gauge, Metrics};
-use enforcer_traffic::{Delay, Ladder};
+use enforcer_traffic::{Delay, Ladder, Step};
 
 use crate::fleets::Fleets;
 use crate::listeners::Listeners;
@@ -33,6 +33,8 @@ pub(crate) struct Sampler {
     listeners: Arc<Listeners>,
     /// What each had refused.
     refusals: HashMap<Arc<str>, Refusals>,
+    /// Of memory alone.
+    memory: Ladder,
     workers: Vec<(Arc<Load>, Ladder, Delay, Gauge)>,
     pressure: [(Shed, Gauge); 3],
     refused: HashMap<Shed, Counter>,
@@ -48,7 +50,7 @@ impl Sampler {
     ) -> Self {
         let steps = metrics.gauge(
             "portcullis_overload_step",
-            "What a worker gives up under load: 0 nothing, 1 half of the time for heads and idleness, 2 idle connections, 3 new connections, callers without identity and routes of low priority, 4 calls.",
+            "What a worker gives up under load: 0 nothing, 1 half of the time for heads and idleness, 2 idle connections, 3 new connections, the largest calls where memory is short, callers without identity and routes of low priority, 4 calls.",
             &["worker"],
         );
         let pressure = metrics.gauge(
@@ -67,6 +69,7 @@ impl Sampler {
             clock: Arc::clone(clock),
             listeners: Arc::clone(listeners),
             refusals: HashMap::new(),
+            memory: Ladder::default(),
             workers: workers.collect(),
             pressure: [Shed::Memory, Shed::Cpu, Shed::Fds]
                 .map(|strain| (strain, pressure.with(&[strain.as_str()]))),
@@ -88,8 +91,10 @@ impl Sampler {
         let now = self.clock.mono();
         let memory = self.gauges.memory().unwrap_or_default();
         let descriptors = self.gauges.descriptors().unwrap_or_default();
+        let is_short = self.memory.observe(memory) >= Step::New;
         let mut busiest = 0.0_f64;
         for (number, (load, ladder, delay, gauge)) in self.workers.iter_mut().enumerate() {
+            load.set_short(is_short);
             let cpu = delay.observe(load.delay(now));
             busiest = busiest.max(cpu);
             let all = [(Shed::Memory, memory), (Shed::Cpu, cpu), (Shed::Fds, descriptors)];

@@ -20,6 +20,7 @@ pub(crate) use quic::Datagrams;
 pub(crate) use wire::Wire;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ pub(crate) struct Endpoint {
     secured: Mutex<Vec<Weak<Standing>>>,
     h1: h1::Idle,
     h2: h2::H2Links,
+    /// So long an endpoint that owes an answer may be silent before it is asked whether it is there, ms (PL-03).
+    ping_millis: AtomicU64,
     h3: h3::H3Links,
     reach: h3::Reach,
 }
@@ -90,6 +93,7 @@ impl Pools {
         let mut known = self.endpoints.lock();
         let key = (Arc::clone(&cluster.name), spec.protocol, spec.addr.clone());
         if let Some(endpoint) = known.get(&key).filter(|endpoint| endpoint.is_for(cluster, state)) {
+            endpoint.ping_millis.store(millis(cluster.spec.ping_interval), Ordering::Relaxed);
             return Arc::clone(endpoint);
         }
         let endpoint = Arc::new(Endpoint {
@@ -105,6 +109,7 @@ impl Pools {
             secured: Mutex::default(),
             h1: h1::Idle::default(),
             h2: h2::links(),
+            ping_millis: AtomicU64::new(millis(cluster.spec.ping_interval)),
             h3: h3::links(),
             reach: h3::Reach::default(),
         });
@@ -131,6 +136,10 @@ impl Pools {
             endpoint.h3.sweep(generation);
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 impl Endpoint {

@@ -107,7 +107,8 @@ impl Proxy {
     pub fn connections(&self, principal: Option<&str>) -> Vec<ConnectionReport> {
         let now = self.clock.mono();
         let workers = self.listeners.workers();
-        let mut all: Vec<_> = workers.flat_map(|worker| worker.standing.report(principal, now)).collect();
+        let reports = workers.map(|worker| worker.standing.report(principal, &worker.holdings, now));
+        let mut all: Vec<_> = reports.flatten().collect();
         all.sort_by_key(|connection| std::cmp::Reverse(connection.age));
         all
     }

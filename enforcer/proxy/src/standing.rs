@@ -11,6 +11,7 @@ use base_ports::Mono;
 use parking_lot::Mutex;
 use policies_engine::{Principal, Protocol};
 
+use crate::holdings::Holdings;
 use crate::secured::Secured;
 
 /// An open connection.
@@ -32,6 +33,8 @@ pub struct ConnectionReport {
     pub calls: u32,
     /// It was idle from there on; none while calls run.
     pub idle: Option<Duration>,
+    /// What its calls hold in memory, bytes; those that wait with no more than the usual buffers do not count.
+    pub held: u64,
 }
 
 /// By number.
@@ -73,10 +76,16 @@ impl Standing {
     }
 
     /// Those of that principal, or all.
-    pub(crate) fn report(&self, principal: Option<&str>, now: Mono) -> Vec<ConnectionReport> {
+    pub(crate) fn report(
+        &self,
+        principal: Option<&str>,
+        holdings: &Holdings,
+        now: Mono,
+    ) -> Vec<ConnectionReport> {
+        let held = holdings.of_connections();
         let all = self.0.lock();
-        let wanted = all.1.values().filter(|known| principal.is_none_or(|id| known.principal.id() == id));
-        let reports = wanted.map(|known| ConnectionReport {
+        let wanted = all.1.iter().filter(|(_, known)| principal.is_none_or(|id| known.principal.id() == id));
+        let reports = wanted.map(|(number, known)| ConnectionReport {
             principal: known.principal.id().to_owned(),
             listener: Arc::clone(&known.listener),
             protocol: known.protocol,
@@ -85,6 +94,7 @@ impl Standing {
             ends_in: known.ends.saturating_since(now),
             calls: known.activity.calls(),
             idle: known.activity.idle_since().map(|since| now.saturating_since(since)),
+            held: held.get(number).copied().unwrap_or_default(),
         });
         reports.collect()
     }

@@ -7,6 +7,7 @@ mod client;
 mod client_h3;
 mod connect;
 mod continuous;
+mod counted;
 mod denied;
 mod flood;
 mod forwarded;

@@ -98,6 +98,8 @@ where
                 up.rest();
                 down.rest();
             }
+            clocks.holds(false, up.held.capacity());
+            clocks.holds(true, down.held.capacity());
         }
         Poll::Pending
     })

@@ -16,11 +16,12 @@ use tokio::sync::{Notify, watch};
 
 use crate::body::Scratch;
 use crate::fleets::Fleets;
+use crate::holdings::Holdings;
 use crate::inbound::connection;
 use crate::judge::Judge;
 use crate::listeners::{Entry, Socket};
 use crate::listening::Listening;
-use crate::load::Load;
+use crate::load::{BEAT, Load};
 use crate::meter::{Meters, RouteMeter};
 use crate::pool::Pools;
 use crate::quic::Keys;
@@ -32,6 +33,9 @@ use crate::{ListenerSpec, Names, Ports, ProxyConfig, Reveal, Trails, ViewHandle,
 const SWEEP: Duration = Duration::from_secs(5);
 /// Between two looks of all connections.
 const LOOKS: Duration = Duration::from_millis(50);
+
+/// While memory is short, everybody says so often what it holds, beats.
+const SAYS: u32 = 5;
 
 /// What all connections of one worker share. The locks inside are this worker's alone.
 pub(crate) struct Worker {
@@ -59,6 +63,8 @@ pub(crate) struct Worker {
     pub(crate) trails: Option<Trails>,
     /// Who is connected.
     pub(crate) standing: Standing,
+    /// What calls hold in memory.
+    pub(crate) holdings: Holdings,
     pub(crate) tasks: Tasks,
     changes: AtomicU32,
     trusted: Arc<Notify>,
@@ -105,6 +111,7 @@ impl Worker {
             reveal: config.reveal_decision_id,
             trails: ports.trails.clone(),
             standing: Standing::default(),
+            holdings: Holdings::default(),
             tasks: Tasks::new("proxy"),
             changes: AtomicU32::new(0),
             trusted,
@@ -119,6 +126,7 @@ impl Worker {
         self.tasks.spawn("sweep", sweep(Arc::clone(&self)));
         self.tasks.spawn("changes", judge_again(Arc::clone(&self)));
         self.tasks.spawn("given up", give_up(Arc::clone(&self)));
+        self.tasks.spawn("memory", free_memory(Arc::clone(&self)));
         let worker = Arc::clone(&self);
         self.tasks.spawn("load", async move { worker.load.measure(&*worker.clock).await });
         // An error means that the owner is gone, which is an order to stop too.
@@ -239,6 +247,32 @@ async fn give_up(worker: Arc<Worker>) {
         worker.load.told.notified().await;
         worker.wheel.stir();
         tokio::time::sleep(LOOKS).await;
+    }
+}
+
+/// Ends the calls that hold most while memory is short, some at a time: what they held is free only when they are gone.
+async fn free_memory(worker: Arc<Worker>) {
+    let mut beats = 0_u32;
+    loop {
+        tokio::time::sleep(BEAT).await;
+        if !worker.load.is_short_of_memory() {
+            beats = 0;
+            continue;
+        }
+        let (calls, bytes) = worker.holdings.choose();
+        if calls > 0 {
+            tracing::warn!(
+                event = "memory_freed",
+                calls,
+                bytes,
+                "memory is short: the calls that hold most end"
+            );
+        }
+        // Calls look when they are stirred, and say anew what they hold.
+        if calls > 0 || beats.is_multiple_of(SAYS) {
+            worker.wheel.stir();
+        }
+        beats = beats.wrapping_add(1);
     }
 }
 

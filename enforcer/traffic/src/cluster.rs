@@ -45,6 +45,9 @@ pub struct ClusterSpec {
     pub tells_caller: bool,
     /// Connect and handshake with an endpoint (TO-01).
     pub connect_timeout: Duration,
+    /// So often endpoints over HTTP/2 are asked whether they are there; one that does not answer for twice as long is not
+    /// (PL-03).
+    pub ping_interval: Duration,
 }
 
 impl Default for ClusterSpec {
@@ -65,6 +68,7 @@ impl Default for ClusterSpec {
             tells_caller: false,
             tls: None,
             connect_timeout: Duration::from_secs(3),
+            ping_interval: Duration::from_secs(10),
         }
     }
 }

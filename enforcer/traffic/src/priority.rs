@@ -1,7 +1,7 @@
 //! What comes first when not everything can (OV-02, EL-02).
 
 /// The class of a route.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
     /// Before the others.
     High,

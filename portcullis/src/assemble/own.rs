@@ -17,6 +17,8 @@ use crate::messages::Message;
 
 /// So long until a Workload API that does not answer is asked again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// So often it is looked whether the SVID still holds.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long the start may wait for the first own identity.
 const START: Duration = Duration::from_secs(20);
 
@@ -71,6 +73,16 @@ pub(super) fn follow(trust: &Arc<Trust>, id: SpiffeId, socket: PathBuf, tasks: &
     let given = Arc::clone(trust);
     let without = format!("the Workload API gives this process no SVID of {id}");
     condition.set(false, format!("no SVID yet from {}", socket.display()));
+    let (held, kept) = (Arc::clone(trust), condition.clone());
+    let renewer = format!("the Workload API at {} gives no newer one", socket.display());
+    tasks.spawn("identity expiry", async move {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if let Some(expired) = expired(&held) {
+                kept.set(false, format!("{expired}; {renewer}"));
+            }
+        }
+    });
     tasks.spawn("identity", async move {
         let address = format!("unix://{}", socket.display());
         let client = loop {
@@ -99,6 +111,12 @@ pub(super) fn follow(trust: &Arc<Trust>, id: SpiffeId, socket: PathBuf, tasks: &
     });
 }
 
+/// What ran out, when the SVID that is held is of no use any more: nobody is taken in under it (TL-08).
+fn expired(trust: &Trust) -> Option<String> {
+    let own = trust.snapshot().own.clone()?;
+    (!own.is_valid_at(trust.now())).then(|| format!("{} ended at {}", own.id, own.not_after))
+}
+
 /// Puts an identity in force, and says whether there is one.
 fn publish(
     trust: &Trust,
@@ -112,5 +130,27 @@ fn publish(
     }
     if let Err(error) = trust.publish(IdentitySnapshot { own, bundles, ..IdentitySnapshot::default() }) {
         tracing::error!(event = "identity_not_published", %error, "the identity cannot be used");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base_ports::{ManualClock, UnixTime};
+    use ca_identity::testing::TestCa;
+
+    use super::*;
+
+    #[test]
+    fn tl_08_an_svid_that_ran_out_is_told_and_one_that_holds_is_not() {
+        let clock = Arc::new(ManualClock::new(UnixTime::from_secs(1_000_000)));
+        let trust = Trust::new(Arc::<ManualClock>::clone(&clock));
+        assert_eq!(expired(&trust), None, "there is none");
+        let ca = TestCa::new("example.org", clock.now().wall);
+        let own = ca.svid_with("/gateway", &[], Duration::from_secs(600));
+        trust.publish(ca.snapshot(Some(own))).unwrap();
+        assert_eq!(expired(&trust), None);
+        clock.advance(Duration::from_secs(601));
+        let told = expired(&trust).unwrap();
+        assert!(told.starts_with("spiffe://example.org/gateway ended at "), "{told}");
     }
 }

@@ -318,6 +318,7 @@ pub(super) fn settings(
                 },
                 handshakes_per_source: listener.max_handshakes_per_source,
                 max_body: listener.max_body,
+                max_held: listener.max_held,
                 tells_shed: listener.tells_shed,
                 profile: if listener.is_edge { Profile::Edge } else { Profile::Mesh },
             })

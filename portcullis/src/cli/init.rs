@@ -18,6 +18,47 @@ pub(crate) struct Options {
     /// Trust domain of the new installation
     #[arg(long, default_value = "example.org")]
     trust_domain: String,
+    /// What to write: a gateway before a service, or one beside an application
+    #[arg(long, value_enum, default_value_t)]
+    template: Template,
+}
+
+/// What is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Template {
+    /// A gateway before one service, with its own certificate authority
+    #[default]
+    Gateway,
+    /// A gateway beside one application that knows no TLS: it calls and is called under its own identity
+    Sidecar,
+}
+
+impl Template {
+    /// Files with their text.
+    fn files(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Gateway => &[
+                ("portcullis.toml", CONFIG),
+                ("policies/orders.cedar", POLICY),
+                ("policies/orders_test.json", CASES),
+            ],
+            Self::Sidecar => &[
+                ("portcullis.toml", include_str!("init/sidecar.toml")),
+                ("policies/sidecar.cedar", include_str!("init/sidecar.cedar")),
+                ("policies/sidecar_test.json", include_str!("init/sidecar_test.json")),
+            ],
+        }
+    }
+
+    /// What is to be set before the first start.
+    fn next(self) -> &'static str {
+        match self {
+            Self::Gateway => "the address of your service (enforcer.route.to)",
+            Self::Sidecar => {
+                "its identity (enforcer.id), whom it calls (enforcer.cluster) and where it listens (the last route)"
+            }
+        }
+    }
 }
 
 const CONFIG: &str = include_str!("init/portcullis.toml");
@@ -30,12 +71,13 @@ pub(crate) fn run(options: &Options, global: &Global) -> Exit {
         output::report(&[fault], global.format());
         return Exit::Usage;
     }
-    match write(&options.dir, &options.trust_domain) {
+    match write(&options.dir, &options.trust_domain, options.template) {
         Ok(files) => {
             let file = options.dir.join("portcullis.toml").display().to_string();
             let text = format!(
-                "wrote {}\nnext: set the address of your service in {file} (enforcer.route.to), then\n  portcullis run -c {file}\nundo: delete these files",
-                files.join(", ")
+                "wrote {}\nnext: set {} in {file}, then\n  portcullis run -c {file}\nundo: delete these files",
+                files.join(", "),
+                options.template.next(),
             );
             Answer::object("Init", json!({ "files": files }), text).print(global.format());
             Exit::Done
@@ -51,14 +93,10 @@ pub(crate) fn run(options: &Options, global: &Global) -> Exit {
 ///
 /// # Errors
 /// A file that exists already, before anything is written; or what the disk said.
-pub(crate) fn write(dir: &Path, trust_domain: &str) -> Result<Vec<String>, Message> {
+pub(crate) fn write(dir: &Path, trust_domain: &str, template: Template) -> Result<Vec<String>, Message> {
     let schema = serde_json::to_string_pretty(&crate::config::json_schema()).unwrap_or_default();
-    let files = [
-        ("portcullis.toml", CONFIG.to_owned()),
-        ("portcullis.schema.json", schema),
-        ("policies/orders.cedar", POLICY.to_owned()),
-        ("policies/orders_test.json", CASES.to_owned()),
-    ];
+    let mut files = vec![("portcullis.schema.json", schema)];
+    files.extend(template.files().iter().map(|(name, text)| (*name, (*text).to_owned())));
     for (name, _) in &files {
         let path = dir.join(name);
         if path.exists() {

@@ -144,6 +144,8 @@ pub(crate) struct Listener {
     pub(crate) max_connections_per_identity: usize,
     pub(crate) max_handshakes_per_source: usize,
     pub(crate) max_body: Option<u32>,
+    /// Bytes.
+    pub(crate) max_held: u64,
     pub(crate) tells_shed: bool,
     pub(crate) is_edge: bool,
     pub(crate) rate: Option<RateSettings>,

@@ -71,6 +71,11 @@ impl<T> Stream<T> {
         self.reset
     }
 
+    /// Bytes of its body that arrived and were not taken yet.
+    pub fn held(&self) -> usize {
+        usize::try_from(self.held).unwrap_or(usize::MAX)
+    }
+
     /// Whether what comes next in an answer that stands there can be sent.
     pub(super) fn takes(&self, stands: Answering) -> Result<(), Reason> {
         match self.reset {

@@ -209,6 +209,18 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
         }
     }
 
+    /// Bytes of memory that it takes, with a part of that length that its receiver did not take yet (OV-01). What QUIC
+    /// keeps is bounded by its windows and not told.
+    pub(super) fn holds(&mut self, part: usize) -> usize {
+        match self {
+            Self::Empty => 0,
+            Self::H1(inlet) => inlet.buffer.capacity().saturating_add(part),
+            Self::Stream(inlet) => inlet.holds(),
+            Self::H3(_) => part,
+            Self::Replay(inlet) => inlet.holds(part),
+        }
+    }
+
     /// Nothing follows.
     pub(crate) fn is_over(&self) -> bool {
         match self {

@@ -21,6 +21,9 @@ pub(crate) enum RelayError {
 /// What the outlet may hold that is not with its receiver.
 const GATHERED: usize = 16 * 1024;
 
+/// A part of so many bytes may be waited with.
+const BULK: usize = 4 * 1024;
+
 /// Moves the whole body. What was gathered is written before each wait, so nothing is held back.
 pub(crate) async fn relay<R, W>(
     from: &mut Inlet<'_, R>,
@@ -48,6 +51,7 @@ where
                 } else {
                     clocks.owed()
                 }
+                clocks.holds(is_answer, from.holds(0));
                 let piece = poll_fn(|context| {
                     if let Poll::Ready(broken) = to.poll_gone(context) {
                         return Poll::Ready(Err(RelayError::To(broken)));
@@ -67,10 +71,14 @@ where
                 if is_answer {
                     clocks.hands(length);
                 }
+                if length >= BULK {
+                    clocks.holds(is_answer, from.holds(length));
+                }
                 to.data(bytes, last).await.map_err(RelayError::To)?;
                 clocks.served(length);
                 from.release(length).map_err(RelayError::From)?;
                 if last {
+                    clocks.holds(is_answer, 0);
                     return to.finish(None, false).await.map_err(RelayError::To);
                 }
             }
@@ -80,9 +88,13 @@ where
                 if let (Some(notes), Some(status)) = (clocks.notes(), status) {
                     notes.grpc(status);
                 }
+                clocks.holds(is_answer, 0);
                 return to.finish(Some(trailers), true).await.map_err(RelayError::To);
             }
-            Piece::End => return to.finish(None, true).await.map_err(RelayError::To),
+            Piece::End => {
+                clocks.holds(is_answer, 0);
+                return to.finish(None, true).await.map_err(RelayError::To);
+            }
         }
     }
 }

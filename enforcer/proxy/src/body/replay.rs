@@ -93,6 +93,11 @@ impl<'a, R: AsyncRead + Unpin> Replay<'a, R> {
         if self.is_released { Ok(()) } else { self.body.release(bytes) }
     }
 
+    pub(super) fn holds(&mut self, part: usize) -> usize {
+        let kept = if self.is_spent() { 0 } else { self.bytes };
+        self.body.holds(part).saturating_add(kept)
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.next >= self.kept.len() && self.body.is_over()
     }

@@ -118,6 +118,11 @@ impl<'a> StreamInlet<'a> {
         }
     }
 
+    /// What arrived and was not released yet.
+    pub(super) fn holds(&self) -> usize {
+        self.link.0.lock().conn.stream(self.id).map_or(0, |stream| stream.held())
+    }
+
     pub(super) fn is_tunnel(&self) -> bool {
         self.is_tunnel
     }

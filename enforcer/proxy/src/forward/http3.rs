@@ -6,7 +6,7 @@ use enforcer_codec::{Answer, Call, Scheme};
 use http::header::CONTENT_LENGTH;
 use tokio::io::{AsyncRead, AsyncWrite, Empty, Sink};
 
-use super::{Pick, Told, Way, both, http2, unless_gone};
+use super::{Pick, TOO_MANY_INTERIM, Told, Way, both, http2, unless_gone};
 use crate::body::{H3Inlet, H3Request, Inlet, Outlet, RelayError, relay};
 use crate::fault::{Broken, Fault};
 use crate::pool::{H3Asked, Unasked};
@@ -81,6 +81,9 @@ impl Told<'_> {
                             return Ok(head.into_parts().0);
                         }
                         held.given();
+                        if !self.clocks().takes_interim() {
+                            return Err(self.broke(TOO_MANY_INTERIM.into()));
+                        }
                     }
                 });
                 unless_gone(out, waiting).await?

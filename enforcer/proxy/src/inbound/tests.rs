@@ -13,6 +13,6 @@ fn mm_01_hot_futures_stay_small() {
     let idle = size(|(worker, listening, accepted): Parts| connection(worker, listening, accepted));
     assert!((512..=1536).contains(&idle), "an idle connection: {idle}");
     let (h1, h2) = (h1::tests::size_of_call(), h2::tests::size_of_call());
-    assert!((1024..=3456).contains(&h1), "a call over http/1: {h1}");
+    assert!((1024..=3456).contains(&h1), "a call over http/1: {h1} (http/2: {h2})");
     assert!((1024..=3072).contains(&h2), "a call over http/2: {h2}");
 }

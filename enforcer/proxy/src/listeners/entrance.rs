@@ -1,6 +1,7 @@
 //! One address of a listener on all workers: from its sockets to the end of its last connection.
 
 use std::fmt;
+use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -78,6 +79,16 @@ impl Bound {
         Self { listener, written, real: None, parts: Vec::new() }
     }
 
+    /// Takes the sockets of another listener, which leaves them: what waits there to be accepted is taken in here.
+    pub(super) fn borrows(&self, sockets: &Sockets, from: &str) -> Result<(), ProxyError> {
+        let place = self.written.to_string();
+        sockets.lend_place(from, &self.listener, &place).map_err(|source| self.refused(source))
+    }
+
+    fn refused(&self, source: io::Error) -> ProxyError {
+        ProxyError::Bind { listener: Arc::clone(&self.listener), address: self.written.to_string(), source }
+    }
+
     /// Binds the part of one worker, in the runtime of that.
     pub(super) fn bind(&mut self, sockets: &Sockets, part: Part) -> Result<(), ProxyError> {
         let name = &*self.listener;
@@ -96,11 +107,7 @@ impl Bound {
                 Mine { datagrams, ..Mine::default() }
             }),
         };
-        let mine = mine.map_err(|source| ProxyError::Bind {
-            listener: Arc::clone(&self.listener),
-            address: self.written.to_string(),
-            source,
-        })?;
+        let mine = mine.map_err(|source| self.refused(source))?;
         self.parts.push(mine);
         Ok(())
     }
@@ -150,6 +157,14 @@ impl Entrance {
 }
 
 impl Address {
+    /// Whatever port is free.
+    pub(super) fn is_any_port(&self) -> bool {
+        match self {
+            Self::Stream(Bind::Tcp(address)) | Self::Quic(address) => address.port() == 0,
+            Self::Stream(Bind::Unix { .. }) => false,
+        }
+    }
+
     pub(super) fn file(path: PathBuf) -> Self {
         Self::Stream(Bind::Unix { path, mode: UNIX_MODE })
     }

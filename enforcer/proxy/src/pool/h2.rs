@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
@@ -78,8 +79,13 @@ impl Endpoint {
         let standing = wire.standing().cloned();
         let shared = Arc::new(body::Link::to_endpoint(Limits::default(), since_start(worker)));
         let link = H2Link::new(Speaker(Arc::clone(&shared)), standing, opened);
-        let driver =
-            Driver { shared, link: Arc::downgrade(&link), wire, address: self.address.to_string().into() };
+        let driver = Driver {
+            shared,
+            link: Arc::downgrade(&link),
+            wire,
+            address: self.address.to_string().into(),
+            ping: Duration::from_millis(self.ping_millis.load(Ordering::Relaxed)),
+        };
         let worker = Arc::clone(worker);
         worker.clone().tasks.spawn("upstream", async move { driver.run(&worker).await });
         Ok(link)
@@ -114,12 +120,13 @@ struct Driver {
     link: Weak<H2Link>,
     wire: Wire,
     address: Box<str>,
+    ping: Duration,
 }
 
 impl Driver {
     async fn run(mut self, worker: &Worker) {
         let timer = worker.wheel.timer();
-        let mut pulse = Pulse::new(worker.clock.mono());
+        let mut pulse = Pulse::new(worker.clock.mono(), self.ping);
         timer.set(pulse.look);
         let over = poll_fn(|context| {
             loop {
@@ -179,17 +186,15 @@ impl Driver {
     }
 }
 
-/// So long after something was said and nothing was heard, the endpoint is asked whether it is there (PL-03).
-const ASK: Duration = Duration::from_secs(10);
-/// So long it has to answer.
-const ANSWER: Duration = Duration::from_secs(20);
-/// An endpoint that was told nothing owes nothing. It is asked less often, because gRPC servers end connections of clients
-/// that ask more often than this without saying anything.
-const QUIET: Duration = Duration::from_secs(310);
+/// An endpoint that was told nothing owes nothing. It is asked as much less often as gRPC servers want, which end connections
+/// of clients that ask more often than every five minutes without saying anything.
+const QUIET: u32 = 31;
 
-/// Whether the endpoint is there.
+/// Whether the endpoint is there: it is asked when it owes an answer and was silent for a while, and given up after twice
+/// that (PL-03).
 #[derive(Debug)]
 struct Pulse {
+    every: Duration,
     /// Since when nothing was heard.
     quiet_since: Option<Mono>,
     /// Something was said since.
@@ -207,8 +212,8 @@ enum Beat {
 }
 
 impl Pulse {
-    fn new(now: Mono) -> Self {
-        Self { quiet_since: None, is_owed: false, asked: None, heard: false, look: now + ASK }
+    fn new(now: Mono, every: Duration) -> Self {
+        Self { every, quiet_since: None, is_owed: false, asked: None, heard: false, look: now + every }
     }
 
     fn moved(&mut self, moved: &Moved) {
@@ -220,21 +225,21 @@ impl Pulse {
 
     /// What is due now.
     fn beat(&mut self, now: Mono, has_calls: bool) -> Beat {
-        self.look = now + ASK;
+        self.look = now + self.every;
         if std::mem::take(&mut self.heard) || !has_calls {
             (self.quiet_since, self.asked) = (Some(now), None);
             return Beat::Rest;
         }
         if let Some(asked) = self.asked {
-            let ends = asked + ANSWER;
+            let ends = asked + self.every.saturating_mul(2);
             self.look = ends;
             return if now >= ends { Beat::Dead } else { Beat::Rest };
         }
         let since = *self.quiet_since.get_or_insert(now);
-        if !self.is_owed && now < since + QUIET {
+        if !self.is_owed && now < since + self.every.saturating_mul(QUIET) {
             return Beat::Rest;
         }
-        (self.asked, self.look) = (Some(now), now + ANSWER);
+        (self.asked, self.look) = (Some(now), now + self.every.saturating_mul(2));
         Beat::Ask
     }
 }
@@ -252,7 +257,7 @@ mod tests {
 
     #[test]
     fn pl_03_an_endpoint_that_owes_an_answer_is_asked_and_given_up() {
-        let mut pulse = Pulse::new(at(0));
+        let mut pulse = Pulse::new(at(0), Duration::from_secs(10));
         pulse.moved(&SAID);
         assert_eq!(pulse.beat(at(10), true), Beat::Ask);
         assert_eq!(pulse.look, at(30));
@@ -261,7 +266,7 @@ mod tests {
 
     #[test]
     fn pl_03_anything_that_comes_is_an_answer() {
-        let mut pulse = Pulse::new(at(0));
+        let mut pulse = Pulse::new(at(0), Duration::from_secs(10));
         pulse.moved(&SAID);
         assert_eq!(pulse.beat(at(10), true), Beat::Ask);
         pulse.moved(&HEARD);
@@ -274,7 +279,7 @@ mod tests {
 
     #[test]
     fn pl_03_a_stream_on_which_nothing_is_said_is_asked_for_seldom() {
-        let mut pulse = Pulse::new(at(0));
+        let mut pulse = Pulse::new(at(0), Duration::from_secs(10));
         pulse.moved(&HEARD);
         pulse.is_owed = false;
         let asked = (1..=60).map(|nth| nth * 10).find(|secs| pulse.beat(at(*secs), true) == Beat::Ask);

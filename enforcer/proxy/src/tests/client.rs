@@ -208,6 +208,16 @@ impl H2 {
         Self { sender, _tasks: tasks }
     }
 
+    /// The same with so large windows.
+    pub(super) async fn wide(tls: TlsStream<TcpStream>, stream: u32, connection: u32) -> Self {
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(stream).initial_connection_window_size(connection);
+        let (sender, connection) = builder.handshake(tls).await.unwrap();
+        let tasks = Tasks::new("client");
+        tasks.spawn("h2", async move { drop(connection.await) });
+        Self { sender, _tasks: tasks }
+    }
+
     pub(super) async fn start(&mut self, request: Request<()>, over: bool) -> Asked {
         self.sender = self.sender.clone().ready().await.unwrap();
         let (response, body) = self.sender.send_request(request, over).unwrap();

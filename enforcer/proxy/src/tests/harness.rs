@@ -111,6 +111,8 @@ pub(super) struct Setup {
     pub(super) route_rate: Option<RateSettings>,
     pub(super) timers: Timers,
     pub(super) caps: Caps,
+    /// Bytes that the calls of a connection may hold.
+    pub(super) max_held: u64,
     /// Handshakes at a time.
     pub(super) handshakes: usize,
     pub(super) mode: Mode,
@@ -148,6 +150,7 @@ impl Default for Setup {
             route_rate: None,
             timers: Timers::default(),
             caps: Caps::default(),
+            max_held: 20 << 20,
             handshakes: 1_024,
             mode: Mode::Enforce,
             client_auth: ClientAuth::Required,
@@ -251,6 +254,7 @@ impl Setup {
                 caps: self.caps,
                 handshakes_per_source: self.handshakes,
                 max_body: None,
+                max_held: self.max_held,
                 tells_shed: true,
                 profile: enforcer_codec::Profile::Mesh,
             }],
@@ -429,22 +433,5 @@ impl Gateway {
         let trust = Trust::new(Arc::new(SystemClock));
         trust.publish(snapshot).unwrap();
         client_config(&trust, Expected::TrustDomain(self.ca.trust_domain().clone()), alpn)
-    }
-
-    /// Waits until a series, named by the start of its line, has that value. A call is counted once its answer is
-    /// out, so the caller may be faster.
-    pub(super) async fn metric(&self, series: &str, value: u32) {
-        let mut text = String::new();
-        for _ in 0..300 {
-            text = self.metrics.render("application/openmetrics-text").1;
-            let line = text.lines().find(|line| line.starts_with(series));
-            let found =
-                line.and_then(|line| line.rsplit_once(' ')).map(|(_, found)| found.parse::<f64>().unwrap());
-            if found == Some(f64::from(value)) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{series} is not {value}:\n{text}");
     }
 }

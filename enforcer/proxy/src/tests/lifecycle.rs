@@ -230,6 +230,7 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
             caps: Caps::default(),
             handshakes_per_source: 64,
             max_body: None,
+            max_held: 20 << 20,
             tells_shed: true,
             profile: enforcer_codec::Profile::Mesh,
         }],

@@ -78,6 +78,45 @@ async fn rd_01_a_listener_comes_moves_and_goes_and_nobody_at_another_notices() {
 }
 
 #[tokio::test]
+async fn rd_01_an_address_moves_to_another_listener_at_once_and_nobody_who_connects_is_lost() {
+    let origin = Origin::h1().await;
+    let gateway = Setup { workers: 2, ..Setup::with_h1(origin.address) }.start();
+    let main = gateway.listeners[0].clone();
+    let place = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dir = std::env::temp_dir().join(format!("portcullis-moves-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    let path = dir.join("more.sock");
+    let named = |name: &str, number| ListenerSpec {
+        name: name.into(),
+        sockets: vec![path.clone()],
+        ..gateway.more(number, vec![place])
+    };
+    gateway.open([&main, &named("more", 1)], LONG).await;
+    let mut kept = gateway.h1_at(place).await.unwrap();
+    for round in 0..4 {
+        assert_eq!(kept.get("/hello").await.status, 200, "{round}");
+        let (name, number) = if round % 2 == 0 { ("other", 2) } else { ("more", 1) };
+        // Somebody connects while it moves.
+        let before = TcpStream::connect(place).await.unwrap();
+        gateway.open([&main, &named(name, number)], LONG).await;
+        assert_eq!(gateway.address_of(name), Some(place));
+        assert!(timeout(LONG, kept.is_closed()).await.unwrap(), "who was there is asked to go");
+        drop(before);
+        for _ in 0..8 {
+            assert_eq!(gateway.h1_at(place).await.unwrap().get("/hello").await.status, 200, "{round}");
+        }
+        tokio::net::UnixStream::connect(&path).await.expect("its file is there");
+        kept = gateway.h1_at(place).await.unwrap();
+    }
+    // Bound, and not wanted after all: nothing has changed.
+    drop(gateway.proxy.bind(vec![main.clone(), named("third", 3)]).unwrap());
+    assert_eq!(gateway.h1_at(place).await.unwrap().get("/hello").await.status, 200);
+    gateway.open([&main], LONG).await;
+    assert!(TcpStream::connect(place).await.is_err() && !path.exists(), "it is gone");
+    std::fs::remove_dir(&dir).unwrap();
+}
+
+#[tokio::test]
 async fn dr_02_a_call_of_a_listener_that_went_has_its_grace_and_no_more() {
     let origin = Origin::h1().await;
     let gateway = Setup::with_h1(origin.address).start();

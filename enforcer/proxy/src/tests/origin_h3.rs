@@ -156,9 +156,8 @@ async fn answer(request: Request<()>, mut stream: Stream) -> Result<(), StreamEr
         "/silent" => {
             // The end of the request, or its reset.
             while stream.recv_data().await?.is_some() {}
-            stream.send_response(Response::builder().status(103).body(()).unwrap()).await?;
             loop {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(80)).await;
                 // An interim answer finds out whether anybody still waits.
                 stream.send_response(Response::builder().status(103).body(()).unwrap()).await?;
             }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use base_net::{Caps, Timers};
 use ca_identity::tls::ClientAuth;
 use enforcer_traffic::{MatchSpec, Priority, RouteSpec, Share};
+use h2::{Reason, RecvStream};
+use http::Request;
 use policies_engine::Effect;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -90,6 +92,93 @@ async fn ov_01_each_step_gives_up_more_and_all_of_it_comes_back() {
     assert_eq!(counted.and_then(|line| line.rsplit_once(' ')).map(|(_, count)| count), Some("3"), "{shed}");
 }
 
+/// Asks for much and reads nothing of it; once the answer has begun.
+async fn hoard(caller: &mut H2, host: &str) -> RecvStream {
+    let request = Request::get(format!("https://{host}/big?{}", 2 << 20)).body(()).unwrap();
+    let answer = caller.start(request, true).await.response.await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.into_body()
+}
+
+/// Whether the answer was cut within that time. Its window stays shut.
+async fn has_ended(answer: &mut RecvStream, within: Duration) -> bool {
+    let cut = async {
+        while let Some(part) = answer.data().await {
+            if part.is_err() {
+                return true;
+            }
+        }
+        false
+    };
+    tokio::time::timeout(within, cut).await.unwrap_or(false)
+}
+
+const LONG: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_millis(200);
+
+impl Gateway {
+    /// A caller that takes 256 KiB of each answer before it stops.
+    async fn hoarder(&self, path: &str) -> H2 {
+        let config = self.client_tls(Some(self.ca.svid(path)), &[b"h2"]);
+        H2::wide(connect(self.address, config).await.unwrap(), 256 << 10, 64 << 20).await
+    }
+}
+
+#[tokio::test]
+async fn ov_01_when_memory_is_short_the_calls_that_hold_most_end_and_small_ones_do_not() {
+    let origin = Origin::h1().await;
+    let gateway = open(&origin).start();
+    let (mut one, mut other) = (gateway.hoarder("/web").await, gateway.hoarder("/other").await);
+    let mut large = [hoard(&mut one, "site.test").await, hoard(&mut one, "site.test").await];
+    let mut alone = hoard(&mut other, "site.test").await;
+    let mut low = hoard(&mut other, "low.test").await;
+    let mut small = gateway.h1("/small").await;
+    small.send("GET /drip?100 HTTP/1.1\r\nhost: site.test\r\n\r\n").await;
+    gateway.press(94, 2).await;
+    assert!(!has_ended(&mut low, SOON).await, "nothing ends before 0.95");
+    let hold = || gateway.proxy.connections(None).iter().filter(|caller| caller.held > 64 << 10).count();
+    while hold() < 2 {
+        tokio::time::sleep(SOON / 10).await;
+    }
+    gateway.press(95, 3).await;
+    assert!(has_ended(&mut low, LONG).await, "low priority ends first");
+    // All of them in the end, for memory stays short.
+    for answer in large.iter_mut().chain([&mut alone]) {
+        assert!(has_ended(answer, LONG).await);
+    }
+    assert_eq!(small.answer().await.unwrap().status, 200, "what holds little goes on");
+    gateway.metric("portcullis_shed_total{reason=\"memory\"}", 4).await;
+    assert!(
+        gateway.proxy.connections(None).iter().all(|caller| caller.held == 0),
+        "nothing stays on account"
+    );
+    gateway.press(10, 0).await;
+    assert_eq!(gateway.h2("/web").await.get("site.test", "/hello").await.status, 200);
+}
+
+#[tokio::test]
+async fn ov_01_a_connection_holds_no_more_than_it_may() {
+    let origin = Origin::h1().await;
+    let gateway = Setup { max_held: 400 << 10, ..open(&origin) }.start();
+    let mut caller = gateway.hoarder("/web").await;
+    let mut answers = Vec::new();
+    for _ in 0..12 {
+        answers.push(hoard(&mut caller, "site.test").await);
+    }
+    let mut ended = 0;
+    while ended < 2 {
+        ended = 0;
+        for answer in &mut answers {
+            ended += u32::from(has_ended(answer, SOON / 10).await);
+        }
+    }
+    assert!(ended < 12, "{ended}");
+    let held = gateway.proxy.connections(None).first().unwrap().held;
+    assert!((100 << 10..=400 << 10).contains(&held), "{held}");
+    assert_eq!(caller.get("site.test", "/hello").await.status, 200, "small calls have their place");
+    assert_eq!(gateway.h2("/web").await.get("site.test", "/hello").await.status, 200, "so have others");
+}
+
 #[tokio::test]
 async fn ov_02_a_route_of_low_priority_is_refused_first_and_a_permit_stays_a_permit_on_record() {
     let origin = Origin::h1().await;
@@ -155,7 +244,7 @@ async fn al_05_an_identity_has_its_share_of_the_connections_and_is_told_so() {
     let (_sender, connection) =
         h2::client::handshake(connect(gateway.address, config).await.unwrap()).await.unwrap();
     let error = tokio::time::timeout(Duration::from_secs(5), connection).await.unwrap().unwrap_err();
-    assert_eq!(error.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM), "{error}");
+    assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM), "{error}");
     // Who has its places keeps them, and others have theirs.
     assert_eq!(one.get("/hello").await.status, 200);
     assert_eq!(other.get("site.test", "/hello").await.status, 200);

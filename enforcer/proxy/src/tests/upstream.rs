@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use base_ports::Tasks;
 use base_ports::net::Route;
-use http::Request;
+use enforcer_traffic::ClusterSpec;
+use http::{Request, Response};
 use policies_engine::{Effect, Reason};
 use tokio::net::TcpListener;
 
@@ -45,6 +47,72 @@ async fn to_01_a_firewall_that_drops_costs_the_connect_timeout_and_no_more() {
     gateway.net.script(origin.address, Route::Lead(origin.address));
     assert_eq!(web.get("/hello").await.status, 200, "the endpoint is tried again");
     assert!(gateway.net.dials().iter().all(|dialled| *dialled == origin.address));
+}
+
+/// An endpoint over HTTP/2 that serves `calls` calls on its first connection and reads nothing more there; others it serves
+/// well.
+async fn falls_silent(calls: usize) -> (std::net::SocketAddr, Tasks) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, tasks) = (listener.local_addr().unwrap(), Tasks::new("silent"));
+    let served = Tasks::new("silent");
+    tasks.spawn("accept", async move {
+        let mut left = calls;
+        loop {
+            let (socket, _) = listener.accept().await.unwrap();
+            let calls = std::mem::replace(&mut left, usize::MAX);
+            served.spawn("connection", async move {
+                let mut connection = h2::server::handshake(socket).await.unwrap();
+                let mut served = 0;
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    if served == calls {
+                        break;
+                    }
+                    served += 1;
+                    respond.send_response(Response::new(()), true).unwrap();
+                    if served == calls {
+                        // What it said goes out, and what it is asked once more is answered.
+                        tokio::time::timeout(Duration::from_millis(150), connection.accept()).await.ok();
+                        break;
+                    }
+                }
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    (address, tasks)
+}
+
+fn pinging(address: std::net::SocketAddr) -> Setup {
+    let cluster = ClusterSpec { ping_interval: Duration::from_millis(100), ..ClusterSpec::default() };
+    Setup { cluster, ..Setup::with_h2(address) }
+}
+
+#[tokio::test]
+async fn pl_03_a_call_that_meets_an_endpoint_fallen_silent_is_told_to_another_connection() {
+    let (address, _endpoint) = falls_silent(1).await;
+    let gateway = pinging(address).start();
+    let mut web = gateway.h2("/web").await;
+    assert_eq!(web.get("h2.test", "/hello").await.status, 200);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Nothing for a while, a PING, nothing for twice as long.
+    let open = format!("portcullis_upstream_connections{{endpoint=\"{address}\"}}");
+    let began = tokio::time::Instant::now();
+    assert_eq!(web.get("h2.test", "/hello").await.status, 200);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    // One that answers stays.
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    gateway.metric(&open, 1).await;
+}
+
+#[tokio::test]
+async fn pl_03_a_call_at_an_endpoint_that_falls_silent_ends_long_before_its_deadline() {
+    let (address, _endpoint) = falls_silent(0).await;
+    let gateway = pinging(address).start();
+    let mut web = gateway.h2("/web").await;
+    let began = tokio::time::Instant::now();
+    let request = Request::post("https://h2.test/hello").body(()).unwrap();
+    assert_eq!(web.ask(request, b"x").await.status, 502);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
@@ -111,12 +179,12 @@ async fn an_h2_endpoint_that_restarts_is_dialled_again() {
     assert_eq!(web.get("h2.test", "/hello").await.status, 503, "nobody there");
     // The same port again.
     let listener = TcpListener::bind(address).await.unwrap();
-    let tasks = base_ports::Tasks::new("again");
+    let tasks = Tasks::new("again");
     tasks.spawn("again", async move {
         let (socket, _) = listener.accept().await.unwrap();
         let mut connection = h2::server::handshake(socket).await.unwrap();
         while let Some(Ok((_, mut respond))) = connection.accept().await {
-            respond.send_response(http::Response::new(()), true).unwrap();
+            respond.send_response(Response::new(()), true).unwrap();
         }
     });
     assert_eq!(web.get("h2.test", "/hello").await.status, 200);

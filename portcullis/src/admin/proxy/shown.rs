@@ -42,6 +42,7 @@ fn connection(report: &ConnectionReport) -> Value {
         "protocol": report.protocol.as_str(),
         "source": report.source.to_string(),
         "calls": report.calls,
+        "held_bytes": report.held,
         "age_seconds": report.age.as_secs(),
         "idle_seconds": report.idle.map(|idle| idle.as_secs()),
         "ends_in_seconds": report.ends_in.as_secs(),

@@ -245,4 +245,11 @@ pub(super) static KEYS: &[Key] = &[
         "connecting to an endpoint, TLS handshake included",
         "\"3s\"",
     ),
+    preset(
+        "enforcer.cluster.ping_interval",
+        Kind::Duration,
+        "10s",
+        "an h2 endpoint that owes an answer and is silent for so long is sent a PING, and dialled anew when nothing comes for twice as long",
+        "\"30s\"",
+    ),
 ];

@@ -182,6 +182,12 @@ pub(super) static KEYS: &[Key] = &[
         "2500",
     ),
     key(
+        "enforcer.listener.max_memory_per_connection",
+        Kind::Size,
+        "memory that the calls of one connection hold while they wait; the one that would need more ends; absent = 6MiB with profile = \"edge\", else 20MiB",
+        "\"20MiB\"",
+    ),
+    key(
         "enforcer.listener.max_handshakes_per_source",
         Kind::Integer { min: 1, max: 1_000_000 },
         "TLS handshakes of one source address at a time; absent = 64 with profile = \"edge\", else any; loopback is exempt",

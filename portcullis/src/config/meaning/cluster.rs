@@ -69,6 +69,7 @@ impl Meaning<'_> {
                 ..default.fleet
             },
             connect_timeout: table.duration("connect_timeout").copied().unwrap_or(default.connect_timeout),
+            ping_interval: table.duration("ping_interval").copied().unwrap_or(default.ping_interval),
         })
     }
 

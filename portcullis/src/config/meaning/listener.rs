@@ -16,6 +16,9 @@ use crate::messages::Place;
 const MINUTE: Duration = Duration::from_secs(60);
 /// Longest body of a request at an edge.
 const EDGE_BODY: u32 = 10 << 20;
+/// Memory of the calls of one connection: what windows allow, and 2 MiB.
+const EDGE_HELD: u64 = 6 << 20;
+const HELD: u64 = 20 << 20;
 const HOUR: Duration = Duration::from_secs(3_600);
 
 impl Meaning<'_> {
@@ -37,6 +40,7 @@ impl Meaning<'_> {
         // At an edge strangers get less and learn less.
         let is_edge = table.text("profile").is_none_or(|profile| profile == "edge");
         let (identities, handshakes) = if is_edge { (4, 64) } else { (2, usize::MAX) };
+        let held = if is_edge { EDGE_HELD } else { HELD };
         let max_connections = count("max_connections")?;
         let carries = self.carries(table);
         let quic = binds("quic");
@@ -75,6 +79,7 @@ impl Meaning<'_> {
                 .unwrap_or_else(|| (max_connections / identities).max(1)),
             max_handshakes_per_source: count("max_handshakes_per_source").unwrap_or(handshakes),
             max_body: self.max_body(table).or(is_edge.then_some(EDGE_BODY)),
+            max_held: table.size("max_memory_per_connection").copied().unwrap_or(held),
             tells_shed: table.text("shed_header").map_or(!is_edge, |word| word == "on"),
             is_edge,
             rate: self.rate(table),

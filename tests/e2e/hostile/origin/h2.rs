@@ -10,7 +10,7 @@ use tests::frames::{
 };
 
 use super::{Row, Step};
-use Step::{Hold, Read as Asked, Say, Wait};
+use Step::{Flood, Hold, Read as Asked, Say, Wait};
 
 const BAD: &str = "502, then good";
 const CUT: &str = "200 broken, then good";
@@ -48,6 +48,10 @@ fn ok() -> Vec<u8> {
     head(&[(":status", "200")])
 }
 
+fn interim(count: usize) -> Vec<u8> {
+    head(&[(":status", "103"), ("link", "</style.css>")]).repeat(count)
+}
+
 fn reset(code: u8) -> Vec<u8> {
     frame(RST_STREAM, 0, 1, &[0, 0, 0, code])
 }
@@ -77,6 +81,9 @@ fn heads() -> Vec<Row> {
         answers("HX-01/a line end in a value", &[status, ("x", "a\r\nset-cookie: b")], BAD),
         answers("HX-01/nul in a value", &[status, ("x", "a\0b")], BAD),
         answers("HR-03/a field of 70 KiB", &[status, ("x", &"y".repeat(16_000)), ("z", "z")], HELLO),
+        says("HR-03/8 interim answers", &[interim(8), ok(), data(b"hello", END_STREAM)], HELLO),
+        says("HR-03/9 interim answers", &[interim(9), ok(), data(b"hello", END_STREAM)], BAD),
+        does("HR-03/interim answers without end", vec![Asked, Flood(interim(1), 1_000_000)], BAD),
         Row {
             lacks: &["forged", "x-envoy"],
             ..answers(
