@@ -24,6 +24,8 @@ pub(super) struct Driven {
     /// Calls that wait until another one is over.
     openers: Vec<Waker>,
     over: Option<Over>,
+    /// A call has said something since the driver looked.
+    has_asked: bool,
     /// No further call will come.
     is_unwanted: bool,
 }
@@ -67,6 +69,14 @@ impl State {
         }
     }
 
+    /// A call has said something.
+    pub(super) fn asked(&mut self) {
+        if let Some(driven) = &mut self.driven {
+            driven.has_asked = true;
+        }
+        self.said();
+    }
+
     /// Something may be there to be written. The task of a caller looks by itself.
     pub(super) fn said(&mut self) {
         if let Some(driven) = &mut self.driven
@@ -108,7 +118,7 @@ impl Link {
         let state = &mut *self.0.lock();
         state.is_over()?;
         let id = state.conn.open(over, is_bodiless, fields).map_err(|_closed| Broken::Ended)?;
-        state.said();
+        state.asked();
         Ok(Asked { link: self, id })
     }
 
@@ -146,6 +156,7 @@ impl Link {
     ) -> Poll<Result<(), Over>> {
         if let Some(driven) = &mut self.0.lock().driven {
             register(&mut driven.driver, context);
+            moved.asked |= std::mem::take(&mut driven.has_asked);
         }
         loop {
             let is_full = self.is_full();
@@ -157,14 +168,13 @@ impl Link {
                 });
                 match read {
                     Poll::Ready(Ok(taken)) => {
-                        taken?;
+                        moved.answered |= taken?;
                         (has_read, moved.heard) = (true, true);
                     }
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Over::Lost)),
                     Poll::Pending => {}
                 }
             }
-            moved.said |= self.pending() > 0;
             match self.poll_write(io, context) {
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(Over::Lost)),
                 Poll::Ready(Ok(_)) if is_full => {}
@@ -189,13 +199,15 @@ impl Link {
     }
 }
 
-/// Whether bytes went by.
+/// What went by.
 #[derive(Debug, Default)]
 pub(crate) struct Moved {
-    /// From the endpoint.
+    /// Bytes of the endpoint.
     pub(crate) heard: bool,
-    /// To it.
-    pub(crate) said: bool,
+    /// Something for a call.
+    pub(crate) answered: bool,
+    /// Something of a call.
+    pub(crate) asked: bool,
 }
 
 impl<'a> Asked<'a> {

@@ -76,16 +76,18 @@ impl Link {
         Self(Mutex::new(State { conn, waiting, has_written, is_flushed, driven }))
     }
 
-    /// Takes bytes of the peer.
+    /// Takes bytes of the peer; whether any stream got something.
     pub(crate) fn take(
         &self,
         mut bytes: &[u8],
         now: Duration,
         mut arrived: impl FnMut(Arrival),
-    ) -> Result<(), Ended> {
+    ) -> Result<bool, Ended> {
         let state = &mut *self.0.lock();
         let State { conn, waiting, .. } = state;
+        let mut has_moved = false;
         while let Some(event) = conn.receive(&mut bytes, now)? {
+            has_moved |= !matches!(event, Event::Room { .. } | Event::Settings);
             match event {
                 Event::Request { stream, head, over } => arrived(Arrival { stream, head, over }),
                 Event::Answer { stream, head, over } => {
@@ -132,7 +134,7 @@ impl Link {
                 }
             }
         }
-        Ok(())
+        Ok(has_moved)
     }
 
     /// Writes what there is to write. When all is written, streams that waited for that go on: true when there
@@ -227,7 +229,7 @@ impl Link {
                 let part = bytes.get(..room).unwrap_or(bytes);
                 let over = last && part.len() == bytes.len();
                 conn.data(id, part, over).map_err(Broken::Stream)?;
-                state.said();
+                state.asked();
                 Poll::Ready(Ok(part.len()))
             }
             Room::Gone(reason) => Poll::Ready(Err(Broken::Stream(reason))),
@@ -265,7 +267,7 @@ impl Link {
             Some(trailers) => state.conn.trailers(id, |encoder, out| put_fields(trailers, encoder, out)),
             None => state.conn.data(id, &[], true),
         };
-        state.said();
+        state.asked();
         told.map_err(Broken::Stream)
     }
 

@@ -73,7 +73,7 @@ impl Endpoint {
         }
     }
 
-    async fn connect_h2(&self, worker: &Arc<Worker>, terms: Terms) -> Result<Arc<H2Link>, NoLink> {
+    async fn connect_h2(self: &Arc<Self>, worker: &Arc<Worker>, terms: Terms) -> Result<Arc<H2Link>, NoLink> {
         let opened = self.open(&terms).map_err(|_full| NoLink::Full)?;
         let wire = self.dial(worker, terms.limit).await?;
         let standing = wire.standing().cloned();
@@ -83,7 +83,7 @@ impl Endpoint {
             shared,
             link: Arc::downgrade(&link),
             wire,
-            address: self.address.to_string().into(),
+            endpoint: Arc::downgrade(self),
             ping: Duration::from_millis(self.ping_millis.load(Ordering::Relaxed)),
         };
         let worker = Arc::clone(worker);
@@ -119,7 +119,7 @@ struct Driver {
     shared: Arc<body::Link>,
     link: Weak<H2Link>,
     wire: Wire,
-    address: Box<str>,
+    endpoint: Weak<Endpoint>,
     ping: Duration,
 }
 
@@ -162,11 +162,14 @@ impl Driver {
         })
         .await;
         self.close();
+        if let Some(endpoint) = self.endpoint.upgrade() {
+            tracing::debug!(event = "upstream_connection_ended", endpoint = %endpoint.address, ?over, "");
+            endpoint.h2.sweep(endpoint.generation(worker));
+        }
         match over {
             Ok(()) => self.shared.end(Reason::NO_ERROR),
             Err(over) => self.shared.is_done(over),
         }
-        tracing::debug!(event = "upstream_connection_ended", endpoint = %self.address, ?over, "");
         // What is left to say, to an endpoint that did wrong as to one that is not needed any more.
         timer.set(worker.clock.mono() + CALM);
         let closing = pin!(async {
@@ -190,14 +193,14 @@ impl Driver {
 /// of clients that ask more often than every five minutes without saying anything.
 const QUIET: u32 = 31;
 
-/// Whether the endpoint is there: it is asked when it owes an answer and was silent for a while, and given up after twice
+/// Whether the endpoint is there: it is asked when it owes a call something and was silent for a while, and given up after twice
 /// that (PL-03).
 #[derive(Debug)]
 struct Pulse {
     every: Duration,
     /// Since when nothing was heard.
     quiet_since: Option<Mono>,
-    /// Something was said since.
+    /// A call has said something since it got anything.
     is_owed: bool,
     asked: Option<Mono>,
     heard: bool,
@@ -217,16 +220,16 @@ impl Pulse {
     }
 
     fn moved(&mut self, moved: &Moved) {
-        if moved.heard {
-            (self.heard, self.is_owed) = (true, false);
-        }
-        self.is_owed |= moved.said;
+        self.heard |= moved.heard;
+        self.is_owed = moved.asked || (self.is_owed && !moved.answered);
     }
 
     /// What is due now.
     fn beat(&mut self, now: Mono, has_calls: bool) -> Beat {
         self.look = now + self.every;
         if std::mem::take(&mut self.heard) || !has_calls {
+            // An endpoint that answered a PING is at work on what it owes.
+            self.is_owed &= self.asked.is_none();
             (self.quiet_since, self.asked) = (Some(now), None);
             return Beat::Rest;
         }
@@ -252,13 +255,17 @@ mod tests {
         Mono::from_nanos(secs * 1_000_000_000)
     }
 
-    const SAID: Moved = Moved { heard: false, said: true };
-    const HEARD: Moved = Moved { heard: true, said: true };
+    const ASKED: Moved = Moved { heard: false, answered: false, asked: true };
+    const HEARD: Moved = Moved { heard: true, answered: false, asked: false };
+    const ANSWERED: Moved = Moved { heard: true, answered: true, asked: false };
 
     #[test]
     fn pl_03_an_endpoint_that_owes_an_answer_is_asked_and_given_up() {
         let mut pulse = Pulse::new(at(0), Duration::from_secs(10));
-        pulse.moved(&SAID);
+        pulse.moved(&ASKED);
+        // Its settings are no answer.
+        pulse.moved(&HEARD);
+        assert_eq!(pulse.beat(at(0), true), Beat::Rest);
         assert_eq!(pulse.beat(at(10), true), Beat::Ask);
         assert_eq!(pulse.look, at(30));
         assert_eq!(pulse.beat(at(30), true), Beat::Dead);
@@ -267,21 +274,22 @@ mod tests {
     #[test]
     fn pl_03_anything_that_comes_is_an_answer() {
         let mut pulse = Pulse::new(at(0), Duration::from_secs(10));
-        pulse.moved(&SAID);
+        pulse.moved(&ASKED);
         assert_eq!(pulse.beat(at(10), true), Beat::Ask);
         pulse.moved(&HEARD);
         assert_eq!(pulse.beat(at(30), true), Beat::Rest);
-        assert_eq!(pulse.look, at(40));
+        // It is at work, and is not asked again and again.
+        assert_eq!(pulse.beat(at(40), true), Beat::Rest);
         // A connection without calls is not asked.
-        pulse.moved(&SAID);
-        assert_eq!(pulse.beat(at(40), false), Beat::Rest);
+        pulse.moved(&ASKED);
+        assert_eq!(pulse.beat(at(50), false), Beat::Rest);
     }
 
     #[test]
     fn pl_03_a_stream_on_which_nothing_is_said_is_asked_for_seldom() {
         let mut pulse = Pulse::new(at(0), Duration::from_secs(10));
-        pulse.moved(&HEARD);
-        pulse.is_owed = false;
+        pulse.moved(&ASKED);
+        pulse.moved(&ANSWERED);
         let asked = (1..=60).map(|nth| nth * 10).find(|secs| pulse.beat(at(*secs), true) == Beat::Ask);
         assert_eq!(asked, Some(320));
     }
