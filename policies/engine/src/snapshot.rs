@@ -55,8 +55,15 @@ pub struct Versions {
 }
 
 /// Namespace by SPIFFE id, of the workloads that have one. Records tell it, as rights to read them hang on it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Homes(HashMap<Box<str>, Arc<str>>);
+
+/// In order, so that equal ones show the same.
+impl fmt::Debug for Homes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().collect::<BTreeMap<_, _>>()).finish()
+    }
+}
 
 impl Homes {
     pub(crate) fn of(set: &EntitySet) -> Homes {
