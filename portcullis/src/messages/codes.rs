@@ -406,19 +406,29 @@ pub(crate) static CODES: &[Code] = &[
         text: "No decision with this id is on record, or it is not visible to you.",
     },
     Code {
-        code: "PC6001",
-        title: "state directory cannot be used",
-        text: "The directory is in use by another process, newer than this binary, or damaged.",
-    },
-    Code {
         code: "PC5003",
         title: "the decision log does not verify",
         text: "A record, a tile or the checkpoint is not what was signed, or the log is not the one of the kept checkpoint. The first bad index is named.",
     },
     Code {
+        code: "PC5020",
+        title: "holds keep more than the ledger may be large",
+        text: "Segments under a legal hold are larger together than `decisions.keep.size`. Nothing held is removed: release holds, or give the ledger more room.",
+    },
+    Code {
+        code: "PC6001",
+        title: "state directory cannot be used",
+        text: "The directory is in use by another process, newer than this binary, or damaged.",
+    },
+    Code {
         code: "PC6020",
         title: "the ledger is not what was signed",
         text: "It is shorter than its last signed checkpoint, or other than it. Nothing is signed until the right copy is back or an operator accepts the loss.",
+    },
+    Code {
+        code: "PC6021",
+        title: "part of the ledger is damaged",
+        text: "A block or a file of the ledger is not what was written. The range is named in every answer that lacks it, all others go on; restore the file from a copy.",
     },
     Code {
         code: "PC6022",
