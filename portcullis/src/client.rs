@@ -39,6 +39,28 @@ impl Fault {
     }
 }
 
+/// One call of the admin API.
+struct Call<'a> {
+    method: Method,
+    path: &'a str,
+    body: Option<&'a Value>,
+    /// What is changed must be as it was then.
+    revision: Option<&'a str>,
+    headers: &'a [(&'static str, String)],
+    /// The whole answer comes within this time.
+    limit: Duration,
+}
+
+impl<'a> Call<'a> {
+    fn new(method: Method, path: &'a str) -> Self {
+        Self { method, path, body: None, revision: None, headers: &[], limit: TIMEOUT }
+    }
+
+    fn posts(path: &'a str, body: &'a Value) -> Self {
+        Self { body: Some(body), ..Self::new(Method::POST, path) }
+    }
+}
+
 /// The admin socket of a running process.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
@@ -51,41 +73,42 @@ impl Client {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value, Fault> {
-        self.call(Method::GET, path, None).await
+        self.value(Call::new(Method::GET, path)).await
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value, Fault> {
-        self.call(Method::POST, path, Some(body)).await
+        self.value(Call::posts(path, body)).await
     }
 
     /// Posts a question whose answer may take `patience` beyond what any answer may.
     pub(crate) async fn ask(&self, path: &str, body: &Value, patience: Duration) -> Result<Value, Fault> {
-        self.within(TIMEOUT + patience, Method::POST, path, Some(body), None).await
+        self.value(Call { limit: TIMEOUT + patience, ..Call::posts(path, body) }).await
     }
 
     /// Posts to `path` as it was at `revision`.
     pub(crate) async fn post_if(&self, path: &str, body: &Value, revision: &str) -> Result<Value, Fault> {
-        self.call_if(Method::POST, path, Some(body), Some(revision)).await
+        self.value(Call { revision: Some(revision), ..Call::posts(path, body) }).await
     }
 
     /// Changes `path` as it was at `revision`.
     pub(crate) async fn patch(&self, path: &str, body: &Value, revision: &str) -> Result<Value, Fault> {
-        self.call_if(Method::PATCH, path, Some(body), Some(revision)).await
+        let change = Call { method: Method::PATCH, ..Call::posts(path, body) };
+        self.value(Call { revision: Some(revision), ..change }).await
     }
 
     /// Deletes what `path` names, whatever it is now.
     pub(crate) async fn remove(&self, path: &str) -> Result<Value, Fault> {
-        self.call(Method::DELETE, path, None).await
+        self.value(Call::new(Method::DELETE, path)).await
     }
 
     /// Deletes `path` as it was at `revision`.
     pub(crate) async fn delete(&self, path: &str, revision: &str) -> Result<Value, Fault> {
-        self.call_if(Method::DELETE, path, None, Some(revision)).await
+        self.value(Call { revision: Some(revision), ..Call::new(Method::DELETE, path) }).await
     }
 
     /// What `path` holds, byte for byte.
     pub(crate) async fn bytes(&self, path: &str) -> Result<Bytes, Fault> {
-        self.whole(TIMEOUT, Method::GET, path, None, None).await
+        self.whole(Call::new(Method::GET, path)).await.map(|(_, bytes)| bytes)
     }
 
     /// Reads a stream of server-sent events to its end, from behind the event `last`, which is kept up to date. `each`
@@ -99,7 +122,8 @@ impl Client {
     ) -> Result<(), Fault> {
         let mut headers = headers.to_vec();
         headers.extend(last.clone().map(|last| ("last-event-id", last)));
-        let (parts, mut body, _connection) = self.exchange(Method::GET, path, None, None, &headers).await?;
+        let (parts, mut body, _connection) =
+            self.exchange(Call { headers: &headers, ..Call::new(Method::GET, path) }).await?;
         drop(parts);
         let (mut buffer, mut event) = (Vec::new(), Event::default());
         while let Some(frame) = body.frame().await {
@@ -128,8 +152,7 @@ impl Client {
         path: &str,
         headers: &[(&'static str, String)],
     ) -> Result<Value, Fault> {
-        let (_, bytes) = self.patient(TIMEOUT, Method::GET, path, None, None, headers).await?;
-        Ok(value_of(&bytes))
+        self.value(Call { headers, ..Call::new(Method::GET, path) }).await
     }
 
     /// Posts `body` with further headers; the answer's own headers and its text.
@@ -139,57 +162,18 @@ impl Client {
         body: &Value,
         headers: &[(&'static str, String)],
     ) -> Result<(HeaderMap, Bytes), Fault> {
-        self.patient(TIMEOUT, Method::POST, path, Some(body), None, headers).await
+        self.whole(Call { headers, ..Call::posts(path, body) }).await
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Fault> {
-        self.call_if(method, path, body, None).await
+    async fn value(&self, call: Call<'_>) -> Result<Value, Fault> {
+        self.whole(call).await.map(|(_, bytes)| value_of(&bytes))
     }
 
-    async fn call_if(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-        revision: Option<&str>,
-    ) -> Result<Value, Fault> {
-        self.within(TIMEOUT, method, path, body, revision).await
-    }
-
-    async fn within(
-        &self,
-        limit: Duration,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-        revision: Option<&str>,
-    ) -> Result<Value, Fault> {
-        let bytes = self.whole(limit, method, path, body, revision).await?;
-        Ok(value_of(&bytes))
-    }
-
-    async fn whole(
-        &self,
-        limit: Duration,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-        revision: Option<&str>,
-    ) -> Result<Bytes, Fault> {
-        self.patient(limit, method, path, body, revision, &[]).await.map(|(_, bytes)| bytes)
-    }
-
-    async fn patient(
-        &self,
-        limit: Duration,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-        revision: Option<&str>,
-        headers: &[(&'static str, String)],
-    ) -> Result<(HeaderMap, Bytes), Fault> {
+    /// Headers and body of an answer that has to come in time.
+    async fn whole(&self, call: Call<'_>) -> Result<(HeaderMap, Bytes), Fault> {
+        let limit = call.limit;
         let whole = async {
-            let (parts, answer, _connection) = self.exchange(method, path, body, revision, headers).await?;
+            let (parts, answer, _connection) = self.exchange(call).await?;
             let bytes = answer.collect().await.map_err(|error| self.unavailable(&error))?.to_bytes();
             Ok((parts, bytes))
         };
@@ -206,14 +190,8 @@ impl Client {
     }
 
     /// Headers and body of a good answer, and the task that must live as long as somebody reads it.
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
-        revision: Option<&str>,
-        headers: &[(&'static str, String)],
-    ) -> Result<(HeaderMap, Incoming, Tasks), Fault> {
+    async fn exchange(&self, call: Call<'_>) -> Result<(HeaderMap, Incoming, Tasks), Fault> {
+        let Call { method, path, body, revision, headers, .. } = call;
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unavailable(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await

@@ -224,15 +224,8 @@ impl Sockets {
     /// name too.
     pub fn release_place(&self, name: &str, place: &str) {
         let mut held = self.held.lock();
-        let mut released = Vec::new();
-        let mut at = 0;
-        while let Some(one) = held.get(at) {
-            if one.name == name && one.place.to_string() == place {
-                released.push(held.swap_remove(at));
-            } else {
-                at = at.saturating_add(1);
-            }
-        }
+        let is_released = |one: &mut Held| one.name == name && one.place.to_string() == place;
+        let mut released: Vec<_> = held.extract_if(.., is_released).collect();
         for file in released.iter_mut().filter_map(|released| released.file.take()) {
             match held.iter_mut().find(|other| other.place.to_string() == place) {
                 Some(other) => other.file = Some(file),

@@ -74,11 +74,11 @@ impl Answer {
         }
     }
 
-    /// From the parts of an HTTP/2 answer; `end_of_stream` when no DATA frame follows.
+    /// From the parts of an HTTP/3 answer; `end_of_stream` when no DATA frame follows.
     ///
     /// # Errors
     /// HR-01 when content-length is malformed, repeated, or promises a body that does not come.
-    pub fn from_h2(
+    pub fn from_h3(
         parts: http::response::Parts,
         end_of_stream: bool,
         asked: Asked,
@@ -92,11 +92,11 @@ impl Answer {
         Ok(Self { status, declared, body, fields: Fields::Map(headers) })
     }
 
-    /// From the head of an answer over HTTP/2; `end_of_stream` when no DATA frame follows.
+    /// From the head of an HTTP/2 answer; `end_of_stream` when no DATA frame follows.
     ///
     /// # Errors
-    /// As [`Self::from_h2`].
-    pub fn from_h2_head(head: AnswerHead, end_of_stream: bool, asked: Asked) -> Result<Self, NotCanonical> {
+    /// As [`Self::from_h3`].
+    pub fn from_h2(head: AnswerHead, end_of_stream: bool, asked: Asked) -> Result<Self, NotCanonical> {
         let status = head.status();
         let AnswerHead { head, mut table, .. } = head;
         let lengths = table.iter().filter(|field| field.name.of(&head) == CONTENT_LENGTH.as_str().as_bytes());

@@ -26,6 +26,8 @@ pub(crate) struct Load {
     beat: AtomicU64,
     /// Memory itself is short, whatever presses most.
     is_short: AtomicBool,
+    /// It is.
+    pub(crate) short: Notify,
     /// Everybody of this worker should look what is given up now.
     pub(crate) told: Notify,
 }
@@ -53,6 +55,9 @@ impl Load {
     /// Whether they are.
     pub(crate) fn set_short(&self, is_short: bool) {
         self.is_short.store(is_short, Ordering::Relaxed);
+        if is_short {
+            self.short.notify_one();
+        }
     }
 
     /// From now on that is given up, because of that; true when it is another step than before.

@@ -254,9 +254,13 @@ async fn give_up(worker: Arc<Worker>) {
 async fn free_memory(worker: Arc<Worker>) {
     let mut beats = 0_u32;
     loop {
-        tokio::time::sleep(BEAT).await;
         if !worker.load.is_short_of_memory() {
             beats = 0;
+            worker.load.short.notified().await;
+        }
+        tokio::time::sleep(BEAT).await;
+        // It may be over again.
+        if !worker.load.is_short_of_memory() {
             continue;
         }
         let (calls, bytes) = worker.holdings.choose();

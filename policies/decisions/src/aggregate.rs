@@ -13,13 +13,13 @@ use serde_json::{Map, Value, json};
 pub(crate) use field::Field;
 
 use crate::{
-    budget::{Budget, Cap, Caps},
+    budget::Caps,
     error::LedgerError,
     leaf::View,
     ledger::Ledger,
     query::{Query, QueryError},
-    scan::Damage,
     sight::Seen,
+    sweep::Swept,
 };
 
 /// Groups that are told apart.
@@ -148,9 +148,7 @@ pub(crate) struct Aggregate {
     pub(crate) total: Measures,
     groups: Vec<Group>,
     other: Measures,
-    pub(crate) partial: Option<Cap>,
-    pub(crate) damaged: Vec<Damage>,
-    pub(crate) next_cursor: Option<String>,
+    pub(crate) swept: Swept,
 }
 
 impl Ledger {
@@ -162,21 +160,12 @@ impl Ledger {
         caps: Caps,
         asked: Mono,
     ) -> Result<Aggregate, LedgerError> {
-        let inner = self.inner();
         let mut tally = Tally::new(grouping);
-        let mut budget = Budget::new(caps, asked, inner.clock.as_ref());
-        let from = query.after.map_or(0, |(_, index)| index);
-        let swept = self.sweep(query, from, &mut budget, |row| {
+        let swept = self.sweep(query, caps, asked, |row| {
             tally.see(row.view, query.filter.seen(row.view));
             ControlFlow::Continue(())
         })?;
-        let mut aggregate = tally.finish();
-        let now = inner.clock.now().wall;
-        let cursor = |next| inner.cursors.seal(&query.cursor((0, next), now), &query.canonical);
-        aggregate.next_cursor = swept.next.map(cursor);
-        aggregate.partial = swept.partial;
-        aggregate.damaged = swept.damaged;
-        Ok(aggregate)
+        Ok(Aggregate { swept, ..tally.finish() })
     }
 }
 

@@ -11,7 +11,7 @@ use base_ports::Mono;
 use bytes::Bytes;
 
 use crate::{
-    budget::{Budget, Cap, Caps},
+    budget::Caps,
     error::LedgerError,
     leaf::{StoredRecord, json_text},
     ledger::Ledger,
@@ -19,6 +19,7 @@ use crate::{
     query::{Query, QueryError},
     scan::Damage,
     sight::Seen,
+    sweep::Swept,
 };
 
 /// Rows of a piece at most, and by default.
@@ -69,9 +70,7 @@ impl Form {
 pub(crate) struct Piece {
     pub(crate) text: String,
     pub(crate) rows: usize,
-    pub(crate) partial: Option<Cap>,
-    pub(crate) damaged: Vec<Damage>,
-    pub(crate) next_cursor: Option<String>,
+    pub(crate) swept: Swept,
 }
 
 impl Ledger {
@@ -84,16 +83,13 @@ impl Ledger {
         caps: Caps,
         asked: Mono,
     ) -> Result<Piece, LedgerError> {
-        let inner = self.inner();
         let mut piece = Piece::default();
         let mut unreadable = Vec::new();
-        let from = query.after.map_or(0, |(_, index)| index);
         if form == Form::Csv && query.after.is_none() {
             csv::header(&mut piece.text);
         }
-        let mut budget = Budget::new(caps, asked, inner.clock.as_ref());
         let log = self.log();
-        let swept = self.sweep(query, from, &mut budget, |row| {
+        piece.swept = self.sweep(query, caps, asked, |row| {
             match StoredRecord::decode(row.index, Bytes::copy_from_slice(row.leaf)) {
                 Ok(record) => {
                     put(&record, &log, query.filter.seen(row.view), form, &mut piece.text);
@@ -109,12 +105,7 @@ impl Ledger {
             let is_full = piece.rows >= rows || piece.text.len() >= TEXT;
             if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        let now = inner.clock.now().wall;
-        let cursor = |next| inner.cursors.seal(&query.cursor((0, next), now), &query.canonical);
-        piece.next_cursor = swept.next.map(cursor);
-        piece.partial = swept.partial;
-        piece.damaged = swept.damaged;
-        piece.damaged.append(&mut unreadable);
+        piece.swept.damaged.append(&mut unreadable);
         Ok(piece)
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     leaf::{Gap, GapCause, Kind, LeafError, Place, View, gap_of},
     numbers::MAX_RESERVATION,
     ranges::Ranges,
-    shelf::{Shelf, Span, WalFile, first_of, path_of},
+    shelf::{Shelf, Span, WAL, WalFile, listed, path_of},
     source::Source,
     state::{LaneState, State},
 };
@@ -128,12 +128,9 @@ pub(crate) fn note_segments(
     Ok(())
 }
 
-/// The files of a directory with the index of their first record, oldest first.
+/// The write-ahead files of a directory with the index of their first record, oldest first.
 pub(crate) fn files(wal: &Path, disk_port: &dyn Disk) -> Result<Vec<(u64, PathBuf)>, LedgerError> {
-    let found = disk_port.list(wal).map_err(disk("list", wal))?.into_iter();
-    let mut files: Vec<_> = found.filter_map(|path| first_of(&path).map(|first| (first, path))).collect();
-    files.sort_unstable();
-    Ok(files)
+    listed(wal, WAL, disk_port).map_err(disk("list", wal))
 }
 
 /// What the state file says; `None` when there is none.

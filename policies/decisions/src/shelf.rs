@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -13,6 +14,7 @@ use std::{
     },
 };
 
+use base_ports::Disk;
 use parking_lot::Mutex;
 
 use crate::{archive::Segment, bell::Bell, scan::Damage, source::Volume};
@@ -68,15 +70,31 @@ impl Span {
     }
 }
 
-/// Where the file with that first index stands: twenty digits, so that names sort as indexes.
+/// How names of write-ahead files end.
+pub(crate) const WAL: &str = ".wal";
+
+/// Where the write-ahead file with that first index stands.
 pub(crate) fn path_of(dir: &Path, first: u64) -> PathBuf {
-    dir.join(format!("{first:020}.wal"))
+    named(dir, first, WAL)
 }
 
-/// The first index a file name says.
-pub(crate) fn first_of(path: &Path) -> Option<u64> {
-    let digits = path.file_name()?.to_str()?.strip_suffix(".wal")?;
+/// Where a file of the log stands: its first index in twenty digits, so that names sort as indexes, and its kind.
+pub(crate) fn named(dir: &Path, first: u64, kind: &str) -> PathBuf {
+    dir.join(format!("{first:020}{kind}"))
+}
+
+/// The first index that the name of a file of that kind says.
+pub(crate) fn index_in(path: &Path, kind: &str) -> Option<u64> {
+    let digits = path.file_name()?.to_str()?.strip_suffix(kind)?;
     (digits.len() == 20).then(|| digits.parse().ok())?
+}
+
+/// The files of that kind in a directory with their first indexes, oldest first.
+pub(crate) fn listed(dir: &Path, kind: &str, disk_port: &dyn Disk) -> io::Result<Vec<(u64, PathBuf)>> {
+    let found = disk_port.list(dir)?.into_iter();
+    let mut files: Vec<_> = found.filter_map(|path| Some((index_in(&path, kind)?, path))).collect();
+    files.sort_unstable();
+    Ok(files)
 }
 
 /// A place in a write-ahead file where a frame begins.

@@ -1,12 +1,14 @@
 //! Sweeps: every row of a range that a reader asks for and sees, in the order of the ledger, within a budget.
 //!
-//! Aggregates and exports are made of them. One block is in memory at a time. A sweep that stops tells the index from
+//! Aggregates and exports are made of them. One block is in memory at a time. A sweep that stops gives the cursor by
 //! which it can go on; what cannot be read is told, never passed over in silence.
 
 use std::ops::ControlFlow;
 
+use base_ports::Mono;
+
 use crate::{
-    budget::{Budget, Cap},
+    budget::{Budget, Cap, Caps},
     error::LedgerError,
     leaf::View,
     ledger::Ledger,
@@ -29,28 +31,54 @@ pub(crate) struct Row<'a> {
 /// How a sweep ended.
 #[derive(Debug, Default)]
 pub(crate) struct Swept {
-    /// Where it goes on; `None` at the end of the range.
-    pub(crate) next: Option<u64>,
+    /// What goes on where it stopped; `None` at the end of the range.
+    pub(crate) next_cursor: Option<String>,
     /// The cap that stopped it, if none of `each` did.
     pub(crate) partial: Option<Cap>,
     pub(crate) damaged: Vec<Damage>,
 }
 
+impl Swept {
+    /// Whether something is missing from what was given.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.partial.is_some() || !self.damaged.is_empty()
+    }
+}
+
 impl Ledger {
-    /// Gives every row from index `from` on to `each`, which ends the sweep behind a row by breaking. Reads files: call
-    /// it from a thread that may block.
+    /// Gives every row of a question that came at `asked`, from where its cursor stands, to `each`, which ends the sweep
+    /// behind a row by breaking. Reads files: call it from a thread that may block.
     pub(crate) fn sweep(
         &self,
         query: &Query,
-        from: u64,
-        budget: &mut Budget<'_>,
-        mut each: impl FnMut(Row<'_>) -> ControlFlow<()>,
+        caps: Caps,
+        asked: Mono,
+        each: impl FnMut(Row<'_>) -> ControlFlow<()>,
     ) -> Result<Swept, LedgerError> {
         let inner = self.inner();
+        let mut swept = Swept::default();
+        let mut budget = Budget::new(caps, asked, inner.clock.as_ref());
+        let next = self.rows(query, &mut budget, &mut swept, each)?;
+        let now = inner.clock.now().wall;
+        let cursor = |next| inner.cursors.seal(&query.cursor((0, next), now), &query.canonical);
+        swept.next_cursor = next.map(cursor);
+        Ok(swept)
+    }
+
+    /// The rows; returns the index behind the last one when that is not the end.
+    fn rows(
+        &self,
+        query: &Query,
+        budget: &mut Budget<'_>,
+        swept: &mut Swept,
+        mut each: impl FnMut(Row<'_>) -> ControlFlow<()>,
+    ) -> Result<Option<u64>, LedgerError> {
+        let inner = self.inner();
+        let from = query.after.map_or(0, |(_, index)| index);
         let wanted = Span { from: query.since.as_nanos(), to: query.until.as_nanos() };
         let wants = query.filter.wants();
         let mut source = Source::new(&inner.shelf, inner.disk.as_ref());
-        let (mut swept, mut has_read) = (Swept::default(), false);
+        let mut has_read = false;
         let volumes = inner.shelf.volumes();
         for volume in volumes.iter().filter(|volume| volume.end() > from && volume.span().touches(wanted)) {
             for extent in source.extents(volume, wanted, &wants)? {
@@ -58,8 +86,8 @@ impl Ledger {
                     continue;
                 }
                 if has_read && let Some(cap) = budget.over() {
-                    (swept.next, swept.partial) = (Some(extent.first.max(from)), Some(cap));
-                    return Ok(swept);
+                    swept.partial = Some(cap);
+                    return Ok(Some(extent.first.max(from)));
                 }
                 has_read = true;
                 budget.spend(extent.bytes());
@@ -89,11 +117,11 @@ impl Ledger {
                 }));
                 swept.damaged.extend(reading.damage);
                 if reading.is_stopped {
-                    (swept.next, swept.partial) = (Some(end), partial);
-                    return Ok(swept);
+                    swept.partial = partial;
+                    return Ok(Some(end));
                 }
             }
         }
-        Ok(swept)
+        Ok(None)
     }
 }

@@ -206,7 +206,7 @@ fn asked(parts: &[&[u8]], gives_up: bool) -> String {
                 Err(ended) => return format!("{told}{ended} {:?}", said(client.pending())),
                 Ok(Some(Event::Request { .. })) => panic!("a server asked"),
                 Ok(Some(Event::Answer { stream, head, over })) => {
-                    let answer = Answer::from_h2_head(head, over, Asked::Other);
+                    let answer = Answer::from_h2(head, over, Asked::Other);
                     told.push_str(&answer.map_or_else(rule, |answer| {
                         format!("answer {} {:?} ", answer.status(), answer.body())
                     }));

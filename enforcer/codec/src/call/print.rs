@@ -1,4 +1,4 @@
-//! The judged call is printed for the next hop: HTTP/1 bytes or an HTTP/2 request, from its parts only (CC-09).
+//! The judged call is printed for the next hop: HTTP/1 bytes, an HTTP/2 head or an HTTP/3 request, from its parts only (CC-09).
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -45,11 +45,11 @@ impl Call {
         out.put_slice(b"\r\n");
     }
 
-    /// The HTTP/2 request for the upstream; `timeout` replaces a longer `grpc-timeout`, never lengthens it.
+    /// The HTTP/3 request for the upstream; `timeout` replaces a longer `grpc-timeout`, never lengthens it.
     ///
     /// # Errors
-    /// When a part cannot stand in an HTTP/2 request.
-    pub fn to_h2_request(
+    /// When a part cannot stand in such a request.
+    pub fn to_h3_request(
         &self,
         timeout: Option<Duration>,
         extra: &[Extra<'_>],
@@ -57,7 +57,7 @@ impl Call {
         let mut request = Request::new(());
         *request.method_mut() = self.0.method.clone();
         *request.version_mut() = Version::HTTP_2;
-        *request.uri_mut() = self.h2_uri()?;
+        *request.uri_mut() = self.h3_uri()?;
         let mut map = self.0.fields.to_map(extra);
         if let BodyLength::Known(length) = self.body() {
             map.insert(CONTENT_LENGTH, length_value(length));
@@ -75,7 +75,7 @@ impl Call {
         Ok(request)
     }
 
-    /// Appends the HTTP/2 head for the upstream; `timeout` as in [`Self::to_h2_request`]. A call that came without TLS and goes
+    /// Appends the HTTP/2 head for the upstream; `timeout` as in [`Self::to_h3_request`]. A call that came without TLS and goes
     /// on under it has the scheme of the connection (RFC 9113 8.3.1).
     ///
     /// # Errors
@@ -146,7 +146,7 @@ impl Call {
         Ok(Request::from_parts(head, ()))
     }
 
-    fn h2_uri(&self) -> Result<Uri, NotCanonical> {
+    fn h3_uri(&self) -> Result<Uri, NotCanonical> {
         let mut parts = http::uri::Parts::default();
         parts.authority = Some(self.authority().parse().map_err(|_odd: http::uri::InvalidUri| ODD)?);
         if !self.path().is_empty() {

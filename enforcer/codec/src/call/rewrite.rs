@@ -90,7 +90,7 @@ mod tests {
         let rewriting = Rewriting { authority: Some("Inner.test:8080"), path: Some("/b%20c"), fields: None };
         for (given, target) in [("/a?q=%2F", "/b%20c?q=%2F"), ("/a", "/b%20c"), ("/a?", "/b%20c?")] {
             let told = call(given).rewritten(&rewriting).unwrap();
-            let request = told.to_h2_request(None, &[]).unwrap();
+            let request = told.to_h3_request(None, &[]).unwrap();
             assert_eq!(request.uri().to_string(), format!("https://inner.test:8080{target}"));
             let mut out = bytes::BytesMut::new();
             told.write_h1(&mut out, &[]);
@@ -101,7 +101,7 @@ mod tests {
             );
         }
         let same = call("/a?q").rewritten(&Rewriting::default()).unwrap();
-        assert_eq!(same.to_h2_request(None, &[]).unwrap().uri().to_string(), "https://h.test/a?q");
+        assert_eq!(same.to_h3_request(None, &[]).unwrap().uri().to_string(), "https://h.test/a?q");
     }
 
     #[test]

@@ -53,7 +53,7 @@ fn cc_08_a_call_has_the_canonical_path_and_knows_what_was_sent() {
         let printed = printed(&call);
         let told = query.map_or(path.to_owned(), |query| format!("{path}?{query}"));
         assert!(printed.starts_with(&format!("GET {told} HTTP/1.1\r\n")), "{printed}");
-        assert_eq!(call.to_h2_request(None, &[]).unwrap().uri().to_string(), format!("https://h{told}"));
+        assert_eq!(call.to_h3_request(None, &[]).unwrap().uri().to_string(), format!("https://h{told}"));
     }
     let marked = |target: &str| {
         let mut edits = crate::FieldEdits::default();
@@ -118,7 +118,7 @@ fn cc_09_the_upstream_receives_the_judged_call_and_our_fields() {
         "POST /a?b=%20 HTTP/1.1\r\nhost: shop.example\r\nx-one: 1\r\ncontent-length: 3\r\n\
          portcullis-peer: spiffe://example.org/web\r\n\r\n"
     );
-    let request = call.to_h2_request(None, &[("portcullis-peer", b"spiffe://example.org/web")]).unwrap();
+    let request = call.to_h3_request(None, &[("portcullis-peer", b"spiffe://example.org/web")]).unwrap();
     assert_eq!(request.uri(), "https://shop.example/a?b=%20");
     assert_eq!(request.method(), "POST");
     let headers = request.headers();
@@ -315,7 +315,7 @@ fn rpc_04_the_timeout_is_passed_on_never_longer() {
     let call = judge(grpc().header("grpc-timeout", "2S"), false).unwrap();
     assert_eq!(call.grpc_timeout(), Some(Duration::from_secs(2)));
     let timeout = |limit: Option<u64>| {
-        let request = call.to_h2_request(limit.map(Duration::from_millis), &[]).unwrap();
+        let request = call.to_h3_request(limit.map(Duration::from_millis), &[]).unwrap();
         request.headers()["grpc-timeout"].to_str().unwrap().to_owned()
     };
     let parsed = |limit| grpc::parse_timeout(timeout(limit).as_bytes()).unwrap();
@@ -323,7 +323,7 @@ fn rpc_04_the_timeout_is_passed_on_never_longer() {
     assert_eq!(parsed(Some(1500)), Duration::from_millis(1500));
     assert_eq!(parsed(Some(9000)), Duration::from_secs(2));
     assert_eq!(rule(grpc().header("grpc-timeout", "2s")), "RPC-04");
-    let headers = call.to_h2_request(None, &[]).unwrap();
+    let headers = call.to_h3_request(None, &[]).unwrap();
     assert_eq!(headers.headers()["te"], "trailers");
 }
 

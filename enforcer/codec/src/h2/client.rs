@@ -4,7 +4,7 @@ use super::connection::{Connection, Leaving, Role};
 use super::frame::{self, kind};
 use super::head::AnswerHead;
 use super::hpack::Encoder;
-use super::streams::{Answering, Asked, Stream};
+use super::streams::{Answering, Reply, Stream};
 use super::{Event, Reason};
 
 /// What a PING carries that asks whether the server is there.
@@ -53,7 +53,7 @@ impl<T: Default> Connection<T> {
         self.last = id;
         let mut stream = Stream::new(id, self.peer.window, true, None, T::default());
         stream.answer = if over { Answering::Ended } else { Answering::Begun };
-        stream.asked = Asked::Due { interim: 0, is_bodiless };
+        stream.reply = Reply::Due { interim: 0, is_bodiless };
         self.streams.push(stream);
         let at = self.begin();
         fields(&mut self.encoder, &mut self.out);
@@ -70,19 +70,19 @@ impl<T: Default> Connection<T> {
     pub(super) fn answered<'i>(&mut self, id: u32, over: bool) -> Result<Option<Event<'i>>, Reason> {
         let head = AnswerHead::of(&self.lines);
         let Some(stream) = self.streams.get_mut(id) else { return Ok(None) };
-        let (Ok(head), Asked::Due { interim, is_bodiless }) = (head, stream.asked) else {
+        let (Ok(head), Reply::Due { interim, is_bodiless }) = (head, stream.reply) else {
             return self.broken(id, Reason::PROTOCOL_ERROR).map(Some);
         };
         if head.status() < 200 {
             let interim = interim.saturating_add(1);
-            stream.asked = Asked::Due { interim, is_bodiless };
+            stream.reply = Reply::Due { interim, is_bodiless };
             // 8.6: nothing is switched.
             if over || head.status() == 101 || interim > self.limits.interim {
                 return self.broken(id, Reason::PROTOCOL_ERROR).map(Some);
             }
             return Ok(None);
         }
-        stream.asked = Asked::Headed;
+        stream.reply = Reply::Headed;
         let declared = head.length();
         let has_none = is_bodiless || matches!(head.status(), 204 | 304);
         stream.missing = if has_none { Some(0) } else { declared };
@@ -96,7 +96,7 @@ impl<T: Default> Connection<T> {
     }
 
     /// The server serves no stream above that one.
-    pub(super) fn is_left_at<'i>(&mut self, last: u32) -> Event<'i> {
+    pub(super) fn left_at<'i>(&mut self, last: u32) -> Event<'i> {
         let last = match self.leaving {
             Leaving::Since(before) => last.min(before),
             Leaving::No | Leaving::Asked => last,

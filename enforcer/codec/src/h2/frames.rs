@@ -3,7 +3,7 @@
 use super::connection::{Block, Connection, FAREWELL, Leaving, Role};
 use super::frame::{self, Head, flag, kind, number};
 use super::head::{self, Unfit};
-use super::streams::{Answering, Asked, Stream};
+use super::streams::{Answering, Reply, Stream};
 use super::{Event, Reason, RequestHead, STREAM_WINDOW, STREAMS};
 
 /// Compressed bytes of one header block.
@@ -73,7 +73,7 @@ impl<T: Default> Connection<T> {
             kind::GOAWAY => {
                 let last = payload.first_chunk::<4>().filter(|_| payload.len() >= 8);
                 let last = number(*last.ok_or(Reason::FRAME_SIZE_ERROR)?);
-                Ok((self.role == Role::Client).then(|| self.is_left_at(last)))
+                Ok((self.role == Role::Client).then(|| self.left_at(last)))
             }
             _ => Ok(None),
         }
@@ -94,7 +94,7 @@ impl<T: Default> Connection<T> {
             if !stream.is_open {
                 return self.broken(id, Reason::STREAM_CLOSED).map(Some);
             }
-            if let Asked::Due { .. } = stream.asked {
+            if let Reply::Due { .. } = stream.reply {
                 return self.answered(id, over);
             }
             let is_whole = over && stream.missing.unwrap_or(0) == 0 && !self.lines.is_over;

@@ -10,7 +10,7 @@ use http::HeaderMap;
 
 use super::connection::{Connection, Role};
 use super::frame::{HEAD, Head, PAYLOAD, PREFACE, flag, kind};
-use super::streams::Asked;
+use super::streams::Reply;
 use super::{AnswerHead, Reason, RequestHead};
 use crate::NotCanonical;
 
@@ -244,7 +244,7 @@ impl<T: Default> Connection<T> {
         self.room = self.room.checked_sub(head.length).ok_or(Reason::FLOW_CONTROL_ERROR)?;
         let fault = match self.streams.get_mut(head.stream) {
             // 8.1: a message begins with its head.
-            Some(stream) if stream.is_open() && stream.asked != Asked::Headed => Some(Reason::PROTOCOL_ERROR),
+            Some(stream) if stream.is_open() && stream.reply != Reply::Headed => Some(Reason::PROTOCOL_ERROR),
             Some(stream) if stream.is_open() => match stream.room.checked_sub(head.length) {
                 Some(room) => {
                     stream.room = room;

@@ -26,12 +26,12 @@ pub struct Stream<T> {
     pub(super) is_whole: bool,
     pub(super) answer: Answering,
     pub(super) reset: Option<Reason>,
-    pub(super) asked: Asked,
+    pub(super) reply: Reply,
 }
 
 /// What is known of the answer to a stream that we opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum Reply {
     /// The head that we wait for is there.
     Headed,
     /// It is to come, after so many interim ones; without a body, whatever it declares.
@@ -62,7 +62,7 @@ impl<T> Stream<T> {
             is_whole: !is_open,
             answer: Answering::Due,
             reset: None,
-            asked: Asked::Headed,
+            reply: Reply::Headed,
         }
     }
 

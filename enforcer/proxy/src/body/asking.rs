@@ -5,8 +5,8 @@
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
+use base_ports::Mono;
 use bytes::Bytes;
 use enforcer_codec::Limits;
 use enforcer_codec::h2::{AnswerHead, Connection, Encoder, Opens, Reason};
@@ -14,7 +14,7 @@ use http::HeaderMap;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Scratch;
-use super::link::{Link, State, register, wake};
+use super::link::{Link, State, register, since_start, wake};
 use crate::fault::Broken;
 
 /// What a connection to an endpoint has besides.
@@ -89,8 +89,8 @@ impl State {
 
 impl Link {
     /// A connection to an endpoint, which has said nothing yet.
-    pub(crate) fn to_endpoint(limits: Limits, now: Duration) -> Self {
-        Self::of(Connection::client(limits, now), Some(Box::default()))
+    pub(crate) fn to_endpoint(limits: Limits, now: Mono) -> Self {
+        Self::of(Connection::client(limits, since_start(now)), Some(Box::default()))
     }
 
     /// Ready when a stream can be opened; false when never again.
@@ -123,7 +123,7 @@ impl Link {
     }
 
     /// No further call will come: the connection ends with its last stream.
-    pub(crate) fn is_unwanted(&self) {
+    pub(crate) fn let_go(&self) {
         if let Some(driven) = &mut self.0.lock().driven {
             driven.is_unwanted = true;
             wake(&mut driven.driver);
@@ -150,7 +150,7 @@ impl Link {
         &self,
         io: &mut S,
         scratch: &Scratch,
-        now: Duration,
+        now: impl Fn() -> Mono,
         moved: &mut Moved,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Over>> {
@@ -164,7 +164,7 @@ impl Link {
             if !is_full {
                 let read = scratch.poll_read(io, context, |bytes| match bytes {
                     [] => Err(Over::Lost),
-                    bytes => self.take(bytes, now, |_| {}).map_err(|ended| Over::Broke(ended.reason)),
+                    bytes => self.take(bytes, now(), |_| {}).map_err(|ended| Over::Broke(ended.reason)),
                 });
                 match read {
                     Poll::Ready(Ok(taken)) => {
@@ -189,7 +189,7 @@ impl Link {
     }
 
     /// The connection is over: whoever is on it hears that.
-    pub(crate) fn is_done(&self, over: Over) {
+    pub(crate) fn ended(&self, over: Over) {
         let state = &mut *self.0.lock();
         state.conn.streams().for_each(|stream| stream.lane.wake());
         if let Some(driven) = &mut state.driven {

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use base_ports::Mono;
 use bytes::{Buf, Bytes, BytesMut};
 use enforcer_codec::h2::{AnswerHead, Connection, Encoder, Ended, Event, Reason, RequestHead, Room};
 use enforcer_codec::{Limits, NotCanonical};
@@ -66,9 +67,9 @@ pub(crate) struct Arrival {
 }
 
 impl Link {
-    /// A connection whose first byte is to come. `now` is of the clock that [`Self::take`] gets.
-    pub(crate) fn new(limits: Limits, is_proved: bool, now: Duration) -> Self {
-        Self::of(Connection::server(limits, is_proved, now), None)
+    /// A connection whose first byte is to come.
+    pub(crate) fn new(limits: Limits, is_proved: bool, now: Mono) -> Self {
+        Self::of(Connection::server(limits, is_proved, since_start(now)), None)
     }
 
     pub(super) fn of(conn: Connection<Lane>, driven: Option<Box<Driven>>) -> Self {
@@ -80,12 +81,12 @@ impl Link {
     pub(crate) fn take(
         &self,
         mut bytes: &[u8],
-        now: Duration,
+        now: Mono,
         mut arrived: impl FnMut(Arrival),
     ) -> Result<bool, Ended> {
         let state = &mut *self.0.lock();
         let State { conn, waiting, .. } = state;
-        let mut has_moved = false;
+        let (mut has_moved, now) = (false, since_start(now));
         while let Some(event) = conn.receive(&mut bytes, now)? {
             has_moved |= !matches!(event, Event::Room { .. } | Event::Settings);
             match event {
@@ -303,6 +304,11 @@ impl Link {
     ) -> Result<(), Broken> {
         self.0.lock().conn.answer(id, status, over, fields).map_err(Broken::Stream)
     }
+}
+
+/// The time as the codec counts it.
+pub(super) fn since_start(now: Mono) -> Duration {
+    Duration::from_nanos(now.as_nanos())
 }
 
 impl Lane {

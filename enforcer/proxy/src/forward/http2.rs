@@ -103,7 +103,7 @@ impl Told<'_> {
         status: &mut u16,
     ) -> Result<Option<StreamInlet<'l>>, Fault> {
         let body = StreamInlet::of_answer(asked);
-        let answer = Answer::from_h2_head(head, over, self.asked());
+        let answer = Answer::from_h2(head, over, self.asked());
         let follows = self.begin_framed(answer, over, || body.peek_status(), out, status)?;
         Ok(Some(body).filter(|_| follows))
     }

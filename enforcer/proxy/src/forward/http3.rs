@@ -27,7 +27,7 @@ where
         let Way { clocks, body, out, status, .. } = way;
         let left = clocks.left(clocks.now())?;
         let mut request =
-            told.with_identity(|extra| pick.call().to_h2_request(left, extra)).map_err(Fault::Untold)?;
+            told.with_identity(|extra| pick.call().to_h3_request(left, extra)).map_err(Fault::Untold)?;
         if pick.call().scheme() == Scheme::Http {
             request = Call::under_tls(request).map_err(Fault::Untold)?;
         }
@@ -92,7 +92,7 @@ impl Told<'_> {
                 parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
             let mut inlet = H3Inlet::of_endpoint(receive, held, declared);
             let over = inlet.is_empty().map_err(|broken| self.broke(broken))?;
-            let answer = Answer::from_h2(parts, over, self.asked());
+            let answer = Answer::from_h3(parts, over, self.asked());
             if !self.begin_framed(answer, over, || inlet.peek_status(), out, status)? {
                 return Ok(());
             }

@@ -54,7 +54,7 @@ pub(super) async fn run(conn: &Connection, mut tls: Tls) {
     let limits = conn.listening.transport.limits;
     // What is gathered leaves with one write.
     tls.limit_buffer(FULL);
-    let link = Link::new(limits, conn.secured.credential.is_some(), since_start(began));
+    let link = Link::new(limits, conn.secured.credential.is_some(), began);
     let mut calls = Seats::new(|place| serve(conn, &link, place));
     let mut phase = Phase::Idle { since: began };
     let mut heads = Heads { open_since: Some(began), is_new: true };
@@ -196,7 +196,7 @@ fn poll_take(
                 return Err(Turn::Over);
             }
             let now = worker.clock.mono();
-            link.take(bytes, since_start(now), &mut arrived).map_err(Turn::Ended)?;
+            link.take(bytes, now, &mut arrived).map_err(Turn::Ended)?;
             match (link.is_head_open(), heads.open_since) {
                 (true, None) => (heads.open_since, heads.is_new) = (Some(now), true),
                 (false, Some(_)) => (heads.open_since, heads.is_new) = (None, true),
@@ -216,10 +216,6 @@ fn poll_take(
             return Poll::Ready(Ok(()));
         }
     }
-}
-
-fn since_start(now: Mono) -> Duration {
-    Duration::from_nanos(now.as_nanos())
 }
 
 /// Notes that a caller broke a rule of that class: too many frames that move no call, or a header block that does not end.

@@ -77,7 +77,7 @@ impl Endpoint {
         let opened = self.open(&terms).map_err(|_full| NoLink::Full)?;
         let wire = self.dial(worker, terms.limit).await?;
         let standing = wire.standing().cloned();
-        let shared = Arc::new(body::Link::to_endpoint(Limits::default(), since_start(worker)));
+        let shared = Arc::new(body::Link::to_endpoint(Limits::default(), worker.clock.mono()));
         let link = H2Link::new(Speaker(Arc::clone(&shared)), standing, opened);
         let driver = Driver {
             shared,
@@ -90,10 +90,6 @@ impl Endpoint {
         worker.clone().tasks.spawn("upstream", async move { driver.run(&worker).await });
         Ok(link)
     }
-}
-
-fn since_start(worker: &Worker) -> Duration {
-    Duration::from_nanos(worker.clock.mono().as_nanos())
 }
 
 impl H2Stream {
@@ -110,7 +106,7 @@ impl H2Stream {
 
 impl Drop for Speaker {
     fn drop(&mut self) {
-        self.0.is_unwanted();
+        self.0.let_go();
     }
 }
 
@@ -134,7 +130,7 @@ impl Driver {
                 let driven = self.shared.poll_drive(
                     &mut self.wire,
                     &worker.scratch,
-                    since_start(worker),
+                    || worker.clock.mono(),
                     &mut moved,
                     context,
                 );
@@ -168,7 +164,7 @@ impl Driver {
         }
         match over {
             Ok(()) => self.shared.end(Reason::NO_ERROR),
-            Err(over) => self.shared.is_done(over),
+            Err(over) => self.shared.ended(over),
         }
         // What is left to say, to an endpoint that did wrong as to one that is not needed any more.
         timer.set(worker.clock.mono() + CALM);

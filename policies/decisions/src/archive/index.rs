@@ -190,11 +190,13 @@ impl Index {
                 finder.term(field, value, || deltas(&posting.deltas));
             }
         }
-        let mut rest = self.traces.as_slice();
-        for (block, count) in self.trace_counts.iter().enumerate() {
-            let (hashes, after) = rest.split_at_checked(*count as usize).unwrap_or((rest, &[]));
-            rest = after;
-            finder.traces(block, |hash| hashes.binary_search(&hash).is_ok());
+        if finder.wants_traces() {
+            let mut rest = self.traces.as_slice();
+            for (block, count) in self.trace_counts.iter().enumerate() {
+                let (hashes, after) = rest.split_at_checked(*count as usize).unwrap_or((rest, &[]));
+                rest = after;
+                finder.traces(block, |hash| hashes.binary_search(&hash).is_ok());
+            }
         }
         finder.finish()
     }

@@ -20,8 +20,11 @@ use super::{
 };
 use crate::{
     error::{LedgerError, disk},
-    shelf::Span,
+    shelf::{Span, listed, named},
 };
+
+/// How names of segments end.
+const KIND: &str = ".seg";
 
 /// Bytes before the first block.
 pub(crate) const HEADER: usize = 4_096;
@@ -94,12 +97,7 @@ impl Segment {
 
 /// Where the segment with that first index stands.
 pub(crate) fn path_of(dir: &Path, first: u64) -> PathBuf {
-    dir.join(format!("{first:020}.seg"))
-}
-
-fn first_of(path: &Path) -> Option<u64> {
-    let digits = path.file_name()?.to_str()?.strip_suffix(".seg")?;
-    (digits.len() == 20).then(|| digits.parse().ok())?
+    named(dir, first, KIND)
 }
 
 /// The header of a new segment; `created` is Unix nanoseconds.
@@ -134,14 +132,11 @@ fn check_header(path: &Path, first: u64, bytes: &[u8]) -> Result<bool, LedgerErr
 
 /// The segments of a directory, oldest first, and what is wrong with some of them. A missing directory has none.
 pub(crate) fn load(dir: &Path, disk_port: &dyn Disk) -> Result<(Vec<Segment>, Vec<BadHeader>), LedgerError> {
-    let found = match disk_port.list(dir) {
-        Ok(found) => found,
+    let names = match listed(dir, KIND, disk_port) {
+        Ok(names) => names,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(disk("list", dir)(error)),
     };
-    let mut names: Vec<_> =
-        found.into_iter().filter_map(|path| first_of(&path).map(|first| (first, path))).collect();
-    names.sort_unstable();
     let (mut segments, mut bad) = (Vec::with_capacity(names.len()), Vec::new());
     for (first, path) in names {
         let head = match disk_port.read_at(&path, 0, HEADER) {

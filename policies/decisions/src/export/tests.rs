@@ -22,7 +22,7 @@ fn pieces(ledger: &Ledger, form: Form, rows: usize, eyes: &'static [&'static str
     loop {
         let begun = ledger.inner().clock.mono();
         let piece = ledger.export(&question, form, rows, Caps::READER, begun).unwrap();
-        let next = piece.next_cursor.clone();
+        let next = piece.swept.next_cursor.clone();
         found.push(piece);
         match next {
             Some(cursor) => question = ledger.resume(asked(), &cursor).unwrap(),
@@ -54,7 +54,7 @@ fn an_export_in_pieces_is_the_whole_once() {
     };
     let mine = asked(ALL, "r", "csv");
     let piece = ledger.export(&mine, Form::Csv, 1, Caps::READER, ledger.inner().clock.mono()).unwrap();
-    let cursor = piece.next_cursor.unwrap();
+    let cursor = piece.swept.next_cursor.unwrap();
     assert!(ledger.resume(asked(ALL, "r", "csv"), &cursor).is_ok());
     assert!(ledger.resume(asked(ALL, "r", "ndjson"), &cursor).is_err());
     assert!(ledger.resume(asked(ALL, "other", "csv"), &cursor).is_err());

@@ -284,7 +284,7 @@ fn lg3_dl2_a_ledger_shorter_than_its_checkpoint_does_not_open_and_nothing_change
 /// Replaces the leaf at an index by another whose frame is whole.
 pub(super) fn forge(disk: &MemoryDisk, index: u64) {
     for path in wal(disk) {
-        let first = crate::shelf::first_of(&path).unwrap();
+        let first = crate::shelf::index_in(&path, crate::shelf::WAL).unwrap();
         let bytes = disk.read(&path).unwrap();
         let all: Vec<_> = Frames::of_file(&bytes).map(|leaf| leaf.unwrap().to_vec()).collect();
         if (first..first + all.len() as u64).contains(&index) {

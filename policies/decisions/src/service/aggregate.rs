@@ -61,8 +61,8 @@ async fn answer(
         .scan(running, move |ledger, caps, begun| ledger.aggregate(&query, &counted, caps, begun))
         .await??;
     let mut document = aggregate.to_json(&grouping);
-    partial_members(&mut document, aggregate.partial, &aggregate.damaged, aggregate.next_cursor.as_deref());
-    let is_partial = aggregate.partial.is_some() || !aggregate.damaged.is_empty();
+    let swept = &aggregate.swept;
+    partial_members(&mut document, swept.partial, &swept.damaged, swept.next_cursor.as_deref());
     let (response, bytes) = json_answer(&document.into());
-    Ok((response, Given { rows: aggregate.len(), bytes, is_partial }))
+    Ok((response, Given { rows: aggregate.len(), bytes, is_partial: swept.is_partial() }))
 }

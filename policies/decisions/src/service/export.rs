@@ -75,16 +75,13 @@ async fn answer(
     let piece = service
         .scan(running, move |ledger, caps, begun| ledger.export(&query, form, rows, caps, begun))
         .await??;
-    let given = Given {
-        rows: piece.rows,
-        bytes: piece.text.len(),
-        is_partial: piece.partial.is_some() || !piece.damaged.is_empty(),
-    };
-    let lost: u64 = piece.damaged.iter().map(|damage| damage.last + 1 - damage.first).sum();
+    let swept = piece.swept;
+    let given = Given { rows: piece.rows, bytes: piece.text.len(), is_partial: swept.is_partial() };
+    let lost: u64 = swept.damaged.iter().map(|damage| damage.last + 1 - damage.first).sum();
     let told = [
         ("portcullis-rows", Some(piece.rows.to_string())),
-        ("portcullis-next-cursor", piece.next_cursor),
-        ("portcullis-partial", piece.partial.map(|cap| cap.as_str().to_owned())),
+        ("portcullis-next-cursor", swept.next_cursor),
+        ("portcullis-partial", swept.partial.map(|cap| cap.as_str().to_owned())),
         ("portcullis-damaged", (lost > 0).then(|| lost.to_string())),
     ];
     let told: Vec<_> = told.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();

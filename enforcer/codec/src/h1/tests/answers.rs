@@ -174,7 +174,7 @@ fn an_http_2_answer_is_printed_for_http_1() {
         .body(())
         .unwrap();
     let (parts, ()) = response.into_parts();
-    let answer = Answer::from_h2(parts, true, Asked::Other).unwrap();
+    let answer = Answer::from_h3(parts, true, Asked::Other).unwrap();
     let (text, _) = print(&answer, Version::Http11);
     assert_eq!(
         text,
@@ -182,7 +182,7 @@ fn an_http_2_answer_is_printed_for_http_1() {
          content-length: 0\r\n\r\n"
     );
     let (parts, ()) = http::Response::builder().header("content-length", "3").body(()).unwrap().into_parts();
-    assert_eq!(Answer::from_h2(parts, true, Asked::Other).unwrap_err().rule, "HR-05");
+    assert_eq!(Answer::from_h3(parts, true, Asked::Other).unwrap_err().rule, "HR-05");
 }
 
 #[test]

@@ -141,7 +141,7 @@ proptest! {
         prop_assert_eq!(&printed, &twice);
 
         // The HTTP/2 form of the call says the same.
-        let (parts, ()) = call.to_h2_request(None, &[]).unwrap().into_parts();
+        let (parts, ()) = call.to_h3_request(None, &[]).unwrap().into_parts();
         let over = Call::from_parts(&parts, false, &Transport::new(Scheme::Https)).unwrap();
         prop_assert_eq!(
             (call.method(), call.authority(), call.path(), call.query(), call.body()),

@@ -54,7 +54,7 @@ fn a_call_goes_out_and_its_answer_comes_in() {
         false,
     );
     let Some(Event::Answer { stream: 1, head, over: false }) = endpoint.event() else { panic!("an answer") };
-    let answer = Answer::from_h2_head(head, false, Asked::Other).unwrap();
+    let answer = Answer::from_h2(head, false, Asked::Other).unwrap();
     assert_eq!(answer.headers().collect::<Vec<_>>(), [("content-type", &b"application/grpc"[..])]);
     endpoint.data(1, b"told", false);
     endpoint.send_headers(1, &[("grpc-status", "0")], true);

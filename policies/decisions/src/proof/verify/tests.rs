@@ -124,7 +124,7 @@ fn dl2_every_flipped_byte_of_a_segment_is_found() {
 fn dl2_a_cut_at_every_record_is_found_with_its_index_and_offset() {
     let made = with_tree(120);
     let path = wal(&made).pop().unwrap();
-    let first = crate::shelf::first_of(&path).unwrap();
+    let first = crate::shelf::index_in(&path, crate::shelf::WAL).unwrap();
     let bytes = made.read(&path).unwrap();
     let mut frames = Frames::of_file(&bytes);
     let mut cuts = vec![(frames.offset(), first)];
@@ -150,7 +150,7 @@ fn dl2_a_removed_middle_is_named() {
     assert!(files.len() > 2, "{}", files.len());
     let gone = made.copy();
     gone.remove(&files[1]).unwrap();
-    let first = crate::shelf::first_of(&files[1]).unwrap();
+    let first = crate::shelf::index_in(&files[1], crate::shelf::WAL).unwrap();
     let found = fault(&gone, None);
     assert_eq!(found.index, Some(first));
     assert!(found.what.contains("expected this record"), "{found}");
