@@ -105,6 +105,7 @@ fn audit(guide: &mut Guide) -> Result {
         "portcullis decisions query --policy sensitive-methods --policies 1-9 --order asc",
         "portcullis decisions stats --deny --by principal,resource",
         "portcullis decisions stats --unused 30d",
+        "portcullis decisions query --principal alice@corp.example",
         "portcullis decisions export --since 7d --format csv --purpose \"quarterly review\" > decisions.csv",
     ] {
         guide.expect(line, 0)?;

@@ -27,6 +27,7 @@ mod passing;
 mod policies;
 mod proofs;
 mod received;
+mod redaction;
 mod reload;
 mod resilience;
 mod routing;
@@ -79,6 +80,7 @@ fn main() {
         passing::trials(),
         policies::trials(),
         received::trials(),
+        redaction::trials(),
         reload::trials(),
         resilience::trials(),
         routing::trials(),

@@ -13,6 +13,7 @@ mod json;
 mod view;
 
 pub use body::{Body, DecisionBody, Gap, GapCause, Reading, StoredCredential, Would};
+pub(crate) use caps::Field;
 pub(crate) use decided::Shared;
 pub use decided::{Decided, LeafFacts};
 pub use decode::LeafError;
@@ -24,6 +25,8 @@ pub(crate) use view::{Place, View};
 use base_ports::UnixTime;
 use bytes::Bytes;
 use policies_engine::{DecisionId, Numbers, OwnedFacts, Trace};
+
+use crate::redact::is_hashed;
 
 /// The version this code writes and the only one it reads.
 pub(crate) const VERSION: u64 = 1;
@@ -155,7 +158,7 @@ pub struct StoredRecord {
     pub body: Body,
     /// Records lost in this lane since the one before it.
     pub lost: u64,
-    /// Values that were cut, with what is needed to recognise the whole.
+    /// Values that were cut, with what is needed to recognise the whole, and those that were left out.
     pub truncated: Vec<Truncated>,
     /// Members this version does not know: name or number, and CBOR bytes.
     pub extra: Vec<(String, Bytes)>,
@@ -169,6 +172,17 @@ impl StoredRecord {
             Body::Decision(decision) => Some(decision),
             _ => None,
         }
+    }
+
+    /// The fields that are not on record as they were: cut, hashed or left out.
+    pub fn incomplete(&self) -> impl Iterator<Item = &str> {
+        let hashed = is_hashed(&self.principal.kind, &self.principal.id).then_some("principal.id");
+        hashed.into_iter().chain(self.truncated.iter().map(|cut| cut.field.as_str()))
+    }
+
+    /// Whether the site left that field out.
+    pub(crate) fn is_dropped(&self, field: &str) -> bool {
+        self.truncated.iter().any(|cut| cut.sha256.is_none() && cut.field == field)
     }
 
     /// The facts of the call, if it is a decision that has them.
@@ -225,15 +239,15 @@ pub struct StoredVersions {
     pub engine: String,
 }
 
-/// A value that was cut to its cap (RE7).
+/// A value that was cut to its cap (RE7) or left out (CM2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Truncated {
     /// Which value, e.g. `request.path`.
     pub field: String,
     /// Its whole length: bytes of a text, members of a set.
     pub length: u64,
-    /// SHA-256 of the whole text, or of the CBOR of the whole set.
-    pub sha256: [u8; 32],
+    /// SHA-256 of the whole text, or of the CBOR of the whole set; `None` for what the site leaves out.
+    pub sha256: Option<[u8; 32]>,
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! The ledger: what `portcullis` opens once, hands lanes out of, and asks.
 
+mod config;
 mod stats;
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
     sync::{
         Arc,
         mpsc::{RecvTimeoutError, sync_channel},
@@ -22,22 +23,24 @@ use policies_engine::{AuditUnavailable, DecisionId, Lane, Record};
 use tokio::sync::broadcast;
 
 use crate::{
-    archive::{Archive, ArchiveDesk, ArchiveState, SegmentLimits},
+    archive::{Archive, ArchiveDesk, ArchiveState},
     cursor::CursorKey,
     error::{LedgerError, disk},
     holds::Holds,
     keeper::{Keeper, KeeperDesk},
-    lane::{self, LaneWriter, Pending, RING, Shared, Waits},
+    lane::{self, LaneWriter, Pending, Shared},
     leaf::{Body, Stream},
     numbers::{RESERVATION, WORKER_BLOCKS},
-    proof::{self, LogView, Signer, Tree, TreeSetup},
+    proof::{self, LogView, Tree, TreeSetup},
+    query::Query,
     recover::{Recovered, recover},
     reserve::Reserve,
-    retain::{Keep, Retention},
+    retain::Retention,
     shelf::Shelf,
     writer::{Adopted, Fresh, OWN_LANE, Setup, Writer, WriterDesk},
 };
 
+pub use config::LedgerConfig;
 pub use stats::Stats;
 
 /// Lane of everything that is no worker: admin calls, issuance, activations.
@@ -57,63 +60,6 @@ const FIRST_NUMBERS: Duration = Duration::from_secs(5);
 
 /// How long a control record may take to reach the disk.
 const CONTROL_WAIT: Duration = Duration::from_secs(5);
-
-/// What a ledger is opened with.
-#[derive(Debug, Clone)]
-pub struct LedgerConfig {
-    /// Its directory, `data_dir/ledger`.
-    pub dir: PathBuf,
-    /// Last part of the log origin, `main`.
-    pub name: String,
-    /// SPIFFE id of this enforcer.
-    pub enforcer_id: String,
-    /// Configured name of this process, for people.
-    pub instance: String,
-    /// Trust domain, first part of the log origin.
-    pub trust_domain: String,
-    /// Product and version, for `stream_open`.
-    pub build: String,
-    /// How long written records may wait for a sync.
-    pub commit_interval: Duration,
-    /// How long records are kept.
-    pub keep: Keep,
-    /// How long calls wait for their record.
-    pub waits: Waits,
-    /// Records a lane holds.
-    pub ring: usize,
-    /// Size at which a write-ahead file is closed, bytes.
-    pub file_size: u64,
-    /// When a segment is closed.
-    pub segment: SegmentLimits,
-    /// Room set aside for gap records on a full disk, bytes; none with zero.
-    pub reserve: u64,
-    /// Who signs checkpoints; without one there is no tree.
-    pub signer: Option<Arc<dyn Signer>>,
-}
-
-impl LedgerConfig {
-    /// With the defaults of the specification: synced every 50 ms, 30 days or 10 GiB kept, write-ahead files of 32 MiB,
-    /// segments of 128 MiB or ten minutes, 64 MiB set aside.
-    #[must_use]
-    pub fn new(dir: impl Into<PathBuf>, trust_domain: &str, enforcer_id: &str, instance: &str) -> Self {
-        Self {
-            dir: dir.into(),
-            name: "main".to_owned(),
-            enforcer_id: enforcer_id.to_owned(),
-            instance: instance.to_owned(),
-            trust_domain: trust_domain.to_owned(),
-            build: concat!("portcullis ", env!("CARGO_PKG_VERSION")).to_owned(),
-            commit_interval: Duration::from_millis(50),
-            keep: Keep::default(),
-            waits: Waits::default(),
-            ring: RING,
-            file_size: 32 << 20,
-            segment: SegmentLimits::default(),
-            reserve: 64 << 20,
-            signer: None,
-        }
-    }
-}
 
 /// The ledger of this process. Cheap to clone; the last clone closes it.
 #[derive(Debug, Clone)]
@@ -220,6 +166,7 @@ impl Ledger {
             file_size: config.file_size,
             reserve,
             own,
+            redaction: Arc::clone(&config.redaction),
             next_index: next,
         });
         for crashed in crashed {
@@ -315,6 +262,12 @@ impl Ledger {
         appended.ok_or_else(|| AuditUnavailable("the control lane is full".to_owned()))
     }
 
+    /// The value of a filter as it may go on record: who asks for a person does not write the name into the ledger.
+    #[must_use]
+    pub fn told<'v>(&self, name: &str, value: &'v str) -> Cow<'v, str> {
+        self.0.config.redaction.told(name, value)
+    }
+
     /// Origin of the log: `example.org/decisions/main`.
     #[must_use]
     pub fn origin(&self) -> &str {
@@ -358,6 +311,11 @@ impl Inner {
     /// Records of the ledger itself.
     pub(crate) fn say(&self, bodies: Vec<Body>) {
         self.writer.say(bodies);
+    }
+
+    /// The question in the terms of the records, where people stand by a hash.
+    pub(crate) fn finds<'q>(&self, query: &'q Query) -> Cow<'q, Query> {
+        query.hashed(&self.config.redaction)
     }
 
     /// A record of the ledger itself.

@@ -30,6 +30,7 @@ mod proof;
 mod query;
 mod ranges;
 mod recover;
+mod redact;
 mod reserve;
 mod retain;
 mod scan;
@@ -66,6 +67,7 @@ pub use proof::{
     accept_loss, extends, includes, verify,
 };
 pub use query::{LIMITS, Order, Query, QueryError};
+pub use redact::{DropError, DropList, Redaction};
 pub use retain::Keep;
 pub use scan::{Damage, GetError, Page};
 pub use service::{Api, Options, Reader, log_router, router};

@@ -6,7 +6,7 @@
 mod filter;
 mod net;
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use base_ports::UnixTime;
 
@@ -15,6 +15,7 @@ pub(crate) use filter::Filter;
 use crate::{
     cursor::{Cursor, CursorError, CursorKey, Place},
     leaf::Kind,
+    redact::Redaction,
     sight::Sight,
 };
 
@@ -50,6 +51,11 @@ const FILTERS: [&str; 20] = [
 
 /// Names that are no filters.
 const CONTROLS: [&str; 4] = ["cursor", "order", "watch", "from"];
+
+/// Whether questions have a member of that name.
+pub(crate) fn is_filter(name: &str) -> bool {
+    FILTERS.contains(&name) || CONTROLS.contains(&name)
+}
 
 /// A checked question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,7 +124,7 @@ impl<'a> Pairs<'a> {
         let mut sorted: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         sorted.sort_unstable();
         for (name, _) in &sorted {
-            if !FILTERS.contains(name) && !CONTROLS.contains(name) {
+            if !is_filter(name) {
                 let known = FILTERS.into_iter().chain(CONTROLS);
                 return Err(QueryError::Unknown {
                     name: (*name).to_owned(),
@@ -175,6 +181,14 @@ impl Query {
         self.filter.sight = Some(sight);
         self.canonical.push_str(&format!("reader:{}:{reader};", reader.len()));
         self
+    }
+
+    /// The same question where people also stand on record by a hash of their id.
+    pub(crate) fn hashed(&self, redaction: &Redaction) -> Cow<'_, Query> {
+        match self.filter.hashed(redaction) {
+            Some(filter) => Cow::Owned(Query { filter, ..self.clone() }),
+            None => Cow::Borrowed(self),
+        }
     }
 
     /// The same question for another call: cursors of the one are none of the other.

@@ -99,7 +99,8 @@ impl Ledger {
     /// Answers a listing that came at `asked` within its caps.
     pub(crate) fn query_within(&self, query: &Query, caps: Caps, asked: Mono) -> Result<Page, LedgerError> {
         let inner = self.inner();
-        let mut listing = Listing::new(query);
+        let query = inner.finds(query);
+        let mut listing = Listing::new(&query);
         let mut budget = Budget::new(caps, asked, inner.clock.as_ref());
         let partial = listing.run(&inner.shelf, inner.disk.as_ref(), &mut budget)?;
         let now = inner.clock.now().wall;

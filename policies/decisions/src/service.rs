@@ -111,6 +111,13 @@ impl Service {
         })
     }
 
+    /// The question as it goes on record.
+    fn asked(&self, pairs: &[(String, String)]) -> String {
+        let shown = pairs.iter().filter(|(name, _)| name != "cursor");
+        let told = shown.map(|(name, value)| format!("{name}={}", self.ledger.told(name, value)));
+        told.collect::<Vec<_>>().join("&")
+    }
+
     /// Runs a scan on a thread of its own, where it may block and holds nobody up.
     async fn scan<T: Send + 'static>(
         &self,
@@ -186,7 +193,7 @@ async fn list(
             return service.told(&asked, "list", "", Err(problem));
         }
     };
-    let text = asked_text(&pairs);
+    let text = service.asked(&pairs);
     match watch::wanted(&pairs, &headers) {
         Ok(None) => {
             let answer = page(&service, &asked, &pairs).await;
@@ -250,12 +257,6 @@ async fn record(service: &Service, asked: &Asked, id: &str) -> Result<(Response,
     let seen = asked.reader.sight.of(&found);
     let (response, bytes) = json_answer(&found.to_json_seen(&service.ledger.log(), seen));
     Ok((response, Given { rows: 1, bytes, is_partial: false }))
-}
-
-/// The question as it goes on record.
-fn asked_text(pairs: &[(String, String)]) -> String {
-    let shown = pairs.iter().filter(|(name, _)| name != "cursor");
-    shown.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
 }
 
 fn page_json(page: &Page, log: &LogView, asked: &Asked) -> Value {

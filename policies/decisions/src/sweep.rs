@@ -56,6 +56,7 @@ impl Ledger {
         each: impl FnMut(Row<'_>) -> ControlFlow<()>,
     ) -> Result<Swept, LedgerError> {
         let inner = self.inner();
+        let query = &inner.finds(query);
         let mut swept = Swept::default();
         let mut budget = Budget::new(caps, asked, inner.clock.as_ref());
         let next = self.rows(query, &mut budget, &mut swept, each)?;

@@ -55,7 +55,7 @@ impl Ledger {
         // Subscribed before the end is looked up: nothing falls between.
         let fresh = inner.fresh.subscribe();
         let next = from.unwrap_or_else(|| inner.shelf.next_index());
-        let filter = query.map(|query| query.filter.clone()).unwrap_or_default();
+        let filter = query.map(|query| inner.finds(query).into_owned().filter).unwrap_or_default();
         Tail { ledger: self.clone(), filter, fresh, next, ready: VecDeque::new() }
     }
 }

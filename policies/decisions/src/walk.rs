@@ -44,6 +44,7 @@ impl Ledger {
         each: impl FnMut(&Decided<'_>) -> ControlFlow<()>,
     ) -> Result<Walked, LedgerError> {
         let inner = self.inner();
+        let query = &inner.finds(query);
         let mut walk = Walk::new(query, each);
         let wants = query.filter.wants();
         let mut source = Source::new(&inner.shelf, inner.disk.as_ref());

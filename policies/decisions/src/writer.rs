@@ -26,10 +26,11 @@ use crate::{
     leaf::{Body, GapCause, Stream},
     loss::Gaps,
     numbers::Numbers,
+    redact::Redaction,
     reserve::Reserve,
     shelf::{Shelf, WalFile},
 };
-use batch::Batch;
+use batch::{Batch, Place};
 use desk::Own;
 pub(crate) use desk::{Adopted, WriterDesk};
 
@@ -91,6 +92,7 @@ pub(crate) struct Writer {
     /// Records of another ledger that wait to be written.
     adopted: Vec<Adopted>,
     own_tag: u64,
+    redaction: Arc<Redaction>,
     gaps: Gaps,
     batch: Batch,
     file: Option<(WalFile, Box<dyn DiskFile>)>,
@@ -116,6 +118,7 @@ pub(crate) struct Setup {
     pub(crate) file_size: u64,
     pub(crate) reserve: Reserve,
     pub(crate) own: Arc<Shared>,
+    pub(crate) redaction: Arc<Redaction>,
     pub(crate) next_index: u64,
 }
 
@@ -125,6 +128,7 @@ impl Writer {
         Self {
             numbers: Numbers::new(Arc::clone(&setup.own.reserved), Arc::clone(&setup.keeper.bell)),
             own_tag: setup.own.tag,
+            redaction: setup.redaction,
             desk: setup.desk,
             keeper: setup.keeper,
             disk: setup.disk,
@@ -232,7 +236,7 @@ impl Writer {
                     self.desk.counts.lost.fetch_add(loss.count(), Ordering::Relaxed);
                     self.gaps.add(loss.to_gap(self.stream.boot, lane.shared.number, GapCause::QueueFull));
                 }
-                if let Some(gap) = self.batch.take(slot, &self.stream) {
+                if let Some(gap) = self.batch.take(slot, &self.stream, &self.redaction) {
                     self.desk.counts.lost.fetch_add(1, Ordering::Relaxed);
                     self.gaps.add(gap);
                 }
@@ -275,7 +279,8 @@ impl Writer {
         let (mut gap_count, mut own_count) = (0, 0);
         for (at, record) in gaps.chain(self.own.iter().cloned()).enumerate() {
             let Some(seq) = self.numbers.take() else { break };
-            if !self.batch.own(&record, seq, self.own_tag, &self.stream, now) {
+            let (tag, stream, redaction) = (self.own_tag, &self.stream, &*self.redaction);
+            if !self.batch.own(&record, Place { seq, tag, stream, redaction }, now) {
                 // Too large for a frame: the number goes to the next one.
                 self.numbers.rewind(seq);
             }

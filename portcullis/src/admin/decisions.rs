@@ -61,20 +61,24 @@ pub(super) async fn explain(
             "stock Cedar decides a recorded call otherwise"
         );
     }
-    let text = explanation.to_text(
+    let mut text = explanation.to_text(
         &recorded.question,
         &snapshot,
         &TextOptions {
             decision: Some(recorded.id.clone()),
             age: Some(age(api.clock.now().wall.saturating_since(recorded.question.now))),
-            enforcer: Some(recorded.instance),
-            service: recorded.service,
+            enforcer: Some(recorded.instance.clone()),
+            service: recorded.service.clone(),
             shorten: false,
             all: options.all,
         },
     );
     let mut document = explanation.to_json(&recorded.question, &snapshot, Some(&recorded.id));
     if let Some(members) = document.as_object_mut() {
+        if !recorded.lacks.is_empty() {
+            members.insert("not_recorded".to_owned(), json!(recorded.lacks));
+            text.push_str(&format!(" lacks  {}: not on record as it was\n", recorded.lacks.join(", ")));
+        }
         members.insert("text".to_owned(), json!(text));
     }
     Json(document).into_response()
@@ -86,7 +90,18 @@ struct Stored {
     instance: String,
     service: Option<String>,
     snapshot: Option<u64>,
+    /// Fields that are not on record as they were: cut, hashed or left out.
+    lacks: Vec<String>,
     question: RequestForExplain,
+}
+
+impl Stored {
+    /// Why nothing can be written about its caller, if so: what stands on record in place of the id names nobody.
+    fn nameless(&self) -> Option<&'static str> {
+        let is_nameless = self.lacks.iter().any(|field| field == "principal.id");
+        is_nameless
+            .then_some("the id of the caller is not on record in clear; write it for the person you mean")
+    }
 }
 
 /// The snapshot of that number. A record that names none was made before there was one, or needs none: those in force
@@ -197,6 +212,7 @@ fn recorded(stored: &StoredRecord) -> Option<Stored> {
         instance: stored.stream.instance.clone(),
         service: decision.service.clone(),
         snapshot: stored.versions.as_ref().map(|versions| versions.numbers.snapshot),
+        lacks: stored.incomplete().map(str::to_owned).collect(),
         question: RequestForExplain {
             principal: Principal::from_parts(&stored.principal.kind, &stored.principal.id)?,
             action: Action::parse(&decision.action).ok()?,
@@ -210,7 +226,7 @@ fn recorded(stored: &StoredRecord) -> Option<Stored> {
                 detail: decision.detail.clone(),
                 determining: decision.determining.iter().map(|id| id.as_str().into()).collect(),
                 would: decision.would.as_ref().and_then(would),
-                is_whole: stored.truncated.is_empty(),
+                is_whole: stored.incomplete().next().is_none(),
             }),
         },
     })

@@ -42,7 +42,8 @@ impl Aside {
         disk.create_dir_all(&unlocked).map_err(|error| fault(&error))?;
         let lock = Lock::take(&unlocked).map_err(|error| fault(&error))?;
         std::fs::rename(&unlocked, &dir).map_err(|error| fault(&error))?;
-        let settings = LedgerConfig { dir: dir.clone(), reserve: 0, ..open::ledger_config(config) };
+        let keys = open::keys(config, disk.as_ref(), rng.as_ref())?;
+        let settings = LedgerConfig { dir: dir.clone(), reserve: 0, ..open::ledger_config(config, &keys) };
         let ledger = Ledger::open(settings, disk, clock, rng.as_ref()).map_err(|error| fault(&error))?;
         Ok(Self { ledger, lock })
     }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use base_ports::{Clock, Disk, Rng};
 use base_store::{Embedded, Store};
 use ca_authority::Authority;
-use policies_decisions::{Accepted, Ledger, LedgerConfig, LedgerError};
+use policies_decisions::{Accepted, Ledger, LedgerConfig, LedgerError, Redaction};
 use policies_engine::Principal;
 use policies_store::{Activations, PolicyStore, Saves, Signer, StoreConfig};
 
 use super::activations::Records;
-use super::log_key;
+use super::log_key::{self, Keys};
 use crate::admin::Repeats;
 use crate::config::{Ca, Config};
 use crate::messages::Message;
@@ -51,10 +51,16 @@ pub(super) fn ledger(
 
 /// How records are kept and who signs for them.
 fn signing(config: &Config, disk: &Arc<dyn Disk>, rng: &Arc<dyn Rng>) -> Result<LedgerConfig, Message> {
-    let keys = log_key::open(&config.data_dir, disk.as_ref(), rng.as_ref()).map_err(|error| {
+    let keys = keys(config, disk.as_ref(), rng.as_ref())?;
+    let unsigned = ledger_config(config, &keys);
+    Ok(LedgerConfig { signer: Some(Arc::new(keys.log)), ..unsigned })
+}
+
+/// The keys of the ledger.
+pub(super) fn keys(config: &Config, disk: &dyn Disk, rng: &dyn Rng) -> Result<Keys, Message> {
+    log_key::open(&config.data_dir, disk, rng).map_err(|error| {
         Message::error("PC6001", format!("key of the decision log: {error}")).next("portcullis check")
-    })?;
-    Ok(LedgerConfig { signer: Some(Arc::new(keys)), ..ledger_config(config) })
+    })
 }
 
 /// Gives up what is lost of the ledger of a process that does not run, in the name of `uid`.
@@ -78,8 +84,8 @@ pub(crate) async fn accept_loss(config: &Config, uid: u32) -> Result<Accepted, M
         .map_err(|error| fault(&error))
 }
 
-/// How records are kept.
-pub(super) fn ledger_config(config: &Config) -> LedgerConfig {
+/// How records are kept, by nobody signed for.
+pub(super) fn ledger_config(config: &Config, keys: &Keys) -> LedgerConfig {
     let enforcer = match &config.enforcer {
         Some(enforcer) => enforcer.id.as_str().to_owned(),
         None => format!("spiffe://{}/portcullis/ca", config.trust_domain.as_str()),
@@ -88,6 +94,7 @@ pub(super) fn ledger_config(config: &Config) -> LedgerConfig {
     LedgerConfig {
         name: config.decisions.name.clone(),
         commit_interval: config.decisions.commit_interval,
+        redaction: Arc::new(Redaction::new(&keys.people, config.decisions.dropped.clone())),
         ..LedgerConfig::new(config.data_dir.join("ledger"), config.trust_domain.as_str(), &enforcer, &host)
     }
 }

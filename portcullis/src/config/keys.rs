@@ -217,6 +217,12 @@ static KEYS: &[Key] = &[
         "on which answers callers see the decision id",
         "\"denied\"",
     ),
+    key(
+        "decisions.drop",
+        Kind::List(&Kind::Text),
+        "fields of calls that are not recorded, only how long they were: request.path, request.query.NAME, ..",
+        "[\"request.query.token\", \"connection.source_ip\"]",
+    ),
     preset("decisions.require_purpose", Kind::Flag, "false", "exports must say what they are for", "true"),
     preset(
         "decisions.questions_per_minute",

@@ -4,6 +4,7 @@
 mod admin;
 mod authzen;
 mod cluster;
+mod decisions;
 mod enforcer;
 mod handling;
 mod listener;
@@ -20,7 +21,7 @@ use std::time::Duration;
 use ca_authority::{EntryError, NewEntry};
 use ca_identity::{Selector, TrustDomain};
 
-use super::meant::{Agent, Ca, Config, Decisions};
+use super::meant::{Agent, Ca, Config};
 use super::read::{Origin, Table, Value};
 use super::value::Address;
 use crate::messages::{Message, Place};
@@ -88,18 +89,7 @@ impl Meaning<'_> {
             let fault = self.fault("PC0105", section, "", text);
             self.messages.push(fault.help("add [policies] with dir = \"./policies\""));
         }
-        let decisions = table.table("decisions")?;
-        let decisions = Decisions {
-            name: decisions.text("name")?.clone(),
-            commit_interval: *decisions.duration("commit_interval")?,
-            reveal_decision_id: decisions.text("reveal_decision_id")?.clone(),
-            reads: policies_decisions::Options {
-                require_purpose: *decisions.flag("require_purpose")?,
-                per_minute: usize::try_from(*decisions.integer("questions_per_minute")?)
-                    .unwrap_or(usize::MAX),
-                ..policies_decisions::Options::default()
-            },
-        };
+        let decisions = self.decisions(table.table("decisions")?)?;
         let ext_authz = table.table("ext_authz").map(|section| policies_adapters::ext_authz::Options {
             trust_principal: section.text("principal").is_some_and(|word| word == "claimed"),
         });

@@ -54,6 +54,8 @@ pub(crate) enum Want<'a> {
     Text(Field, &'a str),
     /// The field has a value that begins so.
     Prefix(Field, &'a str),
+    /// The field has one of these values.
+    Either(Field, &'a str, &'a str),
     /// The field has a number between these, both included.
     Number(Field, u64, u64),
     /// The record belongs to this trace.
@@ -311,7 +313,10 @@ impl<'a> Finder<'a> {
 impl Want<'_> {
     fn field(&self) -> Option<Field> {
         match self {
-            Want::Text(field, _) | Want::Prefix(field, _) | Want::Number(field, ..) => Some(*field),
+            Want::Text(field, _)
+            | Want::Prefix(field, _)
+            | Want::Either(field, ..)
+            | Want::Number(field, ..) => Some(*field),
             Want::Trace(_) => None,
         }
     }
@@ -320,6 +325,7 @@ impl Want<'_> {
         match self {
             Want::Text(_, text) => value == text.as_bytes(),
             Want::Prefix(_, text) => value.starts_with(text.as_bytes()),
+            Want::Either(_, text, other) => [text, other].iter().any(|text| value == text.as_bytes()),
             Want::Number(_, from, to) => {
                 value.try_into().is_ok_and(|bytes| (*from..=*to).contains(&u64::from_be_bytes(bytes)))
             }

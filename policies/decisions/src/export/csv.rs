@@ -99,7 +99,7 @@ pub(super) fn row(record: &StoredRecord, seen: Seen, out: &mut String) {
     line.maybe(numbers.map(|numbers| numbers.snapshot.to_string()));
     line.maybe(whole.map(|record| record.stream.enforcer.as_str()));
     line.maybe(whole.map(|record| record.stream.instance.as_str()));
-    facts(inside, &mut line);
+    facts(record, inside, &mut line);
     let trace = decision.and_then(|decision| decision.trace);
     line.maybe(trace.map(|trace| hex(&trace.trace_id)));
     line.maybe(inside.map(|decision| match decision.audit {
@@ -114,10 +114,11 @@ pub(super) fn row(record: &StoredRecord, seen: Seen, out: &mut String) {
     line.out.push_str("\r\n");
 }
 
-fn facts(inside: Option<&DecisionBody>, line: &mut Line<'_>) {
+fn facts(record: &StoredRecord, inside: Option<&DecisionBody>, line: &mut Line<'_>) {
     let facts = inside.and_then(|decision| decision.facts.as_ref());
     let request = facts.and_then(|facts| facts.request());
-    line.maybe(facts.map(|facts| facts.connection().source_ip.to_string()));
+    let connection = facts.filter(|_| !record.is_dropped("connection.source_ip"));
+    line.maybe(connection.map(|facts| facts.connection().source_ip.to_string()));
     line.maybe(request.as_ref().map(|request| request.method));
     line.maybe(request.as_ref().map(|request| request.host));
     line.maybe(request.as_ref().map(|request| request.path));

@@ -1,13 +1,14 @@
 //! Caps of recorded values (RE7), so that no caller decides how large a record gets.
 //!
-//! What is cut leaves its length and hash, so that the whole can be recognised and a replay knows what it lacks.
+//! What is cut leaves its length and hash, so that the whole can be recognised and a replay knows what it lacks. What the
+//! site leaves out leaves its length alone.
 
 use std::fmt;
 
 use aws_lc_rs::digest;
 
 use super::Truncated;
-use crate::cbor::Writer;
+use crate::{cbor::Writer, redact::Redaction};
 
 /// How much of each kind of value is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,18 +59,35 @@ impl fmt::Display for Field<'_> {
 
 /// Applies limits and remembers what was cut.
 #[derive(Debug)]
-pub(crate) struct Caps {
+pub(crate) struct Caps<'r> {
     limits: Limits,
+    redaction: &'r Redaction,
     cut: Vec<Truncated>,
+    /// Apart from what is cut, so that however much is cut each of them is listed.
+    dropped: Vec<Truncated>,
 }
 
-impl Caps {
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, cut: Vec::new() }
+impl<'r> Caps<'r> {
+    pub(crate) fn new(limits: Limits, redaction: &'r Redaction) -> Self {
+        Self { limits, redaction, cut: Vec::new(), dropped: Vec::new() }
     }
 
-    pub(crate) fn cut(&self) -> &[Truncated] {
-        &self.cut
+    /// Whether the site leaves that field out; then its length is noted, unless nothing was there.
+    pub(crate) fn drops<'f>(&mut self, field: impl Into<Field<'f>>, length: impl FnOnce() -> usize) -> bool {
+        let field = field.into();
+        let is_dropped = self.redaction.drops(field);
+        if is_dropped {
+            let length = length() as u64;
+            if length > 0 {
+                self.dropped.push(Truncated { field: named(field), length, sha256: None });
+            }
+        }
+        is_dropped
+    }
+
+    /// What was cut, then what was left out.
+    pub(crate) fn cut(&self) -> Vec<&Truncated> {
+        self.cut.iter().chain(&self.dropped).collect()
     }
 
     /// How many members of a set are kept.
@@ -139,7 +157,7 @@ impl Caps {
 
     fn note(&mut self, field: Field<'_>, length: usize, whole: &[u8]) {
         if self.cut.len() == LISTED {
-            self.cut.push(Truncated { field: "*".to_owned(), length: 0, sha256: [0; 32] });
+            self.cut.push(Truncated { field: "*".to_owned(), length: 0, sha256: Some([0; 32]) });
         }
         if let Some(others) = self.cut.get_mut(LISTED) {
             others.length += 1;
@@ -147,10 +165,15 @@ impl Caps {
         }
         let mut sha256 = [0; 32];
         sha256.copy_from_slice(digest::digest(&digest::SHA256, whole).as_ref());
-        let mut field = field.to_string();
-        field.truncate(within(&field, FIELD).len());
-        self.cut.push(Truncated { field, length: length as u64, sha256 });
+        self.cut.push(Truncated { field: named(field), length: length as u64, sha256: Some(sha256) });
     }
+}
+
+/// The name of a field, no longer than is noted.
+fn named(field: Field<'_>) -> String {
+    let mut name = field.to_string();
+    name.truncate(within(&name, FIELD).len());
+    name
 }
 
 /// As much of a text as fits; a cut never splits a character.

@@ -13,7 +13,10 @@ use super::{
     decode::{address, text_sets, texts},
     key,
 };
-use crate::cbor::{CborError, Reader};
+use crate::{
+    cbor::{CborError, Reader},
+    redact::is_hashed,
+};
 
 /// A stored decision, as far as judging it again needs it.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ pub struct Decided<'a> {
     pub schema: Option<[u8; 32]>,
     /// The facts of the call.
     pub facts: Option<LeafFacts<'a>>,
-    /// Fields that were cut, and parts of the context that this version does not read.
+    /// Fields that were cut, hashed or left out, and parts of the context that this version does not read.
     pub cut: Vec<&'a str>,
 }
 
@@ -129,7 +132,11 @@ impl<'a> Parts<'a> {
             key::TIME => self.time = Some(UnixTime::from_nanos(value.int()?)),
             key::REASON => self.reason = Some(value.text()?),
             key::PHASE => self.phase = Some(value.text()?),
-            key::PRINCIPAL => self.principal = Some(pair(value, "type", "id")?),
+            key::PRINCIPAL => {
+                let (kind, id) = pair(value, "type", "id")?;
+                self.cut.extend(is_hashed(kind, id).then_some("principal.id"));
+                self.principal = Some((kind, id));
+            }
             key::ACTION => self.action = Some(value.text()?),
             key::RESOURCE => self.resource = Some(pair(value, "type", "id")?),
             key::SERVICE => self.service = Some(value.text()?),

@@ -18,7 +18,10 @@ use super::{
     caps::{Caps, Field, Limits},
     key,
 };
-use crate::cbor::{IntMap, TextMap, Writer};
+use crate::{
+    cbor::{IntMap, TextMap, Writer},
+    redact::Redaction,
+};
 use base_ports::Now;
 
 /// Members that every record has.
@@ -28,6 +31,8 @@ pub(crate) struct Head<'a> {
     pub(crate) stream: &'a Stream,
     pub(crate) seq: u64,
     pub(crate) lost: u64,
+    /// What does not go on record in clear.
+    pub(crate) redaction: &'a Redaction,
 }
 
 /// Appends the leaf of a record.
@@ -89,7 +94,7 @@ pub(crate) fn own(out: &mut Vec<u8>, head: Head<'_>, time: Now, body: &Body) {
 }
 
 fn decision_within(out: &mut Vec<u8>, head: Head<'_>, record: &DecisionRecord, limits: Limits) {
-    let mut caps = Caps::new(limits);
+    let mut caps = Caps::new(limits, head.redaction);
     let caps = &mut caps;
     Writer::new(out).int_map(|map| {
         opening(map, Kind::DECISION, head, record.time);
@@ -103,7 +108,7 @@ fn decision_within(out: &mut Vec<u8>, head: Head<'_>, record: &DecisionRecord, l
         if let Some(would) = &record.would {
             map.key(key::WOULD).text_map(|map| would_members(map, would, caps));
         }
-        principal(map, &record.principal, caps);
+        principal(map, &record.principal, head.redaction, caps);
         if let Some(credential) = &record.credential {
             map.key(key::CREDENTIAL).text_map(|map| credential_members(map, credential, caps));
         }
@@ -134,7 +139,9 @@ fn decision_within(out: &mut Vec<u8>, head: Head<'_>, record: &DecisionRecord, l
         if let Some(facts) = record.facts.as_deref() {
             facts::members(map, facts, record.versions.as_deref(), caps);
         }
-        if let Some(trace) = &record.trace {
+        if let Some(trace) = &record.trace
+            && !caps.drops("trace", || trace.trace_id.len() + trace.span_id.len())
+        {
             map.key(key::TRACE).text_map(|map| {
                 map.key("span_id").bytes(&trace.span_id);
                 map.key("trace_id").bytes(&trace.trace_id);
@@ -206,13 +213,13 @@ fn other(
     time: Now,
     who: Option<&Principal>,
     versions: Option<&Versions>,
-    body: impl FnOnce(&mut TextMap<'_>, &mut Caps),
+    body: impl FnOnce(&mut TextMap<'_>, &mut Caps<'_>),
 ) {
-    let mut caps = Caps::new(Limits::NORMAL);
+    let mut caps = Caps::new(Limits::NORMAL, head.redaction);
     Writer::new(out).int_map(|map| {
         opening(map, kind, head, time);
         match who {
-            Some(who) => principal(map, who, &mut caps),
+            Some(who) => principal(map, who, head.redaction, &mut caps),
             None => entity(map, key::PRINCIPAL, "Workload", &head.stream.enforcer),
         }
         if let Some(versions) = versions {
@@ -241,18 +248,21 @@ fn opening(map: &mut IntMap<'_>, kind: Kind, head: Head<'_>, time: Now) {
     map.key(key::MONO).uint(time.mono.as_nanos());
 }
 
-fn closing(map: &mut IntMap<'_>, head: Head<'_>, caps: &Caps) {
+fn closing(map: &mut IntMap<'_>, head: Head<'_>, caps: &Caps<'_>) {
     if head.lost > 0 {
         map.key(key::LOST).uint(head.lost);
     }
-    if !caps.cut().is_empty() {
+    let cut = caps.cut();
+    if !cut.is_empty() {
         let mut writer = map.key(key::TRUNCATED);
-        writer.array(caps.cut().len());
-        for cut in caps.cut() {
+        writer.array(cut.len());
+        for cut in cut {
             writer.text_map(|map| {
                 map.key("field").text(&cut.field);
                 map.key("length").uint(cut.length);
-                map.key("sha256").bytes(&cut.sha256);
+                if let Some(sha256) = &cut.sha256 {
+                    map.key("sha256").bytes(sha256);
+                }
             });
         }
     }
@@ -265,12 +275,13 @@ fn effect(effect: Effect) -> u64 {
     }
 }
 
-fn principal(map: &mut IntMap<'_>, principal: &Principal, caps: &mut Caps) {
-    entity(map, key::PRINCIPAL, principal.entity_type(), caps.name("principal.id", principal.id()));
+fn principal(map: &mut IntMap<'_>, principal: &Principal, redaction: &Redaction, caps: &mut Caps<'_>) {
+    let id = redaction.id_of(principal);
+    entity(map, key::PRINCIPAL, principal.entity_type(), caps.name("principal.id", &id));
 }
 
 /// The tickets of the determining policies, for those who look for what a change did.
-fn notes(map: &mut IntMap<'_>, determining: &[Arc<str>], versions: &Versions, caps: &mut Caps) {
+fn notes(map: &mut IntMap<'_>, determining: &[Arc<str>], versions: &Versions, caps: &mut Caps<'_>) {
     let mut tickets: Vec<&str> =
         determining.iter().filter_map(|id| versions.tickets.get(id)).map(|ticket| &**ticket).collect();
     tickets.sort_unstable();
@@ -282,7 +293,7 @@ fn notes(map: &mut IntMap<'_>, determining: &[Arc<str>], versions: &Versions, ca
 }
 
 /// The namespaces of both sides, as far as they have one (RR1, RR2).
-fn namespaces(map: &mut IntMap<'_>, callee: Option<&str>, caller: Option<&str>, caps: &mut Caps) {
+fn namespaces(map: &mut IntMap<'_>, callee: Option<&str>, caller: Option<&str>, caps: &mut Caps<'_>) {
     if callee.is_none() && caller.is_none() {
         return;
     }
@@ -304,7 +315,7 @@ fn entity(map: &mut IntMap<'_>, at: u64, kind: &str, id: &str) {
     });
 }
 
-fn would_members(map: &mut TextMap<'_>, would: &Would, caps: &mut Caps) {
+fn would_members(map: &mut TextMap<'_>, would: &Would, caps: &mut Caps<'_>) {
     map.key("effect").uint(effect(would.effect));
     if !would.errors.is_empty() {
         errors(&mut map.key("errors"), "would.errors", &would.errors, caps);
@@ -316,7 +327,7 @@ fn would_members(map: &mut TextMap<'_>, would: &Would, caps: &mut Caps) {
     texts(&mut map.key("determining"), "would.determining".into(), &would.determining, caps);
 }
 
-fn credential_members(map: &mut TextMap<'_>, credential: &Credential, caps: &mut Caps) {
+fn credential_members(map: &mut TextMap<'_>, credential: &Credential, caps: &mut Caps<'_>) {
     map.key("kind").text(credential.kind.as_str());
     if let Some(issuer) = &credential.issuer {
         map.key("issuer").text(caps.value("credential.issuer", issuer));
@@ -380,7 +391,7 @@ fn counts(map: &mut TextMap<'_>, name: &str, counts: &BTreeMap<String, u64>) {
 }
 
 /// `details` of authority and administration records: pairs in their given order.
-fn details(map: &mut TextMap<'_>, details: &[(String, String)], caps: &mut Caps) {
+fn details(map: &mut TextMap<'_>, details: &[(String, String)], caps: &mut Caps<'_>) {
     if details.is_empty() {
         return;
     }
@@ -394,13 +405,13 @@ fn details(map: &mut TextMap<'_>, details: &[(String, String)], caps: &mut Caps)
     }
 }
 
-fn texts<T: AsRef<str>>(writer: &mut Writer<'_>, field: Field<'_>, members: &[T], caps: &mut Caps) {
+fn texts<T: AsRef<str>>(writer: &mut Writer<'_>, field: Field<'_>, members: &[T], caps: &mut Caps<'_>) {
     let kept = caps.set(field, members);
     writer.array(kept.len());
     kept.iter().for_each(|member| writer.text(caps.value(field, member.as_ref())));
 }
 
-fn errors(writer: &mut Writer<'_>, field: &str, errors: &[PolicyError], caps: &mut Caps) {
+fn errors(writer: &mut Writer<'_>, field: &str, errors: &[PolicyError], caps: &mut Caps<'_>) {
     let kept = caps.entries(field, errors.len());
     writer.array(kept);
     for error in errors.iter().take(kept) {

@@ -12,7 +12,7 @@ use policies_engine::{Audit, Effect, Mode};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Entity, StoredRecord, StoredVersions,
+    Entity, StoredRecord, StoredVersions, Truncated,
     body::{Body, DecisionBody, Gap, Reading, StoredCredential, Would},
 };
 use crate::{
@@ -53,9 +53,7 @@ impl StoredRecord {
         }
         if !self.truncated.is_empty() {
             let cut = self.truncated.iter();
-            let cut =
-                cut.map(|cut| json!({"field": cut.field, "length": cut.length, "sha256": hex(&cut.sha256)}));
-            out.put("truncated", cut.collect::<Vec<_>>());
+            out.put("truncated", cut.map(truncated).collect::<Vec<_>>());
         }
         if !self.extra.is_empty() {
             let extra = self.extra.iter();
@@ -103,6 +101,19 @@ impl StoredRecord {
         whole
     }
 
+    /// Takes out what stands in for fields that were left out: an empty text would say that the caller sent one.
+    fn hide_dropped(&self, members: &mut Map<String, Value>) {
+        for cut in self.truncated.iter().filter(|cut| cut.sha256.is_none()) {
+            let Some((section, name)) = cut.field.split_once('.') else { continue };
+            let Some(section) = members.get_mut(section).and_then(Value::as_object_mut) else { continue };
+            section.remove(name);
+            if cut.field == "request.path" {
+                section.remove("segments");
+                section.remove("segment_count");
+            }
+        }
+    }
+
     fn decision_members(&self, decision: &DecisionBody, out: &mut Object) {
         out.put("effect", decision.effect.as_str());
         out.put("reason", decision.reason.as_str());
@@ -138,6 +149,7 @@ impl StoredRecord {
         );
         if let Some(facts) = &decision.facts {
             out.0.extend(facts.to_json());
+            self.hide_dropped(&mut out.0);
         }
         out.maybe(
             "trace",
@@ -199,6 +211,14 @@ fn effect(effect: Effect) -> &'static str {
 
 fn entity(entity: &Entity) -> Value {
     json!({"type": entity.kind, "id": entity.id})
+}
+
+fn truncated(cut: &Truncated) -> Value {
+    let mut out = Object::default();
+    out.put("field", cut.field.as_str());
+    out.put("length", cut.length);
+    out.maybe("sha256", cut.sha256.map(|sha256| hex(&sha256)));
+    out.0.into()
 }
 
 fn errors(errors: &[(String, String)]) -> Value {

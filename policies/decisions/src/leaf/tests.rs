@@ -1,6 +1,7 @@
 //! Every member survives, equal records give equal bytes, and no bytes make the reader panic.
 
 mod capped;
+mod dropped;
 mod generated;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -19,6 +20,7 @@ use generated::*;
 
 use crate::{
     cbor::Writer,
+    redact::Redaction,
     testing::{allow, example, placed, versions},
 };
 
@@ -33,10 +35,14 @@ fn stream() -> Stream {
 }
 
 fn encoded_with(record: &Record, lost: u64) -> Vec<u8> {
+    encoded_by(record, lost, &Redaction::default())
+}
+
+fn encoded_by(record: &Record, lost: u64, redaction: &Redaction) -> Vec<u8> {
     let stream = stream();
     let id = DecisionId::new(1_795_330_800_123, 0x1234, 48_211);
     let mut out = Vec::new();
-    encode::record(&mut out, Head { id, stream: &stream, seq: stream.seq, lost }, record);
+    encode::record(&mut out, Head { id, stream: &stream, seq: stream.seq, lost, redaction }, record);
     out
 }
 
@@ -317,7 +323,13 @@ fn records_of_the_ledger_itself_round_trip() {
     ];
     for body in bodies {
         let stream = stream();
-        let head = Head { id: DecisionId::new(1, 2, 3), stream: &stream, seq: 3, lost: 0 };
+        let head = Head {
+            id: DecisionId::new(1, 2, 3),
+            stream: &stream,
+            seq: 3,
+            lost: 0,
+            redaction: &Redaction::default(),
+        };
         let mut leaf = Vec::new();
         encode::own(&mut leaf, head, example().time, &body);
         let record = decoded(leaf);

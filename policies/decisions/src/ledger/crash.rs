@@ -16,7 +16,7 @@ use policies_engine::{Audit, DecisionId, Effect, Receipt};
 
 use super::{tests::assert_complete, *};
 use crate::{
-    Kind,
+    Kind, SegmentLimits,
     testing::{all, config, decision, wait},
 };
 

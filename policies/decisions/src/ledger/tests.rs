@@ -9,7 +9,7 @@ use policies_engine::{AdministrationRecord, Audit, Effect, Facts, Reason, Receip
 
 use super::*;
 use crate::{
-    Gap, GapCause, Kind, StoredRecord,
+    Gap, GapCause, Keep, Kind, StoredRecord, Waits,
     ranges::Ranges,
     testing::{
         Held, NOON, all, allow, config, decision, eventually, example, open, open_with, pattern, wait,

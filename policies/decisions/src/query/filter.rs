@@ -7,6 +7,7 @@ use crate::{
     archive::{Field, Want},
     cursor::unhex,
     leaf::{Kind, View},
+    redact::Redaction,
     sight::{Seen, Sight},
 };
 
@@ -39,6 +40,8 @@ pub(crate) struct Filter {
 enum Text {
     Exact(String),
     Prefix(String),
+    /// As it was given, or as the hash of it.
+    Either(String, String),
 }
 
 impl Text {
@@ -46,6 +49,7 @@ impl Text {
         match self {
             Self::Exact(text) => value == Some(text),
             Self::Prefix(text) => value.is_some_and(|value| value.starts_with(text)),
+            Self::Either(text, hash) => value.is_some_and(|value| value == text || value == hash),
         }
     }
 
@@ -80,6 +84,13 @@ impl Filter {
             trace: get("trace").map(trace).transpose()?,
             sight: None,
         })
+    }
+
+    /// The same filter where a person also stands on record by a hash; `None` when it names nobody.
+    pub(super) fn hashed(&self, redaction: &Redaction) -> Option<Self> {
+        let Some(Text::Exact(id)) = &self.principal else { return None };
+        let principal = Some(Text::Either(id.clone(), redaction.hashed(id)?));
+        Some(Self { principal, ..self.clone() })
     }
 
     /// How the record is seen by who asks.
@@ -120,6 +131,7 @@ impl Filter {
             text.as_ref().map(|text| match text {
                 Text::Exact(text) => Want::Text(field, text),
                 Text::Prefix(text) => Want::Prefix(field, text),
+                Text::Either(text, hash) => Want::Either(field, text, hash),
             })
         });
         let numbers = [

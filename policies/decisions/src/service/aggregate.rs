@@ -4,7 +4,7 @@ use axum::{body::Bytes, extract::State, http::HeaderMap, response::Response};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Asked, Given, Problem, Service, asked_text, body, json_answer, partial_members};
+use super::{Asked, Given, Problem, Service, body, json_answer, partial_members};
 use crate::aggregate::Grouping;
 
 #[derive(Debug, Deserialize)]
@@ -52,7 +52,7 @@ async fn answer(
     let request: Request = body::read(headers, bytes)?;
     let by = format!("by={} every={}", request.group_by.join(","), request.bucket.as_deref().unwrap_or("-"));
     let question = body::Question::new(request.since, request.until, request.filter, request.cursor)?;
-    *text = format!("{} {by}", asked_text(&question.pairs));
+    *text = format!("{} {by}", service.asked(&question.pairs));
     let grouping = Grouping::read(&request.group_by, request.bucket.as_deref(), request.limit)?;
     let query = question.query(service, asked, "aggregate")?;
     let running = service.admit(asked, question.cursor.is_some())?;

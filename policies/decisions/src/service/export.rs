@@ -9,7 +9,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Asked, Given, Problem, Service, asked_text, body};
+use super::{Asked, Given, Problem, Service, body};
 use crate::{
     export::{Form, ROWS},
     query::QueryError,
@@ -59,7 +59,7 @@ async fn answer(
     let request: Request = body::read(headers, bytes)?;
     let form = request.format.as_deref().map(Form::read).transpose()?.unwrap_or_default();
     let question = body::Question::new(request.since, request.until, request.filter, request.cursor)?;
-    *text = format!("{} as={}", asked_text(&question.pairs), form.as_str());
+    *text = format!("{} as={}", service.asked(&question.pairs), form.as_str());
     if service.options.require_purpose && asked.purpose.is_none() {
         let detail = "this installation wants to know what an export is for: send portcullis-purpose";
         return Err(Problem::new(StatusCode::BAD_REQUEST, "purpose-required", detail.to_owned())

@@ -14,6 +14,7 @@ use crate::{
     lane::{Done, Entry, Slot, millis},
     leaf::{Gap, GapCause, Stream, encode, encode::Head},
     loss::{Loss, Outline},
+    redact::Redaction,
     shelf::Span,
 };
 
@@ -40,6 +41,16 @@ struct Taken {
     lane: u16,
     seq: u64,
     outline: Outline,
+}
+
+/// Where a record of the ledger's own lane stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) seq: u64,
+    /// Of the stream, in the id.
+    pub(crate) tag: u64,
+    pub(crate) stream: &'a Stream,
+    pub(crate) redaction: &'a Redaction,
 }
 
 /// Records of the ledger's own lane in a batch.
@@ -83,10 +94,10 @@ impl Batch {
     }
 
     /// Appends a record from a ring. One that cannot be encoded is answered and returned as a gap.
-    pub(crate) fn take(&mut self, slot: Slot, stream: &Stream) -> Option<Gap> {
+    pub(crate) fn take(&mut self, slot: Slot, stream: &Stream, redaction: &Redaction) -> Option<Gap> {
         let outline = Outline::of(&slot.entry);
         let lost = slot.loss.as_ref().map_or(0, |loss| loss.count());
-        let head = Head { id: slot.id, stream, seq: slot.seq, lost };
+        let head = Head { id: slot.id, stream, seq: slot.seq, lost, redaction };
         let audit = match &slot.entry {
             Entry::Decision(record) => record.audit,
             Entry::Other(_) => Audit::Durable,
@@ -113,12 +124,13 @@ impl Batch {
     }
 
     /// Appends a record of the ledger's own lane.
-    pub(crate) fn own(&mut self, record: &Own, seq: u64, tag: u64, stream: &Stream, now: Now) -> bool {
+    pub(crate) fn own(&mut self, record: &Own, place: Place<'_>, now: Now) -> bool {
         let time = match record {
             Own::Body(_) => now.wall,
             Own::Record(record) => crate::lane::time_of(record),
         };
-        let head = Head { id: DecisionId::new(millis(time), tag, seq), stream, seq, lost: 0 };
+        let Place { seq, tag, stream, redaction } = place;
+        let head = Head { id: DecisionId::new(millis(time), tag, seq), stream, seq, lost: 0, redaction };
         self.append(time, |out| match record {
             Own::Body(body) => encode::own(out, head, now, body),
             Own::Record(record) => encode::record(out, head, record),

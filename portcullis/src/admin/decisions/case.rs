@@ -34,6 +34,9 @@ pub(in crate::admin) async fn case(
     if question.resource.kind() == ResourceKind::Unknown {
         return Err(unfit("the call named no registered route or method".to_owned()));
     }
+    if let Some(why) = recorded.nameless() {
+        return Err(unfit(why.to_owned()));
+    }
     let case = passing(question, &snapshot).map_err(unfit)?;
     let version = snapshot.versions().numbers.policies;
     Ok(Json(json!({
@@ -44,6 +47,10 @@ pub(in crate::admin) async fn case(
 /// The case, run once: what does not pass under its own policies is no case.
 fn passing(question: &RequestForExplain, snapshot: &Snapshot) -> Result<Value, String> {
     let decision = snapshot.decide(&question.access());
+    let lacks = question.recorded.as_ref().filter(|recorded| !recorded.is_whole);
+    if lacks.is_some_and(|recorded| recorded.reason != decision.reason) {
+        return Err("what the policies read of the call is not all on record".to_owned());
+    }
     let may = if decision.effect == Effect::Allow { "may" } else { "may not" };
     let name = format!("{} {may} {} {}", question.principal.id(), question.action, question.resource.id());
     let case = case_of(&name, question, &Expected::of(&decision));

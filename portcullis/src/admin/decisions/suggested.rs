@@ -58,6 +58,9 @@ fn useless(recorded: &Stored, explained: &Explanation, snapshot: &Snapshot) -> R
         let detail = "the call named no registered route or method; add it to the configuration first";
         return refuse("nothing to permit", detail.to_owned());
     }
+    if let Some(why) = recorded.nameless() {
+        return refuse("nobody to permit", why.to_owned());
+    }
     let is_of_policies = |reason: Reason| {
         matches!(reason, Reason::Permit | Reason::NoPermit | Reason::Forbid | Reason::ForbidError)
     };

@@ -157,7 +157,7 @@ pub(in crate::admin) async fn run(
     let work = move |source: &Source<'_>| replay(source, &candidate);
     let replayed = walk(api, reader, range, work).await?;
     let count = replayed.walked.decisions;
-    read(api, reader, format!("{purpose} {}", range.asked()), count)?;
+    read(api, reader, format!("{purpose} {}", range.asked(api)), count)?;
     Ok(replayed)
 }
 
@@ -239,12 +239,14 @@ impl Range {
     }
 
     /// The range as it goes on record.
-    pub(super) fn asked(&self) -> String {
+    pub(super) fn asked(&self, api: &Api) -> String {
         let mut asked = format!("since={}", self.since.as_deref().unwrap_or("24h"));
         if let Some(until) = &self.until {
             asked.push_str(&format!("&until={until}"));
         }
-        self.filter.iter().for_each(|(name, value)| asked.push_str(&format!("&{name}={value}")));
+        for (name, value) in &self.filter {
+            asked.push_str(&format!("&{name}={}", api.ledger.told(name, value)));
+        }
         asked
     }
 }

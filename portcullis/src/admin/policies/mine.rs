@@ -36,7 +36,7 @@ pub(in crate::admin) async fn suggest(
     let reader = Reader::admit(&api, principal, caller).await?;
     let in_force = api.judge.snapshot().ok_or_else(super::nothing_in_force)?;
     let (mined, told) = mine(&api, &reader, &range, &in_force).await?;
-    read(&api, &reader, format!("suggest {}", range.asked()), told.decisions)?;
+    read(&api, &reader, format!("suggest {}", range.asked(&api)), told.decisions)?;
     let mut document = documents::object("Mining", summary(&mined));
     for (name, value) in reach(&told) {
         document = documents::with(document, name, value);

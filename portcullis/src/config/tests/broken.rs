@@ -230,6 +230,14 @@ const BROKEN: &[Broken] = &[
     ),
     (29, "[decisions]", "[decisions]\ncommit_interval = 50", "PC0104", (30, 19), "50 has no unit"),
     (
+        29,
+        "[decisions]",
+        "[decisions]\ndrop = [\"trace\", \"request.querry\"]",
+        "PC0104",
+        (30, 8),
+        "did you mean `request.query`?",
+    ),
+    (
         3,
         "data_dir",
         "data_dir = \"/srv/a-very-long-name/a-very-long-name/a-very-long-name/a-very-long-name/a-very-long-name/xxxxxxx\"",

@@ -250,12 +250,12 @@ pub(super) fn trace(value: &mut Reader<'_>, extra: &mut Extra) -> Read<Trace> {
 pub(super) fn truncated(value: &mut Reader<'_>, extra: &mut Extra) -> Read<Vec<Truncated>> {
     let mut truncated = Vec::new();
     value.array(|item| {
-        let mut cut = Truncated { field: String::new(), length: 0, sha256: [0; 32] };
+        let mut cut = Truncated { field: String::new(), length: 0, sha256: None };
         item.text_map(|name, value| {
             match name {
                 "field" => value.text()?.clone_into(&mut cut.field),
                 "length" => cut.length = value.uint()?,
-                "sha256" => cut.sha256 = value.byte_array()?,
+                "sha256" => cut.sha256 = Some(value.byte_array()?),
                 other => extra.keep(format!("truncated.{other}"), value)?,
             }
             Ok(())
