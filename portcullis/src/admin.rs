@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -106,6 +106,10 @@ fn v1(api: &Arc<Api>, more: Router) -> Router {
         .route("/v1/decisions/{id}/explain", get(decisions::explain))
         .route("/v1/decisions/{id}/case", get(decisions::case::case))
         .route("/v1/decisions/{id}/suggest", get(decisions::suggested::suggest))
+        .route(
+            "/v1/decisions:verify",
+            post(decisions::recompute::verify).layer(DefaultBodyLimit::max(decisions::recompute::BODY_BYTES)),
+        )
         .with_state(Arc::clone(api))
         .merge(policies_decisions::router(api.ledger.clone(), api.reads))
         .merge(policies_decisions::log_router(api.ledger.clone()))
@@ -288,10 +292,12 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
         "entries" if reads => (AdminAction::EntryRead, domain()),
         "entries" => (AdminAction::EntryWrite, domain()),
         "decisions" if path == "/v1/decisions:export" => (AdminAction::DecisionsExport, domain()),
+        "decisions" if path == "/v1/decisions:verify" => (AdminAction::DecisionsVerify, domain()),
         "decisions" => (AdminAction::DecisionsRead, domain()),
         // Bundles hold the records of everybody; hashes tell nothing of them (RR3).
         "log" if path.starts_with("/v1/log/tile/entries/") => (AdminAction::DecisionsVerify, domain()),
-        "log" => (AdminAction::SystemRead, Resource::system()),
+        "log" if reads => (AdminAction::SystemRead, Resource::system()),
+        "log" if path == "/v1/log/keys:rotate" => (AdminAction::ConfigWrite, Resource::system()),
         "policies" => return policies::rights::asked(method, path),
         _ => return None,
     })

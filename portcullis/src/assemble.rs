@@ -20,6 +20,7 @@ mod numbers;
 pub(crate) mod open;
 pub(crate) mod outside;
 mod own;
+mod people_key;
 pub(crate) mod policies;
 mod process;
 mod running;
@@ -31,6 +32,7 @@ mod trails;
 pub(crate) mod upgrade;
 mod view;
 mod vitals;
+mod vouch;
 
 pub(crate) use process::{DataPlane, Process};
 pub(crate) use running::Running;
@@ -97,7 +99,11 @@ pub(crate) async fn start(
 
     // State and ledger.
     let (embedded, store) = open::store(&config, &disk, &clock)?;
-    let ledger = open::ledger(&config, &disk, &clock, &rng)?;
+    let kept = match plane {
+        Some(plane) => Arc::clone(&plane.trust),
+        None => Trust::new(Arc::clone(&clock)),
+    };
+    let ledger = open::ledger(&config, &disk, &clock, &rng, &kept, &metrics)?;
     conditions.ledger.set(true, "writable");
 
     // Authority and what belongs to it.
@@ -169,6 +175,7 @@ pub(crate) async fn start(
         owner,
         follower: policies.follower(),
         policies: snapshots.clone(),
+        identity: Arc::clone(&kept),
     };
 
     let apis = listeners::Apis {
@@ -178,10 +185,6 @@ pub(crate) async fn start(
     };
 
     // Agent and own identity.
-    let kept = match plane {
-        Some(plane) => Arc::clone(&plane.trust),
-        None => Trust::new(Arc::clone(&clock)),
-    };
     let mut trust = None;
     if let Some(authority) = &authority {
         let own = config

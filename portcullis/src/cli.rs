@@ -277,7 +277,7 @@ fn about_code(code: &str, global: &Global) -> Exit {
             Exit::Done
         }
         None => {
-            let known = crate::messages::CODES.iter().map(|code| code.code);
+            let known = crate::messages::codes().map(|code| code.code);
             let near = crate::messages::nearest(&code.to_uppercase(), known);
             let mut fault = Message::error("PC0104", format!("`{code}` is no message code"));
             fault.label = near.map(|near| format!("did you mean `{near}`?"));

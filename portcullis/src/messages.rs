@@ -1,6 +1,7 @@
 //! Every message a person can get: its code, once, and the shape in which it is printed.
 //! Libraries know no codes; the binary attaches them here.
 
+mod alarm;
 mod codes;
 #[cfg(test)]
 mod tests;
@@ -9,7 +10,8 @@ use std::fmt;
 
 use base_telemetry::redact::escape;
 
-pub(crate) use codes::{CODES, find};
+pub(crate) use alarm::alarm;
+pub(crate) use codes::{codes, find};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

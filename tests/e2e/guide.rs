@@ -106,6 +106,8 @@ fn audit(guide: &mut Guide) -> Result {
         "portcullis decisions stats --deny --by principal,resource",
         "portcullis decisions stats --unused 30d",
         "portcullis decisions query --principal alice@corp.example",
+        "portcullis decisions streams --since 7d",
+        "portcullis decisions gaps --since 7d",
         "portcullis decisions export --since 7d --format csv --purpose \"quarterly review\" > decisions.csv",
     ] {
         guide.expect(line, 0)?;
@@ -178,6 +180,7 @@ fn prove(guide: &mut Guide, id: &str) -> Result {
         "portcullis decisions verify --dir ./data/ledger --key main.vkey --since-checkpoint march.cp",
         0,
     )?;
+    guide.expect("portcullis decisions keys rotate", 0)?;
     Ok(())
 }
 

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use libtest_mimic::Trial;
 use serde_json::Value;
 use tests::peers::{missing_module, missing_users};
@@ -25,6 +27,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             missing_module("cryptography"),
             copies,
         ),
+        trial("sq4_a_killed_gateway_is_recovered_with_its_gaps_and_alarms_nobody", None, killed),
+        trial("vf6_a_sample_is_recomputed_by_stock_cedar_and_a_mismatch_is_named", None, recomputed),
+        trial("vf2_who_holds_the_old_key_of_the_log_follows_to_the_new_one", None, rotated),
+        trial("sq5_what_enforcers_signed_is_checked_offline_against_a_bundle", None, heartbeats),
         trial(
             "lg3_a_ledger_that_lost_its_end_starts_only_after_an_accepted_loss",
             missing_module("cryptography"),
@@ -158,6 +164,134 @@ fn copies() -> Result {
     expect(gateway.cli(&offline), 0)?;
     fs::remove_file(ledger.join("checkpoint"))?;
     expect(gateway.cli(&offline), 3)?;
+    Ok(())
+}
+
+fn heartbeats() -> Result {
+    let (mut gateway, _upstream, _) = audited()?;
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (key, ledger, bundle, other) =
+        (path("main.vkey"), path("ledger"), path("roots.pem"), path("other.pem"));
+    keep(&gateway, "keys", Path::new(&key))?;
+    fs::copy(gateway.identity()?.join("bundle.pem"), &bundle)?;
+    gateway.terminate()?;
+    copy(&gateway.dir().join("data/ledger"), Path::new(&ledger))?;
+    let offline = ["decisions", "verify", "--dir", &ledger, "--key", &key];
+    let verify =
+        |bundle: &str, code| expect(gateway.cli(&[&offline[..], &["--bundle", bundle]].concat()), code);
+    let told = verify(&bundle, 0)?;
+    check!(told.contains("heartbeats  1 signed by 1 SVIDs, which lead to "), "{told}");
+    // Without authorities it says what it could not check.
+    let told = expect(gateway.cli(&offline), 0)?;
+    check!(told.contains("1 signed by 1 SVIDs, not compared with any authority (--bundle)"), "{told}");
+    // A trust domain of the same name, and another root.
+    let stranger = Gateway::before(Upstream::echo().address)?;
+    fs::copy(stranger.identity()?.join("bundle.pem"), &other)?;
+    let told = verify(&other, 1)?;
+    check!(told.contains("the heartbeat is not its enforcer's: its SVID is not trusted"), "{told}");
+    verify(&key, 3)?;
+    Ok(())
+}
+
+fn killed() -> Result {
+    let (mut gateway, _upstream, _) = audited()?;
+    let told = expect(gateway.cli(&["decisions", "streams"]), 0)?;
+    check!(told.contains("running"), "{told}");
+    expect(gateway.cli(&["decisions", "gaps"]), 0)?;
+    gateway.kill()?;
+    gateway.restart()?;
+    let streams = gateway.json(&["decisions", "streams"])?;
+    let states: Vec<_> =
+        streams["items"].as_array().into_iter().flatten().filter_map(|it| it["state"].as_str()).collect();
+    check!(states.len() == 2 && states.contains(&"recovered") && states.contains(&"running"), "{streams}");
+    let gaps = expect(gateway.cli(&["decisions", "gaps"]), 4)?;
+    check!(gaps.contains("crash"), "{gaps}");
+    let checked = expect(gateway.cli(&["check"]), 0)?;
+    check!(checked.contains("nothing lost, nobody silent, everything signed"), "{checked}");
+    let (_, metrics) = gateway.http("/metrics")?;
+    for line in [
+        "portcullis_ledger_streams_silent 0",
+        "portcullis_ledger_records_total{kind=\"decision\"} ",
+        "portcullis_ledger_records_total{kind=\"recovery\"} 1",
+        "portcullis_ledger_gaps_total{cause=\"crash\",exact=\"false\"} ",
+        "portcullis_ledger_commit_duration_seconds_count ",
+        "portcullis_ledger_checkpoint_age_seconds 0",
+        "portcullis_ledger_tree_size ",
+        "portcullis_decision_reads_total{call=\"streams\",result=\"ok\"} 1",
+    ] {
+        check!(metrics.contains(line), "no `{line}` in\n{metrics}");
+    }
+    Ok(())
+}
+
+fn recomputed() -> Result {
+    let (gateway, _upstream, _) = audited()?;
+    let told = expect(gateway.cli(&["decisions", "verify", "--recompute", "1000"]), 0)?;
+    let line = told.lines().find(|line| line.starts_with("recomputed")).unwrap_or_default();
+    check!(line.contains(" decisions by stock Cedar, ") && !line.contains(" 0 as recorded"), "{told}");
+    let read = gateway.records("kind=read")?;
+    check!(read.iter().any(|record| record["body"]["call"] == "verify"), "it is not on record: {read:?}");
+
+    // A record that says the opposite of what was decided.
+    let records = gateway.records("kind=decision&action=http:GET")?;
+    let id = records.first().and_then(|record| record["id"].as_str()).ok_or("no decision")?.to_owned();
+    let proof = gateway.ask("GET", &format!("/v1/decisions/{id}/proof"), &[], None)?.body;
+    let leaf = proof["leaf"].as_str().ok_or("no leaf")?;
+    let again = |leaf: &str| -> Result<Value> {
+        let body = serde_json::json!({ "leaves": [leaf] });
+        let answer = gateway.ask("POST", "/v1/decisions:verify", &[], Some(&body))?;
+        check!(answer.status == 200, "{answer:?}");
+        Ok(answer.body["results"][0].clone())
+    };
+    check!(again(leaf)?["result"] == "same", "{}", again(leaf)?);
+    // In CBOR: 6 (effect) is 1, 7 (reason) is a text of six bytes.
+    let mut bytes = STANDARD.decode(leaf)?;
+    let (was, forged) = (b"\x06\x01\x07\x66permit", b"\x06\x00\x07\x66forbid");
+    let at = bytes.windows(was.len()).position(|part| part == was).ok_or("no permit in the leaf")?;
+    bytes[at..at + was.len()].copy_from_slice(forged);
+    let told = again(&STANDARD.encode(bytes))?;
+    check!(
+        told["result"] == "different"
+            && told["why"].as_str().is_some_and(|why| why.contains("recomputed allow")),
+        "{told}"
+    );
+    check!(again("AAAA")?["result"] == "undecided", "{}", again("AAAA")?);
+    Ok(())
+}
+
+fn rotated() -> Result {
+    let (gateway, _upstream, id) = audited()?;
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (old, new, proof) = (path("old.vkey"), path("new.vkey"), path("one.tlog-proof"));
+    keep(&gateway, "keys", Path::new(&old))?;
+    let told = expect(gateway.cli(&["decisions", "keys", "rotate"]), 0)?;
+    check!(
+        told.lines().filter(|line| line.starts_with("example.org/decisions/main+")).count() == 2,
+        "{told}"
+    );
+    fs::write(&new, told.lines().next().unwrap_or_default())?;
+    check!(fs::read(&new)? != fs::read(&old)?, "it is the same key");
+    let keys = gateway.ask("GET", "/v1/log/keys", &[], None)?.body;
+    check!(keys["keys"][0]["until"].is_null() && keys["keys"][1]["until"].is_string(), "{keys}");
+    let begun = Instant::now();
+    while expect(gateway.cli(&["decisions", "checkpoint"]), 0)?.matches("— ").count() < 2 {
+        check!(begun.elapsed() < Duration::from_secs(10), "the new key signs nothing");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    for key in [&old, &new] {
+        let told = expect(gateway.cli(&["decisions", "verify", "--key", key]), 0)?;
+        check!(told.contains("key         ") && told.contains("intact and complete"), "{told}");
+        expect(gateway.cli(&["decisions", "prove", &id, "--out", &proof]), 0)?;
+        expect(gateway.cli(&["decisions", "verify", &proof, "--key", key]), 0)?;
+    }
+    let records = gateway.records("kind=administration")?;
+    let change = records.iter().find(|record| record["body"]["operation"] == "decisions.rotate_key");
+    check!(
+        change.is_some_and(|record| record["principal"]["type"] == "Portcullis::LocalUser"),
+        "{records:?}"
+    );
     Ok(())
 }
 

@@ -232,6 +232,11 @@ fn running_call() -> Result {
     let records = gateway.decisions(&["--action", "http:POST"])?;
     check!(gateway.log().contains("records_adopted"), "{}", gateway.log());
     check!(records.len() == 1 && records[0]["effect"] == "allow", "{records:?}");
+    // Also what the old process said of itself, in its own ledger and beside the new one, is signed by its SVID.
+    let bundle = gateway.identity()?.join("bundle.pem");
+    let told = gateway.cli(&["decisions", "verify", "--bundle", &bundle.display().to_string()])?;
+    let heartbeats = told.stdout.lines().find(|line| line.starts_with("heartbeats")).unwrap_or_default();
+    check!(told.code == 0 && heartbeats.starts_with("heartbeats  2 signed by"), "{told:?}");
     Ok(())
 }
 

@@ -84,6 +84,13 @@ impl<'a> AllowedKey<'a> {
         let known = fitting.next().ok_or(Refusal::SignatureAlgorithm)?;
         known.verify_signature(self.bits, signed.body.whole, signed.signature).or(Err(Refusal::BadSignature))
     }
+
+    /// Checks a signature over a text that names no algorithm: any on the list that this kind of key is used with.
+    pub(crate) fn verify_text(&self, text: &[u8], signature: &[u8]) -> Result<(), Refusal> {
+        let mut fitting = ALLOWED.iter().filter(|known| known.public_key_alg_id().as_ref() == self.algorithm);
+        let is_signed = fitting.any(|known| known.verify_signature(self.bits, text, signature).is_ok());
+        if is_signed { Ok(()) } else { Err(Refusal::BadSignature) }
+    }
 }
 
 /// Refuses a signature algorithm that is not on the list, without looking at any key.

@@ -18,6 +18,9 @@ pub enum KeyError {
     /// Not the PKCS#8 of a key that we support.
     #[error("not a supported PKCS#8 private key: {0}")]
     Parse(#[source] rcgen::Error),
+    /// The key signed nothing.
+    #[error("cannot sign: {0}")]
+    Sign(#[source] rcgen::Error),
 }
 
 /// A private key as PKCS#8, with its public half. Cheap to clone; the bytes are wiped with the last clone.

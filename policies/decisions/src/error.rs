@@ -74,6 +74,9 @@ pub enum LedgerError {
     /// The ledger is not what its signed checkpoint covers, or its tree cannot be read. Nothing was signed.
     #[error("the tree of the ledger: {0}")]
     Tree(#[source] TreeError),
+    /// The key of the log is as before.
+    #[error("the key of the log: {0}")]
+    Keys(String),
     /// A thread could not be started.
     #[error("start a thread of the ledger")]
     Thread(#[source] io::Error),

@@ -25,6 +25,7 @@ use crate::{
     bell::Bell,
     frame::Frames,
     lane::{Done, Shared},
+    meter::Meter,
     numbers::MAX_RESERVATION,
     shelf::{Shelf, WalFile},
     state::State,
@@ -167,6 +168,7 @@ pub(crate) struct Keeper {
     pub(crate) closed: Vec<Closed>,
     /// Files that failed to sync: nothing counts as synced while there are any.
     pub(crate) doubtful: BTreeSet<PathBuf>,
+    pub(crate) meter: Option<Arc<Meter>>,
 }
 
 /// A lane as the keeper sees it.
@@ -287,7 +289,10 @@ impl Keeper {
     }
 
     fn sync(&mut self, durable: Vec<Done>, through: u64) {
+        let begun = self.clock.mono();
         let synced = self.files.iter_mut().try_for_each(|(_, file)| file.sync_data());
+        let took = self.clock.mono().saturating_since(begun);
+        self.meter.iter().for_each(|meter| meter.synced(took));
         let outcome = match synced {
             Ok(()) if !self.files.is_empty() => {
                 self.desk.syncs.fetch_add(1, Ordering::Relaxed);

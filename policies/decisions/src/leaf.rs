@@ -9,6 +9,7 @@ mod caps;
 mod decided;
 mod decode;
 pub(crate) mod encode;
+mod heartbeat;
 mod json;
 mod view;
 
@@ -18,13 +19,14 @@ pub(crate) use decided::Shared;
 pub use decided::{Decided, LeafFacts};
 pub use decode::LeafError;
 pub(crate) use decode::gap as gap_of;
+pub use heartbeat::Heartbeat;
 pub use json::to_string as json_text;
 pub(crate) use json::{acts_on_a_terminal, hex};
 pub(crate) use view::{Place, View};
 
 use base_ports::UnixTime;
 use bytes::Bytes;
-use policies_engine::{DecisionId, Numbers, OwnedFacts, Trace};
+use policies_engine::{DecisionId, Numbers, OwnedFacts, Record, Trace};
 
 use crate::redact::is_hashed;
 
@@ -88,6 +90,20 @@ impl Kind {
     pub(crate) const AUTHORITY: Kind = Kind(9);
     pub(crate) const READ: Kind = Kind(10);
     pub(crate) const ADMINISTRATION: Kind = Kind(11);
+
+    /// A kind of a later version.
+    pub(crate) const UNKNOWN: Kind = Kind(u64::MAX);
+
+    /// The kind of a record that the engine made.
+    pub(crate) fn of_record(record: &Record) -> Kind {
+        match record {
+            Record::Decision(_) => Kind::DECISION,
+            Record::Activation(_) => Kind::ACTIVATION,
+            Record::Authority(_) => Kind::AUTHORITY,
+            Record::Read(_) => Kind::READ,
+            Record::Administration(_) => Kind::ADMINISTRATION,
+        }
+    }
 
     /// Every kind the format knows: its number, its word, its name in the JSON view.
     const ALL: [(u64, &'static str, &'static str); 13] = [

@@ -36,6 +36,8 @@ use crate::{
     recover::{Recovered, recover},
     reserve::Reserve,
     retain::Retention,
+    roll::Heard,
+    selfcheck::{CheckDesk, SelfCheck},
     shelf::Shelf,
     writer::{Adopted, Fresh, OWN_LANE, Setup, Writer, WriterDesk},
 };
@@ -81,7 +83,8 @@ pub(crate) struct Inner {
     control: Mutex<LaneWriter>,
     archive: Arc<ArchiveDesk>,
     pub(crate) holds: Arc<Holds>,
-    threads: Mutex<Option<[JoinHandle<()>; 3]>>,
+    threads: Mutex<Option<[JoinHandle<()>; 4]>>,
+    check: Arc<CheckDesk>,
     pub(crate) tree: Option<Arc<Tree>>,
     tree_thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -151,6 +154,7 @@ impl Ledger {
             files: Vec::new(),
             closed: Vec::new(),
             doubtful: BTreeSet::new(),
+            meter: config.meter.clone(),
         };
         keeper.begin(Arc::clone(&own)).map_err(disk("write", &state_path))?;
 
@@ -168,12 +172,15 @@ impl Ledger {
             own,
             redaction: Arc::clone(&config.redaction),
             next_index: next,
+            build: config.build.clone(),
+            voucher: config.voucher.clone(),
+            meter: config.meter.clone(),
         });
         for crashed in crashed {
             writer.say(Body::Recovery { boot: crashed.boot, lanes: crashed.lanes });
             crashed.gaps.into_iter().for_each(|gap| writer.say(Body::Gap(gap)));
         }
-        writer.say(Body::StreamOpen { build: config.build.clone() });
+        writer.say(Body::StreamOpen { build: config.build.clone(), chain: Vec::new() });
         writer.begin().map_err(disk("write", &wal))?;
         keeper_desk.settle();
 
@@ -204,6 +211,17 @@ impl Ledger {
         let writer = thread("ledger-writer", move || writer.run())?;
         let archive = thread("ledger-archive", move || archive.run())?;
         let tree = grower.as_ref().map(|grower| Arc::clone(&grower.tree));
+        let check_desk = Arc::new(CheckDesk::default());
+        let mut check = SelfCheck {
+            desk: Arc::clone(&check_desk),
+            shelf: Arc::clone(&shelf),
+            disk: Arc::clone(&disk_port),
+            clock: Arc::clone(&clock),
+            tree: tree.clone(),
+            last: clock.mono(),
+            next: 0,
+        };
+        let check = thread("ledger-check", move || check.run())?;
         let tree_thread = grower.map(|mut grower| thread("ledger-tree", move || grower.run())).transpose()?;
         let ledger = Self(Arc::new(Inner {
             origin: tree.as_ref().map_or(origin, |tree| tree.origin.clone()),
@@ -222,7 +240,8 @@ impl Ledger {
             holds,
             lanes: Mutex::new(BTreeSet::from([OWN_LANE, CONTROL_LANE])),
             control: Mutex::new(control),
-            threads: Mutex::new(Some([writer, keeper, archive])),
+            threads: Mutex::new(Some([writer, keeper, archive, check])),
+            check: check_desk,
         }));
         ledger.0.reserve(shared);
         Ok(ledger)
@@ -286,6 +305,22 @@ impl Ledger {
         self.0.boot
     }
 
+    /// Boots that this process wrote or took over, as they stand now (SQ4).
+    #[must_use]
+    pub fn roll(&self) -> Vec<Heard> {
+        self.0.writer.roll.call(self.0.clock.mono())
+    }
+
+    /// What the last look at a closed segment found, if that is wrong still.
+    pub(crate) fn self_check_failure(&self) -> Option<String> {
+        self.0.check.failure()
+    }
+
+    /// A read was answered or refused.
+    pub(crate) fn count_read(&self, call: &'static str, result: &'static str) {
+        self.0.config.meter.iter().for_each(|meter| meter.read(call, result));
+    }
+
     /// Writes what is in the lanes, closes the streams, syncs, and ends the threads. Lanes that go on pushing after
     /// this lose their records. Called by the last drop as well.
     pub fn close(&self) {
@@ -343,9 +378,10 @@ impl Inner {
     }
 
     fn close(&self) {
-        let Some([writer, keeper, archive]) = self.threads.lock().take() else { return };
+        let Some([writer, keeper, archive, check]) = self.threads.lock().take() else { return };
+        self.check.stop();
         self.writer.stop();
-        let mut failed = writer.join().is_err();
+        let mut failed = writer.join().is_err() | check.join().is_err();
         self.keeper.stop();
         failed |= keeper.join().is_err();
         self.archive.stop();

@@ -9,10 +9,12 @@
 
 mod adopt;
 mod aggregate;
+mod alarm;
 mod archive;
 mod bell;
 mod budget;
 mod cbor;
+mod completeness;
 mod cursor;
 mod dir;
 mod error;
@@ -24,6 +26,7 @@ mod lane;
 mod leaf;
 mod ledger;
 mod loss;
+mod meter;
 mod numbers;
 mod pattern;
 mod proof;
@@ -33,7 +36,9 @@ mod recover;
 mod redact;
 mod reserve;
 mod retain;
+mod roll;
 mod scan;
+mod selfcheck;
 mod service;
 mod shelf;
 mod sight;
@@ -43,9 +48,11 @@ mod sweep;
 mod tail;
 #[cfg(test)]
 mod testing;
+mod voucher;
 mod walk;
 mod writer;
 
+pub use alarm::Alarm;
 pub use archive::SegmentLimits;
 pub use budget::{Cap, Caps};
 pub use cbor::CborError;
@@ -56,22 +63,25 @@ pub use frame::BadFrame;
 pub use holds::{Hold, HoldError, HoldRange};
 pub use lane::{Pending, Waits};
 pub use leaf::{
-    Body, Decided, DecisionBody, Entity, Gap, GapCause, Kind, LeafError, LeafFacts, Reading,
+    Body, Decided, DecisionBody, Entity, Gap, GapCause, Heartbeat, Kind, LeafError, LeafFacts, Reading,
     StoredCredential, StoredRecord, StoredVersions, Stream, Truncated, Would, json_text,
 };
 pub use ledger::{Ledger, LedgerConfig, Stats};
+pub use meter::Meter;
 pub use pattern::{IdPattern, PatternError};
 pub use proof::{
-    Accepted, Checkpoint, DirMaterial, Fault, Found, LogKeys, LogView, Material, Missing, NoteError,
-    ProofDocument, ProofError, Signer, TileId, TreeError, TreeHash, Unreadable, Verified, VerifierKey,
-    accept_loss, extends, includes, verify,
+    Accepted, Auditor, Boot, Checkpoint, DirMaterial, Fault, Found, Handover, Heartbeats, LogKey, LogKeys,
+    LogView, Material, Missing, NoteError, OVERLAP, ProofDocument, ProofError, Signer, TileId, TreeError,
+    TreeHash, Unreadable, Verified, VerifierKey, accept_loss, extends, includes, verify,
 };
 pub use query::{LIMITS, Order, Query, QueryError};
 pub use redact::{DropError, DropList, Redaction};
 pub use retain::Keep;
+pub use roll::{Heard, Standing};
 pub use scan::{Damage, GetError, Page};
 pub use service::{Api, Options, Reader, log_router, router};
 pub use sight::{Seen, Sight, Visibility};
 pub use state::StateError;
 pub use tail::{Tail, TailItem};
+pub use voucher::{HeldSvid, Identities, Vouched, Voucher};
 pub use walk::Walked;

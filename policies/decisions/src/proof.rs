@@ -13,6 +13,7 @@ mod document;
 mod error;
 mod frontier;
 mod grow;
+mod handover;
 mod hash;
 mod mend;
 mod name;
@@ -29,16 +30,20 @@ pub use check::{extends, includes};
 pub use checkpoint::Checkpoint;
 pub use document::{ProofDocument, ProofError};
 pub use error::TreeError;
+pub(crate) use handover::OPERATION as ROTATION;
+pub use handover::{Handover, OVERLAP};
 pub use hash::TreeHash;
-pub use note::{LogKeys, NoteError, Signer, VerifierKey};
+pub use note::{LogKey, LogKeys, NoteError, Signer, VerifierKey};
 pub(crate) use open::{TreeSetup, open};
 pub use tile::TileId;
 pub(crate) use tile::{WIDTH, parse_index};
 pub use tree::LogView;
-pub(crate) use tree::Tree;
-pub use verify::{DirMaterial, Fault, Found, Material, Missing, Unreadable, Verified, verify};
+pub(crate) use tree::{LastTile, Tree};
+pub use verify::{
+    Auditor, Boot, DirMaterial, Fault, Found, Heartbeats, Material, Missing, Unreadable, Verified, verify,
+};
 
 #[cfg(test)]
-mod growing;
+pub(crate) mod growing;
 #[cfg(test)]
 mod tests;

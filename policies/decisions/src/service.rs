@@ -11,6 +11,7 @@ mod export;
 mod limits;
 mod log;
 mod problem;
+mod streams;
 mod watch;
 
 use std::sync::Arc;
@@ -70,6 +71,8 @@ pub fn router(ledger: Ledger, options: Options) -> Router {
         .route("/v1/decisions", get(list))
         .route("/v1/decisions:aggregate", post(aggregate::aggregate))
         .route("/v1/decisions:export", post(export::export))
+        .route("/v1/decisions/streams", get(streams::streams))
+        .route("/v1/decisions/gaps", get(streams::gaps))
         .route("/v1/decisions/{id}", get(one))
         .with_state(service)
 }
@@ -78,7 +81,7 @@ pub fn router(ledger: Ledger, options: Options) -> Router {
 #[derive(Debug, utoipa::OpenApi)]
 #[openapi(
     paths(
-        list, one, aggregate::aggregate, export::export, log::proof, log::checkpoint, log::keys, log::consistency,
+        list, one, streams::streams, streams::gaps, aggregate::aggregate, export::export, log::proof, log::checkpoint, log::keys, log::rotate, log::consistency,
         log::tile
     ),
     tags((name = "decisions", description = "What was decided, and why"))

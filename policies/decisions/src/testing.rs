@@ -1,5 +1,7 @@
 //! What the tests of this crate share: records, a ledger on a simulated disk, a disk that can be held.
 
+pub(crate) mod vouch;
+
 use std::{
     io,
     net::{IpAddr, Ipv4Addr},

@@ -4,7 +4,9 @@
 //! heartbeats and stream records stand. What it cannot write becomes an exact gap and is written as such later.
 
 mod batch;
+mod beat;
 mod desk;
+mod own;
 
 use std::{
     collections::BTreeMap,
@@ -25,12 +27,15 @@ use crate::{
     lane::{LaneReader, Shared},
     leaf::{Body, GapCause, Stream},
     loss::Gaps,
+    meter::Meter,
     numbers::Numbers,
     redact::Redaction,
     reserve::Reserve,
     shelf::{Shelf, WalFile},
+    voucher::Voucher,
 };
 use batch::{Batch, Place};
+use beat::Beat;
 use desk::Own;
 pub(crate) use desk::{Adopted, WriterDesk};
 
@@ -46,6 +51,7 @@ const RESTLESS: u32 = 32;
 /// Longest sleep; lanes and callers wake it.
 const SLEEP: Duration = Duration::from_secs(1);
 
+/// How often an enforcer says how far its lanes have come.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// After a failed write: first and longest pause before the next try.
@@ -100,6 +106,12 @@ pub(crate) struct Writer {
     is_torn: bool,
     next_index: u64,
     heartbeat: Mono,
+    /// Product and version, for `stream_open`.
+    build: String,
+    voucher: Option<Arc<dyn Voucher>>,
+    meter: Option<Arc<Meter>>,
+    /// The chain of the last `stream_open` in line.
+    chain: Vec<Bytes>,
     pause: Option<Duration>,
 }
 
@@ -120,6 +132,10 @@ pub(crate) struct Setup {
     pub(crate) own: Arc<Shared>,
     pub(crate) redaction: Arc<Redaction>,
     pub(crate) next_index: u64,
+    /// Product and version.
+    pub(crate) build: String,
+    pub(crate) voucher: Option<Arc<dyn Voucher>>,
+    pub(crate) meter: Option<Arc<Meter>>,
 }
 
 impl Writer {
@@ -150,6 +166,10 @@ impl Writer {
             is_torn: false,
             next_index: setup.next_index,
             heartbeat,
+            build: setup.build,
+            voucher: setup.voucher,
+            meter: setup.meter,
+            chain: Vec::new(),
             pause: None,
         }
     }
@@ -214,8 +234,7 @@ impl Writer {
         let now = self.clock.now();
         if now.mono.saturating_since(self.heartbeat) >= HEARTBEAT {
             self.heartbeat = now.mono;
-            let lost = self.desk.counts.lost.load(Ordering::Relaxed);
-            self.own.push(Own::Body(Body::Heartbeat { lanes: self.stored.clone(), lost }));
+            self.beat(false);
         }
         let mut taken = 0;
         for lane in &mut self.lanes {
@@ -271,27 +290,6 @@ impl Writer {
         is_between
     }
 
-    /// Appends gaps and records of the ledger itself, as far as their lane has numbers.
-    fn write_own(&mut self, now: Now) {
-        self.stream.lane = OWN_LANE;
-        let first = self.numbers.next();
-        let gaps = self.gaps.iter().map(|gap| Own::Body(Body::Gap(gap.clone())));
-        let (mut gap_count, mut own_count) = (0, 0);
-        for (at, record) in gaps.chain(self.own.iter().cloned()).enumerate() {
-            let Some(seq) = self.numbers.take() else { break };
-            let (tag, stream, redaction) = (self.own_tag, &self.stream, &*self.redaction);
-            if !self.batch.own(&record, Place { seq, tag, stream, redaction }, now) {
-                // Too large for a frame: the number goes to the next one.
-                self.numbers.rewind(seq);
-            }
-            match at < self.gaps.len() {
-                true => gap_count += 1,
-                false => own_count += 1,
-            }
-        }
-        self.batch.note_own(first, gap_count, own_count);
-    }
-
     /// Writes the batch with one append and tells everybody.
     fn commit(&mut self) -> io::Result<()> {
         if self.batch.is_empty() {
@@ -326,12 +324,11 @@ impl Writer {
             drop(self.fresh.send(fresh));
         }
         self.next_index += self.batch.count();
-        let (gaps, own) = self.batch.own_counts();
-        self.gaps.written(gaps);
-        self.own.drain(..own.min(self.own.len()));
+        self.note_own();
         self.stored.extend(self.batch.stored());
         self.stored.insert(OWN_LANE, self.numbers.next() - 1);
         let adopted: Vec<_> = self.adopted.drain(..self.batch.adopted().min(self.adopted.len())).collect();
+        self.note_adopted(&adopted);
         let mut durable = self.batch.finish();
         durable.extend(adopted.into_iter().filter_map(|adopted| adopted.done));
         self.keeper.written(durable);
@@ -396,19 +393,5 @@ impl Writer {
             // Whoever waited may have given up; then nobody is left to be told.
             drop(done.send(Err(AuditUnavailable(why.to_owned()))));
         }
-    }
-
-    /// The last write: what is left, and that nothing follows.
-    fn close(&mut self) {
-        // The closing record comes after what is still in line.
-        let last = self.numbers.next() + (self.gaps.len() + self.own.len()) as u64;
-        self.stored.insert(OWN_LANE, last);
-        self.own.push(Own::Body(Body::StreamClose { lanes: self.stored.clone() }));
-        self.write_own(self.clock.now());
-        if let Err(error) = self.commit() {
-            tracing::error!(event = "ledger_close_failed", %error, "the ledger ends without a closing record");
-        }
-        self.adopted.clear();
-        self.desk.end();
     }
 }

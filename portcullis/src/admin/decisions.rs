@@ -2,6 +2,7 @@
 //! The ledger knows no Cedar and the engine no ledger; they meet here (policy EX6).
 
 pub(super) mod case;
+pub(super) mod recompute;
 mod repeats;
 pub(super) mod suggested;
 

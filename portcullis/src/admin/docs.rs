@@ -54,6 +54,7 @@ use utoipa_swagger_ui::SwaggerUi;
         super::decisions::explain,
         super::decisions::case::case,
         super::decisions::suggested::suggest,
+        super::decisions::recompute::verify,
         super::authorities::list,
         super::authorities::token,
     )

@@ -50,7 +50,19 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Json<Value> {
         "workload_api": facts.workload_socket,
         "identity": own.map(|own| json!({ "id": own.id.as_str(), "serial": own.serial.to_string(), "not_after": own.not_after.to_string() })),
         "policies": policies,
+        "ledger": ledger(&api),
     }))
+}
+
+/// How far the ledger has come, and what is wrong with it.
+fn ledger(api: &Api) -> Value {
+    let stats = api.ledger.stats();
+    let alarms = api.ledger.alarms();
+    let alarms: Vec<_> = alarms.iter().map(|alarm| crate::messages::alarm(alarm).to_json()).collect();
+    json!({
+        "origin": api.ledger.origin(), "records": stats.next_index.to_string(), "first": stats.first_index.to_string(),
+        "tree_size": stats.tree_size.to_string(), "self_checked": stats.self_checked, "alarms": alarms,
+    })
 }
 
 /// How the data plane carries out denials where neither listener nor route says otherwise.

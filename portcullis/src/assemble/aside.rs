@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base_ports::{Clock, Disk, Rng, SystemClock, SystemDisk, SystemRng, Tasks};
 use base_store::Lock;
+use ca_identity::tls::Trust;
 use enforcer_proxy::{Lanes, Proxy};
 use policies_decisions::{Ledger, LedgerConfig};
 use policies_engine::{Costly, Sample, Samples};
@@ -31,7 +32,8 @@ pub(super) struct Aside {
 }
 
 impl Aside {
-    pub(super) fn open(config: &Config) -> Result<Self, Message> {
+    /// Opens one whose heartbeats are signed with the own SVID in `identity`.
+    pub(super) fn open(config: &Config, identity: Arc<Trust>) -> Result<Self, Message> {
         let (disk, clock, rng): (Arc<dyn Disk>, Arc<dyn Clock>, Arc<dyn Rng>) =
             (Arc::new(SystemDisk), Arc::new(SystemClock), Arc::new(SystemRng));
         let (all, name) = (config.data_dir.join(ASIDE), format!("{:016x}", rng.u64()));
@@ -42,8 +44,9 @@ impl Aside {
         disk.create_dir_all(&unlocked).map_err(|error| fault(&error))?;
         let lock = Lock::take(&unlocked).map_err(|error| fault(&error))?;
         std::fs::rename(&unlocked, &dir).map_err(|error| fault(&error))?;
-        let keys = open::keys(config, disk.as_ref(), rng.as_ref())?;
-        let settings = LedgerConfig { dir: dir.clone(), reserve: 0, ..open::ledger_config(config, &keys) };
+        let people = open::people(config, disk.as_ref(), rng.as_ref())?;
+        let settings = open::vouched(open::ledger_config(config, &people), identity);
+        let settings = LedgerConfig { dir: dir.clone(), reserve: 0, ..settings };
         let ledger = Ledger::open(settings, disk, clock, rng.as_ref()).map_err(|error| fault(&error))?;
         Ok(Self { ledger, lock })
     }

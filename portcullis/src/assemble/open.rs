@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use base_ports::{Clock, Disk, Rng};
 use base_store::{Embedded, Store};
+use base_telemetry::Metrics;
 use ca_authority::Authority;
-use policies_decisions::{Accepted, Ledger, LedgerConfig, LedgerError, Redaction};
+use ca_identity::tls::Trust;
+use policies_decisions::{Accepted, Ledger, LedgerConfig, LedgerError, Meter, Redaction};
 use policies_engine::Principal;
 use policies_store::{Activations, PolicyStore, Saves, Signer, StoreConfig};
 
 use super::activations::Records;
-use super::log_key::{self, Keys};
+use super::log_key::KeyFile;
+use super::people_key::{self, PeopleKey};
+use super::vouch::OwnSvid;
 use crate::admin::Repeats;
 use crate::config::{Ca, Config};
 use crate::messages::Message;
@@ -35,8 +39,11 @@ pub(super) fn ledger(
     disk: &Arc<dyn Disk>,
     clock: &Arc<dyn Clock>,
     rng: &Arc<dyn Rng>,
+    identity: &Arc<Trust>,
+    metrics: &Metrics,
 ) -> Result<Ledger, Message> {
-    let settings = signing(config, disk, rng)?;
+    let settings = vouched(signing(config, disk, clock, rng)?, Arc::clone(identity));
+    let settings = LedgerConfig { meter: Some(Arc::new(Meter::new(metrics))), ..settings };
     Ledger::open(settings, Arc::clone(disk), Arc::clone(clock), rng.as_ref()).map_err(|error| match error {
         LedgerError::Tree(error) if error.is_loss() => {
             let text = format!("decision ledger: {error}");
@@ -50,17 +57,24 @@ pub(super) fn ledger(
 }
 
 /// How records are kept and who signs for them.
-fn signing(config: &Config, disk: &Arc<dyn Disk>, rng: &Arc<dyn Rng>) -> Result<LedgerConfig, Message> {
-    let keys = keys(config, disk.as_ref(), rng.as_ref())?;
-    let unsigned = ledger_config(config, &keys);
-    Ok(LedgerConfig { signer: Some(Arc::new(keys.log)), ..unsigned })
+fn signing(
+    config: &Config,
+    disk: &Arc<dyn Disk>,
+    clock: &Arc<dyn Clock>,
+    rng: &Arc<dyn Rng>,
+) -> Result<LedgerConfig, Message> {
+    let keys = KeyFile::open(&config.data_dir, disk, rng, clock).map_err(unusable)?;
+    let unsigned = ledger_config(config, &people(config, disk.as_ref(), rng.as_ref())?);
+    Ok(LedgerConfig { signer: Some(Arc::new(keys)), ..unsigned })
 }
 
-/// The keys of the ledger.
-pub(super) fn keys(config: &Config, disk: &dyn Disk, rng: &dyn Rng) -> Result<Keys, Message> {
-    log_key::open(&config.data_dir, disk, rng).map_err(|error| {
-        Message::error("PC6001", format!("key of the decision log: {error}")).next("portcullis check")
-    })
+/// The key that ids of people are hashed with.
+pub(super) fn people(config: &Config, disk: &dyn Disk, rng: &dyn Rng) -> Result<PeopleKey, Message> {
+    people_key::open(&config.data_dir, disk, rng).map_err(unusable)
+}
+
+fn unusable(error: String) -> Message {
+    Message::error("PC6001", format!("key of the decision log: {error}")).next("portcullis check")
 }
 
 /// Gives up what is lost of the ledger of a process that does not run, in the name of `uid`.
@@ -77,15 +91,21 @@ pub(crate) async fn accept_loss(config: &Config, uid: u32) -> Result<Accepted, M
         Message::error("PC6001", format!("decision ledger: {error}")).next("portcullis check")
     };
     let _lock = base_store::Lock::take(&config.data_dir.join("state")).map_err(|error| fault(&error))?;
-    let settings = signing(config, &disk, &rng)?;
+    let settings = signing(config, &disk, &clock, &rng)?;
     let by = Principal::local_user(uid, None, &[policies_engine::Role::Operator]);
     policies_decisions::accept_loss(&settings, &disk, &clock, rng.as_ref(), by)
         .await
         .map_err(|error| fault(&error))
 }
 
+/// Heartbeats are signed with the own SVID in `identity`.
+pub(super) fn vouched(settings: LedgerConfig, identity: Arc<Trust>) -> LedgerConfig {
+    let voucher = OwnSvid { trust: identity, enforcer: settings.enforcer_id.clone() };
+    LedgerConfig { voucher: Some(Arc::new(voucher)), ..settings }
+}
+
 /// How records are kept, by nobody signed for.
-pub(super) fn ledger_config(config: &Config, keys: &Keys) -> LedgerConfig {
+pub(super) fn ledger_config(config: &Config, people: &PeopleKey) -> LedgerConfig {
     let enforcer = match &config.enforcer {
         Some(enforcer) => enforcer.id.as_str().to_owned(),
         None => format!("spiffe://{}/portcullis/ca", config.trust_domain.as_str()),
@@ -94,7 +114,7 @@ pub(super) fn ledger_config(config: &Config, keys: &Keys) -> LedgerConfig {
     LedgerConfig {
         name: config.decisions.name.clone(),
         commit_interval: config.decisions.commit_interval,
-        redaction: Arc::new(Redaction::new(&keys.people, config.decisions.dropped.clone())),
+        redaction: Arc::new(Redaction::new(people, config.decisions.dropped.clone())),
         ..LedgerConfig::new(config.data_dir.join("ledger"), config.trust_domain.as_str(), &enforcer, &host)
     }
 }

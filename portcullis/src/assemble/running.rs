@@ -7,6 +7,7 @@ use std::time::Duration;
 use base_net::Drain;
 use base_ports::Tasks;
 use base_store::Embedded;
+use ca_identity::tls::Trust;
 use policies_decisions::Ledger;
 use policies_store::Follower;
 use tokio::sync::watch;
@@ -36,6 +37,8 @@ pub(crate) struct Running {
     pub(super) follower: Option<Arc<Follower>>,
     /// Policies in force, as their changes come; none without a data plane.
     pub(super) policies: watch::Receiver<Option<Arc<policies_engine::Snapshot>>>,
+    /// Own SVID and whom this process trusts.
+    pub(super) identity: Arc<Trust>,
 }
 
 /// What is left when state and APIs were given up: calls go on, and are recorded aside.
@@ -111,8 +114,8 @@ impl Running {
     /// Calls cannot be recorded aside; then everything is as it was.
     pub(super) async fn release(self) -> Result<Released, (Box<Self>, Message)> {
         let config = self.configuration.in_force();
-        let opening = Arc::clone(&config);
-        let opened = tokio::task::spawn_blocking(move || Aside::open(&opening)).await;
+        let (opening, identity) = (Arc::clone(&config), Arc::clone(&self.identity));
+        let opened = tokio::task::spawn_blocking(move || Aside::open(&opening, identity)).await;
         let aside = match opened {
             Ok(Ok(aside)) => aside,
             Ok(Err(fault)) => return Err((Box::new(self), fault)),

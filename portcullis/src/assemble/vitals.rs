@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base_ports::{Tasks, task};
 use base_telemetry::{Condition, Health, Metrics};
-use policies_decisions::Ledger;
+use policies_decisions::{Alarm, Ledger};
 
 const PERIOD: Duration = Duration::from_secs(1);
 /// Looks in a minute.
@@ -40,12 +40,20 @@ pub(super) fn watch(ledger: Ledger, condition: Condition, health: Health, metric
         .with(&[env!("CARGO_PKG_VERSION")])
         .set(1);
     let ready = gauge("portcullis_ready", "1 when every condition of readiness is met");
-    let records = counter("portcullis_ledger_records", "Records taken by the ledger since the start");
-    let dropped = counter("portcullis_decision_log_dropped", "Records lost, each covered by a gap record");
     let bytes = gauge("portcullis_ledger_bytes", "Bytes of all files of the ledger");
     let damaged =
         gauge("portcullis_ledger_damaged", "Ranges of records found unreadable since the start (PC6021)");
+    let size = gauge("portcullis_ledger_tree_size", "Records that the last signed checkpoint covers");
+    let age =
+        gauge("portcullis_ledger_checkpoint_age_seconds", "How long records wait for a signed checkpoint");
+    let silent = gauge(
+        "portcullis_ledger_streams_silent",
+        "Enforcers that neither closed nor were heard of for 30 s (PC5010)",
+    );
+    let failed =
+        gauge("portcullis_ledger_self_check_failed", "1 while a closed segment is not what it was (PC5012)");
     let panics = counter("portcullis_panics", "Panics contained in a task");
+    let mut was_late = false;
     tasks.spawn("vitals", async move {
         loop {
             let stats = ledger.stats();
@@ -54,10 +62,24 @@ pub(super) fn watch(ledger: Ledger, condition: Condition, health: Health, metric
                 false => condition.set(false, "the disk takes no records"),
             }
             ready.set(i64::from(health.is_ready()));
-            records.add(stats.records.saturating_sub(records.get()));
-            dropped.add(stats.lost.saturating_sub(dropped.get()));
-            bytes.set(i64::try_from(stats.stored_bytes).unwrap_or(i64::MAX));
-            damaged.set(i64::try_from(stats.damaged).unwrap_or(i64::MAX));
+            let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+            bytes.set(whole(stats.stored_bytes));
+            damaged.set(whole(stats.damaged as u64));
+            size.set(whole(stats.tree_size));
+            let alarms = ledger.alarms();
+            let is_silent = |alarm: &&Alarm| matches!(alarm, Alarm::Silent { .. });
+            silent.set(whole(alarms.iter().filter(is_silent).count() as u64));
+            failed.set(i64::from(alarms.iter().any(|alarm| matches!(alarm, Alarm::SelfCheck(_)))));
+            age.set(whole(stats.unsigned_for.as_secs()));
+            let is_late = alarms.iter().any(|alarm| matches!(alarm, Alarm::Unsigned(_)));
+            if is_late && !was_late {
+                tracing::error!(
+                    event = "ledger_unsigned",
+                    code = "PC5011",
+                    "no checkpoint is signed for 30 s"
+                );
+            }
+            was_late = is_late;
             let all = task::panics();
             panics.add(all.saturating_sub(panics.get()));
             match storm.in_a_minute(all) {

@@ -205,6 +205,12 @@ async fn process(config: &Config, global: &Global, options: &Options, lines: &mu
         lines.push(Line::found("policies", message.next("portcullis status")));
     }
     standing(&status, config, lines);
+    let alarms = status.pointer("/ledger/alarms").and_then(Value::as_array).into_iter().flatten();
+    let before = lines.len();
+    lines.extend(alarms.filter_map(Message::from_json).map(|message| Line::found("ledger", message)));
+    if lines.len() == before {
+        lines.push(Line::ok("ledger", "nothing lost, nobody silent, everything signed"));
+    }
     if config.ca.is_some() {
         authority(&client, options, lines).await;
     }

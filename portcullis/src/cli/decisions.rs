@@ -2,9 +2,13 @@
 
 mod export;
 mod filters;
+mod identities;
 mod log;
 mod online;
+mod recompute;
+mod report;
 mod stats;
+mod streams;
 mod tail;
 
 use clap::{Args, Subcommand};
@@ -79,9 +83,29 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis decisions verify --key main.vkey --since-checkpoint march.cp\n  portcullis decisions verify --dir /backup/ledger --key main.vkey\n  portcullis decisions verify refund.tlog-proof --key main.vkey"
     )]
     Verify(log::VerifyOptions),
+    /// Starts of enforcers: how each stands, how far it came, what it lost
+    #[command(after_help = "Example:\n  portcullis decisions streams --since 7d")]
+    Streams(streams::Options),
+    /// What is missing: which numbers of which lane, why, and how many
+    #[command(after_help = "Example:\n  portcullis decisions gaps --since 7d")]
+    Gaps {
+        #[command(flatten)]
+        options: streams::Options,
+        /// At most this many
+        #[arg(long, default_value_t = 100)]
+        limit: u32,
+        /// Go on where the answer before ended
+        #[arg(long)]
+        cursor: Option<String>,
+    },
     /// Verifier keys of the log, for auditors to keep
-    #[command(after_help = "Example:\n  portcullis decisions keys > main.vkey")]
-    Keys,
+    #[command(
+        after_help = "Examples:\n  portcullis decisions keys > main.vkey\n  portcullis decisions keys rotate"
+    )]
+    Keys {
+        #[command(subcommand)]
+        command: Option<log::KeysCommand>,
+    },
     /// The last signed checkpoint, for auditors to keep
     #[command(after_help = "Example:\n  portcullis decisions checkpoint > march.cp")]
     Checkpoint,
@@ -136,7 +160,10 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
         Command::Export(options) => export::run(&options, global),
         Command::Prove(options) => log::prove(options, global),
         Command::Verify(options) => log::verified(options, global),
-        Command::Keys => log::keys(global),
+        Command::Streams(options) => streams::streams(options, global),
+        Command::Gaps { options, limit, cursor } => streams::gaps(options, limit, cursor, global),
+        Command::Keys { command: None } => log::keys(global),
+        Command::Keys { command: Some(log::KeysCommand::Rotate) } => log::rotate(global),
         Command::Checkpoint => log::checkpoint(global),
         Command::AcceptLoss => log::accept_loss(global),
     }

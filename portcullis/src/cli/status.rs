@@ -108,6 +108,11 @@ fn text(status: &Value) -> String {
             if condition.get("ok").and_then(Value::as_bool) == Some(true) { "ok" } else { "NOT READY" };
         lines.push(format!("{:<13} {tick} {}", of("name"), of("detail")).trim_end().to_owned());
     }
+    for alarm in status.pointer("/ledger/alarms").and_then(Value::as_array).into_iter().flatten() {
+        if let Some(message) = Message::from_json(alarm) {
+            lines.push(format!("{:<13} ALARM {}", "ledger", message.in_one_line()));
+        }
+    }
     for enforcer in status.pointer("/policies/enforcers").and_then(Value::as_array).into_iter().flatten() {
         lines.push(followed_by(enforcer));
     }

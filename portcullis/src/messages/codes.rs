@@ -1,5 +1,7 @@
 //! The registry of message codes: what `portcullis code` answers, and what every code in the source must be in.
 
+mod ledger;
+
 /// A code and what it means. Codes are API: never reused, never renamed.
 pub(crate) struct Code {
     pub(crate) code: &'static str,
@@ -8,7 +10,12 @@ pub(crate) struct Code {
 }
 
 /// The registry, in order.
-pub(crate) static CODES: &[Code] = &[
+pub(crate) fn codes() -> impl Iterator<Item = &'static Code> {
+    CODES.iter().chain(ledger::CODES)
+}
+
+/// All but those of the ledger and of the state, which come after them.
+static CODES: &[Code] = &[
     Code {
         code: "PC0101",
         title: "the configuration is not valid TOML",
@@ -400,49 +407,9 @@ pub(crate) static CODES: &[Code] = &[
         title: "observe mode is on",
         text: "Calls that policies deny are let through and recorded as would-be denials.",
     },
-    Code {
-        code: "PC5001",
-        title: "no such decision",
-        text: "No decision with this id is on record, or it is not visible to you.",
-    },
-    Code {
-        code: "PC5003",
-        title: "the decision log does not verify",
-        text: "A record, a tile or the checkpoint is not what was signed, or the log is not the one of the kept checkpoint. The first bad index is named.",
-    },
-    Code {
-        code: "PC5020",
-        title: "holds keep more than the ledger may be large",
-        text: "Segments under a legal hold are larger together than `decisions.keep.size`. Nothing held is removed: release holds, or give the ledger more room.",
-    },
-    Code {
-        code: "PC6001",
-        title: "state directory cannot be used",
-        text: "The directory is in use by another process, newer than this binary, or damaged.",
-    },
-    Code {
-        code: "PC6020",
-        title: "the ledger is not what was signed",
-        text: "It is shorter than its last signed checkpoint, or other than it. Nothing is signed until the right copy is back or an operator accepts the loss.",
-    },
-    Code {
-        code: "PC6021",
-        title: "part of the ledger is damaged",
-        text: "A block or a file of the ledger is not what was written. The range is named in every answer that lacks it, all others go on; restore the file from a copy.",
-    },
-    Code {
-        code: "PC6022",
-        title: "the decision log cannot be read",
-        text: "What is to be verified is not there or cannot be read, so nothing can be said about it.",
-    },
-    Code {
-        code: "PC9001",
-        title: "internal error",
-        text: "Something happened that should be impossible. Please report it with the text shown.",
-    },
 ];
 
 /// Looks a code up, as `portcullis help PC0103` does.
 pub(crate) fn find(code: &str) -> Option<&'static Code> {
-    CODES.iter().find(|known| known.code.eq_ignore_ascii_case(code))
+    codes().find(|known| known.code.eq_ignore_ascii_case(code))
 }

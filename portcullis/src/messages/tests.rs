@@ -10,7 +10,7 @@ impl Message {
 
 #[test]
 fn codes_are_unique_and_in_order() {
-    for pair in CODES.windows(2) {
+    for pair in codes().collect::<Vec<_>>().windows(2) {
         assert!(pair[0].code < pair[1].code, "{} before {}", pair[0].code, pair[1].code);
     }
     assert!(find("pc0103").is_some());
@@ -27,7 +27,7 @@ fn er1_every_code_of_every_crate_is_in_the_registry() {
     let unknown: Vec<_> = found.iter().filter(|code| find(code).is_none()).collect();
     assert!(unknown.is_empty(), "codes that `portcullis code` does not know: {unknown:?}");
     let unused: Vec<_> =
-        CODES.iter().map(|code| code.code).filter(|code| !found.contains(&(*code).to_owned())).collect();
+        codes().map(|code| code.code).filter(|code| !found.contains(&(*code).to_owned())).collect();
     assert!(unused.is_empty(), "codes that nothing uses: {unused:?}");
 }
 
@@ -35,7 +35,7 @@ fn er1_every_code_of_every_crate_is_in_the_registry() {
 fn collect(dir: &std::path::Path, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(dir).unwrap().flatten() {
         let (path, name) = (entry.path(), entry.file_name().into_string().unwrap_or_default());
-        if path.is_dir() && name != "tests" {
+        if path.is_dir() && name != "tests" && name != "codes" {
             collect(&path, found);
         } else if name.ends_with(".rs") && name != "tests.rs" && name != "codes.rs" {
             let text = std::fs::read_to_string(&path).unwrap();

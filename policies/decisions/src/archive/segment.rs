@@ -95,6 +95,16 @@ impl Segment {
     }
 }
 
+impl Segment {
+    /// Whether header and trailer on disk are those of this closed segment.
+    pub(crate) fn is_framed(&self, disk_port: &dyn Disk) -> Result<bool, LedgerError> {
+        let head = read_at(disk_port, &self.path, 0, HEADER)?;
+        let again = look(self.path.clone(), self.first, disk_port)?;
+        let is_closed = !again.is_bare() && (again.end, again.len) == (self.end, self.len);
+        Ok(is_closed && check_header(&self.path, self.first, &head)?)
+    }
+}
+
 /// Where the segment with that first index stands.
 pub(crate) fn path_of(dir: &Path, first: u64) -> PathBuf {
     named(dir, first, KIND)

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use base_ports::UnixTime;
+use bytes::Bytes;
 use policies_engine::{Audit, Effect, Mode, OwnedFacts, Trace};
 
-use super::Entity;
+use super::{Entity, Heartbeat, Kind};
 
 /// What a record says.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,16 +16,13 @@ pub enum Body {
     /// Numbers of a lane without a record.
     Gap(Gap),
     /// Every 10 s: the last number taken in each lane.
-    Heartbeat {
-        /// Lane and last number.
-        lanes: BTreeMap<u16, u64>,
-        /// Records lost since the boot.
-        lost: u64,
-    },
-    /// A boot began.
+    Heartbeat(Heartbeat),
+    /// A boot began, or signs with another SVID from here on.
     StreamOpen {
         /// Product and version.
         build: String,
+        /// Certificates of the SVID that signs the heartbeats that follow, leaf first; empty while none is held.
+        chain: Vec<Bytes>,
     },
     /// A boot ended in order.
     StreamClose {
@@ -65,6 +63,25 @@ pub enum Body {
     },
     /// A kind of a later version; see the leaf.
     Other,
+}
+
+impl Body {
+    /// The kind of a record that says this.
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Body::Decision(_) => Kind::DECISION,
+            Body::Gap(_) => Kind::GAP,
+            Body::Heartbeat(_) => Kind::HEARTBEAT,
+            Body::StreamOpen { .. } => Kind::STREAM_OPEN,
+            Body::StreamClose { .. } => Kind::STREAM_CLOSE,
+            Body::Recovery { .. } => Kind::RECOVERY,
+            Body::Activation { .. } => Kind::ACTIVATION,
+            Body::Authority { .. } => Kind::AUTHORITY,
+            Body::Read(_) => Kind::READ,
+            Body::Administration { .. } => Kind::ADMINISTRATION,
+            Body::Other => Kind::UNKNOWN,
+        }
+    }
 }
 
 /// A read of the ledger, or an attempt (RR4).

@@ -58,25 +58,27 @@ pub(crate) fn decision(out: &mut Vec<u8>, head: Head<'_>, record: &DecisionRecor
 
 /// Appends the leaf of a record of the ledger itself: gap, heartbeat, stream and recovery records.
 pub(crate) fn own(out: &mut Vec<u8>, head: Head<'_>, time: Now, body: &Body) {
-    let kind = match body {
-        Body::Gap(_) => Kind::GAP,
-        Body::Heartbeat { .. } => Kind::HEARTBEAT,
-        Body::StreamOpen { .. } => Kind::STREAM_OPEN,
-        Body::StreamClose { .. } => Kind::STREAM_CLOSE,
-        _ => Kind::RECOVERY,
-    };
-    other(out, head, kind, time, None, None, |map, _| match body {
+    other(out, head, body.kind(), time, None, None, |map, _| match body {
         Body::Gap(gap) => gap_members(map, gap),
-        Body::Heartbeat { lanes, lost } => {
-            map.key("lost").uint(*lost);
-            map.key("lanes")
-                .int_map(|map| lanes.iter().for_each(|(lane, seq)| map.key(u64::from(*lane)).uint(*seq)));
+        Body::Heartbeat(heartbeat) => {
+            if heartbeat.is_last {
+                map.key("last").bool(true);
+            }
+            map.key("lost").uint(heartbeat.lost);
+            last_numbers(map, &heartbeat.lanes);
+            if let Some(signature) = &heartbeat.signature {
+                map.key("signature").bytes(signature);
+            }
         }
-        Body::StreamOpen { build } => map.key("build").text(build),
-        Body::StreamClose { lanes } => {
-            map.key("lanes")
-                .int_map(|map| lanes.iter().for_each(|(lane, seq)| map.key(u64::from(*lane)).uint(*seq)));
+        Body::StreamOpen { build, chain } => {
+            map.key("build").text(build);
+            if !chain.is_empty() {
+                let mut writer = map.key("chain");
+                writer.array(chain.len());
+                chain.iter().for_each(|certificate| writer.bytes(certificate));
+            }
         }
+        Body::StreamClose { lanes } => last_numbers(map, lanes),
         Body::Recovery { boot, lanes } => {
             map.key("boot").bytes(boot);
             let mut writer = map.key("lanes");
@@ -91,6 +93,11 @@ pub(crate) fn own(out: &mut Vec<u8>, head: Head<'_>, time: Now, body: &Body) {
         }
         _ => (),
     });
+}
+
+fn last_numbers(map: &mut TextMap<'_>, lanes: &BTreeMap<u16, u64>) {
+    let mut writer = map.key("lanes");
+    writer.int_map(|map| lanes.iter().for_each(|(lane, seq)| map.key(u64::from(*lane)).uint(*seq)));
 }
 
 fn decision_within(out: &mut Vec<u8>, head: Head<'_>, record: &DecisionRecord, limits: Limits) {

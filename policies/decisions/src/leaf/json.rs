@@ -8,6 +8,7 @@ use std::{
     io::{self, Write},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use policies_engine::{Audit, Effect, Mode};
 use serde_json::{Map, Value, json};
 
@@ -258,8 +259,25 @@ fn versions(versions: &StoredVersions) -> Value {
 fn other(body: &Body) -> Value {
     match body {
         Body::Gap(gap) => self::gap(gap),
-        Body::Heartbeat { lanes, lost } => json!({"lanes": numbers(lanes), "lost": lost.to_string()}),
-        Body::StreamOpen { build } => json!({"build": build}),
+        Body::Heartbeat(heartbeat) => {
+            let mut out = Object::default();
+            out.put("lanes", numbers(&heartbeat.lanes));
+            out.put("lost", heartbeat.lost.to_string());
+            if heartbeat.is_last {
+                out.put("last", true);
+            }
+            out.maybe("signature", heartbeat.signature.as_ref().map(|signature| hex(signature)).as_deref());
+            out.0.into()
+        }
+        Body::StreamOpen { build, chain } => {
+            let mut out = Object::default();
+            out.put("build", build.as_str());
+            if !chain.is_empty() {
+                let chain = chain.iter().map(|certificate| Value::from(STANDARD.encode(certificate)));
+                out.put("chain", chain.collect::<Vec<_>>());
+            }
+            out.0.into()
+        }
         Body::StreamClose { lanes } => json!({"lanes": numbers(lanes)}),
         Body::Recovery { boot, lanes } => json!({
             "boot": hex(boot),

@@ -316,8 +316,21 @@ fn records_of_the_ledger_itself_round_trip() {
     let bodies = [
         Body::Gap(gap(Some((771, 775)), true)),
         Body::Gap(gap(None, false)),
-        Body::Heartbeat { lanes: [(0, 9), (65_535, u64::MAX)].into(), lost: 4 },
-        Body::StreamOpen { build: "portcullis 0.1.0".to_owned() },
+        Body::Heartbeat(Heartbeat {
+            lanes: [(0, 9), (65_535, u64::MAX)].into(),
+            lost: 4,
+            ..Heartbeat::default()
+        }),
+        Body::Heartbeat(Heartbeat {
+            is_last: true,
+            signature: Some(vec![7; 71].into()),
+            ..Heartbeat::default()
+        }),
+        Body::StreamOpen { build: "portcullis 0.1.0".to_owned(), chain: Vec::new() },
+        Body::StreamOpen {
+            build: "portcullis 0.1.0".to_owned(),
+            chain: vec![vec![48; 700].into(), vec![49; 3].into()],
+        },
         Body::StreamClose { lanes: [(1, 2)].into() },
         Body::Recovery { boot: [1; 8], lanes: vec![(0, 17, 4_096), (65_534, 0, 4_096)] },
     ];

@@ -1,13 +1,15 @@
-//! What a ledger is opened with, and the defaults of the specification.
+//! What a ledger is opened with: where it lies, whose it is, how long records are kept, who signs.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     archive::SegmentLimits,
     lane::{RING, Waits},
+    meter::Meter,
     proof::Signer,
     redact::Redaction,
     retain::Keep,
+    voucher::Voucher,
 };
 
 /// What a ledger is opened with.
@@ -43,6 +45,10 @@ pub struct LedgerConfig {
     pub signer: Option<Arc<dyn Signer>>,
     /// What does not go on record in clear.
     pub redaction: Arc<Redaction>,
+    /// Whose SVID signs heartbeats; without one they are unsigned.
+    pub voucher: Option<Arc<dyn Voucher>>,
+    /// Where records, syncs and reads are counted.
+    pub meter: Option<Arc<Meter>>,
 }
 
 impl LedgerConfig {
@@ -66,6 +72,8 @@ impl LedgerConfig {
             reserve: 64 << 20,
             signer: None,
             redaction: Arc::default(),
+            voucher: None,
+            meter: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a ledger tells about itself: counters and sizes, for metrics and readiness.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use super::Ledger;
 
@@ -33,6 +33,12 @@ pub struct Stats {
     pub segments: usize,
     /// Ranges found damaged since the start (PC6021).
     pub damaged: usize,
+    /// Records that the last signed checkpoint covers.
+    pub tree_size: u64,
+    /// How long records wait for a checkpoint.
+    pub unsigned_for: Duration,
+    /// Closed segments that the ledger looked at itself since the start.
+    pub self_checked: u64,
     /// Whether the last move of records into segments worked.
     pub is_archiving: bool,
     /// Whether held records are larger than the ledger may be (PC5020).
@@ -45,7 +51,7 @@ impl Ledger {
     /// Counters and sizes.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let counts = &self.0.writer.counts;
+        let (counts, tree) = (&self.0.writer.counts, self.0.tree.as_ref());
         let read = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
         Stats {
             records: read(&counts.records),
@@ -61,6 +67,9 @@ impl Ledger {
             archived_index: self.0.shelf.archived(),
             segments: self.0.shelf.segments().len(),
             damaged: self.0.shelf.damaged(),
+            tree_size: tree.map_or(0, |tree| tree.covered().saturating_sub(tree.base)),
+            unsigned_for: tree.map_or(Duration::ZERO, |tree| tree.unsigned_for(self.0.clock.mono())),
+            self_checked: self.0.check.checked(),
             is_archiving: !self.0.archive.is_failing(),
             is_over_held: self.0.holds.is_over(),
             is_writable: !counts.is_failing.load(Ordering::Relaxed) && !self.0.keeper.is_failing(),

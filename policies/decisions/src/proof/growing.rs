@@ -21,7 +21,7 @@ use crate::{
     testing::{allow, config, eventually, open_with, wait},
 };
 
-pub(super) const ORIGIN: &str = "example.org/decisions/main";
+pub(crate) const ORIGIN: &str = "example.org/decisions/main";
 
 pub(super) fn signer() -> Arc<dyn Signer> {
     Arc::new(LogKeys::from_seeds(&[[9; 32]]).unwrap())
@@ -31,11 +31,11 @@ pub(super) fn key() -> VerifierKey {
     VerifierKey::new(ORIGIN, signer().public_keys()[0])
 }
 
-pub(super) fn signing() -> LedgerConfig {
+pub(crate) fn signing() -> LedgerConfig {
     LedgerConfig { signer: Some(signer()), file_size: 60_000, ..config() }
 }
 
-pub(super) fn opened(disk: &MemoryDisk, config: LedgerConfig) -> Result<Ledger, LedgerError> {
+pub(crate) fn opened(disk: &MemoryDisk, config: LedgerConfig) -> Result<Ledger, LedgerError> {
     open_with(config, Arc::new(disk.clone()), Arc::new(SystemClock))
 }
 

@@ -6,6 +6,7 @@ use aws_lc_rs::{
     digest::{SHA256, digest},
     signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
 };
+use base_ports::UnixTime;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 /// A longer note is none, bytes.
@@ -19,8 +20,43 @@ pub trait Signer: fmt::Debug + Send + Sync {
     /// The Ed25519 keys that sign now, the newest first.
     fn public_keys(&self) -> Vec<[u8; 32]>;
 
-    /// Signatures over `text`, one for each key of [`Signer::public_keys`] and in their order.
-    fn sign(&self, text: &[u8]) -> Vec<[u8; 64]>;
+    /// Signatures over `text` with the keys that sign now, each with its key.
+    fn sign(&self, text: &[u8]) -> Vec<([u8; 32], [u8; 64])>;
+
+    /// Every key that signs or signed, the newest first.
+    fn history(&self) -> Vec<LogKey> {
+        let keys = self.public_keys().into_iter();
+        keys.map(|key| LogKey { key, since: None, until: None, signs: true }).collect()
+    }
+
+    /// Makes the next key and keeps it aside.
+    ///
+    /// # Errors
+    /// The keys are fixed, or too many of them sign; for people.
+    fn draw(&self, _now: UnixTime) -> Result<[u8; 32], String> {
+        Err("the keys of this log are fixed".to_owned())
+    }
+
+    /// The key that was drawn signs first from now on, and those before it until then. Durable when it returns.
+    ///
+    /// # Errors
+    /// It was not drawn, or cannot be kept; for people.
+    fn turn(&self, _key: [u8; 32], _now: UnixTime, _until: UnixTime) -> Result<(), String> {
+        Err("the keys of this log are fixed".to_owned())
+    }
+}
+
+/// A key of a log, and when it signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogKey {
+    /// Ed25519.
+    pub key: [u8; 32],
+    /// Since when; the first one since ever.
+    pub since: Option<UnixTime>,
+    /// Until when, once there is a newer one.
+    pub until: Option<UnixTime>,
+    /// It signs now.
+    pub signs: bool,
 }
 
 /// Ed25519 keys in memory.
@@ -48,8 +84,9 @@ impl Signer for LogKeys {
         self.0.iter().map(|pair| pair.public_key().as_ref().try_into().unwrap_or_default()).collect()
     }
 
-    fn sign(&self, text: &[u8]) -> Vec<[u8; 64]> {
-        self.0.iter().map(|pair| pair.sign(text).as_ref().try_into().unwrap_or([0; 64])).collect()
+    fn sign(&self, text: &[u8]) -> Vec<([u8; 32], [u8; 64])> {
+        let signatures = self.0.iter().map(|pair| pair.sign(text).as_ref().try_into().unwrap_or([0; 64]));
+        self.public_keys().into_iter().zip(signatures).collect()
     }
 }
 
@@ -93,6 +130,11 @@ impl VerifierKey {
         &self.name
     }
 
+    /// The key itself.
+    pub(crate) fn public(&self) -> &[u8; 32] {
+        &self.key
+    }
+
     /// What signature lines begin with: four bytes of the hash over name, algorithm and key.
     fn id(&self) -> [u8; 4] {
         let named = [self.name.as_bytes(), b"\n", &[ALGORITHM], &self.key].concat();
@@ -134,7 +176,7 @@ impl FromStr for VerifierKey {
 /// `text`, which ends with a line break, with the signatures of `signer` under `name`.
 pub(crate) fn sign(name: &str, text: &str, signer: &dyn Signer) -> String {
     let mut note = format!("{text}\n");
-    for (key, signature) in signer.public_keys().into_iter().zip(signer.sign(text.as_bytes())) {
+    for (key, signature) in signer.sign(text.as_bytes()) {
         let id = VerifierKey::new(name, key).id();
         let blob = STANDARD.encode([id.as_slice(), &signature].concat());
         note.push_str(&format!("— {name} {blob}\n"));

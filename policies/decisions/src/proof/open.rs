@@ -77,7 +77,9 @@ fn signed(
     let Some(note) = place.checkpoint()? else {
         return if name.is_signed { Err(TreeError::NoCheckpoint { path }) } else { Ok(None) };
     };
-    let keys: Vec<_> = signer.public_keys().into_iter().map(|key| VerifierKey::new(origin, key)).collect();
+    // Also one that signs no more: the last checkpoint may be older than the change.
+    let keys = signer.history().into_iter();
+    let keys: Vec<_> = keys.map(|known| VerifierKey::new(origin, known.key)).collect();
     match Checkpoint::open(&note, &keys) {
         Ok(checkpoint) => Ok(Some(Signed { checkpoint, note: String::from_utf8_lossy(&note).into_owned() })),
         Err(source) => Err(TreeError::Checkpoint { path, source }),

@@ -1,11 +1,14 @@
 //! The tree as the rest of the ledger sees it: how far it is signed, and proofs for what is.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
-use base_ports::Disk;
+use base_ports::{Disk, Mono};
 use parking_lot::Mutex;
 
 use super::{
@@ -15,10 +18,10 @@ use super::{
     error::TreeError,
     hash::TreeHash,
     mend::Mending,
-    note::{Signer, VerifierKey},
+    note::{LogKey, Signer, VerifierKey},
     place::Place,
     prove::Prover,
-    tile::TileId,
+    tile::{TileId, WIDTH},
 };
 use crate::{bell::Bell, shelf::Shelf};
 
@@ -54,6 +57,9 @@ impl LogView {
     }
 }
 
+/// A tile that was read.
+pub(crate) type LastTile = (TileId, Vec<TreeHash>);
+
 /// The last checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Signed {
@@ -81,6 +87,8 @@ pub(crate) struct Tree {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) bell: Arc<Bell>,
     signed: Mutex<Option<Arc<Signed>>>,
+    /// When records were last all covered, or a checkpoint was signed.
+    fresh: Mutex<Option<Mono>>,
     /// Index in the ledger after the last record that a checkpoint covers.
     covered: AtomicU64,
     stop: AtomicBool,
@@ -103,6 +111,7 @@ impl Tree {
             disk,
             bell: Arc::default(),
             signed: Mutex::default(),
+            fresh: Mutex::default(),
             covered: AtomicU64::new(0),
             stop: AtomicBool::new(false),
         };
@@ -120,8 +129,20 @@ impl Tree {
     pub(crate) fn put(&self, signed: Signed) {
         let covered = self.base + signed.checkpoint.size;
         *self.signed.lock() = Some(Arc::new(signed));
+        *self.fresh.lock() = None;
         self.covered.store(covered, Ordering::Release);
         self.shelf.set_treed(covered);
+    }
+
+    /// How long records wait for a checkpoint, as seen by one who asks again and again.
+    pub(crate) fn unsigned_for(&self, now: Mono) -> Duration {
+        let mut fresh = self.fresh.lock();
+        let since = *fresh.get_or_insert(now);
+        if self.covered() >= self.shelf.synced() {
+            *fresh = Some(now);
+            return Duration::ZERO;
+        }
+        now.saturating_since(since)
     }
 
     /// Index in the ledger after the last record that a checkpoint covers.
@@ -129,10 +150,10 @@ impl Tree {
         self.covered.load(Ordering::Acquire)
     }
 
-    /// Keys of the log, the newest first.
-    pub(crate) fn keys(&self) -> Vec<VerifierKey> {
-        let keys = self.signer.public_keys().into_iter();
-        keys.map(|key| VerifierKey::new(&self.origin, key)).collect()
+    /// Keys of the log, the newest first, with the times in which they sign.
+    pub(crate) fn keys(&self) -> Vec<(VerifierKey, LogKey)> {
+        let keys = self.signer.history().into_iter();
+        keys.map(|known| (VerifierKey::new(&self.origin, known.key), known)).collect()
     }
 
     /// Sign what is there and end.
@@ -174,6 +195,18 @@ impl Tree {
         } else {
             Err(TreeError::OtherRoot { size })
         }
+    }
+
+    /// What its tile says of the record at that index of the ledger; `None` where it cannot be read. `last` keeps the tile.
+    pub(crate) fn leaf_hash(&self, index: u64, last: &mut Option<LastTile>) -> Option<TreeHash> {
+        let (at, size) = (index.checked_sub(self.base)?, self.covered().checked_sub(self.base)?);
+        let id = TileId { level: 0, index: at / WIDTH as u64 };
+        if last.as_ref().is_none_or(|(known, _)| *known != id) {
+            let hashes = super::prove::Tiles::tile(&self.place, id, id.width(size)).ok()?;
+            *last = Some((id, hashes));
+        }
+        let (_, hashes) = last.as_ref()?;
+        hashes.get(usize::try_from(at % WIDTH as u64).ok()?).copied()
     }
 
     /// The bytes of a tile of a published size, as `tlog-tiles` serves them.

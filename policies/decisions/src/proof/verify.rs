@@ -4,11 +4,13 @@
 //! of every stream against gaps and heartbeats, activation of every version that judged. It trusts the verifier key and
 //! the checkpoint that the auditor kept, and nothing of the ledger. Where the ledger lies is behind [`Material`].
 
+mod boots;
 mod complete;
 mod dir;
 mod leaves;
 
-use base_ports::UnixTime;
+use base_ports::{Rng, UnixTime};
+use bytes::Bytes;
 
 use super::{
     check::extends,
@@ -18,6 +20,12 @@ use super::{
     prove::{Prover, Tiles},
     tile::{TileId, from_bytes},
 };
+use crate::{
+    leaf::{Body, Kind, StoredRecord, View},
+    proof::{Handover, ROTATION},
+    voucher::Identities,
+};
+pub use boots::{Boot, Heartbeats};
 pub use complete::Missing;
 pub use dir::DirMaterial;
 use leaves::Pass;
@@ -123,16 +131,22 @@ pub struct Verified {
     pub uncovered: u64,
     /// Size of the kept checkpoint, when it is a beginning of this log.
     pub since: Option<u64>,
-    /// Enforcers, streams, and boots that did not end in order.
+    /// Enforcers.
     pub enforcers: usize,
     /// Streams.
     pub streams: usize,
-    /// Boots without a closing record: the one that runs, and others whose end nobody declared.
-    pub open: usize,
+    /// Changes of the key of the log, in order.
+    pub keys: Vec<Handover>,
+    /// What enforcers said of themselves.
+    pub heartbeats: Heartbeats,
     /// Declared gaps.
     pub gaps: Vec<Missing>,
     /// Lowest and highest version of the policies that judged.
     pub versions: Option<(u64, u64)>,
+    /// Decisions among the records.
+    pub decisions: u64,
+    /// Those that were drawn: index and leaf.
+    pub sample: Vec<(u64, Bytes)>,
     /// What is wrong, the first first.
     pub faults: Vec<Fault>,
 }
@@ -143,19 +157,44 @@ impl Verified {
     pub fn is_intact(&self) -> bool {
         self.faults.is_empty()
     }
+
+    /// Whether nothing is missing: no gap, nobody fell silent, and, where authorities are trusted, every enforcer's last
+    /// word is signed by it.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        let told = &self.heartbeats;
+        let is_vouched = !told.is_anchored || told.unvouched.is_empty();
+        self.gaps.is_empty() && told.silences.is_empty() && told.open_ended.is_empty() && is_vouched
+    }
 }
 
-/// Verifies a ledger with the keys and the checkpoint an auditor has.
+/// What an auditor has, and trusts.
+#[derive(Clone, Copy)]
+pub struct Auditor<'a> {
+    /// Verifier keys of the log.
+    pub keys: &'a [VerifierKey],
+    /// A checkpoint that was kept.
+    pub since: Option<&'a [u8]>,
+    /// Who tells whether a heartbeat is its enforcer's.
+    pub identities: &'a dyn Identities,
+    /// The time of the verification, for a log that is written to; of one that is not, the newest record tells.
+    pub now: Option<UnixTime>,
+    /// How many decisions are drawn, to be recomputed, and by which chance.
+    pub sample: (usize, &'a dyn Rng),
+}
+
+/// Verifies a ledger with what an auditor has.
 ///
 /// # Errors
 /// When something cannot be read; what is changed is part of the answer.
-pub fn verify(
-    material: &dyn Material,
-    keys: &[VerifierKey],
-    since: Option<&[u8]>,
-) -> Result<Verified, Unreadable> {
+pub fn verify(material: &dyn Material, auditor: &Auditor<'_>) -> Result<Verified, Unreadable> {
     let mut verified = Verified::default();
     let note = material.checkpoint()?;
+    let (followed, last_change) = match Checkpoint::open(&note, auditor.keys) {
+        Err(NoteError::Unsigned) => followed(material, auditor.keys)?,
+        _ => (auditor.keys.to_vec(), None),
+    };
+    let (keys, since) = (followed.as_slice(), auditor.since);
     let checkpoint = match Checkpoint::open(&note, keys) {
         Ok(checkpoint) => checkpoint,
         Err(error) => {
@@ -181,8 +220,13 @@ pub fn verify(
             verified.faults.push(Fault { file: Some("checkpoint".to_owned()), ..Fault::new(what) });
         }
     }
+    // What leads to the key that signed must itself be signed.
+    if let Some(index) = last_change.filter(|index| *index >= material.base() + checkpoint.size) {
+        let fault = Fault::new("the checkpoint does not cover the change to the key that signed it");
+        verified.faults.push(Fault { index: Some(index), ..fault });
+    }
     (verified.origin, verified.size) = (checkpoint.origin.clone(), checkpoint.size);
-    let mut pass = Pass::new(material, &checkpoint, kept.as_ref(), &mut verified);
+    let mut pass = Pass::new(material, &checkpoint, kept.as_ref(), auditor, &mut verified);
     let damage = material.leaves(&mut |found| pass.take(found))?;
     pass.end(damage)?;
     if let Some(kept) = kept.filter(|kept| kept.size <= checkpoint.size) {
@@ -194,8 +238,30 @@ pub fn verify(
             }
         }
     }
+    verified.heartbeats.is_anchored = auditor.identities.is_anchored();
     verified.faults.sort_by_key(|fault| fault.index.unwrap_or(u64::MAX));
     Ok(verified)
+}
+
+/// The keys that were given and those they handed over to, one after the other, with the index of the last change.
+fn followed(
+    material: &dyn Material,
+    keys: &[VerifierKey],
+) -> Result<(Vec<VerifierKey>, Option<u64>), Unreadable> {
+    let (mut keys, mut last) = (keys.to_vec(), None);
+    // What is damaged is told by the pass over all records.
+    material.leaves(&mut |found| {
+        let change = View::of(found.leaf).ok().filter(|view| view.kind() == Kind::ADMINISTRATION);
+        let record = change.and_then(|_| StoredRecord::decode(found.index, found.leaf.to_vec().into()).ok());
+        if let Some(Body::Administration { operation, details }) = record.map(|record| record.body)
+            && operation == ROTATION
+            && let Some(change) = Handover::told(&details).filter(|change| keys.contains(&change.old))
+        {
+            keys.push(change.new);
+            last = Some(found.index);
+        }
+    })?;
+    Ok((keys, last))
 }
 
 /// That the tree of a kept checkpoint is not the beginning of this one.

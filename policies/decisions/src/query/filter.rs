@@ -98,6 +98,21 @@ impl Filter {
         self.sight.as_ref().map_or(Seen::Whole, |sight| sight.of_view(view))
     }
 
+    /// Asks for one kind of records.
+    pub(crate) fn set_kind(&mut self, kind: Kind) {
+        self.kind = Some(kind);
+    }
+
+    /// Whether who asks sees what belongs to the trust domain.
+    pub(crate) fn sees_domain(&self) -> bool {
+        self.seen(&View::default()) == Seen::Whole
+    }
+
+    /// Whether it asks for records of that enforcer.
+    pub(crate) fn asks_for_enforcer(&self, enforcer: &str) -> bool {
+        self.enforcer.as_ref().is_none_or(|text| text.matches(Some(enforcer)))
+    }
+
     /// Whether it asks for what the outbound view leaves out. Such a question tells nothing of those rows, or it
     /// would tell what they hide.
     fn looks_inside(&self) -> bool {

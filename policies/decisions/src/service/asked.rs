@@ -112,9 +112,11 @@ impl Service {
         match answer {
             Ok((answer, given)) => {
                 asked.note(&self.ledger, call, query, given, None)?;
+                self.ledger.count_read(call, if given.is_partial { "partial" } else { "ok" });
                 Ok(answer)
             }
             Err(problem) => {
+                self.ledger.count_read(call, "failed");
                 asked.note(&self.ledger, call, query, Given::default(), Some(problem.code()))?;
                 Err(problem)
             }

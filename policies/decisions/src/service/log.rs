@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{Path, Query as Pairs, State},
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
+use base_ports::UnixTime;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use policies_engine::DecisionId;
+use policies_engine::{DecisionId, Principal};
 use serde_json::{Value, json};
 
 use super::{
@@ -22,7 +23,7 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    IdPattern, Ledger,
+    IdPattern, Ledger, LedgerError,
     proof::{ProofDocument, TileId, Tree, TreeError, WIDTH, parse_index},
     source::each_leaf,
 };
@@ -35,6 +36,7 @@ pub fn log_router(ledger: Ledger) -> Router {
         .route("/v1/decisions/{id}/proof", get(proof))
         .route("/v1/log/checkpoint", get(checkpoint))
         .route("/v1/log/keys", get(keys))
+        .route("/v1/log/keys:rotate", post(rotate))
         .route("/v1/log/consistency", get(consistency))
         .route("/v1/log/tile/{*path}", get(tile))
         .with_state(ledger)
@@ -102,11 +104,42 @@ pub(super) async fn checkpoint(State(ledger): State<Ledger>) -> Result<Response,
 }
 
 /// Name and keys of the log, and where it begins.
-#[utoipa::path(get, path = "/v1/log/keys", tag = "log", responses((status = 200, description = "verifier keys, the newest first")))]
+#[utoipa::path(get, path = "/v1/log/keys", tag = "log", responses((status = 200, description = "verifier keys, the newest first, with `since`, `until` and whether they sign now")))]
 pub(super) async fn keys(State(ledger): State<Ledger>) -> Result<Response, Problem> {
-    let tree = tree(&ledger)?;
-    let keys: Vec<Value> =
-        tree.keys().iter().map(|key| json!({"id": key.id_hex(), "key": key.to_string()})).collect();
+    told(&ledger)
+}
+
+/// Makes a new key. It signs from now on, and those before it for 24 hours; the change is on record, signed by the old key.
+#[utoipa::path(post, path = "/v1/log/keys:rotate", tag = "log", responses((status = 200, description = "the keys, as `/v1/log/keys` tells them"), (status = 409, description = "too many keys sign")))]
+pub(super) async fn rotate(
+    State(ledger): State<Ledger>,
+    principal: Option<Extension<Principal>>,
+) -> Result<Response, Problem> {
+    let Some(Extension(by)) = principal else {
+        let detail = "nobody has said who is asking".to_owned();
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "unknown-reader", detail));
+    };
+    ledger.rotate_key(by).await.map_err(|error| match error {
+        LedgerError::Keys(_) => Problem::new(StatusCode::CONFLICT, "log-key-kept", error.to_string()),
+        LedgerError::NotRecorded(_) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "audit-unavailable", error.to_string())
+        }
+        error => Problem::internal(&error),
+    })?;
+    told(&ledger)
+}
+
+fn told(ledger: &Ledger) -> Result<Response, Problem> {
+    let tree = tree(ledger)?;
+    let time = |time: Option<UnixTime>| time.map(|time| time.to_string());
+    let keys: Vec<Value> = (tree.keys().iter())
+        .map(|(key, known)| {
+            json!({
+                "id": key.id_hex(), "key": key.to_string(), "since": time(known.since), "until": time(known.until),
+                "signs": known.signs,
+            })
+        })
+        .collect();
     Ok(json_answer(&json!({
         "apiVersion": "portcullis/v1", "kind": "LogKeys", "origin": tree.origin,
         "base": tree.base.to_string(), "first": ledger.inner().shelf.first_index().to_string(), "keys": keys,

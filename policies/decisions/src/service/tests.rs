@@ -1,5 +1,7 @@
 //! The service as a client sees it.
 
+mod streams;
+
 use std::sync::Arc;
 
 use axum::{
@@ -242,6 +244,8 @@ fn the_description_names_every_call() {
     let paths: Vec<_> = description["paths"].as_object().unwrap().keys().collect();
     let expected = [
         "/v1/decisions",
+        "/v1/decisions/gaps",
+        "/v1/decisions/streams",
         "/v1/decisions/{id}",
         "/v1/decisions/{id}/proof",
         "/v1/decisions:aggregate",
@@ -249,6 +253,7 @@ fn the_description_names_every_call() {
         "/v1/log/checkpoint",
         "/v1/log/consistency",
         "/v1/log/keys",
+        "/v1/log/keys:rotate",
         "/v1/log/tile/{path}",
     ];
     assert_eq!(paths, expected);

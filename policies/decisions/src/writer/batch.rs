@@ -12,7 +12,7 @@ use super::Own;
 use crate::{
     frame,
     lane::{Done, Entry, Slot, millis},
-    leaf::{Gap, GapCause, Stream, encode, encode::Head},
+    leaf::{Body, Gap, GapCause, Kind, Stream, View, encode, encode::Head},
     loss::{Loss, Outline},
     redact::Redaction,
     shelf::Span,
@@ -33,6 +33,8 @@ pub(crate) struct Batch {
     own: OwnPart,
     /// Records of another ledger in it.
     adopted: usize,
+    /// How many there are of each kind.
+    kinds: BTreeMap<Kind, u64>,
 }
 
 /// A record that was taken from a ring: enough to declare its loss.
@@ -72,6 +74,7 @@ impl Default for Batch {
             durable: Vec::new(),
             own: OwnPart::default(),
             adopted: 0,
+            kinds: BTreeMap::new(),
         }
     }
 }
@@ -102,7 +105,11 @@ impl Batch {
             Entry::Decision(record) => record.audit,
             Entry::Other(_) => Audit::Durable,
         };
-        let is_encoded = self.append(outline.time, |out| match &slot.entry {
+        let kind = match &slot.entry {
+            Entry::Decision(_) => Kind::DECISION,
+            Entry::Other(record) => Kind::of_record(record),
+        };
+        let is_encoded = self.append(outline.time, kind, |out| match &slot.entry {
             Entry::Decision(record) => encode::decision(out, head, record),
             Entry::Other(record) => encode::record(out, head, record),
         });
@@ -126,13 +133,21 @@ impl Batch {
     /// Appends a record of the ledger's own lane.
     pub(crate) fn own(&mut self, record: &Own, place: Place<'_>, now: Now) -> bool {
         let time = match record {
-            Own::Body(_) => now.wall,
+            Own::Body(_) | Own::Heartbeat(_) => now.wall,
             Own::Record(record) => crate::lane::time_of(record),
         };
         let Place { seq, tag, stream, redaction } = place;
         let head = Head { id: DecisionId::new(millis(time), tag, seq), stream, seq, lost: 0, redaction };
-        self.append(time, |out| match record {
+        let kind = match record {
+            Own::Body(body) => body.kind(),
+            Own::Heartbeat(_) => Kind::HEARTBEAT,
+            Own::Record(record) => Kind::of_record(record),
+        };
+        self.append(time, kind, |out| match record {
             Own::Body(body) => encode::own(out, head, now, body),
+            Own::Heartbeat(beat) => {
+                encode::own(out, head, now, &Body::Heartbeat(beat.told(stream, seq, now)))
+            }
             Own::Record(record) => encode::record(out, head, record),
         })
     }
@@ -141,7 +156,8 @@ impl Batch {
     pub(crate) fn adopt(&mut self, time: i64, leaf: &[u8]) {
         self.adopted += 1;
         if !leaf.is_empty() {
-            self.append(UnixTime::from_nanos(time), |out| out.extend_from_slice(leaf));
+            let kind = View::of(leaf).map_or(Kind::UNKNOWN, |view| view.kind());
+            self.append(UnixTime::from_nanos(time), kind, |out| out.extend_from_slice(leaf));
         }
     }
 
@@ -162,6 +178,11 @@ impl Batch {
     /// How many gaps and how many other records of the own lane are in it.
     pub(crate) fn own_counts(&self) -> (usize, usize) {
         (self.own.gaps, self.own.others)
+    }
+
+    /// How many records there are of each kind.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = (Kind, u64)> {
+        self.kinds.iter().filter(|(_, count)| **count > 0).map(|(kind, count)| (*kind, *count))
     }
 
     /// Last number of each lane in it.
@@ -190,12 +211,13 @@ impl Batch {
     }
 
     /// Appends one frame. Facts are foreign code: a panic in them costs this record, not the thread.
-    fn append(&mut self, time: UnixTime, fill: impl FnOnce(&mut Vec<u8>)) -> bool {
+    fn append(&mut self, time: UnixTime, kind: Kind, fill: impl FnOnce(&mut Vec<u8>)) -> bool {
         let start = self.bytes.len();
         let bytes = &mut self.bytes;
         let appended = catch_unwind(AssertUnwindSafe(|| frame::append(bytes, fill))).unwrap_or(false);
         if appended {
             self.count += 1;
+            *self.kinds.entry(kind).or_default() += 1;
             self.span.add(time.as_nanos());
         } else {
             self.bytes.truncate(start);
@@ -211,5 +233,6 @@ impl Batch {
         self.span = Span::EMPTY;
         self.own = OwnPart::default();
         self.adopted = 0;
+        self.kinds.values_mut().for_each(|count| *count = 0);
     }
 }

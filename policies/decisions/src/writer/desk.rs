@@ -8,10 +8,12 @@ use std::sync::{
 use parking_lot::Mutex;
 use policies_engine::Record;
 
+use super::Beat;
 use crate::{
     bell::Bell,
     lane::{Done, LaneReader},
     leaf::Body,
+    roll::Roll,
 };
 
 /// What others leave for the writer, and what it tells about itself.
@@ -21,6 +23,8 @@ pub(crate) struct WriterDesk {
     tray: Mutex<Tray>,
     has_mail: AtomicBool,
     pub(crate) counts: Counts,
+    /// Boots that were heard of.
+    pub(crate) roll: Roll,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +41,8 @@ struct Tray {
 #[derive(Debug, Clone)]
 pub(crate) enum Own {
     Body(Body),
+    /// A heartbeat, told and signed as it is written.
+    Heartbeat(Beat),
     Record(Box<Record>),
 }
 
@@ -71,6 +77,7 @@ impl WriterDesk {
             tray: Mutex::default(),
             has_mail: AtomicBool::new(false),
             counts: Counts::default(),
+            roll: Roll::default(),
         })
     }
 

@@ -6,20 +6,23 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base_ports::SystemDisk;
+use base_ports::{Clock, Rng, SystemClock, SystemDisk, SystemRng, UnixTime};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use clap::Args;
+use clap::{Args, Subcommand};
 use policies_decisions::{
-    Accepted, DirMaterial, Material, ProofDocument, ProofError, StoredRecord, TreeHash, Unreadable, Verified,
+    Accepted, Auditor, DirMaterial, Material, ProofDocument, ProofError, StoredRecord, TreeHash, Unreadable,
     VerifierKey, verify,
 };
 use serde_json::{Value, json};
 
-use super::encode;
+use super::identities::Known;
 use super::online::Online;
+use super::recompute::judged;
+use super::report::Given;
+use super::{encode, report};
 use crate::cli::{Global, block_on};
-use crate::client::Fault;
+use crate::client::{Client, Fault};
 use crate::messages::Message;
 use crate::output::{self, Answer, Exit};
 
@@ -38,7 +41,7 @@ pub(crate) struct ProveOptions {
 #[derive(Debug, Args)]
 pub(crate) struct VerifyOptions {
     /// A proof of one record, as `decisions prove` writes it
-    #[arg(value_name = "PROOF", conflicts_with_all = ["dir", "since_checkpoint"])]
+    #[arg(value_name = "PROOF", conflicts_with_all = ["dir", "since_checkpoint", "bundle", "recompute"])]
     proof: Option<PathBuf>,
     /// Read the ledger in this directory and ask no process
     #[arg(long, value_name = "DIR")]
@@ -49,6 +52,12 @@ pub(crate) struct VerifyOptions {
     /// A checkpoint that was kept: what it covers must be the beginning of this log
     #[arg(long, value_name = "FILE")]
     since_checkpoint: Option<PathBuf>,
+    /// Authorities that the SVIDs of enforcers must lead to: PEM, or a SPIFFE bundle (JWKS)
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// Have so many decisions, drawn by chance, judged again by stock Cedar; the running process lends the policies
+    #[arg(long, value_name = "N")]
+    recompute: Option<usize>,
 }
 
 pub(super) fn prove(options: ProveOptions, global: &Global) -> Exit {
@@ -85,7 +94,25 @@ fn document(proof: &Value) -> Option<ProofDocument> {
 pub(super) fn keys(global: &Global) -> Exit {
     global.ask(|client| async move {
         let keys = client.get("/v1/log/keys").await?;
-        let lines: Vec<_> = keys_of(&keys).map(ToOwned::to_owned).collect();
+        let lines: Vec<_> = signing(&keys).map(ToOwned::to_owned).collect();
+        Ok((Answer::object("LogKeys", keys, lines.join("\n")), Exit::Done))
+    })
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a new key for the log; it and the one before it sign for 24 hours
+    #[command(after_help = "Example:\n  portcullis decisions keys rotate")]
+    Rotate,
+}
+
+pub(super) fn rotate(global: &Global) -> Exit {
+    global.ask(|client| async move {
+        let keys = client.post("/v1/log/keys:rotate", &json!({})).await?;
+        let mut lines: Vec<_> = signing(&keys).map(ToOwned::to_owned).collect();
+        lines.push(
+            "next: give auditors the first key; who holds the one before it follows by the log".to_owned(),
+        );
         Ok((Answer::object("LogKeys", keys, lines.join("\n")), Exit::Done))
     })
 }
@@ -99,20 +126,32 @@ pub(super) fn checkpoint(global: &Global) -> Exit {
     })
 }
 
+/// The keys that sign now, the newest first.
+fn signing(keys: &Value) -> impl Iterator<Item = &str> {
+    let keys = keys.get("keys").and_then(Value::as_array).into_iter().flatten();
+    let signing = keys.filter(|key| key.get("signs").and_then(Value::as_bool) == Some(true));
+    signing.filter_map(|key| key.get("key").and_then(Value::as_str))
+}
+
 pub(super) fn keys_of(keys: &Value) -> impl Iterator<Item = &str> {
     let keys = keys.get("keys").and_then(Value::as_array).into_iter().flatten();
     keys.filter_map(|key| key.get("key").and_then(Value::as_str))
 }
 
 pub(super) fn verified(options: VerifyOptions, global: &Global) -> Exit {
+    let lender = match options.recompute.map(|_| global.client()).transpose() {
+        Ok(lender) => lender,
+        Err(exit) => return exit,
+    };
+    let lender = lender.as_ref();
     let outcome = match (&options.proof, &options.dir) {
         (Some(proof), _) => one(proof, &options),
         (None, Some(dir)) => keys_given(&options).and_then(|keys| {
             let material = DirMaterial::open(dir, Arc::new(SystemDisk)).map_err(unreadable)?;
-            whole(&material, &keys, &options)
+            whole(&material, &keys, &options, (None, lender))
         }),
         (None, None) => match global.client() {
-            Ok(client) => online(Online::new(client), &options),
+            Ok(client) => online(Online::new(client), &options, lender),
             Err(exit) => return exit,
         },
     };
@@ -125,30 +164,53 @@ pub(super) fn verified(options: VerifyOptions, global: &Global) -> Exit {
     }
 }
 
-fn online(material: Result<Online, Fault>, options: &VerifyOptions) -> Result<(Answer, Exit), Fault> {
+fn online(
+    material: Result<Online, Fault>,
+    options: &VerifyOptions,
+    lender: Option<&Client>,
+) -> Result<(Answer, Exit), Fault> {
     let material = material?;
     let keys = match &options.key {
         Some(_) => keys_given(options)?,
         // Then it shows that the log agrees with itself, and with a kept checkpoint.
         None => material.keys()?,
     };
-    whole(&material, &keys, options)
+    whole(&material, &keys, options, (Some(SystemClock.now().wall), lender))
 }
 
 fn whole(
     material: &dyn Material,
     keys: &[VerifierKey],
     options: &VerifyOptions,
+    (now, lender): (Option<UnixTime>, Option<&Client>),
 ) -> Result<(Answer, Exit), Fault> {
     let since = options.since_checkpoint.as_deref().map(read).transpose()?;
-    let found = verify(material, keys, since.as_deref()).map_err(unreadable)?;
-    let exit = match (found.is_intact(), found.gaps.is_empty()) {
+    let identities = known(keys, options)?;
+    let sample = (options.recompute.unwrap_or(0), &SystemRng as &dyn Rng);
+    let auditor = Auditor { keys, since: since.as_deref(), identities: &identities, now, sample };
+    let mut found = verify(material, &auditor).map_err(unreadable)?;
+    let recomputed = lender.map(|lender| judged(lender, &found)).transpose()?;
+    found.faults.extend(recomputed.iter().flat_map(|recomputed| recomputed.different.clone()));
+    let exit = match (found.is_intact(), found.is_complete()) {
         (false, _) => Exit::Failed,
         (true, false) => Exit::Partial,
         (true, true) => Exit::Done,
     };
-    let text = told(&found, options.since_checkpoint.as_deref());
-    Ok((Answer::object("Verification", json_of(&found), text), exit))
+    let given = Given {
+        since: options.since_checkpoint.as_deref(),
+        bundle: options.bundle.as_deref(),
+        recomputed: recomputed.as_ref(),
+    };
+    let (json, text) = (report::json(&found, &given), report::told(&found, &given));
+    Ok((Answer::object("Verification", json, text), exit))
+}
+
+/// The authorities an auditor trusts. The log is named after their trust domain.
+fn known(keys: &[VerifierKey], options: &VerifyOptions) -> Result<Known, Fault> {
+    let Some(path) = &options.bundle else { return Ok(Known::default()) };
+    let domain = keys.first().and_then(|key| key.name().split('/').next()).unwrap_or_default();
+    Known::with_bundle(domain, path, &read(path)?)
+        .map_err(|text| Fault::new(Exit::Invalid, Message::error("PC6022", text)))
 }
 
 /// One record, with its proof and the key alone.
@@ -212,86 +274,6 @@ fn unreadable(error: Unreadable) -> Fault {
     Fault::new(Exit::Invalid, Message::error("PC6022", error.to_string()))
 }
 
-/// The report for people, in the form of decisions.md 10.
-fn told(found: &Verified, since: Option<&Path>) -> String {
-    let mut lines = Vec::new();
-    let mut line = |name: &str, text: String| lines.push(format!("{name:<12}{text}"));
-    let at = found.time.map(|time| format!(", the last of {time}")).unwrap_or_default();
-    if found.size > 0 {
-        line("tree", format!("{} records{at}, signed by {}", spaced(found.size), found.origin));
-    }
-    if found.first > 0 {
-        line("kept", format!("from index {} on; below it nothing is expected", spaced(found.first)));
-    }
-    if found.uncovered > 0 {
-        line(
-            "uncovered",
-            format!("{} records behind the checkpoint are not proved", spaced(found.uncovered)),
-        );
-    }
-    if let (Some(size), Some(path)) = (found.since, since) {
-        line("consistent", format!("with {} (size {})", path.display(), spaced(size)));
-    }
-    let (enforcers, streams, gaps) = (found.enforcers, found.streams, found.gaps.len());
-    line(
-        "complete",
-        format!("{enforcers} enforcers, {streams} streams, {} running, {gaps} gaps", found.open),
-    );
-    found.gaps.iter().for_each(|gap| line("", gap.to_string()));
-    if let Some((low, high)) = found.versions {
-        let range = if low == high { format!("v{low}") } else { format!("v{low}-v{high}") };
-        line("versions", format!("policies {range}"));
-    }
-    found.faults.iter().for_each(|fault| line("wrong", fault.to_string()));
-    line("result", result(found).to_owned());
-    lines.join("\n")
-}
-
-fn result(found: &Verified) -> &'static str {
-    match (found.is_intact(), found.gaps.is_empty()) {
-        (false, _) => "tampered or inconsistent",
-        (true, false) => "intact, not gap-free",
-        (true, true) => "intact and complete",
-    }
-}
-
-/// Digits in groups of three.
-fn spaced(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(' ');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-fn json_of(found: &Verified) -> Value {
-    let faults = found.faults.iter().map(|fault| {
-        json!({
-            "index": fault.index.map(|index| index.to_string()), "file": fault.file,
-            "offset": fault.offset.map(|offset| offset.to_string()), "what": fault.what,
-        })
-    });
-    let gaps = found.gaps.iter().map(|gap| {
-        json!({
-            "instance": gap.instance, "lane": gap.lane, "cause": gap.cause.as_str(), "exact": gap.exact,
-            "count": gap.count, "first": gap.range.map(|(first, _)| first.to_string()),
-            "last": gap.range.map(|(_, last)| last.to_string()),
-        })
-    });
-    json!({
-        "result": result(found), "origin": found.origin, "size": found.size.to_string(),
-        "time": found.time.map(|time| time.to_string()), "first": found.first.to_string(),
-        "read": found.read.to_string(), "uncovered": found.uncovered.to_string(),
-        "since": found.since.map(|size| size.to_string()), "enforcers": found.enforcers, "streams": found.streams,
-        "running": found.open, "versions": found.versions.map(|(low, high)| [low, high]),
-        "gaps": gaps.collect::<Vec<_>>(), "faults": faults.collect::<Vec<_>>(),
-    })
-}
-
 pub(super) fn accept_loss(global: &Global) -> Exit {
     let loaded = match global.load() {
         Ok(loaded) => loaded,
@@ -321,27 +303,5 @@ pub(super) fn accept_loss(global: &Global) -> Exit {
             output::report(&[message], global.format());
             Exit::Failed
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_told_in_groups() {
-        assert_eq!([0, 999, 1_000, 864_202].map(spaced), ["0", "999", "1 000", "864 202"]);
-    }
-
-    #[test]
-    fn vf6_the_report_says_what_was_found() {
-        let found =
-            Verified { size: 1_204, origin: "example.org/decisions/main".to_owned(), ..Verified::default() };
-        let text = told(&found, None);
-        assert!(
-            text.starts_with("tree        1 204 records, signed by example.org/decisions/main\n"),
-            "{text}"
-        );
-        assert!(text.ends_with("result      intact and complete"), "{text}");
     }
 }

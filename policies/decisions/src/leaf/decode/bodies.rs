@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use base_ports::UnixTime;
+use bytes::Bytes;
 
 use super::{
     super::{
-        Kind, LeafError,
+        Heartbeat, Kind, LeafError,
         body::{Body, Gap, GapCause, Reading},
     },
     Extra, Read,
@@ -18,6 +19,9 @@ use crate::cbor::{CborError, Reader};
 #[derive(Default)]
 pub(super) struct BodyFields {
     lanes: BTreeMap<u16, u64>,
+    chain: Vec<Bytes>,
+    signature: Option<Bytes>,
+    is_last: bool,
     recovered: Vec<(u16, u64, u64)>,
     boot: Option<[u8; 8]>,
     count: u64,
@@ -45,6 +49,14 @@ impl BodyFields {
                 self.lanes.insert(u16::try_from(lane).or(Err(CborError::Range))?, value.uint()?);
                 Ok(())
             })?,
+            (Kind::HEARTBEAT, "last") => self.is_last = value.bool()?,
+            (Kind::HEARTBEAT, "signature") => {
+                self.signature = Some(Bytes::copy_from_slice(value.bytes()?));
+            }
+            (Kind::STREAM_OPEN, "chain") => value.array(|item| {
+                self.chain.push(Bytes::copy_from_slice(item.bytes()?));
+                Ok(())
+            })?,
             (Kind::HEARTBEAT, "lost") | (Kind::READ, "count") => self.count = value.uint()?,
             (Kind::STREAM_OPEN, "build")
             | (Kind::ACTIVATION, "outcome")
@@ -68,9 +80,16 @@ impl BodyFields {
     pub(super) fn finish(&mut self, kind: Kind) -> Result<Body, LeafError> {
         let mut word = |name| self.word.take().ok_or(LeafError::Missing(name));
         Ok(match kind {
-            Kind::HEARTBEAT => Body::Heartbeat { lanes: std::mem::take(&mut self.lanes), lost: self.count },
+            Kind::HEARTBEAT => Body::Heartbeat(Heartbeat {
+                lanes: std::mem::take(&mut self.lanes),
+                lost: self.count,
+                is_last: self.is_last,
+                signature: self.signature.take(),
+            }),
             Kind::STREAM_CLOSE => Body::StreamClose { lanes: std::mem::take(&mut self.lanes) },
-            Kind::STREAM_OPEN => Body::StreamOpen { build: word("body.build")? },
+            Kind::STREAM_OPEN => {
+                Body::StreamOpen { build: word("body.build")?, chain: std::mem::take(&mut self.chain) }
+            }
             Kind::RECOVERY => Body::Recovery {
                 boot: self.boot.ok_or(LeafError::Missing("body.boot"))?,
                 lanes: std::mem::take(&mut self.recovered),

@@ -5,10 +5,18 @@ use std::{
     ops::Range,
 };
 
-use super::{Fault, Verified};
+use base_ports::UnixTime;
+
+use super::{
+    Fault, Verified,
+    boots::{Boots, Said},
+};
 use crate::{
     leaf::{Body, Gap, GapCause, Kind, StoredRecord, View, gap_of},
+    proof::{Handover, ROTATION},
     ranges::Ranges,
+    voucher::Identities,
+    writer::OWN_LANE,
 };
 
 /// A declared gap.
@@ -41,9 +49,10 @@ pub(super) struct Completeness {
     /// The stream of the record before, which mostly is that of the next.
     current: Option<(StreamId, Covered)>,
     enforcers: BTreeSet<String>,
-    instances: BTreeMap<[u8; 8], String>,
+    boots: Boots,
     gaps: Vec<Gap>,
-    ended: BTreeSet<[u8; 8]>,
+    /// Changes of the key.
+    changes: Vec<Handover>,
     /// Last numbers that heartbeats and closes told.
     told: BTreeMap<StreamId, u64>,
 }
@@ -95,20 +104,33 @@ impl Completeness {
     }
 
     /// Notes a record; the error says what is wrong with it.
-    pub(super) fn note(&mut self, view: &View<'_>, leaf: &[u8]) -> Result<(), String> {
+    pub(super) fn note(
+        &mut self,
+        view: &View<'_>,
+        leaf: &[u8],
+        identities: &dyn Identities,
+    ) -> Result<(), String> {
         let place = view.place().map_err(|error| format!("it has no stream: {error}"))?;
         let id = (place.boot, place.lane);
         if !self.stream(id).add(place.seq, place.seq) {
             return Err(format!("number {} of lane {} stands twice", place.seq, place.lane));
         }
+        if place.lane == OWN_LANE {
+            self.boots.numbered(place.boot, place.seq);
+        }
+        let decoded = || {
+            StoredRecord::decode(0, leaf.to_vec().into()).map_err(|error| format!("it is no record: {error}"))
+        };
         match view.kind() {
             Kind::DECISION => (),
             Kind::ADMINISTRATION => {
-                let record =
-                    StoredRecord::decode(0, leaf.to_vec().into()).map_err(|error| error.to_string())?;
-                if let Body::Administration { operation, details } = record.body
-                    && operation == "retention"
-                {
+                let record = decoded()?;
+                let Body::Administration { operation, details } = record.body else { return Ok(()) };
+                if operation == ROTATION {
+                    let change =
+                        Handover::told(&details).ok_or("the old key did not sign this change of keys")?;
+                    self.changes.push(change);
+                } else if operation == "retention" {
                     let number = |wanted: &str| {
                         let found = details.iter().find(|(name, _)| name == wanted);
                         found.and_then(|(_, value)| value.parse().ok())
@@ -127,22 +149,24 @@ impl Completeness {
                         gap.lane
                     ));
                 }
+                self.boots.declared(&gap);
                 self.gaps.push(gap);
             }
             Kind::HEARTBEAT | Kind::STREAM_OPEN | Kind::STREAM_CLOSE | Kind::RECOVERY => {
-                let record =
-                    StoredRecord::decode(0, leaf.to_vec().into()).map_err(|error| error.to_string())?;
-                self.enforcers.insert(record.stream.enforcer);
-                self.instances.entry(place.boot).or_insert(record.stream.instance);
+                let record = decoded()?;
+                let said = Said { stream: &record.stream, time: record.time, mono: record.mono };
+                self.enforcers.insert(record.stream.enforcer.clone());
                 match record.body {
-                    Body::Heartbeat { lanes, .. } => self.told(place.boot, lanes),
+                    Body::StreamOpen { chain, .. } => self.boots.opened(said, chain)?,
+                    Body::Heartbeat(heartbeat) => {
+                        self.told(place.boot, &heartbeat.lanes);
+                        self.boots.beat(said, heartbeat, identities)?;
+                    }
                     Body::StreamClose { lanes } => {
-                        self.ended.insert(place.boot);
-                        self.told(place.boot, lanes);
+                        self.told(place.boot, &lanes);
+                        self.boots.closed(said, &lanes)?;
                     }
-                    Body::Recovery { boot, .. } => {
-                        self.ended.insert(boot);
-                    }
+                    Body::Recovery { boot, .. } => self.boots.recovered(boot),
                     _ => (),
                 }
             }
@@ -156,10 +180,10 @@ impl Completeness {
         range.is_empty() || self.retired.missing(range.start, range.end - 1).is_empty()
     }
 
-    fn told(&mut self, boot: [u8; 8], lanes: BTreeMap<u16, u64>) {
+    fn told(&mut self, boot: [u8; 8], lanes: &BTreeMap<u16, u64>) {
         for (lane, last) in lanes {
-            let told = self.told.entry((boot, lane)).or_default();
-            *told = last.max(*told);
+            let told = self.told.entry((boot, *lane)).or_default();
+            *told = (*last).max(*told);
         }
     }
 
@@ -175,7 +199,7 @@ impl Completeness {
     }
 
     /// What is missing, and what goes into the report.
-    pub(super) fn end(mut self, verified: &mut Verified) -> Vec<Fault> {
+    pub(super) fn end(mut self, now: Option<UnixTime>, verified: &mut Verified) -> Vec<Fault> {
         self.streams.extend(self.current.take());
         let mut faults = Vec::new();
         for ((boot, lane), covered) in &mut self.streams {
@@ -184,7 +208,7 @@ impl Completeness {
             // Before the first record that is kept, nothing is expected.
             let low = if self.is_whole { 1 } else { covered.low.unwrap_or(1) };
             for (first, last) in covered.ranges.missing(low, covered.last.max(told)) {
-                let instance = self.instances.get(boot).map_or("an unknown process", String::as_str);
+                let instance = self.boots.name(boot).unwrap_or("an unknown process");
                 let boot = crate::leaf::hex(boot);
                 faults.push(Fault::new(format!(
                     "{instance} (boot {boot}) lane {lane}: numbers {first}-{last} are neither records nor in a gap"
@@ -200,9 +224,7 @@ impl Completeness {
         }
         verified.enforcers = self.enforcers.len();
         verified.streams = self.streams.len();
-        let boots: BTreeSet<_> = self.streams.keys().map(|(boot, _)| *boot).collect();
-        verified.open = boots.difference(&self.ended).count();
-        let name = |gap: &Gap| self.instances.get(&gap.boot).cloned().unwrap_or_default();
+        let name = |gap: &Gap| self.boots.name(&gap.boot).unwrap_or_default().to_owned();
         verified.gaps = (self.gaps.iter())
             .map(|gap| Missing {
                 instance: name(gap),
@@ -213,6 +235,10 @@ impl Completeness {
                 count: gap.count,
             })
             .collect();
+        verified.keys = self.changes;
+        let (heartbeats, wrong) = self.boots.end(now);
+        verified.heartbeats = heartbeats;
+        faults.extend(wrong.into_iter().map(Fault::new));
         faults
     }
 }

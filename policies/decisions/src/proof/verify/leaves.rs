@@ -1,9 +1,10 @@
 //! The one pass over all records.
 
 use base_ports::UnixTime;
+use bytes::Bytes;
 use std::{collections::BTreeMap, rc::Rc};
 
-use super::{Fault, Found, Material, Stored, Unreadable, Verified, complete::Completeness, forked};
+use super::{Auditor, Fault, Found, Material, Stored, Unreadable, Verified, complete::Completeness, forked};
 use crate::{
     leaf::{Kind, View},
     proof::{
@@ -23,6 +24,7 @@ pub(super) struct Pass<'a> {
     material: &'a dyn Material,
     checkpoint: &'a Checkpoint,
     kept: Option<&'a Checkpoint>,
+    auditor: &'a Auditor<'a>,
     verified: &'a mut Verified,
     /// None before the first record, and after what makes every root wrong.
     frontier: Option<Frontier>,
@@ -52,12 +54,14 @@ impl<'a> Pass<'a> {
         material: &'a dyn Material,
         checkpoint: &'a Checkpoint,
         kept: Option<&'a Checkpoint>,
+        auditor: &'a Auditor<'a>,
         verified: &'a mut Verified,
     ) -> Self {
         Self {
             material,
             checkpoint,
             kept,
+            auditor,
             verified,
             frontier: None,
             next: None,
@@ -140,10 +144,28 @@ impl<'a> Pass<'a> {
         if found.index < self.end_of_tree() {
             self.verified.time = Some(UnixTime::from_nanos(view.time));
         }
-        if let Err(what) = self.complete.note(&view, found.leaf) {
+        if let Err(what) = self.complete.note(&view, found.leaf, self.auditor.identities) {
             self.fault(Fault::at(found.index, found.file, found.offset, what));
         }
         self.versions.note(&view, found.index);
+        if view.kind() == Kind::DECISION {
+            self.draw(found);
+        }
+    }
+
+    /// Every decision is as likely to be drawn as any other.
+    fn draw(&mut self, found: &Found<'_>) {
+        let ((most, rng), verified) = (self.auditor.sample, &mut *self.verified);
+        verified.decisions += 1;
+        let drawn = || (found.index, Bytes::copy_from_slice(found.leaf));
+        if verified.sample.len() < most {
+            verified.sample.push(drawn());
+        } else if most > 0
+            && let Ok(at) = usize::try_from(rng.u64() % verified.decisions)
+            && let Some(place) = verified.sample.get_mut(at)
+        {
+            *place = drawn();
+        }
     }
 
     fn grow(&mut self, found: &Found<'_>) {
@@ -280,7 +302,7 @@ impl<'a> Pass<'a> {
         }
         let is_cut = !self.verified.faults.is_empty();
         let (is_whole, complete) = (self.complete.is_whole, std::mem::take(&mut self.complete));
-        for fault in complete.end(self.verified).into_iter().filter(|_| !is_cut) {
+        for fault in complete.end(self.auditor.now, self.verified).into_iter().filter(|_| !is_cut) {
             self.fault(fault);
         }
         let versions = std::mem::take(&mut self.versions);

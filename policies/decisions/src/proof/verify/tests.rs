@@ -1,8 +1,10 @@
 //! DL2, DL7: what is changed on disk is found and named.
 
+mod heartbeats;
+
 use std::{path::Path, sync::Arc};
 
-use base_ports::{Disk, MemoryDisk};
+use base_ports::{Disk, MemoryDisk, SystemRng};
 use policies_engine::{ActivationRecord, AdministrationRecord, Record};
 
 use super::*;
@@ -11,12 +13,15 @@ use crate::{
     proof::growing::{
         flatten, forge, grower, key, leaves, opened, run, signing, wal, with_tree, without_tree,
     },
-    testing::{NOON, eventually, example, versions},
+    testing::{NOON, eventually, example, versions, vouch::Auditing},
 };
 
 fn verified(disk: &MemoryDisk, since: Option<&[u8]>) -> Result<Verified, Unreadable> {
     let material = DirMaterial::open(Path::new("/ledger"), Arc::new(disk.clone()))?;
-    verify(&material, &[key()], since)
+    verify(
+        &material,
+        &Auditor { keys: &[key()], since, identities: &Auditing, now: None, sample: (0, &SystemRng) },
+    )
 }
 
 /// The first fault of a changed ledger.
@@ -54,13 +59,35 @@ fn vf6_a_whole_ledger_verifies_with_the_key_and_the_kept_checkpoint() {
     assert_eq!(verified.size as usize, leaves(&disk).len());
     assert_eq!((verified.read, verified.uncovered, verified.first), (verified.size, 0, 0));
     assert!(verified.since.is_some_and(|since| since > 400));
-    assert_eq!((verified.enforcers, verified.open, verified.gaps.len()), (1, 0, 0));
+    assert_eq!((verified.enforcers, verified.heartbeats.running.len(), verified.gaps.len()), (1, 0, 0));
     assert!(verified.streams >= 3);
 
     let other = VerifierKey::new("example.org/decisions/main", [3; 32]);
     let material = DirMaterial::open(Path::new("/ledger"), Arc::new(disk)).unwrap();
-    let refused = verify(&material, &[other], None).unwrap();
+    let auditor =
+        Auditor { keys: &[other], since: None, identities: &Auditing, now: None, sample: (0, &SystemRng) };
+    let refused = verify(&material, &auditor).unwrap();
     assert!(refused.faults[0].what.contains("no signature of the given key"), "{refused:?}");
+}
+
+#[test]
+fn vf6_a_sample_is_drawn_from_all_decisions() {
+    let disk = with_tree(300);
+    let material = DirMaterial::open(Path::new("/ledger"), Arc::new(disk)).unwrap();
+    let drawn = |most: usize| {
+        let rng = base_ports::SeededRng::new(7);
+        let auditor =
+            Auditor { keys: &[key()], since: None, identities: &Auditing, now: None, sample: (most, &rng) };
+        let found = verify(&material, &auditor).unwrap();
+        assert_eq!(found.decisions, 300);
+        found.sample
+    };
+    assert_eq!((drawn(0).len(), drawn(1_000).len()), (0, 300));
+    let mut indexes: Vec<_> = drawn(30).iter().map(|(index, _)| *index).collect();
+    indexes.sort_unstable();
+    indexes.dedup();
+    assert_eq!(indexes.len(), 30, "none twice");
+    assert!(indexes[0] < 100 && indexes[29] > 200, "from everywhere: {indexes:?}");
 }
 
 #[test]
