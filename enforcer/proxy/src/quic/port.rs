@@ -136,8 +136,8 @@ impl Port {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(count) = self.poll_shared(context, bufs, meta) {
-            return Poll::Ready(count);
+        if let Poll::Ready(read) = self.poll_one(&*self.shared, context, bufs, meta) {
+            return Poll::Ready(read);
         }
         // The runtime may not have heard yet of what has arrived.
         if self.socket.peek_from(&mut [0]).is_ok() {
@@ -149,13 +149,16 @@ impl Port {
         Poll::Pending
     }
 
-    fn poll_shared(
+    /// Reads one of its sockets, and keeps what is for this endpoint: a socket gets whatever comes to the port between
+    /// its binding and its connecting.
+    fn poll_one(
         &self,
+        socket: &dyn AsyncUdpSocket,
         context: &mut Context<'_>,
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let count = ready!(self.shared.poll_recv(context, bufs, meta))?;
+        let count = ready!(socket.poll_recv(context, bufs, meta))?;
         let metas = meta.get_mut(..count).unwrap_or_default();
         self.lane.steer(bufs, metas, &self.steered);
         Poll::Ready(Ok(count))
@@ -208,7 +211,7 @@ impl AsyncUdpSocket for Port {
         if !self.is_left.load(Ordering::Acquire) {
             self.reader.register(context.waker());
             if !self.is_left.load(Ordering::Acquire) {
-                return self.poll_shared(context, bufs, meta);
+                return self.poll_one(&*self.shared, context, bufs, meta);
             }
         }
         if !self.is_drained.load(Ordering::Acquire)
@@ -217,9 +220,9 @@ impl AsyncUdpSocket for Port {
             return Poll::Ready(count);
         }
         let own = self.own.lock();
-        let mut arrived = own.iter().map(|socket| match socket.poll_recv(context, bufs, meta) {
+        let mut arrived = own.iter().map(|socket| match self.poll_one(&**socket, context, bufs, meta) {
             // Its caller has gone; the error is told once.
-            Poll::Ready(Err(_)) => socket.poll_recv(context, bufs, meta),
+            Poll::Ready(Err(_)) => self.poll_one(&**socket, context, bufs, meta),
             polled => polled,
         });
         arrived.find(|polled| matches!(polled, Poll::Ready(Ok(_)))).unwrap_or(Poll::Pending)
@@ -248,5 +251,56 @@ impl fmt::Debug for Port {
             .field("socket", &self.socket)
             .field("is_left", &self.is_left)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use base_ports::{Rng, SystemRng};
+    use base_telemetry::Metrics;
+    use quinn::ConnectionIdGenerator;
+
+    use super::*;
+
+    fn steered() -> Steered {
+        let counted = Metrics::new().counter("steered", "Steered.", &["result"]);
+        Steered { passed: counted.with(&["passed"]), dropped: counted.with(&["dropped"]) }
+    }
+
+    async fn read(port: &Port) -> Option<Vec<u8>> {
+        let mut bytes = [0; 2048];
+        let mut meta = [RecvMeta::default()];
+        let read = poll_fn(|context| port.poll_recv(context, &mut [IoSliceMut::new(&mut bytes)], &mut meta));
+        tokio::time::timeout(Duration::from_millis(300), read).await.ok()?.unwrap();
+        Some(bytes[..meta[0].len].to_vec()).filter(|read| !read.is_empty())
+    }
+
+    /// A socket hears all callers of the port until it is connected; the endpoint reset what it did not know.
+    #[tokio::test]
+    async fn up_03_what_a_socket_of_its_own_hears_of_another_endpoint_is_passed_on() {
+        let rng: Arc<dyn Rng> = Arc::new(SystemRng);
+        let mut ids = Vec::new();
+        let mut ports = Lane::all(2, &rng).into_iter().map(|lane| {
+            ids.push(lane.ids());
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            socket.set_nonblocking(true).unwrap();
+            Port::new(socket, lane, steered()).unwrap()
+        });
+        let (left, other) = (ports.next().unwrap(), ports.next().unwrap());
+        let caller = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let _known = left.greet(caller.local_addr().unwrap());
+        left.leave().unwrap();
+        for (id, is_own) in [(0, true), (1, false)] {
+            let mut packet = vec![0x40];
+            packet.extend_from_slice(&ids.get_mut(id).unwrap().generate_cid());
+            packet.resize(60, 7);
+            caller.send_to(&packet, left.local_addr().unwrap()).unwrap();
+            let kept = read(&left).await;
+            assert_eq!(kept, is_own.then(|| packet.clone()));
+            let passed = read(&other).await;
+            assert_eq!(passed, (!is_own).then_some(packet));
+        }
     }
 }
