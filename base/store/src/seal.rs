@@ -77,6 +77,12 @@ pub enum SealError {
     /// Another key sealed it, it was sealed for another purpose, or it is damaged.
     #[error("it was sealed with another key or for another purpose, or is damaged")]
     DoesNotOpen,
+    /// The same of a file.
+    #[error("`{}`: it was sealed with another key or for another purpose, or is damaged", path.display())]
+    FileDoesNotOpen {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// Reads the random key at `path`, or makes one. The file must be a plain file of this user that nobody else can read.
@@ -134,6 +140,25 @@ impl SealKey {
             std::process::abort();
         }
         [MAGIC.as_slice(), &nonce, &body].concat()
+    }
+
+    /// Opens the file at `path`, as [`read_private`] reads it; `None` when there is none.
+    ///
+    /// # Errors
+    /// Whatever makes the file unusable, and [`SealError::FileDoesNotOpen`].
+    pub fn open_file(
+        &self,
+        path: &Path,
+        context: &[u8],
+        disk: &dyn Disk,
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, SealError> {
+        match read_private(path, disk) {
+            Err(SealError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            sealed => {
+                let opened = self.open(context, &sealed?);
+                opened.map(Some).or(Err(SealError::FileDoesNotOpen { path: path.to_owned() }))
+            }
+        }
     }
 
     /// Opens what was sealed for `context`.

@@ -15,11 +15,8 @@ use crate::{
     sweep::{Row, Swept},
 };
 
-/// Kinds that open and end boots. Heartbeats of boots that run are on the roll.
-const KINDS: [Kind; 3] = [Kind::STREAM_OPEN, Kind::STREAM_CLOSE, Kind::RECOVERY];
-
 /// The boots of a range of time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Streams {
     pub(crate) boots: Vec<Heard>,
     /// How the reading of the range ended: partial, damaged.
@@ -30,21 +27,15 @@ impl Ledger {
     /// The boots that opened or ended within a question, and those that run. Reads files: call it from a thread that may
     /// block.
     pub(crate) fn streams(&self, query: &Query, caps: Caps, asked: Mono) -> Result<Streams, LedgerError> {
-        let (mut register, mut streams) = (Register::default(), Streams::default());
-        for kind in KINDS {
-            let swept = self.sweep(&query.clone().of_kind(kind), caps, asked, |row: Row<'_>| {
-                if let Ok(record) = StoredRecord::decode(row.index, row.leaf.to_vec().into()) {
-                    register.note(&record.stream, record.time, &record.body);
-                }
-                ControlFlow::Continue(())
-            })?;
-            streams.swept.partial = streams.swept.partial.or(swept.partial);
-            for damage in swept.damaged {
-                if !streams.swept.damaged.contains(&damage) {
-                    streams.swept.damaged.push(damage);
-                }
+        let mut register = Register::default();
+        // What opens and ends boots: stream_open, stream_close, recovery. Heartbeats of boots that run are on the roll.
+        let about = query.clone().of_kinds(Kind::STREAM_OPEN, Kind::RECOVERY);
+        let swept = self.sweep(&about, caps, asked, |row: Row<'_>| {
+            if let Ok(record) = StoredRecord::decode(row.index, row.leaf.to_vec().into()) {
+                register.note(&record.stream, record.time, &record.body);
             }
-        }
+            ControlFlow::Continue(())
+        })?;
         // What the running process knows is newer than any record before.
         let mut boots: BTreeMap<_, _> =
             register.0.into_iter().map(|(boot, heard)| (boot, stale(heard))).collect();
@@ -54,9 +45,9 @@ impl Ledger {
                 boots.insert(heard.boot.boot, heard);
             }
         }
-        streams.boots = boots.into_values().collect();
-        streams.boots.sort_by_key(|heard| (heard.heard, heard.boot.boot));
-        Ok(streams)
+        let mut boots: Vec<_> = boots.into_values().collect();
+        boots.sort_by_key(|heard| (heard.heard, heard.boot.boot));
+        Ok(Streams { boots, swept })
     }
 }
 
@@ -98,9 +89,9 @@ pub(crate) fn gap_json(record: &StoredRecord) -> Option<Value> {
 }
 
 impl Query {
-    /// The same question about one kind of records.
-    pub(crate) fn of_kind(mut self, kind: Kind) -> Query {
-        self.filter.set_kind(kind);
+    /// The same question about records of the kinds between these, both included.
+    pub(crate) fn of_kinds(mut self, first: Kind, last: Kind) -> Query {
+        self.filter.set_kinds(first, last);
         self
     }
 

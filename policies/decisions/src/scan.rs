@@ -43,6 +43,13 @@ pub struct Page {
     pub damaged: Vec<Damage>,
 }
 
+impl Page {
+    /// Whether something is missing from the rows.
+    pub(crate) fn is_partial(&self) -> bool {
+        self.partial.is_some() || !self.damaged.is_empty()
+    }
+}
+
 /// A range that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Damage {

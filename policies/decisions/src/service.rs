@@ -121,6 +121,18 @@ impl Service {
         told.collect::<Vec<_>>().join("&")
     }
 
+    /// The page of a question at which its cursor stands.
+    async fn page(&self, asked: &Asked, query: Query, cursor: Option<&str>) -> Result<Page, Problem> {
+        let query = match cursor {
+            Some(cursor) => self.ledger.resume(query, cursor)?,
+            None => query,
+        };
+        let running = self.admit(asked, cursor.is_some())?;
+        let page =
+            self.scan(running, move |ledger, caps, begun| ledger.query_within(&query, caps, begun)).await??;
+        Ok(page)
+    }
+
     /// Runs a scan on a thread of its own, where it may block and holds nobody up.
     async fn scan<T: Send + 'static>(
         &self,
@@ -145,6 +157,14 @@ impl Service {
         thread.map_err(|error| Problem::internal(&error))?;
         answered.await.map_err(|error| Problem::internal(&error))
     }
+}
+
+/// Name and value pairs of a URL.
+type Pairing = Result<Pairs<Vec<(String, String)>>, QueryRejection>;
+
+fn read_pairs(pairs: Pairing) -> Result<Vec<(String, String)>, Problem> {
+    let bad = |error: QueryRejection| Problem::new(StatusCode::BAD_REQUEST, "bad-query", error.body_text());
+    pairs.map(|Pairs(pairs)| pairs).map_err(bad)
 }
 
 /// Lists decisions, newest first; with `watch=true` follows them as server-sent events.
@@ -187,14 +207,11 @@ async fn list(
     State(service): State<Service>,
     headers: HeaderMap,
     asked: Asked,
-    pairs: Result<Pairs<Vec<(String, String)>>, QueryRejection>,
+    pairs: Pairing,
 ) -> Result<Response, Problem> {
-    let pairs = match pairs {
-        Ok(Pairs(pairs)) => pairs,
-        Err(error) => {
-            let problem = Problem::new(StatusCode::BAD_REQUEST, "bad-query", error.body_text());
-            return service.told(&asked, "list", "", Err(problem));
-        }
+    let pairs = match read_pairs(pairs) {
+        Ok(pairs) => pairs,
+        Err(problem) => return service.told(&asked, "list", "", Err(problem)),
     };
     let text = service.asked(&pairs);
     match watch::wanted(&pairs, &headers) {
@@ -219,17 +236,13 @@ async fn page(
     pairs: &[(String, String)],
 ) -> Result<(Response, Given), Problem> {
     let query = asked.reader.asks(Query::parse(pairs, service.ledger.inner().clock.now().wall)?);
-    let cursor = pairs.iter().find(|(name, _)| name == "cursor");
-    let query = match cursor {
-        Some((_, cursor)) => service.ledger.resume(query, cursor)?,
-        None => query,
-    };
-    let running = service.admit(asked, cursor.is_some())?;
-    let page =
-        service.scan(running, move |ledger, caps, begun| ledger.query_within(&query, caps, begun)).await??;
+    let page = service.page(asked, query, cursor_in(pairs)).await?;
     let (response, bytes) = json_answer(&page_json(&page, &service.ledger.log(), asked));
-    let is_partial = page.partial.is_some() || !page.damaged.is_empty();
-    Ok((response, Given { rows: page.rows.len(), bytes, is_partial }))
+    Ok((response, Given { rows: page.rows.len(), bytes, is_partial: page.is_partial() }))
+}
+
+fn cursor_in(pairs: &[(String, String)]) -> Option<&str> {
+    pairs.iter().find(|(name, _)| name == "cursor").map(|(_, cursor)| cursor.as_str())
 }
 
 /// One record, by its id or an abbreviation (`01JD..7Q`).

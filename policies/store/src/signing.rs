@@ -8,11 +8,11 @@ use crate::{
 };
 use aws_lc_rs::signature::Ed25519KeyPair;
 use base_ports::{Disk, Rng};
-use base_store::seal::{SealError, SealKey, read_private};
+use base_store::seal::SealKey;
 use parking_lot::RwLock;
 use policies_engine::Numbers;
 use std::{
-    fmt, io,
+    fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -61,18 +61,11 @@ impl Signer {
         let path = data_dir.join(FILE);
         let seal = SealKey::load_or_create(&data_dir.join(SEAL), rng.as_ref(), disk.as_ref()).map_err(key)?;
         let name = format!("{trust_domain}{SUFFIX}");
-        let sealed = match read_private(&path, disk.as_ref()) {
-            Ok(sealed) => sealed,
-            Err(SealError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                let signer =
-                    Signer { place: Some(Place { path, seal, disk }), ..Signer::in_memory(name, rng)? };
-                signer.save(&signer.keys.read())?;
-                return Ok(signer);
-            }
-            Err(cause) => return Err(key(cause)),
+        let Some(plain) = seal.open_file(&path, PURPOSE, disk.as_ref()).map_err(key)? else {
+            let signer = Signer { place: Some(Place { path, seal, disk }), ..Signer::in_memory(name, rng)? };
+            signer.save(&signer.keys.read())?;
+            return Ok(signer);
         };
-        let plain =
-            seal.open(PURPOSE, &sealed).map_err(|cause| key(format!("`{}`: {cause}", path.display())))?;
         let (seeds, rest) = plain.as_chunks::<SEED>();
         if seeds.is_empty() || seeds.len() > MOST_KEYS || !rest.is_empty() {
             return Err(key(format!("`{}` holds no keys of {SEED} bytes", path.display())));

@@ -17,14 +17,14 @@ use base_ports::UnixTime;
 use policies_decisions::{GetError, IdPattern, PatternError, Reader, Seen, StoredRecord};
 use policies_engine::explain::{Recorded, RequestForExplain, TextOptions, explain as explained};
 use policies_engine::{
-    Action, DecisionId, ErrorClass, OwnedFacts, PolicyError, Principal, ReadRecord, Record, Resource,
-    Snapshot, Would,
+    Action, DecisionId, ErrorClass, OwnedFacts, PolicyError, Principal, ReadRecord, Resource, Snapshot, Would,
 };
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Api;
 use super::problem::Problem;
+use super::reading::on_record;
 use crate::assemble::policies::shipped;
 
 #[derive(Debug, Deserialize)]
@@ -140,17 +140,14 @@ async fn read(
     let found = find(api, reader, id).await;
     let time = api.clock.now();
     let purpose = headers.get("portcullis-purpose").and_then(|value| value.to_str().ok());
-    let note = Record::Read(ReadRecord {
+    let note = ReadRecord {
         count: u64::from(found.is_ok()),
         failed: found.as_ref().err().map(|problem| problem.title().to_owned()),
         purpose: purpose.map(str::to_owned),
         ..ReadRecord::new(reader.principal.clone(), call, format!("id={id}"), time)
-    });
-    match api.ledger.append(note) {
-        Ok(_) => found,
-        Err(error) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the read could not be recorded")
-            .detail(error.to_string())),
-    }
+    };
+    on_record(api, note)?;
+    found
 }
 
 async fn find(api: &Api, reader: &Reader, id: &str) -> Result<Stored, Problem> {

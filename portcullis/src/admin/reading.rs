@@ -6,11 +6,15 @@
 use std::sync::Arc;
 
 use axum::extract::Request;
+use axum::http::StatusCode;
 use base_ports::UnixTime;
 use ca_authority::service::Caller;
 use policies_decisions::{Reader, Sight, Visibility};
-use policies_engine::{AccessRequest, Action, AdminAction, OwnedFacts, Principal, Resource, Snapshot};
+use policies_engine::{
+    AccessRequest, Action, AdminAction, OwnedFacts, Principal, ReadRecord, Record, Resource, Snapshot,
+};
 
+use super::problem::Problem;
 use super::{Api, facts};
 use crate::assemble::judge::Judge;
 
@@ -48,6 +52,15 @@ pub(super) fn admit(
 /// The rows that a caller may have judged again: those that he sees whole.
 pub(super) fn whole(api: &Api, caller: &Caller, principal: &Principal) -> Sight {
     Sight::new(Gate::of(api, caller, principal, READ)).whole_only()
+}
+
+/// Puts a read on record; without that there is no answer (RR4). It does not wait for the disk.
+pub(super) fn on_record(api: &Api, read: ReadRecord) -> Result<(), Problem> {
+    match api.ledger.append(Record::Read(read)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the read could not be recorded")
+            .detail(error.to_string())),
+    }
 }
 
 impl Gate {

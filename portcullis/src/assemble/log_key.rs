@@ -4,12 +4,11 @@
 //! public half for ever. A change is in the file before the new key signs anything.
 
 use std::fmt::{self, Write};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base_ports::{Clock, Disk, Rng, UnixTime};
-use base_store::seal::{SealError, SealKey, read_private};
+use base_store::seal::SealKey;
 use parking_lot::Mutex;
 use policies_decisions::{LogKey, LogKeys, Signer};
 use zeroize::Zeroizing;
@@ -72,11 +71,7 @@ impl KeyFile {
         let seal = SealKey::load_or_create(&data_dir.join(SEAL), rng.as_ref(), disk.as_ref())
             .map_err(|error| error.to_string())?;
         let said = |error: &dyn fmt::Display| format!("`{}`: {error}", path.display());
-        let plain = match read_private(&path, disk.as_ref()) {
-            Ok(sealed) => Some(seal.open(PURPOSE, &sealed).map_err(|error| said(&error))?),
-            Err(SealError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error.to_string()),
-        };
+        let plain = seal.open_file(&path, PURPOSE, disk.as_ref()).map_err(|error| error.to_string())?;
         let keys = match &plain {
             None => vec![Kept { since: None, ..made(rng.as_ref()) }],
             Some(plain) => read(plain).ok_or_else(|| said(&"it holds no keys of the log"))?,

@@ -3,11 +3,10 @@
 //!
 //! Made at the first open and never replaced: with another key nobody would be found in older records.
 
-use std::io;
 use std::path::Path;
 
 use base_ports::{Disk, Rng};
-use base_store::seal::{SealError, SealKey, read_private};
+use base_store::seal::SealKey;
 use zeroize::Zeroizing;
 
 const SEAL: &str = "seal.key";
@@ -27,16 +26,15 @@ pub(super) fn open(data_dir: &Path, disk: &dyn Disk, rng: &dyn Rng) -> Result<Pe
     let seal = SealKey::load_or_create(&data_dir.join(SEAL), rng, disk).map_err(|error| error.to_string())?;
     let path = data_dir.join(FILE);
     let said = |error: &dyn std::fmt::Display| format!("`{}`: {error}", path.display());
-    let plain = match read_private(&path, disk) {
-        Ok(sealed) => seal.open(PURPOSE, &sealed).map_err(|error| said(&error))?,
-        Err(SealError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+    let plain = match seal.open_file(&path, PURPOSE, disk).map_err(|error| error.to_string())? {
+        Some(key) => key,
+        None => {
             let mut key = Zeroizing::new(vec![0; LENGTH]);
             rng.fill(&mut key);
             let sealed = seal.seal(PURPOSE, &key, rng);
             disk.write_atomic(&path, &sealed, 0o600).map_err(|error| said(&error))?;
             key
         }
-        Err(error) => return Err(error.to_string()),
     };
     let key = <[u8; LENGTH]>::try_from(plain.as_slice());
     key.map(Zeroizing::new).map_err(|_other_length| said(&format!("it holds no key of {LENGTH} bytes")))

@@ -139,14 +139,8 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
                 query.push(("limit", limit.to_string()));
                 query.extend(order.map(|order| ("order", order)));
                 query.extend(cursor.map(|cursor| ("cursor", cursor)));
-                let mut list = client.get_with(&path("/v1/decisions", &query), &purpose.headers()).await?;
-                let partial = list.get("partial").is_some() || list.get("damaged").is_some();
-                let next = list.get("next_cursor").cloned();
-                let mut answer = Answer::list("Decision", items(list.take()), COLUMNS);
-                if let (Some(members), Some(next)) = (answer.json.as_object_mut(), next) {
-                    members.insert("next_cursor".to_owned(), next);
-                }
-                Ok((answer, if partial { Exit::Partial } else { Exit::Done }))
+                let list = client.get_with(&path("/v1/decisions", &query), &purpose.headers()).await?;
+                Ok(paged("Decision", list, COLUMNS))
             })
         }
         Command::Get { id, purpose } => global.ask(|client| async move {
@@ -167,6 +161,22 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
         Command::Checkpoint => log::checkpoint(global),
         Command::AcceptLoss => log::accept_loss(global),
     }
+}
+
+/// Whether the ledger gave less than what was asked for.
+fn is_partial(answer: &Value) -> bool {
+    answer.get("partial").is_some() || answer.get("damaged").is_some()
+}
+
+/// One page of a listing, and where the next one begins.
+fn paged(kind: &'static str, mut list: Value, columns: &'static [(&str, &str)]) -> (Answer, Exit) {
+    let exit = if is_partial(&list) { Exit::Partial } else { Exit::Done };
+    let next = list.get("next_cursor").cloned();
+    let mut answer = Answer::list(kind, items(list.take()), columns);
+    if let (Some(members), Some(next)) = (answer.json.as_object_mut(), next) {
+        members.insert("next_cursor".to_owned(), next);
+    }
+    (answer, exit)
 }
 
 pub(crate) fn explain(options: &ExplainOptions, global: &Global) -> Exit {

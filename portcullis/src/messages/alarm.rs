@@ -13,8 +13,7 @@ pub(crate) fn alarm(alarm: &Alarm) -> Message {
         Alarm::Unsigned(_) => Message::error("PC5011", text).next("portcullis decisions checkpoint"),
         Alarm::Damaged(_) => Message::error("PC6021", text).next("portcullis decisions verify"),
         Alarm::SelfCheck(_) => Message::error("PC5012", text).next("portcullis decisions verify"),
-        Alarm::OverHeld => Message::warning("PC5020", text)
-            .help("release holds, or give the ledger more room (decisions.keep)"),
+        Alarm::OverHeld => Message::warning("PC5020", text).help("release holds"),
     }
 }
 

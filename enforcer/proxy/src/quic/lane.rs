@@ -174,6 +174,15 @@ impl ConnectionIdGenerator for Ids {
     }
 }
 
+#[cfg(test)]
+impl Steered {
+    /// Counts into a registry of its own.
+    pub(super) fn alone() -> Self {
+        let counted = base_telemetry::Metrics::new().counter("steered", "Steered.", &["result"]);
+        Self { passed: counted.with(&["passed"]), dropped: counted.with(&["dropped"]) }
+    }
+}
+
 impl fmt::Debug for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lane")
@@ -188,15 +197,9 @@ mod tests {
     use std::task::Waker;
 
     use base_ports::SystemRng;
-    use base_telemetry::Metrics;
     use proptest::prelude::{prop_assert_eq, proptest};
 
     use super::*;
-
-    fn steered() -> Steered {
-        let counted = Metrics::new().counter("steered", "Steered.", &["result"]);
-        Steered { passed: counted.with(&["passed"]), dropped: counted.with(&["dropped"]) }
-    }
 
     fn lanes(count: usize) -> Vec<Lane> {
         let rng: Arc<dyn Rng> = Arc::new(SystemRng);
@@ -250,7 +253,7 @@ mod tests {
 
     #[test]
     fn qu_01_what_a_full_endpoint_cannot_take_is_dropped_and_counted() {
-        let (lanes, counted) = (lanes(2), steered());
+        let (lanes, counted) = (lanes(2), Steered::alone());
         for _ in 0..WAITING + 5 {
             let mut bytes = packet(&lanes[1], 1, 40);
             let mut metas = [RecvMeta { len: 40, stride: 40, ..RecvMeta::default() }];
@@ -266,7 +269,7 @@ mod tests {
         fn qu_01_every_datagram_comes_to_its_endpoint_once_and_in_order(
             owners in proptest::collection::vec(0_usize..3, 1..20), last in 20_usize..60,
         ) {
-            let (lanes, counted) = (lanes(3), steered());
+            let (lanes, counted) = (lanes(3), Steered::alone());
             let count = owners.len();
             let packets: Vec<_> = owners.iter().enumerate().map(|(nth, owner)| {
                 let length = if nth + 1 == count { last } else { 60 };

@@ -259,15 +259,9 @@ mod tests {
     use std::future::poll_fn;
 
     use base_ports::{Rng, SystemRng};
-    use base_telemetry::Metrics;
     use quinn::ConnectionIdGenerator;
 
     use super::*;
-
-    fn steered() -> Steered {
-        let counted = Metrics::new().counter("steered", "Steered.", &["result"]);
-        Steered { passed: counted.with(&["passed"]), dropped: counted.with(&["dropped"]) }
-    }
 
     async fn read(port: &Port) -> Option<Vec<u8>> {
         let mut bytes = [0; 2048];
@@ -286,7 +280,7 @@ mod tests {
             ids.push(lane.ids());
             let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
             socket.set_nonblocking(true).unwrap();
-            Port::new(socket, lane, steered()).unwrap()
+            Port::new(socket, lane, Steered::alone()).unwrap()
         });
         let (left, other) = (ports.next().unwrap(), ports.next().unwrap());
         let caller = UdpSocket::bind("127.0.0.1:0").unwrap();

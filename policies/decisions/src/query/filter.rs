@@ -26,7 +26,8 @@ pub(crate) struct Filter {
     reason: Option<&'static str>,
     version: Option<(u64, u64)>,
     enforcer: Option<Text>,
-    kind: Option<Kind>,
+    /// From one kind to another, both included.
+    kinds: Option<(Kind, Kind)>,
     source_ip: Option<Network>,
     serial: Option<String>,
     path: Option<String>,
@@ -77,7 +78,7 @@ impl Filter {
             reason: get("reason").map(reason).transpose()?,
             version: get("version").map(version).transpose()?,
             enforcer: get("enforcer").map(Text::read),
-            kind: get("kind").map(kind).transpose()?,
+            kinds: get("kind").map(kind).transpose()?.map(|kind| (kind, kind)),
             source_ip: get("source_ip").map(source_ip).transpose()?,
             serial: get("serial").map(str::to_owned),
             path: get("path~").map(str::to_owned),
@@ -98,9 +99,9 @@ impl Filter {
         self.sight.as_ref().map_or(Seen::Whole, |sight| sight.of_view(view))
     }
 
-    /// Asks for one kind of records.
-    pub(crate) fn set_kind(&mut self, kind: Kind) {
-        self.kind = Some(kind);
+    /// Asks for records of the kinds between these, both included.
+    pub(crate) fn set_kinds(&mut self, first: Kind, last: Kind) {
+        self.kinds = Some((first, last));
     }
 
     /// Whether who asks sees what belongs to the trust domain.
@@ -150,7 +151,7 @@ impl Filter {
             })
         });
         let numbers = [
-            (Field::Kind, self.kind.map(|kind| (kind.0, kind.0))),
+            (Field::Kind, self.kinds.map(|(first, last)| (first.0, last.0))),
             (Field::Effect, self.effect.map(|effect| (effect, effect))),
             (Field::Would, self.would.map(|effect| (effect, effect))),
             (Field::Version, self.version),
@@ -178,7 +179,7 @@ impl Filter {
         let text = |wanted: &Option<Text>, value: Option<&str>| {
             wanted.as_ref().is_none_or(|text| text.matches(value))
         };
-        self.kind.is_none_or(|kind| view.kind() == kind)
+        self.kinds.is_none_or(|(first, last)| (first..=last).contains(&view.kind()))
             && self.effect.is_none_or(|effect| view.effect == Some(effect))
             && self.reason.is_none_or(|reason| view.reason == Some(reason))
             && text(&self.action, view.action)

@@ -1,16 +1,10 @@
 //! `GET /v1/decisions/streams` and `/gaps`: the completeness view (chapter 11).
 
-use axum::{
-    extract::{Query as Pairs, State, rejection::QueryRejection},
-    http::StatusCode,
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use serde_json::{Map, Value};
 
-use super::{Asked, Given, Problem, Service, json_answer, partial_members};
+use super::{Asked, Given, Pairing, Problem, Service, cursor_in, json_answer, partial_members, read_pairs};
 use crate::{Kind, Query, completeness::gap_json};
-
-type Pairing = Result<Pairs<Vec<(String, String)>>, QueryRejection>;
 
 /// Boots of enforcers: those that run, and those that opened or ended in the range, with how far they told to have come.
 #[utoipa::path(
@@ -86,22 +80,15 @@ async fn lost(
     text: &mut String,
 ) -> Result<(Response, Given), Problem> {
     let (query, cursor) = question(service, asked, pairs, text)?;
-    let query = query.of_kind(Kind::GAP).for_call("gaps");
-    let query = match &cursor {
-        Some(cursor) => service.ledger.resume(query, cursor)?,
-        None => query,
-    };
-    let running = service.admit(asked, cursor.is_some())?;
-    let page =
-        service.scan(running, move |ledger, caps, begun| ledger.query_within(&query, caps, begun)).await??;
+    let query = query.of_kinds(Kind::GAP, Kind::GAP).for_call("gaps");
+    let page = service.page(asked, query, cursor.as_deref()).await?;
     let mut out = Map::new();
     let items: Vec<Value> = page.rows.iter().filter_map(gap_json).collect();
     let rows = items.len();
     out.insert("items".to_owned(), items.into());
     partial_members(&mut out, page.partial, &page.damaged, page.next_cursor.as_deref());
     let (response, bytes) = json_answer(&out.into());
-    let is_partial = page.partial.is_some() || !page.damaged.is_empty();
-    Ok((response, Given { rows, bytes, is_partial }))
+    Ok((response, Given { rows, bytes, is_partial: page.is_partial() }))
 }
 
 fn question(
@@ -110,11 +97,9 @@ fn question(
     pairs: Pairing,
     text: &mut String,
 ) -> Result<(Query, Option<String>), Problem> {
-    let Pairs(pairs) =
-        pairs.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "bad-query", error.body_text()))?;
+    let pairs = read_pairs(pairs)?;
     *text = service.asked(&pairs);
     let now = service.ledger.inner().clock.now().wall;
     let query = asked.reader.asks(Query::of_streams(&pairs, now)?);
-    let cursor = pairs.into_iter().find(|(name, _)| name == "cursor").map(|(_, cursor)| cursor);
-    Ok((query, cursor))
+    Ok((query, cursor_in(&pairs).map(str::to_owned)))
 }

@@ -12,13 +12,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use policies_decisions::StoredRecord;
 use policies_engine::explain::explain as explained;
-use policies_engine::{Principal, ReadRecord, Record, Snapshot};
+use policies_engine::{Principal, ReadRecord, Snapshot};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{pinned, recorded};
 use crate::admin::Api;
 use crate::admin::problem::Problem;
+use crate::admin::reading::on_record;
 
 /// Records of one call; a leaf has at most 32 KiB.
 pub(in crate::admin) const MOST: usize = 32;
@@ -48,11 +49,7 @@ pub(in crate::admin) async fn verify(
     let count = leaves.len() as u64;
     let note =
         ReadRecord { count, ..ReadRecord::new(caller, "verify", "recompute".to_owned(), api.clock.now()) };
-    // The record is in line; an answer does not wait for the disk.
-    let (_id, _synced) = api.ledger.append(Record::Read(note)).map_err(|error| {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the read could not be recorded")
-            .detail(error.to_string())
-    })?;
+    on_record(&api, note)?;
     let (mut snapshots, mut results) = (HashMap::new(), Vec::new());
     for leaf in leaves {
         results.push(again(&api, leaf, &mut snapshots).await);

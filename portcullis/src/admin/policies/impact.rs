@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router, routing};
 use ca_authority::service::Caller;
 use policies_decisions::{Query, Sight};
-use policies_engine::{AdminAction, Phase, Principal, ReadRecord, Record, Resource, Snapshot};
+use policies_engine::{AdminAction, Phase, Principal, ReadRecord, Resource, Snapshot};
 use policies_store::Change;
 use serde::Deserialize;
 use serde_json::Value;
@@ -210,12 +210,7 @@ impl Drop for Cancel {
 pub(in crate::admin) fn read(api: &Api, reader: &Reader, query: String, count: u64) -> Result<(), Problem> {
     let time = api.clock.now();
     let read = ReadRecord { count, ..ReadRecord::new(reader.0.clone(), "replay", query, time) };
-    let read = Record::Read(read);
-    match api.ledger.append(read) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the read could not be recorded")
-            .detail(error.to_string())),
-    }
+    reading::on_record(api, read)
 }
 
 impl Range {

@@ -57,8 +57,7 @@ async fn counted(client: &Client, options: &Options) -> Result<(Answer, Exit), F
         .await?;
     let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let text = shown(&document, options);
-    let is_partial = document.get("partial").is_some() || document.get("damaged").is_some();
-    let exit = if is_partial { Exit::Partial } else { Exit::Done };
+    let exit = if super::is_partial(&document) { Exit::Partial } else { Exit::Done };
     Ok((Answer::object("DecisionAggregate", document, text), exit))
 }
 

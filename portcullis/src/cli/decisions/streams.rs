@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::Value;
 
-use super::path;
+use super::{is_partial, paged, path};
 use crate::cli::Global;
 use crate::cli::authority::items;
 use crate::output::{Answer, Exit};
@@ -32,7 +32,7 @@ impl Options {
 pub(super) fn streams(options: Options, global: &Global) -> Exit {
     global.ask(|client| async move {
         let mut list = client.get(&path("/v1/decisions/streams", &options.query())).await?;
-        let is_partial = list.get("partial").is_some() || list.get("damaged").is_some();
+        let is_partial = is_partial(&list);
         let mut streams = items(list.take());
         let is_silent =
             streams.iter().any(|stream| stream.get("state").is_some_and(|state| state == "silent"));
@@ -60,16 +60,10 @@ pub(super) fn gaps(options: Options, limit: u32, cursor: Option<String>, global:
         let mut query = options.query();
         query.push(("limit", limit.to_string()));
         query.extend(cursor.map(|cursor| ("cursor", cursor)));
-        let mut list = client.get(&path("/v1/decisions/gaps", &query)).await?;
-        let is_partial = list.get("partial").is_some() || list.get("damaged").is_some();
-        let next = list.get("next_cursor").cloned();
-        let gaps = items(list.take());
-        let exit = if is_partial || !gaps.is_empty() { Exit::Partial } else { Exit::Done };
-        let mut answer = Answer::list("Gap", gaps, GAPS);
-        if let (Some(members), Some(next)) = (answer.json.as_object_mut(), next) {
-            members.insert("next_cursor".to_owned(), next);
-        }
-        Ok((answer, exit))
+        let list = client.get(&path("/v1/decisions/gaps", &query)).await?;
+        let has_gaps = list.get("items").and_then(Value::as_array).is_some_and(|gaps| !gaps.is_empty());
+        let (answer, exit) = paged("Gap", list, GAPS);
+        Ok((answer, if has_gaps { Exit::Partial } else { exit }))
     })
 }
 

@@ -36,7 +36,7 @@ pub(super) static CODES: &[Code] = &[
     Code {
         code: "PC5020",
         title: "holds keep more than the ledger may be large",
-        text: "Segments under a legal hold are larger together than `decisions.keep.size`. Nothing held is removed: release holds, or give the ledger more room.",
+        text: "Segments under a legal hold are larger together than the ledger may be. Nothing held is removed: release holds.",
     },
     Code {
         code: "PC6001",
