@@ -184,11 +184,14 @@ impl Archive {
         Ok(())
     }
 
-    /// Writes all full blocks of what is synced.
+    /// Writes all full blocks of what is synced. Where retention has taken what follows, the last one is not full, and the
+    /// next segment begins behind the hole.
     fn put_away(&mut self) -> Result<bool, LedgerError> {
         let begin = self.position()?;
         let synced = self.shelf.synced();
-        if end_of(begin) > synced {
+        let hole = self.shelf.hole_after(begin);
+        let last = hole.unwrap_or(synced / SIZE * SIZE);
+        if hole.is_none() && end_of(begin) > synced {
             return Ok(false);
         }
         let mut packer = match self.state.packer.take() {
@@ -197,8 +200,7 @@ impl Archive {
         };
         packer.begin(begin);
         let (shelf, disk_port) = (Arc::clone(&self.shelf), Arc::clone(&self.disk));
-        let (mut failed, mut end) = (None, end_of(begin));
-        let last = synced / SIZE * SIZE;
+        let (mut failed, mut end) = (None, end_of(begin).min(last));
         let reached = each_leaf(&shelf, disk_port.as_ref(), begin..last, |_, leaf| {
             packer.push(leaf);
             if packer.next() < end {
@@ -207,7 +209,7 @@ impl Archive {
             match self.write(&mut packer) {
                 Ok(()) => {
                     packer.begin(end);
-                    end += SIZE;
+                    end = end_of(end).min(last);
                     ControlFlow::Continue(())
                 }
                 Err(error) => {
@@ -220,7 +222,11 @@ impl Archive {
         if let Some(error) = failed {
             return Err(error);
         }
-        self.note_stuck(reached?, last);
+        let reached = reached?;
+        self.note_stuck(reached, last);
+        if hole == Some(reached) {
+            self.close()?;
+        }
         Ok(self.shelf.archived() > begin)
     }
 
@@ -228,11 +234,13 @@ impl Archive {
     /// begins behind them.
     fn position(&mut self) -> Result<u64, LedgerError> {
         let archived = self.shelf.archived();
-        let first = self.shelf.files().first().map_or(archived, |file| file.first);
-        if first > archived && self.state.growing.is_some() {
+        let files = self.shelf.files();
+        let next = files.iter().find(|file| file.end() > archived);
+        let next = next.map_or(archived, |file| file.first.max(archived));
+        if next > archived && self.state.growing.is_some() {
             self.close()?;
         }
-        Ok(archived.max(first))
+        Ok(next)
     }
 
     /// Damage in a write-ahead file stops the archive there: the file stays, and everything behind it, until retention.

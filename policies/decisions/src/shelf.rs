@@ -220,18 +220,26 @@ impl Shelf {
         self.stock.lock().archived()
     }
 
+    /// Where the write-ahead files from that index on end before others begin: retention has taken what stood between.
+    pub(crate) fn hole_after(&self, from: u64) -> Option<u64> {
+        let stock = self.stock.lock();
+        let behind = stock.files.iter().filter(|file| file.end() > from);
+        let mut neighbours = behind.clone().zip(behind.skip(1));
+        neighbours.find(|(file, next)| file.end() < next.first).map(|(file, _)| file.end())
+    }
+
     /// Index after the last record.
     pub(crate) fn next_index(&self) -> u64 {
         let stock = self.stock.lock();
         stock.files.last().map_or(0, |file| file.end()).max(stock.archived())
     }
 
-    /// Index of the oldest record that is kept.
+    /// Index of the oldest record that is kept. A write-ahead file may still stand whose first records went with their
+    /// segment.
     pub(crate) fn first_index(&self) -> u64 {
         let stock = self.stock.lock();
         let file = stock.files.first().map(|file| file.first);
-        let segment = stock.segments.first().map(|segment| segment.first);
-        segment.into_iter().chain(file).min().unwrap_or_default()
+        stock.segments.first().map(|segment| segment.first).or(file).unwrap_or_default()
     }
 
     pub(crate) fn bytes(&self) -> u64 {

@@ -125,6 +125,54 @@ fn assert_whole(shelf: &Shelf, disk: &MemoryDisk, expected: &[Vec<u8>], what: &s
 }
 
 #[test]
+fn lg5_the_archive_goes_on_behind_a_held_file_when_retention_took_what_followed() {
+    let leaves = samples(1_100);
+    let disk = disk_with(&leaves, 150);
+    let mut archive = on(&disk, SMALL).unwrap();
+    // The first file is held; the next three were taken before they stood in a segment.
+    for first in [150, 300, 450] {
+        disk.remove(&shelf::path_of(&Path::new(DIR).join("wal"), first)).unwrap();
+        archive.shelf.remove(first);
+    }
+    for _ in 0..4 {
+        archive.turn(false).unwrap();
+    }
+    assert_eq!(archive.state.stuck, None);
+    let segments: Vec<_> = archive.shelf.segments().iter().map(|segment| segment.first).collect();
+    assert_eq!((segments[0], segments[1], archive.shelf.archived()), (0, 600, 1_024));
+    let files: Vec<_> = archive.shelf.files().iter().map(|file| file.first).collect();
+    assert_eq!(files, [900, 1_050]);
+    archive.turn(true).unwrap();
+    let again = on(&disk, SMALL).unwrap();
+    for shelf in [&archive.shelf, &again.shelf] {
+        let (kept, damaged) = read(shelf, &disk);
+        assert_eq!(damaged, []);
+        let expected = leaves.iter().enumerate().filter(|(index, _)| !(150..600).contains(index));
+        assert!(kept.into_iter().eq(expected.map(|(index, leaf)| (index as u64, leaf.clone()))));
+    }
+}
+
+#[test]
+fn lg4_what_went_with_its_segment_is_not_kept_though_its_write_ahead_file_stands() {
+    let leaves = samples(1_100);
+    let disk = disk_with(&leaves, 1_100);
+    let mut archive = on(&disk, SMALL).unwrap();
+    archive.turn(false).unwrap();
+    let segments = archive.shelf.segments();
+    assert!(segments.len() > 1 && archive.shelf.files().len() == 1);
+    archive.shelf.remove_segment(segments[0].first);
+    let first = archive.shelf.first_index();
+    assert_eq!(first, segments[1].first);
+    let mut read = 0;
+    let each = |_: u64, _: &[u8]| {
+        read += 1;
+        ControlFlow::Continue(())
+    };
+    assert_eq!(each_leaf(&archive.shelf, &disk, first..u64::MAX, each).unwrap(), 1_100);
+    assert_eq!(read, 1_100 - first);
+}
+
+#[test]
 fn lg3_a_crash_at_any_step_of_the_archive_loses_nothing_and_doubles_nothing() {
     let leaves = samples(1_100);
     let base = disk_with(&leaves, 150);
