@@ -60,7 +60,7 @@ fn policy(flips: bool, number: usize) -> String {
 
 /// A machine that is busy otherwise has the gateway give up calls for load (OV-01), which is none of a change's doing: then it is
 /// tried again.
-fn unless_overloaded(mut run: impl FnMut() -> Result<(Gateway, Result)>) -> Result {
+pub(crate) fn unless_overloaded(mut run: impl FnMut() -> Result<(Gateway, Result)>) -> Result {
     let mut last = Ok(());
     for _ in 0..3 {
         let (gateway, seen) = run()?;

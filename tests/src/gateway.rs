@@ -258,9 +258,7 @@ impl Builder {
         for (name, text) in &self.files {
             fs::write(dir.path().join(name), text)?;
         }
-        if self.has_program {
-            fs::copy(portcullis(), dir.path().join("portcullis"))?;
-        }
+        self.place_program(dir.path())?;
         Ok(Gateway {
             dir,
             open,

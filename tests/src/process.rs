@@ -1,7 +1,8 @@
 //! The process of a gateway: how it is started, and how another one takes its place, which is of the same group and ends
 //! with it.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -48,6 +49,15 @@ impl Builder {
     pub fn own_program(mut self) -> Self {
         self.has_program = true;
         self
+    }
+
+    /// Puts it there. A copy may be open for writing in a child that another story starts, and is then not executed.
+    pub(crate) fn place_program(&self, dir: &Path) -> Result {
+        let own = dir.join("portcullis");
+        if self.has_program && fs::hard_link(portcullis(), &own).is_err() {
+            fs::copy(portcullis(), own)?;
+        }
+        Ok(())
     }
 }
 
