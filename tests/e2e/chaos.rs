@@ -58,22 +58,6 @@ fn policy(flips: bool, number: usize) -> String {
     format!("{}{flip}// {number}\n", permit("ok", "ok"))
 }
 
-/// A machine that is busy otherwise has the gateway give up calls for load (OV-01), which is none of a change's doing: then it is
-/// tried again.
-pub(crate) fn unless_overloaded(mut run: impl FnMut() -> Result<(Gateway, Result)>) -> Result {
-    let mut last = Ok(());
-    for _ in 0..3 {
-        let (gateway, seen) = run()?;
-        let log = gateway.log();
-        let is_overloaded = ["\"step\":\"New\"", "\"step\":\"Calls\""].iter().any(|step| log.contains(step));
-        if seen.is_ok() || !is_overloaded {
-            return seen;
-        }
-        last = seen;
-    }
-    last
-}
-
 /// Every call was answered as it had to be, by a process that put it on record, and reached an origin exactly when it was
 /// permitted. `flips` says for each version of the policies whether `/flip` was.
 fn account(

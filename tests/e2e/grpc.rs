@@ -9,7 +9,6 @@ use tests::peers::{missing, missing_module};
 use tests::upstream::Upstream;
 use tests::{Gateway, Result, Script, check};
 
-use crate::chaos::unless_overloaded;
 use crate::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -214,25 +213,13 @@ fn dead() -> Result {
 }
 
 fn volume() -> Result {
-    unless_overloaded(|| {
-        let (upstream, gateway) = counted()?;
-        let seen = many(&upstream, &gateway);
-        Ok((gateway, seen))
-    })
-}
-
-fn counted() -> Result<(Upstream, Gateway)> {
+    const CALLS: u64 = 20_000;
     let upstream = Upstream::echo();
     let gateway = Gateway::build()
         .listener("client_auth = \"none\"")
         .policy("@id(\"anyone\")\npermit (principal == Anonymous::\"anonymous\", action in Action::\"call\", resource);\n")
         .site(upstream.address)
         .start()?;
-    Ok((upstream, gateway))
-}
-
-fn many(upstream: &Upstream, gateway: &Gateway) -> Result {
-    const CALLS: u64 = 20_000;
     let output = Command::new("h2load")
         .args(["-n", &CALLS.to_string(), "-c", "8", "-m", "16"])
         .arg(format!("https://localhost:{}/", gateway.address.port()))

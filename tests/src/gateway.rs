@@ -242,7 +242,7 @@ impl Builder {
         };
         let config = format!(
             "version = 1\ntrust_domain = \"example.org\"\ndata_dir = \"{root}/data\"\n{roles}\
-             [policies]\n{policies}\n[enforcer]\n{identity}\ndns_names = [\"localhost\"]\nworkers = 2\n{enforcer}\n\
+             [policies]\n{policies}\n[enforcer]\n{identity}\ndns_names = [\"localhost\"]\nworkers = 2\nmax_delay = \"20s\"\n{enforcer}\n\
              [[enforcer.listener]]\nname = \"public\"\nbind = [\"tcp://127.0.0.1:{address}\"{quic}]\n{listener}\n{services}{routes}\n[decisions]\n{decisions}\n[admin]\nlisten = [\"http://127.0.0.1:{admin}\"]\n{people}{sections}",
             sections = self.sections,
             policies = self.policies.clone().unwrap_or_else(|| format!("dir = \"{root}/policies\"")),

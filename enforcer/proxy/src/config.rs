@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base_net::{Caps, Gate, Sockets, Timers};
 use base_ports::{Clock, Net, Rng};
@@ -26,6 +27,8 @@ pub struct ProxyConfig {
     pub workers: usize,
     /// Handshakes that run at a time, of all listeners.
     pub handshakes: usize,
+    /// A worker that makes its tasks wait for so long, and for a second, is at its limit (OV-01); not zero.
+    pub longest_delay: Duration,
     /// The listeners.
     pub listeners: Vec<ListenerSpec>,
     /// What calls carry that are handed on where a listener is a sidecar's, so that one that comes back is known and

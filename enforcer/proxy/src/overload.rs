@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base_net::Refusals;
 use base_ports::Clock;
@@ -47,6 +48,7 @@ impl Sampler {
         clock: &Arc<dyn Clock>,
         metrics: &Metrics,
         listeners: &Arc<Listeners>,
+        longest_delay: Duration,
     ) -> Self {
         let steps = metrics.gauge(
             "portcullis_overload_step",
@@ -61,7 +63,12 @@ impl Sampler {
         let shed = shed_family(metrics);
         let workers = fleets.loads().into_iter().enumerate();
         let workers = workers.map(|(number, load)| {
-            (load, Ladder::default(), Delay::default(), steps.with(&[itoa::Buffer::new().format(number)]))
+            (
+                load,
+                Ladder::default(),
+                Delay::new(longest_delay),
+                steps.with(&[itoa::Buffer::new().format(number)]),
+            )
         });
         Self {
             gauges: Arc::clone(gauges),

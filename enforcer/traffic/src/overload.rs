@@ -4,8 +4,6 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// A worker that makes its tasks wait for so long is at its limit.
-const LONGEST_DELAY: Duration = Duration::from_millis(50);
 /// The delay that stands for a second counts; one alone may be a moment.
 const SAMPLES: usize = 10;
 /// So far below where it is taken, a step is left.
@@ -61,12 +59,19 @@ impl Ladder {
 }
 
 /// For how long the tasks of a worker wait before they run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Delay {
+    longest: Duration,
     recent: VecDeque<Duration>,
 }
 
 impl Delay {
+    /// Of a worker that is at its limit when its tasks wait for `longest`.
+    #[must_use]
+    pub fn new(longest: Duration) -> Self {
+        Self { longest, recent: VecDeque::new() }
+    }
+
     /// The pressure after one more sample: the shortest delay of the last ten, so that only a queue that stands counts.
     pub fn observe(&mut self, delay: Duration) -> f64 {
         if self.recent.len() >= SAMPLES {
@@ -74,7 +79,7 @@ impl Delay {
         }
         self.recent.push_back(delay);
         match self.recent.iter().min() {
-            Some(least) if self.recent.len() == SAMPLES => least.as_secs_f64() / LONGEST_DELAY.as_secs_f64(),
+            Some(least) if self.recent.len() == SAMPLES => least.as_secs_f64() / self.longest.as_secs_f64(),
             _ => 0.0,
         }
     }
@@ -117,8 +122,8 @@ mod tests {
 
     #[test]
     fn ov_01_only_a_delay_that_stands_for_a_second_is_pressure() {
-        let mut delay = Delay::default();
         let millis = Duration::from_millis;
+        let mut delay = Delay::new(millis(50));
         for _ in 0..9 {
             assert!(delay.observe(millis(500)) < 0.01);
         }

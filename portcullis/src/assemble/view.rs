@@ -278,6 +278,7 @@ pub(super) fn settings(
     Ok(ProxyConfig {
         workers: if enforcer.workers == 0 { cores } else { enforcer.workers },
         handshakes: enforcer.max_handshakes,
+        longest_delay: enforcer.max_delay,
         mark: format!("{:016x}", rng.u64()).into(),
         quic_reset_key: None,
         reveal_decision_id: config.decisions.reveal_decision_id.parse().unwrap_or_default(),

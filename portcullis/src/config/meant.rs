@@ -76,6 +76,7 @@ pub(crate) struct Enforcer {
     pub(crate) observe: bool,
     pub(crate) workers: usize,
     pub(crate) max_handshakes: usize,
+    pub(crate) max_delay: Duration,
     /// Bytes.
     pub(crate) max_memory: Option<u64>,
     /// Where trails of calls are written.

@@ -18,9 +18,11 @@ use tokio::sync::Mutex;
 
 /// Between two calls over one protocol.
 const PACE: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// So long an answer may take while processes are killed, before the call is made again over another connection.
-const KILLED: Duration = Duration::from_secs(3);
+const KILLED: Duration = Duration::from_secs(10);
+/// Before it is, so that a busy machine is not kept busy with handshakes.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How often a call is made again that nobody looked at.
 const AGAIN: usize = 8;
 
@@ -158,8 +160,8 @@ impl Way {
     async fn answer(&self, path: &str, expects: &[u16], begun: Instant) -> std::result::Result<u16, String> {
         let mut again = 0;
         while begun.elapsed() < PATIENCE {
-            let is_killed = || self.kills.load(Ordering::SeqCst);
-            let patience = if is_killed() { KILLED } else { PATIENCE };
+            let is_killed = self.kills.load(Ordering::SeqCst);
+            let patience = if is_killed { KILLED } else { PATIENCE };
             match tokio::time::timeout(patience, self.once(path)).await {
                 Ok(Ok((status, body))) => {
                     let is_own = status != 200 || body.starts_with(format!("GET {path} ").as_bytes());
@@ -172,11 +174,12 @@ impl Way {
                     again += 1;
                     self.seen.lock().await.again += 1;
                 }
-                Ok(Err(Trouble::Cut(_why))) if is_killed() => {
+                Ok(Err(Trouble::Cut(_why))) if is_killed => {
                     self.client.forget().await;
                     self.seen.lock().await.cut += 1;
+                    tokio::time::sleep(PAUSE).await;
                 }
-                Err(_elapsed) if is_killed() => {
+                Err(_elapsed) if is_killed => {
                     self.client.forget().await;
                     self.seen.lock().await.cut += 1;
                 }

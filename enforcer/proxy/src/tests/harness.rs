@@ -237,6 +237,7 @@ impl Setup {
         let config = ProxyConfig {
             workers: self.workers,
             handshakes: self.handshakes,
+            longest_delay: Duration::from_millis(50),
             listeners: vec![ListenerSpec {
                 name: "main".into(),
                 number: 0,

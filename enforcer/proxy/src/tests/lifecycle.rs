@@ -213,6 +213,7 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
     let config = ProxyConfig {
         workers: 2,
         handshakes: 1_024,
+        longest_delay: Duration::from_millis(50),
         listeners: vec![ListenerSpec {
             carries: Carries::Http,
             sockets: Vec::new(),

@@ -21,6 +21,7 @@ fn next(gateway: &Gateway, workers: usize) -> Proxy {
     let config = ProxyConfig {
         workers,
         handshakes: 1_024,
+        longest_delay: Duration::from_millis(50),
         listeners: gateway.listeners.clone(),
         mark: "mark".into(),
         reveal_decision_id: Reveal::Denied,

@@ -37,6 +37,13 @@ pub(super) static KEYS: &[Key] = &[
         "TLS handshakes at a time, of all listeners; beyond them the busiest source loses its newest",
         "1024",
     ),
+    preset(
+        "enforcer.max_delay",
+        Kind::Duration,
+        "50ms",
+        "near so long a wait of a worker's tasks for the processor, for a second, load is refused step by step",
+        "\"50ms\"",
+    ),
     key(
         "enforcer.max_memory",
         Kind::Size,

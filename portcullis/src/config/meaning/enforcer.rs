@@ -1,6 +1,7 @@
 //! `[enforcer]`: listeners, services, clusters and routes, and what only shows when they meet.
 
 use std::path::Path;
+use std::time::Duration;
 
 use enforcer_traffic::{ClusterSpec, RouteError, RouteSpec, Routes};
 
@@ -39,6 +40,7 @@ impl Meaning<'_> {
             observe: section.text("mode")? == "observe",
             workers: usize::try_from(*section.integer("workers")?).unwrap_or(0),
             max_handshakes: usize::try_from(*section.integer("max_handshakes")?).unwrap_or(usize::MAX),
+            max_delay: self.max_delay(section)?,
             max_memory: section.size("max_memory").copied(),
             trail: section.text("trail").map(|word| match word.as_str() {
                 "stdout" => TrailTo::Stdout,
@@ -72,6 +74,15 @@ impl Meaning<'_> {
             self.agree(section, &enforcer);
         }
         Some(enforcer)
+    }
+
+    /// Below the least, the beat of the measure itself would be load.
+    fn max_delay(&mut self, section: &Table) -> Option<Duration> {
+        let delay = *section.duration("max_delay")?;
+        if !(Duration::from_millis(5)..=Duration::from_secs(60)).contains(&delay) {
+            self.wrong(section, "max_delay", "`max_delay` must lie between 5ms and 60s".to_owned());
+        }
+        Some(delay)
     }
 
     /// What is wrong with a route whatever the others are, where it is written.

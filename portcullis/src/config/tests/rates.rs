@@ -1,5 +1,7 @@
 //! What limits of a listener and of a route mean.
 
+use std::time::Duration;
+
 use enforcer_traffic::Rate;
 
 use super::{GOOD, read};
@@ -38,6 +40,7 @@ fn al_05_strangers_get_a_smaller_share_and_learn_less() {
     let text = GOOD.replace(&format!("[enforcer]{public}"), toml);
     let enforcer = read(&text, &[]).unwrap().config.enforcer.unwrap();
     assert_eq!((enforcer.max_memory, enforcer.max_handshakes), (Some(512 << 20), 1_024));
+    assert_eq!(enforcer.max_delay, Duration::from_millis(50));
     let [listener] = enforcer.listeners.as_slice() else { panic!("{:?}", enforcer.listeners) };
     assert_eq!((listener.max_connections_per_identity, listener.tells_shed), (2_500, true));
     for (profile, share, handshakes, tells) in [("edge", 2_500, 64, false), ("mesh", 5_000, usize::MAX, true)]
@@ -50,5 +53,19 @@ fn al_05_strangers_get_a_smaller_share_and_learn_less() {
             (handshakes, tells),
             "{profile}"
         );
+    }
+}
+
+#[test]
+fn ov_01_how_long_tasks_may_wait_is_a_setting_with_bounds() {
+    let with =
+        |delay: &str| GOOD.replacen("[enforcer]\n", &format!("[enforcer]\nmax_delay = \"{delay}\"\n"), 1);
+    for (delay, millis) in [("5ms", 5), ("200ms", 200), ("60s", 60_000)] {
+        let enforcer = read(&with(delay), &[]).unwrap().config.enforcer.unwrap();
+        assert_eq!(enforcer.max_delay, Duration::from_millis(millis));
+    }
+    for delay in ["0s", "4ms", "61s"] {
+        let refused = format!("{:?}", read(&with(delay), &[]).unwrap_err());
+        assert!(refused.contains("between 5ms and 60s"), "{refused}");
     }
 }
