@@ -104,7 +104,7 @@ impl Ledger {
         for extent in source.extents(volume, Span::ALL, &[])? {
             let (mut adopted, mut outcome) = (Vec::new(), Ok(()));
             let reading = source.read(&extent, extent.first, &mut |_, leaf| {
-                outcome = View::of(leaf).and_then(|view| {
+                outcome = View::checked(leaf).and_then(|view| {
                     if !here.covers(&view.place()?) {
                         adopted.push(Adopted { time: view.time, leaf: leaf.to_vec(), done: None });
                     }

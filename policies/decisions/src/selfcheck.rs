@@ -127,7 +127,7 @@ impl SelfCheck {
             let mut tile = None;
             let reading = source.read(&extent, extent.first, &mut |index, leaf| {
                 next = index + 1;
-                let found = View::of(leaf).err().map(|error| error.to_string());
+                let found = View::checked(leaf).err().map(|error| error.to_string());
                 let found = found.or_else(|| self.differs(index, leaf, &mut tile));
                 wrong = found.map(|what| format!("index {index}: {what}"));
                 if wrong.is_some() || self.desk.is_stopping.load(Ordering::Relaxed) {

@@ -117,6 +117,8 @@ const TERM_COST: usize = 96;
 pub(crate) struct Index {
     pub(crate) blocks: Vec<Entry>,
     pub(crate) terms: [HashMap<Vec<u8>, Posting>; Field::ALL.len()],
+    /// Per field the term that was noted last, and its block: most records say what the one before said.
+    last: [(Vec<u8>, u64); Field::ALL.len()],
     /// Hashes of the traces in each block, sorted, one block after the other.
     pub(crate) traces: Vec<u32>,
     /// How many of them each block has.
@@ -217,7 +219,16 @@ impl Index {
 
     pub(super) fn term(&mut self, field: Field, value: &[u8]) {
         let block = self.blocks.len() as u64;
-        let Some(terms) = self.terms.get_mut(field as usize) else { return };
+        let at = field as usize;
+        let (Some(terms), Some((last, noted))) = (self.terms.get_mut(at), self.last.get_mut(at)) else {
+            return;
+        };
+        if *noted == block + 1 && last.as_slice() == value {
+            return;
+        }
+        last.clear();
+        last.extend_from_slice(value);
+        *noted = block + 1;
         self.bytes += match terms.get_mut(value) {
             Some(posting) => posting.add(block),
             None => {

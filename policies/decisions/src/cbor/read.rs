@@ -111,10 +111,22 @@ impl<'a> Reader<'a> {
     /// Reads a map with integer keys; `each` must take exactly the value.
     pub(crate) fn int_map(
         &mut self,
-        each: impl FnMut(u64, &mut Self) -> Result<(), CborError>,
+        mut each: impl FnMut(u64, &mut Self) -> Result<(), CborError>,
     ) -> Result<(), CborError> {
         let count = self.expect(5, "a map")?;
-        self.members(count, Self::uint, each)
+        self.nest()?;
+        let mut last = None;
+        for _ in 0..count {
+            // Shortest forms have the order of the numbers.
+            let key = self.uint()?;
+            if last.is_some_and(|last| last >= key) {
+                return Err(CborError::KeyOrder);
+            }
+            last = Some(key);
+            each(key, self)?;
+        }
+        self.depth -= 1;
+        Ok(())
     }
 
     /// Reads a map with text keys; `each` must take exactly the value.
@@ -131,6 +143,40 @@ impl<'a> Reader<'a> {
         let before = self.rest;
         self.pass()?;
         taken(before, self.rest)
+    }
+
+    /// Passes over one value by its lengths and returns its bytes; what stands inside is not looked at. For bytes that
+    /// were checked once, and for those that whoever reads further checks.
+    pub(crate) fn leap(&mut self) -> Result<&'a [u8], CborError> {
+        let before = self.rest;
+        let mut values = 1_u64;
+        while values > 0 {
+            values -= 1;
+            let (major, value) = self.head()?;
+            let inside = match major {
+                2 | 3 => self.take(value).map(|_| 0)?,
+                4 => value,
+                5 => value.checked_mul(2).ok_or(CborError::Truncated)?,
+                6 => 1,
+                7 if value >= 24 => return Err(CborError::Type { expected: "no float" }),
+                _ => 0,
+            };
+            values = values.checked_add(inside).ok_or(CborError::Truncated)?;
+        }
+        taken(before, self.rest)
+    }
+
+    /// The value of one member of a map with text keys, found by lengths alone. `None` also for what is no map.
+    pub(crate) fn member(mut self, name: &str) -> Option<Self> {
+        let count = self.expect(5, "a map").ok()?;
+        for _ in 0..count {
+            let length = self.expect(3, "text").ok()?;
+            if self.take(length).ok()? == name.as_bytes() {
+                return Some(self);
+            }
+            self.leap().ok()?;
+        }
+        None
     }
 
     /// Reads one value of any type.

@@ -1,4 +1,5 @@
-//! One pass over a leaf that finds the members queries ask for, without copying and without decoding the rest.
+//! One pass over a leaf that finds the members queries ask for, without copying and without decoding the rest. Members
+//! that are maps are passed over by their lengths: whoever decodes the record checks what stands in them.
 
 use std::net::IpAddr;
 
@@ -51,31 +52,31 @@ impl<'a> View<'a> {
                 key::V => version = Some(value.uint()?),
                 // Another version may have another shape: look no further.
                 _ if version != Some(VERSION) => {
-                    value.skip()?;
+                    value.leap()?;
                 }
                 key::KIND => view.kind = value.uint()?,
                 key::ID => view.id = value.bytes()?,
-                key::STREAM => view.stream = value.skip()?,
+                key::STREAM => view.stream = value.leap()?,
                 key::TIME => view.time = value.int()?,
                 key::EFFECT => view.effect = Some(value.uint()?),
                 key::REASON => view.reason = Some(value.text()?),
-                key::WOULD => view.would = value.skip()?,
-                key::PRINCIPAL => view.principal = value.skip()?,
+                key::WOULD => view.would = value.leap()?,
+                key::PRINCIPAL => view.principal = value.leap()?,
                 key::ACTION => view.action = Some(value.text()?),
-                key::RESOURCE => view.resource = value.skip()?,
+                key::RESOURCE => view.resource = value.leap()?,
                 key::SERVICE => view.service = Some(value.text()?),
-                key::NAMESPACES => view.namespaces = value.skip()?,
-                key::CREDENTIAL => view.credential = value.skip()?,
-                key::CONNECTION => view.connection = value.skip()?,
-                key::NOTES => view.notes = value.skip()?,
+                key::NAMESPACES => view.namespaces = value.leap()?,
+                key::CREDENTIAL => view.credential = value.leap()?,
+                key::CONNECTION => view.connection = value.leap()?,
+                key::NOTES => view.notes = value.leap()?,
                 key::PHASE => view.phase = Some(value.text()?),
-                key::DETERMINING => view.determining = value.skip()?,
-                key::VERSIONS => view.versions = value.skip()?,
-                key::REQUEST => view.request = value.skip()?,
-                key::TRACE => view.trace = value.skip()?,
-                key::BODY => view.body = value.skip()?,
+                key::DETERMINING => view.determining = value.leap()?,
+                key::VERSIONS => view.versions = value.leap()?,
+                key::REQUEST => view.request = value.leap()?,
+                key::TRACE => view.trace = value.leap()?,
+                key::BODY => view.body = value.leap()?,
                 _ => {
-                    value.skip()?;
+                    value.leap()?;
                 }
             }
             Ok(())
@@ -86,6 +87,12 @@ impl<'a> View<'a> {
             Some(other) => Err(LeafError::Version(other)),
             None => Err(LeafError::Missing("v")),
         }
+    }
+
+    /// The same of bytes that nobody has checked: all of them must have the form of a leaf.
+    pub(crate) fn checked(leaf: &'a [u8]) -> Result<Self, LeafError> {
+        Reader::new(leaf).skip()?;
+        Self::of(leaf)
     }
 
     /// The id alone, without a look at the rest. `None` for what is no leaf of this version.
@@ -116,7 +123,7 @@ impl<'a> View<'a> {
                 "boot" => place.boot = value.byte_array()?,
                 "lane" => place.lane = u16::try_from(value.uint()?).or(Err(CborError::Range))?,
                 _ => {
-                    value.skip()?;
+                    value.leap()?;
                 }
             }
             Ok(())
@@ -232,13 +239,5 @@ fn text_member<'a>(map: &'a [u8], name: &str) -> Option<&'a str> {
 
 /// The value of one member of an encoded map; `None` also for what is no map.
 fn member<'a>(map: &'a [u8], name: &str) -> Option<Reader<'a>> {
-    let mut found = None;
-    let read = Reader::new(map).text_map(|key, value| {
-        let bytes = value.skip()?;
-        if key == name {
-            found = Some(Reader::new(bytes));
-        }
-        Ok(())
-    });
-    read.ok().and(found)
+    Reader::new(map).member(name)
 }

@@ -129,7 +129,7 @@ impl<'a> Pass<'a> {
 
     /// What the record itself says.
     fn form(&mut self, found: &Found<'_>) {
-        let view = match View::of(found.leaf) {
+        let view = match View::checked(found.leaf) {
             Ok(view) => view,
             Err(error) => {
                 self.fault(Fault::at(
