@@ -293,6 +293,8 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
         "entries" => (AdminAction::EntryWrite, domain()),
         "decisions" if path == "/v1/decisions:export" => (AdminAction::DecisionsExport, domain()),
         "decisions" if path == "/v1/decisions:verify" => (AdminAction::DecisionsVerify, domain()),
+        "decisions" if path == "/v1/decisions:hold" => (AdminAction::DecisionsHold, domain()),
+        "decisions" if path == "/v1/decisions:release" => (AdminAction::DecisionsRelease, domain()),
         "decisions" => (AdminAction::DecisionsRead, domain()),
         // Bundles hold the records of everybody; hashes tell nothing of them (RR3).
         "log" if path.starts_with("/v1/log/tile/entries/") => (AdminAction::DecisionsVerify, domain()),

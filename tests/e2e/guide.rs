@@ -112,6 +112,21 @@ fn audit(guide: &mut Guide) -> Result {
     ] {
         guide.expect(line, 0)?;
     }
+    for (line, code) in [
+        (
+            "portcullis decisions hold add case-7 --purpose \"inquiry 7\" --since 2026-11-01T00:00:00Z --until 2026-11-22T00:00:00Z",
+            0,
+        ),
+        (
+            "portcullis decisions hold add case-8 --purpose \"inquiry 8\" --principal alice@corp.example --deny",
+            0,
+        ),
+        ("portcullis decisions hold list", 0),
+        // Nobody here is an approver.
+        ("portcullis decisions hold release case-7", 77),
+    ] {
+        guide.expect(line, code)?;
+    }
     let policies = guide.expect("portcullis decisions stats --by policy", 0)?;
     check!(policies.contains("role-operator"), "hits per policy: {policies}");
     let effects = guide.expect("portcullis decisions stats --by effect --every 1h", 0)?;

@@ -14,6 +14,7 @@ mod ext_authz;
 mod feed;
 mod grpc;
 mod guide;
+mod holds;
 mod hostile;
 mod http;
 mod http3;
@@ -69,6 +70,7 @@ fn main() {
         grpc::trials(),
         guide::trials(),
         hostile::trials(),
+        holds::trials(),
         http::trials(),
         http3::trials(),
         identity::trials(),

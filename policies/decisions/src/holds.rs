@@ -1,8 +1,12 @@
-//! Legal holds: named ranges that retention does not touch (LG5).
+//! Legal holds: named ranges, or what in a range a filter asks for, that retention does not touch (LG5).
 //!
 //! They stand in `ledger/holds`, replaced as a whole before a hold counts as set or released; each change is an
 //! administration record. Who may set or release one is decided by whoever calls. A holds file that cannot be read holds
-//! everything, so that damage never lets anything be removed.
+//! everything, so that damage never lets anything be removed. A filter that the index of a segment knows nothing of is
+//! refused, and so is one that could find nobody: a hold that holds nothing is worse than none.
+
+mod filter;
+mod stored;
 
 use std::{
     io,
@@ -14,9 +18,10 @@ use std::{
 };
 
 use base_ports::{Disk, UnixTime};
-use parking_lot::Mutex;
-use policies_engine::{AdministrationRecord, Record};
-use serde::{Deserialize, Serialize};
+use parking_lot::{Mutex, MutexGuard};
+use policies_engine::{AdministrationRecord, AuditUnavailable, Principal, Record};
+
+pub use filter::HoldFilter;
 
 use crate::{
     error::{LedgerError, disk},
@@ -24,11 +29,8 @@ use crate::{
     shelf::Span,
 };
 
-/// Longest name of a hold, bytes.
-const MAX_NAME: usize = 128;
-
-/// Version of the file.
-const VERSION: u32 = 1;
+/// Longest name and longest reason of a hold, bytes.
+const LONGEST: (usize, usize) = (128, 512);
 
 /// A named range that is kept whatever retention says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,10 @@ pub struct Hold {
     pub name: String,
     /// What is held. Whole files are kept: what touches the range stays with all around it.
     pub range: HoldRange,
+    /// Which records of the range; all, when it names none.
+    pub filter: HoldFilter,
+    /// What for.
+    pub reason: String,
     /// Who set it.
     pub by: String,
     /// When.
@@ -74,38 +80,49 @@ pub enum HoldError {
     /// The name is empty, too long or holds control characters.
     #[error("`{0}` is no name for a hold: 1 to 128 characters without control characters")]
     Name(String),
+    /// The reason is empty, too long or holds control characters.
+    #[error("a hold needs a reason: 1 to 512 characters without control characters")]
+    Reason,
     /// The range ends before it begins.
     #[error("the range of hold `{0}` ends before it begins")]
     Range(String),
+    /// The filter is not one that holds know.
+    #[error("{0}")]
+    Filter(String),
     /// The file of holds cannot be read, so it is not replaced.
     #[error("`{}` cannot be read: restore it, or remove it to lose the holds in it", .0.display())]
     Unreadable(PathBuf),
+    /// It could not be put on record.
+    #[error(transparent)]
+    Unrecorded(AuditUnavailable),
     /// The disk refused.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
 
-/// The file as it is written.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Stored {
-    version: u32,
-    holds: Vec<Row>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Row {
-    name: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    indexes: Option<(u64, u64)>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    times: Option<(i64, i64)>,
-    by: String,
-    at: i64,
+/// Everything.
+impl Default for HoldRange {
+    fn default() -> Self {
+        Self::Times { since: UnixTime::from_nanos(i64::MIN), until: UnixTime::from_nanos(i64::MAX) }
+    }
 }
 
 impl HoldRange {
+    /// The names and values of its ends; those of all times are none.
+    pub(crate) fn ends(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let of_time = |name, time: &UnixTime| {
+            let is_end = ![i64::MIN, i64::MAX].contains(&time.as_nanos());
+            is_end.then(|| (name, time.to_string()))
+        };
+        let ends = match self {
+            Self::Indexes { first, last } => {
+                [Some(("first", first.to_string())), Some(("last", last.to_string()))]
+            }
+            Self::Times { since, until } => [of_time("since", since), of_time("until", until)],
+        };
+        ends.into_iter().flatten()
+    }
+
     fn is_possible(&self) -> bool {
         match self {
             Self::Indexes { first, last } => first <= last,
@@ -113,36 +130,19 @@ impl HoldRange {
         }
     }
 
+    /// The times it covers.
+    pub(crate) fn span(&self) -> Span {
+        match self {
+            Self::Indexes { .. } => Span::ALL,
+            Self::Times { since, until } => Span { from: since.as_nanos(), to: until.as_nanos() },
+        }
+    }
+
     fn touches(&self, first: u64, end: u64, span: Span) -> bool {
         match self {
             Self::Indexes { first: from, last } => *from < end && first <= *last,
-            Self::Times { since, until } => {
-                span.touches(Span { from: since.as_nanos(), to: until.as_nanos() })
-            }
+            Self::Times { .. } => span.touches(self.span()),
         }
-    }
-}
-
-impl From<&Hold> for Row {
-    fn from(hold: &Hold) -> Row {
-        let (indexes, times) = match hold.range {
-            HoldRange::Indexes { first, last } => (Some((first, last)), None),
-            HoldRange::Times { since, until } => (None, Some((since.as_nanos(), until.as_nanos()))),
-        };
-        Row { name: hold.name.clone(), indexes, times, by: hold.by.clone(), at: hold.at.as_nanos() }
-    }
-}
-
-impl Row {
-    fn hold(self) -> Option<Hold> {
-        let range = match (self.indexes, self.times) {
-            (Some((first, last)), None) => HoldRange::Indexes { first, last },
-            (None, Some((since, until))) => {
-                HoldRange::Times { since: UnixTime::from_nanos(since), until: UnixTime::from_nanos(until) }
-            }
-            _ => return None,
-        };
-        Some(Hold { name: self.name, range, by: self.by, at: UnixTime::from_nanos(self.at) })
     }
 }
 
@@ -153,6 +153,8 @@ pub(crate) struct Holds {
     disk: Arc<dyn Disk>,
     /// `None` when the file cannot be read: then everything is held.
     holds: Mutex<Option<Vec<Hold>>>,
+    /// Held while files are removed by what the list said.
+    removing: Mutex<()>,
     is_over: AtomicBool,
 }
 
@@ -160,7 +162,7 @@ impl Holds {
     /// Reads the file.
     pub(crate) fn load(path: PathBuf, disk: Arc<dyn Disk>) -> Holds {
         let holds = match disk.read(&path) {
-            Ok(bytes) => decode(&bytes),
+            Ok(bytes) => stored::decode(&bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Vec::new()),
             Err(_unreadable) => None,
         };
@@ -172,13 +174,25 @@ impl Holds {
                 "the holds cannot be read: nothing is removed by retention until the file is restored"
             );
         }
-        Holds { path, disk, holds: Mutex::new(holds), is_over: AtomicBool::new(false) }
+        Holds {
+            path,
+            disk,
+            holds: Mutex::new(holds),
+            removing: Mutex::new(()),
+            is_over: AtomicBool::new(false),
+        }
     }
 
-    /// Whether a file with these records is held.
-    pub(crate) fn holds(&self, first: u64, end: u64, span: Span) -> bool {
+    /// While this is held no hold is added: what was asked of the list stays true until files are removed by it.
+    pub(crate) fn steady(&self) -> MutexGuard<'_, ()> {
+        self.removing.lock()
+    }
+
+    /// The holds whose range a file with these records touches; `None` when that cannot be known.
+    pub(crate) fn touching(&self, first: u64, end: u64, span: Span) -> Option<Vec<Hold>> {
         let holds = self.holds.lock();
-        holds.as_ref().is_none_or(|holds| holds.iter().any(|hold| hold.range.touches(first, end, span)))
+        let touches = |hold: &&Hold| hold.range.touches(first, end, span);
+        holds.as_ref().map(|holds| holds.iter().filter(touches).cloned().collect())
     }
 
     pub(crate) fn set_over(&self, is_over: bool) {
@@ -199,58 +213,79 @@ impl Holds {
         let mut known = self.holds.lock();
         let mut holds = known.clone().ok_or_else(|| HoldError::Unreadable(self.path.clone()))?;
         let outcome = change(&mut holds)?;
-        let stored = Stored { version: VERSION, holds: holds.iter().map(Row::from).collect() };
-        let bytes = serde_json::to_vec_pretty(&stored).map_err(io::Error::other);
-        let written = bytes.and_then(|bytes| self.disk.write_atomic(&self.path, &bytes, 0o600));
+        let written =
+            stored::encode(&holds).and_then(|bytes| self.disk.write_atomic(&self.path, &bytes, 0o600));
         written.map_err(disk("write", &self.path))?;
         *known = Some(holds);
         Ok(outcome)
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<Vec<Hold>> {
-    let stored: Stored = serde_json::from_slice(bytes).ok()?;
-    let holds = stored.holds.into_iter().map(Row::hold).collect::<Option<Vec<_>>>()?;
-    (stored.version == VERSION).then_some(holds)
+/// What somebody wants held.
+#[derive(Debug, Clone, Default)]
+pub struct NewHold {
+    /// Its name, for its release.
+    pub name: String,
+    /// What for.
+    pub reason: String,
+    /// Of which records.
+    pub range: HoldRange,
+    /// Filters of the ledger, by name; all records of the range without.
+    pub filter: Vec<(String, String)>,
 }
 
 impl Ledger {
     /// Holds a range: what touches it is kept whatever the limits say, until it is released. On disk when this returns,
-    /// and on record.
+    /// and in line to go on record. Blocks.
     ///
     /// # Errors
-    /// A name that is taken or no name, a range that is none, or the disk refuses; then nothing is held.
-    pub fn hold(&self, name: &str, range: HoldRange, by: &str) -> Result<Hold, HoldError> {
-        if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
+    /// A name that is taken or no name, no reason, a range or a filter that is none, or the disk refuses; then nothing
+    /// is held.
+    pub fn hold(&self, new: NewHold, by: &Principal) -> Result<Hold, HoldError> {
+        let is_text = |text: &str, most: usize| {
+            !text.trim().is_empty() && text.len() <= most && !text.chars().any(char::is_control)
+        };
+        let (longest_name, longest_reason) = LONGEST;
+        let NewHold { name, reason, range, filter } = new;
+        if !is_text(&name, longest_name) {
             return Err(HoldError::Name(name.escape_debug().to_string()));
         }
-        if !range.is_possible() {
-            return Err(HoldError::Range(name.to_owned()));
+        if !is_text(&reason, longest_reason) {
+            return Err(HoldError::Reason);
         }
+        if !range.is_possible() {
+            return Err(HoldError::Range(name));
+        }
+        let redaction = self.redaction();
         let at = self.inner().clock.now().wall;
-        let hold = Hold { name: name.to_owned(), range, by: by.to_owned(), at };
+        let filter = HoldFilter::read(&filter, range, redaction, at)?;
+        let hold = Hold { name, range, filter, reason, by: redaction.shown(by), at };
+        let steady = self.inner().holds.steady();
         self.inner().holds.change(|holds| {
-            if holds.iter().any(|known| known.name == name) {
-                return Err(HoldError::Exists(name.to_owned()));
+            if holds.iter().any(|known| known.name == hold.name) {
+                return Err(HoldError::Exists(hold.name.clone()));
             }
             holds.push(hold.clone());
             Ok(())
         })?;
-        self.say_hold("hold", &hold, by);
+        drop(steady);
+        self.inner().own(self.about("hold", &hold, by));
         Ok(hold)
     }
 
-    /// Ends a hold. Retention takes what is past its limits with its next run.
+    /// Ends a hold: on record and synced before retention may take anything.
     ///
     /// # Errors
-    /// There is no such hold, or the disk refuses; then it is still held.
-    pub fn release(&self, name: &str, by: &str) -> Result<Hold, HoldError> {
-        let hold = self.inner().holds.change(|holds| {
-            let at = holds.iter().position(|known| known.name == name);
-            at.map(|at| holds.remove(at)).ok_or_else(|| HoldError::Unknown(name.to_owned()))
-        })?;
-        self.say_hold("release", &hold, by);
-        Ok(hold)
+    /// There is no such hold, it cannot be put on record, or the disk refuses; then it is still held.
+    pub async fn release(&self, name: &str, by: &Principal) -> Result<Hold, HoldError> {
+        let unknown = || HoldError::Unknown(name.to_owned());
+        let hold = self.holds().into_iter().find(|hold| hold.name == name).ok_or_else(unknown)?;
+        let (_, recorded) = self.append(self.about("release", &hold, by)).map_err(HoldError::Unrecorded)?;
+        recorded.await.map_err(HoldError::Unrecorded)?;
+        self.inner().holds.change(|holds| {
+            let at = holds.iter().position(|known| *known == hold);
+            at.map(|at| holds.remove(at)).ok_or_else(unknown)
+        })
     }
 
     /// The holds, oldest first.
@@ -259,18 +294,16 @@ impl Ledger {
         self.inner().holds.list()
     }
 
-    fn say_hold(&self, operation: &str, hold: &Hold, by: &str) {
-        let (from, to) = match hold.range {
-            HoldRange::Indexes { first, last } => (("first", first.to_string()), ("last", last.to_string())),
-            HoldRange::Times { since, until } => (("since", since.to_string()), ("until", until.to_string())),
-        };
-        let details = [("name", hold.name.clone()), from, to, ("by", by.to_owned())];
-        self.inner().own(Record::Administration(AdministrationRecord {
+    fn about(&self, operation: &str, hold: &Hold, by: &Principal) -> Record {
+        let details = [("name".to_owned(), hold.name.clone()), ("reason".to_owned(), hold.reason.clone())];
+        let range = hold.range.ends().map(|(name, end)| (name.to_owned(), end));
+        let filter = hold.filter.pairs().iter().cloned();
+        Record::Administration(AdministrationRecord {
             operation: operation.to_owned(),
-            principal: None,
-            details: details.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            principal: Some(by.clone()),
+            details: details.into_iter().chain(range).chain(filter).collect(),
             time: self.inner().clock.now(),
-        }));
+        })
     }
 }
 

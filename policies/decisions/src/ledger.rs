@@ -5,7 +5,7 @@ mod stats;
 
 use std::{
     borrow::Cow,
-    collections::BTreeSet,
+    collections::{BTreeSet, HashMap},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -34,6 +34,7 @@ use crate::{
     proof::{self, LogView, Tree, TreeSetup},
     query::Query,
     recover::{Recovered, recover},
+    redact::Redaction,
     reserve::Reserve,
     retain::Retention,
     roll::Heard,
@@ -204,6 +205,7 @@ impl Ledger {
                 holds: Arc::clone(&holds),
                 writer: Arc::clone(&writer_desk),
                 is_over: false,
+                known: HashMap::new(),
             },
             state: ArchiveState::default(),
         };
@@ -279,6 +281,10 @@ impl Ledger {
     pub fn append(&self, record: Record) -> Result<(DecisionId, Pending), AuditUnavailable> {
         let appended = self.0.control.lock().append(record, CONTROL_WAIT);
         appended.ok_or_else(|| AuditUnavailable("the control lane is full".to_owned()))
+    }
+
+    pub(crate) fn redaction(&self) -> &Redaction {
+        &self.0.config.redaction
     }
 
     /// The value of a filter as it may go on record: who asks for a person does not write the name into the ledger.

@@ -60,7 +60,7 @@ pub use cursor::CursorError;
 pub use dir::LedgerDir;
 pub use error::LedgerError;
 pub use frame::BadFrame;
-pub use holds::{Hold, HoldError, HoldRange};
+pub use holds::{Hold, HoldError, HoldFilter, HoldRange, NewHold};
 pub use lane::{Pending, Waits};
 pub use leaf::{
     Body, Decided, DecisionBody, Entity, Gap, GapCause, Heartbeat, Kind, LeafError, LeafFacts, Reading,

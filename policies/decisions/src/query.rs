@@ -251,7 +251,11 @@ fn limit(value: Option<&str>) -> Result<usize, QueryError> {
 }
 
 /// RFC 3339, or how long ago: `90s`, `15m`, `24h`, `7d`.
-fn time(name: &'static str, value: Option<&str>, now: UnixTime) -> Result<Option<UnixTime>, QueryError> {
+pub(crate) fn time(
+    name: &'static str,
+    value: Option<&str>,
+    now: UnixTime,
+) -> Result<Option<UnixTime>, QueryError> {
     let Some(value) = value else { return Ok(None) };
     if let Ok(time) = UnixTime::parse_rfc3339(value) {
         return Ok(Some(time));

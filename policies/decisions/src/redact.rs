@@ -131,6 +131,12 @@ impl Redaction {
         hashed.map_or(Cow::Borrowed(id), Cow::Owned)
     }
 
+    /// A caller as text, by the id that goes on record.
+    pub(crate) fn shown(&self, principal: &Principal) -> String {
+        Principal::from_parts(principal.entity_type(), &self.id_of(principal))
+            .map_or_else(|| principal.entity_type().to_owned(), |shown| shown.to_string())
+    }
+
     /// How the id of a person stands on record; `None` where it stands as it is.
     pub(crate) fn hashed(&self, id: &str) -> Option<String> {
         let Key(key) = self.people.as_ref().filter(|_| !id.is_empty())?;

@@ -1,15 +1,17 @@
 //! How long records are kept: whole files go, oldest first, when they are too old or too many (LG4), unless they are
 //! held (LG5).
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use base_ports::{Disk, Now, UnixTime};
 use policies_engine::{AdministrationRecord, Record};
 
 use crate::{
+    archive::{Body, Segment},
     error::{LedgerError, disk},
     holds::Holds,
-    shelf::{Shelf, Span},
+    shelf::{Shelf, Span, WalFile},
+    source::{Source, Volume},
     writer::WriterDesk,
 };
 
@@ -72,6 +74,8 @@ pub(crate) struct Retention {
     pub(crate) writer: Arc<WriterDesk>,
     /// Held files are larger than the limit, and it was said.
     pub(crate) is_over: bool,
+    /// Whether closed segments, by their first index, have a record that the filter of a hold asks for.
+    pub(crate) known: HashMap<(String, UnixTime, u64), bool>,
 }
 
 impl Retention {
@@ -84,7 +88,10 @@ impl Retention {
         disk_port: &dyn Disk,
         now: Now,
     ) -> Result<(), LedgerError> {
-        let pieces = self.pieces(shelf, growing);
+        // A hold that is set now waits, and is asked by the next run.
+        let holds = Arc::clone(&self.holds);
+        let _steady = holds.steady();
+        let pieces = self.pieces(shelf, growing, disk_port);
         self.alarm(&pieces);
         let (mut removed, mut outcome): (Vec<Piece>, _) = (Vec::new(), Ok(()));
         // What the tree has not yet, it needs.
@@ -95,7 +102,10 @@ impl Retention {
                 break;
             }
             match piece.is_segment {
-                true => shelf.remove_segment(piece.first),
+                true => {
+                    shelf.remove_segment(piece.first);
+                    self.known.retain(|(_, _, first), _| *first != piece.first);
+                }
                 false => shelf.remove(piece.first),
             }
             removed.push(piece);
@@ -117,20 +127,27 @@ impl Retention {
         outcome
     }
 
-    fn pieces(&self, shelf: &Shelf, growing: Option<u64>) -> Vec<Piece> {
+    fn pieces(&mut self, shelf: &Shelf, growing: Option<u64>, disk_port: &dyn Disk) -> Vec<Piece> {
         let segments = shelf.segments();
         let files = shelf.files();
         let current = files.last().map(|file| file.first);
-        let segments = segments.iter().map(|segment| Piece {
+        let source = Source::new(shelf, disk_port);
+        let held: Vec<bool> = segments.iter().map(|segment| self.holds(segment, &source)).collect();
+        let segments = segments.iter().zip(held).map(|(segment, is_held)| Piece {
             path: segment.path.clone(),
             first: segment.first,
             end: segment.end,
             len: segment.len,
             span: segment.span,
             is_segment: true,
-            is_held: false,
+            is_held,
             is_busy: Some(segment.first) == growing,
         });
+        // What stands in no segment has no index: any hold that touches it holds it.
+        let holds = &self.holds;
+        let is_touched = |file: &WalFile| {
+            holds.touching(file.first, file.end(), file.span).is_none_or(|touching| !touching.is_empty())
+        };
         let files = files.iter().map(|file| Piece {
             path: file.path.clone(),
             first: file.first,
@@ -138,12 +155,37 @@ impl Retention {
             len: file.len,
             span: file.span,
             is_segment: false,
-            is_held: false,
+            is_held: is_touched(file),
             is_busy: Some(file.first) == current,
         });
-        let held =
-            |piece: Piece| Piece { is_held: self.holds.holds(piece.first, piece.end, piece.span), ..piece };
-        segments.chain(files).map(held).collect()
+        segments.chain(files).collect()
+    }
+
+    /// Whether a hold keeps that segment. A closed one is asked once for each filter.
+    fn holds(&mut self, segment: &Arc<Segment>, source: &Source<'_>) -> bool {
+        let Some(touching) = self.holds.touching(segment.first, segment.end, segment.span) else {
+            return true;
+        };
+        touching.iter().any(|hold| {
+            let wants = hold.filter.wants();
+            let key = (hold.name.clone(), hold.at, segment.first);
+            if wants.is_empty() {
+                return true;
+            }
+            if let Some(known) = self.known.get(&key) {
+                return *known;
+            }
+            let extents = source.extents(&Volume::Segment(Arc::clone(segment)), hold.range.span(), &wants);
+            // What cannot be read now may hold such a record.
+            let (has_some, is_certain) = match extents {
+                Ok(extents) => (!extents.is_empty(), matches!(segment.body, Body::Closed(_))),
+                Err(_unread) => (true, false),
+            };
+            if is_certain {
+                self.known.insert(key, has_some);
+            }
+            has_some
+        })
     }
 
     /// Held files are never removed: when they alone are too large, somebody must decide (LG5).

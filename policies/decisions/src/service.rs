@@ -8,6 +8,7 @@ mod aggregate;
 mod asked;
 mod body;
 mod export;
+mod holds;
 mod limits;
 mod log;
 mod problem;
@@ -73,6 +74,8 @@ pub fn router(ledger: Ledger, options: Options) -> Router {
         .route("/v1/decisions:export", post(export::export))
         .route("/v1/decisions/streams", get(streams::streams))
         .route("/v1/decisions/gaps", get(streams::gaps))
+        .route("/v1/decisions:hold", get(holds::list).post(holds::hold))
+        .route("/v1/decisions:release", post(holds::release))
         .route("/v1/decisions/{id}", get(one))
         .with_state(service)
 }
@@ -81,8 +84,8 @@ pub fn router(ledger: Ledger, options: Options) -> Router {
 #[derive(Debug, utoipa::OpenApi)]
 #[openapi(
     paths(
-        list, one, streams::streams, streams::gaps, aggregate::aggregate, export::export, log::proof, log::checkpoint, log::keys, log::rotate, log::consistency,
-        log::tile
+        list, one, streams::streams, streams::gaps, aggregate::aggregate, export::export, holds::list, holds::hold,
+        holds::release, log::proof, log::checkpoint, log::keys, log::rotate, log::consistency, log::tile
     ),
     tags((name = "decisions", description = "What was decided, and why"))
 )]

@@ -62,6 +62,7 @@ admin_actions! {
     SvidMint "svid:mint" false,
     DecisionsReveal "decisions:reveal" false,
     DecisionsHold "decisions:hold" false,
+    DecisionsRelease "decisions:release" false,
     DecisionsErase "decisions:erase" false,
     DecisionsAppend "decisions:append" false,
     PolicyRead "policy:read" true,

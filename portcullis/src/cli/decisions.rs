@@ -2,6 +2,7 @@
 
 mod export;
 mod filters;
+mod hold;
 mod identities;
 mod log;
 mod online;
@@ -75,6 +76,11 @@ pub(crate) enum Command {
         after_help = "Example:\n  portcullis decisions export --since 7d --deny --format csv > denials.csv"
     )]
     Export(export::Options),
+    /// Keep records whatever the limits of the ledger say
+    Hold {
+        #[command(subcommand)]
+        command: hold::Command,
+    },
     /// Prove that a record stands in the signed log; the file verifies offline
     #[command(after_help = "Example:\n  portcullis decisions prove 01JD8Z…7Q --out refund.tlog-proof")]
     Prove(log::ProveOptions),
@@ -152,6 +158,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
         Command::Tail { filters, from, purpose } => tail::run(&filters, from, &purpose, global),
         Command::Stats(options) => stats::run(options, global),
         Command::Export(options) => export::run(&options, global),
+        Command::Hold { command } => hold::run(command, global),
         Command::Prove(options) => log::prove(options, global),
         Command::Verify(options) => log::verified(options, global),
         Command::Streams(options) => streams::streams(options, global),

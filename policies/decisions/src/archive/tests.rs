@@ -86,6 +86,7 @@ fn on(disk: &MemoryDisk, limits: SegmentLimits) -> Result<Archive, LedgerError> 
             holds: Arc::new(Holds::load(Path::new(DIR).join("holds"), disk_port)),
             writer: WriterDesk::new(),
             is_over: false,
+            known: std::collections::HashMap::new(),
         },
         state: ArchiveState::default(),
     })

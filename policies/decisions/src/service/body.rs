@@ -26,22 +26,7 @@ impl Question {
         filter: Map<String, Value>,
         cursor: Option<String>,
     ) -> Result<Self, Problem> {
-        let mut pairs = Vec::new();
-        for (name, value) in filter {
-            let text = match value {
-                Value::String(text) => text,
-                Value::Number(number) => number.to_string(),
-                _ => {
-                    let detail = format!("filter `{name}`: a text is expected");
-                    return Err(Problem::new(StatusCode::BAD_REQUEST, "bad-filter-value", detail));
-                }
-            };
-            if ["limit", "order", "cursor", "watch", "from"].contains(&name.as_str()) {
-                let detail = format!("`{name}` is no filter");
-                return Err(Problem::new(StatusCode::BAD_REQUEST, "unknown-filter", detail));
-            }
-            pairs.push((name, text));
-        }
+        let mut pairs = filters(filter)?;
         pairs.extend(since.map(|since| ("since".to_owned(), since)));
         pairs.extend(until.map(|until| ("until".to_owned(), until)));
         Ok(Self { pairs, cursor })
@@ -57,6 +42,27 @@ impl Question {
             None => Ok(query),
         }
     }
+}
+
+/// Filters of a body as name and value pairs.
+pub(super) fn filters(filter: Map<String, Value>) -> Result<Vec<(String, String)>, Problem> {
+    let mut pairs = Vec::new();
+    for (name, value) in filter {
+        let text = match value {
+            Value::String(text) => text,
+            Value::Number(number) => number.to_string(),
+            _ => {
+                let detail = format!("filter `{name}`: a text is expected");
+                return Err(Problem::new(StatusCode::BAD_REQUEST, "bad-filter-value", detail));
+            }
+        };
+        if ["limit", "order", "cursor", "watch", "from"].contains(&name.as_str()) {
+            let detail = format!("`{name}` is no filter");
+            return Err(Problem::new(StatusCode::BAD_REQUEST, "unknown-filter", detail));
+        }
+        pairs.push((name, text));
+    }
+    Ok(pairs)
 }
 
 /// Reads a body strictly: unknown members are refused (RA7).

@@ -250,6 +250,8 @@ fn the_description_names_every_call() {
         "/v1/decisions/{id}/proof",
         "/v1/decisions:aggregate",
         "/v1/decisions:export",
+        "/v1/decisions:hold",
+        "/v1/decisions:release",
         "/v1/log/checkpoint",
         "/v1/log/consistency",
         "/v1/log/keys",
