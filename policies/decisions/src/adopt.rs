@@ -5,7 +5,7 @@
 //! change. Each is taken once, also when an earlier try was cut; what a crash of the other process left out is declared
 //! as after a crash of our own. Refuses nothing by age: whoever calls holds the lock of that directory.
 
-use std::{collections::BTreeSet, ops::ControlFlow, path::Path};
+use std::{collections::BTreeSet, ops::ControlFlow, path::Path, sync::Arc};
 
 use base_ports::Disk;
 use policies_engine::AuditUnavailable;
@@ -16,7 +16,8 @@ use crate::{
     error::LedgerError,
     leaf::{Body, View},
     ledger::Ledger,
-    recover::{Streams, files, note_segments, scan, state},
+    quarantine::Quarantine,
+    recover::{Streams, Torn, files, note_segments, scan, state},
     shelf::{Shelf, Span},
     source::{Source, Volume},
     writer::Adopted,
@@ -34,9 +35,11 @@ impl Ledger {
             return Ok(0);
         }
         let state = state(&dir.join("state"), disk_port)?;
+        let quarantine = Arc::new(Quarantine::read(dir, disk_port));
+        let damage = Torn { quarantine: &quarantine, synced: 0 };
         let (mut there, mut span, mut all) = (Vec::new(), Span::EMPTY, Streams::default());
         for (first, path) in files(&wal, disk_port)? {
-            let file = scan(path, first, disk_port, &mut all)?;
+            let file = scan(path, first, disk_port, &mut all, &damage)?;
             span.join(file.span);
             there.push(file);
         }
@@ -44,7 +47,7 @@ impl Ledger {
         let segments = archive::mend(segments, &bad, there.first().map(|file| file.first), disk_port)?;
         segments.iter().for_each(|segment| span.join(segment.span));
         note_segments(&segments, &mut all, disk_port)?;
-        let there = Shelf::new(segments, there);
+        let there = Shelf::new(segments, there).beside(Arc::clone(&quarantine));
         let mut boots = all.known();
         boots.extend(state.iter().flat_map(|state| state.boots.keys()));
         let here = self.known(&mut all, &boots, span)?;

@@ -223,7 +223,7 @@ impl Archive {
             return Err(error);
         }
         let reached = reached?;
-        self.note_stuck(reached, last);
+        self.note_stuck(reached, last)?;
         if hole == Some(reached) {
             self.close()?;
         }
@@ -243,18 +243,24 @@ impl Archive {
         Ok(next)
     }
 
-    /// Damage in a write-ahead file stops the archive there: the file stays, and everything behind it, until retention.
-    fn note_stuck(&mut self, reached: u64, wanted: u64) {
+    /// Damage in a write-ahead file stops the archive there, until what no tree has is set aside: by the tree, or here
+    /// where there is none. What it has stays, and everything behind it, until retention.
+    fn note_stuck(&mut self, reached: u64, wanted: u64) -> Result<(), LedgerError> {
         if reached >= wanted {
             self.state.stuck = None;
-        } else if self.state.stuck.replace(reached) != Some(reached) {
+        } else if self.state.stuck.replace(reached) == Some(reached) {
+            if !self.shelf.has_tree() {
+                self.shelf.quarantine().admit(&self.shelf, reached)?;
+            }
+        } else {
             tracing::error!(
                 event = "ledger_archive_stuck",
                 code = "PC6021",
                 index = reached,
-                "a write-ahead file is damaged; it and the files behind it are kept as they are until retention takes them"
+                "a write-ahead file is damaged; it and the files behind it are kept as they are"
             );
         }
+        Ok(())
     }
 
     /// Appends one block to the growing segment, and closes that when it is full.

@@ -15,6 +15,7 @@ use crate::{
     error::{LedgerError, disk},
     frame::{Frames, Magic, magic},
     leaf::Decided,
+    quarantine::Quarantine,
     query::Query,
     recover,
     shelf::{Shelf, Span},
@@ -32,6 +33,7 @@ pub struct LedgerDir {
     files: Vec<(u64, PathBuf)>,
     /// What is known of closed files.
     state: State,
+    quarantine: Arc<Quarantine>,
     disk: Arc<dyn Disk>,
 }
 
@@ -43,7 +45,8 @@ impl LedgerDir {
     pub fn open(dir: &Path, disk: Arc<dyn Disk>) -> Result<LedgerDir, LedgerError> {
         let files = recover::files(&dir.join("wal"), disk.as_ref())?;
         let state = recover::state(&dir.join("state"), disk.as_ref())?.unwrap_or_default();
-        Ok(LedgerDir { seg: dir.join("seg"), files, state, disk })
+        let quarantine = Arc::new(Quarantine::read(dir, disk.as_ref()));
+        Ok(LedgerDir { seg: dir.join("seg"), files, state, quarantine, disk })
     }
 
     /// As [`crate::Ledger::walk`]. A frame that is cut off at the very end was still being written.
@@ -86,8 +89,17 @@ impl LedgerDir {
             }
             let follows = follows.map(|next| next.saturating_sub(*first));
             let count = known.map(|(count, _)| *count).or(follows).unwrap_or_else(|| whole(&bytes));
-            let mut index = *first;
-            for leaf in Frames::of_file(&bytes).map_while(Result::ok) {
+            let (mut index, mut frames) = (*first, Frames::of_file(&bytes));
+            let aside = self.quarantine.in_file(path);
+            loop {
+                let here = aside.iter().find(|stretch| stretch.is_at(frames.offset() as u64, index));
+                // What stands in its place is no decision.
+                if let Some(stretch) = here {
+                    index = stretch.end();
+                    frames = Frames::from(&bytes, stretch.next_offset());
+                    continue;
+                }
+                let Some(Ok(leaf)) = frames.next() else { break };
                 if index >= next && walk.leaf(path, index, leaf).is_break() {
                     return Ok(walk.walked);
                 }
@@ -111,7 +123,7 @@ impl LedgerDir {
         query: &Query,
     ) -> Result<ControlFlow<()>, LedgerError> {
         let (segments, _) = archive::load(&self.seg, self.disk.as_ref())?;
-        let shelf = Shelf::new(segments, Vec::new());
+        let shelf = Shelf::new(segments, Vec::new()).beside(Arc::clone(&self.quarantine));
         let mut source = Source::new(&shelf, self.disk.as_ref());
         let wants = query.filter.wants();
         for volume in &shelf.volumes() {

@@ -95,6 +95,11 @@ impl<'a> Frames<'a> {
         Self { bytes, offset: 0 }
     }
 
+    /// Starts at an offset of a file, where a frame is expected.
+    pub(crate) fn from(bytes: &'a [u8], offset: usize) -> Self {
+        Self { bytes, offset }
+    }
+
     /// Offset of the next frame; after an error, of the bad one.
     pub(crate) fn offset(&self) -> usize {
         self.offset

@@ -32,6 +32,7 @@ use crate::{
     leaf::{Body, Stream},
     numbers::{RESERVATION, WORKER_BLOCKS},
     proof::{self, LogView, Tree, TreeSetup},
+    quarantine::Quarantine,
     query::Query,
     recover::{Recovered, recover},
     redact::Redaction,
@@ -108,7 +109,10 @@ impl Ledger {
         disk_port.create_dir_all(&seg).map_err(disk("create", &seg))?;
         let origin = format!("{}/decisions/{}", config.trust_domain, config.name);
         let cursors = CursorKey::load(&config.dir.join("cursor.key"), disk_port.as_ref(), rng)?;
-        let Recovered { segments, files, next, state, crashed } = recover(&config.dir, disk_port.as_ref())?;
+        let quarantine = Arc::new(Quarantine::of(&config, &disk_port, &clock));
+        let Recovered { segments, files, next, state, crashed } =
+            recover(&config.dir, disk_port.as_ref(), &quarantine)?;
+        quarantine.retire(0..next)?;
         let holds = Arc::new(Holds::load(config.dir.join("holds"), Arc::clone(&disk_port)));
         let reserve = Reserve::new(&config.dir, config.reserve, Arc::clone(&disk_port));
 
@@ -122,7 +126,7 @@ impl Ledger {
             seq: 0,
         };
         let own = Shared::new(OWN_LANE, stream_tag(&stream), RESERVATION);
-        let shelf = Arc::new(Shelf::new(segments, files));
+        let shelf = Arc::new(Shelf::new(segments, files).beside(quarantine));
         let (fresh, _) = broadcast::channel(FRESH);
         // Before anything is written: what is not what was signed stays as it is.
         let grower = config.signer.clone().map(|signer| {

@@ -30,6 +30,7 @@ mod meter;
 mod numbers;
 mod pattern;
 mod proof;
+mod quarantine;
 mod query;
 mod ranges;
 mod recover;
@@ -74,6 +75,7 @@ pub use proof::{
     LogView, Material, Missing, NoteError, OVERLAP, ProofDocument, ProofError, Signer, TileId, TreeError,
     TreeHash, Unreadable, Verified, VerifierKey, accept_loss, extends, includes, verify,
 };
+pub use quarantine::SetAside;
 pub use query::{LIMITS, Order, Query, QueryError};
 pub use redact::{DropError, DropList, Redaction};
 pub use retain::Keep;

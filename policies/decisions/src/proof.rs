@@ -33,6 +33,7 @@ pub use error::TreeError;
 pub(crate) use handover::OPERATION as ROTATION;
 pub use handover::{Handover, OVERLAP};
 pub use hash::TreeHash;
+pub(crate) use name::LogName;
 pub use note::{LogKey, LogKeys, NoteError, Signer, VerifierKey};
 pub(crate) use open::{TreeSetup, open};
 pub use tile::TileId;
@@ -43,6 +44,8 @@ pub use verify::{
     Auditor, Boot, DirMaterial, Fault, Found, Heartbeats, Material, Missing, Unreadable, Verified, verify,
 };
 
+#[cfg(test)]
+pub(crate) use grow::Grower;
 #[cfg(test)]
 pub(crate) mod growing;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Opening: what stands in the files, what a crash left out, where to go on (SQ3, chapter 14).
 //!
-//! A torn tail is cut off. A bad frame with good ones after it is damage: the ledger does not open and changes
-//! nothing. Only write-ahead files that were not closed and synced are read in full, and of segments what a crash may
+//! A torn tail is cut off. A bad frame with good ones after it is damage: what no checkpoint covers is set aside, what one
+//! covers keeps the ledger from opening, and nothing is changed. Only write-ahead files that were not closed and synced are read in full, and of segments what a crash may
 //! have torn.
 
 use std::{
@@ -9,6 +9,7 @@ use std::{
     io,
     ops::ControlFlow,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use base_ports::Disk;
@@ -19,6 +20,8 @@ use crate::{
     frame::{BadFrame, Frames, Magic, magic},
     leaf::{Gap, GapCause, Kind, LeafError, Place, View, gap_of},
     numbers::MAX_RESERVATION,
+    proof::LogName,
+    quarantine::{LANE, Quarantine, Stretch, Unread, next_frame},
     ranges::Ranges,
     shelf::{Shelf, Span, WAL, WalFile, listed, path_of},
     source::Source,
@@ -50,7 +53,11 @@ pub(crate) struct Crashed {
 }
 
 /// Reads state and files of the ledger in a directory.
-pub(crate) fn recover(dir: &Path, disk_port: &dyn Disk) -> Result<Recovered, LedgerError> {
+pub(crate) fn recover(
+    dir: &Path,
+    disk_port: &dyn Disk,
+    quarantine: &Quarantine,
+) -> Result<Recovered, LedgerError> {
     let (wal, state_path) = (&dir.join("wal"), &dir.join("state"));
     let names = files(wal, disk_port)?;
     let state = state(state_path, disk_port)?;
@@ -59,6 +66,9 @@ pub(crate) fn recover(dir: &Path, disk_port: &dyn Disk) -> Result<Recovered, Led
 
     let (segments, bad) = load(&dir.join("seg"), disk_port)?;
     let archived = segments.last().map_or(0, |segment| segment.end);
+    // What a checkpoint covers was synced, and its index is known outside.
+    let synced = LogName::synced(dir, disk_port);
+    let (certain, damage) = (archived.max(state.through).max(synced), Torn { quarantine, synced });
 
     let mut streams = Streams::default();
     let (mut files, mut is_renamed): (Vec<WalFile>, bool) = (Vec::new(), false);
@@ -66,7 +76,7 @@ pub(crate) fn recover(dir: &Path, disk_port: &dyn Disk) -> Result<Recovered, Led
         // The power took the end of the file before. Nothing behind it was ever certain, so it moves up: followers
         // see indexes without holes.
         let end = files.last().map(WalFile::end);
-        if let Some(end) = end.filter(|end| *end < first && *end >= archived && *end >= state.through) {
+        if let Some(end) = end.filter(|end| *end < first && *end >= certain) {
             let moved = path_of(wal, end);
             disk_port.rename(&path, &moved).map_err(disk("rename", &path))?;
             (first, path, is_renamed) = (end, moved, true);
@@ -77,7 +87,7 @@ pub(crate) fn recover(dir: &Path, disk_port: &dyn Disk) -> Result<Recovered, Led
                 let len = disk_port.len(&path).map_err(disk("look at", &path))?;
                 WalFile { path, first, count, len, span }
             }
-            None => scan(path, first, disk_port, &mut streams)?,
+            None => scan(path, first, disk_port, &mut streams, &damage)?,
         };
         if file.count > 0 {
             files.push(file);
@@ -145,12 +155,46 @@ pub(crate) fn state(path: &Path, disk_port: &dyn Disk) -> Result<Option<State>, 
     }
 }
 
-/// Reads one file in full, cuts off a torn tail, and notes what the streams in it hold.
+/// What to do where a file is damaged.
+pub(crate) struct Torn<'a> {
+    pub(crate) quarantine: &'a Quarantine,
+    /// Index before which a checkpoint covers the records.
+    pub(crate) synced: u64,
+}
+
+impl Torn<'_> {
+    /// What is set aside of a bad frame at that offset; `None` for what is no more than a torn tail.
+    fn stretch(
+        &self,
+        path: &Path,
+        bytes: &[u8],
+        (offset, index): (usize, u64),
+        source: BadFrame,
+    ) -> Result<Option<Arc<Stretch>>, LedgerError> {
+        if !Frames::from(bytes, offset).any_later() {
+            return Ok(None);
+        }
+        let end = next_frame(bytes, offset);
+        let len = (end - offset) as u64;
+        let unread =
+            Unread { first: index, count: 1, offset: offset as u64, bytes: len, why: source.to_string() };
+        let stretch = match index < self.synced {
+            true => None,
+            false => self.quarantine.set_aside(path, unread)?,
+        };
+        let damaged = || LedgerError::Damaged { path: path.to_owned(), offset: offset as u64, source };
+        stretch.map(Some).ok_or_else(damaged)
+    }
+}
+
+/// Reads one file in full, cuts off a torn tail, and notes what the streams in it hold. How many records stood where one
+/// is set aside nobody knows any more: it counts as one.
 pub(crate) fn scan(
     path: PathBuf,
     first: u64,
     disk_port: &dyn Disk,
     streams: &mut Streams,
+    damage: &Torn<'_>,
 ) -> Result<WalFile, LedgerError> {
     let bytes = disk_port.read(&path).map_err(disk("read", &path))?;
     match magic(&bytes) {
@@ -160,12 +204,22 @@ pub(crate) fn scan(
         Magic::Version => return Err(LedgerError::Newer { path }),
         Magic::Foreign => return Err(LedgerError::Foreign { path }),
     }
-    let mut frames = Frames::of_file(&bytes);
+    let (mut frames, aside) = (Frames::of_file(&bytes), damage.quarantine.in_file(&path));
     let (mut count, mut span) = (0, Span::EMPTY);
     loop {
         let offset = frames.offset();
-        match frames.next() {
-            None => break,
+        let known = aside.iter().find(|known| known.is_at(offset as u64, first + count)).cloned();
+        let stretch = match frames.next() {
+            // Also where it can be read again: a tree may have what stands in its place.
+            _ if known.is_some() => known,
+            None => None,
+            Some(Err(bad)) => {
+                let stretch = damage.stretch(&path, &bytes, (offset, first + count), bad)?;
+                if stretch.is_none() {
+                    torn(&path, offset, bytes.len(), bad);
+                }
+                stretch
+            }
             Some(Ok(leaf)) => {
                 let time = streams.note(leaf).map_err(|source| LedgerError::Unreadable {
                     path: path.clone(),
@@ -174,15 +228,13 @@ pub(crate) fn scan(
                 })?;
                 span.add(time);
                 count += 1;
+                continue;
             }
-            Some(Err(source)) if frames.any_later() => {
-                return Err(LedgerError::Damaged { path, offset: offset as u64, source });
-            }
-            Some(Err(bad)) => {
-                torn(&path, offset, bytes.len(), bad);
-                break;
-            }
-        }
+        };
+        let Some(stretch) = stretch else { break };
+        span.add(stretch.at());
+        count += stretch.count;
+        frames = Frames::from(&bytes, stretch.next_offset());
     }
     settle(&path, frames.offset() as u64, disk_port)?;
     Ok(WalFile { path, first, count, len: frames.offset() as u64, span })
@@ -215,6 +267,10 @@ impl Streams {
     pub(crate) fn note(&mut self, leaf: &[u8]) -> Result<i64, LeafError> {
         let view = View::of(leaf)?;
         let place = view.place()?;
+        // It is no stream of a process.
+        if place.lane == LANE {
+            return Ok(view.time);
+        }
         let lane = (place.boot, place.lane);
         self.covered.entry(lane).or_default().insert(place.seq, place.seq);
         let stored = self.stored.entry(lane).or_default();

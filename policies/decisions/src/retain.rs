@@ -94,9 +94,11 @@ impl Retention {
         let pieces = self.pieces(shelf, growing, disk_port);
         self.alarm(&pieces);
         let (mut removed, mut outcome): (Vec<Piece>, _) = (Vec::new(), Ok(()));
-        // What the tree has not yet, it needs.
-        let treed = shelf.treed();
-        for piece in self.keep.past(&pieces, now.wall).into_iter().take_while(|piece| piece.end <= treed) {
+        // What the tree has not yet, it needs. And beside what is held a file leaves a hole: one that the next start does
+        // not know as closed it would take for what a crash has left, and give what is behind it other indexes.
+        let (treed, settled) = (shelf.treed(), shelf.settled());
+        let is_free = |piece: &Piece| piece.end <= treed && (piece.is_segment || piece.end <= settled);
+        for piece in self.keep.past(&pieces, now.wall).into_iter().take_while(is_free) {
             if let Err(error) = disk_port.remove(&piece.path) {
                 outcome = Err(disk("remove", &piece.path)(error));
                 break;
@@ -124,7 +126,7 @@ impl Retention {
                 time: now,
             }));
         }
-        outcome
+        outcome.and_then(|()| shelf.quarantine().retire(shelf.first_index()..shelf.next_index()))
     }
 
     fn pieces(&mut self, shelf: &Shelf, growing: Option<u64>, disk_port: &dyn Disk) -> Vec<Piece> {

@@ -17,7 +17,7 @@ use std::{
 use base_ports::Disk;
 use parking_lot::Mutex;
 
-use crate::{archive::Segment, bell::Bell, scan::Damage, source::Volume};
+use crate::{archive::Segment, bell::Bell, quarantine::Quarantine, scan::Damage, source::Volume};
 
 /// One write-ahead file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +122,8 @@ pub(crate) struct Shelf {
     damaged: Mutex<BTreeMap<u64, Damage>>,
     /// Segments whose footer did not fit.
     suspects: Mutex<BTreeSet<u64>>,
+    /// What is read in the place of what cannot be.
+    quarantine: Arc<Quarantine>,
 }
 
 /// What files there are, oldest first.
@@ -152,6 +154,16 @@ impl Shelf {
         shelf
     }
 
+    /// The same files, with what of them was set aside.
+    pub(crate) fn beside(self, quarantine: Arc<Quarantine>) -> Self {
+        Self { quarantine, ..self }
+    }
+
+    /// What was set aside.
+    pub(crate) fn quarantine(&self) -> &Quarantine {
+        &self.quarantine
+    }
+
     /// Index after the last record that no loss of power takes away.
     pub(crate) fn synced(&self) -> u64 {
         self.synced.load(Ordering::Acquire)
@@ -167,6 +179,11 @@ impl Shelf {
     /// Index after the last record that may be removed: what the tree has not yet, it needs.
     pub(crate) fn treed(&self) -> u64 {
         self.treed.load(Ordering::Acquire)
+    }
+
+    /// Whether there is a tree.
+    pub(crate) fn has_tree(&self) -> bool {
+        self.treed() != u64::MAX
     }
 
     /// The tree has the records before `through`, and no others.
@@ -327,6 +344,11 @@ impl Shelf {
             );
             known.insert(damage.first, damage.clone());
         }
+    }
+
+    /// What was damaged from that index on in a file is so no more.
+    pub(crate) fn forget_damage(&self, file: &Path, first: u64) {
+        self.damaged.lock().retain(|known, damage| *known != first || damage.file != file);
     }
 
     /// Ranges that were found damaged since the start.

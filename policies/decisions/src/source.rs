@@ -18,6 +18,7 @@ use crate::{
     archive::{Body, Entry, Part, Segment, Unpacker, Want, candidates, leaves, read_blocks, walk},
     error::{LedgerError, disk},
     frame::{BadFrame, Frames, MAGIC},
+    quarantine::Stretch,
     scan::Damage,
     shelf::{Shelf, Span, WalFile},
 };
@@ -234,6 +235,13 @@ impl<'a> Source<'a> {
         from: u64,
         each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>,
     ) -> Result<Reading, LedgerError> {
+        let from = from.max(extent.first);
+        // Also where the block can be read again: the tree has what stands in its place.
+        let stretch = self.shelf.quarantine().in_block(&segment.path, offset);
+        let stretch = stretch.filter(|stretch| stretch.end() == extent.end);
+        if let Some(stretch) = stretch.as_ref().filter(|stretch| stretch.first <= from) {
+            return Ok(replaced(stretch, from, each));
+        }
         let problem = match self.disk.read_at(&segment.path, offset, usize::try_from(len).unwrap_or(0)) {
             Err(error) if self.is_gone(segment, &error) => return Ok(Reading::whole(extent.end)),
             Err(error) => format!("the block at byte {offset} cannot be read: {error}"),
@@ -245,6 +253,9 @@ impl<'a> Source<'a> {
                 }
                 Ok((_, mut raw)) => {
                     for (index, leaf) in (extent.first..).zip(leaves(&mut raw)) {
+                        let aside = stretch.as_ref().filter(|stretch| stretch.first <= index);
+                        let aside = aside.map(|stretch| stretch.leaf(index));
+                        let leaf = aside.as_deref().unwrap_or(leaf);
                         if index >= from && each(index, leaf).is_break() {
                             return Ok(Reading::stopped(index));
                         }
@@ -253,7 +264,7 @@ impl<'a> Source<'a> {
                 }
             },
         };
-        Ok(self.damaged(&segment.path, from.max(extent.first)..extent.end, problem))
+        Ok(self.damaged(&segment.path, from..extent.end, problem))
     }
 
     /// Whether retention has taken the file meanwhile.
@@ -268,7 +279,7 @@ impl<'a> Source<'a> {
         each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>,
     ) -> Result<Reading, LedgerError> {
         let (mut index, mut offset) = self.shelf.mark(file.first, wanted.start);
-        let mut next = wanted.start;
+        let (mut next, aside) = (wanted.start, self.shelf.quarantine().in_file(&file.path));
         while next < wanted.end {
             let room = file.len.saturating_sub(offset).min(CHUNK as u64);
             let chunk = match self.disk.read_at(&file.path, offset, usize::try_from(room).unwrap_or(CHUNK)) {
@@ -288,7 +299,11 @@ impl<'a> Source<'a> {
             }
             let mut frames = Frames::of_batch(bytes);
             let is_last = offset + chunk.len() as u64 >= file.len || (chunk.len() as u64) < room;
-            let bad = loop {
+            let (met, bad) = loop {
+                let here = offset + (chunk.len() - bytes.len() + frames.offset()) as u64;
+                if let Some(stretch) = aside.iter().find(|stretch| stretch.is_at(here, index)) {
+                    break (Some(stretch), None);
+                }
                 match frames.next() {
                     Some(Ok(leaf)) => {
                         if index >= next {
@@ -302,12 +317,25 @@ impl<'a> Source<'a> {
                             return Ok(Reading::whole(next));
                         }
                     }
-                    Some(Err(BadFrame::Cut)) if !is_last => break None,
-                    Some(Err(bad)) => break Some(bad.to_string()),
-                    None if is_last => break Some("the file ends before its records".to_owned()),
-                    None => break None,
+                    Some(Err(BadFrame::Cut)) if !is_last => break (None, None),
+                    Some(Err(bad)) => break (None, Some(bad.to_string())),
+                    None if is_last => break (None, Some("the file ends before its records".to_owned())),
+                    None => break (None, None),
                 }
             };
+            if let Some(stretch) = met {
+                let end = stretch.end().min(wanted.end).max(next);
+                let mut until = |at: u64, leaf: &[u8]| {
+                    if at < end { each(at, leaf) } else { ControlFlow::Break(()) }
+                };
+                let reading = replaced(stretch, next.max(index), &mut until);
+                if reading.is_stopped && reading.next < end {
+                    return Ok(reading);
+                }
+                (next, index) = (end, stretch.end());
+                offset = stretch.offset + stretch.bytes;
+                continue;
+            }
             let read = (chunk.len() - bytes.len() + frames.offset()) as u64;
             if let Some(bad) = bad {
                 let problem = format!("frames are damaged: byte {}: {bad}", offset + read);
@@ -356,6 +384,16 @@ impl<'a> Source<'a> {
         self.shelf.note_damage(&damage);
         Reading { next: range.start, is_stopped: false, damage: Some(damage) }
     }
+}
+
+/// Gives the records in the place of a stretch that was set aside, from index `from` on.
+fn replaced(stretch: &Stretch, from: u64, each: &mut dyn FnMut(u64, &[u8]) -> ControlFlow<()>) -> Reading {
+    for index in from..stretch.end() {
+        if each(index, &stretch.leaf(index)).is_break() {
+            return Reading::stopped(index);
+        }
+    }
+    Reading::whole(stretch.end())
 }
 
 /// Gives the leaves of a range of indexes in order and returns the index after the last one given. It ends early where

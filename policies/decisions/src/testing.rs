@@ -14,12 +14,15 @@ use std::{
 use base_ports::{Clock, Disk, DiskFile, ManualClock, MemoryDisk, SystemClock, SystemRng, UnixTime};
 use parking_lot::{Condvar, Mutex};
 use policies_engine::{
-    Action, Audit, ConnectionFacts, Credential, CredentialKind, Decision, DecisionRecord, Effect, Numbers,
-    OwnedFacts, OwnedRequest, Principal, Protocol, Reason, Resource, Trace, Versions,
+    Action, Audit, ConnectionFacts, Credential, CredentialKind, Decision, DecisionId, DecisionRecord, Effect,
+    Lane, Numbers, OwnedFacts, OwnedRequest, Principal, Protocol, Reason, Receipt, Resource, Trace, Versions,
 };
 
 use crate::{
-    IdPattern, Ledger, LedgerConfig, LedgerError, Query, StoredRecord, Visibility, source::each_leaf,
+    IdPattern, Ledger, LedgerConfig, LedgerError, Query, Redaction, StoredRecord, Stream, Visibility,
+    leaf::encode::{self, Head},
+    quarantine::Quarantine,
+    source::each_leaf,
 };
 
 /// 2026-11-22T07:00:00.123456789Z, the time of the example in decisions.md.
@@ -44,6 +47,29 @@ pub(crate) fn open_with(
 
 pub(crate) fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(NOON))
+}
+
+/// What was set aside on a disk, and where more can be.
+pub(crate) fn quarantine(disk: &MemoryDisk) -> Quarantine {
+    Quarantine::of(&config(), &(Arc::new(disk.clone()) as _), &(clock() as _))
+}
+
+/// The bytes of a small record, the same for the same number.
+pub(crate) fn leaf(n: u64) -> Vec<u8> {
+    let stream = Stream { enforcer: "e".into(), instance: "i".into(), boot: [1; 8], lane: 0, seq: n + 1 };
+    let (mut out, redaction) = (Vec::new(), Redaction::default());
+    let id = DecisionId::new(1, 1, n + 1);
+    let head = Head { id, stream: &stream, seq: n + 1, lost: 0, redaction: &redaction };
+    encode::decision(&mut out, head, &allow());
+    out
+}
+
+/// A record that is synced when this returns.
+pub(crate) fn durable(lane: &mut Box<dyn Lane>) {
+    match lane.record(decision(Effect::Allow, Audit::Durable, NOON)).1 {
+        Receipt::Pending(pending) => wait(pending).unwrap(),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A plain decision at that time.

@@ -43,6 +43,10 @@ pub(super) fn watch(ledger: Ledger, condition: Condition, health: Health, metric
     let bytes = gauge("portcullis_ledger_bytes", "Bytes of all files of the ledger");
     let damaged =
         gauge("portcullis_ledger_damaged", "Ranges of records found unreadable since the start (PC6021)");
+    let aside = gauge(
+        "portcullis_ledger_quarantined",
+        "Records that could not be read, were set aside, and are still within retention (PC6021)",
+    );
     let size = gauge("portcullis_ledger_tree_size", "Records that the last signed checkpoint covers");
     let age =
         gauge("portcullis_ledger_checkpoint_age_seconds", "How long records wait for a signed checkpoint");
@@ -65,6 +69,7 @@ pub(super) fn watch(ledger: Ledger, condition: Condition, health: Health, metric
             let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
             bytes.set(whole(stats.stored_bytes));
             damaged.set(whole(stats.damaged as u64));
+            aside.set(whole(stats.quarantined));
             size.set(whole(stats.tree_size));
             let alarms = ledger.alarms();
             let is_silent = |alarm: &&Alarm| matches!(alarm, Alarm::Silent { .. });

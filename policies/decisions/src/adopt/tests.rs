@@ -95,7 +95,8 @@ fn up_02_a_try_that_was_cut_is_finished_by_the_next() {
     other.close();
     let ledger = open(&disk).unwrap();
     let (first, path) = files(&Path::new(ASIDE).join("wal"), &disk).unwrap().swap_remove(0);
-    let file = scan(path, first, &disk, &mut Streams::default()).unwrap();
+    let damage = Torn { quarantine: &Quarantine::default(), synced: 0 };
+    let file = scan(path, first, &disk, &mut Streams::default(), &damage).unwrap();
     let there = Shelf::new(Vec::new(), vec![file]);
     let part = &there.volumes()[0];
     assert!(ledger.take(&there, part, &Streams::default(), &disk).unwrap() < 60);

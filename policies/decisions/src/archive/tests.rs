@@ -17,7 +17,7 @@ use crate::{
     shelf::{self, Span},
     source::Source,
     state::State,
-    testing::{NOON, at, config, decision, open_with},
+    testing::{self, NOON, at, config, decision, open_with},
     writer::WriterDesk,
 };
 
@@ -69,8 +69,9 @@ fn disk_with(leaves: &[Vec<u8>], per_file: usize) -> MemoryDisk {
 
 /// Opens what is on a disk, without threads.
 fn on(disk: &MemoryDisk, limits: SegmentLimits) -> Result<Archive, LedgerError> {
-    let Recovered { segments, files, .. } = recover(Path::new(DIR), disk)?;
-    let shelf = Arc::new(Shelf::new(segments, files));
+    let quarantine = Arc::new(testing::quarantine(disk));
+    let Recovered { segments, files, .. } = recover(Path::new(DIR), disk, &quarantine)?;
+    let shelf = Arc::new(Shelf::new(segments, files).beside(quarantine));
     shelf.raise_settled(u64::MAX);
     let disk_port: Arc<dyn Disk> = Arc::new(disk.clone());
     Ok(Archive {
@@ -389,10 +390,11 @@ fn a_ledger_whose_first_record_is_in_the_middle_of_a_block_begins_with_a_short_o
 }
 
 #[test]
-fn a_damaged_write_ahead_file_holds_the_archive_up_and_stays() {
+fn a_damaged_write_ahead_file_that_a_tree_has_holds_the_archive_up_and_stays() {
     let leaves = samples(1_100);
     let disk = disk_with(&leaves, 300);
     let mut archive = on(&disk, SMALL).unwrap();
+    archive.shelf.set_treed(1_100);
     let file = archive.shelf.files()[1].clone();
     disk.flip(&file.path, file.len as usize / 2, 1);
     archive.turn(false).unwrap();

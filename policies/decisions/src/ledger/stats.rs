@@ -33,6 +33,8 @@ pub struct Stats {
     pub segments: usize,
     /// Ranges found damaged since the start (PC6021).
     pub damaged: usize,
+    /// Records that could not be read and were set aside, as long as what stands in their place is kept.
+    pub quarantined: u64,
     /// Records that the last signed checkpoint covers.
     pub tree_size: u64,
     /// How long records wait for a checkpoint.
@@ -67,6 +69,7 @@ impl Ledger {
             archived_index: self.0.shelf.archived(),
             segments: self.0.shelf.segments().len(),
             damaged: self.0.shelf.damaged(),
+            quarantined: self.0.shelf.quarantine().records(),
             tree_size: tree.map_or(0, |tree| tree.covered().saturating_sub(tree.base)),
             unsigned_for: tree.map_or(Duration::ZERO, |tree| tree.unsigned_for(self.0.clock.mono())),
             self_checked: self.0.check.checked(),

@@ -56,6 +56,8 @@ pub(crate) struct Grower {
     /// A panic would leave this: then the edge of the tree is read again.
     is_growing: bool,
     is_failing: bool,
+    /// Index of a record that could not be read in the last turn.
+    unread: Option<u64>,
 }
 
 impl Grower {
@@ -80,6 +82,7 @@ impl Grower {
             last: None,
             is_growing: false,
             is_failing: false,
+            unread: None,
         }
     }
 
@@ -203,8 +206,16 @@ impl Grower {
             self.push(hash);
             Ok(())
         })?;
-        // What could be read is in the tree; a damaged record stops it there.
-        if end < to - base { Err(TreeError::Unread { index: base + end }) } else { Ok(()) }
+        let index = base + end;
+        if index >= to {
+            self.unread = None;
+            return Ok(());
+        }
+        // Met again a while later, it is set aside, and the next turn finds what stands in its place.
+        if self.unread.replace(index) == Some(index) {
+            tree.set_aside(index)?;
+        }
+        Err(TreeError::Unread { index })
     }
 
     fn push(&mut self, hash: TreeHash) {

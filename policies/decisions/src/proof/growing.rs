@@ -18,7 +18,7 @@ use crate::{
     recover::recover,
     shelf::Shelf,
     source::each_leaf,
-    testing::{allow, config, eventually, open_with, wait},
+    testing::{self, allow, config, eventually, open_with, wait},
 };
 
 pub(crate) const ORIGIN: &str = "example.org/decisions/main";
@@ -27,7 +27,7 @@ pub(super) fn signer() -> Arc<dyn Signer> {
     Arc::new(LogKeys::from_seeds(&[[9; 32]]).unwrap())
 }
 
-pub(super) fn key() -> VerifierKey {
+pub(crate) fn key() -> VerifierKey {
     VerifierKey::new(ORIGIN, signer().public_keys()[0])
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn opened(disk: &MemoryDisk, config: LedgerConfig) -> Result<Ledger, 
 }
 
 /// A closed ledger without a tree.
-pub(super) fn without_tree(records: u64) -> MemoryDisk {
+pub(crate) fn without_tree(records: u64) -> MemoryDisk {
     let disk = MemoryDisk::new();
     let ledger = opened(&disk, LedgerConfig { file_size: 60_000, ..config() }).unwrap();
     let mut lane = ledger.lane(0);
@@ -51,7 +51,7 @@ pub(super) fn without_tree(records: u64) -> MemoryDisk {
 }
 
 /// Leaves in a write-ahead file of [`flatten`].
-pub(super) const IN_FILE: usize = 150;
+pub(crate) const IN_FILE: usize = 150;
 
 /// Puts all records of a closed ledger into write-ahead files, where a test can change single ones.
 pub(super) fn flatten(disk: &MemoryDisk) {
@@ -69,11 +69,12 @@ pub(super) fn flatten(disk: &MemoryDisk) {
 }
 
 fn shelf(disk: &MemoryDisk) -> Result<Arc<Shelf>, LedgerError> {
-    let recovered = recover(Path::new("/ledger"), disk)?;
-    Ok(Arc::new(Shelf::new(recovered.segments, recovered.files)))
+    let quarantine = Arc::new(testing::quarantine(disk));
+    let recovered = recover(Path::new("/ledger"), disk, &quarantine)?;
+    Ok(Arc::new(Shelf::new(recovered.segments, recovered.files).beside(quarantine)))
 }
 
-pub(super) fn grower(disk: &MemoryDisk) -> Result<Grower, LedgerError> {
+pub(crate) fn grower(disk: &MemoryDisk) -> Result<Grower, LedgerError> {
     let (shelf, port): (_, Arc<dyn Disk>) = (shelf(disk)?, Arc::new(disk.clone()));
     let setup = TreeSetup {
         dir: Path::new("/ledger"),
@@ -90,7 +91,7 @@ pub(super) fn grower(disk: &MemoryDisk) -> Result<Grower, LedgerError> {
 }
 
 /// Signs everything there is; the checkpoints on the way.
-pub(super) fn run(grower: &mut Grower) -> Vec<Checkpoint> {
+pub(crate) fn run(grower: &mut Grower) -> Vec<Checkpoint> {
     let mut seen: Vec<Checkpoint> = Vec::new();
     loop {
         let outcome = grower.turn(true);
@@ -101,7 +102,7 @@ pub(super) fn run(grower: &mut Grower) -> Vec<Checkpoint> {
     }
 }
 
-pub(super) fn leaves(disk: &MemoryDisk) -> Vec<Vec<u8>> {
+pub(crate) fn leaves(disk: &MemoryDisk) -> Vec<Vec<u8>> {
     let shelf = shelf(disk).unwrap();
     let mut all = Vec::new();
     each_leaf(&shelf, disk, 0..u64::MAX, |_, leaf| {
@@ -132,7 +133,7 @@ fn vf2_vf3_every_record_is_signed_and_provable() {
     eventually("a checkpoint covers the records", || tree.covered() >= 600);
 
     let first = tree.signed().unwrap();
-    for record in crate::testing::all(&ledger).iter().take(600) {
+    for record in testing::all(&ledger).iter().take(600) {
         let document = tree.prove(record.index, &record.leaf).unwrap().unwrap();
         let checkpoint = document.verify(&[key()]).unwrap();
         assert!(checkpoint.size >= 600);
@@ -167,7 +168,7 @@ fn re6_a_record_says_where_it_stands_and_whether_a_checkpoint_covers_it() {
     let ledger = opened(&disk, signing()).unwrap();
     let log = ledger.log();
     eventually("a checkpoint covers everything", || log.covers(ledger.stats().next_index - 1));
-    let shown = crate::testing::all(&ledger)[7].to_json(&log);
+    let shown = testing::all(&ledger)[7].to_json(&log);
     assert_eq!(shown["log"], serde_json::json!({ "origin": ORIGIN, "index": "7", "provable": true }));
     assert!(!log.covers(ledger.stats().next_index));
     assert!(!LogView::named(ORIGIN).covers(7));
@@ -258,7 +259,7 @@ fn lg3_tiles_that_are_gone_or_damaged_are_computed_again() {
 }
 
 /// The write-ahead files, oldest first.
-pub(super) fn wal(disk: &MemoryDisk) -> Vec<std::path::PathBuf> {
+pub(crate) fn wal(disk: &MemoryDisk) -> Vec<std::path::PathBuf> {
     disk.list(Path::new("/ledger/wal")).unwrap()
 }
 
@@ -333,7 +334,7 @@ fn lg3_an_accepted_loss_begins_another_log_is_on_record_and_keeps_the_old_tree()
     assert_eq!(ledger.origin(), new);
     let tree = Arc::clone(ledger.inner().tree.as_ref().unwrap());
     eventually("the new log covers the records", || tree.covered() >= 300);
-    let recorded = crate::testing::all(&ledger).into_iter().any(|record| {
+    let recorded = testing::all(&ledger).into_iter().any(|record| {
         matches!(&record.body, crate::Body::Administration { operation, details }
             if operation == "decisions.accept_loss"
                 && details.contains(&("new_log".to_owned(), new.clone()))

@@ -58,6 +58,21 @@ impl LogName {
         if self.number == 1 { dir.to_owned() } else { dir.join(format!("log-{}", self.number)) }
     }
 
+    /// Index in the ledger before which everything was synced once, as the checkpoint in that directory says. Whether that
+    /// is ours is not asked: it only makes whoever asks more careful. All of it where a checkpoint was signed and cannot be
+    /// read, nothing where none was.
+    pub(crate) fn synced(dir: &Path, disk_port: &dyn Disk) -> u64 {
+        let name = match Self::load(dir, disk_port) {
+            Ok(Some(name)) => name,
+            Ok(None) => return 0,
+            Err(_unreadable) => return u64::MAX,
+        };
+        let note = disk_port.read(&name.place(dir).join("checkpoint")).unwrap_or_default();
+        let size = std::str::from_utf8(&note).ok().and_then(|note| note.lines().nth(1)?.parse().ok());
+        let unknown = if name.is_signed { u64::MAX } else { 0 };
+        size.map_or(unknown, |size: u64| name.base.saturating_add(size))
+    }
+
     fn to_text(self) -> String {
         let state = if self.is_signed { "signed" } else { "new" };
         format!("{HEADER}\n{}\n{}\n{state}\n", self.number, self.base)

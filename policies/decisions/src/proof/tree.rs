@@ -23,7 +23,7 @@ use super::{
     prove::Prover,
     tile::{TileId, WIDTH},
 };
-use crate::{bell::Bell, shelf::Shelf};
+use crate::{LedgerError, bell::Bell, shelf::Shelf};
 
 /// A log as readers of its records are told of it (RE6).
 #[derive(Debug, Clone)]
@@ -218,6 +218,15 @@ impl Tree {
         let mut hashes = super::prove::Tiles::tile(&self.tiles(), id, id.width(size))?;
         hashes.truncate(width);
         Ok(Some(super::tile::to_bytes(&hashes)))
+    }
+
+    /// Sets aside what cannot be read at an index that is not in the tree.
+    pub(crate) fn set_aside(&self, index: u64) -> Result<(), TreeError> {
+        match self.shelf.quarantine().admit(&self.shelf, index) {
+            Ok(_) => Ok(()),
+            Err(LedgerError::Disk { doing, path, source }) => Err(TreeError::Disk { doing, path, source }),
+            Err(_) => Err(TreeError::Unread { index }),
+        }
     }
 
     pub(crate) fn tiles(&self) -> Mending<'_> {

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     leaf::{Body, Kind, StoredRecord, View},
     proof::{Handover, ROTATION},
+    quarantine::SetAside,
     voucher::Identities,
 };
 pub use boots::{Boot, Heartbeats};
@@ -141,6 +142,10 @@ pub struct Verified {
     pub heartbeats: Heartbeats,
     /// Declared gaps.
     pub gaps: Vec<Missing>,
+    /// What could not be read before a checkpoint covered it, and was set aside.
+    pub quarantined: Vec<SetAside>,
+    /// Numbers of streams that are nowhere, no more than were set aside: the process, its lane, the first and the last.
+    pub unplaced: Vec<(String, u16, u64, u64)>,
     /// Lowest and highest version of the policies that judged.
     pub versions: Option<(u64, u64)>,
     /// Decisions among the records.
@@ -158,13 +163,18 @@ impl Verified {
         self.faults.is_empty()
     }
 
-    /// Whether nothing is missing: no gap, nobody fell silent, and, where authorities are trusted, every enforcer's last
+    /// Whether nothing is missing: no gap, nothing set aside, nobody fell silent, and, where authorities are trusted, every enforcer's last
     /// word is signed by it.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let told = &self.heartbeats;
         let is_vouched = !told.is_anchored || told.unvouched.is_empty();
-        self.gaps.is_empty() && told.silences.is_empty() && told.open_ended.is_empty() && is_vouched
+        let is_read = self.quarantined.is_empty();
+        self.gaps.is_empty()
+            && is_read
+            && told.silences.is_empty()
+            && told.open_ended.is_empty()
+            && is_vouched
     }
 }
 

@@ -31,6 +31,11 @@ fn crashed(disk: &MemoryDisk, records: usize) -> Vec<policies_engine::DecisionId
     ids
 }
 
+/// As in the directory of another ledger: nothing is set aside.
+fn untouched() -> Torn<'static> {
+    Torn { quarantine: Box::leak(Box::default()), synced: 0 }
+}
+
 fn kinds(ledger: &Ledger) -> Vec<&'static str> {
     all(ledger).iter().map(|record| record.kind.as_str()).collect()
 }
@@ -47,19 +52,19 @@ fn a_torn_tail_is_cut_at_every_length() {
         disk.cut(Path::new(FIRST), 0);
         disk.open_append(Path::new(FIRST)).unwrap().append(&whole[..len]).unwrap();
         let mut streams = Streams::default();
-        let file = scan(PathBuf::from(FIRST), 0, &disk, &mut streams).unwrap();
+        let file = scan(PathBuf::from(FIRST), 0, &disk, &mut streams, &untouched()).unwrap();
         assert_eq!((file.count, file.len), (3, last as u64), "cut at {len}");
         assert_eq!(disk.read(Path::new(FIRST)).unwrap(), whole[..last]);
     }
 }
 
 #[test]
-fn pc6021_damage_in_the_middle_is_named_and_nothing_is_changed() {
+fn pc6021_damage_in_the_middle_of_another_ledger_is_named_and_nothing_is_changed() {
     let disk = MemoryDisk::new();
     crashed(&disk, 3);
     disk.flip(Path::new(FIRST), MAGIC_AND_HEADER + 40, 3);
     let before = disk.read(Path::new(FIRST)).unwrap();
-    let error = open(&disk).unwrap_err();
+    let error = scan(FIRST.into(), 0, &disk, &mut Streams::default(), &untouched()).unwrap_err();
     assert!(error.is_damage());
     assert_eq!(error.to_string(), format!("`{FIRST}` is damaged at byte 8"));
     assert_eq!(disk.read(Path::new(FIRST)).unwrap(), before);

@@ -43,6 +43,10 @@ pub(super) fn told(found: &Verified, given: &Given<'_>) -> String {
     let running = found.heartbeats.running.len();
     line("complete", format!("{enforcers} enforcers, {streams} streams, {running} running, {gaps} gaps"));
     found.gaps.iter().for_each(|gap| line("", gap.to_string()));
+    found.quarantined.iter().for_each(|aside| line("quarantine", aside.to_string()));
+    for (boot, lane, first, last) in &found.unplaced {
+        line("", format!("{boot} lane {lane}: what was set aside may be the numbers {first}-{last}"));
+    }
     heartbeats(found, given.bundle, &mut line);
     for change in &found.keys {
         let until = change.until;
@@ -97,6 +101,7 @@ fn heartbeats(found: &Verified, bundle: Option<&Path>, line: &mut impl FnMut(&st
 fn result(found: &Verified) -> &'static str {
     match (found.is_intact(), found.is_complete()) {
         (false, _) => "tampered or inconsistent",
+        (true, false) if !found.quarantined.is_empty() => "intact, with records set aside",
         (true, false) if found.gaps.is_empty() => "intact, not complete",
         (true, false) => "intact, not gap-free",
         (true, true) => "intact and complete",
@@ -130,6 +135,15 @@ pub(super) fn json(found: &Verified, given: &Given<'_>) -> Value {
             "last": gap.range.map(|(_, last)| last.to_string()),
         })
     });
+    let quarantined = found.quarantined.iter().map(|aside| {
+        json!({
+            "first": aside.first.to_string(), "last": aside.last.to_string(), "file": aside.file,
+            "offset": aside.offset.to_string(), "bytes": aside.bytes.to_string(), "why": aside.why,
+        })
+    });
+    let unplaced = found.unplaced.iter().map(|(boot, lane, first, last)| {
+        json!({ "boot": boot, "lane": lane, "first": first.to_string(), "last": last.to_string() })
+    });
     let told = &found.heartbeats;
     let heard = |boots: &[(Boot, UnixTime)]| {
         let shown = boots.iter().map(|(of, heard)| with(boot(of), &[("heard", heard.to_string())]));
@@ -156,7 +170,8 @@ pub(super) fn json(found: &Verified, given: &Given<'_>) -> Value {
         })).collect::<Vec<_>>(),
         "recomputed": given.recomputed.map(Recomputed::json),
         "versions": found.versions.map(|(low, high)| [low, high]),
-        "gaps": gaps.collect::<Vec<_>>(), "faults": faults.collect::<Vec<_>>(),
+        "gaps": gaps.collect::<Vec<_>>(), "quarantined": quarantined.collect::<Vec<_>>(),
+        "unplaced": unplaced.collect::<Vec<_>>(), "faults": faults.collect::<Vec<_>>(),
     })
 }
 
@@ -174,7 +189,7 @@ fn with(mut of: Value, members: &[(&str, String)]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use policies_decisions::Heartbeats;
+    use policies_decisions::{Heartbeats, SetAside};
 
     use super::*;
 
@@ -198,6 +213,27 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("result      intact and complete"), "{text}");
+    }
+
+    #[test]
+    fn vf6_the_report_names_what_was_set_aside() {
+        let (file, why) = ("00000000000000000150.wal".to_owned(), "frame checksum is wrong".to_owned());
+        let aside = SetAside { first: 170, last: 170, file, offset: 9_000, bytes: 312, why };
+        let unplaced = vec![("gw-1 (boot 0707070707070707)".to_owned(), 1, 771, 771)];
+        let found = Verified { quarantined: vec![aside], unplaced, ..Verified::default() };
+        let text = told(&found, &Given::default());
+        let named =
+            "quarantine  index 170-170: `00000000000000000150.wal` at byte 9000, 312 bytes: frame checksum";
+        assert!(
+            text.contains(named) && text.contains("lane 1: what was set aside may be the numbers 771"),
+            "{text}"
+        );
+        assert!(text.ends_with("result      intact, with records set aside"), "{text}");
+        let shown = json(&found, &Given::default());
+        assert_eq!(
+            (&shown["quarantined"][0]["bytes"], &shown["unplaced"][0]["first"]),
+            (&json!("312"), &json!("771"))
+        );
     }
 
     #[test]

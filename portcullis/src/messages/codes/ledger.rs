@@ -51,7 +51,7 @@ pub(super) static CODES: &[Code] = &[
     Code {
         code: "PC6021",
         title: "part of the ledger is damaged",
-        text: "A block or a file of the ledger is not what was written. The range is named in every answer that lacks it, all others go on; restore the file from a copy.",
+        text: "A block or a file of the ledger is not what was written. The range is named in every answer that lacks it, all others go on; restore the file from a copy. What no checkpoint covered yet is set aside in `ledger/quarantine`, and a record in its place says where it was, how long and why: `portcullis decisions query --kind administration`.",
     },
     Code {
         code: "PC6022",

@@ -99,7 +99,7 @@ fn records_are_the_same_wherever_they_stand() {
     let ledger = filled(&disk, SegmentLimits { size: 30 << 10, age: Duration::MAX });
     assert!(ledger.stats().segments > 1);
     let one = all(&ledger).into_iter().find(|record| record.decision().is_some()).unwrap();
-    assert_eq!(ledger.get(&crate::testing::pattern(&one.id.to_string())).unwrap(), one);
+    assert_eq!(ledger.get(&testing::pattern(&one.id.to_string())).unwrap(), one);
     let asked = query(&[("since", "30d"), ("kind", "decision")], at(4_000));
     let mut walked = 0;
     ledger
@@ -256,4 +256,56 @@ fn lg5_a_hold_by_filter_keeps_the_segments_that_have_such_a_record() {
     assert!(ledger.stats().first_index > 0, "what is before it went");
     let asked = query(&[("principal", "spiffe://example.org/client-20"), ("since", "30d")], at(10_000));
     assert_eq!(ledger.query(&asked).unwrap().rows.len(), 97);
+}
+
+/// Every record of the write-ahead files of a directory that was not opened, with its index.
+fn in_files(disk: &MemoryDisk) -> BTreeMap<u64, Vec<u8>> {
+    let files = shelf::listed(&Path::new(DIR).join("wal"), shelf::WAL, disk).unwrap();
+    let mut found = BTreeMap::new();
+    for (first, path) in files {
+        let bytes = disk.read(&path).unwrap();
+        let leaves = frame::Frames::of_file(&bytes).map_while(Result::ok).map(<[u8]>::to_vec);
+        found.extend((first..).zip(leaves));
+    }
+    found
+}
+
+#[test]
+fn lg4_nothing_is_removed_that_a_crash_could_take_for_a_hole_and_close() {
+    let disk = MemoryDisk::new();
+    let keep = Keep { age: Duration::MAX, size: 20 << 10 };
+    let limits = SegmentLimits { size: 4 << 10, age: Duration::MAX };
+    let config = LedgerConfig { file_size: 4 << 10, segment: limits, keep, ..config() };
+    let ledger = open_with(config, Arc::new(disk.clone()), Arc::new(SystemClock)).unwrap();
+    let new = crate::NewHold {
+        name: "case 9".to_owned(),
+        reason: "inquiry".to_owned(),
+        range: crate::HoldRange::Indexes { first: 0, last: 0 },
+        filter: Vec::new(),
+    };
+    ledger.hold(new, &Principal::workload("spiffe://example.org/auditor")).unwrap();
+    let mut lane = ledger.lane(0);
+    // From here on no file counts as closed.
+    disk.fail_sync(true);
+    let mut more = 0..;
+    let turns = ledger.stats().writes;
+    eventually("much was written", || {
+        more.by_ref().take(20).for_each(|n| drop(lane.record(varied(n))));
+        ledger.stats().writes > turns + 60
+    });
+    // Retention looks once a second.
+    std::thread::sleep(Duration::from_millis(1_200));
+    let crashed = disk.copy();
+    let before = in_files(&crashed);
+    recover(Path::new(DIR), &crashed, &testing::quarantine(&crashed)).unwrap();
+    let after = in_files(&crashed);
+    for (index, leaf) in &after {
+        assert_eq!(before.get(index), Some(leaf), "another record has the index {index}");
+    }
+    // Once all is certain, retention goes on.
+    disk.fail_sync(false);
+    eventually("what is too much goes", || {
+        more.by_ref().take(20).for_each(|n| drop(lane.record(varied(n))));
+        ledger.stats().stored_bytes < 40 << 10
+    });
 }

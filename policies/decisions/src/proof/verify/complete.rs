@@ -14,6 +14,7 @@ use super::{
 use crate::{
     leaf::{Body, Gap, GapCause, Kind, StoredRecord, View, gap_of},
     proof::{Handover, ROTATION},
+    quarantine::{LANE, OPERATION, SetAside},
     ranges::Ranges,
     voucher::Identities,
     writer::OWN_LANE,
@@ -51,6 +52,8 @@ pub(super) struct Completeness {
     enforcers: BTreeSet<String>,
     boots: Boots,
     gaps: Vec<Gap>,
+    /// What was set aside.
+    quarantined: Vec<SetAside>,
     /// Changes of the key.
     changes: Vec<Handover>,
     /// Last numbers that heartbeats and closes told.
@@ -130,6 +133,11 @@ impl Completeness {
                     let change =
                         Handover::told(&details).ok_or("the old key did not sign this change of keys")?;
                     self.changes.push(change);
+                } else if operation == OPERATION && place.lane == LANE {
+                    let aside = SetAside::told(&details).ok_or("it does not say what was set aside")?;
+                    if !self.quarantined.contains(&aside) {
+                        self.quarantined.push(aside);
+                    }
                 } else if operation == "retention" {
                     let number = |wanted: &str| {
                         let found = details.iter().find(|(name, _)| name == wanted);
@@ -175,6 +183,11 @@ impl Completeness {
         Ok(())
     }
 
+    /// Whether anything was set aside, which may be what seems to be missing.
+    pub(super) fn has_set_aside(&self) -> bool {
+        !self.quarantined.is_empty()
+    }
+
     /// Whether retention says that it took all of these indexes.
     pub(super) fn is_retired(&self, range: Range<u64>) -> bool {
         range.is_empty() || self.retired.missing(range.start, range.end - 1).is_empty()
@@ -202,6 +215,7 @@ impl Completeness {
     pub(super) fn end(mut self, now: Option<UnixTime>, verified: &mut Verified) -> Vec<Fault> {
         self.streams.extend(self.current.take());
         let mut faults = Vec::new();
+        let mut missing = Vec::new();
         for ((boot, lane), covered) in &mut self.streams {
             covered.settle();
             let told = self.told.get(&(*boot, *lane)).copied().unwrap_or(0);
@@ -209,12 +223,22 @@ impl Completeness {
             let low = if self.is_whole { 1 } else { covered.low.unwrap_or(1) };
             for (first, last) in covered.ranges.missing(low, covered.last.max(told)) {
                 let instance = self.boots.name(boot).unwrap_or("an unknown process");
-                let boot = crate::leaf::hex(boot);
-                faults.push(Fault::new(format!(
-                    "{instance} (boot {boot}) lane {lane}: numbers {first}-{last} are neither records nor in a gap"
-                )));
+                missing.push((format!("{instance} (boot {})", crate::leaf::hex(boot)), *lane, first, last));
             }
         }
+        let aside: u64 = self.quarantined.iter().map(|aside| aside.last + 1 - aside.first).sum();
+        let count: u64 = missing.iter().map(|(_, _, first, last)| last + 1 - first).sum();
+        // A record that could not be read did not tell its number either.
+        if count <= aside {
+            verified.unplaced = missing;
+        } else {
+            faults.extend(missing.into_iter().map(|(boot, lane, first, last)| {
+                Fault::new(format!(
+                    "{boot} lane {lane}: numbers {first}-{last} are neither records nor in a gap"
+                ))
+            }));
+        }
+        verified.quarantined = self.quarantined;
         let unseen = self.told.iter().filter(|(id, last)| **last > 0 && !self.streams.contains_key(id));
         for ((boot, lane), last) in unseen.filter(|_| self.is_whole) {
             let boot = crate::leaf::hex(boot);
@@ -223,7 +247,7 @@ impl Completeness {
             )));
         }
         verified.enforcers = self.enforcers.len();
-        verified.streams = self.streams.len();
+        verified.streams = self.streams.keys().filter(|(_, lane)| *lane != LANE).count();
         let name = |gap: &Gap| self.boots.name(&gap.boot).unwrap_or_default().to_owned();
         verified.gaps = (self.gaps.iter())
             .map(|gap| Missing {

@@ -14,6 +14,7 @@ use crate::{
     archive::{self, BadHeader, Body, Part, Segment},
     frame::{BadFrame, Frames, HEADER, Magic, magic},
     proof::{name::LogName, place::Place, tile::TileId},
+    quarantine::Quarantine,
     recover,
     shelf::{Shelf, Span},
     source::Source,
@@ -28,6 +29,7 @@ pub struct DirMaterial {
     /// Segments whose header is damaged.
     bad: Vec<BadHeader>,
     files: Vec<(u64, PathBuf)>,
+    quarantine: Arc<Quarantine>,
     disk: Arc<dyn Disk>,
 }
 
@@ -44,7 +46,8 @@ impl DirMaterial {
         let (segments, bad) = archive::load(&dir.join("seg"), disk.as_ref()).map_err(failed)?;
         let files = recover::files(&dir.join("wal"), disk.as_ref()).map_err(failed)?;
         let place = Place::new(name.place(dir), Arc::clone(&disk));
-        Ok(Self { place, base: name.base, segments, bad, files, disk })
+        let quarantine = Arc::new(Quarantine::read(dir, disk.as_ref()));
+        Ok(Self { place, base: name.base, segments, bad, files, quarantine, disk })
     }
 }
 
@@ -59,7 +62,7 @@ impl DirMaterial {
             let what = "the header of the segment is damaged";
             damage.get_or_insert(Fault::at(bad.first, &bad.path.display().to_string(), 0, what));
         }
-        let shelf = Shelf::new(self.segments.clone(), Vec::new());
+        let shelf = Shelf::new(self.segments.clone(), Vec::new()).beside(Arc::clone(&self.quarantine));
         let mut source = Source::new(&shelf, self.disk.as_ref());
         let mut next = 0;
         for volume in shelf.volumes() {
@@ -142,8 +145,17 @@ impl Material for DirMaterial {
                 }
             }
             let (mut index, mut frames) = (*first, Frames::of_file(&bytes));
+            let aside = self.quarantine.in_file(path);
             loop {
                 let offset = frames.offset() as u64;
+                if let Some(stretch) = aside.iter().find(|known| known.is_at(offset, index)) {
+                    for index in stretch.first.max(next)..stretch.end() {
+                        each(Found { index, leaf: &stretch.leaf(index), file: &file, offset });
+                    }
+                    index = stretch.end();
+                    frames = Frames::from(&bytes, stretch.next_offset());
+                    continue;
+                }
                 match frames.next() {
                     None => break,
                     Some(Ok(leaf)) => {

@@ -301,7 +301,8 @@ impl<'a> Pass<'a> {
             return Err(unread);
         }
         let is_cut = !self.verified.faults.is_empty();
-        let (is_whole, complete) = (self.complete.is_whole, std::mem::take(&mut self.complete));
+        let is_whole = self.complete.is_whole && !self.complete.has_set_aside();
+        let complete = std::mem::take(&mut self.complete);
         for fault in complete.end(self.auditor.now, self.verified).into_iter().filter(|_| !is_cut) {
             self.fault(fault);
         }
