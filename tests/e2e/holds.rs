@@ -1,4 +1,7 @@
-//! Legal holds over the shipped binary: who sets one, who ends it, and that both are on record.
+//! How long records are kept, over the shipped binary: the limits, and legal holds, who sets one, who ends it, and that both
+//! are on record.
+
+use std::fs;
 
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
@@ -9,7 +12,43 @@ use tests::{Gateway, Result, check};
 use crate::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![trial("lg5_a_hold_is_named_on_record_and_ended_by_an_approver_alone", missing("setpriv"), held)]
+    vec![
+        trial("lg5_a_hold_is_named_on_record_and_ended_by_an_approver_alone", missing("setpriv"), held),
+        trial("lg4_the_limits_are_explained_changed_by_a_reload_and_a_bad_one_changes_nothing", None, limits),
+    ]
+}
+
+fn limits() -> Result {
+    let gateway = Gateway::build()
+        .decisions("keep = { days = 90, size = \"1GiB\" }")
+        .site(Upstream::echo().address)
+        .start()?;
+    for (key, hint) in
+        [("decisions.keep.days", "from 1 to 36500"), ("decisions.keep.size", "512MiB at least")]
+    {
+        let explained = gateway.cli(&["config", "explain", key])?;
+        check!(explained.code == 0 && explained.stdout.contains(hint), "{key}: {explained:?}");
+    }
+    let path = gateway.dir().join("portcullis.toml");
+    let text = fs::read_to_string(&path)?;
+    let reload = |to: &str| {
+        fs::write(&path, text.replacen("days = 90, size = \"1GiB\"", to, 1))?;
+        gateway.cli(&["config", "reload"])
+    };
+    for (bad, hint) in [
+        ("days = 0", "0 is not a whole number from 1 to 36500"),
+        ("size = \"64MiB\"", "64MiB is less than 512MiB"),
+        ("weeks = 3", "weeks"),
+    ] {
+        let refused = reload(bad)?;
+        check!(refused.code != 0 && refused.stderr.contains(hint), "{bad}: {refused:?}");
+    }
+    let reloaded = reload("days = 7, size = \"2GiB\"")?;
+    check!(reloaded.code == 0 && reloaded.stdout.contains("decisions.keep.days"), "{reloaded:?}");
+    let records = gateway.decisions(&["--kind", "administration"])?;
+    let is_it = |record: &Value| record["body"].to_string().contains("decisions.keep.size");
+    check!(records.iter().any(is_it), "it is on record: {records:?}");
+    Ok(())
 }
 
 const APPROVER: u32 = 4001;

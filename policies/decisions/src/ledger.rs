@@ -37,7 +37,7 @@ use crate::{
     recover::{Recovered, recover},
     redact::Redaction,
     reserve::Reserve,
-    retain::Retention,
+    retain::{Keep, Retention},
     roll::Heard,
     selfcheck::{CheckDesk, SelfCheck},
     shelf::Shelf,
@@ -85,6 +85,7 @@ pub(crate) struct Inner {
     control: Mutex<LaneWriter>,
     archive: Arc<ArchiveDesk>,
     pub(crate) holds: Arc<Holds>,
+    pub(crate) keep: Arc<Mutex<Keep>>,
     threads: Mutex<Option<[JoinHandle<()>; 4]>>,
     check: Arc<CheckDesk>,
     pub(crate) tree: Option<Arc<Tree>>,
@@ -195,7 +196,7 @@ impl Ledger {
         let (control, reader) =
             lane::lane(&shared, CONTROL_RING, waits, &writer_desk.bell, &keeper_desk.bell);
         writer_desk.register(reader);
-        let archive_desk = Arc::new(ArchiveDesk::default());
+        let (archive_desk, keep) = (Arc::new(ArchiveDesk::default()), Arc::new(Mutex::new(config.keep)));
         let mut archive = Archive {
             desk: Arc::clone(&archive_desk),
             disk: Arc::clone(&disk_port),
@@ -205,7 +206,7 @@ impl Ledger {
             origin: origin.clone(),
             limits: config.segment,
             retention: Retention {
-                keep: config.keep,
+                keep: Arc::clone(&keep),
                 holds: Arc::clone(&holds),
                 writer: Arc::clone(&writer_desk),
                 is_over: false,
@@ -244,6 +245,7 @@ impl Ledger {
             keeper: keeper_desk,
             archive: archive_desk,
             holds,
+            keep,
             lanes: Mutex::new(BTreeSet::from([OWN_LANE, CONTROL_LANE])),
             control: Mutex::new(control),
             threads: Mutex::new(Some([writer, keeper, archive, check])),

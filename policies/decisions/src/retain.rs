@@ -4,9 +4,11 @@
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use base_ports::{Disk, Now, UnixTime};
+use parking_lot::Mutex;
 use policies_engine::{AdministrationRecord, Record};
 
 use crate::{
+    Ledger,
     archive::{Body, Segment},
     error::{LedgerError, disk},
     holds::Holds,
@@ -68,7 +70,7 @@ impl Keep {
 /// Retention at work.
 #[derive(Debug)]
 pub(crate) struct Retention {
-    pub(crate) keep: Keep,
+    pub(crate) keep: Arc<Mutex<Keep>>,
     pub(crate) holds: Arc<Holds>,
     /// Where what was removed is put on record.
     pub(crate) writer: Arc<WriterDesk>,
@@ -91,14 +93,15 @@ impl Retention {
         // A hold that is set now waits, and is asked by the next run.
         let holds = Arc::clone(&self.holds);
         let _steady = holds.steady();
+        let keep = *self.keep.lock();
         let pieces = self.pieces(shelf, growing, disk_port);
-        self.alarm(&pieces);
+        self.alarm(&pieces, keep.size);
         let (mut removed, mut outcome): (Vec<Piece>, _) = (Vec::new(), Ok(()));
         // What the tree has not yet, it needs. And beside what is held a file leaves a hole: one that the next start does
         // not know as closed it would take for what a crash has left, and give what is behind it other indexes.
         let (treed, settled) = (shelf.treed(), shelf.settled());
         let is_free = |piece: &Piece| piece.end <= treed && (piece.is_segment || piece.end <= settled);
-        for piece in self.keep.past(&pieces, now.wall).into_iter().take_while(is_free) {
+        for piece in keep.past(&pieces, now.wall).into_iter().take_while(is_free) {
             if let Err(error) = disk_port.remove(&piece.path) {
                 outcome = Err(disk("remove", &piece.path)(error));
                 break;
@@ -191,20 +194,28 @@ impl Retention {
     }
 
     /// Held files are never removed: when they alone are too large, somebody must decide (LG5).
-    fn alarm(&mut self, pieces: &[Piece]) {
+    fn alarm(&mut self, pieces: &[Piece], size: u64) {
         let held: u64 = pieces.iter().filter(|piece| piece.is_held).map(|piece| piece.len).sum();
-        let is_over = held > self.keep.size;
+        let is_over = held > size;
         if is_over && !self.is_over {
             tracing::error!(
                 event = "ledger_holds_exceed_size",
                 code = "PC5020",
                 held,
-                limit = self.keep.size,
+                limit = size,
                 "held records take more room than the ledger may; release a hold or raise the limit"
             );
         }
         self.is_over = is_over;
         self.holds.set_over(is_over);
+    }
+}
+
+impl Ledger {
+    /// From the next run of retention on, within a second, these limits count. Who may change them, and that it goes on
+    /// record, is the business of whoever calls.
+    pub fn set_keep(&self, keep: Keep) {
+        *self.inner().keep.lock() = keep;
     }
 }
 

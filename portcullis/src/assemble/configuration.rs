@@ -208,6 +208,7 @@ impl Configuration {
             self.plans.settle().await;
             self.state.lock().gone = gone;
         }
+        self.parts.ledger.set_keep(next.decisions.keep);
         self.state.lock().in_force = next;
         let renewed = match listeners {
             Some((proxy, next)) => proxy.renew(next, process.grace).await,
@@ -332,7 +333,7 @@ fn needs_restart(keys: &[String]) -> Message {
     let verb = if let [_] = keys { "needs" } else { "need" };
     Message::error("PC0121", format!("{} {verb} a restart; nothing was changed", keys.join(", ")))
         .help(
-            "portcullis config explain KEY says what a reload changes: listeners, services, clusters, routes",
+            "portcullis config explain KEY says what a reload changes: listeners, services, clusters, routes, decisions.keep",
         )
         .next("restart portcullis run")
 }

@@ -113,6 +113,7 @@ pub(super) fn ledger_config(config: &Config, people: &PeopleKey) -> LedgerConfig
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     LedgerConfig {
         name: config.decisions.name.clone(),
+        keep: config.decisions.keep,
         commit_interval: config.decisions.commit_interval,
         redaction: Arc::new(Redaction::new(people, config.decisions.dropped.clone())),
         ..LedgerConfig::new(config.data_dir.join("ledger"), config.trust_domain.as_str(), &enforcer, &host)

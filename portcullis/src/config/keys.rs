@@ -204,6 +204,27 @@ static KEYS: &[Key] = &[
     preset("decisions", Kind::Table, "", "the decision ledger; always there", "[decisions]"),
     preset("decisions.name", Kind::Text, "main", "name of the ledger", "\"main\""),
     preset(
+        "decisions.keep",
+        Kind::Table,
+        "",
+        "how long records are kept; the oldest go first, what is held stays",
+        "{ days = 30, size = \"10GiB\" }",
+    ),
+    preset(
+        "decisions.keep.days",
+        Kind::Integer { min: 1, max: 36_500 },
+        "30",
+        "files whose last record is older are removed",
+        "90",
+    ),
+    preset(
+        "decisions.keep.size",
+        Kind::Size,
+        "10GiB",
+        "the oldest files are removed while all together are larger; 512MiB at least",
+        "\"100GiB\"",
+    ),
+    preset(
         "decisions.commit_interval",
         Kind::Duration,
         "50ms",
@@ -284,6 +305,7 @@ const LIVE: &[&str] = &[
     "enforcer.service",
     "enforcer.cluster",
     "enforcer.route",
+    "decisions.keep",
 ];
 
 /// Whether a reload brings the key at `path` into force.

@@ -10,7 +10,7 @@ use ca_authority::NewEntry;
 use ca_identity::{SpiffeId, TrustDomain};
 use enforcer_proxy::Carries;
 use enforcer_traffic::{ClusterSpec, Network, RateSettings, RouteSpec};
-use policies_decisions::DropList;
+use policies_decisions::{DropList, Keep};
 use policies_engine::{Patience, Role};
 use policies_store::Verifier;
 use serde_json::Value as Json;
@@ -164,6 +164,8 @@ pub(crate) struct Service {
 #[derive(Debug, Clone)]
 pub(crate) struct Decisions {
     pub(crate) name: String,
+    /// How long records are kept.
+    pub(crate) keep: Keep,
     pub(crate) commit_interval: Duration,
     pub(crate) reveal_decision_id: String,
     /// What is not recorded of calls.

@@ -3,6 +3,7 @@
 mod broken;
 mod changes;
 mod clusters;
+mod ledger;
 mod listeners;
 mod rates;
 

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, ops::ControlFlow, path::Path};
 
 use base_ports::{ManualClock, MemoryDisk, Survive, SystemClock};
+use parking_lot::Mutex;
 use policies_engine::{Audit, Effect};
 
 mod ledgers;
@@ -83,7 +84,7 @@ fn on(disk: &MemoryDisk, limits: SegmentLimits) -> Result<Archive, LedgerError> 
         origin: "example.org/decisions/main".to_owned(),
         limits,
         retention: Retention {
-            keep: Keep { age: Duration::MAX, size: u64::MAX },
+            keep: Arc::new(Mutex::new(Keep { age: Duration::MAX, size: u64::MAX })),
             holds: Arc::new(Holds::load(Path::new(DIR).join("holds"), disk_port)),
             writer: WriterDesk::new(),
             is_over: false,

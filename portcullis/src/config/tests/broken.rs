@@ -229,6 +229,16 @@ const BROKEN: &[Broken] = &[
         "`web` and `twin` match the same calls",
     ),
     (29, "[decisions]", "[decisions]\ncommit_interval = 50", "PC0104", (30, 19), "50 has no unit"),
+    (29, "[decisions]", "[decisions]\nkeep = { days = 0 }", "PC0104", (30, 17), "from 1 to 36500"),
+    (29, "[decisions]", "[decisions]\nkeep = { days = 36501 }", "PC0104", (30, 17), "from 1 to 36500"),
+    (
+        29,
+        "[decisions]",
+        "[decisions]\nkeep = { size = \"511MiB\" }",
+        "PC0104",
+        (30, 17),
+        "511MiB is less than 512MiB",
+    ),
     (
         29,
         "[decisions]",

@@ -96,9 +96,9 @@ fn cf9_a_reload_tells_what_it_changes_from_what_needs_a_restart() {
 fn cf9_every_key_says_whether_a_reload_or_a_restart_brings_it_into_force() {
     for key in keys::all().filter(|key| key.kind != Kind::Table) {
         let text = explain(key.path).unwrap();
-        let is_live = ["enforcer.route", "enforcer.cluster", "enforcer.service", "enforcer.listener"]
-            .iter()
-            .any(|section| key.path.starts_with(section))
+        let live = ["route", "cluster", "service", "listener"].map(|section| format!("enforcer.{section}"));
+        let is_live = live.iter().any(|section| key.path.starts_with(section))
+            || key.path.starts_with("decisions.keep.")
             || ["enforcer.mode", "enforcer.zone"].contains(&key.path);
         let says =
             format!("{}\n", if is_live { "takes effect: at a reload" } else { "takes effect: at a restart" });

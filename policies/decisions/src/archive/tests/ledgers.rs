@@ -309,3 +309,21 @@ fn lg4_nothing_is_removed_that_a_crash_could_take_for_a_hole_and_close() {
         ledger.stats().stored_bytes < 40 << 10
     });
 }
+
+#[test]
+fn lg4_limits_that_change_while_the_ledger_runs_count_from_the_next_run_on() {
+    let limits = SegmentLimits { size: 20 << 10, age: Duration::MAX };
+    let config = LedgerConfig { file_size: 16 << 10, segment: limits, ..config() };
+    let ledger = open_with(config, Arc::new(MemoryDisk::new()), Arc::new(SystemClock)).unwrap();
+    let mut lane = ledger.lane(0);
+    for n in 0..6_000 {
+        lane.record(varied(n));
+        if n % 200 == 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    eventually("segments", || ledger.stats().segments > 3);
+    assert_eq!(ledger.stats().first_index, 0, "30 days and 10 GiB");
+    ledger.set_keep(Keep { age: Duration::MAX, size: 50 << 10 });
+    eventually("the oldest go", || ledger.stats().first_index > 500);
+}
