@@ -187,11 +187,11 @@ pub(crate) async fn start(
     // Agent and own identity.
     let mut trust = None;
     if let Some(authority) = &authority {
-        let own = config
-            .enforcer
-            .as_ref()
-            .map(|enforcer| enforcer.id.clone())
-            .unwrap_or_else(|| authority.local_agent().clone());
+        let own = match &config.enforcer {
+            Some(enforcer) => enforcer.id.clone(),
+            None => SpiffeId::new(&config.trust_domain, open::AUTHORITY)
+                .map_err(|error| Message::error("PC9001", error.to_string()))?,
+        };
         let names = config.enforcer.as_ref().map(|enforcer| enforcer.dns_names.clone()).unwrap_or_default();
         let (ports, condition) = ((&clock, &rng, &running.tasks), conditions.identity.clone());
         own::keep(&kept, authority, (&own, &names), ports, condition).await?;

@@ -31,6 +31,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("vf6_a_sample_is_recomputed_by_stock_cedar_and_a_mismatch_is_named", None, recomputed),
         trial("vf2_who_holds_the_old_key_of_the_log_follows_to_the_new_one", None, rotated),
         trial("sq5_what_enforcers_signed_is_checked_offline_against_a_bundle", None, heartbeats),
+        trial("sq5_a_process_that_is_an_authority_alone_signs_its_heartbeats_too", None, authority),
         trial(
             "lg3_a_ledger_that_lost_its_end_starts_only_after_an_accepted_loss",
             missing_module("cryptography"),
@@ -191,6 +192,30 @@ fn heartbeats() -> Result {
     let told = verify(&other, 1)?;
     check!(told.contains("the heartbeat is not its enforcer's: its SVID is not trusted"), "{told}");
     verify(&key, 3)?;
+    Ok(())
+}
+
+fn authority() -> Result {
+    let mut gateway = Gateway::before(Upstream::echo().address)?;
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (key, ledger, bundle) = (path("main.vkey"), path("ledger"), path("roots.pem"));
+    keep(&gateway, "keys", Path::new(&key))?;
+    fs::copy(gateway.identity()?.join("bundle.pem"), &bundle)?;
+    check!(gateway.terminate()?.success(), "{}", gateway.log());
+    let file = gateway.dir().join("portcullis.toml");
+    let text = fs::read_to_string(&file)?;
+    let (before, rest) = text.split_once("[enforcer]").ok_or("no enforcer")?;
+    let (_, after) = rest.split_once("[decisions]").ok_or("no decisions")?;
+    fs::write(&file, format!("{before}[decisions]{after}"))?;
+    gateway.restart()?;
+    let records = gateway.decisions(&["--kind", "stream_open"])?;
+    check!(records[0]["stream"]["enforcer"] == "spiffe://example.org/portcullis/ca", "{records:?}");
+    check!(gateway.terminate()?.success(), "{}", gateway.log());
+    copy(&gateway.dir().join("data/ledger"), Path::new(&ledger))?;
+    let verify = ["decisions", "verify", "--dir", &ledger, "--key", &key, "--bundle", &bundle];
+    let told = expect(gateway.cli(&verify), 0)?;
+    check!(told.contains("heartbeats  2 signed by 2 SVIDs, which lead to "), "{told}");
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! The keys of the decision log: their own file `ledger-signing.key`, sealed like keys of the authority, 0600 (VF2, S16).
 //!
-//! Made at the first open. The newest key comes first; one before it signs until its time is over, and is known by its
-//! public half for ever. A change is in the file before the new key signs anything.
+//! Made at the first open. The newest key comes first; one before it signs until its time is over. Then its seed is wiped, at
+//! the next signature or start, and its public half is known for ever. A change is in the file before the new key signs
+//! anything.
 
 use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ struct State {
     keys: Vec<Kept>,
     /// Made, and not in use yet.
     drawn: Option<Seed>,
+    /// The file still holds a seed whose time is over: the disk refused.
+    is_behind: bool,
 }
 
 #[derive(Clone)]
@@ -82,6 +85,7 @@ impl KeyFile {
             file.write(&keys)?;
         }
         file.state.lock().keys = keys;
+        file.wipe();
         Ok(file)
     }
 
@@ -89,6 +93,28 @@ impl KeyFile {
         let sealed = self.seal.seal(PURPOSE, text(keys).as_bytes(), self.rng.as_ref());
         let written = self.disk.write_atomic(&self.path, &sealed, 0o600);
         written.map_err(|error| format!("`{}`: {error}", self.path.display()))
+    }
+
+    /// Wipes what signs no more, from memory at once, and from the file as soon as the disk takes it.
+    fn wipe(&self) {
+        let now = self.clock.now().wall;
+        let mut state = self.state.lock();
+        let mut is_news = false;
+        for kept in state.keys.iter_mut().filter(|kept| !kept.signs(now)) {
+            is_news |= kept.seed.take().is_some();
+        }
+        if !is_news && !state.is_behind {
+            return;
+        }
+        let written = self.write(&state.keys);
+        state.is_behind = written.is_err();
+        match written {
+            Ok(()) => tracing::info!(event = "log_key_wiped", "a key of the log is over and wiped"),
+            Err(error) if is_news => {
+                tracing::warn!(event = "log_key_not_wiped", %error, "tried again at each signature");
+            }
+            Err(_) => (),
+        }
     }
 
     /// The keys that sign now, as pairs.
@@ -107,6 +133,7 @@ impl Signer for KeyFile {
     }
 
     fn sign(&self, text: &[u8]) -> Vec<([u8; 32], [u8; 64])> {
+        self.wipe();
         self.live().map(|keys| keys.sign(text)).unwrap_or_default()
     }
 
@@ -145,7 +172,7 @@ impl Signer for KeyFile {
         }
         keys.insert(0, Kept { seed: Some(seed), public: key, since: Some(now), until: None });
         self.write(&keys)?;
-        state.keys = keys;
+        (state.keys, state.is_behind) = (keys, false);
         Ok(())
     }
 }
@@ -304,6 +331,48 @@ mod tests {
             keys.turn(next, now, now + Duration::from_secs(86_400)).unwrap();
         }
         assert!(keys.draw(now).unwrap_err().contains("keys sign already"));
+    }
+
+    #[test]
+    fn vf2_a_key_is_wiped_when_its_time_is_over_and_again_when_the_disk_refused() {
+        let (disk, clock) = place();
+        let keys = opened(&disk, 1, &clock).unwrap();
+        let rotate = |keys: &KeyFile| {
+            let now = clock.now().wall;
+            let next = keys.draw(now).unwrap();
+            keys.turn(next, now, now + Duration::from_secs(86_400)).unwrap();
+        };
+        // What stands in the file, whatever the clock says.
+        let on_disk = || {
+            let seal =
+                SealKey::load_or_create(&Path::new(DIR).join(SEAL), &SeededRng::new(9), &disk).unwrap();
+            let plain = seal.open_file(&Path::new(DIR).join(FILE), PURPOSE, &disk).unwrap().unwrap();
+            read(&plain).unwrap().iter().map(|kept| kept.seed.is_some()).collect::<Vec<_>>()
+        };
+        rotate(&keys);
+        keys.sign(b"text");
+        assert_eq!(on_disk(), [true, true]);
+        clock.advance(Duration::from_secs(86_401));
+        assert_eq!(keys.sign(b"text").len(), 1);
+        assert_eq!(on_disk(), [true, false]);
+        assert!(keys.state.lock().keys[1].seed.is_none());
+
+        rotate(&keys);
+        clock.advance(Duration::from_secs(86_401));
+        disk.fail_sync(true);
+        assert_eq!(keys.sign(b"text").len(), 1, "it signs nothing all the same");
+        assert!(keys.state.lock().keys[1].seed.is_none());
+        assert_eq!(on_disk(), [true, true, false]);
+        disk.fail_sync(false);
+        keys.sign(b"text");
+        assert_eq!(on_disk(), [true, false, false]);
+
+        // One that ended while no process ran.
+        rotate(&keys);
+        drop(keys);
+        clock.advance(Duration::from_secs(86_401));
+        opened(&disk, 2, &clock).unwrap();
+        assert_eq!(on_disk(), [true, false, false, false]);
     }
 
     #[test]

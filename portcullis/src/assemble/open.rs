@@ -104,11 +104,14 @@ pub(super) fn vouched(settings: LedgerConfig, identity: Arc<Trust>) -> LedgerCon
     LedgerConfig { voucher: Some(Arc::new(voucher)), ..settings }
 }
 
+/// Path of the id of a process that is an authority and enforces nothing (S23): its records are of it, and its SVID too.
+pub(super) const AUTHORITY: &str = "/portcullis/ca";
+
 /// How records are kept, by nobody signed for.
 pub(super) fn ledger_config(config: &Config, people: &PeopleKey) -> LedgerConfig {
     let enforcer = match &config.enforcer {
         Some(enforcer) => enforcer.id.as_str().to_owned(),
-        None => format!("spiffe://{}/portcullis/ca", config.trust_domain.as_str()),
+        None => format!("spiffe://{}{AUTHORITY}", config.trust_domain.as_str()),
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     LedgerConfig {
