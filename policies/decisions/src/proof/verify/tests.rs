@@ -1,5 +1,6 @@
 //! DL2, DL7: what is changed on disk is found and named.
 
+mod copies;
 mod heartbeats;
 
 use std::{path::Path, sync::Arc};
