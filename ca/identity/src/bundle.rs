@@ -11,12 +11,13 @@ use base_ports::UnixTime;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 
 use crate::certificate::Certificate;
+use crate::jwt::JwtKey;
 use crate::key_id::KeyId;
 use crate::refusal::Refusal;
 use crate::{SpiffeId, TrustDomain};
 
-/// Largest number of authorities in one bundle (identity.md 14).
-const ANCHOR_LIMIT: usize = 256;
+/// Largest number of authorities and keys for tokens, each, in one bundle (identity.md 14).
+const KEY_LIMIT: usize = 256;
 /// Refresh hint to own agents (identity.md 3).
 pub(crate) const OWN_REFRESH_HINT: Duration = Duration::from_secs(60);
 
@@ -52,9 +53,12 @@ pub enum BundleError {
         /// Position of the second, from 1.
         position: usize,
     },
-    /// More than 256 authorities.
-    #[error("the bundle holds more than {ANCHOR_LIMIT} authorities")]
+    /// More than 256 authorities, or keys for tokens.
+    #[error("the bundle holds more than {KEY_LIMIT} authorities or keys")]
     TooMany,
+    /// JW-11: two keys for tokens of one name.
+    #[error("the key identifier `{0}` is in the bundle twice")]
+    DuplicateKey(String),
     /// TB-10: an authority key of another trust domain.
     #[error(
         "an authority of `{domain}` is already trusted for `{other}`; one root key serves one trust domain"
@@ -91,6 +95,7 @@ pub struct Bundle {
     /// After this time the bundle counts as stale (federated bundles); `None` for the own domain.
     pub stale_after: Option<UnixTime>,
     anchors: Vec<Anchor>,
+    jwt_keys: Vec<JwtKey>,
 }
 
 impl Bundle {
@@ -103,7 +108,7 @@ impl Bundle {
         anchors: Vec<CertificateDer<'static>>,
         sequence: u64,
     ) -> Result<Self, BundleError> {
-        if anchors.len() > ANCHOR_LIMIT {
+        if anchors.len() > KEY_LIMIT {
             return Err(BundleError::TooMany);
         }
         let mut checked: Vec<Anchor> = Vec::with_capacity(anchors.len());
@@ -115,7 +120,25 @@ impl Bundle {
             checked.push(Anchor::check(&trust_domain, der, position)?);
         }
         let (refresh_hint, stale_after) = (OWN_REFRESH_HINT, None);
-        Ok(Self { trust_domain, sequence, refresh_hint, stale_after, anchors: checked })
+        let jwt_keys = Vec::new();
+        Ok(Self { trust_domain, sequence, refresh_hint, stale_after, anchors: checked, jwt_keys })
+    }
+
+    /// The same bundle with these keys for tokens.
+    ///
+    /// # Errors
+    /// When there are too many, or two of one name.
+    pub fn with_jwt_keys(mut self, keys: Vec<JwtKey>) -> Result<Self, BundleError> {
+        if keys.len() > KEY_LIMIT {
+            return Err(BundleError::TooMany);
+        }
+        let mut names: Vec<_> = keys.iter().map(JwtKey::kid).collect();
+        names.sort_unstable();
+        if let Some([twice, _]) = names.array_windows().find(|[one, other]| one == other) {
+            return Err(BundleError::DuplicateKey((*twice).to_owned()));
+        }
+        self.jwt_keys = keys;
+        Ok(self)
     }
 
     /// The same bundle with another refresh hint.
@@ -135,6 +158,11 @@ impl Bundle {
     /// The checked authorities.
     pub fn anchors(&self) -> &[Anchor] {
         &self.anchors
+    }
+
+    /// The keys that verify tokens.
+    pub fn jwt_keys(&self) -> &[JwtKey] {
+        &self.jwt_keys
     }
 
     /// The authorities' certificates, in order.

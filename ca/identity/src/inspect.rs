@@ -1,10 +1,11 @@
-//! What a person wants to know of a certificate. Display only: nothing here is a decision about trust.
+//! What a person wants to know of a certificate or a token. Display only: nothing here is a decision about trust.
 
 use base_ports::UnixTime;
 
 use crate::SpiffeId;
 use crate::algorithm::KeyKind;
 use crate::certificate::Certificate;
+use crate::jwt::{JwtAlgorithm, Token, TokenRefusal};
 use crate::key_id::{KeyId, Serial, sha256};
 use crate::refusal::Refusal;
 
@@ -38,6 +39,47 @@ pub struct CertificateFacts {
     pub issuer_key_id: Option<KeyId>,
     /// SHA-256 of the certificate.
     pub fingerprint: [u8; 32],
+}
+
+/// What a token says, as it stands in it: nobody has checked who signed it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct TokenFacts {
+    /// `sub`.
+    pub id: SpiffeId,
+    /// `aud`.
+    pub audience: Vec<String>,
+    /// `exp`.
+    pub expires: UnixTime,
+    /// `iat`, where it is said.
+    pub issued: Option<UnixTime>,
+    /// `alg`.
+    pub algorithm: JwtAlgorithm,
+    /// `kid`, where it is said.
+    pub key: Option<String>,
+    /// `iss`, where it is said.
+    pub issuer: Option<String>,
+    /// `jti`, where it is said.
+    pub jti: Option<String>,
+}
+
+/// Reads one token.
+///
+/// # Errors
+/// When the text has not the form of a JWT-SVID.
+pub fn token(text: &str) -> Result<TokenFacts, TokenRefusal> {
+    let token = Token::parse(text)?;
+    let said = |name: &str| token.claims.get(name).and_then(|value| value.as_str()).map(str::to_owned);
+    Ok(TokenFacts {
+        issuer: said("iss"),
+        jti: said("jti"),
+        id: token.id,
+        audience: token.audience,
+        expires: token.expires,
+        issued: token.issued,
+        algorithm: token.algorithm,
+        key: token.kid,
+    })
 }
 
 /// Reads one certificate.

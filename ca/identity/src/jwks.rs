@@ -9,15 +9,17 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use rustls_pki_types::CertificateDer;
 use serde_json::{Map, Value, json};
 
+use crate::TrustDomain;
 use crate::algorithm::{AllowedKey, KeyKind};
 use crate::bundle::{Bundle, BundleError};
 use crate::certificate::Certificate;
-use crate::{TrustDomain, der};
+use crate::jwt::{Curve, JwtAlgorithm, JwtKey, JwtKeyError, Numbers, numbers_of};
 
 const SIZE_LIMIT: usize = 1024 * 1024;
 /// Without a hint consumers refresh every five minutes (TB-09).
 const DEFAULT_REFRESH_HINT: Duration = Duration::from_secs(300);
 const X509_USE: &str = "x509-svid";
+const JWT_USE: &str = "jwt-svid";
 
 /// Why a JWK Set is no bundle.
 #[derive(Debug, thiserror::Error)]
@@ -37,24 +39,60 @@ pub enum JwksError {
     /// An `x5c` value is not base64.
     #[error("an `x5c` value of the bundle document is not base64: {0}")]
     Base64(#[from] base64::DecodeError),
+    /// A key for tokens is unusable.
+    #[error("key {position} of the bundle document: {reason}")]
+    JwtKey {
+        /// Position in the document, from 1.
+        position: usize,
+        /// The broken rule.
+        #[source]
+        reason: JwtKeyError,
+    },
     /// An authority breaks a rule.
     #[error(transparent)]
     Bundle(#[from] BundleError),
 }
 
+/// Who reads a set of JWT keys: what `use` must say differs from place to place (DF-03).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JwksReader {
+    /// A client of the Workload API: no `use`.
+    WorkloadApi,
+    /// A client of OpenID Connect: `alg` is named, and `use` is `sig` (RFC 7517 4.2), or left out for clients that do not
+    /// take it.
+    Oidc {
+        /// Whether `use` is there.
+        names_use: bool,
+    },
+}
+
 impl Bundle {
     /// The bundle as a JWK Set document with sequence and refresh hint.
     pub fn to_jwks(&self) -> String {
-        let keys: Vec<Value> = self.certificates().filter_map(|der| jwk(der)).collect();
+        let x509 = self.certificates().filter_map(|der| jwk(der));
+        let jwt = self.jwt_keys().iter().map(|key| jwt_jwk(key, Some(JWT_USE)));
         json!({
-            "keys": keys,
+            "keys": x509.chain(jwt.map(Value::Object)).collect::<Vec<_>>(),
             "spiffe_sequence": self.sequence,
             "spiffe_refresh_hint": self.refresh_hint.as_secs(),
         })
         .to_string()
     }
 
-    /// Reads the X.509 authorities of a JWK Set document.
+    /// The keys for tokens alone, as a JWK Set document for that reader (WA-09, OI-02).
+    pub fn to_jwt_jwks(&self, reader: JwksReader) -> String {
+        let keys = self.jwt_keys().iter().map(|key| match reader {
+            JwksReader::WorkloadApi => jwt_jwk(key, None),
+            JwksReader::Oidc { names_use } => {
+                let mut jwk = jwt_jwk(key, names_use.then_some("sig"));
+                jwk.insert("alg".into(), key.usual_algorithm().name().into());
+                jwk
+            }
+        });
+        json!({ "keys": keys.map(Value::Object).collect::<Vec<_>>() }).to_string()
+    }
+
+    /// Reads the authorities and the keys for tokens of a JWK Set document.
     ///
     /// # Errors
     /// When the document is malformed or an authority breaks a rule.
@@ -64,16 +102,17 @@ impl Bundle {
         }
         let document: Value = serde_json::from_slice(document)?;
         let keys = document.get("keys").and_then(Value::as_array).ok_or(JwksError::NoKeys)?;
-        let mut anchors = Vec::new();
-        for key in keys {
-            if let Some(der) = x5c(key)? {
-                anchors.push(der);
-            }
+        let (mut anchors, mut jwt_keys) = (Vec::new(), Vec::new());
+        for (nth, key) in keys.iter().enumerate() {
+            let position = nth.saturating_add(1);
+            anchors.extend(x5c(key)?);
+            jwt_keys.extend(jwt_key(key).map_err(|reason| JwksError::JwtKey { position, reason })?);
         }
         let sequence = unsigned(&document, "spiffe_sequence")?.unwrap_or_default();
         let hint =
             unsigned(&document, "spiffe_refresh_hint")?.map_or(DEFAULT_REFRESH_HINT, Duration::from_secs);
-        Ok(Self::new(trust_domain, anchors, sequence)?.with_refresh_hint(hint))
+        let bundle = Self::new(trust_domain, anchors, sequence)?.with_jwt_keys(jwt_keys)?;
+        Ok(bundle.with_refresh_hint(hint))
     }
 }
 
@@ -95,44 +134,72 @@ fn x5c(key: &Value) -> Result<Option<CertificateDer<'static>>, JwksError> {
     Ok(Some(CertificateDer::from(STANDARD.decode(first)?)))
 }
 
+/// The key of a JWT entry, `None` for an entry that is to be ignored (TB-06); one without `kid` names no key (JW-11).
+fn jwt_key(key: &Value) -> Result<Option<JwtKey>, JwtKeyError> {
+    let text = |member| key.get(member).and_then(Value::as_str);
+    if text("use") != Some(JWT_USE) || !matches!(text("kty"), Some("EC" | "RSA")) {
+        return Ok(None);
+    }
+    let number = |name: &'static str| {
+        let bytes = text(name).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+        bytes.ok_or(JwtKeyError::Number(name))
+    };
+    let numbers = if text("kty") == Some("EC") {
+        let curve = text("crv").and_then(Curve::parse).ok_or(JwtKeyError::Kind)?;
+        Numbers::Ec(curve, number("x")?, number("y")?)
+    } else {
+        Numbers::Rsa(number("n")?, number("e")?)
+    };
+    let algorithm = match key.get("alg").map(Value::as_str) {
+        None => None,
+        Some(named) => Some(named.and_then(JwtAlgorithm::parse).ok_or(JwtKeyError::Kind)?),
+    };
+    JwtKey::new(text("kid").unwrap_or_default(), algorithm, numbers).map(Some)
+}
+
+fn jwt_jwk(key: &JwtKey, used_for: Option<&str>) -> Map<String, Value> {
+    let mut jwk = members(key.numbers());
+    jwk.insert("kid".into(), key.kid().into());
+    if let Some(used_for) = used_for {
+        jwk.insert("use".into(), used_for.into());
+    }
+    jwk
+}
+
 /// X5-16: `use`, no `kid`, exactly one `x5c` value, and the key itself.
 fn jwk(certificate: &CertificateDer<'_>) -> Option<Value> {
     let parsed = Certificate::parse(certificate).ok()?;
     let key = AllowedKey::of_spki(parsed.spki()).ok()?;
-    let mut jwk = Map::new();
-    let number = |bytes: &[u8]| Value::from(URL_SAFE_NO_PAD.encode(bytes));
-    match key.kind {
-        KeyKind::P256 | KeyKind::P384 | KeyKind::P521 => {
-            let (curve, size) = match key.kind {
-                KeyKind::P256 => ("P-256", 32),
-                KeyKind::P384 => ("P-384", 48),
-                _ => ("P-521", 66),
-            };
-            let (x, y) = key.bits.strip_prefix(&[4])?.split_at_checked(size)?;
-            jwk.insert("kty".into(), "EC".into());
-            jwk.insert("use".into(), X509_USE.into());
-            jwk.insert("crv".into(), curve.into());
-            jwk.insert("x".into(), number(x));
-            jwk.insert("y".into(), number(y));
-        }
+    let mut jwk = match key.kind {
         KeyKind::Ed25519 => {
-            jwk.insert("kty".into(), "OKP".into());
-            jwk.insert("use".into(), X509_USE.into());
-            jwk.insert("crv".into(), "Ed25519".into());
-            jwk.insert("x".into(), number(key.bits));
+            let text = [("kty", "OKP"), ("crv", "Ed25519")];
+            let mut jwk: Map<_, _> =
+                text.map(|(name, text)| (name.to_owned(), text.into())).into_iter().collect();
+            jwk.insert("x".into(), URL_SAFE_NO_PAD.encode(key.bits).into());
+            jwk
         }
-        KeyKind::Rsa { .. } => {
-            let mut numbers = der::expect(&mut { key.bits }, der::SEQUENCE).ok()?.content;
-            let modulus = der::expect(&mut numbers, der::INTEGER).ok()?.content;
-            let exponent = der::expect(&mut numbers, der::INTEGER).ok()?.content;
-            jwk.insert("kty".into(), "RSA".into());
-            jwk.insert("use".into(), X509_USE.into());
-            jwk.insert("n".into(), number(modulus.strip_prefix(&[0]).unwrap_or(modulus)));
-            jwk.insert("e".into(), number(exponent));
-        }
-    }
+        _ => members(&numbers_of(&key).ok()?),
+    };
+    jwk.insert("use".into(), X509_USE.into());
     jwk.insert("x5c".into(), json!([STANDARD.encode(certificate)]));
     Some(Value::Object(jwk))
+}
+
+/// The members that make a public key (RFC 7518 6.2, 6.3).
+fn members(numbers: &Numbers) -> Map<String, Value> {
+    let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let members = match numbers {
+        Numbers::Ec(curve, x, y) => vec![
+            ("kty", "EC".to_owned()),
+            ("crv", curve.name().to_owned()),
+            ("x", number(x)),
+            ("y", number(y)),
+        ],
+        Numbers::Rsa(modulus, exponent) => {
+            vec![("kty", "RSA".to_owned()), ("n", number(modulus)), ("e", number(exponent))]
+        }
+    };
+    members.into_iter().map(|(name, value)| (name.to_owned(), Value::from(value))).collect()
 }
 
 #[cfg(test)]
@@ -172,7 +239,7 @@ mod tests {
             { "kty": "EC", "use": "X509-SVID", "x5c": [x5c] },
             { "kty": "EC", "x5c": [x5c] },
             { "kty": "PQ", "use": "x509-svid", "x5c": [x5c] },
-            { "kty": "EC", "use": "jwt-svid", "kid": "k" },
+            { "kty": "EC", "use": "wit-svid", "kid": "k" },
             { "kty": "EC", "use": "x509-svid", "x5c": [x5c, "rubbish that is never read"] },
         ]));
         assert_eq!(read.unwrap().anchors().len(), 1);

@@ -1,8 +1,8 @@
-//! SPIFFE identity values and the one pure verifier.
+//! SPIFFE identity values and the pure verifiers.
 //!
-//! Who a caller is, as values: after [`SpiffeId::parse`] nobody looks at strings, after [`verify_svid`]
-//! nobody reads the certificate again. The five types to know: [`SpiffeId`], [`X509Svid`], [`Bundle`],
-//! [`IdentitySnapshot`] and [`VerifiedPeer`]. Authority, agent, enforcer and command line all call this crate.
+//! Who a caller is, as values: after [`SpiffeId::parse`] nobody looks at strings, after [`verify_svid`] nobody reads the
+//! certificate again, and after [`verify_jwt_svid`] nobody the token. The five types to know: [`SpiffeId`], [`X509Svid`],
+//! [`Bundle`], [`IdentitySnapshot`] and [`VerifiedPeer`]. Authority, agent, enforcer and command line all call this crate.
 //!
 //! What is absent: no sockets, no files, no async, no clock of its own (time is a parameter). rustls appears in
 //! the module [`tls`] only, and a private key has neither `Debug` of its bytes nor a serializer.
@@ -16,6 +16,7 @@ mod der;
 mod id_pattern;
 pub mod inspect;
 mod jwks;
+mod jwt;
 mod key;
 mod key_id;
 mod name;
@@ -35,7 +36,10 @@ mod verify_x509;
 
 pub use bundle::{Anchor, Bundle, BundleError, BundleMap};
 pub use id_pattern::IdPattern;
-pub use jwks::JwksError;
+pub use jwks::{JwksError, JwksReader};
+pub use jwt::{
+    JwtAlgorithm, JwtClaims, JwtKey, JwtKeyError, JwtSigner, TokenRefusal, VerifiedToken, verify_jwt_svid,
+};
 pub use key::{KeyError, PrivateKey};
 pub use key_id::{KeyId, Serial, spki_sha256};
 pub use name::IdError;

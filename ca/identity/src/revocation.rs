@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
+use crate::jwt::TokenRefusal;
 use crate::key_id::{KeyId, Serial};
 use crate::refusal::Refusal;
-use crate::{SpiffeId, VerifiedPeer};
+use crate::{SpiffeId, TrustDomain, VerifiedPeer};
 
 /// Certificates, issuer keys and identities that are refused. Carried by every snapshot from the first day (S14).
 #[derive(Debug, Clone, Default)]
@@ -12,6 +13,9 @@ pub struct RevocationSet {
     certificates: HashSet<(KeyId, Serial)>,
     issuers: HashSet<KeyId>,
     ids: HashSet<SpiffeId>,
+    /// `kid`s and `jti`s, each within its trust domain.
+    jwt_keys: HashSet<(TrustDomain, String)>,
+    tokens: HashSet<(TrustDomain, String)>,
 }
 
 impl RevocationSet {
@@ -30,9 +34,20 @@ impl RevocationSet {
         self.ids.insert(id);
     }
 
+    /// Denies every token that a key of that trust domain signed.
+    pub fn revoke_jwt_key(&mut self, domain: TrustDomain, kid: String) {
+        self.jwt_keys.insert((domain, kid));
+    }
+
+    /// Denies one token, named by its `jti`.
+    pub fn revoke_token(&mut self, domain: TrustDomain, jti: String) {
+        self.tokens.insert((domain, jti));
+    }
+
     /// True when nothing is denied.
     pub fn is_empty(&self) -> bool {
-        self.certificates.is_empty() && self.issuers.is_empty() && self.ids.is_empty()
+        let certificates = self.certificates.is_empty() && self.issuers.is_empty();
+        certificates && self.ids.is_empty() && self.jwt_keys.is_empty() && self.tokens.is_empty()
     }
 
     /// True when the key is denied as an issuer.
@@ -55,6 +70,31 @@ impl RevocationSet {
             if self.certificates.contains(&(link.issuer, link.serial.clone())) {
                 return Err(Refusal::RevokedCertificate);
             }
+        }
+        Ok(())
+    }
+
+    /// The same for what a verified token names (VJ-06).
+    ///
+    /// # Errors
+    /// Names what is denied.
+    pub(crate) fn check_token(
+        &self,
+        id: &SpiffeId,
+        kid: &str,
+        jti: Option<&str>,
+    ) -> Result<(), TokenRefusal> {
+        if self.ids.contains(id) {
+            return Err(TokenRefusal::RevokedId);
+        }
+        let is_denied = |set: &HashSet<(TrustDomain, String)>, name: &str| {
+            !set.is_empty() && set.contains(&(id.trust_domain().clone(), name.to_owned()))
+        };
+        if is_denied(&self.jwt_keys, kid) {
+            return Err(TokenRefusal::RevokedKey);
+        }
+        if jti.is_some_and(|jti| is_denied(&self.tokens, jti)) {
+            return Err(TokenRefusal::RevokedToken);
         }
         Ok(())
     }

@@ -23,8 +23,10 @@ use crate::tls::Trust;
 use crate::{Bundle, BundleMap, IdentitySnapshot, PrivateKey, SpiffeId, TrustDomain, VerifiedPeer, X509Svid};
 
 mod hostile;
+mod tokens;
 
 pub use hostile::BadLeaf;
+pub use tokens::{BadToken, TokenForge};
 
 /// A fixed moment: 2026-11-25 12:00:00 UTC.
 pub fn now() -> UnixTime {

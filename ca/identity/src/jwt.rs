@@ -1,0 +1,132 @@
+//! JWT-SVIDs: the one verifier and the one composer of tokens (SPIFFE JWT-SVID, identity.md 6).
+//!
+//! Authority, agent, enforcer and command line call [`verify_jwt_svid`]; only the authority signs. Pure like
+//! [`verify_svid`](crate::verify_svid): the same token, audience, snapshot and time always give the same answer. Nothing
+//! of a token is believed before its signature holds, and no key is looked up before its header is known to be sound.
+
+mod key;
+mod parse;
+mod refusal;
+mod sign;
+
+use std::time::Duration;
+
+use base_ports::UnixTime;
+use serde_json::{Map, Value};
+
+pub(crate) use key::{Curve, Numbers, numbers_of};
+pub use key::{JwtAlgorithm, JwtKey, JwtKeyError};
+pub use refusal::TokenRefusal;
+pub use sign::{JwtClaims, JwtSigner};
+
+use crate::bundle::Bundle;
+use crate::{IdentitySnapshot, SpiffeId};
+pub(crate) use parse::Token;
+
+/// How far the clocks of issuer and verifier may differ (identity.md 3).
+const LEEWAY: Duration = Duration::from_secs(10);
+/// Keys that are tried for a token that names none (VJ-04).
+const TRIED: usize = 8;
+
+/// Who a token names. Only [`verify_jwt_svid`] makes one.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct VerifiedToken {
+    /// The identity, from `sub`.
+    pub id: SpiffeId,
+    /// Everybody for whom it was issued.
+    pub audience: Vec<String>,
+    /// When it ends, without leeway.
+    pub expires: UnixTime,
+    /// `kid` of the key that signed it.
+    pub key: String,
+    /// `jti`, where the issuer gave one.
+    pub jti: Option<String>,
+    /// All claims, as they were signed.
+    pub claims: Map<String, Value>,
+    /// Generation of the snapshot that judged.
+    pub generation: u64,
+}
+
+/// Judges a token that was sent to `audience` at `now` against the JWT keys of the trust domain it names.
+///
+/// # Errors
+/// The first rule that the token breaks, in the order of identity.md 6.
+pub fn verify_jwt_svid(
+    token: &str,
+    audience: &str,
+    snapshot: &IdentitySnapshot,
+    now: UnixTime,
+) -> Result<VerifiedToken, TokenRefusal> {
+    if audience.is_empty() {
+        return Err(TokenRefusal::NoAudienceExpected);
+    }
+    let token = Token::parse(token)?;
+    let bundle = bundle_of(&token, snapshot, now)?;
+    let key = signer_of(&token, bundle)?;
+    check_times(&token, now)?;
+    if !token.audience.iter().any(|named| named == audience) {
+        return Err(TokenRefusal::WrongAudience);
+    }
+    let jti = token.claims.get("jti").and_then(Value::as_str).map(str::to_owned);
+    snapshot.revoked.check_token(&token.id, key.kid(), jti.as_deref())?;
+    Ok(VerifiedToken {
+        id: token.id,
+        audience: token.audience,
+        expires: token.expires,
+        key: key.kid().to_owned(),
+        jti,
+        claims: token.claims,
+        generation: snapshot.generation,
+    })
+}
+
+/// JW-12: only the bundle of the domain that the token itself names.
+fn bundle_of<'a>(
+    token: &Token<'_>,
+    snapshot: &'a IdentitySnapshot,
+    now: UnixTime,
+) -> Result<&'a Bundle, TokenRefusal> {
+    let domain = token.id.trust_domain();
+    let bundle =
+        snapshot.bundles.get(domain).ok_or_else(|| TokenRefusal::UnknownTrustDomain(domain.clone()))?;
+    if bundle.stale_after.is_some_and(|limit| limit < now) {
+        return Err(TokenRefusal::BundleStale);
+    }
+    Ok(bundle)
+}
+
+/// VJ-04 and VJ-05: the key that signed it.
+fn signer_of<'a>(token: &Token<'_>, bundle: &'a Bundle) -> Result<&'a JwtKey, TokenRefusal> {
+    let keys = bundle.jwt_keys();
+    if keys.is_empty() {
+        return Err(TokenRefusal::NoKeys);
+    }
+    if let Some(kid) = &token.kid {
+        let key = keys.iter().find(|key| key.kid() == kid).ok_or(TokenRefusal::UnknownKey)?;
+        if !key.fits(token.algorithm) {
+            return Err(TokenRefusal::KeyMismatch);
+        }
+        return if token.is_signed_by(key) { Ok(key) } else { Err(TokenRefusal::BadSignature) };
+    }
+    let mut fitting = keys.iter().filter(|key| key.fits(token.algorithm)).take(TRIED).peekable();
+    if fitting.peek().is_none() {
+        return Err(TokenRefusal::UnknownKey);
+    }
+    fitting.find(|key| token.is_signed_by(key)).ok_or(TokenRefusal::BadSignature)
+}
+
+/// VJ-06.
+fn check_times(token: &Token<'_>, now: UnixTime) -> Result<(), TokenRefusal> {
+    if now.saturating_since(token.expires) >= LEEWAY {
+        return Err(TokenRefusal::Expired);
+    }
+    let is_ahead = |time: Option<UnixTime>| time.is_some_and(|time| time.saturating_since(now) > LEEWAY);
+    if is_ahead(token.not_before) || is_ahead(token.issued) {
+        return Err(TokenRefusal::NotYetValid);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
