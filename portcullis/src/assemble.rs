@@ -6,6 +6,7 @@
 mod activation;
 mod activations;
 mod aside;
+mod certificate;
 pub(crate) mod configuration;
 mod data_plane;
 mod doubt;
@@ -244,6 +245,10 @@ pub(crate) async fn start(
     }
     if let (Some(Ca { listen: Some(addr), .. }), Some(trust)) = (&config.ca, &trust) {
         apis.remote(*addr, trust, &api)?;
+    }
+
+    if let (Some(oidc), Some(authority)) = (&config.oidc, &authority) {
+        apis.oidc(oidc, authority, &kept)?;
     }
 
     // The data plane.

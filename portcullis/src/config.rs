@@ -18,7 +18,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) use changes::{Changes, changes};
-pub(crate) use meant::{Admin, Agent, Ca, Config, Enforcer, Follow, Listener, LocalUser, Spans, TrailTo};
+pub(crate) use meant::{
+    Admin, Agent, Ca, Config, Enforcer, Follow, Listener, LocalUser, Oidc, Spans, TrailTo,
+};
 pub(crate) use schema::{explain, json_schema, paths as key_paths};
 pub(crate) use value::{Address, duration, print_duration};
 pub(crate) use view::view;

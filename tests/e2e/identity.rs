@@ -2,6 +2,7 @@
 
 mod enrolment;
 mod forged;
+mod tokens;
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -28,7 +29,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("x5_openssl_verifies_an_svid_strictly", missing("openssl"), strictly),
         trial("svid_commands_show_and_write_what_was_issued", None, commands),
     ];
-    own.into_iter().chain(enrolment::trials()).chain(forged::trials()).collect()
+    own.into_iter().chain(enrolment::trials()).chain(forged::trials()).chain(tokens::trials()).collect()
 }
 
 /// A gateway whose only purpose is its Workload API.
@@ -148,9 +149,17 @@ fn header() -> Result {
             check!(refused["bytes"] == 0, "{method} {metadata:?}: {refused}");
         }
     }
-    for method in ["FetchJWTSVID", "FetchJWTBundles", "ValidateJWTSVID", "Nonsense"] {
-        let absent = ask(&format!("/SpiffeWorkloadAPI/{method}"), good)?;
-        check!(absent["code"] == "UNIMPLEMENTED", "{method}: {absent}");
+    let keys = ask("/SpiffeWorkloadAPI/FetchJWTBundles", good)?;
+    check!(keys["code"] == "OK" && keys["bytes"].as_u64() > Some(100), "{keys}");
+    for (method, code) in [
+        ("FetchJWTSVID", "INVALID_ARGUMENT"),
+        ("ValidateJWTSVID", "INVALID_ARGUMENT"),
+        ("FetchWITSVID", "UNIMPLEMENTED"),
+        ("FetchWITBundles", "UNIMPLEMENTED"),
+        ("Nonsense", "UNIMPLEMENTED"),
+    ] {
+        let answer = ask(&format!("/SpiffeWorkloadAPI/{method}"), good)?;
+        check!(answer["code"] == code, "{method}: {answer}");
     }
     let other = ask("/other.Service/Call", good)?;
     check!(other["code"] == "UNIMPLEMENTED", "{other}");

@@ -5,6 +5,7 @@ mod http2;
 mod http3;
 mod identity;
 mod stored;
+mod tokens;
 mod words;
 
 use enforcer_codec::NotCanonical;
@@ -30,6 +31,7 @@ pub(super) const ALL: &[Target] = &[
     identity::REQUEST,
     identity::BUNDLE,
     identity::NAME,
+    tokens::TOKEN,
     stored::RECORD,
     stored::NOTE,
     stored::ANSWERS,

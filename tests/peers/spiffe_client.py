@@ -2,13 +2,15 @@
 
   spiffe_client.py fetch SOCKET           the SVIDs and the bundles, chains verified
   spiffe_client.py watch SOCKET SECONDS   every update, then the error that ended the stream
+  spiffe_client.py tokens SOCKET AUDIENCE a JWT-SVID of each identity, judged here by the bundles and by the agent
+  spiffe_client.py judge SOCKET AUDIENCE FILE   what the agent says of each `NAME TOKEN` line
 """
 
 import json
 import sys
 import threading
 
-from spiffe import WorkloadApiClient
+from spiffe import JwtSvid, SpiffeId, WorkloadApiClient
 
 
 def say(**event):
@@ -66,5 +68,39 @@ def watch(socket, seconds):
     ended.wait(float(seconds))
 
 
+def tokens(socket, audience):
+    client = WorkloadApiClient(socket, default_timeout=10)
+    bundles = client.fetch_jwt_bundles()
+    for svid in client.fetch_jwt_svids({audience}):
+        bundle = bundles.get_bundle_for_trust_domain(svid.spiffe_id.trust_domain)
+        here = JwtSvid.parse_and_validate(svid.token, bundle, {audience})
+        there = client.validate_jwt_svid(svid.token, audience)
+        say(
+            id=str(here.spiffe_id),
+            agrees=there.spiffe_id == here.spiffe_id,
+            audience=sorted(here.audience),
+            expiry=here.expiry,
+            keys=sorted(bundle.jwt_authorities),
+            token=svid.token,
+        )
+    for asked in ["spiffe://example.org/nobody", "spiffe://other.org/web"]:
+        try:
+            client.fetch_jwt_svid({audience}, SpiffeId(asked))
+            say(foreign=asked, error=None)
+        except Exception as error:
+            say(foreign=asked, error=str(error))
+
+
+def judge(socket, audience, file):
+    client = WorkloadApiClient(socket, default_timeout=10)
+    for line in open(file):
+        name, token = line.rstrip("\n").split(" ", 1)
+        try:
+            say(name=name, id=str(client.validate_jwt_svid(token, audience).spiffe_id))
+        except Exception as error:
+            say(name=name, error=str(error))
+
+
 if __name__ == "__main__":
-    {"fetch": fetch, "watch": watch}[sys.argv[1]](*sys.argv[2:])
+    commands = {"fetch": fetch, "watch": watch, "tokens": tokens, "judge": judge}
+    commands[sys.argv[1]](*sys.argv[2:])

@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod disk;
 pub mod net;
+pub mod rate;
 pub mod resolve;
 pub mod rng;
 pub mod socket_path;
@@ -17,6 +18,7 @@ pub mod weight;
 pub use clock::{Clock, ManualClock, Mono, Now, SystemClock, UnixTime};
 pub use disk::{Disk, DiskFile, MemoryDisk, Survive, SystemDisk};
 pub use net::{Dialing, ManualNet, Net, NetAddr, SystemNet};
+pub use rate::Rate;
 pub use resolve::{Addresses, ManualResolver, Resolver, Resolving};
 pub use rng::{Rng, SeededRng, SystemRng};
 pub use stream::Stream;

@@ -1,4 +1,5 @@
-//! The running agent: one task that follows the authority, has SVIDs signed and renewed, and publishes the state.
+//! The running agent: one task that follows the authority, has SVIDs signed and renewed, and publishes the state. Tokens
+//! are had on demand.
 //!
 //! `portcullis` starts it; `service` reads what it publishes. The task is the only writer. When it ends, streams end as
 //! Unavailable, so that workloads keep what they hold (DF-06).
@@ -9,14 +10,16 @@ use base_ports::{
     Clock, Rng, UnixTime,
     task::{TaskHandle, Tasks},
 };
-use ca_identity::X509Svid;
+use ca_identity::{BundleMap, IdentitySnapshot, X509Svid, verify_jwt_svid};
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
     cache::Cache,
-    issue::{IssueError, issue},
+    issue::{IssueError, SIGN_LIMIT, issue, silent},
     state::State,
+    tokens::{Asked, Tokens},
     upstream::{AgentEntry, Upstream},
 };
 
@@ -30,6 +33,8 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Agent {
     states: watch::Receiver<Arc<State>>,
+    upstream: Arc<dyn Upstream>,
+    tokens: Mutex<Tokens>,
     clock: Arc<dyn Clock>,
     task: TaskHandle,
 }
@@ -67,8 +72,17 @@ impl Agent {
         changed.mark_unchanged();
         let cache = Cache::new(upstream.entries(), upstream.bundle());
         let (publish, states) = watch::channel(Arc::new(cache.state()));
-        let work = Work { upstream, changed, cache, publish, clock: Arc::clone(&clock), rng, tick };
-        Arc::new(Self { states, clock, task: tasks.spawn("agent", work.run()) })
+        let work = Work {
+            upstream: Arc::clone(&upstream),
+            changed,
+            cache,
+            publish,
+            clock: Arc::clone(&clock),
+            rng,
+            tick,
+        };
+        let task = tasks.spawn("agent", work.run());
+        Arc::new(Self { states, upstream, tokens: Mutex::default(), clock, task })
     }
 
     /// How many entries there are and how they fare.
@@ -89,6 +103,27 @@ impl Agent {
 
     pub(crate) fn states(&self) -> watch::Receiver<Arc<State>> {
         self.states.clone()
+    }
+
+    /// A JWT-SVID of that entry for that audience: one that was issued for the same and is young, or a new one.
+    pub(crate) async fn token(&self, entry: &AgentEntry, audience: &[String]) -> Result<String, IssueError> {
+        let asked = Asked::of(entry, audience);
+        let held = self.tokens.lock().find(&asked, &self.upstream.bundle(), self.clock.now().wall);
+        if let Some(token) = held {
+            return Ok(token);
+        }
+        let signing = self.upstream.sign_token(&entry.id, audience.to_vec());
+        let signed = tokio::time::timeout(SIGN_LIMIT, signing).await.unwrap_or_else(|_late| Err(silent()))?;
+        let bundles = BundleMap::of(self.upstream.bundle());
+        let trust = IdentitySnapshot { bundles, ..IdentitySnapshot::default() };
+        let now = self.clock.now().wall;
+        let first = audience.first().map_or("", String::as_str);
+        let verified = verify_jwt_svid(&signed.token, first, &trust, now)?;
+        if verified.id != entry.spiffe_id {
+            return Err(IssueError::OtherIdentity { wanted: entry.spiffe_id.clone(), got: verified.id });
+        }
+        self.tokens.lock().keep(asked, &signed, &verified, now);
+        Ok(signed.token)
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

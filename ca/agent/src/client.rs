@@ -1,10 +1,11 @@
-//! A client of any SPIFFE Workload API over a Unix socket: for `svid fetch`, `write` and `watch`.
+//! A client of any SPIFFE Workload API over a Unix socket: for `svid fetch`, `validate`, `write` and `watch`.
 //!
 //! It refuses addresses that are not `unix:///absolute/path`, answers that are not complete, and material that does not
 //! parse; a message replaces everything that came before it (WA-03, WA-04).
 
 mod address;
 pub(crate) mod der;
+mod tokens;
 
 use std::{collections::HashSet, io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -13,8 +14,7 @@ use hyper_util::rt::TokioIo;
 use prost::bytes::Bytes;
 use tokio::net::UnixStream;
 use tonic::{
-    Code, Request, Status, Streaming,
-    metadata::MetadataValue,
+    Code, Status, Streaming,
     transport::{Channel, Endpoint},
 };
 
@@ -25,6 +25,7 @@ use crate::generated::{
 
 pub use address::AddressError;
 pub use der::DerError;
+pub use tokens::{FetchedToken, ValidatedToken};
 
 /// The longest wait before a watch connects again.
 const RECONNECT_LONGEST: Duration = Duration::from_secs(30);
@@ -95,6 +96,11 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// The request, or the token in it, was refused as it is: asking again changes nothing.
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Answer { code: Code::InvalidArgument, .. })
+    }
+
     /// The caller has no identity (any more): material that it holds must not be used on.
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Answer { code: Code::PermissionDenied, .. })
@@ -128,9 +134,7 @@ impl WorkloadClient {
     }
 
     async fn open(&self) -> Result<Streaming<X509svidResponse>, ClientError> {
-        let mut request = Request::new(X509svidRequest {});
-        request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
-        Ok(self.api.clone().fetch_x509svid(request).await?.into_inner())
+        Ok(self.api.clone().fetch_x509svid(tokens::with_header(X509svidRequest {})).await?.into_inner())
     }
 }
 

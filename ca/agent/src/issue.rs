@@ -6,12 +6,12 @@
 use std::{future::Future, time::Duration};
 
 use base_ports::UnixTime;
-use ca_identity::{PrivateKey, SpiffeId, X509Svid, csr};
+use ca_identity::{PrivateKey, SpiffeId, TokenRefusal, X509Svid, csr};
 
 use crate::upstream::{SignedChain, UpstreamError};
 
 /// How long the authority may take.
-const SIGN_LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const SIGN_LIMIT: Duration = Duration::from_secs(30);
 
 /// Why there is no new SVID.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +24,8 @@ pub(crate) enum IssueError {
     Chain(String),
     #[error("the authority answered with an SVID of `{got}` instead of `{wanted}`")]
     OtherIdentity { wanted: SpiffeId, got: SpiffeId },
+    #[error("the authority answered with a token that does not verify: {0}")]
+    Token(#[from] TokenRefusal),
     #[error("the authority answered with an SVID that is not valid now ({not_before} to {not_after})")]
     NotValid { not_before: UnixTime, not_after: UnixTime },
 }
@@ -46,7 +48,7 @@ where
     check(svid, wanted, now())
 }
 
-fn silent() -> UpstreamError {
+pub(crate) fn silent() -> UpstreamError {
     UpstreamError::Unavailable { reason: "it did not answer in time".to_owned() }
 }
 

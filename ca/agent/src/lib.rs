@@ -19,11 +19,12 @@ mod service;
 mod state;
 #[cfg(test)]
 mod testing;
+mod tokens;
 mod upstream;
 
 pub use agent::{Agent, AgentStatus};
 pub use attest::Caller;
-pub use client::{ClientError, WorkloadClient, X509Context};
+pub use client::{ClientError, FetchedToken, ValidatedToken, WorkloadClient, X509Context};
 pub use rotate::Keeper;
 pub use service::{LocalStream, workload_api};
-pub use upstream::{AgentEntry, SignedChain, Upstream, UpstreamError};
+pub use upstream::{AgentEntry, SignedChain, SignedToken, Upstream, UpstreamError};

@@ -2,14 +2,17 @@
 //!
 //! `portcullis` serves [`workload_api`] on a Unix socket and inserts the [`Caller`] of the connection as a request
 //! extension. Refused: calls without the security header (WE-02), callers that cannot be attested, callers without a
-//! matching entry, more streams than the limits. The JWT half answers Unimplemented until JWT-SVIDs are issued.
+//! matching entry, more streams than the limits.
 
 mod authority;
+mod caller;
 mod limits;
+mod tokens;
 mod watcher;
 
 use std::sync::Arc;
 
+use base_ports::Rate;
 use futures_util::stream::BoxStream;
 use tonic::{
     Request, Response, Status,
@@ -42,9 +45,10 @@ const HEADER_VALUE: &[u8] = b"true";
 /// Requests of this API are small.
 const REQUEST_BYTES: usize = 64 * 1024;
 
-/// The service with server reflection (WE-06). Each request must carry a [`Caller`] as extension.
-pub fn workload_api(agent: Arc<Agent>) -> Routes {
-    let service = SpiffeWorkloadApiServer::new(WorkloadApi { agent, streams: Streams::default() })
+/// The service with server reflection (WE-06). Each request must carry a [`Caller`] as extension. Without `tokens` the JWT
+/// profile is Unimplemented (WA-01).
+pub fn workload_api(agent: Arc<Agent>, tokens: bool) -> Routes {
+    let service = SpiffeWorkloadApiServer::new(WorkloadApi::new(agent, tokens))
         .max_decoding_message_size(REQUEST_BYTES);
     let routes = Routes::new(InterceptedService::new(service, require_header));
     with_reflection(routes)
@@ -76,15 +80,32 @@ fn with_reflection(routes: Routes) -> Routes {
 struct WorkloadApi {
     agent: Arc<Agent>,
     streams: Streams,
+    /// Calls about tokens, by user and process.
+    calls: Rate<(u32, Option<i32>)>,
+    /// Whether there are any.
+    tokens: bool,
 }
 
 impl WorkloadApi {
+    fn new(agent: Arc<Agent>, tokens: bool) -> Self {
+        Self { agent, streams: Streams::default(), calls: Rate::default(), tokens }
+    }
+
+    /// The caller of a call about tokens.
+    fn asks_for_tokens(&self, caller: Option<&Caller>) -> Result<Caller, Status> {
+        if self.tokens {
+            known(caller).cloned()
+        } else {
+            Err(Status::unimplemented("the JWT profile is off"))
+        }
+    }
+
     fn watch<M: Clone + PartialEq + Send + Sync + 'static>(
         &self,
         caller: Option<&Caller>,
         render: watcher::Render<M>,
     ) -> Result<Response<BoxStream<'static, Result<M, Status>>>, Status> {
-        let caller = caller.ok_or_else(|| Status::internal("the connection carries no caller"))?;
+        let caller = known(caller)?;
         let permit = self.streams.admit(caller.uid())?;
         let watcher = Watcher::new(Arc::clone(&self.agent), caller.clone(), render, permit);
         Ok(Response::new(watcher.into_stream()))
@@ -111,27 +132,33 @@ impl SpiffeWorkloadApi for WorkloadApi {
         self.watch(request.extensions().get(), State::bundles)
     }
 
-    async fn fetch_jwtsvid(&self, _: Request<JwtsvidRequest>) -> Result<Response<JwtsvidResponse>, Status> {
-        Err(no_jwt())
+    async fn fetch_jwtsvid(
+        &self,
+        request: Request<JwtsvidRequest>,
+    ) -> Result<Response<JwtsvidResponse>, Status> {
+        let caller = self.asks_for_tokens(request.extensions().get())?;
+        self.fetch_tokens(&caller, request.into_inner()).await.map(Response::new)
     }
 
     async fn fetch_jwt_bundles(
         &self,
-        _: Request<JwtBundlesRequest>,
+        request: Request<JwtBundlesRequest>,
     ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
-        Err(no_jwt())
+        let caller = self.asks_for_tokens(request.extensions().get())?;
+        self.watch(Some(&caller), State::jwt_bundles)
     }
 
     async fn validate_jwtsvid(
         &self,
-        _: Request<ValidateJwtsvidRequest>,
+        request: Request<ValidateJwtsvidRequest>,
     ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
-        Err(no_jwt())
+        let caller = self.asks_for_tokens(request.extensions().get())?;
+        self.validate_token(&caller, request.into_inner()).await.map(Response::new)
     }
 }
 
-fn no_jwt() -> Status {
-    Status::unimplemented("the JWT profile is not served")
+fn known(caller: Option<&Caller>) -> Result<&Caller, Status> {
+    caller.ok_or_else(|| Status::internal("the connection carries no caller"))
 }
 
 #[cfg(test)]

@@ -9,11 +9,11 @@ use std::{
 };
 
 use base_ports::UnixTime;
-use ca_identity::{Bundle, Selector, X509Svid};
+use ca_identity::{Bundle, BundleMap, IdentitySnapshot, JwksReader, Selector, TrustDomain, X509Svid};
 use prost::{Message as _, bytes::Bytes};
 
 use crate::{
-    generated::messages::{X509BundlesResponse, X509svid, X509svidResponse},
+    generated::messages::{JwtBundlesResponse, X509BundlesResponse, X509svid, X509svidResponse},
     upstream::AgentEntry,
 };
 
@@ -26,8 +26,13 @@ const HINT_BYTES: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct State {
     served: Vec<Arc<Served>>,
+    own: TrustDomain,
     domain: String,
     bundle: Bytes,
+    /// The keys for tokens, as a JWK Set.
+    jwt_bundle: Bytes,
+    /// What tokens are judged by.
+    trust: IdentitySnapshot,
 }
 
 /// One entry and what is ready for it. Neither SVID nor problem means that the first answer is still to come.
@@ -63,8 +68,26 @@ pub(crate) enum View<M> {
 }
 
 impl State {
-    pub(crate) fn new(served: Vec<Arc<Served>>, bundle: &Bundle) -> Self {
-        Self { served, domain: bundle.trust_domain.id().to_string(), bundle: bundle.to_der().into() }
+    pub(crate) fn new(served: Vec<Arc<Served>>, bundle: &Arc<Bundle>) -> Self {
+        let bundles = BundleMap::of(Arc::clone(bundle));
+        Self {
+            served,
+            own: bundle.trust_domain.clone(),
+            domain: bundle.trust_domain.id().to_string(),
+            bundle: bundle.to_der().into(),
+            jwt_bundle: bundle.to_jwt_jwks(JwksReader::WorkloadApi).into(),
+            trust: IdentitySnapshot { bundles, ..IdentitySnapshot::default() },
+        }
+    }
+
+    /// The own trust domain.
+    pub(crate) fn domain(&self) -> &TrustDomain {
+        &self.own
+    }
+
+    /// What tokens are judged by.
+    pub(crate) fn trust(&self) -> &IdentitySnapshot {
+        &self.trust
     }
 
     pub(crate) fn served(&self) -> &[Arc<Served>] {
@@ -104,6 +127,31 @@ impl State {
         View::Complete(X509BundlesResponse { bundles, ..Default::default() })
     }
 
+    /// The same for tokens: a bundle holds its own kind of keys only (WA-09).
+    pub(crate) fn jwt_bundles(&self, selectors: &[Selector], _now: UnixTime) -> View<JwtBundlesResponse> {
+        if self.matching(selectors).is_empty() {
+            return View::Denied;
+        }
+        View::Complete(JwtBundlesResponse {
+            bundles: BTreeMap::from([(self.domain.clone(), self.jwt_bundle.clone())]),
+        })
+    }
+
+    /// The entries that a caller may have tokens of, each with its hint.
+    pub(crate) fn identities(&self, selectors: &[Selector]) -> View<Vec<(Arc<AgentEntry>, String)>> {
+        let matching = self.matching(selectors);
+        match matching.len() {
+            0 => View::Denied,
+            entries if entries > IDENTITIES => View::TooLarge { entries },
+            _ => {
+                let hinted = hinted(&matching).into_iter();
+                View::Complete(
+                    hinted.map(|(served, hint)| (Arc::clone(&served.entry), hint.to_owned())).collect(),
+                )
+            }
+        }
+    }
+
     fn matching(&self, selectors: &[Selector]) -> Vec<&Served> {
         let facts: HashSet<&Selector> = selectors.iter().collect();
         let matches = |entry: &AgentEntry| {
@@ -112,26 +160,30 @@ impl State {
         self.served.iter().map(Arc::as_ref).filter(|served| matches(&served.entry)).collect()
     }
 
-    /// A hint belongs to the oldest entry that has it; the others lose it (WA-07).
     fn messages(&self, matching: &[&Served], now: UnixTime) -> Vec<X509svid> {
-        let mut hints = HashSet::new();
-        let mut messages = Vec::with_capacity(matching.len());
-        for served in matching {
-            let hint = served.entry.hint.as_str();
-            let unique = hint.is_empty() || (hint.len() <= HINT_BYTES && hints.insert(hint));
-            if !unique {
-                tracing::warn!(
-                    entry = served.entry.id,
-                    "hint is too long or already used by an older entry; left out"
-                );
-            }
-            if let Some(resource) = served.resource.as_ref().filter(|resource| resource.not_after > now) {
-                let hint = if unique { hint } else { "" };
-                messages.push(resource.message(self.bundle.clone(), hint.to_owned()));
-            }
-        }
-        messages
+        let valid = hinted(matching).into_iter().filter_map(|(served, hint)| {
+            let resource = served.resource.as_ref().filter(|resource| resource.not_after > now)?;
+            Some(resource.message(self.bundle.clone(), hint.to_owned()))
+        });
+        valid.collect()
     }
+}
+
+/// A hint belongs to the oldest entry that has it; the others lose it (WA-07).
+fn hinted<'a>(matching: &[&'a Served]) -> Vec<(&'a Served, &'a str)> {
+    let mut hints = HashSet::new();
+    let mut give = |served: &'a Served| {
+        let hint = served.entry.hint.as_str();
+        if hint.is_empty() || (hint.len() <= HINT_BYTES && hints.insert(hint)) {
+            return (served, hint);
+        }
+        tracing::warn!(
+            entry = served.entry.id,
+            "hint is too long or already used by an older entry; left out"
+        );
+        (served, "")
+    };
+    matching.iter().map(|served| give(served)).collect()
 }
 
 impl Served {

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use base_ports::{Clock, ManualClock, SeededRng, UnixTime, task::Tasks};
-use ca_identity::{Bundle, CertificateDer, Selector, SpiffeId, TrustDomain, csr};
+use ca_identity::{
+    Bundle, CertificateDer, JwtClaims, JwtSigner, PrivateKey, Selector, SpiffeId, TrustDomain, csr,
+};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use rcgen::{
@@ -15,7 +17,7 @@ use tokio::sync::watch;
 use crate::{
     agent::Agent,
     attest::Caller,
-    upstream::{AgentEntry, SignedChain, Upstream, UpstreamError},
+    upstream::{AgentEntry, SignedChain, SignedToken, Upstream, UpstreamError},
 };
 
 /// 2026-11-25 12:00:00 UTC.
@@ -49,6 +51,7 @@ pub(crate) fn entry(id: &str, path: &str, age: i64) -> AgentEntry {
 pub(crate) struct FakeAuthority {
     clock: Arc<ManualClock>,
     issuer: Issuer<'static, KeyPair>,
+    tokens: JwtSigner,
     state: Mutex<FakeState>,
     changed: watch::Sender<u64>,
 }
@@ -68,7 +71,8 @@ struct FakeState {
 impl FakeAuthority {
     pub(crate) fn start(entries: Vec<AgentEntry>) -> Arc<Self> {
         let (root, issuer) = root();
-        let bundle = bundle_of(vec![root]);
+        let tokens = JwtSigner::new(&PrivateKey::generate_p256().unwrap()).unwrap();
+        let bundle = bundle_of(vec![root], &tokens);
         let state = FakeState {
             entries,
             bundle,
@@ -81,6 +85,7 @@ impl FakeAuthority {
         Arc::new(Self {
             clock: Arc::new(ManualClock::new(noon())),
             issuer,
+            tokens,
             state: Mutex::new(state),
             changed: watch::Sender::new(0),
         })
@@ -115,13 +120,22 @@ impl FakeAuthority {
         let mut state = self.state.lock();
         let mut roots: Vec<CertificateDer<'static>> = state.bundle.certificates().cloned().collect();
         roots.push(root().0);
-        state.bundle = bundle_of(roots);
+        state.bundle = bundle_of(roots, &self.tokens);
+        drop(state);
+        self.tell();
+    }
+
+    pub(crate) fn add_token_key(&self) {
+        let mut state = self.state.lock();
+        let next = JwtSigner::new(&PrivateKey::generate_p256().unwrap()).unwrap();
+        let keys = vec![self.tokens.public().clone(), next.public().clone()];
+        state.bundle = Arc::new(Bundle::clone(&state.bundle).with_jwt_keys(keys).unwrap());
         drop(state);
         self.tell();
     }
 
     pub(crate) fn lose_roots(&self) {
-        self.state.lock().bundle = bundle_of(Vec::new());
+        self.state.lock().bundle = bundle_of(Vec::new(), &self.tokens);
         self.tell();
     }
 
@@ -143,6 +157,24 @@ impl FakeAuthority {
 
     pub(crate) fn signed(&self) -> usize {
         self.state.lock().signed
+    }
+
+    /// A token of `/web` for `orders`, signed with the key that the bundle holds.
+    pub(crate) fn web_token(&self) -> String {
+        self.token_for(&SpiffeId::parse("spiffe://example.org/web").unwrap(), &["orders".to_owned()]).token
+    }
+
+    fn token_for(&self, id: &SpiffeId, audience: &[String]) -> SignedToken {
+        let issued = self.clock.now().wall;
+        let claims = JwtClaims {
+            id,
+            audience,
+            issued,
+            expires: issued + Duration::from_secs(300),
+            issuer: None,
+            jti: None,
+        };
+        SignedToken { token: self.tokens.sign(&claims).unwrap(), issued }
     }
 
     fn tell(&self) {
@@ -200,6 +232,24 @@ impl Upstream for FakeAuthority {
         };
         Box::pin(std::future::ready(answer))
     }
+
+    fn sign_token(
+        &self,
+        entry_id: &str,
+        audience: Vec<String>,
+    ) -> BoxFuture<'static, Result<SignedToken, UpstreamError>> {
+        let entry = self.entries().into_iter().find(|entry| entry.id == entry_id);
+        let mut state = self.state.lock();
+        let answer = match (&state.failure, entry) {
+            (Some(reason), _) => Err(UpstreamError::Unavailable { reason: reason.clone() }),
+            (None, Some(entry)) if !audience.iter().any(|name| name == "forbidden") => {
+                state.signed += 1;
+                Ok(self.token_for(state.other_id.as_ref().unwrap_or(&entry.spiffe_id), &audience))
+            }
+            (None, _) => Err(UpstreamError::Refused { reason: "policy refused the issuance".to_owned() }),
+        };
+        Box::pin(std::future::ready(answer))
+    }
 }
 
 /// A P-256 SubjectPublicKeyInfo; the point is its last 65 bytes.
@@ -228,9 +278,10 @@ fn root() -> (CertificateDer<'static>, Issuer<'static, KeyPair>) {
     (root.into(), Issuer::new(params, key))
 }
 
-fn bundle_of(roots: Vec<CertificateDer<'static>>) -> Arc<Bundle> {
+fn bundle_of(roots: Vec<CertificateDer<'static>>, tokens: &JwtSigner) -> Arc<Bundle> {
     let sequence = u64::try_from(roots.len()).unwrap();
-    Arc::new(Bundle::new(TrustDomain::parse("example.org").unwrap(), roots, sequence).unwrap())
+    let bundle = Bundle::new(TrustDomain::parse("example.org").unwrap(), roots, sequence).unwrap();
+    Arc::new(bundle.with_jwt_keys(vec![tokens.public().clone()]).unwrap())
 }
 
 fn date(time: UnixTime) -> time::OffsetDateTime {

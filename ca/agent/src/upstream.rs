@@ -21,6 +21,13 @@ pub trait Upstream: Send + Sync + fmt::Debug {
 
     /// Has the CSR of one entry signed.
     fn sign(&self, entry_id: &str, csr: Vec<u8>) -> BoxFuture<'static, Result<SignedChain, UpstreamError>>;
+
+    /// Has a JWT-SVID of one entry made for that audience.
+    fn sign_token(
+        &self,
+        entry_id: &str,
+        audience: Vec<String>,
+    ) -> BoxFuture<'static, Result<SignedToken, UpstreamError>>;
 }
 
 /// What the agent needs to know of a registration entry.
@@ -45,6 +52,21 @@ pub struct AgentEntry {
 pub struct SignedChain {
     /// The certificates.
     pub chain: Vec<CertificateDer<'static>>,
+}
+
+/// A fresh JWT-SVID. Its `Debug` leaves the token out.
+#[derive(Clone)]
+pub struct SignedToken {
+    /// In compact form.
+    pub token: String,
+    /// When it was issued; with its end, this says how long it is used again.
+    pub issued: UnixTime,
+}
+
+impl fmt::Debug for SignedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedToken").field("issued", &self.issued).finish_non_exhaustive()
+    }
 }
 
 /// Why the authority did not sign.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use base_ports::UnixTime;
+use base_ports::{Rate, UnixTime};
 use base_store::Transaction;
 use ca_identity::{Bundle, SpiffeId};
 use parking_lot::RwLock;
@@ -25,10 +25,12 @@ use crate::issue::{Current, IssuanceRecord, Issued, Requested, Subject};
 use crate::keys::{KeyInfo, KeyTable, Vault};
 use crate::ports::{IdentityEvent, IssueKind, Ports};
 use crate::row;
+use crate::token::TokenKey;
 
 mod entries;
 mod open;
 mod sweep;
+mod tokens;
 
 pub use entries::Applied;
 
@@ -46,6 +48,10 @@ pub struct Authority {
     /// The one writer of entries.
     writing: Mutex<()>,
     current: ArcSwapOption<Current>,
+    /// What signs tokens.
+    tokens: ArcSwapOption<TokenKey>,
+    /// Tokens of each agent.
+    token_rate: Rate<SpiffeId>,
     keys: watch::Sender<Arc<[KeyInfo]>>,
     bundle: watch::Sender<Arc<Bundle>>,
     entries: RwLock<Index>,
@@ -149,10 +155,7 @@ impl Authority {
         entry_id: &str,
         csr_der: &[u8],
     ) -> Result<Issued, AuthorityError> {
-        let asked = match &requester {
-            Requester::Agent(id) => id.clone(),
-            Requester::Local => self.local_agent.clone(),
-        };
+        let asked = self.name_of(&requester);
         match self.entitled(requester, entry_id) {
             Ok(subject) => self.issue(subject, csr_der, Transaction::new()).await,
             Err(fault) => {
@@ -230,6 +233,13 @@ impl Authority {
         page.iter().map(|entry| IssuanceRecord::from_row(&entry.key, &entry.value)).collect()
     }
 
+    fn name_of(&self, requester: &Requester) -> SpiffeId {
+        match requester {
+            Requester::Agent(id) => id.clone(),
+            Requester::Local => self.local_agent.clone(),
+        }
+    }
+
     fn known_agent(&self, requester: Requester) -> Result<(SpiffeId, String), AuthorityError> {
         match requester {
             Requester::Local => Ok((self.local_agent.clone(), "local".to_owned())),
@@ -279,7 +289,7 @@ impl Authority {
     }
 
     fn tell_refusal(&self, requester: SpiffeId, spiffe_id: Option<SpiffeId>, fault: &AuthorityError) {
-        if matches!(fault, AuthorityError::Lint(_) | AuthorityError::Unverified(_)) {
+        if fault.is_post_check() {
             let (code, detail) = ("post_check", fault.to_string());
             self.ports.events.event(IdentityEvent::Alarm { code, detail });
         }

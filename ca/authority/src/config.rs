@@ -9,6 +9,8 @@ use crate::error::AuthorityError;
 
 /// Shortest lifetime of an SVID (identity.md 3).
 pub(crate) const SVID_TTL_FLOOR: Duration = Duration::from_secs(300);
+/// Shortest lifetime of a JWT-SVID: well above the leeway of verifiers, so that half of it is worth keeping.
+pub(crate) const JWT_TTL_FLOOR: Duration = Duration::from_secs(60);
 /// An SVID lives at most this part of a signing CA's lifetime (identity.md 3).
 pub(crate) const SVID_TTL_SHARE: u32 = 6;
 const BACKDATE_LIMIT: Duration = Duration::from_secs(300);
@@ -29,6 +31,12 @@ pub struct Config {
     pub root_ttl: Duration,
     /// Lifetime of a signing CA; default 7 d.
     pub signing_ttl: Duration,
+    /// Lifetime of a JWT-SVID whose entry says nothing; default 5 min.
+    pub jwt_ttl: Duration,
+    /// Lifetime of a key that signs JWT-SVIDs; default 7 d.
+    pub jwt_key_ttl: Duration,
+    /// `iss` of JWT-SVIDs: the URL of the discovery document, byte for byte; `None` leaves it out (DF-10).
+    pub jwt_issuer: Option<String>,
     /// How far notBefore lies in the past; default 60 s.
     pub backdate: Duration,
     /// Make new keys although old ones are missing or left over. The operator's explicit word, never a default.
@@ -45,6 +53,9 @@ impl Config {
             svid_ttl: Duration::from_secs(3600),
             root_ttl: DAY.saturating_mul(365),
             signing_ttl: DAY.saturating_mul(7),
+            jwt_ttl: Duration::from_secs(300),
+            jwt_key_ttl: DAY.saturating_mul(7),
+            jwt_issuer: None,
             backdate: Duration::from_secs(60),
             force_new: false,
         }
@@ -55,6 +66,11 @@ impl Config {
         self.signing_ttl.checked_div(SVID_TTL_SHARE).unwrap_or_default()
     }
 
+    /// The longest JWT-SVID that a key of the configured lifetime may sign.
+    pub(crate) fn jwt_ttl_cap(&self) -> Duration {
+        self.jwt_key_ttl.checked_div(SVID_TTL_SHARE).unwrap_or_default()
+    }
+
     pub(crate) fn check(&self) -> Result<(), AuthorityError> {
         if self.svid_ttl < SVID_TTL_FLOOR {
             return Err(AuthorityError::TtlTooShort { ttl: self.svid_ttl });
@@ -62,6 +78,9 @@ impl Config {
         if self.svid_ttl > self.svid_ttl_cap() {
             let needed = self.svid_ttl.saturating_mul(SVID_TTL_SHARE);
             return Err(AuthorityError::TtlTooLong { ttl: self.svid_ttl, signing: self.signing_ttl, needed });
+        }
+        if !(JWT_TTL_FLOOR..=self.jwt_ttl_cap()).contains(&self.jwt_ttl) {
+            return Err(AuthorityError::JwtTtl { ttl: self.jwt_ttl, longest: self.jwt_ttl_cap() });
         }
         if self.signing_ttl > self.root_ttl {
             return Err(AuthorityError::RootTtlTooShort { root: self.root_ttl, signing: self.signing_ttl });
@@ -87,6 +106,10 @@ mod tests {
         assert!(text.contains("12d"), "{text}");
         assert!(Config { svid_ttl: Duration::from_secs(299), ..good.clone() }.check().is_err());
         assert!(Config { backdate: Duration::from_secs(301), ..good.clone() }.check().is_err());
+        for ttl in [Duration::from_secs(59), DAY * 2] {
+            let text = Config { jwt_ttl: ttl, ..good.clone() }.check().unwrap_err().to_string();
+            assert!(text.contains("between 1m and 28h"), "{text}");
+        }
         assert!(Config { root_ttl: DAY, ..good }.check().is_err());
     }
 }

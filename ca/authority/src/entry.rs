@@ -6,7 +6,7 @@ use std::time::Duration;
 use base_ports::UnixTime;
 use ca_identity::{IdError, Selector, SelectorError, SpiffeId, TrustDomain};
 
-use crate::config::SVID_TTL_FLOOR;
+use crate::config::{JWT_TTL_FLOOR, SVID_TTL_FLOOR};
 
 mod index;
 mod stored;
@@ -34,6 +34,10 @@ pub struct NewEntry {
     pub selectors: Vec<Selector>,
     /// Lifetime of its SVIDs; `None` is the authority's default. Longer than the authority can give is clamped.
     pub x509_ttl: Option<Duration>,
+    /// Lifetime of its JWT-SVIDs; `None` is the authority's default. Longer than the authority can give is clamped.
+    pub jwt_ttl: Option<Duration>,
+    /// Its JWT-SVIDs carry `jti`, a name of their own (DF-09).
+    pub jwt_jti: bool,
     /// DNS names that go into the SVID.
     pub dns_names: Vec<String>,
     /// How a workload with several identities tells them apart.
@@ -54,6 +58,8 @@ impl NewEntry {
             parent_id: None,
             selectors,
             x509_ttl: None,
+            jwt_ttl: None,
+            jwt_jti: false,
             dns_names: Vec::new(),
             hint: None,
             namespace: None,
@@ -89,6 +95,9 @@ impl NewEntry {
         }
         if self.x509_ttl.is_some_and(|ttl| ttl < SVID_TTL_FLOOR) {
             return Err(EntryError::TtlTooShort);
+        }
+        if self.jwt_ttl.is_some_and(|ttl| ttl < JWT_TTL_FLOOR) {
+            return Err(EntryError::JwtTtlTooShort);
         }
         if self.hint.as_ref().is_some_and(|hint| hint.len() > HINT_LIMIT) {
             return Err(EntryError::TooLong { what: "hint", limit: HINT_LIMIT });
@@ -166,6 +175,10 @@ pub struct EntryRecord {
     pub selectors: Vec<Selector>,
     /// Lifetime of its SVIDs, when not the default.
     pub x509_ttl: Option<Duration>,
+    /// Lifetime of its JWT-SVIDs, when not the default.
+    pub jwt_ttl: Option<Duration>,
+    /// Its JWT-SVIDs carry `jti`.
+    pub jwt_jti: bool,
     /// DNS names that go into the SVID.
     pub dns_names: Vec<String>,
     /// How a workload tells several identities apart.
@@ -197,6 +210,8 @@ impl EntryRecord {
             parent_id,
             selectors,
             x509_ttl,
+            jwt_ttl,
+            jwt_jti,
             dns_names,
             hint,
             namespace,
@@ -209,6 +224,8 @@ impl EntryRecord {
             parent_id,
             selectors,
             x509_ttl,
+            jwt_ttl,
+            jwt_jti,
             dns_names,
             hint,
             namespace,
@@ -227,6 +244,8 @@ impl EntryRecord {
             parent_id: self.parent_id.clone(),
             selectors: self.selectors.clone(),
             x509_ttl: self.x509_ttl,
+            jwt_ttl: self.jwt_ttl,
+            jwt_jti: self.jwt_jti,
             dns_names: self.dns_names.clone(),
             hint: self.hint.clone(),
             namespace: self.namespace.clone(),
@@ -316,6 +335,9 @@ pub enum EntryError {
     /// Below the floor.
     #[error("x509_ttl is shorter than 5m")]
     TtlTooShort,
+    /// Below the floor.
+    #[error("jwt_ttl is shorter than 1m")]
+    JwtTtlTooShort,
     /// A name with other characters than allowed.
     #[error("`{text}` in {what} is not a plain name")]
     Word {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base_store::StoreError;
 use base_store::seal::SealError;
 use ca_identity::csr::CsrError;
-use ca_identity::{BundleError, KeyError, Refusal, SpiffeId, TrustDomain};
+use ca_identity::{BundleError, JwtKeyError, KeyError, Refusal, SpiffeId, TokenRefusal, TrustDomain};
 
 use crate::entry::EntryError;
 use crate::lint::LintError;
@@ -33,6 +33,14 @@ pub enum AuthorityError {
         signing: Duration,
         /// Lifetime of the signing CA that `ttl` needs.
         needed: Duration,
+    },
+    /// Configuration: JWT-SVIDs too short or too long.
+    #[error("jwt_ttl is {}; it lies between 1m and {}, a sixth of the life of a key", days(*ttl), days(*longest))]
+    JwtTtl {
+        /// As configured.
+        ttl: Duration,
+        /// The longest lifetime.
+        longest: Duration,
     },
     /// Configuration: the root would end before its signing CA.
     #[error("root_ttl {} is shorter than signing_ttl {}", days(*root), days(*signing))]
@@ -134,6 +142,18 @@ pub enum AuthorityError {
     /// A private key cannot be made or read.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A key cannot sign tokens.
+    #[error("key for tokens: {0}")]
+    JwtKey(#[from] JwtKeyError),
+    /// The random source of the system failed while a token was signed.
+    #[error("the token could not be signed")]
+    TokenUnsigned,
+    /// IS-06: the finished token does not verify, or says something else. Never released; an alarm.
+    #[error("the finished token does not verify: {0}")]
+    TokenUnverified(#[source] TokenRefusal),
+    /// IS-06: the finished token names somebody or something else. Never released; an alarm.
+    #[error("the finished token says something else than was meant")]
+    TokenDiffers,
     /// The library cannot build the certificate.
     #[error("cannot build the certificate: {0}")]
     Build(#[from] rcgen::Error),
@@ -165,6 +185,12 @@ pub enum AuthorityError {
     /// IS-02: the request carries a key of the authority.
     #[error("the key of the certificate request is an authority's key")]
     AuthorityKey,
+    /// JW-07: a token for nobody, for too many, or for an unusable name.
+    #[error("a token is for 1 to 8 audiences, each of 1 to 1024 bytes, and with all of them at most 8 KiB")]
+    Audience,
+    /// More tokens in a second than one agent gets (identity.md 14).
+    #[error("`{0}` asked for too many tokens in one second; slow down")]
+    TooManyTokens(SpiffeId),
     /// The token is unknown, used or expired. One text for all three.
     #[error("the join token is unknown, expired or already used")]
     TokenRefused,
@@ -232,6 +258,8 @@ pub enum Fault {
     Conflict,
     /// The base of a conditional write is stale.
     Stale,
+    /// More than this requester's share.
+    Limited,
     /// We cannot, at the moment.
     Unavailable,
     /// We are broken.
@@ -244,6 +272,7 @@ impl AuthorityError {
         match self {
             Self::Csr(_)
             | Self::AuthorityKey
+            | Self::Audience
             | Self::TokenTtl { .. }
             | Self::Entry(_)
             | Self::ForeignId(_) => Fault::Request,
@@ -255,9 +284,15 @@ impl AuthorityError {
             Self::UnknownEntry(_) => Fault::NotFound,
             Self::AlreadyExists { .. } => Fault::Conflict,
             Self::Stale { .. } => Fault::Stale,
+            Self::TooManyTokens(_) => Fault::Limited,
             Self::ClockBehind | Self::NoLifetime | Self::NoSigningKey | Self::Store(_) => Fault::Unavailable,
             _ => Fault::Internal,
         }
+    }
+
+    /// IS-06: what was signed is not what was meant.
+    pub(crate) fn is_post_check(&self) -> bool {
+        matches!(self, Self::Lint(_) | Self::Unverified(_) | Self::TokenUnverified(_) | Self::TokenDiffers)
     }
 
     /// A stable word for problem documents and metrics.
@@ -265,6 +300,8 @@ impl AuthorityError {
         match self {
             Self::Csr(_) => "csr_invalid",
             Self::AuthorityKey => "authority_key",
+            Self::Audience => "audience_invalid",
+            Self::TooManyTokens(_) => "too_many_tokens",
             Self::TokenRefused => "token_refused",
             Self::TokenTtl { .. } => "token_ttl",
             Self::NotAnAgent(_) => "not_an_agent",

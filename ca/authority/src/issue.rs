@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::entry::EntryRecord;
 use crate::error::AuthorityError;
 use crate::lint;
-use crate::ports::{IssuanceGate, IssueKind, IssueRequest};
+use crate::ports::{IssuanceGate, IssueKind, IssueRequest, SvidKind};
 use crate::row;
 use crate::template::{self, Certified};
 
@@ -92,6 +92,8 @@ impl Requested {
             spiffe_id,
             entry: entry.as_deref(),
             kind: *kind,
+            svid: SvidKind::X509,
+            audience: &[],
             ttl: self.validity.ttl,
             selectors,
             dns_names,
@@ -350,9 +352,6 @@ impl IssuanceRecord {
         let row: IssuedRow = row::read(key, bytes)?;
         let id = |text: &str| SpiffeId::parse(text).map_err(|reason| row::unreadable(key, reason));
         let wrong = |what: &'static str| row::unreadable(key, what);
-        let hash = Serial::parse_hex(&row.spki_sha256).ok_or_else(|| wrong("spki_sha256"))?;
-        let mut spki_sha256 = [0; 32];
-        spki_sha256.iter_mut().rev().zip(hash.as_bytes().iter().rev()).for_each(|(to, from)| *to = *from);
         Ok(Self {
             serial: Serial::parse_hex(&row.serial).ok_or_else(|| wrong("serial"))?,
             issuer_key_id: KeyId::parse_hex(&row.issuer_key_id).ok_or_else(|| wrong("issuer_key_id"))?,
@@ -360,7 +359,7 @@ impl IssuanceRecord {
             entry: row.entry,
             kind: IssueKind::parse(&row.kind).ok_or_else(|| wrong("kind"))?,
             agent: id(&row.agent)?,
-            spki_sha256,
+            spki_sha256: row::hash(key, &row.spki_sha256)?,
             not_before: UnixTime::from_secs(row.not_before_secs),
             not_after: UnixTime::from_secs(row.not_after_secs),
             decision_id: row.decision_id,

@@ -1,13 +1,13 @@
 //! The authority's keys: which there are, in which state, and since when (AU-04).
 //!
-//! Slots and certificates are one row of the store; the private halves are sealed files (`vault`). A slot goes
+//! Slots and their public halves are one row of the store; the private halves are sealed files (`vault`). A slot goes
 //! prepared, active, old, and is then removed with its file.
 
 use base_ports::UnixTime;
 use base_store::{Revision, Store};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ca_identity::{CertificateDer, KeyId, TrustDomain, inspect};
+use ca_identity::{CertificateDer, JwtKey, KeyId, PrivateKey, TrustDomain, inspect};
 use serde::{Deserialize, Serialize};
 
 use crate::error::AuthorityError;
@@ -25,6 +25,8 @@ pub enum KeyKind {
     Root,
     /// Signs leaves, under the root.
     Signing,
+    /// Signs JWT-SVIDs; its public half is in the bundle.
+    Jwt,
 }
 
 impl KeyKind {
@@ -33,6 +35,7 @@ impl KeyKind {
         match self {
             Self::Root => "root",
             Self::Signing => "signing",
+            Self::Jwt => "jwt",
         }
     }
 }
@@ -70,12 +73,21 @@ pub struct KeyInfo {
     pub state: KeyState,
     /// Its name.
     pub key_id: KeyId,
-    /// Its certificate.
-    pub certificate: CertificateDer<'static>,
-    /// Start of validity.
+    /// What everybody may see of it.
+    pub public: PublicHalf,
+    /// Start of validity; of a key for tokens, when it entered the bundle.
     pub not_before: UnixTime,
-    /// End of validity.
+    /// End of validity; nothing that it signs is valid longer.
     pub not_after: UnixTime,
+}
+
+/// The public half of an authority key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublicHalf {
+    /// Of a root or a signing CA: its certificate.
+    Certificate(CertificateDer<'static>),
+    /// Of a key for tokens: DER of the SubjectPublicKeyInfo.
+    Spki(Vec<u8>),
 }
 
 impl KeyInfo {
@@ -86,7 +98,29 @@ impl KeyInfo {
     ) -> Result<Self, AuthorityError> {
         let facts = inspect::certificate(&certificate).map_err(AuthorityError::Unverified)?;
         let (key_id, not_before, not_after) = (facts.key_id, facts.not_before, facts.not_after);
-        Ok(Self { kind, state, key_id, certificate, not_before, not_after })
+        let public = PublicHalf::Certificate(certificate);
+        Ok(Self { kind, state, key_id, public, not_before, not_after })
+    }
+
+    /// A key for tokens, prepared.
+    pub(crate) fn of_jwt(key: &PrivateKey, not_before: UnixTime, not_after: UnixTime) -> Self {
+        let (kind, state, key_id) = (KeyKind::Jwt, KeyState::Prepared, key.key_id());
+        Self {
+            kind,
+            state,
+            key_id,
+            public: PublicHalf::Spki(key.public_spki().to_vec()),
+            not_before,
+            not_after,
+        }
+    }
+
+    /// Its certificate, which keys for tokens lack.
+    pub fn certificate(&self) -> Option<&CertificateDer<'static>> {
+        match &self.public {
+            PublicHalf::Certificate(certificate) => Some(certificate),
+            PublicHalf::Spki(_) => None,
+        }
     }
 }
 
@@ -110,7 +144,55 @@ struct TableRow {
 struct SlotRow {
     kind: KeyKind,
     state: KeyState,
-    certificate: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    public_key: Option<PublicKeyRow>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PublicKeyRow {
+    key_id: String,
+    spki: String,
+    not_before_secs: i64,
+    not_after_secs: i64,
+}
+
+impl SlotRow {
+    fn of(slot: &KeyInfo) -> Self {
+        let (certificate, public_key) = match &slot.public {
+            PublicHalf::Certificate(certificate) => (Some(STANDARD.encode(certificate)), None),
+            PublicHalf::Spki(spki) => {
+                let row = PublicKeyRow {
+                    key_id: slot.key_id.to_string(),
+                    spki: STANDARD.encode(spki),
+                    not_before_secs: slot.not_before.as_secs(),
+                    not_after_secs: slot.not_after.as_secs(),
+                };
+                (None, Some(row))
+            }
+        };
+        Self { kind: slot.kind, state: slot.state, certificate, public_key }
+    }
+
+    fn read(self) -> Result<KeyInfo, AuthorityError> {
+        let decode = |text: &str| STANDARD.decode(text).map_err(|e| row::unreadable(row::KEYS, e));
+        match (self.kind, self.certificate, self.public_key) {
+            (KeyKind::Root | KeyKind::Signing, Some(certificate), None) => {
+                KeyInfo::of(self.kind, self.state, CertificateDer::from(decode(&certificate)?))
+            }
+            (KeyKind::Jwt, None, Some(key)) => Ok(KeyInfo {
+                kind: self.kind,
+                state: self.state,
+                key_id: KeyId::parse_hex(&key.key_id).ok_or_else(|| row::unreadable(row::KEYS, "key_id"))?,
+                public: PublicHalf::Spki(decode(&key.spki)?),
+                not_before: UnixTime::from_secs(key.not_before_secs),
+                not_after: UnixTime::from_secs(key.not_after_secs),
+            }),
+            _ => Err(row::unreadable(row::KEYS, "a slot has not the public half of its kind")),
+        }
+    }
 }
 
 impl KeyTable {
@@ -125,21 +207,13 @@ impl KeyTable {
             let stored = table.trust_domain;
             return Err(AuthorityError::OtherTrustDomain { stored, configured: domain.clone() });
         }
-        let mut slots = Vec::new();
-        for slot in table.slots {
-            let der = STANDARD.decode(&slot.certificate).map_err(|e| row::unreadable(row::KEYS, e))?;
-            slots.push(KeyInfo::of(slot.kind, slot.state, CertificateDer::from(der))?);
-        }
+        let slots = table.slots.into_iter().map(SlotRow::read).collect::<Result<_, _>>()?;
         Ok(Some(Self { slots, revision: Some(entry.modified) }))
     }
 
     /// The row as bytes.
     pub(crate) fn to_row(&self, domain: &TrustDomain) -> Result<Vec<u8>, AuthorityError> {
-        let slots = self.slots.iter().map(|slot| SlotRow {
-            kind: slot.kind,
-            state: slot.state,
-            certificate: STANDARD.encode(&slot.certificate),
-        });
+        let slots = self.slots.iter().map(SlotRow::of);
         let trust_domain = domain.as_str().to_owned();
         row::write(row::KEYS, &TableRow { v: 1, trust_domain, slots: slots.collect() })
     }
@@ -163,7 +237,22 @@ impl KeyTable {
     }
 
     /// Certificates that belong into the bundle: every root that is still there.
-    pub(crate) fn roots(&self) -> impl Iterator<Item = &KeyInfo> {
-        self.slots.iter().filter(|slot| slot.kind == KeyKind::Root)
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
+        self.of(KeyKind::Root).filter_map(KeyInfo::certificate)
+    }
+
+    /// Keys for tokens that belong into the bundle: from before they sign until nothing that they signed is valid.
+    pub(crate) fn jwt_keys(&self) -> Result<Vec<JwtKey>, AuthorityError> {
+        let mut keys = Vec::new();
+        for slot in self.of(KeyKind::Jwt) {
+            if let PublicHalf::Spki(spki) = &slot.public {
+                keys.push(JwtKey::from_spki(&slot.key_id.to_string(), spki)?);
+            }
+        }
+        Ok(keys)
+    }
+
+    pub(crate) fn of(&self, kind: KeyKind) -> impl Iterator<Item = &KeyInfo> {
+        self.slots.iter().filter(move |slot| slot.kind == kind)
     }
 }

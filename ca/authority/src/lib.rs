@@ -1,7 +1,8 @@
 //! The workload CA: keys, registration entries, attestation of agents, issuance of SVIDs.
 //!
 //! Everything that leaves as a certificate went through one pipeline (`issue`): evidence, entry, gate, template,
-//! signature, post-check, durable record, release; each stage is a type, so none can be left out. The five types to
+//! signature, post-check, durable record, release; each stage is a type, so none can be left out. Tokens go through one
+//! of the same stages (`token`). The five types to
 //! know: [`Authority`], [`EntryRecord`], [`Issued`], [`IssuanceGate`] and [`IdentityEvent`].
 //!
 //! What is absent: no policy text (a gate answers, BN-03), no traffic, no sockets (routers are handed out), no private
@@ -23,6 +24,7 @@ pub mod service;
 mod template;
 #[cfg(test)]
 mod testing;
+mod token;
 
 pub use attest::{Evidence, JoinToken};
 pub use authority::{Applied, Authority, Requester};
@@ -30,9 +32,10 @@ pub use config::Config;
 pub use entry::{EntryError, EntryFilter, EntryRecord, NewEntry, check_identity};
 pub use error::{AuthorityError, Fault};
 pub use issue::{IssuanceRecord, Issued};
-pub use keys::{KeyInfo, KeyKind, KeyState};
+pub use keys::{KeyInfo, KeyKind, KeyState, PublicHalf};
 pub use lint::LintError;
 pub use ports::{
-    ClosedGate, Events, GateAnswer, IdentityEvent, IssuanceGate, IssueKind, IssueRequest, Ports,
+    ClosedGate, Events, GateAnswer, IdentityEvent, IssuanceGate, IssueKind, IssueRequest, Ports, SvidKind,
 };
 pub use rotate::Rotation;
+pub use token::{IssuedToken, TokenRecord};

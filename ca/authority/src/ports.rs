@@ -12,6 +12,8 @@ use ca_identity::{KeyId, Selector, SpiffeId, TrustDomain};
 
 use crate::entry::EntryRecord;
 use crate::issue::IssuanceRecord;
+use crate::keys::KeyKind;
+use crate::token::TokenRecord;
 
 /// The outside of an authority.
 #[derive(Debug, Clone)]
@@ -48,6 +50,10 @@ pub struct IssueRequest<'a> {
     pub entry: Option<&'a EntryRecord>,
     /// What kind of holder it is for.
     pub kind: IssueKind,
+    /// What it is to hold.
+    pub svid: SvidKind,
+    /// Whom a token is for; empty for certificates.
+    pub audience: &'a [String],
     /// The lifetime after clamping.
     pub ttl: Duration,
     /// Selectors of the entry.
@@ -56,6 +62,25 @@ pub struct IssueRequest<'a> {
     pub dns_names: &'a [String],
     /// How the requester proved itself.
     pub attested_by: &'a str,
+}
+
+/// Kinds of SVIDs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SvidKind {
+    /// An X.509 certificate.
+    X509,
+    /// A JWT.
+    Jwt,
+}
+
+impl SvidKind {
+    /// The word that policies know.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::X509 => "x509",
+            Self::Jwt => "jwt",
+        }
+    }
 }
 
 /// Kinds of holders.
@@ -125,21 +150,27 @@ pub enum IdentityEvent {
         /// End of its validity.
         not_after: UnixTime,
     },
-    /// A signing CA was made and waits.
-    SigningPrepared {
-        /// Its key.
+    /// A signing CA or a key for tokens was made and waits.
+    KeyPrepared {
+        /// What it is for.
+        kind: KeyKind,
+        /// Its name.
         key_id: KeyId,
         /// End of its validity.
         not_after: UnixTime,
     },
-    /// A signing CA signs from now on.
-    SigningActivated {
-        /// Its key.
+    /// It signs from now on.
+    KeyActivated {
+        /// What it is for.
+        kind: KeyKind,
+        /// Its name.
         key_id: KeyId,
     },
-    /// An old signing CA is gone.
-    SigningRetired {
-        /// Its key.
+    /// An old one is gone.
+    KeyRetired {
+        /// What it was for.
+        kind: KeyKind,
+        /// Its name.
         key_id: KeyId,
     },
     /// A join token was made; the token itself is told to nobody but its creator.
@@ -163,6 +194,8 @@ pub enum IdentityEvent {
     },
     /// A certificate was released; its record is durable.
     Issued(IssuanceRecord),
+    /// A JWT-SVID was released; its record is durable.
+    TokenIssued(TokenRecord),
     /// An issuance was refused.
     IssuanceRefused {
         /// Who asked.

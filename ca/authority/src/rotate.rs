@@ -1,7 +1,9 @@
-//! When signing CAs come and go: a pure plan over slots and time, carried out step by step by the authority (AU-06).
+//! When signing CAs and keys for tokens come and go: a pure plan over slots and time, carried out step by step by the
+//! authority (AU-06).
 //!
-//! A new signing CA under a published root needs no wait (AU-05). Every step is one transaction, so a crash between
-//! two steps is resumed by the next sweep. Roots are not rotated yet: a root near its end alarms.
+//! A new signing CA under a published root needs no wait; a key for tokens is published before it signs (AU-05). Every
+//! step is one transaction, so a crash between two steps is resumed by the next sweep. Roots are not rotated yet: a root
+//! near its end alarms.
 
 use std::time::Duration;
 
@@ -11,19 +13,23 @@ use ca_identity::KeyId;
 use crate::keys::{KeyInfo, KeyKind, KeyState};
 
 const DAY: Duration = Duration::from_secs(86_400);
-/// How long an old signing CA stays after its last leaf can have expired.
+/// How long an old key stays after the last thing that it signed can have expired.
 const RETIRE_AFTER: Duration = DAY;
+/// How long a key for tokens is in the bundle before it signs: five times what others wait between two looks (TB-09).
+const PUBLISHED_BEFORE: Duration = Duration::from_secs(5 * 300);
+/// What this plan rotates. One whose turn cannot be taken holds up no other.
+pub(crate) const KINDS: [KeyKind; 2] = [KeyKind::Jwt, KeyKind::Signing];
 
 /// What a sweep did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rotation {
-    /// A new signing CA was made.
-    pub prepared: Option<KeyId>,
-    /// This signing CA signs from now on.
-    pub activated: Option<KeyId>,
+    /// These keys were made.
+    pub prepared: Vec<(KeyKind, KeyId)>,
+    /// These sign from now on.
+    pub activated: Vec<(KeyKind, KeyId)>,
     /// These are gone.
-    pub retired: Vec<KeyId>,
+    pub retired: Vec<(KeyKind, KeyId)>,
     /// Rows of expired certificates and tokens that were removed.
     pub pruned: usize,
 }
@@ -36,16 +42,18 @@ pub(crate) enum Step {
     Retire(KeyId),
 }
 
-/// The next step, or nothing. Ask again after each.
-pub(crate) fn next(slots: &[KeyInfo], now: UnixTime) -> Option<Step> {
-    let of = |state| slots.iter().find(move |slot| slot.kind == KeyKind::Signing && slot.state == state);
+/// The next step for keys of that kind, or nothing. Ask again after each.
+pub(crate) fn next(kind: KeyKind, slots: &[KeyInfo], now: UnixTime) -> Option<Step> {
+    let of = |state| slots.iter().find(move |slot| slot.kind == kind && slot.state == state);
     let prepared = of(KeyState::Prepared);
     let active = of(KeyState::Active);
     match (prepared, active) {
-        // A prepared CA that is itself at its end is no successor (RG-24): it is set aside and replaced.
+        // A prepared key that is itself at its end is no successor (RG-24): it is set aside and replaced.
         (Some(waiting), _) if is_due(waiting, now, ACTIVATE) => return Some(Step::Retire(waiting.key_id)),
         (Some(waiting), None) => return Some(Step::Activate(waiting.key_id)),
-        (Some(waiting), Some(active)) if is_due(active, now, ACTIVATE) => {
+        (Some(waiting), Some(active))
+            if is_due(active, now, ACTIVATE) && may_follow(waiting, active, now) =>
+        {
             return Some(Step::Activate(waiting.key_id));
         }
         (None, None) => return Some(Step::Prepare),
@@ -53,9 +61,15 @@ pub(crate) fn next(slots: &[KeyInfo], now: UnixTime) -> Option<Step> {
         _ => {}
     }
     let gone = |slot: &&KeyInfo| {
-        slot.kind == KeyKind::Signing && slot.state == KeyState::Old && now > slot.not_after + RETIRE_AFTER
+        slot.kind == kind && slot.state == KeyState::Old && now > slot.not_after + RETIRE_AFTER
     };
     slots.iter().find(gone).map(|slot| Step::Retire(slot.key_id))
+}
+
+/// AU-05: verifiers have seen a key for tokens before it signs. Where there is none to sign with, waiting helps nobody.
+fn may_follow(waiting: &KeyInfo, active: &KeyInfo, now: UnixTime) -> bool {
+    let is_known = now >= waiting.not_before + PUBLISHED_BEFORE;
+    waiting.kind != KeyKind::Jwt || is_known || now >= active.not_after
 }
 
 /// A part of the life and an absolute limit, of which the shorter counts (identity.md 3).
@@ -96,11 +110,11 @@ mod tests {
         let start = testing::now();
         let active = slot(KeyState::Active, 1, start);
         let at = |hours: u32| start + Duration::from_secs(3600) * hours;
-        assert_eq!(next(std::slice::from_ref(&active), at(84)), None);
-        assert_eq!(next(std::slice::from_ref(&active), at(85)), Some(Step::Prepare));
+        assert_eq!(next(KeyKind::Signing, std::slice::from_ref(&active), at(84)), None);
+        assert_eq!(next(KeyKind::Signing, std::slice::from_ref(&active), at(85)), Some(Step::Prepare));
         let both = [active, slot(KeyState::Prepared, 2, at(85))];
-        assert_eq!(next(&both, at(140)), None);
-        assert_eq!(next(&both, at(141)), Some(Step::Activate(KeyId::from_bytes([2; 20]))));
+        assert_eq!(next(KeyKind::Signing, &both, at(140)), None);
+        assert_eq!(next(KeyKind::Signing, &both, at(141)), Some(Step::Activate(KeyId::from_bytes([2; 20]))));
     }
 
     #[test]
@@ -108,14 +122,14 @@ mod tests {
         let start = testing::now();
         let late = start + DAY * 30;
         let active = slot(KeyState::Active, 1, start);
-        assert_eq!(next(std::slice::from_ref(&active), late), Some(Step::Prepare));
+        assert_eq!(next(KeyKind::Signing, std::slice::from_ref(&active), late), Some(Step::Prepare));
         let both = [active.clone(), slot(KeyState::Prepared, 2, late)];
-        assert_eq!(next(&both, late), Some(Step::Activate(KeyId::from_bytes([2; 20]))));
+        assert_eq!(next(KeyKind::Signing, &both, late), Some(Step::Activate(KeyId::from_bytes([2; 20]))));
         assert_eq!(alarming(std::slice::from_ref(&active), late).count(), 1);
         assert_eq!(alarming(&[active], start).count(), 0);
         let old = [slot(KeyState::Old, 1, start), slot(KeyState::Active, 2, late)];
-        assert_eq!(next(&old, late), Some(Step::Retire(KeyId::from_bytes([1; 20]))));
-        assert_eq!(next(&old, start + DAY * 8), None);
+        assert_eq!(next(KeyKind::Signing, &old, late), Some(Step::Retire(KeyId::from_bytes([1; 20]))));
+        assert_eq!(next(KeyKind::Signing, &old, start + DAY * 8), None);
     }
 
     #[test]
@@ -123,15 +137,49 @@ mod tests {
         let start = testing::now();
         let late = start + DAY * 30;
         let both = [slot(KeyState::Active, 1, start), slot(KeyState::Prepared, 2, start)];
-        assert_eq!(next(&both, late), Some(Step::Retire(KeyId::from_bytes([2; 20]))));
+        assert_eq!(next(KeyKind::Signing, &both, late), Some(Step::Retire(KeyId::from_bytes([2; 20]))));
     }
 
     #[test]
     fn without_any_signing_ca_one_is_prepared_and_then_activated() {
         let start = testing::now();
-        assert_eq!(next(&[], start), Some(Step::Prepare));
+        assert_eq!(next(KeyKind::Signing, &[], start), Some(Step::Prepare));
         let prepared = [slot(KeyState::Prepared, 1, start)];
-        assert_eq!(next(&prepared, start), Some(Step::Activate(KeyId::from_bytes([1; 20]))));
+        assert_eq!(
+            next(KeyKind::Signing, &prepared, start),
+            Some(Step::Activate(KeyId::from_bytes([1; 20])))
+        );
+    }
+
+    fn jwt(state: KeyState, n: u8, start: UnixTime) -> KeyInfo {
+        KeyInfo { kind: KeyKind::Jwt, ..slot(state, n, start) }
+    }
+
+    #[test]
+    fn au_05_a_key_for_tokens_is_published_before_it_signs() {
+        let start = testing::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let step = |slots: &[KeyInfo], now| next(KeyKind::Jwt, slots, now);
+        let activate = Some(Step::Activate(KeyId::from_bytes([2; 20])));
+        // Made late, after days asleep: the old one still signs while the new one becomes known.
+        let late = start + DAY * 7 - Duration::from_secs(3600);
+        let both = [jwt(KeyState::Active, 1, start), jwt(KeyState::Prepared, 2, late)];
+        assert_eq!(step(&both, late), None);
+        assert_eq!(step(&both, late + PUBLISHED_BEFORE - Duration::from_secs(1)), None);
+        assert_eq!(step(&both, late + PUBLISHED_BEFORE), activate);
+        // Made in time, it waits for its turn, not for that.
+        let both = [jwt(KeyState::Active, 1, start), jwt(KeyState::Prepared, 2, start + DAY * 4)];
+        assert_eq!(step(&both, start + DAY * 5), None);
+        assert_eq!(step(&both, start + DAY * 6), activate);
+        // With nothing to sign with there is nothing to wait for.
+        assert_eq!(step(&[jwt(KeyState::Prepared, 2, at(0))], at(0)), activate);
+        let late = start + DAY * 7;
+        assert_eq!(
+            step(&[jwt(KeyState::Active, 1, start), jwt(KeyState::Prepared, 2, late)], late),
+            activate
+        );
+        // Keys of other kinds are none of its business.
+        assert_eq!(step(&[slot(KeyState::Active, 1, start)], start), Some(Step::Prepare));
     }
 
     /// Does to slots what the authority does for a step, without keys.
@@ -169,7 +217,7 @@ mod tests {
             for hours in pauses {
                 now = now + Duration::from_secs(3600) * hours;
                 let mut steps = 0;
-                while let Some(step) = next(&slots, now) {
+                while let Some(step) = next(KeyKind::Signing, &slots, now) {
                     if let Step::Retire(id) = &step {
                         let gone = slots.iter().find(|slot| slot.key_id == *id).unwrap();
                         proptest::prop_assert!(gone.state == KeyState::Prepared || now > gone.not_after + DAY);

@@ -1,5 +1,6 @@
 //! Rows of the store: their keys, and JSON in and out. Every row type carries a version and refuses unknown fields.
 
+use ca_identity::Serial;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -19,6 +20,8 @@ pub(crate) const TOKEN: &str = "ca/token/";
 pub(crate) const AGENT: &str = "ca/agent";
 /// Issuance records by serial number, until their certificate has expired.
 pub(crate) const ISSUED: &str = "ca/issued/";
+/// Issuance records of JWT-SVIDs by the second in which they end, until then.
+pub(crate) const ISSUED_JWT: &str = "ca/issued-jwt/";
 
 /// The row as bytes.
 pub(crate) fn write<T: Serialize>(key: &[u8], row: &T) -> Result<Vec<u8>, AuthorityError> {
@@ -36,6 +39,14 @@ pub(crate) fn unreadable(
     source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
 ) -> AuthorityError {
     AuthorityError::Row { key: String::from_utf8_lossy(key).into_owned(), source: source.into() }
+}
+
+/// The hash of a hexadecimal text of a row.
+pub(crate) fn hash(key: &[u8], text: &str) -> Result<[u8; 32], AuthorityError> {
+    let hash = Serial::parse_hex(text).ok_or_else(|| unreadable(key, format!("`{text}` is no hash")))?;
+    let mut bytes = [0; 32];
+    bytes.iter_mut().rev().zip(hash.as_bytes().iter().rev()).for_each(|(to, from)| *to = *from);
+    Ok(bytes)
 }
 
 /// Lower-case hexadecimal text.

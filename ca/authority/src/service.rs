@@ -18,9 +18,12 @@ mod attest;
 mod body;
 mod entries;
 mod issued;
+mod oidc;
 mod problem;
 mod sign;
+mod sign_token;
 
+pub use oidc::{Oidc, oidc};
 pub use problem::Problem;
 
 /// Who asks, as the listener knows it.
@@ -42,11 +45,12 @@ pub enum Caller {
 const ENROLMENT_BODY_LIMIT: usize = 64 * 1024;
 const ENTRY_BODY_LIMIT: usize = 1024 * 1024;
 
-/// `POST /v1/agents:attest` and `POST /v1/svids:sign` (S24), for agents of other hosts.
+/// `POST /v1/agents:attest`, `POST /v1/svids:sign` and `POST /v1/svids:signJwt` (S24), for agents of other hosts.
 pub fn enrolment(authority: Arc<Authority>) -> Router {
     Router::new()
         .route("/v1/agents:attest", post(attest::attest))
         .route("/v1/svids:sign", post(sign::sign))
+        .route("/v1/svids:signJwt", post(sign_token::sign))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(ENROLMENT_BODY_LIMIT))
         .with_state(authority)
@@ -66,6 +70,7 @@ pub fn entries(authority: Arc<Authority>) -> Router {
 #[openapi(paths(
     attest::attest,
     sign::sign,
+    sign_token::sign,
     entries::list,
     entries::create,
     entries::get,

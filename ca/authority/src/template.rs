@@ -56,10 +56,8 @@ pub(crate) fn ca(ca: &Ca<'_>) -> Result<CertificateParams, AuthorityError> {
     let mut params = blank(&ca.serial, ca.not_before, ca.not_after, ca.key_id)?;
     params.distinguished_name = ca_subject(ca.kind, ca.domain, ca.key_id);
     params.subject_alt_names.push(SanType::URI(ca.domain.id().as_str().try_into()?));
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(match ca.kind {
-        KeyKind::Root => 1,
-        KeyKind::Signing => 0,
-    }));
+    let path_length = if ca.kind == KeyKind::Root { 1 } else { 0 };
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(path_length));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
 }

@@ -9,6 +9,7 @@ use crate::messages::Message;
 pub(super) const ADMIN: &str = "admin";
 pub(super) const CA: &str = "ca";
 pub(super) const WORKLOAD: &str = "workload";
+pub(super) const OIDC: &str = "oidc";
 
 /// Whether every listener of the data plane has its sockets, when the service manager gave any.
 pub(super) fn check(config: &Config, process: &Process) -> Result<(), Message> {
@@ -42,6 +43,7 @@ pub(super) fn finish(process: &Process) -> Result<(), Message> {
 }
 
 fn mismatch(text: &str) -> Message {
-    Message::error("PC4002", text.to_owned())
-        .help("FileDescriptorName= of a socket unit is the name of its listener, or admin, ca, workload")
+    Message::error("PC4002", text.to_owned()).help(
+        "FileDescriptorName= of a socket unit is the name of its listener, or admin, ca, oidc, workload",
+    )
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use base_ports::{Clock, Tasks};
-use ca_agent::{AgentEntry, SignedChain, Upstream, UpstreamError};
+use ca_agent::{AgentEntry, SignedChain, SignedToken, Upstream, UpstreamError};
 use ca_authority::{
-    Authority, AuthorityError, Events, GateAnswer, IdentityEvent, IssuanceGate, IssueRequest, Requester,
+    Authority, AuthorityError, Events, Fault, GateAnswer, IdentityEvent, IssuanceGate, IssueRequest, KeyKind,
+    Requester,
 };
 use ca_identity::{Bundle, SpiffeId};
 use futures_util::future::BoxFuture;
@@ -41,9 +42,9 @@ impl IssuanceGate for CedarGate {
             return GateAnswer { allow: false, decision_id: String::new() };
         };
         let context = AdminContext::Issue(IssueContext {
-            kind: "x509".to_owned(),
+            kind: request.svid.as_str().to_owned(),
             ttl_seconds: i64::try_from(request.ttl.as_secs()).unwrap_or(i64::MAX),
-            audience: Vec::new(),
+            audience: request.audience.to_vec(),
             attested_by: vec![request.attested_by.to_owned()],
             selectors: request.selectors.iter().map(ToString::to_string).collect(),
             entry: request.entry.map(|entry| entry.id.clone()).unwrap_or_default(),
@@ -106,17 +107,21 @@ fn tell(event: &IdentityEvent) -> Told {
         IdentityEvent::RootCreated { key_id, not_after, .. } => {
             told("root_created", None, &[("key", key_id.to_string()), ("not_after", not_after.to_string())])
         }
-        IdentityEvent::SigningPrepared { key_id, not_after } => told(
-            "signing_prepared",
+        IdentityEvent::KeyPrepared { kind, key_id, not_after } => told(
+            if *kind == KeyKind::Jwt { "jwt_key_prepared" } else { "signing_prepared" },
             None,
             &[("key", key_id.to_string()), ("not_after", not_after.to_string())],
         ),
-        IdentityEvent::SigningActivated { key_id } => {
-            told("signing_activated", None, &[("key", key_id.to_string())])
-        }
-        IdentityEvent::SigningRetired { key_id } => {
-            told("signing_retired", None, &[("key", key_id.to_string())])
-        }
+        IdentityEvent::KeyActivated { kind, key_id } => told(
+            if *kind == KeyKind::Jwt { "jwt_key_activated" } else { "signing_activated" },
+            None,
+            &[("key", key_id.to_string())],
+        ),
+        IdentityEvent::KeyRetired { kind, key_id } => told(
+            if *kind == KeyKind::Jwt { "jwt_key_retired" } else { "signing_retired" },
+            None,
+            &[("key", key_id.to_string())],
+        ),
         IdentityEvent::JoinTokenCreated { expires } => {
             told("join_token_created", None, &[("expires", expires.to_string())])
         }
@@ -134,6 +139,16 @@ fn tell(event: &IdentityEvent) -> Told {
             &[
                 ("serial", record.serial.to_string()),
                 ("not_after", record.not_after.to_string()),
+                ("decision", record.decision_id.clone()),
+            ],
+        ),
+        IdentityEvent::TokenIssued(record) => told(
+            "token_issued",
+            Some(&record.spiffe_id),
+            &[
+                ("token", record.jti.clone()),
+                ("key", record.kid.clone()),
+                ("not_after", record.expires.to_string()),
                 ("decision", record.decision_id.clone()),
             ],
         ),
@@ -208,6 +223,19 @@ impl Upstream for InProcess {
             Ok(SignedChain { chain: issued.chain })
         })
     }
+
+    fn sign_token(
+        &self,
+        entry_id: &str,
+        audience: Vec<String>,
+    ) -> BoxFuture<'static, Result<SignedToken, UpstreamError>> {
+        let authority = Arc::clone(&self.authority);
+        let entry = entry_id.to_owned();
+        Box::pin(async move {
+            let issued = authority.sign_token(Requester::Local, &entry, audience).await.map_err(refused)?;
+            Ok(SignedToken { token: issued.token, issued: issued.issued })
+        })
+    }
 }
 
 /// A way to have the CSRs of this process's own roles signed.
@@ -227,7 +255,13 @@ pub(crate) fn sign_own(
 }
 
 fn refused(error: AuthorityError) -> UpstreamError {
-    UpstreamError::Refused { reason: error.to_string() }
+    let reason = error.to_string();
+    match error.fault() {
+        Fault::Unavailable | Fault::Internal | Fault::Limited => UpstreamError::Unavailable { reason },
+        Fault::Request | Fault::Denied | Fault::NotFound | Fault::Conflict | Fault::Stale => {
+            UpstreamError::Refused { reason }
+        }
+    }
 }
 
 /// One number that moves when entries or bundle do.

@@ -7,14 +7,16 @@ use std::time::Duration;
 use axum::Router;
 use base_net::{Accepted, Bind, Caps, DrainWatch, Listener, Peer, Sockets, Timers, accept_loop, deadline};
 use base_ports::Tasks;
-use ca_authority::service::Caller;
+use ca_authority::Authority;
+use ca_authority::service::{self, Caller};
 use ca_identity::Usage;
-use ca_identity::tls::{ClientAuth, Trust, peer, server_config};
+use ca_identity::tls::{ClientAuth, Trust, peer, server_config, server_config_by_name};
 use tokio_rustls::TlsAcceptor;
 
-use super::activation::{ADMIN, CA, WORKLOAD};
+use super::activation::{ADMIN, CA, OIDC, WORKLOAD};
+use super::certificate;
 use crate::admin::{self, Api};
-use crate::config::{Admin, Agent};
+use crate::config::{Admin, Agent, Oidc};
 use crate::messages::Message;
 use crate::serve;
 
@@ -33,7 +35,7 @@ impl Apis {
     pub(super) fn workload(&self, settings: &Agent, agent: Arc<ca_agent::Agent>) -> Result<(), Message> {
         let listener =
             self.bind(WORKLOAD, &Bind::Unix { path: settings.socket.clone(), mode: settings.socket_mode })?;
-        let router = ca_agent::workload_api(agent).into_axum_router();
+        let router = ca_agent::workload_api(agent, settings.tokens).into_axum_router();
         self.accept(listener, "workload api", move |accepted, tasks, drain| {
             let Peer::Unix { uid, gid, pid } = accepted.peer else { return };
             let caller = ca_agent::Caller::pin(uid, gid, pid);
@@ -127,6 +129,42 @@ impl Apis {
             });
         });
         Ok(bound)
+    }
+
+    /// OpenID Connect discovery, for anybody: with a certificate of its name, or plain behind a proxy.
+    pub(super) fn oidc(
+        &self,
+        settings: &Oidc,
+        authority: &Arc<Authority>,
+        trust: &Arc<Trust>,
+    ) -> Result<(), Message> {
+        let listener = self.bind(OIDC, &settings.bind)?;
+        let router = service::oidc(Arc::clone(authority), settings.published.clone());
+        let acceptor = match &settings.certificate {
+            None => None,
+            Some((chain, key)) => {
+                let named = [certificate::read(OIDC, chain, key)?];
+                let alpn: &[&[u8]] = &[b"h2", b"http/1.1"];
+                let config = server_config_by_name(trust, ClientAuth::None, alpn, &named);
+                Some(TlsAcceptor::from(config))
+            }
+        };
+        self.accept(listener, "oidc", move |accepted, tasks, drain| {
+            let (acceptor, router) = (acceptor.clone(), router.clone());
+            tasks.spawn("oidc connection", async move {
+                let _permit = accepted.permit;
+                let (stream, age) = (accepted.stream, Timers::default().max_age);
+                let Some(acceptor) = acceptor else {
+                    return serve::http(stream, router, age, drain, |_| {}).await;
+                };
+                let handshake =
+                    deadline::within(Timers::default().handshake, "handshake", acceptor.accept(stream));
+                if let Ok(Ok(stream)) = handshake.await {
+                    serve::http(stream, router, age, drain, |_| {}).await;
+                }
+            });
+        });
+        Ok(())
     }
 
     fn bind(&self, name: &str, bind: &Bind) -> Result<Listener, Message> {

@@ -168,6 +168,8 @@ pub(super) async fn authority(
 ) -> Result<Arc<Authority>, Message> {
     let settings = ca_authority::Config {
         svid_ttl: ca.svid_ttl,
+        jwt_ttl: ca.jwt_ttl,
+        jwt_issuer: config.oidc.as_ref().map(|oidc| oidc.published.issuer.clone()),
         ..ca_authority::Config::new(config.trust_domain.clone(), &config.data_dir)
     };
     let fault = |error: &dyn std::fmt::Display| {

@@ -1,8 +1,6 @@
 //! The view of the data plane: policies and routes that agree, published together; and its settings.
 
 use std::num::NonZeroUsize;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +14,7 @@ use enforcer_traffic::{RateSettings, RouteSpec, Routes, hosts_meet};
 use policies_engine::{Freshness, Mode, Patience, Snapshot};
 use tokio::sync::watch;
 
+use super::certificate;
 use super::entities;
 use super::numbers::Numbers;
 use crate::config::{Config, Enforcer, Listener};
@@ -329,26 +328,8 @@ pub(super) fn settings(
 
 /// The certificates of a listener, from their files.
 fn certificates(listener: &Listener) -> Result<Vec<Arc<NamedCertificate>>, Message> {
-    let read = |path: &Path| {
-        std::fs::read(path)
-            .map_err(|cause| Message::error("PC0107", format!("`{}`: {cause}", path.display())))
-    };
-    let mut named = Vec::with_capacity(listener.certificates.len());
-    for (chain, key) in &listener.certificates {
-        let mode = std::fs::metadata(key).map_or(0, |about| about.mode());
-        if mode & 0o077 != 0 {
-            let text = format!("`{}` has mode {:04o}: others can read the key", key.display(), mode & 0o777);
-            return Err(Message::error("PC0108", text).next(format!("chmod 600 {}", key.display())));
-        }
-        let found = NamedCertificate::read(&read(chain)?, &read(key)?);
-        let found = found.map_err(|cause| {
-            let text = format!("`{}` with `{}`: {cause}", chain.display(), key.display());
-            Message::error("PC1002", text)
-        })?;
-        tracing::info!(event = "certificate", listener = listener.name, names = ?found.names(), ends = %found.not_after(), "a listener shows a certificate of its own");
-        named.push(Arc::new(found));
-    }
-    Ok(named)
+    let files = listener.certificates.iter();
+    files.map(|(chain, key)| certificate::read(&listener.name, chain, key)).collect()
 }
 
 /// No certificate is shown for a name whose TLS passes through (LT-16).

@@ -60,6 +60,9 @@ pub(crate) struct CreateOptions {
     /// Lifetime of the SVIDs
     #[arg(long, value_parser = super::run::parse_duration)]
     ttl: Option<Duration>,
+    /// Lifetime of the JWT-SVIDs
+    #[arg(long, value_parser = super::run::parse_duration)]
+    jwt_ttl: Option<Duration>,
     /// Hint for workloads with several identities
     #[arg(long)]
     hint: Option<String>,
@@ -105,10 +108,11 @@ pub(crate) fn entry(command: EntryCommand, global: &Global) -> Exit {
         EntryCommand::Create(options) => global.ask(|client| async move {
             let mut body = json!({ "spiffe_id": options.id, "selectors": options.selectors });
             if let Some(members) = body.as_object_mut() {
-                let ttl = options.ttl.map(|ttl| json!(format!("{}s", ttl.as_secs())));
+                let seconds = |ttl: Duration| json!(format!("{}s", ttl.as_secs()));
                 let dns_names = (!options.dns_names.is_empty()).then(|| json!(options.dns_names));
                 let optional = [
-                    ("x509_ttl", ttl),
+                    ("x509_ttl", options.ttl.map(seconds)),
+                    ("jwt_ttl", options.jwt_ttl.map(seconds)),
                     ("dns_names", dns_names),
                     ("hint", options.hint.map(Value::from)),
                     ("namespace", options.namespace.map(Value::from)),

@@ -1,4 +1,6 @@
-//! `portcullis svid`: fetch, write, inspect. Works against any SPIFFE Workload API, ours or another's.
+//! `portcullis svid`: fetch, validate, write, inspect. Works against any SPIFFE Workload API, ours or another's.
+
+mod tokens;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -20,12 +22,17 @@ use crate::output::{self, Answer, Exit};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Ask the Workload API which identities this process has
-    #[command(after_help = "Example:\n  portcullis svid fetch --socket unix:///run/portcullis/workload.sock")]
-    Fetch(Socket),
+    #[command(
+        after_help = "Examples:\n  portcullis svid fetch --socket unix:///run/portcullis/workload.sock\n  portcullis svid fetch --audience orders -o json"
+    )]
+    Fetch(tokens::FetchOptions),
+    /// Have the Workload API judge a JWT-SVID that was sent to an audience
+    #[command(after_help = "Example:\n  portcullis svid validate --audience orders token.jwt")]
+    Validate(tokens::ValidateOptions),
     /// Write certificate, key and bundle as files, and again at every renewal
     #[command(after_help = "Example:\n  portcullis svid write --dir /run/web/tls --once")]
     Write(WriteOptions),
-    /// Show what is in a certificate file
+    /// Show what is in a certificate file, or in a file with a JWT-SVID
     #[command(after_help = "Example:\n  portcullis svid inspect svid.pem")]
     Inspect { file: PathBuf },
 }
@@ -54,7 +61,9 @@ pub(crate) struct WriteOptions {
 
 pub(crate) fn run(command: Command, global: &Global) -> Exit {
     let outcome = match command {
-        Command::Fetch(socket) => fetch(&socket, global),
+        Command::Fetch(options) if options.wants_tokens() => tokens::fetch(&options, global),
+        Command::Fetch(options) => fetch(&options.socket, global),
+        Command::Validate(options) => tokens::validate(&options, global),
         Command::Write(options) => write(&options, global),
         Command::Inspect { file } => inspect(&file),
     };
@@ -116,23 +125,17 @@ fn first(context: &X509Context) -> Option<&X509Svid> {
 
 async fn obtain(socket: &Socket, global: &Global) -> Result<X509Context, Fault> {
     let address = address(socket, global)?;
-    let fetched = async {
-        let client = WorkloadClient::connect(&address).await.map_err(|error| unavailable(&error))?;
-        client.fetch_x509().await.map_err(|error| unavailable(&error))
-    };
-    match tokio::time::timeout(socket.timeout, fetched).await {
-        Ok(context) => context,
-        Err(_elapsed) => Err(Fault::new(
-            Exit::Temporary,
-            Message::error(
-                "PC0142",
-                format!(
-                    "no answer from `{address}` within {}",
-                    crate::config::print_duration(socket.timeout)
-                ),
-            ),
-        )),
-    }
+    let fetched = async { WorkloadClient::connect(&address).await?.fetch_x509().await };
+    in_time(socket, &address, fetched).await?.map_err(|error| unavailable(&error))
+}
+
+/// What comes of `asked`, unless the Workload API takes too long.
+async fn in_time<T>(socket: &Socket, address: &str, asked: impl Future<Output = T>) -> Result<T, Fault> {
+    tokio::time::timeout(socket.timeout, asked).await.map_err(|_elapsed| {
+        let limit = crate::config::print_duration(socket.timeout);
+        let text = format!("no answer from `{address}` within {limit}");
+        Fault::new(Exit::Temporary, Message::error("PC0142", text))
+    })
 }
 
 fn address(socket: &Socket, global: &Global) -> Result<String, Fault> {
@@ -206,9 +209,15 @@ fn inspect(file: &Path) -> Result<Answer, Fault> {
     let fault = |text: String| Fault::new(Exit::Invalid, Message::error("PC1002", text));
     let bytes =
         fs::read(file).map_err(|error| fault(format!("`{}` cannot be read: {error}", file.display())))?;
+    if let Some(token) = tokens::inspect(&bytes) {
+        return token;
+    }
     let certificates = certificates(&bytes);
     if certificates.is_empty() {
-        return Err(fault(format!("`{}` holds no certificate, neither PEM nor DER", file.display())));
+        return Err(fault(format!(
+            "`{}` holds no certificate, neither PEM nor DER, and no JWT-SVID",
+            file.display()
+        )));
     }
     let now = SystemClock.now().wall;
     let mut items = Vec::new();

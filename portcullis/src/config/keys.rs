@@ -3,6 +3,7 @@
 
 mod cluster;
 mod enforcer;
+mod oidc;
 mod rate;
 mod route;
 
@@ -68,7 +69,7 @@ const MODES: Kind = Kind::Choice(&["enforce", "observe"]);
 
 /// Every key, section by section.
 pub(crate) fn all() -> impl Iterator<Item = &'static Key> + Clone {
-    [KEYS, enforcer::KEYS, rate::OF_LISTENER, cluster::KEYS, route::KEYS, rate::OF_ROUTE]
+    [KEYS, oidc::KEYS, enforcer::KEYS, rate::OF_LISTENER, cluster::KEYS, route::KEYS, rate::OF_ROUTE]
         .into_iter()
         .flatten()
 }
@@ -91,6 +92,7 @@ static KEYS: &[Key] = &[
         "\"https://127.0.0.1:8443\"",
     ),
     preset("ca.svid_ttl", Kind::Duration, "1h", "lifetime of an X.509-SVID; 5m to 28h", "\"1h\""),
+    preset("ca.jwt_ttl", Kind::Duration, "5m", "lifetime of a JWT-SVID; 1m to 28h", "\"5m\""),
     key("ca.entry", Kind::Tables, "a registration entry", "[[ca.entry]]"),
     required(
         "ca.entry.spiffe_id",
@@ -116,6 +118,19 @@ static KEYS: &[Key] = &[
         "lifetime of this entry's SVIDs, instead of ca.svid_ttl",
         "\"30m\"",
     ),
+    key(
+        "ca.entry.jwt_ttl",
+        Kind::Duration,
+        "lifetime of this entry's JWT-SVIDs, instead of ca.jwt_ttl",
+        "\"10m\"",
+    ),
+    preset(
+        "ca.entry.jwt_jti",
+        Kind::Flag,
+        "false",
+        "this entry's JWT-SVIDs carry `jti`, a name of their own",
+        "true",
+    ),
     key("ca.entry.dns_names", Kind::List(&Kind::Text), "DNS names in the certificate", "[\"web.local\"]"),
     key(
         "ca.entry.hint",
@@ -138,6 +153,13 @@ static KEYS: &[Key] = &[
         "0770",
         "file mode of the socket; 0777 lets every local user connect",
         "\"0770\"",
+    ),
+    preset(
+        "agent.jwt",
+        Kind::Flag,
+        "true",
+        "JWT-SVIDs are served; without, their calls are Unimplemented",
+        "false",
     ),
     // policies
     key("policies", Kind::Table, "where policies come from", "[policies]"),

@@ -9,6 +9,7 @@ mod enforcer;
 mod handling;
 mod listener;
 mod matches;
+mod oidc;
 mod policies;
 mod rate;
 mod route;
@@ -68,6 +69,11 @@ impl Meaning<'_> {
             None => None,
         };
         let agent = table.table("agent").map(|section| self.agent(section, &data_dir));
+        let oidc = table.table("oidc").and_then(|section| self.oidc(section)).map(Box::new);
+        if let (Some(section), None) = (table.table("oidc"), &ca) {
+            let text = "[oidc] publishes the keys of the [ca] of this process, and none runs here".to_owned();
+            self.push("PC0105", section, "", text);
+        }
         let policies = match table.table("policies") {
             Some(section) => Some(self.policies(section)?),
             None => None,
@@ -103,6 +109,7 @@ impl Meaning<'_> {
             data_dir,
             ca,
             agent,
+            oidc,
             policies,
             enforcer,
             ext_authz,
@@ -119,6 +126,8 @@ impl Meaning<'_> {
             let entry = NewEntry {
                 parent_id: table.spiffe_id("parent").cloned(),
                 x509_ttl: table.duration("x509_ttl").copied(),
+                jwt_ttl: table.duration("jwt_ttl").copied(),
+                jwt_jti: *table.flag("jwt_jti")?,
                 dns_names: table.texts("dns_names"),
                 hint: table.text("hint").cloned(),
                 namespace: table.text("namespace").cloned(),
@@ -139,7 +148,12 @@ impl Meaning<'_> {
                 "`svid_ttl` must lie between 5m and 28h (a sixth of the signing CA's week)".to_owned(),
             );
         }
-        Some(Ca { listen: section.address("listen").and_then(Address::socket), svid_ttl, entries })
+        let jwt_ttl = *section.duration("jwt_ttl")?;
+        if !(Duration::from_secs(60)..=Duration::from_secs(28 * 3_600)).contains(&jwt_ttl) {
+            let text = "`jwt_ttl` must lie between 1m and 28h (a sixth of its key's week)";
+            self.wrong(section, "jwt_ttl", text.to_owned());
+        }
+        Some(Ca { listen: section.address("listen").and_then(Address::socket), svid_ttl, jwt_ttl, entries })
     }
 
     /// What the authority refuses; `id` is the key that holds the SPIFFE ID in question.
@@ -152,6 +166,7 @@ impl Meaning<'_> {
             EntryError::NoSelectors | EntryError::Selector(_) => "selectors",
             EntryError::DnsName(_) => "dns_names",
             EntryError::TtlTooShort => "x509_ttl",
+            EntryError::JwtTtlTooShort => "jwt_ttl",
             EntryError::TooMany { what, .. }
             | EntryError::TooLong { what, .. }
             | EntryError::Word { what, .. } => what,
@@ -161,7 +176,7 @@ impl Meaning<'_> {
 
     fn agent(&mut self, section: &Table, data_dir: &Path) -> Agent {
         let (socket, socket_mode) = self.place_of_socket(section, &data_dir.join(WORKLOAD_SOCKET), 0o770);
-        Agent { socket, socket_mode }
+        Agent { socket, socket_mode, tokens: section.flag("jwt").is_none_or(|jwt| *jwt) }
     }
 
     /// Keys `socket` and `socket_mode` of a section that serves one.

@@ -25,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) ca: Option<Ca>,
     pub(crate) agent: Option<Agent>,
+    pub(crate) oidc: Option<Box<Oidc>>,
     pub(crate) policies: Option<Policies>,
     pub(crate) enforcer: Option<Enforcer>,
     /// Set when Envoys may ask.
@@ -39,13 +40,25 @@ pub(crate) struct Config {
 pub(crate) struct Ca {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) svid_ttl: Duration,
+    pub(crate) jwt_ttl: Duration,
     pub(crate) entries: Vec<NewEntry>,
+}
+
+/// Discovery for verifiers without SPIFFE.
+#[derive(Debug, Clone)]
+pub(crate) struct Oidc {
+    pub(crate) published: ca_authority::service::Oidc,
+    pub(crate) bind: base_net::Bind,
+    /// Chain and key, where it is served over TLS.
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
 }
 
 #[derive(Debug, Clone)]
 pub(crate) struct Agent {
     pub(crate) socket: PathBuf,
     pub(crate) socket_mode: u32,
+    /// Whether JWT-SVIDs are served.
+    pub(crate) tokens: bool,
 }
 
 #[derive(Debug, Clone)]

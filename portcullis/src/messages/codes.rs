@@ -97,6 +97,11 @@ static CODES: &[Code] = &[
         text: "The file holds no certificate that can be read.",
     },
     Code {
+        code: "PC1003",
+        title: "not a usable JWT-SVID",
+        text: "The file holds no JWT-SVID, or one that the Workload API refuses; the reason is said.",
+    },
+    Code {
         code: "PC1010",
         title: "certificate authority cannot start",
         text: "The key files and the records of the authority do not fit together.",

@@ -174,6 +174,11 @@ fn signed() -> Result {
     let (status, answer) = ca.post("/v1/svids:sign", Some(&agent), &body)?;
     check!(status == 200, "{status} {answer}");
     check!(answer["spiffe_id"] == "spiffe://example.org/web", "{answer}");
+    let token = json!({ "entry_id": entry, "audience": ["orders"] });
+    let (status, problem) = ca.post("/v1/svids:signJwt", None, &token)?;
+    check!(status == 401, "a token without an SVID: {status} {problem}");
+    let (status, token) = ca.post("/v1/svids:signJwt", Some(&agent), &token)?;
+    check!(status == 200 && token["spiffe_id"] == "spiffe://example.org/web", "{status} {token}");
     ca.store(&dir, &answer)?;
     let text = Command::new("openssl")
         .args(["x509", "-noout", "-text", "-in"])

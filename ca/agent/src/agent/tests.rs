@@ -90,7 +90,7 @@ async fn a_keeper_renews_before_expiry_and_withdraws_what_expired() {
         let (authority, id) = (Arc::clone(&authority), id.clone());
         Arc::new(move |csr| Box::pin(std::future::ready(authority.sign_for(&id, &csr))))
     };
-    let seen = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let seen = Arc::new(Mutex::new(Vec::new()));
     let on_new = {
         let seen = Arc::clone(&seen);
         move |svid: Arc<X509Svid>| seen.lock().push(svid)

@@ -1,6 +1,7 @@
 //! The Workload API over a real Unix socket, as a workload sees it.
 
 mod host;
+mod tokens;
 
 use std::{sync::Arc, time::Duration};
 
@@ -62,18 +63,6 @@ async fn threat_wa1_no_call_of_the_service_works_without_the_header() {
         raw.validate_jwtsvid(ValidateJwtsvidRequest::default()).await.unwrap_err().code(),
     ];
     assert_eq!(codes, [Code::InvalidArgument; 4]);
-}
-
-#[tokio::test]
-async fn wa_01_the_jwt_profile_is_switched_off_as_unimplemented() {
-    let host = Host::start(vec![entry("a", "/a", 1)]).await;
-    let mut raw = host.raw().await;
-    let codes = [
-        raw.fetch_jwtsvid(with_header(JwtsvidRequest::default())).await.unwrap_err().code(),
-        raw.fetch_jwt_bundles(with_header(JwtBundlesRequest {})).await.unwrap_err().code(),
-        raw.validate_jwtsvid(with_header(ValidateJwtsvidRequest::default())).await.unwrap_err().code(),
-    ];
-    assert_eq!(codes, [Code::Unimplemented; 3]);
 }
 
 #[tokio::test]

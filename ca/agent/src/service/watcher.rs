@@ -12,10 +12,11 @@ use futures_util::stream::{BoxStream, StreamExt as _, try_unfold};
 use tokio::{sync::watch, time::Sleep};
 use tonic::Status;
 
+use super::caller::{attested, denied, stopping, too_large};
 use super::limits::StreamPermit;
 use crate::{
     agent::Agent,
-    attest::{AttestError, Caller},
+    attest::Caller,
     state::{State, View},
 };
 
@@ -69,9 +70,9 @@ impl<M: Clone + PartialEq + Send + Sync + 'static> Watcher<M> {
                     let wait = patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.patience)));
                     if wait.is_elapsed() { Some(message.ok_or_else(no_answer)?) } else { None }
                 }
-                View::Denied => return Err(self.denied()),
+                View::Denied => return Err(denied(&self.caller)),
                 View::Unavailable(reason) => return Err(Status::unavailable(reason)),
-                View::TooLarge { entries } => return Err(self.too_large(entries)),
+                View::TooLarge { entries } => return Err(too_large(&self.caller, entries)),
             };
             if message.is_some() {
                 patience = None;
@@ -90,7 +91,7 @@ impl<M: Clone + PartialEq + Send + Sync + 'static> Watcher<M> {
             return Err(stopping());
         }
         let state = Arc::clone(&self.states.borrow_and_update());
-        let selectors = self.attest().await?;
+        let selectors = attested(&self.caller).await?;
         Ok((self.render)(&state, &selectors, self.agent.clock().now().wall))
     }
 
@@ -106,51 +107,10 @@ impl<M: Clone + PartialEq + Send + Sync + 'static> Watcher<M> {
         };
         answer.map_err(|_closed| stopping())
     }
-
-    async fn attest(&self) -> Result<Vec<Selector>, Status> {
-        let caller = self.caller.clone();
-        let answer = tokio::task::spawn_blocking(move || caller.selectors()).await;
-        match answer {
-            Ok(Ok(selectors)) => Ok(selectors),
-            Ok(Err(error)) => Err(self.unattested(&error)),
-            Err(error) => {
-                tracing::error!(%error, "attestation failed");
-                Err(Status::unavailable("attestation failed"))
-            }
-        }
-    }
-
-    fn unattested(&self, error: &AttestError) -> Status {
-        tracing::warn!(uid = self.caller.uid(), pid = self.caller.pid(), %error, "caller not attested");
-        if error.is_transient() {
-            Status::unavailable(error.to_string())
-        } else {
-            Status::permission_denied(error.to_string())
-        }
-    }
-
-    fn denied(&self) -> Status {
-        tracing::info!(uid = self.caller.uid(), pid = self.caller.pid(), "no entry matches the caller");
-        Status::permission_denied("no identity issued")
-    }
-
-    fn too_large(&self, entries: usize) -> Status {
-        tracing::error!(
-            uid = self.caller.uid(),
-            pid = self.caller.pid(),
-            entries,
-            "too many identities for one answer"
-        );
-        Status::resource_exhausted("more identities than one answer can hold")
-    }
 }
 
 fn no_answer() -> Status {
     Status::unavailable("the authority has not answered yet")
-}
-
-fn stopping() -> Status {
-    Status::unavailable("the agent is stopping")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Opening: the first start makes root and signing CA, every later one finds them or says what is missing.
+//! Opening: the first start makes root, signing CA and key for tokens, every later one finds them or says what is missing.
 //!
 //! A root is made by itself only where no authority ever was: no records, no mark (S23). Records without keys, keys
 //! without records, and another trust domain refuse with the way out (AU-03).
@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
 use arc_swap::ArcSwapOption;
-use base_ports::UnixTime;
+use base_ports::{Rate, UnixTime};
 use base_store::{Compare, Transaction};
 use ca_identity::{Bundle, BundleMap, CertificateDer, IdentitySnapshot, PrivateKey, SpiffeId, inspect};
 use parking_lot::RwLock;
 use rcgen::Issuer;
+use serde_json::json;
 use tokio::sync::{Mutex, watch};
 
 use super::Authority;
@@ -21,6 +22,7 @@ use crate::error::AuthorityError;
 use crate::issue::Current;
 use crate::keys::{KeyInfo, KeyKind, KeyState, KeyTable, Vault};
 use crate::ports::{IdentityEvent, Ports};
+use crate::token::TokenKey;
 use crate::{agent, lint, row, template};
 
 const PAGE: usize = 1000;
@@ -59,6 +61,8 @@ impl Authority {
         let authority = Arc::new(Self {
             local_agent,
             current: ArcSwapOption::empty(),
+            tokens: ArcSwapOption::empty(),
+            token_rate: Rate::default(),
             keys: watch::Sender::new(table.slots.clone().into()),
             bundle: watch::Sender::new(bundle),
             entries: RwLock::new(entries),
@@ -74,17 +78,37 @@ impl Authority {
         if let Some(root) = created {
             authority.tell_root(&root);
         }
+        authority.set_lost_keys_aside().await?;
         authority.publish().await?;
         authority.sweep_rotation().await?;
         Ok(authority)
     }
 
-    /// Every key that still has to sign must be there and open.
+    /// Every key that still has to sign certificates must be there and open.
     fn check_key_files(vault: &Vault, table: &KeyTable) -> Result<(), AuthorityError> {
-        for slot in table.slots.iter().filter(|slot| slot.state != KeyState::Old) {
+        let signing = table.slots.iter().filter(|slot| slot.state != KeyState::Old);
+        for slot in signing.filter(|slot| slot.kind != KeyKind::Jwt) {
             vault.load(slot.kind, slot.key_id)?;
         }
         Ok(())
+    }
+
+    /// A key for tokens without its file costs no more than a rotation (AU-03): what it signed still verifies.
+    async fn set_lost_keys_aside(&self) -> Result<(), AuthorityError> {
+        let mut table = self.table.lock().await;
+        let mut next = table.clone();
+        let in_use = next.slots.iter_mut().filter(|slot| slot.state != KeyState::Old);
+        for slot in in_use.filter(|slot| slot.kind == KeyKind::Jwt) {
+            if let Err(fault) = self.vault.load(slot.kind, slot.key_id) {
+                slot.state = KeyState::Old;
+                let detail = fault.to_string();
+                self.ports.events.event(IdentityEvent::Alarm { code: "jwt_key_lost", detail });
+            }
+        }
+        if next.slots == table.slots {
+            return Ok(());
+        }
+        self.commit_table(&mut table, next).await
     }
 
     /// A new root and its first signing CA. What was there before becomes old; old roots stay in the bundle.
@@ -162,6 +186,14 @@ impl Authority {
         KeyInfo::of(KeyKind::Signing, KeyState::Prepared, certificate)
     }
 
+    /// A key for tokens, prepared: its file is durable, no record names it yet (AU-03).
+    pub(super) fn make_jwt(&self, now: UnixTime) -> Result<KeyInfo, AuthorityError> {
+        let now = UnixTime::from_secs(now.as_secs());
+        let key = PrivateKey::generate_p256()?;
+        self.vault.save(KeyKind::Jwt, key.key_id(), &key)?;
+        Ok(KeyInfo::of_jwt(&key, now, now + self.config.jwt_key_ttl))
+    }
+
     /// Makes what the table says the state of this moment.
     pub(super) async fn publish(&self) -> Result<(), AuthorityError> {
         let table = self.table.lock().await;
@@ -170,9 +202,12 @@ impl Authority {
 
     pub(super) fn publish_table(&self, table: &KeyTable) -> Result<(), AuthorityError> {
         self.keys.send_replace(table.slots.clone().into());
+        self.publish_tokens(table)?;
         let root = table.find(KeyKind::Root, KeyState::Active);
         let signing = table.find(KeyKind::Signing, KeyState::Active);
-        let (Some(root), Some(signing)) = (root, signing) else {
+        let (Some(root), Some((signing, issuer_der))) =
+            (root, signing.and_then(|signing| Some((signing, signing.certificate()?.clone()))))
+        else {
             self.current.store(None);
             return Ok(());
         };
@@ -183,7 +218,7 @@ impl Authority {
         self.current.store(Some(Arc::new(Current {
             issuer: Issuer::new(issuer, key.to_pair()?),
             issuer_key: signing.key_id,
-            issuer_der: signing.certificate.clone(),
+            issuer_der,
             not_before: signing.not_before,
             not_after: signing.not_after.min(root.not_after),
             verify: IdentitySnapshot { bundles, ..IdentitySnapshot::default() },
@@ -193,10 +228,21 @@ impl Authority {
         Ok(())
     }
 
+    fn publish_tokens(&self, table: &KeyTable) -> Result<(), AuthorityError> {
+        let Some(active) = table.find(KeyKind::Jwt, KeyState::Active) else {
+            self.tokens.store(None);
+            return Ok(());
+        };
+        let key = self.vault.load(KeyKind::Jwt, active.key_id)?;
+        let ready = TokenKey::ready(&key, active.not_after, self.bundle(), &self.config, self.now())?;
+        self.tokens.store(Some(Arc::new(ready)));
+        Ok(())
+    }
+
     /// A new root is never silent (S23).
     fn tell_root(&self, root: &KeyInfo) {
-        let fingerprint =
-            inspect::certificate(&root.certificate).map(|facts| facts.fingerprint).unwrap_or_default();
+        let facts = root.certificate().and_then(|certificate| inspect::certificate(certificate).ok());
+        let fingerprint = facts.map(|facts| facts.fingerprint).unwrap_or_default();
         self.ports.events.event(IdentityEvent::RootCreated {
             trust_domain: self.config.trust_domain.clone(),
             key_id: root.key_id,
@@ -215,16 +261,21 @@ pub(super) fn write_table(table: &KeyTable, config: &Config) -> Result<Transacti
 
 /// The content of the bundle; its row changes exactly when the content does, so its revision is the sequence.
 pub(super) fn bundle_row(table: &KeyTable) -> Result<Vec<u8>, AuthorityError> {
-    let roots: Vec<String> = table.roots().map(|root| root.key_id.to_string()).collect();
-    row::write(row::BUNDLE, &roots)
+    let of = |kind| table.of(kind).map(|slot| slot.key_id.to_string()).collect::<Vec<_>>();
+    row::write(row::BUNDLE, &json!({ "roots": of(KeyKind::Root), "jwt": of(KeyKind::Jwt) }))
 }
 
 /// The bundle with the sequence of its row (TB-03, AU-08).
-fn load_bundle(config: &Config, ports: &Ports, table: &KeyTable) -> Result<Arc<Bundle>, AuthorityError> {
+pub(super) fn load_bundle(
+    config: &Config,
+    ports: &Ports,
+    table: &KeyTable,
+) -> Result<Arc<Bundle>, AuthorityError> {
     let row = ports.store.get(row::BUNDLE)?;
     let row = row.ok_or_else(|| row::unreadable(row::BUNDLE, "the row is missing"))?;
-    let roots = table.roots().map(|root| root.certificate.clone()).collect();
-    Ok(Arc::new(Bundle::new(config.trust_domain.clone(), roots, row.modified.get())?))
+    let bundle =
+        Bundle::new(config.trust_domain.clone(), table.roots().cloned().collect(), row.modified.get())?;
+    Ok(Arc::new(bundle.with_jwt_keys(table.jwt_keys()?)?))
 }
 
 fn load_entries(ports: &Ports) -> Result<Index, AuthorityError> {

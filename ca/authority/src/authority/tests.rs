@@ -4,3 +4,4 @@ mod first_start;
 mod issuance;
 mod registration;
 mod rotation;
+mod tokens;

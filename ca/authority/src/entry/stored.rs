@@ -20,6 +20,10 @@ struct EntryRow {
     parent_id: Option<String>,
     selectors: Vec<String>,
     x509_ttl_secs: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jwt_ttl_secs: Option<u64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    jwt_jti: bool,
     dns_names: Vec<String>,
     hint: Option<String>,
     namespace: Option<String>,
@@ -55,6 +59,8 @@ pub(crate) fn to_row(entry: &EntryRecord) -> Result<Vec<u8>, AuthorityError> {
         parent_id: entry.parent_id.as_ref().map(ToString::to_string),
         selectors: entry.selectors.iter().map(ToString::to_string).collect(),
         x509_ttl_secs: entry.x509_ttl.map(|ttl| ttl.as_secs()),
+        jwt_ttl_secs: entry.jwt_ttl.map(|ttl| ttl.as_secs()),
+        jwt_jti: entry.jwt_jti,
         dns_names: entry.dns_names.clone(),
         hint: entry.hint.clone(),
         namespace: entry.namespace.clone(),
@@ -79,6 +85,8 @@ pub(crate) fn from_row(key: &[u8], bytes: &[u8], revision: u64) -> Result<EntryR
         parent_id: row.parent_id.as_deref().map(id).transpose()?,
         selectors: selectors.collect::<Result<_, _>>().map_err(|reason| row::unreadable(key, reason))?,
         x509_ttl: row.x509_ttl_secs.map(Duration::from_secs),
+        jwt_ttl: row.jwt_ttl_secs.map(Duration::from_secs),
+        jwt_jti: row.jwt_jti,
         dns_names: row.dns_names,
         hint: row.hint,
         namespace: row.namespace,

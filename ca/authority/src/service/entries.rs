@@ -34,6 +34,11 @@ pub(crate) struct EntryInput {
     selectors: Vec<String>,
     /// Lifetime of its SVIDs, such as `30m`.
     x509_ttl: Option<String>,
+    /// Lifetime of its JWT-SVIDs, such as `5m`.
+    jwt_ttl: Option<String>,
+    /// Its JWT-SVIDs carry `jti`.
+    #[serde(default)]
+    jwt_jti: bool,
     /// DNS names that go into the SVID.
     #[serde(default)]
     dns_names: Vec<String>,
@@ -59,11 +64,11 @@ impl EntryInput {
             Selector::parse(text)
                 .map_err(|fault| Problem::from(AuthorityError::from(EntryError::from(fault))))
         };
-        let x509_ttl = match self.x509_ttl {
-            Some(text) => Some(
-                duration(&text).ok_or_else(|| invalid(format!("`{text}` is no duration; write `30m`")))?,
-            ),
-            None => None,
+        let ttl = |text: Option<String>| match text {
+            Some(text) => duration(&text)
+                .map(Some)
+                .ok_or_else(|| invalid(format!("`{text}` is no duration; write `30m`"))),
+            None => Ok(None),
         };
         let expires_at = match self.expires_at {
             Some(text) => {
@@ -75,7 +80,9 @@ impl EntryInput {
             spiffe_id: id(self.spiffe_id)?,
             parent_id: self.parent_id.map(id).transpose()?,
             selectors: self.selectors.iter().map(selector).collect::<Result<_, _>>()?,
-            x509_ttl,
+            x509_ttl: ttl(self.x509_ttl)?,
+            jwt_ttl: ttl(self.jwt_ttl)?,
+            jwt_jti: self.jwt_jti,
             dns_names: self.dns_names,
             hint: self.hint,
             namespace: self.namespace,
@@ -98,6 +105,10 @@ pub(crate) struct EntryBody {
     selectors: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     x509_ttl: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jwt_ttl: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    jwt_jti: bool,
     dns_names: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
@@ -123,6 +134,8 @@ impl EntryBody {
             parent_id: entry.parent_id.as_ref().map(ToString::to_string),
             selectors: entry.selectors.iter().map(ToString::to_string).collect(),
             x509_ttl: entry.x509_ttl.map(|ttl| format!("{}s", ttl.as_secs())),
+            jwt_ttl: entry.jwt_ttl.map(|ttl| format!("{}s", ttl.as_secs())),
+            jwt_jti: entry.jwt_jti,
             dns_names: entry.dns_names.clone(),
             hint: entry.hint.clone(),
             namespace: entry.namespace.clone(),

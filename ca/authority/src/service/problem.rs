@@ -48,6 +48,7 @@ impl From<AuthorityError> for Problem {
             Fault::NotFound => StatusCode::NOT_FOUND,
             Fault::Conflict => StatusCode::CONFLICT,
             Fault::Stale => StatusCode::PRECONDITION_FAILED,
+            Fault::Limited => StatusCode::TOO_MANY_REQUESTS,
             Fault::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Fault::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
@@ -76,8 +77,14 @@ impl IntoResponse for Problem {
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE.as_u16() {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+        match StatusCode::from_u16(self.status) {
+            Ok(StatusCode::SERVICE_UNAVAILABLE) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("5"));
+            }
+            Ok(StatusCode::TOO_MANY_REQUESTS) => {
+                headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
         }
         response
     }

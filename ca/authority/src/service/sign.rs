@@ -32,15 +32,20 @@ pub(crate) async fn sign(
     caller: Option<Extension<Caller>>,
     Json(body): Json<SignBody>,
 ) -> Result<axum::Json<IssuedBody>, Problem> {
-    let requester = match caller.map(|Extension(caller)| caller).unwrap_or_default() {
-        Caller::Local { .. } => Requester::Local,
-        Caller::Svid(id) => Requester::Agent(id),
-        Caller::Anonymous => {
-            let detail = "signing needs the SVID of an attested agent";
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail));
-        }
-    };
+    let requester = requester(caller)?;
     let csr = body::csr(&body.csr)?;
     let issued = Box::pin(authority.sign(requester, &body.entry_id, &csr)).await?;
     Ok(axum::Json(issued.into()))
+}
+
+/// Who has something signed.
+pub(crate) fn requester(caller: Option<Extension<Caller>>) -> Result<Requester, Problem> {
+    match caller.map(|Extension(caller)| caller).unwrap_or_default() {
+        Caller::Local { .. } => Ok(Requester::Local),
+        Caller::Svid(id) => Ok(Requester::Agent(id)),
+        Caller::Anonymous => {
+            let detail = "signing needs the SVID of an attested agent";
+            Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail))
+        }
+    }
 }

@@ -233,8 +233,52 @@ async fn s24_a_node_attests_with_a_token_and_signs_for_its_entries() {
     post(svids, Some(Caller::Local { uid: 0 }), sign).await.is_problem(503, "store_unavailable");
 }
 
+#[tokio::test]
+async fn s24_an_agent_gets_tokens_for_its_entries() {
+    let bench = Bench::new();
+    let authority = bench.open().await;
+    let (router, admin) = (enrolment(Arc::clone(&authority)), entries(Arc::clone(&authority)));
+    let mut entry = web();
+    (entry["jwt_ttl"], entry["jwt_jti"]) = (json!("10m"), json!(true));
+    let entry = ask(&admin, Method::POST, "/v1/entries", &[], None, Some(entry)).await.body;
+    assert_eq!((&entry["jwt_ttl"], &entry["jwt_jti"]), (&json!("600s"), &json!(true)));
+    let mut short = web();
+    (short["spiffe_id"], short["jwt_ttl"]) = (json!("spiffe://example.org/short"), json!("59s"));
+    let short = ask(&admin, Method::POST, "/v1/entries", &[], None, Some(short)).await;
+    short.is_problem(400, "entry_invalid");
+    let post = |caller: Option<Caller>, body: Value| {
+        let router = router.clone();
+        async move { ask(&router, Method::POST, "/v1/svids:signJwt", &[], caller, Some(body)).await }
+    };
+    let local = || Some(Caller::Local { uid: 0 });
+    let body = |audience: Value| json!({"entry_id": entry["id"], "audience": audience});
+    let issued = post(local(), body(json!(["orders"]))).await;
+    assert_eq!(issued.status, StatusCode::OK, "{}", issued.body);
+    assert_eq!(issued.body["spiffe_id"], "spiffe://example.org/web");
+    let facts = ca_identity::inspect::token(issued.body["token"].as_str().unwrap()).unwrap();
+    assert_eq!((facts.audience, facts.expires), (vec!["orders".to_owned()], bench.now() + HOUR / 6));
+    assert!(facts.jti.is_some());
+    assert_eq!(issued.body["expires_at"], facts.expires.to_string());
+    for audience in [json!([]), json!([""])] {
+        post(local(), body(audience)).await.is_problem(400, "audience_invalid");
+    }
+    post(local(), body(json!("orders"))).await.is_problem(400, "body_invalid");
+    post(None, body(json!(["orders"]))).await.is_problem(401, "unauthenticated");
+    let stranger = Caller::Svid(SpiffeId::parse("spiffe://example.org/web").unwrap());
+    post(Some(stranger), body(json!(["orders"]))).await.is_problem(403, "not_an_agent");
+    let mut answers = Vec::new();
+    for _ in 0..500 {
+        answers.push(post(local(), body(json!(["orders"]))).await);
+    }
+    let limited = answers.iter().find(|answer| answer.status == StatusCode::TOO_MANY_REQUESTS).unwrap();
+    limited.is_problem(429, "too_many_tokens");
+    assert_eq!(limited.headers[http::header::RETRY_AFTER], "1");
+}
+
 #[test]
 fn the_openapi_part_names_every_path() {
     let paths: Vec<_> = openapi().paths.paths.keys().cloned().collect();
-    assert_eq!(paths, ["/v1/agents:attest", "/v1/entries", "/v1/entries/{id}", "/v1/svids:sign"]);
+    let known =
+        ["/v1/agents:attest", "/v1/entries", "/v1/entries/{id}", "/v1/svids:sign", "/v1/svids:signJwt"];
+    assert_eq!(paths, known);
 }

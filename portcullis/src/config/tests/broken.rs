@@ -97,6 +97,7 @@ const BROKEN: &[Broken] = &[
     (4, "[ca]", "[ca]\nsvid_ttl = \"1 hour\"", "PC0104", (5, 12), "is no unit of time; use ms, s, m, h or d"),
     (4, "[ca]", "[ca]\nsvid_ttl = \"1m\"", "PC0104", (5, 12), "between 5m and 28h"),
     (4, "[ca]", "[ca]\nsvid_ttl = \"2d\"", "PC0104", (5, 12), "between 5m and 28h"),
+    (4, "[ca]", "[ca]\njwt_ttl = \"59s\"", "PC0104", (5, 11), "between 1m and 28h"),
     (4, "[ca]", "[ca]\nlisten = \"http://127.0.0.1:8443\"", "PC0104", (5, 10), "use https://"),
     (4, "[ca]", "ca = 1", "PC0101", (5, 3), "cannot extend value of type integer"),
     (8, "[agent]", "[[agent]]", "PC0104", (8, 1), "`agent` is a table, not array"),

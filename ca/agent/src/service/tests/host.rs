@@ -32,6 +32,8 @@ pub(super) struct Host {
     path: PathBuf,
     serving: TaskHandle,
     tasks: Tasks,
+    /// Whether it serves tokens from its next start on.
+    pub(super) tokens: bool,
     _directory: tempfile::TempDir,
 }
 
@@ -46,8 +48,8 @@ impl Host {
         let path = directory.path().join("workload.sock");
         let agent = authority.agent(&tasks);
         let listener = UnixListener::bind(&path).unwrap();
-        let serving = tasks.spawn("serve", serve(listener, workload_api(Arc::clone(&agent))));
-        Self { authority, agent, path, serving, tasks, _directory: directory }
+        let serving = tasks.spawn("serve", serve(listener, workload_api(Arc::clone(&agent), true)));
+        Self { authority, agent, path, serving, tasks, tokens: true, _directory: directory }
     }
 
     /// Breaks every connection and listens anew, as a restarted agent does.
@@ -55,7 +57,8 @@ impl Host {
         self.serving.abort();
         std::fs::remove_file(&self.path).unwrap();
         let listener = UnixListener::bind(&self.path).unwrap();
-        self.serving = self.tasks.spawn("serve", serve(listener, workload_api(Arc::clone(&self.agent))));
+        self.serving =
+            self.tasks.spawn("serve", serve(listener, workload_api(Arc::clone(&self.agent), self.tokens)));
     }
 
     fn address(&self) -> String {

@@ -380,7 +380,7 @@ async fn ca1_requests_that_prove_nothing_or_carry_a_wrong_key_are_refused() {
     let p521 = CertificateParams::default().serialize_request(&p521).unwrap().der().to_vec();
     let names: Vec<_> = (0..400).map(|n| format!("host-{n}.example.org")).collect();
     let huge = csr::build(&PrivateKey::generate_p256().unwrap(), &names).unwrap();
-    let certificate = authority.keys()[0].certificate.to_vec();
+    let certificate = authority.keys()[0].certificate().unwrap().to_vec();
     let half = good[..good.len() / 2].to_vec();
     for bad in [&forged, &trailing, &p521, &huge, &certificate, &half, &Vec::new(), &vec![0x30, 0x80]] {
         assert!(matches!(sign(bad).await, Err(AuthorityError::Csr(_))), "{bad:02x?}");
