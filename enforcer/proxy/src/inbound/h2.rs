@@ -270,21 +270,24 @@ async fn serve(conn: &Connection, link: &Link, place: Arc<Place<Arrival>>) -> In
 }
 
 /// Takes what is left of a body that nobody wants, for a moment. Dropping the stream resets it, and a caller that is
-/// still sending may take the reset for a failure and drop the answer that it already has (curl does).
+/// still sending may take the reset for a failure and drop the answer that it already has (curl does). One that has much
+/// more to send gets no more room for it, reads its answer meanwhile and goes by itself.
 async fn discard(conn: &Connection, body: &mut Inlet<'_, Empty>, timer: &Timer<'_>) {
     timer.set(conn.worker.clock.mono() + LINGER);
     let mut dropped = 0_usize;
     poll_fn(|context| {
-        while dropped < LINGER_BYTES {
+        loop {
             match body.poll_piece(context) {
-                Poll::Ready(Ok(Piece::Data { bytes, last: false })) if body.release(bytes.len()).is_ok() => {
+                Poll::Ready(Ok(Piece::Data { bytes, last: false })) => {
                     dropped = dropped.saturating_add(bytes.len());
+                    if dropped < LINGER_BYTES && body.release(bytes.len()).is_err() {
+                        return Poll::Ready(());
+                    }
                 }
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return timer.poll(context),
             }
         }
-        Poll::Ready(())
     })
     .await;
 }
