@@ -47,7 +47,7 @@ use std::time::Duration;
 use base_net::Drain;
 use base_ports::{Clock, Disk, Rng, SystemClock, SystemDisk, SystemRng, Tasks};
 use base_telemetry::Health;
-use ca_authority::Authority;
+use ca_authority::{AUTHORITY_PATH, Authority};
 use ca_identity::SpiffeId;
 use ca_identity::tls::Trust;
 use tokio::sync::watch;
@@ -190,7 +190,7 @@ pub(crate) async fn start(
     if let Some(authority) = &authority {
         let own = match &config.enforcer {
             Some(enforcer) => enforcer.id.clone(),
-            None => SpiffeId::new(&config.trust_domain, open::AUTHORITY)
+            None => SpiffeId::new(&config.trust_domain, AUTHORITY_PATH)
                 .map_err(|error| Message::error("PC9001", error.to_string()))?,
         };
         let names = config.enforcer.as_ref().map(|enforcer| enforcer.dns_names.clone()).unwrap_or_default();

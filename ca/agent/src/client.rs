@@ -14,7 +14,8 @@ use hyper_util::rt::TokioIo;
 use prost::bytes::Bytes;
 use tokio::net::UnixStream;
 use tonic::{
-    Code, Status, Streaming,
+    Code, Request, Status, Streaming,
+    metadata::MetadataValue,
     transport::{Channel, Endpoint},
 };
 
@@ -134,8 +135,15 @@ impl WorkloadClient {
     }
 
     async fn open(&self) -> Result<Streaming<X509svidResponse>, ClientError> {
-        Ok(self.api.clone().fetch_x509svid(tokens::with_header(X509svidRequest {})).await?.into_inner())
+        Ok(self.api.clone().fetch_x509svid(with_header(X509svidRequest {})).await?.into_inner())
     }
+}
+
+/// A request with the header that every call must have (WE-02).
+fn with_header<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
+    request
 }
 
 /// The X.509 state as it changes.

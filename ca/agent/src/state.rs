@@ -27,7 +27,6 @@ const HINT_BYTES: usize = 1024;
 pub(crate) struct State {
     served: Vec<Arc<Served>>,
     own: TrustDomain,
-    domain: String,
     bundle: Bytes,
     /// The keys for tokens, as a JWK Set.
     jwt_bundle: Bytes,
@@ -73,7 +72,6 @@ impl State {
         Self {
             served,
             own: bundle.trust_domain.clone(),
-            domain: bundle.trust_domain.id().to_string(),
             bundle: bundle.to_der().into(),
             jwt_bundle: bundle.to_jwt_jwks(JwksReader::WorkloadApi).into(),
             trust: IdentitySnapshot { bundles, ..IdentitySnapshot::default() },
@@ -123,7 +121,7 @@ impl State {
         if self.matching(selectors).is_empty() {
             return View::Denied;
         }
-        let bundles = BTreeMap::from([(self.domain.clone(), self.bundle.clone())]);
+        let bundles = BTreeMap::from([(self.own.id().to_string(), self.bundle.clone())]);
         View::Complete(X509BundlesResponse { bundles, ..Default::default() })
     }
 
@@ -133,7 +131,7 @@ impl State {
             return View::Denied;
         }
         View::Complete(JwtBundlesResponse {
-            bundles: BTreeMap::from([(self.domain.clone(), self.jwt_bundle.clone())]),
+            bundles: BTreeMap::from([(self.own.id().to_string(), self.jwt_bundle.clone())]),
         })
     }
 

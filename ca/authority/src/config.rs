@@ -7,6 +7,9 @@ use ca_identity::TrustDomain;
 
 use crate::error::AuthorityError;
 
+/// Path of the id of an authority itself (S23): of its records, where its process enforces nothing, and of tokens that
+/// prove a key.
+pub const AUTHORITY_PATH: &str = "/portcullis/ca";
 /// Shortest lifetime of an SVID (identity.md 3).
 pub(crate) const SVID_TTL_FLOOR: Duration = Duration::from_secs(300);
 /// Shortest lifetime of a JWT-SVID: well above the leeway of verifiers, so that half of it is worth keeping.

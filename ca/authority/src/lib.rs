@@ -28,7 +28,7 @@ mod token;
 
 pub use attest::{Evidence, JoinToken};
 pub use authority::{Applied, Authority, Requester};
-pub use config::Config;
+pub use config::{AUTHORITY_PATH, Config};
 pub use entry::{EntryError, EntryFilter, EntryRecord, NewEntry, check_identity};
 pub use error::{AuthorityError, Fault};
 pub use issue::{IssuanceRecord, Issued};

@@ -14,7 +14,7 @@ use ca_identity::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
+use crate::config::{AUTHORITY_PATH, Config};
 use crate::error::AuthorityError;
 use crate::issue::Subject;
 use crate::ports::{IssuanceGate, IssueRequest, SvidKind};
@@ -49,7 +49,7 @@ impl TokenKey {
         let verify = IdentitySnapshot { bundles: BundleMap::of(bundle), ..IdentitySnapshot::default() };
         let issuer = config.jwt_issuer.clone();
         let ready = Self { signer: JwtSigner::new(key)?, not_after, verify, issuer };
-        let id = SpiffeId::new(&config.trust_domain, "/portcullis/ca")
+        let id = SpiffeId::new(&config.trust_domain, AUTHORITY_PATH)
             .map_err(|fault| row::unreadable(row::KEYS, fault))?;
         let probe = [PROBE.to_owned()];
         let claims = JwtClaims {

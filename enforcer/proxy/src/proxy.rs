@@ -55,7 +55,6 @@ impl Proxy {
     /// When a socket cannot be bound or a thread cannot be started.
     pub fn prepare(mut config: ProxyConfig, ports: Ports) -> Result<Self, ProxyError> {
         let specs = std::mem::take(&mut config.listeners);
-        let longest_delay = config.longest_delay;
         let config = Arc::new(config);
         let (stop, stopped) = watch::channel(false);
         let fleets = Fleets::new(&ports.names, config.workers.max(1), config.handshakes);
@@ -85,8 +84,8 @@ impl Proxy {
         let endpoints = Tasks::new("endpoints");
         endpoints.spawn("names", Arc::clone(&ports.names).run(Arc::clone(&ports.view)));
         endpoints.spawn("checks", Checks::new(&ports, &fleets).run());
-        let sampler =
-            Sampler::new(&ports.gauges, &fleets, &ports.clock, &ports.metrics, &listeners, longest_delay);
+        let delay = config.longest_delay;
+        let sampler = Sampler::new(&ports.gauges, &fleets, &ports.clock, &ports.metrics, &listeners, delay);
         endpoints.spawn("overload", sampler.run());
         Ok(Self {
             listeners,

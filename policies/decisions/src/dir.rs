@@ -15,7 +15,7 @@ use crate::{
     error::{LedgerError, disk},
     frame::{Frames, Magic, magic},
     leaf::Decided,
-    quarantine::Quarantine,
+    quarantine::{Quarantine, Step, Steps},
     query::Query,
     recover,
     shelf::{Shelf, Span},
@@ -89,25 +89,23 @@ impl LedgerDir {
             }
             let follows = follows.map(|next| next.saturating_sub(*first));
             let count = known.map(|(count, _)| *count).or(follows).unwrap_or_else(|| whole(&bytes));
-            let (mut index, mut frames) = (*first, Frames::of_file(&bytes));
-            let aside = self.quarantine.in_file(path);
-            loop {
-                let here = aside.iter().find(|stretch| stretch.is_at(frames.offset() as u64, index));
-                // What stands in its place is no decision.
-                if let Some(stretch) = here {
-                    index = stretch.end();
-                    frames = Frames::from(&bytes, stretch.next_offset());
-                    continue;
+            let mut steps = Steps::of_file(&bytes, *first, self.quarantine.in_file(path));
+            let read = loop {
+                let index = steps.index();
+                match steps.next() {
+                    Some(Step::Record(leaf)) => {
+                        if index >= next && walk.leaf(path, index, leaf).is_break() {
+                            return Ok(walk.walked);
+                        }
+                    }
+                    // What stands in its place is no decision.
+                    Some(Step::Aside(_)) => (),
+                    Some(Step::Bad(_)) | None => break index,
                 }
-                let Some(Ok(leaf)) = frames.next() else { break };
-                if index >= next && walk.leaf(path, index, leaf).is_break() {
-                    return Ok(walk.walked);
-                }
-                index += 1;
-            }
+            };
             let end = first + count;
-            if index.max(next) < end {
-                walk.damage(path, index.max(next), end - 1, "frames are damaged".to_owned());
+            if read.max(next) < end {
+                walk.damage(path, read.max(next), end - 1, "frames are damaged".to_owned());
             }
             next = next.max(end);
         }

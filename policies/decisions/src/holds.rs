@@ -29,8 +29,11 @@ use crate::{
     shelf::Span,
 };
 
-/// Longest name and longest reason of a hold, bytes.
-const LONGEST: (usize, usize) = (128, 512);
+/// Longest name of a hold, bytes.
+const MAX_NAME: usize = 128;
+
+/// Longest reason of a hold, bytes.
+const MAX_REASON: usize = 512;
 
 /// A named range that is kept whatever retention says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -245,12 +248,11 @@ impl Ledger {
         let is_text = |text: &str, most: usize| {
             !text.trim().is_empty() && text.len() <= most && !text.chars().any(char::is_control)
         };
-        let (longest_name, longest_reason) = LONGEST;
         let NewHold { name, reason, range, filter } = new;
-        if !is_text(&name, longest_name) {
+        if !is_text(&name, MAX_NAME) {
             return Err(HoldError::Name(name.escape_debug().to_string()));
         }
-        if !is_text(&reason, longest_reason) {
+        if !is_text(&reason, MAX_REASON) {
             return Err(HoldError::Reason);
         }
         if !range.is_possible() {

@@ -7,6 +7,7 @@
 //! and so does what the disk does not give out at all, which may come back.
 
 mod find;
+mod steps;
 mod stretch;
 
 use std::{
@@ -20,6 +21,7 @@ use base_ports::{Clock, Disk};
 use parking_lot::Mutex;
 
 pub(crate) use find::next_frame;
+pub(crate) use steps::{Step, Steps};
 pub use stretch::SetAside;
 pub(crate) use stretch::{LANE, OPERATION, Stretch};
 

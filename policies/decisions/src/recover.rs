@@ -1,8 +1,8 @@
 //! Opening: what stands in the files, what a crash left out, where to go on (SQ3, chapter 14).
 //!
 //! A torn tail is cut off. A bad frame with good ones after it is damage: what no checkpoint covers is set aside, what one
-//! covers keeps the ledger from opening, and nothing is changed. Only write-ahead files that were not closed and synced are read in full, and of segments what a crash may
-//! have torn.
+//! covers keeps the ledger from opening, and nothing is changed. Only write-ahead files that were not closed and synced
+//! are read in full, and of segments what a crash may have torn.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,7 +21,7 @@ use crate::{
     leaf::{Gap, GapCause, Kind, LeafError, Place, View, gap_of},
     numbers::MAX_RESERVATION,
     proof::LogName,
-    quarantine::{LANE, Quarantine, Stretch, Unread, next_frame},
+    quarantine::{LANE, Quarantine, Step, Steps, Stretch, Unread, next_frame},
     ranges::Ranges,
     shelf::{Shelf, Span, WAL, WalFile, listed, path_of},
     source::Source,
@@ -204,40 +204,34 @@ pub(crate) fn scan(
         Magic::Version => return Err(LedgerError::Newer { path }),
         Magic::Foreign => return Err(LedgerError::Foreign { path }),
     }
-    let (mut frames, aside) = (Frames::of_file(&bytes), damage.quarantine.in_file(&path));
-    let (mut count, mut span) = (0, Span::EMPTY);
+    let mut steps = Steps::of_file(&bytes, first, damage.quarantine.in_file(&path));
+    let mut span = Span::EMPTY;
     loop {
-        let offset = frames.offset();
-        let known = aside.iter().find(|known| known.is_at(offset as u64, first + count)).cloned();
-        let stretch = match frames.next() {
-            // Also where it can be read again: a tree may have what stands in its place.
-            _ if known.is_some() => known,
-            None => None,
-            Some(Err(bad)) => {
-                let stretch = damage.stretch(&path, &bytes, (offset, first + count), bad)?;
-                if stretch.is_none() {
-                    torn(&path, offset, bytes.len(), bad);
-                }
-                stretch
-            }
-            Some(Ok(leaf)) => {
+        let (offset, index) = (steps.offset(), steps.index());
+        match steps.next() {
+            None => break,
+            Some(Step::Record(leaf)) => {
                 let time = streams.note(leaf).map_err(|source| LedgerError::Unreadable {
                     path: path.clone(),
                     offset: offset as u64,
                     source,
                 })?;
                 span.add(time);
-                count += 1;
-                continue;
             }
-        };
-        let Some(stretch) = stretch else { break };
-        span.add(stretch.at());
-        count += stretch.count;
-        frames = Frames::from(&bytes, stretch.next_offset());
+            Some(Step::Aside(stretch)) => span.add(stretch.at()),
+            Some(Step::Bad(bad)) => {
+                let Some(stretch) = damage.stretch(&path, &bytes, (offset, index), bad)? else {
+                    torn(&path, offset, bytes.len(), bad);
+                    break;
+                };
+                span.add(stretch.at());
+                steps.pass(&stretch);
+            }
+        }
     }
-    settle(&path, frames.offset() as u64, disk_port)?;
-    Ok(WalFile { path, first, count, len: frames.offset() as u64, span })
+    let (count, len) = (steps.index() - first, steps.offset() as u64);
+    settle(&path, len, disk_port)?;
+    Ok(WalFile { path, first, count, len, span })
 }
 
 fn torn(path: &Path, offset: usize, len: usize, bad: BadFrame) {

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use base_net::{Accepted, Bind, Caps, DrainWatch, Listener, Peer, Sockets, Timers, accept_loop, deadline};
+use base_net::{
+    Accepted, Bind, Caps, DrainWatch, Listener, Peer, Sockets, Stream, Timers, accept_loop, deadline,
+};
 use base_ports::Tasks;
 use ca_authority::Authority;
 use ca_authority::service::{self, Caller};
 use ca_identity::Usage;
 use ca_identity::tls::{ClientAuth, Trust, peer, server_config, server_config_by_name};
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::activation::{ADMIN, CA, OIDC, WORKLOAD};
 use super::certificate;
@@ -103,15 +105,7 @@ impl Apis {
                 (acceptor.clone(), router.clone(), Arc::clone(&trust), Arc::clone(&clock));
             tasks.spawn("ca api connection", async move {
                 let _permit = accepted.permit;
-                let Ok(Ok(stream)) = deadline::within(
-                    Timers::default().handshake,
-                    "handshake",
-                    acceptor.accept(accepted.stream),
-                )
-                .await
-                else {
-                    return;
-                };
+                let Some(stream) = secured(&acceptor, accepted.stream).await else { return };
                 let Ok(verified) = peer(&trust, stream.get_ref().1.peer_certificates(), Usage::Client) else {
                     return;
                 };
@@ -157,9 +151,7 @@ impl Apis {
                 let Some(acceptor) = acceptor else {
                     return serve::http(stream, router, age, drain, |_| {}).await;
                 };
-                let handshake =
-                    deadline::within(Timers::default().handshake, "handshake", acceptor.accept(stream));
-                if let Ok(Ok(stream)) = handshake.await {
+                if let Some(stream) = secured(&acceptor, stream).await {
                     serve::http(stream, router, age, drain, |_| {}).await;
                 }
             });
@@ -195,4 +187,10 @@ impl Apis {
             connections.drain(Duration::from_secs(5)).await;
         });
     }
+}
+
+/// The connection once TLS is on it, unless the handshake fails or takes too long.
+async fn secured(acceptor: &TlsAcceptor, stream: Stream) -> Option<TlsStream<Stream>> {
+    let handshake = acceptor.accept(stream);
+    deadline::within(Timers::default().handshake, "handshake", handshake).await.ok()?.ok()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base_ports::{Clock, Disk, Rng};
 use base_store::{Embedded, Store};
 use base_telemetry::Metrics;
-use ca_authority::Authority;
+use ca_authority::{AUTHORITY_PATH, Authority};
 use ca_identity::tls::Trust;
 use policies_decisions::{Accepted, Ledger, LedgerConfig, LedgerError, Meter, Redaction};
 use policies_engine::Principal;
@@ -104,14 +104,11 @@ pub(super) fn vouched(settings: LedgerConfig, identity: Arc<Trust>) -> LedgerCon
     LedgerConfig { voucher: Some(Arc::new(voucher)), ..settings }
 }
 
-/// Path of the id of a process that is an authority and enforces nothing (S23): its records are of it, and its SVID too.
-pub(super) const AUTHORITY: &str = "/portcullis/ca";
-
 /// How records are kept, by nobody signed for.
 pub(super) fn ledger_config(config: &Config, people: &PeopleKey) -> LedgerConfig {
     let enforcer = match &config.enforcer {
         Some(enforcer) => enforcer.id.as_str().to_owned(),
-        None => format!("spiffe://{}{AUTHORITY}", config.trust_domain.as_str()),
+        None => format!("spiffe://{}{AUTHORITY_PATH}", config.trust_domain.as_str()),
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     LedgerConfig {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base_ports::{Clock, SystemClock};
-use ca_agent::client::{WorkloadClient, X509Context};
+use ca_agent::client::{ClientError, WorkloadClient, X509Context};
 use ca_identity::{CertificateDer, X509Svid, pem};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -124,14 +124,19 @@ fn first(context: &X509Context) -> Option<&X509Svid> {
 }
 
 async fn obtain(socket: &Socket, global: &Global) -> Result<X509Context, Fault> {
-    let address = address(socket, global)?;
-    let fetched = async { WorkloadClient::connect(&address).await?.fetch_x509().await };
-    in_time(socket, &address, fetched).await?.map_err(|error| unavailable(&error))
+    let answer = asked(socket, global, async |client: WorkloadClient| client.fetch_x509().await).await?;
+    answer.map_err(|error| unavailable(&error))
 }
 
-/// What comes of `asked`, unless the Workload API takes too long.
-async fn in_time<T>(socket: &Socket, address: &str, asked: impl Future<Output = T>) -> Result<T, Fault> {
-    tokio::time::timeout(socket.timeout, asked).await.map_err(|_elapsed| {
+/// What the Workload API answers, unless it takes too long.
+async fn asked<T>(
+    socket: &Socket,
+    global: &Global,
+    ask: impl AsyncFnOnce(WorkloadClient) -> Result<T, ClientError>,
+) -> Result<Result<T, ClientError>, Fault> {
+    let address = address(socket, global)?;
+    let answer = async { ask(WorkloadClient::connect(&address).await?).await };
+    tokio::time::timeout(socket.timeout, answer).await.map_err(|_elapsed| {
         let limit = crate::config::print_duration(socket.timeout);
         let text = format!("no answer from `{address}` within {limit}");
         Fault::new(Exit::Temporary, Message::error("PC0142", text))

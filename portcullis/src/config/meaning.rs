@@ -15,6 +15,7 @@ mod rate;
 mod route;
 mod spans;
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,20 +141,27 @@ impl Meaning<'_> {
             }
             entries.push(entry);
         }
-        let svid_ttl = *section.duration("svid_ttl")?;
-        if !(Duration::from_secs(300)..=Duration::from_secs(28 * 3_600)).contains(&svid_ttl) {
-            self.wrong(
-                section,
-                "svid_ttl",
-                "`svid_ttl` must lie between 5m and 28h (a sixth of the signing CA's week)".to_owned(),
-            );
-        }
-        let jwt_ttl = *section.duration("jwt_ttl")?;
-        if !(Duration::from_secs(60)..=Duration::from_secs(28 * 3_600)).contains(&jwt_ttl) {
-            let text = "`jwt_ttl` must lie between 1m and 28h (a sixth of its key's week)";
-            self.wrong(section, "jwt_ttl", text.to_owned());
-        }
+        let (minute, longest) = (Duration::from_secs(60), Duration::from_secs(28 * 3_600));
+        let text = "`svid_ttl` must lie between 5m and 28h (a sixth of the signing CA's week)";
+        let svid_ttl = self.duration_within(section, "svid_ttl", 5 * minute..=longest, text)?;
+        let text = "`jwt_ttl` must lie between 1m and 28h (a sixth of its key's week)";
+        let jwt_ttl = self.duration_within(section, "jwt_ttl", minute..=longest, text)?;
         Some(Ca { listen: section.address("listen").and_then(Address::socket), svid_ttl, jwt_ttl, entries })
+    }
+
+    /// The duration under a key; one beyond its bounds is wrong, which `text` says.
+    fn duration_within(
+        &mut self,
+        section: &Table,
+        key: &str,
+        bounds: RangeInclusive<Duration>,
+        text: &str,
+    ) -> Option<Duration> {
+        let duration = *section.duration(key)?;
+        if !bounds.contains(&duration) {
+            self.wrong(section, key, text.to_owned());
+        }
+        Some(duration)
     }
 
     /// What the authority refuses; `id` is the key that holds the SPIFFE ID in question.

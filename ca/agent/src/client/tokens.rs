@@ -8,9 +8,8 @@ use std::collections::HashSet;
 use ca_identity::{SpiffeId, inspect};
 use prost_types::value::Kind;
 use serde_json::{Map, Value};
-use tonic::{Request, metadata::MetadataValue};
 
-use super::{ClientError, WorkloadClient};
+use super::{ClientError, WorkloadClient, with_header};
 use crate::generated::messages::{JwtsvidRequest, ValidateJwtsvidRequest};
 
 /// A JWT-SVID with what stands in it. Its `Debug` leaves the token out.
@@ -80,12 +79,6 @@ impl WorkloadClient {
         let id = SpiffeId::parse(&answer.spiffe_id).map_err(|error| fault(error.to_string()))?;
         Ok(ValidatedToken { id, claims: object_of(answer.claims.unwrap_or_default()) })
     }
-}
-
-pub(super) fn with_header<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("workload.spiffe.io", MetadataValue::from_static("true"));
-    request
 }
 
 fn object_of(from: prost_types::Struct) -> Map<String, Value> {

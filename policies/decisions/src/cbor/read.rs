@@ -114,19 +114,15 @@ impl<'a> Reader<'a> {
         mut each: impl FnMut(u64, &mut Self) -> Result<(), CborError>,
     ) -> Result<(), CborError> {
         let count = self.expect(5, "a map")?;
-        self.nest()?;
         let mut last = None;
-        for _ in 0..count {
+        self.elements(count, |reader| {
             // Shortest forms have the order of the numbers.
-            let key = self.uint()?;
-            if last.is_some_and(|last| last >= key) {
+            let key = reader.uint()?;
+            if last.replace(key).is_some_and(|last| last >= key) {
                 return Err(CborError::KeyOrder);
             }
-            last = Some(key);
-            each(key, self)?;
-        }
-        self.depth -= 1;
-        Ok(())
+            each(key, reader)
+        })
     }
 
     /// Reads a map with text keys; `each` must take exactly the value.
@@ -248,20 +244,16 @@ impl<'a> Reader<'a> {
         key: impl Fn(&mut Self) -> Result<K, CborError>,
         mut each: impl FnMut(K, &mut Self) -> Result<(), CborError>,
     ) -> Result<(), CborError> {
-        self.nest()?;
         let mut last: Option<&[u8]> = None;
-        for _ in 0..count {
-            let before = self.rest;
-            let name = key(self)?;
-            let encoded = taken(before, self.rest)?;
-            if last.is_some_and(|last| last >= encoded) {
+        self.elements(count, |reader| {
+            let before = reader.rest;
+            let name = key(reader)?;
+            let encoded = taken(before, reader.rest)?;
+            if last.replace(encoded).is_some_and(|last| last >= encoded) {
                 return Err(CborError::KeyOrder);
             }
-            last = Some(encoded);
-            each(name, self)?;
-        }
-        self.depth -= 1;
-        Ok(())
+            each(name, reader)
+        })
     }
 
     fn nest(&mut self) -> Result<(), CborError> {

@@ -163,15 +163,14 @@ impl Verified {
         self.faults.is_empty()
     }
 
-    /// Whether nothing is missing: no gap, nothing set aside, nobody fell silent, and, where authorities are trusted, every enforcer's last
-    /// word is signed by it.
+    /// Whether nothing is missing: no gap, nothing set aside, nobody fell silent, and, where authorities are trusted, every
+    /// enforcer's last word is signed by it.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         let told = &self.heartbeats;
         let is_vouched = !told.is_anchored || told.unvouched.is_empty();
-        let is_read = self.quarantined.is_empty();
         self.gaps.is_empty()
-            && is_read
+            && self.quarantined.is_empty()
             && told.silences.is_empty()
             && told.open_ended.is_empty()
             && is_vouched

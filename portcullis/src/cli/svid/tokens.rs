@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::super::{Global, block_on};
-use super::{Socket, address, in_time, unavailable};
+use super::{Socket, asked, unavailable};
 use crate::client::Fault;
 use crate::messages::Message;
 use crate::output::{Answer, Exit};
@@ -49,14 +49,10 @@ pub(crate) struct ValidateOptions {
 }
 
 pub(super) fn fetch(options: &FetchOptions, global: &Global) -> Result<Answer, Fault> {
-    let tokens = block_on(async {
-        let address = address(&options.socket, global)?;
-        let fetched = async {
-            let client = WorkloadClient::connect(&address).await?;
-            client.fetch_tokens(options.audience.clone(), options.id.as_ref()).await
-        };
-        in_time(&options.socket, &address, fetched).await?.map_err(|error| unavailable(&error))
-    })?;
+    let fetched = asked(&options.socket, global, async |client: WorkloadClient| {
+        client.fetch_tokens(options.audience.clone(), options.id.as_ref()).await
+    });
+    let tokens = block_on(fetched)?.map_err(|error| unavailable(&error))?;
     let items: Vec<Value> = tokens.iter().map(about).collect();
     let columns =
         [("SPIFFE ID", "/spiffe_id"), ("NOT AFTER", "/not_after"), ("HINT", "/hint"), ("TOKEN", "/token")];
@@ -65,14 +61,10 @@ pub(super) fn fetch(options: &FetchOptions, global: &Global) -> Result<Answer, F
 
 pub(super) fn validate(options: &ValidateOptions, global: &Global) -> Result<Answer, Fault> {
     let token = read(&options.file)?;
-    let validated = block_on(async {
-        let address = address(&options.socket, global)?;
-        let asked = async {
-            let client = WorkloadClient::connect(&address).await?;
-            client.validate_token(&options.audience, &token).await
-        };
-        in_time(&options.socket, &address, asked).await?.map_err(|error| refused(&error))
-    })?;
+    let validated = asked(&options.socket, global, async |client: WorkloadClient| {
+        client.validate_token(&options.audience, &token).await
+    });
+    let validated = block_on(validated)?.map_err(|error| refused(&error))?;
     let text = format!("valid: {}", validated.id);
     let body = json!({ "spiffe_id": validated.id.as_str(), "claims": validated.claims });
     Ok(Answer::object("ValidatedJwtSvid", body, text))

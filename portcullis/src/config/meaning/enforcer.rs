@@ -78,11 +78,8 @@ impl Meaning<'_> {
 
     /// Below the least, the beat of the measure itself would be load.
     fn max_delay(&mut self, section: &Table) -> Option<Duration> {
-        let delay = *section.duration("max_delay")?;
-        if !(Duration::from_millis(5)..=Duration::from_secs(60)).contains(&delay) {
-            self.wrong(section, "max_delay", "`max_delay` must lie between 5ms and 60s".to_owned());
-        }
-        Some(delay)
+        let bounds = Duration::from_millis(5)..=Duration::from_secs(60);
+        self.duration_within(section, "max_delay", bounds, "`max_delay` must lie between 5ms and 60s")
     }
 
     /// What is wrong with a route whatever the others are, where it is written.

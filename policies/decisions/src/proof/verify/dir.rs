@@ -12,9 +12,9 @@ use super::{Fault, Found, Material, Unreadable, unreadable};
 use crate::{
     LedgerError,
     archive::{self, BadHeader, Body, Part, Segment},
-    frame::{BadFrame, Frames, HEADER, Magic, magic},
+    frame::{BadFrame, HEADER, Magic, magic},
     proof::{name::LogName, place::Place, tile::TileId},
-    quarantine::Quarantine,
+    quarantine::{Quarantine, Step, Steps},
     recover,
     shelf::{Shelf, Span},
     source::Source,
@@ -144,30 +144,24 @@ impl Material for DirMaterial {
                     continue;
                 }
             }
-            let (mut index, mut frames) = (*first, Frames::of_file(&bytes));
-            let aside = self.quarantine.in_file(path);
+            let mut steps = Steps::of_file(&bytes, *first, self.quarantine.in_file(path));
             loop {
-                let offset = frames.offset() as u64;
-                if let Some(stretch) = aside.iter().find(|known| known.is_at(offset, index)) {
-                    for index in stretch.first.max(next)..stretch.end() {
-                        each(Found { index, leaf: &stretch.leaf(index), file: &file, offset });
-                    }
-                    index = stretch.end();
-                    frames = Frames::from(&bytes, stretch.next_offset());
-                    continue;
-                }
-                match frames.next() {
+                let (offset, index) = (steps.offset() as u64, steps.index());
+                match steps.next() {
                     None => break,
-                    Some(Ok(leaf)) => {
-                        // What stands in a segment as well was read there.
-                        if index >= next {
-                            each(Found { index, leaf, file: &file, offset: offset + HEADER as u64 });
+                    // What stands in a segment as well was read there.
+                    Some(Step::Record(_)) if index < next => (),
+                    Some(Step::Record(leaf)) => {
+                        each(Found { index, leaf, file: &file, offset: offset + HEADER as u64 });
+                    }
+                    Some(Step::Aside(stretch)) => {
+                        for index in stretch.first.max(next)..stretch.end() {
+                            each(Found { index, leaf: &stretch.leaf(index), file: &file, offset });
                         }
-                        index += 1;
                     }
                     // It may still be written to.
-                    Some(Err(BadFrame::Cut)) if is_last && !frames.any_later() => break,
-                    Some(Err(bad)) => {
+                    Some(Step::Bad(BadFrame::Cut)) if is_last && !steps.any_later() => break,
+                    Some(Step::Bad(bad)) => {
                         damage.get_or_insert(Fault::at(index, &file, offset, bad.to_string()));
                         break;
                     }
