@@ -42,6 +42,7 @@ fn classes() -> Result {
     let caller = Caller::new(gateway.address, &gateway.identity()?, b"h2")?;
     let mut table = Table::new("http/2");
     for row in rows::all() {
+        origin.take();
         let mut wire = caller.dial()?;
         wire.send(PREFACE);
         if !row.id.starts_with("preface") {
@@ -51,7 +52,6 @@ fn classes() -> Result {
         if !row.is_last {
             wire.send(&frame(frames::HEADERS, WHOLE, AFTER, &request("/after", &[])));
         }
-        origin.take();
         let due =
             row.expected.split(" | ").map(|expected| expected.split(", ").count() - 1).min().unwrap_or(0);
         let mut seen = Heard::of(&mut wire, !row.is_last, due, Duration::from_secs(3)).text();
