@@ -31,6 +31,12 @@ hostile *names:
 demo:
     cargo run --release --locked -p portcullis -- demo
 
+# Pages and dashboards that are written from the sources: docs/reference, deploy/dashboards
+reference:
+    PORTCULLIS_WRITE_REFERENCE=1 cargo test --locked -p portcullis --bin portcullis reference
+    PORTCULLIS_WRITE_REFERENCE=1 cargo test --locked -p tests --test arch
+    python3 deploy/dashboards/generate.py
+
 # Install test peers
 peers:
     bash .ci/peers

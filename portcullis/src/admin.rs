@@ -42,6 +42,8 @@ use crate::assemble::Process;
 use crate::assemble::configuration::Configuration;
 use crate::assemble::judge::{Judge, Question};
 use crate::config::LocalUser;
+#[cfg(test)]
+pub(crate) use docs::document;
 use grant::Deferred;
 use problem::Problem;
 pub(crate) use repeat::Repeats;
@@ -96,6 +98,9 @@ pub(crate) fn remote(api: &Arc<Api>) -> Router {
 fn v1(api: &Arc<Api>, more: Router) -> Router {
     let mut v1 = Router::new()
         .route("/v1/status", get(status::status))
+        .route("/v1/proxy/listeners", get(proxy::listeners))
+        .route("/v1/proxy/routes", get(proxy::routes))
+        .route("/v1/proxy/clusters", get(proxy::clusters))
         .route("/v1/proxy/endpoints", get(proxy::endpoints))
         .route("/v1/proxy/streams", get(proxy::streams))
         .route("/v1/proxy/certificates", get(proxy::certificates))

@@ -5,6 +5,7 @@
 
 mod activation;
 mod activations;
+mod application;
 mod aside;
 mod certificate;
 pub(crate) mod configuration;
@@ -45,7 +46,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use base_net::Drain;
-use base_ports::{Clock, Disk, Rng, SystemClock, SystemDisk, SystemRng, Tasks};
+use base_ports::{Clock, Disk, Rng, SystemClock, SystemDisk, SystemNet, SystemRng, Tasks};
 use base_telemetry::Health;
 use ca_authority::{AUTHORITY_PATH, Authority};
 use ca_identity::SpiffeId;
@@ -273,6 +274,7 @@ pub(crate) async fn start(
             plane,
         )?;
         process.serves(&served);
+        application::watch(&configuration, Arc::new(SystemNet), health.clone(), &running.tasks);
         running.plane = Some(served);
     }
     activation::finish(process)?;

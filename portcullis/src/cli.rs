@@ -5,6 +5,7 @@ mod check;
 mod config;
 pub(crate) mod decisions;
 pub(crate) mod init;
+mod pages;
 mod policy;
 mod proxy;
 mod route;
@@ -16,7 +17,7 @@ mod svid;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::client::{Client, Fault};
 use crate::messages::Message;
@@ -35,6 +36,12 @@ struct Line {
     global: Global,
     #[command(subcommand)]
     command: Command,
+}
+
+/// The whole tree, for those who write about it.
+#[cfg(test)]
+pub(crate) fn tree() -> clap::Command {
+    <Line as clap::CommandFactory>::command()
 }
 
 /// Options that every command takes.
@@ -124,6 +131,9 @@ enum Command {
     /// Completions for a shell
     #[command(after_help = "Example:\n  portcullis completion bash > /etc/bash_completion.d/portcullis")]
     Completion { shell: clap_complete::Shell },
+    /// Manual pages, one a command, into a directory
+    #[command(after_help = "Example:\n  portcullis man /usr/local/share/man/man1")]
+    Man { dir: PathBuf },
     /// What this binary is
     #[command(after_help = "Example:\n  portcullis version -o json")]
     Version,
@@ -167,7 +177,8 @@ pub(crate) fn main() -> Exit {
         Command::Decisions(command) => decisions::run(*command, &global),
         Command::Explain(options) => decisions::explain(&options, &global),
         Command::Config(command) => config::run(command, &global),
-        Command::Completion { shell } => completion(shell),
+        Command::Completion { shell } => pages::completion(shell),
+        Command::Man { dir } => pages::man(&dir, &global),
         Command::Version => version(&global),
         Command::Code { code } => about_code(&code, &global),
         Command::Sample(options) => crate::demo::sample(&options),
@@ -251,13 +262,6 @@ pub(crate) fn block_on<W: Future>(work: W) -> W::Output {
             std::process::exit(i32::from(Exit::Failed as u8))
         }
     }
-}
-
-fn completion(shell: clap_complete::Shell) -> Exit {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Line::command(), "portcullis", &mut script);
-    output::data(String::from_utf8_lossy(&script).trim_end());
-    Exit::Done
 }
 
 fn version(global: &Global) -> Exit {

@@ -3,7 +3,7 @@
 //! only shows across sections. Nothing outside this room looks at TOML or at environment variables.
 
 mod changes;
-mod keys;
+pub(crate) mod keys;
 mod meaning;
 mod meant;
 mod read;

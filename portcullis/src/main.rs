@@ -12,6 +12,8 @@ mod demo;
 mod lines;
 mod messages;
 mod output;
+#[cfg(test)]
+mod reference;
 mod replay;
 mod serve;
 

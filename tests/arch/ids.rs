@@ -71,6 +71,12 @@ fn answered<'a>(requirements: &[Requirement<'a>], names: &BTreeSet<&str>) -> BTr
     answered
 }
 
+/// The names that start with an id.
+pub fn named_after<'a>(id: &str, names: &BTreeSet<&'a str>) -> Vec<&'a str> {
+    let word = id.to_ascii_lowercase().replace('-', "_");
+    names.iter().copied().filter(|name| behind(name, &word).is_some()).collect()
+}
+
 /// What follows the id in a name that starts with it.
 fn behind<'a>(name: &'a str, word: &str) -> Option<&'a str> {
     let rest = name.strip_prefix(word)?;
@@ -78,7 +84,7 @@ fn behind<'a>(name: &'a str, word: &str) -> Option<&'a str> {
 }
 
 /// Names of functions with a test attribute, and of every function and quoted name of the suites without harness.
-fn test_names(sources: &[Source]) -> BTreeSet<&str> {
+pub fn test_names(sources: &[Source]) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
     for file in sources {
         let suite = file.path.starts_with("tests/");

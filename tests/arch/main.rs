@@ -7,8 +7,10 @@
 mod graph;
 mod ids;
 mod layers;
+mod metrics;
 mod owners;
 mod sources;
+mod threats;
 mod workspace;
 
 use std::sync::Arc;
@@ -31,6 +33,9 @@ const RULES: &[(&str, Rule)] = &[
     ("every_source_file_says_what_it_is_for", sources::module_docs),
     ("no_source_file_is_longer_than_450_lines", sources::lengths),
     ("rustls_stays_in_one_module_of_ca_identity", sources::rustls_room),
+    ("the_reference_of_metrics_is_what_the_sources_register", metrics::page),
+    ("the_threat_model_names_the_tests_that_show_it", threats::page),
+    ("ob7_alerts_and_dashboards_name_metrics_that_exist", metrics::users),
     ("ids_marked_done_have_a_test", ids::done_without_test),
 ];
 
@@ -40,7 +45,7 @@ fn main() {
     let mut trials: Vec<Trial> =
         RULES.iter().map(|(name, rule)| holds(name, *rule, Arc::clone(&workspace))).collect();
     trials.extend(layers::broken().into_iter().chain(owners::broken()).chain(graph::broken()));
-    trials.extend(sources::broken().into_iter().chain(ids::broken()));
+    trials.extend(sources::broken().into_iter().chain(ids::broken()).chain(metrics::broken()));
     libtest_mimic::run(&arguments, trials).exit();
 }
 

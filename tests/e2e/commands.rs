@@ -142,6 +142,16 @@ fn init() -> Result {
         let outcome = run(&command)?;
         check!(outcome.code == 0 && outcome.stdout.contains(said), "{command:?}: {outcome:?}");
     }
+    let system = dir.path().join("system").display().to_string();
+    let outcome = run(&["init", &system, "--system"])?;
+    check!(outcome.code == 0 && outcome.stdout.contains("systemctl enable --now portcullis"), "{outcome:?}");
+    let written = std::fs::read_to_string(format!("{system}/portcullis.toml"))?;
+    check!(
+        written.contains("data_dir = \"/var/lib/portcullis\"")
+            && written.contains("socket = \"unix:///run/portcullis/workload.sock\"")
+            && !written.contains("./data"),
+        "{written}"
+    );
     let policy = std::fs::read_to_string(format!("{sidecar}/policies/sidecar.cedar"))?;
     check!(policy.contains("permit") && policy.contains("spiffe://corp.example/shop"), "{policy}");
     let schema: Value =

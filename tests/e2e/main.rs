@@ -9,6 +9,7 @@ mod changes;
 mod chaos;
 mod commands;
 mod demo;
+mod deploy;
 mod durability;
 mod ext_authz;
 mod feed;
@@ -64,6 +65,7 @@ fn main() {
         chaos::trials(),
         commands::trials(),
         demo::trials(),
+        deploy::trials(),
         durability::trials(),
         ext_authz::trials(),
         feed::trials(),

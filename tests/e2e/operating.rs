@@ -15,6 +15,11 @@ use crate::trial;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("ae_01_an_operator_sees_who_is_connected_and_with_which_certificates", missing("curl"), seen),
+        trial(
+            "ae_01_listeners_routes_and_clusters_are_shown_as_they_are_in_force",
+            missing("curl"),
+            declared,
+        ),
         trial("ae_01_another_log_level_is_in_force_at_once_and_on_record", missing("curl"), log_level),
         trial("ae_01_a_drain_that_is_asked_for_lets_the_calls_that_run_end", missing("curl"), drain),
         trial("ae_01_a_viewer_looks_and_operates_nothing", missing_users(), rights),
@@ -96,6 +101,37 @@ fn seen() -> Result {
     Ok(())
 }
 
+fn declared() -> Result {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::before(upstream.address)?;
+    let tls = gateway.identity()?;
+    check!(gateway.curl(&tls, "/", &[])?.0 == 200, "no call goes through");
+    let one = |path: &str| -> Result<Value> {
+        let items = list(&gateway, path)?;
+        let [item] = &items[..] else { return Err(format!("{path}: {items:?}").into()) };
+        Ok(item.clone())
+    };
+    let listener = one("/v1/proxy/listeners")?;
+    check!(listener["name"] == "public" && listener["mode"] == "enforce", "{listener}");
+    check!(listener["addresses"] == json!([format!("tcp://{}", gateway.address)]), "{listener}");
+    let cluster = one("/v1/proxy/clusters")?;
+    for (key, value) in [("balancer", json!("p2c")), ("endpoints", json!(1)), ("in_use", json!(1))] {
+        check!(cluster[key] == value, "{key}: {cluster}");
+    }
+    check!(cluster["expects"].is_null(), "it is plain: {cluster}");
+    let route = one("/v1/proxy/routes")?;
+    check!(route["to"][0]["cluster"] == cluster["name"] && route["goes"] == cluster["name"], "{route}");
+    for (words, shown) in [
+        (["proxy", "listeners"], "CLIENT AUTH"),
+        (["proxy", "routes"], "everything"),
+        (["proxy", "clusters"], "BALANCER"),
+    ] {
+        let text = gateway.cli(&words)?.stdout;
+        check!(text.contains(shown), "{words:?}: {text}");
+    }
+    Ok(())
+}
+
 fn log_level() -> Result {
     let upstream = Upstream::echo();
     let gateway = Gateway::before(upstream.address)?;
@@ -148,7 +184,8 @@ fn rights() -> Result {
         .user(61_001, &["viewer"])
         .user(61_002, &["author"])
         .start()?;
-    for words in [&["proxy", "streams"][..], &["proxy", "certificates"], &["proxy", "endpoints"]] {
+    for noun in ["listeners", "routes", "clusters", "streams", "certificates", "endpoints"] {
+        let words = &["proxy", noun];
         let outcome = gateway.cli_as(61_001, words)?;
         check!(outcome.code == 0, "{words:?}: {outcome:?}");
     }

@@ -2,9 +2,10 @@
 //! application as this workload. Both judge, both record, and the kernel says who the application is.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
@@ -23,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("sc_02_grpc_goes_through_the_pair", missing_module("grpc"), grpc),
         trial("sc_02_the_pair_speaks_http_3_when_its_cluster_says_so", missing("curl"), over_http_3),
         trial("sc_03_bytes_go_through_the_pair_to_the_application_as_they_are", None, bytes),
+        trial("sc_03_a_pair_is_ready_when_the_application_listens", None, readiness),
         trial("out4_a_process_of_another_user_is_refused_and_on_record", missing_users(), stranger),
         trial("sc_05_a_call_that_comes_back_is_508", missing("curl"), circle),
         trial("sc_04_calls_wait_until_the_identity_is_there", missing("curl"), held),
@@ -48,15 +50,20 @@ struct Application {
     http: String,
     grpc: String,
     bytes: String,
+    /// Takes connections where nothing else of it does: without them the pair is not ready.
+    _spare: Arc<TcpListener>,
 }
 
 impl Application {
+    /// One that answers nothing.
     fn none() -> Self {
-        let nowhere = free_port();
+        let spare = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let silent = spare.local_addr().expect("its address");
         Self {
-            http: format!("http://127.0.0.1:{nowhere}"),
-            grpc: format!("h2c://127.0.0.1:{nowhere}"),
-            bytes: format!("tcp://127.0.0.1:{nowhere}"),
+            http: format!("http://{silent}"),
+            grpc: format!("h2c://{silent}"),
+            bytes: format!("tcp://{silent}"),
+            _spare: Arc::new(spare),
         }
     }
 }
@@ -265,6 +272,33 @@ fn stranger() -> Result {
     check!(recorded.len() == 1 && recorded[0].to_string().contains("uid 65534"), "{recorded:?}");
     let (status, _) = call(pair.out, "/orders", &[], None)?;
     check!(status == 200, "the own user: {status}");
+    Ok(())
+}
+
+fn readiness() -> Result {
+    let port = free_port();
+    let sidecar = Gateway::build()
+        .policy(PERMIT)
+        .listener("profile = \"sidecar-in\"")
+        .service("orders", &[])
+        .route("site", "orders", "{ path = \"/\" }", &format!("http://127.0.0.1:{port}"))
+        .start_unready()?;
+    let waited = sidecar.cli(&["wait", "--timeout", "2s"])?;
+    check!(waited.code != 0 && waited.stderr.contains("application"), "{waited:?}");
+    let (status, body) = sidecar.http("/readyz")?;
+    check!(
+        status == 503 && body.contains(&format!("nothing listens at 127.0.0.1:{port}")),
+        "{status} {body}"
+    );
+    check!(sidecar.http("/livez")?.0 == 200, "it lives");
+    let application = TcpListener::bind(("127.0.0.1", port))?;
+    check!(sidecar.cli(&["wait", "--timeout", "20s"])?.code == 0, "not ready with its application");
+    drop(application);
+    let end = Instant::now() + PATIENCE;
+    while sidecar.http("/readyz")?.0 != 503 {
+        check!(Instant::now() < end, "ready without its application");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     Ok(())
 }
 

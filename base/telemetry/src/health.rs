@@ -12,6 +12,8 @@ struct State {
     name: &'static str,
     ok: bool,
     detail: String,
+    /// It is this process's to meet.
+    is_own: bool,
 }
 
 /// One condition; not met until it is set. Clones set the same condition.
@@ -31,9 +33,20 @@ impl Health {
     /// The condition of that name, added in order of first use.
     #[must_use]
     pub fn condition(&self, name: &'static str) -> Condition {
+        self.add(name, true)
+    }
+
+    /// The same for what another process has to do, such as the application of a sidecar: without it this process is not
+    /// ready, but there is nothing that it or a successor could do about that.
+    #[must_use]
+    pub fn condition_of_others(&self, name: &'static str) -> Condition {
+        self.add(name, false)
+    }
+
+    fn add(&self, name: &'static str, is_own: bool) -> Condition {
         let mut states = self.0.lock();
         if !states.iter().any(|state| state.name == name) {
-            states.push(State { name, ok: false, detail: "not yet".to_owned() });
+            states.push(State { name, ok: false, detail: "not yet".to_owned(), is_own });
         }
         Condition { health: self.clone(), name }
     }
@@ -50,6 +63,17 @@ impl Health {
     pub fn blocker(&self) -> Option<(&'static str, String)> {
         let states = self.0.lock();
         states.iter().find(|state| !state.ok).map(|state| (state.name, state.detail.clone()))
+    }
+
+    /// The first condition of this process itself that is not met; there is one while nobody has said that it is ready.
+    #[must_use]
+    pub fn own_blocker(&self) -> Option<(&'static str, String)> {
+        let states = self.0.lock();
+        if states.is_empty() {
+            return Some(("readiness", String::new()));
+        }
+        let unmet = states.iter().find(|state| state.is_own && !state.ok);
+        unmet.map(|state| (state.name, state.detail.clone()))
     }
 
     /// Name, whether met, detail: one line each.
@@ -111,5 +135,20 @@ mod tests {
         assert!(!health.is_ready());
         assert_eq!(health.blocker(), Some(("identity", "expired".to_owned())));
         assert_eq!(health.report().len(), 1, "the same name is the same condition");
+    }
+
+    #[test]
+    fn ra11_what_others_have_to_do_is_no_blocker_of_this_process() {
+        let health = Health::new();
+        assert_eq!(health.own_blocker(), Some(("readiness", String::new())), "nothing was checked yet");
+        let (identity, application) =
+            (health.condition("identity"), health.condition_of_others("application"));
+        assert_eq!(health.own_blocker().map(|(name, _)| name), Some("identity"));
+        identity.set(true, "held");
+        assert_eq!(health.own_blocker(), None);
+        assert_eq!(health.blocker().map(|(name, _)| name), Some("application"));
+        assert!(!health.is_ready());
+        application.set(true, "listens");
+        assert!(health.is_ready());
     }
 }

@@ -220,8 +220,8 @@ impl Secured {
             return None;
         }
         let snapshot = trust.snapshot();
-        if snapshot.revoked.check(peer).is_err() {
-            return Some(Reason::IdentityRevoked);
+        if let Err(refusal) = snapshot.check(peer) {
+            return Some(reason_of(refusal.class()));
         }
         self.checked.store(snapshot.generation, Ordering::Relaxed);
         None

@@ -145,6 +145,32 @@ pub enum BalancerKind {
 }
 
 impl BalancerKind {
+    /// The words of configurations, in the order of the kinds.
+    pub const WORDS: &[&str] =
+        &["p2c", "peak_ewma", "round_robin", "random", "maglev", "ring_hash", "rendezvous"];
+
+    const ALL: [Self; 7] = [
+        Self::P2c,
+        Self::PeakEwma,
+        Self::RoundRobin,
+        Self::Random,
+        Self::Maglev,
+        Self::RingHash,
+        Self::Rendezvous,
+    ];
+
+    /// The kind of that word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// Its word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS.get(self as usize).copied().unwrap_or_default()
+    }
+
     /// The key of a call decides.
     #[must_use]
     pub fn is_hashed(self) -> bool {

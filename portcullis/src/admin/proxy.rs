@@ -1,6 +1,7 @@
-//! `/v1/proxy`: the data plane as it runs: endpoints as its workers know them, who is connected, certificates, and what
-//! operators have it do (AE-01).
+//! `/v1/proxy`: the data plane as it runs: what is declared, endpoints as its workers know them, who is connected,
+//! certificates, and what operators have it do (AE-01).
 
+mod declared;
 mod operate;
 mod shown;
 
@@ -14,6 +15,7 @@ use enforcer_traffic::fleet::Health;
 use serde_json::{Value, json};
 
 use super::Api;
+pub(super) use declared::{__path_clusters, __path_listeners, __path_routes, clusters, listeners, routes};
 pub(super) use operate::{__path_drain, __path_set_log_level, drain, set_log_level};
 pub(super) use shown::{__path_certificates, __path_streams, certificates, streams};
 

@@ -21,6 +21,9 @@ pub(crate) struct Options {
     /// What to write: a gateway before a service, or one beside an application
     #[arg(long, value_enum, default_value_t)]
     template: Template,
+    /// For the system service: state in /var/lib/portcullis, the Workload API in /run/portcullis
+    #[arg(long)]
+    system: bool,
 }
 
 /// What is written.
@@ -61,6 +64,9 @@ impl Template {
     }
 }
 
+/// Where the system service has its state.
+const STATE: &str = "/var/lib/portcullis";
+
 const CONFIG: &str = include_str!("init/portcullis.toml");
 const POLICY: &str = include_str!("init/orders.cedar");
 const CASES: &str = include_str!("init/orders_test.json");
@@ -71,11 +77,15 @@ pub(crate) fn run(options: &Options, global: &Global) -> Exit {
         output::report(&[fault], global.format());
         return Exit::Usage;
     }
-    match write(&options.dir, &options.trust_domain, options.template) {
+    match write(&options.dir, &options.trust_domain, options.template, options.system) {
         Ok(files) => {
             let file = options.dir.join("portcullis.toml").display().to_string();
+            let run = match options.system {
+                true => "systemctl enable --now portcullis".to_owned(),
+                false => format!("portcullis run -c {file}"),
+            };
             let text = format!(
-                "wrote {}\nnext: set {} in {file}, then\n  portcullis run -c {file}\nundo: delete these files",
+                "wrote {}\nnext: set {} in {file}, then\n  {run}\nundo: delete these files",
                 files.join(", "),
                 options.template.next(),
             );
@@ -93,7 +103,12 @@ pub(crate) fn run(options: &Options, global: &Global) -> Exit {
 ///
 /// # Errors
 /// A file that exists already, before anything is written; or what the disk said.
-pub(crate) fn write(dir: &Path, trust_domain: &str, template: Template) -> Result<Vec<String>, Message> {
+pub(crate) fn write(
+    dir: &Path,
+    trust_domain: &str,
+    template: Template,
+    is_system: bool,
+) -> Result<Vec<String>, Message> {
     let schema = serde_json::to_string_pretty(&crate::config::json_schema()).unwrap_or_default();
     let mut files = vec![("portcullis.schema.json", schema)];
     files.extend(template.files().iter().map(|(name, text)| (*name, (*text).to_owned())));
@@ -119,7 +134,10 @@ pub(crate) fn write(dir: &Path, trust_domain: &str, template: Template) -> Resul
             let made = fs::create_dir_all(parent).and_then(|()| fs::set_permissions(parent, mode(0o755)));
             made.map_err(|error| failed(parent, &error))?;
         }
-        let text = text.replace("example.org", trust_domain).replace("unix:uid:1000", &user);
+        let mut text = text.replace("example.org", trust_domain).replace("unix:uid:1000", &user);
+        if is_system {
+            text = text.replace("unix://./data/", "unix:///run/portcullis/").replace("./data", STATE);
+        }
         let made = fs::write(&path, text).and_then(|()| fs::set_permissions(&path, mode(0o644)));
         made.map_err(|error| failed(&path, &error))?;
         written.push(path.display().to_string());

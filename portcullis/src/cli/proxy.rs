@@ -9,6 +9,17 @@ use crate::output::{self, Answer, Exit};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Listeners in force: where they listen, whom they ask for a certificate, how many are connected
+    #[command(after_help = "Example:\n  portcullis proxy listeners")]
+    Listeners,
+    /// Routes in force, in order: what each takes and where that goes
+    #[command(
+        after_help = "Example:\n  portcullis proxy routes\n\nWhich of them takes a call, and why: portcullis route test"
+    )]
+    Routes,
+    /// Clusters in force: how many of their endpoints take calls
+    #[command(after_help = "Example:\n  portcullis proxy clusters")]
+    Clusters,
     /// Endpoints of the clusters in use: who takes calls, who is shut out, who is ill
     #[command(after_help = "Example:\n  portcullis proxy endpoints")]
     Endpoints,
@@ -43,6 +54,45 @@ pub(crate) enum Command {
 
 pub(crate) fn run(command: Command, global: &Global) -> Exit {
     match command {
+        Command::Listeners => list(
+            global,
+            "/v1/proxy/listeners".to_owned(),
+            "Listener",
+            &[
+                ("LISTENER", "/name"),
+                ("ADDRESSES", "/addresses"),
+                ("CLIENT AUTH", "/client_auth"),
+                ("MODE", "/mode"),
+                ("CONNECTIONS", "/connections"),
+            ],
+        ),
+        Command::Routes => list(
+            global,
+            "/v1/proxy/routes".to_owned(),
+            "Route",
+            &[
+                ("ROUTE", "/name"),
+                ("SERVICE", "/service"),
+                ("LISTENER", "/listener"),
+                ("TAKES", "/takes"),
+                ("GOES TO", "/goes"),
+                ("MODE", "/mode"),
+            ],
+        ),
+        Command::Clusters => list(
+            global,
+            "/v1/proxy/clusters".to_owned(),
+            "Cluster",
+            &[
+                ("CLUSTER", "/name"),
+                ("BALANCER", "/balancer"),
+                ("ENDPOINTS", "/endpoints"),
+                ("IN USE", "/in_use"),
+                ("SHUT OUT", "/shut_out"),
+                ("ILL", "/ill"),
+                ("IN FLIGHT", "/in_flight"),
+            ],
+        ),
         Command::Endpoints => list(
             global,
             "/v1/proxy/endpoints".to_owned(),

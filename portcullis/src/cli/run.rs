@@ -52,6 +52,7 @@ pub(crate) fn run(options: &Options, global: &Global) -> Exit {
         }
     };
     let log = assemble::logs(&loaded.config.admin.log, options.log_json);
+    guard_keys(&loaded.config);
     loaded.warnings.iter().for_each(|warning| output::talk(&warning.to_string()));
     let (times, process) = (Times::of(options), process.within(options.drain_grace).logging(log));
     block_on(async move {
@@ -69,6 +70,21 @@ pub(crate) fn run(options: &Options, global: &Global) -> Exit {
             }
         }
     })
+}
+
+/// Memory with keys goes to no file: no core dumps, and nothing of an authority is read by other processes of its user (AU-03).
+/// Others must be, or nobody could attest them who is no root.
+fn guard_keys(config: &Config) {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    if let Err(error) = setrlimit(Resource::Core, none) {
+        tracing::warn!(event = "core_dumps", %error, "core dumps may be written");
+    }
+    if config.ca.is_some()
+        && let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable)
+    {
+        tracing::warn!(event = "core_dumps", %error, "memory with keys may be read by processes of the same user");
+    }
 }
 
 /// Where this process comes from: from another that it replaces, from a service manager, or from nobody.

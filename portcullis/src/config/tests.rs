@@ -293,7 +293,7 @@ fn cf2_a_variable_that_changes_nothing_is_a_warning() {
 #[test]
 fn the_files_that_init_writes_are_valid_and_need_no_change() {
     let dir = tempfile::tempdir().unwrap();
-    crate::cli::init::write(dir.path(), "corp.example", Default::default()).unwrap();
+    crate::cli::init::write(dir.path(), "corp.example", Default::default(), false).unwrap();
     let path = dir.path().join("portcullis.toml");
     let loaded = super::load(&path).unwrap();
     assert_eq!(loaded.config.trust_domain.as_str(), "corp.example");

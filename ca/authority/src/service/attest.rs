@@ -25,6 +25,7 @@ enum EvidenceBody {
     JoinToken { token: String },
 }
 
+/// Makes an agent of a host: a join token and a certificate request for an SVID of an agent. A token is good once.
 #[utoipa::path(
     post, path = "/v1/agents:attest", request_body = AttestBody,
     responses((status = 200, body = IssuedBody), (status = "4XX", body = Problem), (status = "5XX", body = Problem))

@@ -192,6 +192,7 @@ impl ListQuery {
     }
 }
 
+/// Registration entries that pass the filters, a page at a time.
 #[utoipa::path(
     get, path = "/v1/entries", params(ListQuery),
     responses((status = 200, body = EntryList), (status = "4XX", body = Problem))
@@ -211,6 +212,7 @@ pub(crate) async fn list(
     Ok(axum::Json(EntryList { api_version: API_VERSION, kind: "EntryList", items, next_cursor }))
 }
 
+/// Registers a workload. One with the same id, parent and selectors is refused and named.
 #[utoipa::path(
     post, path = "/v1/entries", request_body = EntryInput,
     responses((status = 201, body = EntryBody), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
@@ -228,6 +230,7 @@ pub(crate) async fn create(
     Ok(response)
 }
 
+/// One entry, with its revision in `ETag`.
 #[utoipa::path(
     get, path = "/v1/entries/{id}", params(("id" = String, Path)),
     responses((status = 200, body = EntryBody), (status = 304), (status = "4XX", body = Problem))
@@ -245,6 +248,7 @@ pub(crate) async fn get(
     Ok(shown(StatusCode::OK, &entry))
 }
 
+/// Writes an entry anew, if it still has the revision of `If-Match`.
 #[utoipa::path(
     put, path = "/v1/entries/{id}", params(("id" = String, Path)), request_body = EntryInput,
     responses((status = 200, body = EntryBody), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
@@ -260,6 +264,7 @@ pub(crate) async fn update(
     Ok(shown(StatusCode::OK, &entry))
 }
 
+/// Deletes an entry, if it still has the revision of `If-Match`. Its workloads lose the identity at once.
 #[utoipa::path(
     delete, path = "/v1/entries/{id}", params(("id" = String, Path)),
     responses((status = 204), (status = "4XX", body = Problem), (status = "5XX", body = Problem))

@@ -23,6 +23,7 @@ pub(crate) struct SignBody {
     csr: String,
 }
 
+/// Signs for an entry of the agent that asks. Of the request only the public key is taken.
 #[utoipa::path(
     post, path = "/v1/svids:sign", request_body = SignBody,
     responses((status = 200, body = IssuedBody), (status = "4XX", body = Problem), (status = "5XX", body = Problem))

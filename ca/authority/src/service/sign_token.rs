@@ -37,6 +37,7 @@ pub(crate) struct TokenBody {
     ttl_clamped: bool,
 }
 
+/// Signs a JWT-SVID for an entry of the agent that asks, for one audience or several.
 #[utoipa::path(
     post, path = "/v1/svids:signJwt", request_body = SignTokenBody,
     responses((status = 200, body = TokenBody), (status = "4XX", body = Problem), (status = "5XX", body = Problem))

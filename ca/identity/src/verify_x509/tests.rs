@@ -272,6 +272,18 @@ fn xt_31_an_anchor_outside_its_own_validity_vouches_for_nothing() {
 }
 
 #[test]
+fn in2_a_peer_whose_root_is_gone_is_refused_again() {
+    let (ca, other) = (ca(), ca());
+    let peer = judge(&ca.svid("/web").chain, &ca.snapshot(None)).unwrap();
+    assert_eq!(ca.snapshot(None).check(&peer), Ok(()));
+    assert_eq!(other.snapshot(None).check(&peer), Err(Refusal::NoPath), "another root of the same domain");
+    let mut nobody = ca.snapshot(None);
+    nobody.bundles.remove(peer.id.trust_domain());
+    let unknown = Refusal::UnknownTrustDomain(peer.id.trust_domain().clone());
+    assert_eq!(nobody.check(&peer), Err(unknown));
+}
+
+#[test]
 fn vs_10_revoked_leaves_issuers_and_identities_are_refused() {
     let ca = ca();
     let svid = ca.svid("/web");
@@ -280,7 +292,7 @@ fn vs_10_revoked_leaves_issuers_and_identities_are_refused() {
         let mut snapshot = ca.snapshot(None);
         edit(&mut snapshot.revoked);
         // The look-up on an open connection says the same as a new handshake (S14).
-        let again = snapshot.revoked.check(&good);
+        let again = snapshot.check(&good);
         let answer = judge(&svid.chain, &snapshot).map(drop);
         assert_eq!(answer, again);
         answer

@@ -62,7 +62,7 @@ impl Standing {
 
     /// Ends the connection when its identities no longer hold; true when they do not.
     pub(super) fn review(&self, trusted: &IdentitySnapshot, now: UnixTime) -> bool {
-        let is_over = now > self.ends || trusted.revoked.check(&self.peer).is_err();
+        let is_over = now > self.ends || trusted.check(&self.peer).is_err();
         if is_over && !self.is_over.swap(true, Ordering::Relaxed) {
             tracing::warn!(event = "upstream_identity_ended", peer = %self.peer.id, "a connection to an endpoint was cut: its identity expired or was revoked");
             self.reader.wake();

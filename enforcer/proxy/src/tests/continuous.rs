@@ -183,6 +183,21 @@ async fn ct_03_a_revoked_identity_loses_its_running_calls() {
 }
 
 #[tokio::test]
+async fn in2_a_removed_root_ends_running_calls_and_connections() {
+    let origin = Origin::h2().await;
+    let gateway =
+        Setup { policy: Some(format!("{POLICY}{OTHERS}")), ..Setup::with_h2(origin.address) }.start();
+    let (mut web, mut idle) = (gateway.h2("/web").await, gateway.h1("/api").await);
+    let running = watch(&mut web).await;
+    assert_eq!(idle.get("/hello").await.status, 200);
+    let domain = gateway.ca.id("/web").trust_domain().clone();
+    gateway.trust.update(|snapshot| drop(snapshot.bundles.remove(&domain))).unwrap();
+    assert_eq!(running.ends().await, "16");
+    assert_eq!(ended(&gateway), [(Reason::IdentityUntrusted, None, Vec::new())]);
+    assert_eq!(idle.get("/hello").await.status, 401, "an open connection is no way in");
+}
+
+#[tokio::test]
 async fn ct_03_a_call_whose_policy_reads_the_clock_is_judged_again_without_any_change() {
     let origin = Origin::h2().await;
     let until = UnixTime::from_secs(SystemClock.now().wall.as_millis() / 1000 + 3);

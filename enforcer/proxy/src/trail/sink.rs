@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base_telemetry::{Counter, Metrics};
+use base_telemetry::{Counter, Family, Metrics};
 use tokio::sync::mpsc;
 
 use super::CallTrail;
@@ -29,22 +29,22 @@ struct Way {
 impl Trails {
     /// Every call goes that way too. What finds it full is dropped and counted; records of decisions are another matter.
     pub fn written(&mut self, metrics: &Metrics) -> Reader {
-        let (way, reader) = Way::new(
-            metrics,
+        let (way, reader) = Way::new(metrics.counter(
             "portcullis_trails_dropped",
             "Trails of calls that were not written, because their writer could not keep up.",
-        );
+            &[],
+        ));
         self.lines = Some(way);
         reader
     }
 
     /// Sampled calls go that way: those whose caller says so, and of those without a trace so many in 10,000.
     pub fn sampled(&mut self, share: u32, metrics: &Metrics) -> Reader {
-        let (way, reader) = Way::new(
-            metrics,
+        let (way, reader) = Way::new(metrics.counter(
             "portcullis_spans_dropped",
             "Spans of sampled calls that were not sent, because their exporter could not keep up.",
-        );
+            &[],
+        ));
         self.spans = Some((way, share));
         reader
     }
@@ -75,9 +75,9 @@ impl Trails {
 }
 
 impl Way {
-    fn new(metrics: &Metrics, name: &'static str, help: &'static str) -> (Self, Reader) {
+    fn new(dropped: Family<Counter>) -> (Self, Reader) {
         let (sender, reader) = mpsc::channel(WAITING);
-        (Self { sender, dropped: metrics.counter(name, help, &[]).with(&[]) }, reader)
+        (Self { sender, dropped: dropped.with(&[]) }, reader)
     }
 
     fn put(&self, trail: &Arc<CallTrail>) {

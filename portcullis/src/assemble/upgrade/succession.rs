@@ -104,12 +104,12 @@ impl Predecessor {
     pub(crate) async fn relieve(&self, running: &Running) -> Result<(), String> {
         let health = &running.process.health;
         let ready = async {
-            while !health.is_ready() {
+            while health.own_blocker().is_some() {
                 tokio::time::sleep(LOOK).await;
             }
         };
         if tokio::time::timeout(READY, ready).await.is_err() {
-            let (name, detail) = health.blocker().unwrap_or(("readiness", String::new()));
+            let (name, detail) = health.own_blocker().unwrap_or(("readiness", String::new()));
             return Err(format!("{name} is not ready: {detail}"));
         }
         if let Some(plane) = &running.plane {

@@ -34,7 +34,7 @@ fn assert_exemplary(what: &str, dir: &Path) {
 #[test]
 fn te4_shipped_examples_are_covered_in_form_and_without_findings() {
     let home = tempfile::tempdir().unwrap();
-    init::write(home.path(), "example.org", init::Template::Gateway).unwrap();
+    init::write(home.path(), "example.org", init::Template::Gateway, false).unwrap();
     assert_exemplary("init", &home.path().join("policies"));
 
     let demo = home.path().join("demo");

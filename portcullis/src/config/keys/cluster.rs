@@ -1,10 +1,11 @@
 //! Keys of `[[enforcer.cluster]]`: endpoints that can take each other's calls.
 
+use enforcer_traffic::BalancerKind;
+
 use super::{Key, Kind, key, preset, required};
 
 pub(super) const ENDPOINTS: Kind = Kind::List(&Kind::Endpoint(&["http", "h2c", "https", "tcp", "unix"]));
-pub(super) const BALANCERS: Kind =
-    Kind::Choice(&["p2c", "peak_ewma", "round_robin", "random", "maglev", "ring_hash", "rendezvous"]);
+pub(super) const BALANCERS: Kind = Kind::Choice(BalancerKind::WORDS);
 const COUNT: Kind = Kind::Integer { min: 1, max: 1_000_000 };
 const PERCENT: Kind = Kind::Integer { min: 0, max: 100 };
 

@@ -49,7 +49,7 @@ impl Meaning<'_> {
             endpoints,
             named,
             granted,
-            balancer: balancer(table),
+            balancer: balancer_of(table),
             fallback: self.fallback(table),
             balance: BalanceSettings {
                 slow_start: table.duration("slow_start").copied().unwrap_or_default(),
@@ -264,7 +264,7 @@ impl Meaning<'_> {
 
     /// What keeps calls at one endpoint; written exactly where the balancer goes by it.
     fn hash_by(&mut self, table: &Table) -> Option<HashBy> {
-        let is_hashed = balancer(table).is_hashed();
+        let is_hashed = balancer_of(table).is_hashed();
         let written = table.text("hash_by");
         let word = table.text("balancer").map_or("p2c", String::as_str);
         match (written, is_hashed) {
@@ -299,16 +299,8 @@ impl Meaning<'_> {
     }
 }
 
-fn balancer(table: &Table) -> BalancerKind {
-    match table.text("balancer").map(String::as_str) {
-        Some("peak_ewma") => BalancerKind::PeakEwma,
-        Some("round_robin") => BalancerKind::RoundRobin,
-        Some("random") => BalancerKind::Random,
-        Some("maglev") => BalancerKind::Maglev,
-        Some("ring_hash") => BalancerKind::RingHash,
-        Some("rendezvous") => BalancerKind::Rendezvous,
-        _ => BalancerKind::P2c,
-    }
+fn balancer_of(table: &Table) -> BalancerKind {
+    table.text("balancer").and_then(|word| BalancerKind::from_word(word)).unwrap_or_default()
 }
 
 fn limits(table: &Table) -> Limits {
