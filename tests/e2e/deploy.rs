@@ -18,6 +18,7 @@ use crate::trial;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("ho2_the_units_are_sound_and_their_sandbox_is_tight", missing("systemd-analyze"), units),
+        trial("the_package_ships_files_that_are_there", None, package),
         trial("ob7_alerts_pass_promtool_and_name_commands_that_exist", none("promtool"), alerts),
         trial("ob7_dashboards_are_what_their_generator_writes", missing("python3"), dashboards),
         trial("the_example_of_a_gateway_runs", missing("curl").or_else(|| missing("python3")), || {
@@ -51,6 +52,28 @@ fn deploy(below: &str) -> PathBuf {
 
 fn shipped() -> PathBuf {
     deploy("systemd")
+}
+
+/// What `deploy/package` puts into the Debian package, as far as it does not make it itself.
+fn package() -> Result {
+    let folder = deploy("../portcullis");
+    let manifest = fs::read_to_string(folder.join("Cargo.toml"))?;
+    let sources: Vec<_> =
+        manifest.lines().filter_map(|line| line.trim().strip_prefix("[\"../")?.split('"').next()).collect();
+    check!(sources.len() > 10, "{sources:?}");
+    for source in sources.iter().filter(|source| !source.starts_with("target/")) {
+        let path = deploy("..").join(source);
+        let is_there = match path.file_name().and_then(|name| name.to_str()) {
+            Some("*.json") => path.parent().is_some_and(|folder| folder.join("gateway.json").is_file()),
+            _ => path.is_file(),
+        };
+        check!(is_there, "the package ships `{source}`, which is not there");
+    }
+    for script in ["postinst", "prerm", "postrm"] {
+        let checked = Command::new("sh").arg("-n").arg(deploy("debian").join(script)).output()?;
+        check!(checked.status.success(), "{script}: {checked:?}");
+    }
+    Ok(())
 }
 
 fn alerts() -> Result {

@@ -321,6 +321,9 @@ fn guide() -> Result {
     prove(&mut guide, &id)?;
     change(&mut guide)?;
     for line in [
+        "portcullis proxy fault inject orders-http --abort 503 --percent 10 --for 5m",
+        "portcullis proxy fault list",
+        "portcullis proxy fault end orders-http",
         "portcullis policy signing",
         "portcullis policy signing rotate",
         "portcullis policy signing raise-epoch",

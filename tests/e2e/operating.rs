@@ -20,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             missing("curl"),
             declared,
         ),
+        trial("rt_06_an_operator_has_calls_of_a_route_fail_or_wait_for_a_while", missing("curl"), faults),
         trial("ae_01_another_log_level_is_in_force_at_once_and_on_record", missing("curl"), log_level),
         trial("ae_01_a_drain_that_is_asked_for_lets_the_calls_that_run_end", missing("curl"), drain),
         trial("ae_01_a_viewer_looks_and_operates_nothing", missing_users(), rights),
@@ -123,11 +124,60 @@ fn declared() -> Result {
     check!(route["to"][0]["cluster"] == cluster["name"] && route["goes"] == cluster["name"], "{route}");
     for (words, shown) in [
         (["proxy", "listeners"], "CLIENT AUTH"),
-        (["proxy", "routes"], "everything"),
+        (["proxy", "routes"], "/..."),
         (["proxy", "clusters"], "BALANCER"),
     ] {
         let text = gateway.cli(&words)?.stdout;
         check!(text.contains(shown), "{words:?}: {text}");
+    }
+    Ok(())
+}
+
+fn faults() -> Result {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::build()
+        .service("shop", &["grpc.health.v1.Health/Check"])
+        .route("site", "shop", "{ path = \"/\" }", &format!("http://{}", upstream.address))
+        .user(61_001, &["viewer"])
+        .start()?;
+    let tls = gateway.identity()?;
+    let status = || -> Result<u16> { Ok(gateway.curl(&tls, "/", &[])?.0) };
+    check!(status()? == 200, "without a fault");
+    let calls = upstream.calls();
+    let told = gateway.cli(&["proxy", "fault", "inject", "site", "--abort", "418", "--for", "1m"])?;
+    check!(told.code == 0 && told.stdout.contains("undo: portcullis proxy fault end site"), "{told:?}");
+    check!(status()? == 418 && upstream.calls() == calls, "it reached the service");
+    let listed = gateway.cli(&["proxy", "fault", "list"])?;
+    check!(listed.stdout.contains("site") && listed.stdout.contains("418"), "{listed:?}");
+    // In place of the other: calls wait, and then go on.
+    let told = gateway.cli(&["proxy", "fault", "inject", "site", "--delay", "600ms", "--for", "1m"])?;
+    check!(told.code == 0, "{told:?}");
+    let started = Instant::now();
+    check!(status()? == 200 && started.elapsed() >= Duration::from_millis(600), "{:?}", started.elapsed());
+    check!(gateway.cli(&["proxy", "fault", "end"])?.stdout.contains("1 ended"), "not ended");
+    let started = Instant::now();
+    check!(status()? == 200 && started.elapsed() < Duration::from_millis(600), "{:?}", started.elapsed());
+    for (words, said) in [
+        (&["inject", "sight", "--abort", "503"][..], "did you mean `site`?"),
+        (&["inject", "site"], "`delay`, `abort` or both"),
+        (&["inject", "site", "--abort", "200"], "400 to 599"),
+        (&["inject", "site", "--delay", "1h"], "at most 300 s"),
+        (&["inject", "site", "--abort", "503", "--for", "48h"], "at most 86400 s"),
+    ] {
+        let refused = gateway.cli(&[&["proxy", "fault"][..], words].concat())?;
+        check!(refused.code != 0 && refused.stderr.contains(said), "{words:?}: {refused:?}");
+    }
+    let records = gateway.records("kind=administration")?;
+    let on_record = |word: &str| records.iter().filter(|record| record.to_string().contains(word)).count();
+    check!(on_record("proxy.inject_fault") == 2 && on_record("proxy.end_faults") == 1, "{records:?}");
+    let scrape = gateway.http("/metrics")?.1;
+    for kind in ["abort", "delay"] {
+        let line = format!("portcullis_faults_injected_total{{route=\"site\",kind=\"{kind}\"}} 1");
+        check!(scrape.contains(&line), "{kind}: {scrape}");
+    }
+    if missing_users().is_none() {
+        let refused = gateway.cli_as(61_001, &["proxy", "fault", "inject", "site", "--abort", "503"])?;
+        check!(refused.code == 77, "a viewer: {refused:?}");
     }
     Ok(())
 }

@@ -39,6 +39,9 @@ pub(crate) enum Fault {
     /// Too few endpoints are healthy, and the cluster does not use the others then (LB-12).
     #[error("too few endpoints are healthy")]
     NoHealthy,
+    /// An operator has the call fail (RT-06).
+    #[error("an operator has it answered {status}")]
+    Injected { status: u16 },
     /// The call was here before (SC-05).
     #[error("the call comes back to where it has been")]
     Loop,
@@ -111,6 +114,8 @@ pub(crate) enum Side {
     Upstream,
     /// Nobody's: there is a limit, and it was met.
     Limit,
+    /// An operator wants it so.
+    Operator,
 }
 
 /// What happened to a connection or a stream while a message was on its way.
@@ -150,6 +155,7 @@ impl Fault {
             | Self::Busy
             | Self::QueueFull
             | Self::QueueDeadline => Side::Limit,
+            Self::Injected { .. } => Side::Operator,
             _ => Side::Upstream,
         }
     }

@@ -13,6 +13,7 @@ use enforcer_traffic::{Cluster, RateLimit, RateSettings, RetryBudget};
 use parking_lot::Mutex;
 
 use crate::Names;
+use crate::injection::Injections;
 use crate::load::Load;
 use crate::report::EndpointReport;
 use crate::shaken::Shaken;
@@ -30,6 +31,8 @@ pub(crate) struct Fleets {
     pub(crate) marks: AtomicBool,
     /// The handshakes that run.
     pub(crate) shaken: Arc<Shaken>,
+    /// Faults that operators put into calls.
+    pub(crate) injections: Injections,
 }
 
 /// Whose calls have a rate.
@@ -61,6 +64,7 @@ impl Fleets {
             marks: AtomicBool::new(false),
             loads: (0..workers).map(|_| Arc::default()).collect(),
             shaken: Arc::new(Shaken::new(handshakes)),
+            injections: Injections::default(),
         })
     }
 

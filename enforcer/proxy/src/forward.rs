@@ -31,9 +31,13 @@ use crate::body::{Inlet, Outlet, RelayError};
 use crate::clocks::Clocks;
 use crate::fault::{Broken, Fault};
 use crate::inbound::Connection;
+use crate::injection::Injection;
 use crate::upstream::Upstream;
 use pick::Pick;
 use tries::{Chance, Tried, Wish};
+
+/// The service by which gRPC asks for health.
+const HEALTH: &str = "grpc.health.v1.Health";
 
 /// An endpoint says again and again that its answer is to come.
 const TOO_MANY_INTERIM: NotCanonical =
@@ -83,6 +87,12 @@ where
     if !upstreams.route.connect.is_empty() {
         return Box::pin(connect::carry(permitted, &upstreams.route, way)).await;
     }
+    let now = way.clocks.started();
+    if let Some(injection) =
+        way.conn.worker.fleets.injections.of(&upstreams.route.name, || way.conn.worker.rng.share(), now)
+    {
+        Box::pin(suffer(permitted, &injection, way.conn)).await?;
+    }
     let upstream = upstreams.choose(permitted.call(), way.conn).ok_or(Fault::NoEndpoint)?;
     if !upstream.fleet.admits(|| way.conn.worker.rng.share(), way.clocks.started()) {
         return Err(Fault::Unadmitted);
@@ -113,6 +123,23 @@ where
         Err(Fault::Busy) => Box::pin(later(permitted, upstream, &chance, way)).await,
         Err(fault) => Err(fault),
     }
+}
+
+/// What an operator has befall a call of that route; who asks for health is spared (RT-06).
+async fn suffer(permitted: &Permitted<Call>, injection: &Injection, conn: &Connection) -> Result<(), Fault> {
+    if permitted.call().grpc().is_some_and(|(service, _)| service == HEALTH) {
+        return Ok(());
+    }
+    let told = |kind| conn.worker.meters.injected.with(&[&*injection.route, kind]).inc();
+    if let Some(delay) = injection.delay {
+        told("delay");
+        tokio::time::sleep(delay).await;
+    }
+    if let Some(status) = injection.abort {
+        told("abort");
+        return Err(Fault::Injected { status });
+    }
+    Ok(())
 }
 
 /// The same once an endpoint has a place.

@@ -25,6 +25,7 @@ pub(crate) struct Meters {
     detected: Family<Counter>,
     stalls: Histogram,
     gate: Family<Counter>,
+    pub(crate) injected: Family<Counter>,
     rejudged: Family<Counter>,
     upstream_requests: Family<Counter>,
     upstream_connections: Family<Gauge>,
@@ -112,6 +113,11 @@ impl Meters {
                 "portcullis_connections",
                 "Open connections of callers.",
                 &["listener", "state"],
+            ),
+            injected: metrics.counter(
+                "portcullis_faults_injected",
+                "Calls that an operator had wait or fail, by route.",
+                &["route", "kind"],
             ),
             gate: metrics.counter(
                 "portcullis_gate_refused",

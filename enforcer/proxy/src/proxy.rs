@@ -20,7 +20,8 @@ use crate::overload::Sampler;
 use crate::quic::Keys;
 use crate::worker::Worker;
 use crate::{
-    ConnectionReport, EndpointReport, Lanes, ListenerSpec, NextListeners, Ports, ProxyConfig, ProxyError,
+    ConnectionReport, EndpointReport, Injection, Lanes, ListenerSpec, NextListeners, Ports, ProxyConfig,
+    ProxyError,
 };
 
 /// The running data plane. Dropping it cuts every connection.
@@ -101,6 +102,22 @@ impl Proxy {
     #[must_use]
     pub fn endpoints(&self) -> Vec<EndpointReport> {
         self.fleets.report()
+    }
+
+    /// Puts a fault into calls of a route until it ends, in place of another of that route (RT-06).
+    pub fn inject(&self, injection: Injection) {
+        self.fleets.injections.begin(injection, self.clock.mono());
+    }
+
+    /// Ends the fault of a route, or all; how many there were.
+    pub fn end_injections(&self, route: Option<&str>) -> usize {
+        self.fleets.injections.end(route, self.clock.mono())
+    }
+
+    /// The faults in force.
+    #[must_use]
+    pub fn injections(&self) -> Vec<Injection> {
+        self.fleets.injections.all(self.clock.mono())
     }
 
     /// Open connections whose callers are known, of that principal or of everybody, oldest first.

@@ -129,6 +129,9 @@ impl Refusal {
             Fault::Untold(_) => (502, Code::Internal, "The call cannot be told to the service"),
             Fault::Deadline => (504, Code::DeadlineExceeded, "The call took too long"),
             Fault::Unread => (408, Code::DeadlineExceeded, "The answer was not taken in time"),
+            Fault::Injected { status } => {
+                (*status, Code::from_own_http(*status), "An operator has this call fail")
+            }
             Fault::Loop => (508, Code::FailedPrecondition, "The call comes back to where it has been"),
             Fault::NotReady => (503, Code::Unavailable, "The gateway is not ready"),
             Fault::Lapsed => (503, Code::Unavailable, "The connection has come to its end"),

@@ -123,6 +123,14 @@ impl Trail {
                 let reason = fault.shed().map_or("", Shed::as_str);
                 tracing::debug!(event = "shed", decision, reason, "a call was refused for load")
             }
+            Side::Operator => {
+                tracing::debug!(
+                    event = "fault_injected",
+                    decision,
+                    cause,
+                    "a call failed because an operator wants it so"
+                )
+            }
             Side::Upstream => {
                 tracing::warn!(event = "upstream_failed", decision, cause, "a call got no proper answer")
             }
@@ -135,6 +143,7 @@ impl Trail {
             story.end = match (fault.shed(), fault.side()) {
                 (Some(reason), _) => End::Shed(reason.as_str()),
                 (None, Side::Downstream) => End::Caller,
+                (None, Side::Operator) => End::Injected,
                 (None, Side::Upstream | Side::Limit) => End::Upstream,
             };
         }

@@ -2,6 +2,7 @@
 //! certificates, and what operators have it do (AE-01).
 
 mod declared;
+mod inject;
 mod operate;
 mod shown;
 
@@ -16,6 +17,9 @@ use serde_json::{Value, json};
 
 use super::Api;
 pub(super) use declared::{__path_clusters, __path_listeners, __path_routes, clusters, listeners, routes};
+pub(super) use inject::{
+    __path_end_faults, __path_faults, __path_inject_fault, end_faults, faults, inject_fault,
+};
 pub(super) use operate::{__path_drain, __path_set_log_level, drain, set_log_level};
 pub(super) use shown::{__path_certificates, __path_streams, certificates, streams};
 

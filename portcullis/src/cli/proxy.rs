@@ -33,6 +33,9 @@ pub(crate) enum Command {
     /// Own SVID, certificates of listeners, roots of callers; no keys
     #[command(after_help = "Example:\n  portcullis proxy certificates")]
     Certificates,
+    /// Faults that are put into calls for a while, to see what callers make of them
+    #[command(subcommand)]
+    Fault(Fault),
     /// Have the process end as SIGTERM does: running calls have their time
     #[command(after_help = "Example:\n  portcullis proxy drain --yes")]
     Drain {
@@ -49,6 +52,39 @@ pub(crate) enum Command {
         /// The configured level again
         #[arg(long, conflicts_with = "level")]
         reset: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Fault {
+    /// Have calls of a route wait or fail for a while; another fault of that route ends
+    #[command(
+        after_help = "Examples:\n  portcullis proxy fault inject orders --delay 2s --percent 10\n  portcullis proxy fault inject orders --abort 503 --for 5m"
+    )]
+    Inject {
+        /// Name of the route
+        route: String,
+        /// Percent of its calls [default: all]
+        #[arg(long)]
+        percent: Option<f64>,
+        /// They wait so long
+        #[arg(long, value_name = "DURATION")]
+        delay: Option<String>,
+        /// They are answered with this status, 400 to 599, and reach no endpoint
+        #[arg(long, value_name = "STATUS")]
+        abort: Option<u16>,
+        /// It ends after so long, at most 24h
+        #[arg(long = "for", value_name = "DURATION", default_value = "10m")]
+        lasts: String,
+    },
+    /// Faults in force
+    #[command(after_help = "Example:\n  portcullis proxy fault list")]
+    List,
+    /// End the fault of a route, or all
+    #[command(after_help = "Example:\n  portcullis proxy fault end orders")]
+    End {
+        /// Name of the route [default: all]
+        route: Option<String>,
     },
 }
 
@@ -135,6 +171,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
                 ("EXPIRES", "/not_after"),
             ],
         ),
+        Command::Fault(command) => fault(command, global),
         Command::Drain { yes: false } => {
             output::talk("error: the process ends once its calls have; repeat with --yes");
             Exit::Usage
@@ -153,6 +190,38 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
                 None => "the configured level".to_owned(),
             };
             Ok((Answer::object("LogLevel", set, text), Exit::Done))
+        }),
+    }
+}
+
+fn fault(command: Fault, global: &Global) -> Exit {
+    match command {
+        Fault::List => list(
+            global,
+            "/v1/proxy/faults".to_owned(),
+            "Fault",
+            &[
+                ("ROUTE", "/route"),
+                ("PERCENT", "/percent"),
+                ("DELAY", "/delay"),
+                ("ABORT", "/abort"),
+                ("UNTIL", "/until"),
+            ],
+        ),
+        Fault::Inject { route, percent, delay, abort, lasts } => global.ask(|client| async move {
+            let wanted =
+                json!({ "route": route, "percent": percent, "delay": delay, "abort": abort, "lasts": lasts });
+            let begun = client.post("/v1/proxy:injectFault", &wanted).await?;
+            let until = begun.get("until").and_then(Value::as_str).unwrap_or_default();
+            let text = format!(
+                "calls of {route} are disturbed until {until}\nundo: portcullis proxy fault end {route}"
+            );
+            Ok((Answer::object("Fault", begun, text), Exit::Done))
+        }),
+        Fault::End { route } => global.ask(|client| async move {
+            let ended = client.post("/v1/proxy:endFaults", &json!({ "route": route })).await?;
+            let count = ended.get("ended").and_then(Value::as_u64).unwrap_or_default();
+            Ok((Answer::object("FaultsEnded", ended, format!("{count} ended")), Exit::Done))
         }),
     }
 }

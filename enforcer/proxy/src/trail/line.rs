@@ -67,6 +67,8 @@ pub(crate) enum End {
     Shed(&'static str),
     /// It was permitted, and got no proper answer.
     Upstream,
+    /// It was permitted, and an operator had it fail (RT-06).
+    Injected,
     /// Its caller broke a rule or went away.
     Caller,
 }
@@ -78,6 +80,7 @@ impl End {
             Self::Denied => "denied",
             Self::Shed(_) => "shed",
             Self::Upstream => "upstream_failed",
+            Self::Injected => "injected",
             Self::Caller => "caller_failed",
         }
     }
@@ -373,7 +376,7 @@ mod tests {
     proptest! {
         #[test]
         fn ta_01_a_trail_is_one_line_whatever_the_caller_and_the_cause_say(target in "/[!-~]{0,40}", cause: String) {
-            for end in [End::Complete, End::Denied, End::Upstream, End::Caller] {
+            for end in [End::Complete, End::Denied, End::Upstream, End::Injected, End::Caller] {
                 let trail = trail(call(&target, ""), end, &cause);
                 for format in [TrailFormat::Json, TrailFormat::Human] {
                     let text = printed(&trail, format);

@@ -197,7 +197,7 @@ impl CallTrail {
             attributes.push(("rpc.grpc.status_code", Attribute::Number(status.into())));
         }
         let failed = match self.end {
-            End::Upstream => Some(&*self.cause),
+            End::Upstream | End::Injected => Some(&*self.cause),
             End::Shed(reason) => Some(reason),
             End::Complete | End::Denied | End::Caller if self.status >= 500 => Some(""),
             End::Complete | End::Denied | End::Caller => None,
