@@ -101,9 +101,9 @@ fn meant(api: &Api, wanted: &Wanted, now: Now) -> Result<Injection, Problem> {
     let routes =
         in_force.enforcer.iter().flat_map(|enforcer| &enforcer.routes).map(|route| route.name.as_str());
     if !routes.clone().any(|name| name == wanted.route) {
-        let near = nearest(&wanted.route, routes).map(|near| format!("did you mean `{near}`?"));
-        let problem = Problem::new(StatusCode::NOT_FOUND, "no such route").detail(wanted.route.clone());
-        return Err(near.into_iter().fold(problem, Problem::hint));
+        let near = nearest(&wanted.route, routes).map(|near| format!("; did you mean `{near}`?"));
+        let detail = format!("`{}`{}", wanted.route, near.unwrap_or_default());
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no such route").detail(detail));
     }
     let bad = |detail: &str| Problem::new(StatusCode::BAD_REQUEST, "no such fault").detail(detail.to_owned());
     let time = |text: &Option<String>, name: &str, most: Duration| match text {
