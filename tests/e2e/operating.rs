@@ -158,7 +158,7 @@ fn faults() -> Result {
     let started = Instant::now();
     check!(status()? == 200 && started.elapsed() < Duration::from_millis(600), "{:?}", started.elapsed());
     for (words, said) in [
-        (&["inject", "sight", "--abort", "503"][..], "did you mean `site`?"),
+        (&["inject", "sites", "--abort", "503"][..], "did you mean `site`?"),
         (&["inject", "site"], "`delay`, `abort` or both"),
         (&["inject", "site", "--abort", "200"], "400 to 599"),
         (&["inject", "site", "--delay", "1h"], "at most 300 s"),

@@ -194,7 +194,11 @@ async fn in2_a_removed_root_ends_running_calls_and_connections() {
     gateway.trust.update(|snapshot| drop(snapshot.bundles.remove(&domain))).unwrap();
     assert_eq!(running.ends().await, "16");
     assert_eq!(ended(&gateway), [(Reason::IdentityUntrusted, None, Vec::new())]);
-    assert_eq!(idle.get("/hello").await.status, 401, "an open connection is no way in");
+    let after = idle.ask_once("/hello").await;
+    assert!(
+        after.is_err() || after.is_ok_and(|answer| answer.status == 401),
+        "an open connection is no way in"
+    );
 }
 
 #[tokio::test]
