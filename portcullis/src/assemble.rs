@@ -187,7 +187,7 @@ pub(crate) async fn start(
     };
 
     // Agent and own identity.
-    let mut trust = None;
+    let (mut trust, mut served) = (None, None);
     if let Some(authority) = &authority {
         let own = match &config.enforcer {
             Some(enforcer) => enforcer.id.clone(),
@@ -203,7 +203,8 @@ pub(crate) async fn start(
             let upstream = identity::InProcess::new(Arc::clone(authority), changed);
             let service =
                 ca_agent::Agent::start(upstream, Arc::clone(&clock), Arc::clone(&rng), &running.tasks);
-            apis.workload(agent, service)?;
+            apis.workload(agent, Arc::clone(&service))?;
+            served = Some(service);
         }
     }
 
@@ -280,7 +281,7 @@ pub(crate) async fn start(
     activation::finish(process)?;
     health.condition("serving").set(true, "");
     aside::adopt(&config, &ledger, &running.tasks);
-    vitals::watch(ledger, conditions.ledger.clone(), health, &metrics, &running.tasks);
+    vitals::watch(ledger, served, conditions.ledger.clone(), health, &metrics, &running.tasks);
     Ok(running)
 }
 

@@ -1,7 +1,9 @@
 //! Identities as workloads meet them: fetched and watched with py-spiffe, renewed under load, withdrawn, enrolled.
 
 mod enrolment;
+mod envoy;
 mod forged;
+mod sds;
 mod tokens;
 
 use std::os::unix::fs::PermissionsExt;
@@ -29,12 +31,31 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("x5_openssl_verifies_an_svid_strictly", missing("openssl"), strictly),
         trial("svid_commands_show_and_write_what_was_issued", None, commands),
     ];
-    own.into_iter().chain(enrolment::trials()).chain(forged::trials()).chain(tokens::trials()).collect()
+    let more = [
+        enrolment::trials(),
+        envoy::trials(),
+        forged::trials(),
+        sds::trials(),
+        tokens::trials(),
+    ];
+    own.into_iter().chain(more.into_iter().flatten()).collect()
 }
 
 /// A gateway whose only purpose is its Workload API.
 fn plain() -> Result<Gateway> {
     Gateway::before(Upstream::echo().address)
+}
+
+/// How many responses of SDS its clients refused.
+fn rejected(gateway: &Gateway) -> Result<u64> {
+    let line = |text: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix("portcullis_sds_rejected_total "));
+        found.and_then(|count| count.trim().parse().ok())
+    };
+    // Told once a second.
+    std::thread::sleep(Duration::from_millis(1_500));
+    let (_, text) = gateway.http("/metrics")?;
+    line(&text).ok_or_else(|| format!("no count in {text}").into())
 }
 
 fn serial(update: &Value) -> Option<&str> {

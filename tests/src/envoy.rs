@@ -1,6 +1,7 @@
-//! A running Envoy.
+//! A running Envoy, and plain calls to it.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -47,4 +48,16 @@ impl Envoy {
         }
         Ok(envoy)
     }
+}
+
+/// Status and body of a plain call on a connection of its own.
+pub fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("no answer: {answer}"))?;
+    let status = head.split(' ').nth(1).ok_or("no status")?.parse()?;
+    Ok((status, body.to_owned()))
 }

@@ -4,7 +4,13 @@
 //! `portcullis` starts it; `service` reads what it publishes. The task is the only writer. When it ends, streams end as
 //! Unavailable, so that workloads keep what they hold (DF-06).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use base_ports::{
     Clock, Rng, UnixTime,
@@ -36,6 +42,8 @@ pub struct Agent {
     upstream: Arc<dyn Upstream>,
     tokens: Mutex<Tokens>,
     clock: Arc<dyn Clock>,
+    /// Responses of SDS that clients refused.
+    rejected: AtomicU64,
     task: TaskHandle,
 }
 
@@ -48,6 +56,8 @@ pub struct AgentStatus {
     pub held: usize,
     /// A failure of an entry without SVID, or of one whose renewal fails; the oldest entry's.
     pub problem: Option<String>,
+    /// Responses of SDS that clients refused since the start.
+    pub rejected: u64,
 }
 
 impl Agent {
@@ -82,7 +92,14 @@ impl Agent {
             tick,
         };
         let task = tasks.spawn("agent", work.run());
-        Arc::new(Self { states, upstream, tokens: Mutex::default(), clock, task })
+        Arc::new(Self {
+            states,
+            upstream,
+            tokens: Mutex::default(),
+            clock,
+            rejected: AtomicU64::new(0),
+            task,
+        })
     }
 
     /// How many entries there are and how they fare.
@@ -93,12 +110,17 @@ impl Agent {
             entries: served.len(),
             held: served.iter().filter(|served| served.resource.is_some()).count(),
             problem: served.iter().find_map(|served| served.problem.as_deref().map(str::to_owned)),
+            rejected: self.rejected.load(Ordering::Relaxed),
         }
     }
 
     /// Ends the agent; every stream ends as Unavailable.
     pub fn stop(&self) {
         self.task.abort();
+    }
+
+    pub(crate) fn count_rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn states(&self) -> watch::Receiver<Arc<State>> {

@@ -15,6 +15,7 @@ pub mod client;
 mod generated;
 mod issue;
 pub mod rotate;
+mod secret;
 mod service;
 mod state;
 #[cfg(test)]
@@ -26,5 +27,6 @@ pub use agent::{Agent, AgentStatus};
 pub use attest::Caller;
 pub use client::{ClientError, FetchedToken, ValidatedToken, WorkloadClient, X509Context};
 pub use rotate::Keeper;
-pub use service::{LocalStream, workload_api};
+pub use secret::SdsNames;
+pub use service::{LocalStream, Settings, workload_api};
 pub use upstream::{AgentEntry, SignedChain, SignedToken, Upstream, UpstreamError};

@@ -1,12 +1,14 @@
-//! The SPIFFE Workload API as a gRPC service: who may ask, what each stream carries, when it ends.
+//! The SPIFFE Workload API and SDS as gRPC services: who may ask, what each stream carries, when it ends.
 //!
 //! `portcullis` serves [`workload_api`] on a Unix socket and inserts the [`Caller`] of the connection as a request
-//! extension. Refused: calls without the security header (WE-02), callers that cannot be attested, callers without a
+//! extension. Refused: calls of the Workload API without the security header
+//! (WE-02), callers that cannot be attested, callers without a
 //! matching entry, more streams than the limits.
 
 mod authority;
 mod caller;
 mod limits;
+mod sds;
 mod tokens;
 mod watcher;
 
@@ -23,7 +25,7 @@ use crate::{
     agent::Agent,
     attest::Caller,
     generated::{
-        DESCRIPTORS,
+        DESCRIPTORS, SDS_DESCRIPTORS,
         messages::{
             JwtBundlesRequest, JwtBundlesResponse, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
             ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest,
@@ -31,6 +33,7 @@ use crate::{
         },
         server::spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer},
     },
+    secret::SdsNames,
     state::State,
 };
 
@@ -45,12 +48,23 @@ const HEADER_VALUE: &[u8] = b"true";
 /// Requests of this API are small.
 const REQUEST_BYTES: usize = 64 * 1024;
 
-/// The service with server reflection (WE-06). Each request must carry a [`Caller`] as extension. Without `tokens` the JWT
-/// profile is Unimplemented (WA-01).
-pub fn workload_api(agent: Arc<Agent>, tokens: bool) -> Routes {
-    let service = SpiffeWorkloadApiServer::new(WorkloadApi::new(agent, tokens))
+/// What of the services is on, and how their secrets are called.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Without, the JWT profile is Unimplemented (WA-01).
+    pub tokens: bool,
+    /// The fixed names of SDS.
+    pub sds: SdsNames,
+}
+
+/// The Workload API, SDS beside it for the same callers (SD-01), and server reflection (WE-06). Each request must carry a
+/// [`Caller`] as extension.
+pub fn workload_api(agent: Arc<Agent>, settings: Settings) -> Routes {
+    let streams = Streams::default();
+    let sds = sds::service(Arc::clone(&agent), streams.clone(), settings.sds);
+    let service = SpiffeWorkloadApiServer::new(WorkloadApi::new(agent, streams, settings.tokens))
         .max_decoding_message_size(REQUEST_BYTES);
-    let routes = Routes::new(InterceptedService::new(service, require_header));
+    let routes = Routes::new(InterceptedService::new(service, require_header)).add_service(sds);
     with_reflection(routes)
 }
 
@@ -65,8 +79,11 @@ fn require_header(request: Request<()>) -> Result<Request<()>, Status> {
 }
 
 fn with_reflection(routes: Routes) -> Routes {
-    let configure =
-        || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    let configure = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(SDS_DESCRIPTORS)
+    };
     match (configure().build_v1(), configure().build_v1alpha()) {
         (Ok(newer), Ok(older)) => routes.add_service(newer).add_service(older),
         (Err(error), _) | (_, Err(error)) => {
@@ -87,8 +104,8 @@ struct WorkloadApi {
 }
 
 impl WorkloadApi {
-    fn new(agent: Arc<Agent>, tokens: bool) -> Self {
-        Self { agent, streams: Streams::default(), calls: Rate::default(), tokens }
+    fn new(agent: Arc<Agent>, streams: Streams, tokens: bool) -> Self {
+        Self { agent, streams, calls: Rate::default(), tokens }
     }
 
     /// The caller of a call about tokens.

@@ -3,9 +3,11 @@
 //! Made by `cache`, read by `service`. The bytes of an SVID and of a bundle are built once and shared by all streams
 //! (AG-05). Nothing expired is ever put into an answer, whatever the state still holds.
 
+mod offer;
+
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use base_ports::UnixTime;
@@ -14,20 +16,28 @@ use prost::{Message as _, bytes::Bytes};
 
 use crate::{
     generated::messages::{JwtBundlesResponse, X509BundlesResponse, X509svid, X509svidResponse},
+    secret::{SdsNames, Secret},
     upstream::AgentEntry,
 };
+
+use offer::Contexts;
+pub(crate) use offer::{Picked, Wanted};
 
 /// The most identities of one workload, and the most bytes of one answer: what clients accept.
 const IDENTITIES: usize = 64;
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 const HINT_BYTES: usize = 1024;
+const NO_ROOTS: &str = "the trust domain has no roots";
 
 /// Everything that callers can be served, in the order in which they see it.
 #[derive(Debug)]
 pub(crate) struct State {
     served: Vec<Arc<Served>>,
-    own: TrustDomain,
+    own: Arc<Bundle>,
+    /// Its roots, as the Workload API has them.
     bundle: Bytes,
+    /// The same for SDS, made when first asked for.
+    contexts: OnceLock<Contexts>,
     /// The keys for tokens, as a JWK Set.
     jwt_bundle: Bytes,
     /// What tokens are judged by.
@@ -49,6 +59,9 @@ pub(crate) struct Resource {
     chain: Bytes,
     key: Bytes,
     not_after: UnixTime,
+    svid: Arc<X509Svid>,
+    /// The same for SDS, by its own name and as the default, made when first asked for.
+    secrets: OnceLock<[Arc<Secret>; 2]>,
 }
 
 /// What a caller is told.
@@ -66,12 +79,26 @@ pub(crate) enum View<M> {
     TooLarge { entries: usize },
 }
 
+impl<M> View<M> {
+    /// Goes on with a complete state; every other view stays as it is.
+    pub(crate) fn then<N>(self, next: impl FnOnce(M) -> View<N>) -> View<N> {
+        match self {
+            Self::Complete(message) => next(message),
+            Self::Pending(_) => View::Pending(None),
+            Self::Denied => View::Denied,
+            Self::Unavailable(reason) => View::Unavailable(reason),
+            Self::TooLarge { entries } => View::TooLarge { entries },
+        }
+    }
+}
+
 impl State {
     pub(crate) fn new(served: Vec<Arc<Served>>, bundle: &Arc<Bundle>) -> Self {
         let bundles = BundleMap::of(Arc::clone(bundle));
         Self {
             served,
-            own: bundle.trust_domain.clone(),
+            own: Arc::clone(bundle),
+            contexts: OnceLock::new(),
             bundle: bundle.to_der().into(),
             jwt_bundle: bundle.to_jwt_jwks(JwksReader::WorkloadApi).into(),
             trust: IdentitySnapshot { bundles, ..IdentitySnapshot::default() },
@@ -80,7 +107,7 @@ impl State {
 
     /// The own trust domain.
     pub(crate) fn domain(&self) -> &TrustDomain {
-        &self.own
+        &self.own.trust_domain
     }
 
     /// What tokens are judged by.
@@ -94,26 +121,21 @@ impl State {
 
     /// The identities of a caller, with keys.
     pub(crate) fn x509(&self, selectors: &[Selector], now: UnixTime) -> View<X509svidResponse> {
-        let matching = self.matching(selectors);
-        if matching.is_empty() {
-            return View::Denied;
-        }
-        if matching.len() > IDENTITIES {
-            return View::TooLarge { entries: matching.len() };
-        }
-        if self.bundle.is_empty() {
-            return View::Unavailable("the trust domain has no roots".to_owned());
-        }
-        let answer = X509svidResponse { svids: self.messages(&matching, now), ..Default::default() };
-        if answer.encoded_len() > ANSWER_BYTES {
-            return View::TooLarge { entries: matching.len() };
-        }
-        let pending = matching.iter().any(|served| served.is_pending());
-        match (pending, answer.svids.is_empty()) {
-            (true, empty) => View::Pending((!empty).then_some(answer)),
-            (false, false) => View::Complete(answer),
-            (false, true) => View::Unavailable(first_problem(&matching)),
-        }
+        self.entitled(selectors).then(|matching| {
+            if self.bundle.is_empty() {
+                return View::Unavailable(NO_ROOTS.to_owned());
+            }
+            let answer = X509svidResponse { svids: self.messages(&matching, now), ..Default::default() };
+            if answer.encoded_len() > ANSWER_BYTES {
+                return View::TooLarge { entries: matching.len() };
+            }
+            let pending = matching.iter().any(|served| served.is_pending());
+            match (pending, answer.svids.is_empty()) {
+                (true, empty) => View::Pending((!empty).then_some(answer)),
+                (false, false) => View::Complete(answer),
+                (false, true) => View::Unavailable(first_problem(&matching)),
+            }
+        })
     }
 
     /// The bundles that a caller may verify with: those of its own domain, for callers that have an identity (DF-12).
@@ -121,7 +143,7 @@ impl State {
         if self.matching(selectors).is_empty() {
             return View::Denied;
         }
-        let bundles = BTreeMap::from([(self.own.id().to_string(), self.bundle.clone())]);
+        let bundles = BTreeMap::from([(self.domain().id().to_string(), self.bundle.clone())]);
         View::Complete(X509BundlesResponse { bundles, ..Default::default() })
     }
 
@@ -131,22 +153,27 @@ impl State {
             return View::Denied;
         }
         View::Complete(JwtBundlesResponse {
-            bundles: BTreeMap::from([(self.own.id().to_string(), self.jwt_bundle.clone())]),
+            bundles: BTreeMap::from([(self.domain().id().to_string(), self.jwt_bundle.clone())]),
         })
     }
 
     /// The entries that a caller may have tokens of, each with its hint.
     pub(crate) fn identities(&self, selectors: &[Selector]) -> View<Vec<(Arc<AgentEntry>, String)>> {
+        self.entitled(selectors).then(|matching| {
+            let hinted = hinted(&matching).into_iter();
+            View::Complete(
+                hinted.map(|(served, hint)| (Arc::clone(&served.entry), hint.to_owned())).collect(),
+            )
+        })
+    }
+
+    /// The entries that match, when there are any and no more than one workload may have.
+    fn entitled(&self, selectors: &[Selector]) -> View<Vec<&Served>> {
         let matching = self.matching(selectors);
         match matching.len() {
             0 => View::Denied,
             entries if entries > IDENTITIES => View::TooLarge { entries },
-            _ => {
-                let hinted = hinted(&matching).into_iter();
-                View::Complete(
-                    hinted.map(|(served, hint)| (Arc::clone(&served.entry), hint.to_owned())).collect(),
-                )
-            }
+            _ => View::Complete(matching),
         }
     }
 
@@ -202,7 +229,16 @@ impl Resource {
             chain: svid.chain.iter().flat_map(|certificate| certificate.iter().copied()).collect(),
             key: Bytes::from_owner(KeyOf(Arc::clone(svid))),
             not_after: svid.not_after,
+            svid: Arc::clone(svid),
+            secrets: OnceLock::new(),
         }
+    }
+
+    fn secrets(&self, names: &SdsNames) -> &[Arc<Secret>; 2] {
+        self.secrets.get_or_init(|| {
+            [self.spiffe_id.as_str(), &names.certificate]
+                .map(|name| Arc::new(Secret::certificate(name, &self.svid)))
+        })
     }
 
     fn message(&self, bundle: Bytes, hint: String) -> X509svid {

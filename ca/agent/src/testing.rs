@@ -50,7 +50,6 @@ pub(crate) fn entry(id: &str, path: &str, age: i64) -> AgentEntry {
 #[derive(Debug)]
 pub(crate) struct FakeAuthority {
     clock: Arc<ManualClock>,
-    issuer: Issuer<'static, KeyPair>,
     tokens: JwtSigner,
     state: Mutex<FakeState>,
     changed: watch::Sender<u64>,
@@ -58,6 +57,9 @@ pub(crate) struct FakeAuthority {
 
 #[derive(Debug)]
 struct FakeState {
+    issuer: Issuer<'static, KeyPair>,
+    /// Of the root that is in the bundle but signs nothing yet.
+    next_issuer: Option<Issuer<'static, KeyPair>>,
     entries: Vec<AgentEntry>,
     bundle: Arc<Bundle>,
     ttl: Duration,
@@ -74,6 +76,8 @@ impl FakeAuthority {
         let tokens = JwtSigner::new(&PrivateKey::generate_p256().unwrap()).unwrap();
         let bundle = bundle_of(vec![root], &tokens);
         let state = FakeState {
+            issuer,
+            next_issuer: None,
             entries,
             bundle,
             ttl: Duration::from_secs(3_600),
@@ -84,7 +88,6 @@ impl FakeAuthority {
         };
         Arc::new(Self {
             clock: Arc::new(ManualClock::new(noon())),
-            issuer,
             tokens,
             state: Mutex::new(state),
             changed: watch::Sender::new(0),
@@ -119,10 +122,18 @@ impl FakeAuthority {
     pub(crate) fn add_root(&self) {
         let mut state = self.state.lock();
         let mut roots: Vec<CertificateDer<'static>> = state.bundle.certificates().cloned().collect();
-        roots.push(root().0);
+        let (root, issuer) = root();
+        roots.push(root);
         state.bundle = bundle_of(roots, &self.tokens);
+        state.next_issuer = Some(issuer);
         drop(state);
         self.tell();
+    }
+
+    /// The last root that was added signs from now on.
+    pub(crate) fn sign_under_the_new_root(&self) {
+        let mut state = self.state.lock();
+        state.issuer = state.next_issuer.take().unwrap();
     }
 
     pub(crate) fn add_token_key(&self) {
@@ -203,7 +214,7 @@ impl FakeAuthority {
         params.not_before = date(now - Duration::from_secs(60));
         params.not_after = date(now + state.ttl);
         let subject = P256(key.spki().to_vec());
-        let leaf = params.signed_by(&subject, &self.issuer).unwrap();
+        let leaf = params.signed_by(&subject, &state.issuer).unwrap();
         Ok(SignedChain { chain: vec![leaf.into()] })
     }
 }

@@ -37,7 +37,7 @@ impl Apis {
     pub(super) fn workload(&self, settings: &Agent, agent: Arc<ca_agent::Agent>) -> Result<(), Message> {
         let listener =
             self.bind(WORKLOAD, &Bind::Unix { path: settings.socket.clone(), mode: settings.socket_mode })?;
-        let router = ca_agent::workload_api(agent, settings.tokens).into_axum_router();
+        let router = ca_agent::workload_api(agent, settings.served.clone()).into_axum_router();
         self.accept(listener, "workload api", move |accepted, tasks, drain| {
             let Peer::Unix { uid, gid, pid } = accepted.peer else { return };
             let caller = ca_agent::Caller::pin(uid, gid, pid);

@@ -1,10 +1,12 @@
 //! What the process says of itself once a second: whether the ledger takes records, and a few product-wide numbers.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base_ports::{Tasks, task};
 use base_telemetry::{Condition, Health, Metrics};
+use ca_agent::Agent;
 use policies_decisions::{Alarm, Ledger};
 
 const PERIOD: Duration = Duration::from_secs(1);
@@ -30,7 +32,14 @@ impl Storm {
 }
 
 /// Keeps the ledger's condition and the gauges true.
-pub(super) fn watch(ledger: Ledger, condition: Condition, health: Health, metrics: &Metrics, tasks: &Tasks) {
+pub(super) fn watch(
+    ledger: Ledger,
+    agent: Option<Arc<Agent>>,
+    condition: Condition,
+    health: Health,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) {
     let (calm, mut storm) = (health.condition("tasks"), Storm::default());
     calm.set(true, CALM);
     let gauge = |name, help| metrics.gauge(name, help, &[]).with(&[]);
@@ -56,6 +65,7 @@ pub(super) fn watch(ledger: Ledger, condition: Condition, health: Health, metric
     );
     let failed =
         gauge("portcullis_ledger_self_check_failed", "1 while a closed segment is not what it was (PC5012)");
+    let rejected = counter("portcullis_sds_rejected", "Secrets that an Envoy was sent and refused");
     let panics = counter("portcullis_panics", "Panics contained in a task");
     let mut was_late = false;
     tasks.spawn("vitals", async move {
@@ -85,6 +95,8 @@ pub(super) fn watch(ledger: Ledger, condition: Condition, health: Health, metric
                 );
             }
             was_late = is_late;
+            let refused = agent.as_ref().map_or(0, |agent| agent.status().rejected);
+            rejected.add(refused.saturating_sub(rejected.get()));
             let all = task::panics();
             panics.add(all.saturating_sub(panics.get()));
             match storm.in_a_minute(all) {

@@ -161,6 +161,27 @@ static KEYS: &[Key] = &[
         "JWT-SVIDs are served; without, their calls are Unimplemented",
         "false",
     ),
+    preset(
+        "agent.sds_default",
+        Kind::Text,
+        "default",
+        "name of the secret that Envoy gets for the first identity of its process",
+        "\"default\"",
+    ),
+    preset(
+        "agent.sds_bundle",
+        Kind::Text,
+        "ROOTCA",
+        "name of the secret that Envoy verifies its own trust domain with",
+        "\"ROOTCA\"",
+    ),
+    preset(
+        "agent.sds_bundles",
+        Kind::Text,
+        "ALL",
+        "name of the secret that Envoy verifies every known trust domain with",
+        "\"ALL\"",
+    ),
     // policies
     key("policies", Kind::Table, "where policies come from", "[policies]"),
     preset(

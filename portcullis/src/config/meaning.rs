@@ -2,6 +2,7 @@
 //! Called by `parse` once every value has its kind; what other crates would refuse at start is refused here.
 
 mod admin;
+mod agent;
 mod authzen;
 mod cluster;
 mod decisions;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use ca_authority::{EntryError, NewEntry};
 use ca_identity::{Selector, TrustDomain};
 
-use super::meant::{Agent, Ca, Config};
+use super::meant::{Ca, Config};
 use super::read::{Origin, Table, Value};
 use super::value::Address;
 use crate::messages::{Message, Place};
@@ -69,7 +70,7 @@ impl Meaning<'_> {
             Some(section) => Some(self.enforcer(section)?),
             None => None,
         };
-        let agent = table.table("agent").map(|section| self.agent(section, &data_dir));
+        let agent = table.table("agent").map(|section| Box::new(self.agent(section, &data_dir)));
         let oidc = table.table("oidc").and_then(|section| self.oidc(section)).map(Box::new);
         if let (Some(section), None) = (table.table("oidc"), &ca) {
             let text = "[oidc] publishes the keys of the [ca] of this process, and none runs here".to_owned();
@@ -121,32 +122,35 @@ impl Meaning<'_> {
     }
 
     fn ca(&mut self, section: &Table) -> Option<Ca> {
-        let mut entries = Vec::new();
-        for table in section.tables("entry") {
-            let selectors = table.list("selectors").iter().filter_map(selector).collect();
-            let entry = NewEntry {
-                parent_id: table.spiffe_id("parent").cloned(),
-                x509_ttl: table.duration("x509_ttl").copied(),
-                jwt_ttl: table.duration("jwt_ttl").copied(),
-                jwt_jti: *table.flag("jwt_jti")?,
-                dns_names: table.texts("dns_names"),
-                hint: table.text("hint").cloned(),
-                namespace: table.text("namespace").cloned(),
-                ..NewEntry::new(table.spiffe_id("spiffe_id")?.clone(), selectors)
-            };
-            if let Err(error) = entry.check(self.trust_domain) {
-                let is_parent =
-                    entry.parent_id.as_ref().is_some_and(|parent| !parent.is_member_of(self.trust_domain));
-                self.identity(table, if is_parent { "parent" } else { "spiffe_id" }, &error);
-            }
-            entries.push(entry);
-        }
+        let tables = section.tables("entry").iter();
+        let entries = tables.map(|table| self.entry(table)).collect::<Option<Vec<_>>>()?;
         let (minute, longest) = (Duration::from_secs(60), Duration::from_secs(28 * 3_600));
         let text = "`svid_ttl` must lie between 5m and 28h (a sixth of the signing CA's week)";
         let svid_ttl = self.duration_within(section, "svid_ttl", 5 * minute..=longest, text)?;
         let text = "`jwt_ttl` must lie between 1m and 28h (a sixth of its key's week)";
         let jwt_ttl = self.duration_within(section, "jwt_ttl", minute..=longest, text)?;
         Some(Ca { listen: section.address("listen").and_then(Address::socket), svid_ttl, jwt_ttl, entries })
+    }
+
+    /// One registration entry, as the authority takes it.
+    fn entry(&mut self, table: &Table) -> Option<NewEntry> {
+        let selectors = table.list("selectors").iter().filter_map(selector).collect();
+        let entry = NewEntry {
+            parent_id: table.spiffe_id("parent").cloned(),
+            x509_ttl: table.duration("x509_ttl").copied(),
+            jwt_ttl: table.duration("jwt_ttl").copied(),
+            jwt_jti: *table.flag("jwt_jti")?,
+            dns_names: table.texts("dns_names"),
+            hint: table.text("hint").cloned(),
+            namespace: table.text("namespace").cloned(),
+            ..NewEntry::new(table.spiffe_id("spiffe_id")?.clone(), selectors)
+        };
+        if let Err(error) = entry.check(self.trust_domain) {
+            let is_parent =
+                entry.parent_id.as_ref().is_some_and(|parent| !parent.is_member_of(self.trust_domain));
+            self.identity(table, if is_parent { "parent" } else { "spiffe_id" }, &error);
+        }
+        Some(entry)
     }
 
     /// The duration under a key; one beyond its bounds is wrong, which `text` says.
@@ -180,11 +184,6 @@ impl Meaning<'_> {
             | EntryError::Word { what, .. } => what,
         };
         self.wrong(table, key, error.to_string());
-    }
-
-    fn agent(&mut self, section: &Table, data_dir: &Path) -> Agent {
-        let (socket, socket_mode) = self.place_of_socket(section, &data_dir.join(WORKLOAD_SOCKET), 0o770);
-        Agent { socket, socket_mode, tokens: section.flag("jwt").is_none_or(|jwt| *jwt) }
     }
 
     /// Keys `socket` and `socket_mode` of a section that serves one.

@@ -24,7 +24,8 @@ pub(crate) struct Config {
     pub(crate) trust_domain: TrustDomain,
     pub(crate) data_dir: PathBuf,
     pub(crate) ca: Option<Ca>,
-    pub(crate) agent: Option<Agent>,
+    /// Boxed: a configuration is held by futures whose size is bounded.
+    pub(crate) agent: Option<Box<Agent>>,
     pub(crate) oidc: Option<Box<Oidc>>,
     pub(crate) policies: Option<Policies>,
     pub(crate) enforcer: Option<Enforcer>,
@@ -57,8 +58,8 @@ pub(crate) struct Oidc {
 pub(crate) struct Agent {
     pub(crate) socket: PathBuf,
     pub(crate) socket_mode: u32,
-    /// Whether JWT-SVIDs are served.
-    pub(crate) tokens: bool,
+    /// What is served on it.
+    pub(crate) served: ca_agent::Settings,
 }
 
 #[derive(Debug, Clone)]

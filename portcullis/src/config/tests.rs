@@ -1,5 +1,6 @@
 //! Tables over `parse`: what is refused, with which code, where, and what the person is told to do.
 
+mod agent;
 mod broken;
 mod changes;
 mod clusters;

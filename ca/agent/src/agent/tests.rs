@@ -29,7 +29,7 @@ async fn every_entry_gets_an_svid_with_its_own_key() {
 
     until(|| agent.status().held == 2).await;
 
-    assert_eq!(agent.status(), AgentStatus { entries: 2, held: 2, problem: None });
+    assert_eq!(agent.status(), AgentStatus { entries: 2, held: 2, ..AgentStatus::default() });
     assert_eq!(authority.signed(), 2);
 }
 

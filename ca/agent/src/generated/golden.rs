@@ -1,11 +1,11 @@
 //! Golden bytes of the messages that are served, written by hand from the wire tables of identity.md 2, and the
-//! checked-in descriptor set against the `.proto` that it comes from.
+//! checked-in descriptor sets against the `.proto` files that they come from.
 
 use std::collections::BTreeMap;
 
 use prost::{Message, bytes::Bytes};
 
-use super::{DESCRIPTORS, messages::*};
+use super::{DESCRIPTORS, SDS_DESCRIPTORS, messages::*};
 
 fn both_ways<M: Message + Default + PartialEq + std::fmt::Debug>(message: &M, golden: &[u8]) {
     assert_eq!(message.encode_to_vec(), golden);
@@ -113,4 +113,50 @@ fn the_descriptor_set_is_that_of_the_proto_file() {
     assert_eq!(file.package(), "");
     assert_eq!(lines, written());
     assert_eq!(lines.len(), 5 + 12 + 21);
+}
+
+#[test]
+fn the_descriptor_set_of_sds_is_that_of_its_proto_files() {
+    let files = [
+        include_str!("../../../proto/envoy/config/core/v3/base.proto"),
+        include_str!("../../../proto/envoy/extensions/transport_sockets/tls/v3/secret.proto"),
+        include_str!("../../../proto/envoy/service/discovery/v3/discovery.proto"),
+        include_str!("../../../proto/envoy/service/secret/v3/sds.proto"),
+        include_str!("../../../proto/envoy/type/v3/semantic_version.proto"),
+        include_str!("../../../proto/google/rpc/status.proto"),
+    ];
+    let (mut written, mut packages) = (Vec::new(), Vec::new());
+    for line in files.iter().flat_map(|text| text.lines()).map(str::trim) {
+        let words: Vec<&str> = line.trim_end_matches([';', '{']).split_whitespace().collect();
+        match words[..] {
+            ["//", ..] | ["syntax", ..] => {}
+            ["package", name] => packages.push(name.to_owned()),
+            ["message", name] => written.push(name.to_owned()),
+            ["rpc", rest, ..] => written.push(rest.split('(').next().unwrap().to_owned()),
+            [.., name, "=", number] => written.push(format!("{name} {number}")),
+            _ => {}
+        }
+    }
+    fn told(message: &prost_types::DescriptorProto, lines: &mut Vec<String>) {
+        // Maps are messages of their own to a descriptor.
+        if message.options.as_ref().is_some_and(|options| options.map_entry()) {
+            return;
+        }
+        lines.push(message.name().to_owned());
+        lines.extend(message.field.iter().map(|field| format!("{} {}", field.name(), field.number())));
+        message.nested_type.iter().for_each(|nested| told(nested, lines));
+    }
+    let set = prost_types::FileDescriptorSet::decode(SDS_DESCRIPTORS).unwrap();
+    let mut lines = Vec::new();
+    let own: Vec<_> =
+        set.file.iter().filter(|file| packages.iter().any(|name| name == file.package())).collect();
+    for file in &own {
+        file.message_type.iter().for_each(|message| told(message, &mut lines));
+        let methods = file.service.iter().flat_map(|service| &service.method);
+        lines.extend(methods.map(|method| method.name().to_owned()));
+    }
+    lines.sort();
+    written.sort();
+    assert_eq!(own.len(), files.len());
+    assert_eq!(lines, written);
 }

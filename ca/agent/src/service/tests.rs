@@ -1,6 +1,7 @@
 //! The Workload API over a real Unix socket, as a workload sees it.
 
 mod host;
+mod sds;
 mod tokens;
 
 use std::{sync::Arc, time::Duration};
@@ -345,7 +346,10 @@ async fn we_06_reflection_names_the_service() {
     let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
         panic!("{answer:?}")
     };
-    assert!(list.service.iter().any(|service| service.name == "SpiffeWorkloadAPI"), "{list:?}");
+    let names: Vec<_> = list.service.iter().map(|service| service.name.as_str()).collect();
+    for name in ["SpiffeWorkloadAPI", "envoy.service.secret.v3.SecretDiscoveryService"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
 }
 
 fn tokio_stream_of<T: Send + 'static>(message: T) -> impl futures_util::Stream<Item = T> + Send + 'static {

@@ -24,7 +24,7 @@ use crate::{
 pub(crate) type Render<M> = fn(&State, &[Selector], UnixTime) -> View<M>;
 
 /// How long a caller waits for the first answer of the authority about an entry.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// One open stream.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl<M: Clone + PartialEq + Send + Sync + 'static> Watcher<M> {
     }
 }
 
-fn no_answer() -> Status {
+pub(super) fn no_answer() -> Status {
     Status::unavailable("the authority has not answered yet")
 }
 

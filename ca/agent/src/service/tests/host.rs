@@ -16,7 +16,7 @@ use tonic::{
 };
 
 use crate::{
-    Agent, AgentEntry, Caller, WorkloadClient,
+    Agent, AgentEntry, Caller, SdsNames, Settings, WorkloadClient,
     generated::{
         client::spiffe_workload_api_client::SpiffeWorkloadApiClient,
         messages::{X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse},
@@ -48,7 +48,7 @@ impl Host {
         let path = directory.path().join("workload.sock");
         let agent = authority.agent(&tasks);
         let listener = UnixListener::bind(&path).unwrap();
-        let serving = tasks.spawn("serve", serve(listener, workload_api(Arc::clone(&agent), true)));
+        let serving = tasks.spawn("serve", serve(listener, workload_api(Arc::clone(&agent), settings(true))));
         Self { authority, agent, path, serving, tasks, tokens: true, _directory: directory }
     }
 
@@ -57,8 +57,9 @@ impl Host {
         self.serving.abort();
         std::fs::remove_file(&self.path).unwrap();
         let listener = UnixListener::bind(&self.path).unwrap();
-        self.serving =
-            self.tasks.spawn("serve", serve(listener, workload_api(Arc::clone(&self.agent), self.tokens)));
+        self.serving = self
+            .tasks
+            .spawn("serve", serve(listener, workload_api(Arc::clone(&self.agent), settings(self.tokens))));
     }
 
     fn address(&self) -> String {
@@ -90,6 +91,10 @@ impl Host {
     pub(super) async fn bundles(&self) -> Streaming<X509BundlesResponse> {
         self.raw().await.fetch_x509_bundles(with_header(X509BundlesRequest {})).await.unwrap().into_inner()
     }
+}
+
+fn settings(tokens: bool) -> Settings {
+    Settings { tokens, sds: SdsNames::default() }
 }
 
 async fn serve(listener: UnixListener, routes: Routes) {
