@@ -4,9 +4,11 @@
 //! call of `router` below `/v1` passes `authorize`, is recorded, and only then reaches its handler.
 
 mod authorities;
+mod bundle;
 mod config;
 mod decisions;
 mod docs;
+mod entries;
 mod grant;
 mod grpc;
 mod health;
@@ -136,6 +138,8 @@ fn v1(api: &Arc<Api>, more: Router) -> Router {
             .merge(
                 Router::new()
                     .route("/v1/authorities", get(authorities::list))
+                    .route("/v1/bundle", get(bundle::show))
+                    .route("/v1/entries:explain", get(entries::explain))
                     .route("/v1/agents:token", post(authorities::token))
                     .with_state(Arc::clone(api)),
             )
@@ -294,6 +298,7 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
         "proxy" => (AdminAction::EnforcerOperate, enforcer()?),
         "config" => (AdminAction::ConfigWrite, Resource::system()),
         "authorities" => (AdminAction::CaRead, Resource::system()),
+        "bundle" => (AdminAction::BundleRead, Resource::system()),
         "agents" if path == "/v1/agents:attest" => (AdminAction::AgentAttest, Resource::system()),
         "agents" => (AdminAction::AgentManage, Resource::system()),
         "svids" => (AdminAction::AgentSync, Resource::system()),

@@ -1,9 +1,11 @@
 //! The command tree. One file per noun; this one reads the line, finds the running process and maps the outcome.
 
 mod authority;
+mod bundle;
 mod check;
 mod config;
 pub(crate) mod decisions;
+mod entry;
 pub(crate) mod init;
 mod pages;
 mod policy;
@@ -83,7 +85,10 @@ enum Command {
     Svid(svid::Command),
     /// Registration entries: which workload gets which identity
     #[command(subcommand)]
-    Entry(authority::EntryCommand),
+    Entry(entry::Command),
+    /// What verifies certificates and tokens of the trust domain
+    #[command(subcommand)]
+    Bundle(bundle::Command),
     /// The certificate authority
     #[command(subcommand)]
     Ca(authority::CaCommand),
@@ -164,7 +169,8 @@ pub(crate) fn main() -> Exit {
         Command::Status => status::run(&global),
         Command::Wait(options) => status::wait(&options, &global),
         Command::Svid(command) => svid::run(command, &global),
-        Command::Entry(command) => authority::entry(command, &global),
+        Command::Entry(command) => entry::run(command, &global),
+        Command::Bundle(command) => bundle::run(command, &global),
         Command::Ca(command) => authority::ca(command, &global),
         Command::Agent(command) => authority::agent(command, &global),
         Command::Policy(command) => policy::run(command, &global),

@@ -96,6 +96,12 @@ impl Client {
         self.value(Call { revision: Some(revision), ..change }).await
     }
 
+    /// Replaces `path` as it was at `revision`.
+    pub(crate) async fn put(&self, path: &str, body: &Value, revision: &str) -> Result<Value, Fault> {
+        let change = Call { method: Method::PUT, ..Call::posts(path, body) };
+        self.value(Call { revision: Some(revision), ..change }).await
+    }
+
     /// Deletes what `path` names, whatever it is now.
     pub(crate) async fn remove(&self, path: &str) -> Result<Value, Fault> {
         self.value(Call::new(Method::DELETE, path)).await

@@ -17,6 +17,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use ca_authority::NewEntry;
 pub(crate) use changes::{Changes, changes};
 pub(crate) use meant::{
     Admin, Agent, Ca, Config, Enforcer, Follow, Listener, LocalUser, Oidc, Spans, TrailTo,
@@ -71,6 +72,22 @@ pub(crate) fn admin_socket(path: &Path) -> Option<PathBuf> {
         _ => base.join(table.path("data_dir")?).join(meaning::ADMIN_SOCKET),
     };
     socket.exists().then_some(socket)
+}
+
+/// The registration entries of the file at `path`, which holds `[[ca.entry]]` tables and nothing else.
+///
+/// # Errors
+/// All faults of the file, in file order.
+pub(crate) fn entries(path: &Path) -> Result<Vec<NewEntry>, Vec<Message>> {
+    let text = read_file(path).map_err(|fault| vec![fault])?;
+    let file = path.display().to_string();
+    let (tables, mut messages) = read::read_entries(&file, &text);
+    let entries = match has_error(&messages) {
+        true => Vec::new(),
+        false => meaning::entries(&file, &text, &tables, &mut messages),
+    };
+    sort(&mut messages);
+    if has_error(&messages) { Err(messages) } else { Ok(entries) }
 }
 
 fn environment() -> BTreeMap<String, String> {

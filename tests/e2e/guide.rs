@@ -108,6 +108,31 @@ fn tokens(guide: &mut Guide) -> Result {
     Ok(())
 }
 
+/// Entries from a file, explained, and identities in files.
+fn identities(guide: &mut Guide) -> Result {
+    let uid = tests::own_uid();
+    let entries = format!(
+        "[[ca.entry]]\nspiffe_id = \"spiffe://example.org/report\"\nselectors = [\"unix:uid:{uid}\"]\n"
+    );
+    std::fs::write(guide.dir.join("entries.toml"), entries)?;
+    guide.expect("portcullis entry list --selector unix:uid:1000", 0)?;
+    guide.expect("portcullis entry count", 0)?;
+    let shown = guide.expect("portcullis entry apply -f entries.toml --dry-run", 0)?;
+    check!(shown.contains("+ spiffe://example.org/report"), "shown: {shown}");
+    guide.expect("portcullis entry apply -f entries.toml", 0)?;
+    let told = guide.expect("portcullis entry explain $$", 0)?;
+    check!(told.contains("spiffe://example.org/report"), "explained: {told}");
+    guide.expect("portcullis bundle show --format pem > roots.pem", 0)?;
+    let due = guide.expect("portcullis svid write --dir tls --once --if-due", 0)?;
+    check!(due.contains("not due before"), "written: {due}");
+    let id = guide.expect("portcullis svid exec -- printenv SVID_ID", 0)?;
+    check!(id.trim() == "spiffe://example.org/web", "executed as {id}");
+    let watched = guide.run("timeout --preserve-status -s INT 1 portcullis svid watch")?;
+    check!(watched.code == 0 && watched.stdout.contains("spiffe://example.org/web"), "watched: {watched:?}");
+    guide.done.insert("portcullis svid watch".to_owned());
+    Ok(())
+}
+
 /// What auditors ask; the call above is denied in observe mode, which is no denial.
 fn audit(guide: &mut Guide) -> Result {
     for line in [
@@ -256,6 +281,7 @@ fn guide() -> Result {
     guide.expect("portcullis svid write --dir tls --once", 0)?;
     guide.expect("portcullis svid inspect tls/svid.pem", 0)?;
     tokens(&mut guide)?;
+    identities(&mut guide)?;
 
     let call = format!(
         "curl -sS --cacert tls/bundle.pem --cert tls/svid.pem --key tls/svid.key -X POST https://localhost:{listener}/"

@@ -2,6 +2,7 @@
 
 mod enrolment;
 mod envoy;
+mod files;
 mod forged;
 mod sds;
 mod tokens;
@@ -34,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let more = [
         enrolment::trials(),
         envoy::trials(),
+        files::trials(),
         forged::trials(),
         sds::trials(),
         tokens::trials(),

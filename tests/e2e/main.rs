@@ -11,6 +11,7 @@ mod commands;
 mod demo;
 mod deploy;
 mod durability;
+mod entries;
 mod ext_authz;
 mod feed;
 mod grpc;
@@ -67,6 +68,7 @@ fn main() {
         demo::trials(),
         deploy::trials(),
         durability::trials(),
+        entries::trials(),
         ext_authz::trials(),
         feed::trials(),
         grpc::trials(),

@@ -52,6 +52,15 @@ impl Caller {
         Self { uid, gid, process: Arc::new(process) }
     }
 
+    /// The process of that number, as if it connected now. For explaining only: a number says nothing about who asks.
+    ///
+    /// # Errors
+    /// When there is no such process, or the kernel hides it.
+    pub fn named(pid: i32) -> Result<Self, AttestError> {
+        let (uid, gid) = Process::pin(pid)?.owner()?;
+        Ok(Self::pin(uid, gid, Some(pid)))
+    }
+
     /// User id at the time of the connect.
     pub fn uid(&self) -> u32 {
         self.uid
@@ -116,6 +125,14 @@ mod tests {
             assert!(has(&selectors, "unix:user:root"));
             assert!(has(&selectors, "unix:group:root"));
         }
+    }
+
+    #[test]
+    fn en_06_a_process_is_looked_at_by_its_number_as_if_it_called() {
+        let (named, caller) = (Caller::named(std::process::id().cast_signed()).unwrap(), own());
+        assert_eq!((named.uid(), named.gid()), (caller.uid(), caller.gid()));
+        assert_eq!(named.selectors().unwrap(), caller.selectors().unwrap());
+        assert!(matches!(Caller::named(i32::MAX), Err(AttestError::Process(ProcessError::Gone))));
     }
 
     #[test]

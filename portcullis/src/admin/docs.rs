@@ -63,6 +63,8 @@ use utoipa_swagger_ui::SwaggerUi;
         super::decisions::recompute::verify,
         super::authorities::list,
         super::authorities::token,
+        super::bundle::show,
+        super::entries::explain,
     )
 )]
 struct Document;

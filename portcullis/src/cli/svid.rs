@@ -1,10 +1,15 @@
-//! `portcullis svid`: fetch, validate, write, inspect. Works against any SPIFFE Workload API, ours or another's.
+//! `portcullis svid`: fetch, validate, watch, write, exec, inspect. Works against any SPIFFE Workload API, ours or
+//! another's.
 
+mod exec;
+mod files;
+mod follow;
+mod signal;
 mod tokens;
+mod watch;
+mod write;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +22,7 @@ use serde_json::{Value, json};
 use super::{Global, block_on};
 use crate::client::Fault;
 use crate::messages::Message;
-use crate::output::{self, Answer, Exit};
+use crate::output::{Answer, Exit};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -29,9 +34,19 @@ pub(crate) enum Command {
     /// Have the Workload API judge a JWT-SVID that was sent to an audience
     #[command(after_help = "Example:\n  portcullis svid validate --audience orders token.jwt")]
     Validate(tokens::ValidateOptions),
+    /// Print which identities this process has, and again at every change
+    #[command(after_help = "Example:\n  portcullis svid watch -o ndjson")]
+    Watch(watch::Options),
     /// Write certificate, key and bundle as files, and again at every renewal
-    #[command(after_help = "Example:\n  portcullis svid write --dir /run/web/tls --once")]
-    Write(WriteOptions),
+    #[command(
+        after_help = "With --once it ends with 75 when trying again later can help, and with 1 when it cannot.\n\nExamples:\n  portcullis svid write --dir /run/web/tls --signal HUP --pid-file /run/web.pid\n  portcullis svid write --dir /run/web/tls --once --if-due"
+    )]
+    Write(write::Options),
+    /// Run a command that finds its identity in files, and renew them while it runs
+    #[command(
+        after_help = "The command has SVID_CERT_FILE, SVID_KEY_FILE, SVID_BUNDLE_FILE and SVID_ID in its environment.\n\nExample:\n  portcullis svid exec --signal HUP -- nginx -g 'daemon off;'"
+    )]
+    Exec(exec::Options),
     /// Show what is in a certificate file, or in a file with a JWT-SVID
     #[command(after_help = "Example:\n  portcullis svid inspect svid.pem")]
     Inspect { file: PathBuf },
@@ -47,24 +62,14 @@ pub(crate) struct Socket {
     timeout: Duration,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct WriteOptions {
-    #[command(flatten)]
-    socket: Socket,
-    /// Directory for svid.pem, svid.key and bundle.pem
-    #[arg(long)]
-    dir: PathBuf,
-    /// Write once and end; otherwise stay and follow renewals
-    #[arg(long)]
-    once: bool,
-}
-
 pub(crate) fn run(command: Command, global: &Global) -> Exit {
     let outcome = match command {
         Command::Fetch(options) if options.wants_tokens() => tokens::fetch(&options, global),
         Command::Fetch(options) => fetch(&options.socket, global),
         Command::Validate(options) => tokens::validate(&options, global),
-        Command::Write(options) => write(&options, global),
+        Command::Watch(options) => watch::run(&options, global),
+        Command::Write(options) => write::run(&options, global),
+        Command::Exec(options) => return exec::run(&options, global),
         Command::Inspect { file } => inspect(&file),
     };
     match outcome {
@@ -84,48 +89,18 @@ fn fetch(socket: &Socket, global: &Global) -> Result<Answer, Fault> {
     Ok(Answer::list("Svid", items, &columns))
 }
 
-fn write(options: &WriteOptions, global: &Global) -> Result<Answer, Fault> {
-    block_on(async {
-        let context = obtain(&options.socket, global).await?;
-        let mut written = store(&options.dir, &context)?;
-        if options.once {
-            return Ok(written);
-        }
-        written.print(global.format());
-        let address = address(&options.socket, global)?;
-        let mut updates =
-            WorkloadClient::connect(&address).await.map_err(|error| unavailable(&error))?.watch_x509();
-        let mut current = first(&context).map(|svid| svid.serial.to_string());
-        loop {
-            let update = tokio::select! {
-                _interrupt = tokio::signal::ctrl_c() => return Ok(written),
-                update = updates.next() => update,
-            };
-            match update {
-                Ok(context) => {
-                    let serial = first(&context).map(|svid| svid.serial.to_string());
-                    if serial != current {
-                        written = store(&options.dir, &context)?;
-                        written.print(global.format());
-                        current = serial;
-                    }
-                }
-                // The identity was withdrawn: what was written must not be used on.
-                Err(error) if error.is_denied() => return Err(unavailable(&error)),
-                // The agent restarts or is short of its authority; the next call of `next` connects again.
-                Err(error) => output::talk(&format!("waiting for the Workload API: {error}")),
-            }
-        }
-    })
-}
-
+/// The identity that a workload with one uses.
 fn first(context: &X509Context) -> Option<&X509Svid> {
     context.svids.first()
 }
 
 async fn obtain(socket: &Socket, global: &Global) -> Result<X509Context, Fault> {
-    let answer = asked(socket, global, async |client: WorkloadClient| client.fetch_x509().await).await?;
-    answer.map_err(|error| unavailable(&error))
+    told(socket, global).await?.map_err(|error| unavailable(&error))
+}
+
+/// What the Workload API says, which may be no.
+async fn told(socket: &Socket, global: &Global) -> Result<Result<X509Context, ClientError>, Fault> {
+    asked(socket, global, async |client: WorkloadClient| client.fetch_x509().await).await
 }
 
 /// What the Workload API answers, unless it takes too long.
@@ -161,53 +136,6 @@ fn address(socket: &Socket, global: &Global) -> Result<String, Fault> {
             ),
         )),
     }
-}
-
-/// Writes one generation: each file to a temporary name, synced, then renamed; the key first, so that a reader who
-/// sees the new certificate finds its key.
-fn store(dir: &Path, context: &X509Context) -> Result<Answer, Fault> {
-    let Some(svid) = first(context) else {
-        return Err(Fault::new(Exit::Failed, Message::error("PC1001", "the Workload API gave no SVID")));
-    };
-    let chain = pem::write_certificates(&svid.chain);
-    let bundle = context.bundles.get(svid.id.trust_domain());
-    let bundle = pem::write_certificates(bundle.into_iter().flat_map(|bundle| bundle.certificates()));
-    let key = pem::write_private_key(&svid.key);
-    let files =
-        [("svid.key", key.as_str(), 0o600), ("bundle.pem", &bundle, 0o644), ("svid.pem", &chain, 0o644)];
-    let write = || -> io::Result<()> {
-        fs::create_dir_all(dir)?;
-        for (name, text, mode) in &files {
-            let temporary = dir.join(format!(".{name}.new"));
-            if temporary.exists() {
-                fs::remove_file(&temporary)?;
-            }
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(*mode).open(&temporary)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-        }
-        for (name, _, _) in &files {
-            fs::rename(dir.join(format!(".{name}.new")), dir.join(name))?;
-        }
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(|error| {
-        Fault::new(
-            Exit::Failed,
-            Message::error("PC0107", format!("`{}` cannot be written: {error}", dir.display())),
-        )
-    })?;
-    let mut about = about(svid);
-    if let Some(members) = about.as_object_mut() {
-        members.insert("dir".to_owned(), json!(dir.display().to_string()));
-    }
-    let text = format!(
-        "wrote svid.pem, svid.key, bundle.pem to {}: {} until {}",
-        dir.display(),
-        svid.id,
-        svid.not_after
-    );
-    Ok(Answer::object("SvidFiles", about, text))
 }
 
 fn inspect(file: &Path) -> Result<Answer, Fault> {
@@ -263,6 +191,11 @@ fn about(svid: &X509Svid) -> Value {
         "hint": svid.hint,
         "chain": svid.chain.len(),
     })
+}
+
+/// Whether trying again later can help.
+fn is_temporary(error: &ClientError) -> bool {
+    !(error.is_denied() || error.is_invalid() || matches!(error, ClientError::Address(_)))
 }
 
 fn unavailable(error: &dyn std::error::Error) -> Fault {

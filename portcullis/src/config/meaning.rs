@@ -44,6 +44,20 @@ pub(super) fn mean(
     meaning.config(path, table)
 }
 
+/// The registration entries of a file that holds nothing else. Their trust domain is that of the first; the authority
+/// refuses another than its own.
+pub(super) fn entries(
+    file: &str,
+    text: &str,
+    tables: &[Table],
+    messages: &mut Vec<Message>,
+) -> Vec<NewEntry> {
+    let first = tables.iter().find_map(|table| table.spiffe_id("spiffe_id"));
+    let Some(trust_domain) = first.map(|id| id.trust_domain().clone()) else { return Vec::new() };
+    let mut meaning = Meaning { file, text, base: PathBuf::new(), trust_domain: &trust_domain, messages };
+    tables.iter().filter_map(|table| meaning.entry(table)).collect()
+}
+
 /// Longest path of a Unix socket: `sun_path` of Linux without its final zero.
 const SOCKET_BYTES: usize = 107;
 

@@ -55,19 +55,31 @@ pub(crate) struct Table {
 /// Reads `text`; `environment` gives the `PORTCULLIS_*` variables.
 pub(crate) fn read(file: &str, text: &str, environment: &BTreeMap<String, String>) -> (Table, Vec<Message>) {
     let mut reader = Reader { file, text, environment, used: BTreeSet::new(), faults: Vec::new() };
-    let (tree, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let place = Place::of(file, text, error.span().unwrap_or(0..0));
-        reader
-            .faults
-            .push(Message::error("PC0101", format!("not valid TOML: {}", error.message())).at(place));
-    }
-    if !errors.is_empty() {
-        return (Table::default(), reader.faults);
-    }
-    let table = reader.table("", tree.get_ref(), 0..0);
+    let Some(tree) = reader.tree() else { return (Table::default(), reader.faults) };
+    let table = reader.table("", &tree, 0..0);
     reader.unused_variables();
     (table, reader.faults)
+}
+
+/// Reads a text that holds `[[ca.entry]]` tables and nothing else.
+pub(crate) fn read_entries(file: &str, text: &str) -> (Vec<Table>, Vec<Message>) {
+    let environment = BTreeMap::new();
+    let mut reader =
+        Reader { file, text, environment: &environment, used: BTreeSet::new(), faults: Vec::new() };
+    let Some(tree) = reader.tree() else { return (Vec::new(), reader.faults) };
+    let mut tables = Vec::new();
+    for (name, written) in &tree {
+        match written.get_ref() {
+            DeValue::Table(ca) if name.get_ref() == "ca" => {
+                ca.keys()
+                    .filter(|name| name.get_ref() != "entry")
+                    .for_each(|name| reader.stranger(name.span()));
+                tables.extend_from_slice(reader.table("ca", ca, written.span()).tables("entry"));
+            }
+            _ => reader.stranger(name.span()),
+        }
+    }
+    (tables, reader.faults)
 }
 
 /// What can be told of a text that is not valid.
@@ -85,7 +97,26 @@ struct Reader<'a> {
     faults: Vec<Message>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    /// The text as TOML; none when it is not.
+    fn tree(&mut self) -> Option<DeTable<'a>> {
+        let (tree, errors) = DeTable::parse_recoverable(self.text);
+        for error in &errors {
+            let place = self.place(error.span().unwrap_or(0..0));
+            self.faults
+                .push(Message::error("PC0101", format!("not valid TOML: {}", error.message())).at(place));
+        }
+        errors.is_empty().then(|| tree.into_inner())
+    }
+
+    /// Something beside the entries of a file of entries.
+    fn stranger(&mut self, span: Range<usize>) {
+        let place = self.place(span);
+        let message =
+            Message::error("PC0103", "a file of entries holds [[ca.entry]] tables and nothing else");
+        self.faults.push(message.at(place).next("portcullis config explain ca.entry"));
+    }
+
     fn table(&mut self, path: &str, written: &DeTable<'_>, span: Range<usize>) -> Table {
         let mut table = Table { path: path.to_owned(), span: span.clone(), entries: BTreeMap::new() };
         let mut misspelt = Vec::new();

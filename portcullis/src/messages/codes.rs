@@ -102,6 +102,16 @@ static CODES: &[Code] = &[
         text: "The file holds no JWT-SVID, or one that the Workload API refuses; the reason is said.",
     },
     Code {
+        code: "PC1004",
+        title: "nobody was told of new files",
+        text: "The identity is written, but the program that reads it could not be sent its signal.",
+    },
+    Code {
+        code: "PC1005",
+        title: "program cannot be run",
+        text: "svid exec could not start or watch the command behind `--`.",
+    },
+    Code {
         code: "PC1010",
         title: "certificate authority cannot start",
         text: "The key files and the records of the authority do not fit together.",

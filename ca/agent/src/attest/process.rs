@@ -110,6 +110,11 @@ impl Process {
         Ok(groups)
     }
 
+    /// Effective user and group, as a connection of it would tell them now.
+    pub(crate) fn owner(&self) -> Result<(u32, u32), ProcessError> {
+        parse_owner(&self.read("status")?).ok_or(ProcessError::Malformed { pid: self.pid, file: "status" })
+    }
+
     /// The program file, when our own file tree shows that very file under that path: a path of a container or of
     /// another mount namespace says nothing here, and neither does one whose file was replaced or deleted.
     pub(crate) fn path(&self) -> Result<Option<String>, ProcessError> {
@@ -171,6 +176,15 @@ fn parse_stat(text: &str) -> Option<(char, u64)> {
     Some((state, started))
 }
 
+/// Effective user and group ids.
+fn parse_owner(text: &str) -> Option<(u32, u32)> {
+    let effective = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_ascii_whitespace().nth(1)?.parse().ok()
+    };
+    Some((effective("Uid:")?, effective("Gid:")?))
+}
+
 /// Effective user id and supplementary groups.
 fn parse_status(text: &str) -> Option<(u32, Vec<u32>)> {
     let numbers =
@@ -206,6 +220,7 @@ mod tests {
     fn the_effective_user_and_all_groups_are_read() {
         let text = "Name:\tx\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t10 20 \n";
         assert_eq!(parse_status(text), Some((2, vec![10, 20])));
+        assert_eq!((parse_owner(text), parse_owner("Uid:\t1\t2\n")), (Some((2, 6)), None));
         assert_eq!(parse_status("Uid:\t1\t2\t3\t4\nGroups:\t\n"), Some((2, vec![])));
     }
 
