@@ -144,6 +144,7 @@ fn v1(api: &Arc<Api>, more: Router) -> Router {
                     .with_state(Arc::clone(api)),
             )
             .merge(service::entries(Arc::clone(authority)))
+            .merge(service::revocations(Arc::clone(authority)))
             .merge(service::enrolment(Arc::clone(authority)));
     }
     let v1 = v1
@@ -301,7 +302,10 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
         "bundle" => (AdminAction::BundleRead, Resource::system()),
         "agents" if path == "/v1/agents:attest" => (AdminAction::AgentAttest, Resource::system()),
         "agents" => (AdminAction::AgentManage, Resource::system()),
+        "svids" if path == "/v1/svids" => (AdminAction::CaRead, Resource::system()),
         "svids" => (AdminAction::AgentSync, Resource::system()),
+        "revocations" if reads => (AdminAction::CaRead, Resource::system()),
+        "revocations" => (AdminAction::SvidRevoke, domain()),
         "entries" if reads => (AdminAction::EntryRead, domain()),
         "entries" => (AdminAction::EntryWrite, domain()),
         "decisions" if path == "/v1/decisions:export" => (AdminAction::DecisionsExport, domain()),

@@ -357,6 +357,15 @@ fn guide() -> Result {
     ] {
         guide.expect(line, 0)?;
     }
+    for line in [
+        "portcullis svid list",
+        "portcullis svid revoke tls/svid.pem --reason \"laptop stolen\" --yes",
+        "portcullis svid revoke --id spiffe://example.org/web --reason \"retired\" --yes",
+        "portcullis svid revocations",
+        "portcullis svid unrevoke spiffe://example.org/web",
+    ] {
+        guide.expect(line, 0)?;
+    }
     // Observe mode is off; what is left is nothing.
     guide.expect("portcullis check", 0)?;
     guide.expect("portcullis code PC2001", 0)?;

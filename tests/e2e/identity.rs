@@ -4,6 +4,7 @@ mod enrolment;
 mod envoy;
 mod files;
 mod forged;
+mod revoked;
 mod sds;
 mod tokens;
 
@@ -37,6 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         envoy::trials(),
         files::trials(),
         forged::trials(),
+        revoked::trials(),
         sds::trials(),
         tokens::trials(),
     ];

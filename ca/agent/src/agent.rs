@@ -80,7 +80,8 @@ impl Agent {
     ) -> Arc<Self> {
         let mut changed = upstream.changed();
         changed.mark_unchanged();
-        let cache = Cache::new(upstream.entries(), upstream.bundle());
+        let mut cache = Cache::new(upstream.entries(), upstream.bundle());
+        cache.deny(upstream.revoked());
         let (publish, states) = watch::channel(Arc::new(cache.state()));
         let work = Work {
             upstream: Arc::clone(&upstream),
@@ -130,14 +131,15 @@ impl Agent {
     /// A JWT-SVID of that entry for that audience: one that was issued for the same and is young, or a new one.
     pub(crate) async fn token(&self, entry: &AgentEntry, audience: &[String]) -> Result<String, IssueError> {
         let asked = Asked::of(entry, audience);
-        let held = self.tokens.lock().find(&asked, &self.upstream.bundle(), self.clock.now().wall);
+        let (bundle, revoked) = (self.upstream.bundle(), self.upstream.revoked());
+        let held = self.tokens.lock().find(&asked, &bundle, &revoked, self.clock.now().wall);
         if let Some(token) = held {
             return Ok(token);
         }
         let signing = self.upstream.sign_token(&entry.id, audience.to_vec());
         let signed = tokio::time::timeout(SIGN_LIMIT, signing).await.unwrap_or_else(|_late| Err(silent()))?;
         let bundles = BundleMap::of(self.upstream.bundle());
-        let trust = IdentitySnapshot { bundles, ..IdentitySnapshot::default() };
+        let trust = IdentitySnapshot { bundles, revoked, ..IdentitySnapshot::default() };
         let now = self.clock.now().wall;
         let first = audience.first().map_or("", String::as_str);
         let verified = verify_jwt_svid(&signed.token, first, &trust, now)?;
@@ -185,6 +187,7 @@ impl Work {
                 change = self.changed.changed(), if followed => {
                     followed = change.is_ok();
                     self.cache.reconcile(self.upstream.entries(), self.upstream.bundle());
+                    self.cache.deny(self.upstream.revoked());
                 }
                 Some(answer) = signing.next(), if !signing.is_empty() => {
                     self.take(answer);

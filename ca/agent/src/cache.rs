@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use base_ports::{Mono, Now, UnixTime};
-use ca_identity::{Bundle, X509Svid};
+use ca_identity::{Bundle, RevocationSet, X509Svid};
 
 use crate::{
     issue::IssueError,
@@ -23,6 +23,7 @@ const CLOCK_SLACK: Duration = Duration::from_secs(60);
 pub(crate) struct Cache {
     items: BTreeMap<String, Item>,
     bundle: Arc<Bundle>,
+    revoked: RevocationSet,
     latest: UnixTime,
     dirty: bool,
 }
@@ -53,8 +54,8 @@ enum Step {
 
 impl Cache {
     pub(crate) fn new(entries: Vec<AgentEntry>, bundle: Arc<Bundle>) -> Self {
-        let mut cache =
-            Self { items: BTreeMap::new(), bundle, latest: UnixTime::from_nanos(i64::MIN), dirty: true };
+        let (items, revoked) = (BTreeMap::new(), RevocationSet::default());
+        let mut cache = Self { items, bundle, revoked, latest: UnixTime::from_nanos(i64::MIN), dirty: true };
         cache.take_entries(entries);
         cache
     }
@@ -63,6 +64,21 @@ impl Cache {
     pub(crate) fn reconcile(&mut self, entries: Vec<AgentEntry>, bundle: Arc<Bundle>) {
         self.take_entries(entries);
         self.bundle = bundle;
+        self.dirty = true;
+    }
+
+    /// Takes the deny set: what it denies is served no longer, and signed anew at once.
+    pub(crate) fn deny(&mut self, revoked: RevocationSet) {
+        for item in self.items.values_mut() {
+            let denies = |held: &mut Held| revoked.check_path(&held.svid.id, &held.svid.path).is_err();
+            if item.held.take_if(denies).is_some() {
+                tracing::warn!(entry = item.entry.id, id = %item.entry.spiffe_id, "SVID revoked and withdrawn");
+                if item.step != Step::Signing {
+                    item.step = Step::Due;
+                }
+            }
+        }
+        self.revoked = revoked;
         self.dirty = true;
     }
 
@@ -103,7 +119,11 @@ impl Cache {
         if item.step != Step::Signing || !item.asked_for(entry) {
             return;
         }
-        match answer {
+        let allowed = |svid: X509Svid| match self.revoked.check_path(&svid.id, &svid.path) {
+            Ok(()) => Ok(svid),
+            Err(denied) => Err(IssueError::Chain(denied.to_string())),
+        };
+        match answer.and_then(allowed) {
             Ok(svid) => {
                 let due = renew_at(svid.not_before.max(wall), svid.not_after, jitter);
                 item.step = Step::RenewAt(due.max(wall + RETRY_FIRST));
@@ -148,7 +168,7 @@ impl Cache {
     pub(crate) fn state(&self) -> State {
         let mut served: Vec<Arc<Served>> = self.items.values().map(|item| Arc::new(item.served())).collect();
         served.sort_by(|a, b| a.order().cmp(&b.order()));
-        State::new(served, &self.bundle)
+        State::new(served, &self.bundle).denying(self.revoked.clone())
     }
 
     /// The time that validity is judged by: a wall clock that goes back does not revive what has expired.

@@ -11,7 +11,9 @@ use std::{
 };
 
 use base_ports::UnixTime;
-use ca_identity::{Bundle, BundleMap, IdentitySnapshot, JwksReader, Selector, TrustDomain, X509Svid};
+use ca_identity::{
+    Bundle, BundleMap, IdentitySnapshot, JwksReader, RevocationSet, Selector, TrustDomain, X509Svid,
+};
 use prost::{Message as _, bytes::Bytes};
 
 use crate::{
@@ -103,6 +105,12 @@ impl State {
             jwt_bundle: bundle.to_jwt_jwks(JwksReader::WorkloadApi).into(),
             trust: IdentitySnapshot { bundles, ..IdentitySnapshot::default() },
         }
+    }
+
+    /// The same, refusing tokens that are denied.
+    pub(crate) fn denying(mut self, revoked: RevocationSet) -> Self {
+        self.trust.revoked = revoked;
+        self
     }
 
     /// The own trust domain.

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use base_ports::{Clock, ManualClock, SeededRng, UnixTime, task::Tasks};
 use ca_identity::{
-    Bundle, CertificateDer, JwtClaims, JwtSigner, PrivateKey, Selector, SpiffeId, TrustDomain, csr,
+    Bundle, CertificateDer, JwtClaims, JwtSigner, PrivateKey, RevocationSet, Revoked, Selector, SpiffeId,
+    TrustDomain, csr,
 };
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -62,6 +63,7 @@ struct FakeState {
     next_issuer: Option<Issuer<'static, KeyPair>>,
     entries: Vec<AgentEntry>,
     bundle: Arc<Bundle>,
+    revoked: RevocationSet,
     ttl: Duration,
     /// Sign for this identity, whatever the entry says.
     other_id: Option<SpiffeId>,
@@ -80,6 +82,7 @@ impl FakeAuthority {
             next_issuer: None,
             entries,
             bundle,
+            revoked: RevocationSet::default(),
             ttl: Duration::from_secs(3_600),
             other_id: None,
             failure: None,
@@ -116,6 +119,11 @@ impl FakeAuthority {
 
     pub(crate) fn set_entries(&self, entries: Vec<AgentEntry>) {
         self.state.lock().entries = entries;
+        self.tell();
+    }
+
+    pub(crate) fn revoke(&self, what: &Revoked) {
+        self.state.lock().revoked.deny(what);
         self.tell();
     }
 
@@ -230,6 +238,10 @@ impl Upstream for FakeAuthority {
 
     fn bundle(&self) -> Arc<Bundle> {
         Arc::clone(&self.state.lock().bundle)
+    }
+
+    fn revoked(&self) -> RevocationSet {
+        self.state.lock().revoked.clone()
     }
 
     fn sign(&self, entry_id: &str, csr: Vec<u8>) -> BoxFuture<'static, Result<SignedChain, UpstreamError>> {

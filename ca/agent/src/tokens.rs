@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use base_ports::UnixTime;
-use ca_identity::{Bundle, SpiffeId, VerifiedToken};
+use ca_identity::{Bundle, RevocationSet, SpiffeId, VerifiedToken};
 
 use crate::upstream::{AgentEntry, SignedToken};
 
@@ -40,6 +40,7 @@ pub(crate) struct Tokens {
 struct Held {
     token: String,
     key: String,
+    jti: Option<String>,
     issued: UnixTime,
     /// Half of its life.
     until: UnixTime,
@@ -53,12 +54,20 @@ impl std::fmt::Debug for Held {
 }
 
 impl Tokens {
-    /// A token that was issued for the same and is in the first half of its life, while its key is in the bundle.
-    pub(crate) fn find(&self, asked: &Asked, bundle: &Bundle, now: UnixTime) -> Option<String> {
+    /// A token that was issued for the same and is in the first half of its life, while its key is in the bundle and
+    /// nothing of it is denied.
+    pub(crate) fn find(
+        &self,
+        asked: &Asked,
+        bundle: &Bundle,
+        revoked: &RevocationSet,
+        now: UnixTime,
+    ) -> Option<String> {
         let held = self.held.get(asked)?;
         let is_young = held.issued <= now && now < held.until;
         let is_known = bundle.jwt_keys().iter().any(|key| key.kid() == held.key);
-        (is_young && is_known).then(|| held.token.clone())
+        let is_allowed = revoked.check_token(&asked.id, &held.key, held.jti.as_deref()).is_ok();
+        (is_young && is_known && is_allowed).then(|| held.token.clone())
     }
 
     /// Keeps a token that verified. What is past its half goes first, then what would go next.
@@ -74,6 +83,7 @@ impl Tokens {
         let held = Held {
             token: signed.token.clone(),
             key: verified.key.clone(),
+            jti: verified.jti.clone(),
             issued: signed.issued,
             until: signed.issued + life / 2,
             bytes,
@@ -103,6 +113,7 @@ impl Tokens {
 mod tests {
     use std::time::Duration;
 
+    use ca_identity::Revoked;
     use ca_identity::testing::{TokenForge, now};
 
     use super::*;
@@ -127,7 +138,7 @@ mod tests {
         let bundle = forge.bundle();
         let find = |asked: &Asked, seconds: i64| {
             let at = UnixTime::from_secs(now().as_secs() + seconds);
-            tokens.find(asked, &bundle, at)
+            tokens.find(asked, &bundle, &RevocationSet::default(), at)
         };
         assert_eq!(find(&asked(1), 0).as_ref(), Some(&signed.token));
         assert_eq!(find(&asked(1), 149).as_ref(), Some(&signed.token));
@@ -141,7 +152,18 @@ mod tests {
             assert_eq!(find(&other, 0), None, "{other:?}");
         }
         let without = Bundle::new(bundle.trust_domain.clone(), Vec::new(), 9).unwrap();
-        assert_eq!(tokens.find(&asked(1), &without, now()), None);
+        assert_eq!(tokens.find(&asked(1), &without, &RevocationSet::default(), now()), None);
+        let domain = || bundle.trust_domain.clone();
+        let denied = [
+            Revoked::Id(SpiffeId::new(&domain(), "/web").unwrap()),
+            Revoked::JwtKey(domain(), verified.key.clone()),
+            Revoked::Token(domain(), verified.jti.clone().unwrap()),
+        ];
+        for what in denied {
+            let mut revoked = RevocationSet::default();
+            revoked.deny(&what);
+            assert_eq!(tokens.find(&asked(1), &bundle, &revoked, now()), None, "RV-03: {what}");
+        }
         assert!(!format!("{tokens:?}").contains(&signed.token));
     }
 
@@ -155,9 +177,9 @@ mod tests {
             tokens.keep(asked(n), &long.0, &long.1, now());
         }
         assert_eq!(tokens.held.len(), TOKENS);
-        let bundle = forge.bundle();
-        assert_eq!(tokens.find(&asked(0), &bundle, now()), None);
-        assert!(tokens.find(&asked(1), &bundle, now()).is_some());
+        let (bundle, allowed) = (forge.bundle(), RevocationSet::default());
+        assert_eq!(tokens.find(&asked(0), &bundle, &allowed, now()), None);
+        assert!(tokens.find(&asked(1), &bundle, &allowed, now()).is_some());
         // Past their half they all go at once.
         tokens.keep(asked(0), &long.0, &long.1, now() + Duration::from_secs(300));
         assert_eq!((tokens.held.len(), tokens.bytes), (1, tokens.held[&asked(0)].bytes));

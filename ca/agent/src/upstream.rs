@@ -4,7 +4,7 @@
 use std::{fmt, sync::Arc};
 
 use base_ports::UnixTime;
-use ca_identity::{Bundle, CertificateDer, Selector, SpiffeId};
+use ca_identity::{Bundle, CertificateDer, RevocationSet, Selector, SpiffeId};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
@@ -13,11 +13,15 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     /// The registration entries of this agent, complete.
     fn entries(&self) -> Vec<AgentEntry>;
 
-    /// A number that moves whenever [`Upstream::entries`] or [`Upstream::bundle`] would answer something new.
+    /// A number that moves whenever [`Upstream::entries`], [`Upstream::bundle`] or [`Upstream::revoked`] would answer
+    /// something new.
     fn changed(&self) -> watch::Receiver<u64>;
 
     /// The bundle of the own trust domain.
     fn bundle(&self) -> Arc<Bundle>;
+
+    /// What is denied: such SVIDs are served no longer, and such tokens neither handed out nor taken (RV-03).
+    fn revoked(&self) -> RevocationSet;
 
     /// Has the CSR of one entry signed.
     fn sign(&self, entry_id: &str, csr: Vec<u8>) -> BoxFuture<'static, Result<SignedChain, UpstreamError>>;

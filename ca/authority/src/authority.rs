@@ -3,6 +3,7 @@
 //! Writes to entries and keys go through one writer each; issuance runs in parallel. Everything that a caller is told
 //! has happened is durable before.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,8 +12,8 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use base_ports::{Rate, UnixTime};
 use base_store::Transaction;
-use ca_identity::{Bundle, SpiffeId};
-use parking_lot::RwLock;
+use ca_identity::{Bundle, RevocationSet, SpiffeId};
+use parking_lot::{Mutex as Brief, RwLock};
 use tokio::sync::{Mutex, watch};
 
 use crate::agent;
@@ -29,6 +30,7 @@ use crate::token::TokenKey;
 
 mod entries;
 mod open;
+mod revocations;
 mod sweep;
 mod tokens;
 
@@ -54,6 +56,12 @@ pub struct Authority {
     token_rate: Rate<SpiffeId>,
     keys: watch::Sender<Arc<[KeyInfo]>>,
     bundle: watch::Sender<Arc<Bundle>>,
+    /// What is denied; moves after the record is durable.
+    revoked: watch::Sender<RevocationSet>,
+    /// The one writer of revocations.
+    revoking: Mutex<()>,
+    /// Identities of roles of this process.
+    own: Brief<HashSet<SpiffeId>>,
     entries: RwLock<Index>,
     entries_revision: watch::Sender<u64>,
     last_issue_nanos: AtomicI64,
@@ -202,6 +210,7 @@ impl Authority {
         if let Some(name) = dns_names.iter().find(|name| !is_dns_name(name)) {
             return Err(EntryError::DnsName(name.clone()).into());
         }
+        self.own.lock().insert(id.clone());
         let subject = Subject {
             requester: self.local_agent.clone(),
             attested_by: "local".to_owned(),
@@ -277,6 +286,7 @@ impl Authority {
         with: Transaction,
     ) -> Result<(Issued, IssuanceRecord), AuthorityError> {
         let now = self.signing_time()?;
+        self.refuse_revoked([&subject.requester, &subject.spiffe_id])?;
         let current = self.current.load_full().ok_or(AuthorityError::NoSigningKey)?;
         let journaled = Requested::new(subject, csr_der, &current, &self.config, now)?
             .pass(self.ports.gate.as_ref())?

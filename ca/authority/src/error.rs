@@ -6,7 +6,9 @@ use std::time::Duration;
 use base_store::StoreError;
 use base_store::seal::SealError;
 use ca_identity::csr::CsrError;
-use ca_identity::{BundleError, JwtKeyError, KeyError, Refusal, SpiffeId, TokenRefusal, TrustDomain};
+use ca_identity::{
+    BundleError, JwtKeyError, KeyError, KeyId, Refusal, Revoked, Serial, SpiffeId, TokenRefusal, TrustDomain,
+};
 
 use crate::entry::EntryError;
 use crate::lint::LintError;
@@ -223,6 +225,45 @@ pub enum AuthorityError {
         /// The recorded decision.
         decision_id: String,
     },
+    /// RV-03: the identity is denied.
+    #[error("`{0}` is revoked; nothing is issued for it")]
+    Revoked(SpiffeId),
+    /// It is denied already.
+    #[error("`{0}` is revoked already")]
+    AlreadyRevoked(Revoked),
+    /// Nothing of that name is denied.
+    #[error("nothing called `{0}` is revoked; `portcullis svid revocations` lists what is")]
+    NotRevoked(String),
+    /// A key of the authority that was revoked does not come back.
+    #[error("the key {0} was revoked for good; what it issued is issued anew by the active one")]
+    RevokedForGood(KeyId),
+    /// The records know no such certificate, so its issuer is not known either.
+    #[error(
+        "no live certificate with serial {0} was issued here; name its issuer as well, or give the certificate file"
+    )]
+    UnknownCertificate(Serial),
+    /// The records do not say when it ends.
+    #[error("the records do not say when that ends; say until when it is to be denied")]
+    NoEnd,
+    /// A role of this process cannot be revoked by itself.
+    #[error(
+        "`{0}` is a role of this process, which would end with it; stop the process, or revoke one certificate of it by serial"
+    )]
+    OwnRole(SpiffeId),
+    /// The key signs tokens.
+    #[error("the key `{0}` is in use; `portcullis ca show` tells its state, and only an old key is revoked")]
+    KeyInUse(String),
+    /// A `kid` or `jti` that cannot be recorded.
+    #[error("a kid or jti has 1 to 256 bytes and no control characters")]
+    RevokedName,
+    /// A reason that cannot be recorded.
+    #[error("a reason has 1 to 200 bytes and no control characters")]
+    Reason,
+    /// The set is full (identity.md 14).
+    #[error(
+        "{0} revocations are in force, which is as many as there may be; lift some, or revoke an authority instead"
+    )]
+    TooManyRevocations(usize),
     /// An identity outside the own trust domain.
     #[error("`{0}` is not in the trust domain of this authority")]
     ForeignId(SpiffeId),
@@ -275,14 +316,23 @@ impl AuthorityError {
             | Self::Audience
             | Self::TokenTtl { .. }
             | Self::Entry(_)
-            | Self::ForeignId(_) => Fault::Request,
+            | Self::ForeignId(_)
+            | Self::NoEnd
+            | Self::RevokedName
+            | Self::Reason => Fault::Request,
             Self::TokenRefused
             | Self::NotAnAgent(_)
             | Self::ForeignEntry { .. }
             | Self::EntryExpired(_)
+            | Self::Revoked(_)
             | Self::GateRefused { .. } => Fault::Denied,
-            Self::UnknownEntry(_) => Fault::NotFound,
-            Self::AlreadyExists { .. } => Fault::Conflict,
+            Self::UnknownEntry(_) | Self::UnknownCertificate(_) | Self::NotRevoked(_) => Fault::NotFound,
+            Self::AlreadyExists { .. }
+            | Self::AlreadyRevoked(_)
+            | Self::RevokedForGood(_)
+            | Self::OwnRole(_)
+            | Self::KeyInUse(_)
+            | Self::TooManyRevocations(_) => Fault::Conflict,
             Self::Stale { .. } => Fault::Stale,
             Self::TooManyTokens(_) => Fault::Limited,
             Self::ClockBehind | Self::NoLifetime | Self::NoSigningKey | Self::Store(_) => Fault::Unavailable,
@@ -309,6 +359,17 @@ impl AuthorityError {
             Self::ForeignEntry { .. } => "foreign_entry",
             Self::EntryExpired(_) => "entry_expired",
             Self::GateRefused { .. } => "gate_refused",
+            Self::Revoked(_) => "revoked",
+            Self::AlreadyRevoked(_) => "already_revoked",
+            Self::NotRevoked(_) => "not_revoked",
+            Self::RevokedForGood(_) => "revoked_for_good",
+            Self::UnknownCertificate(_) => "unknown_certificate",
+            Self::NoEnd => "no_end",
+            Self::OwnRole(_) => "own_role",
+            Self::KeyInUse(_) => "key_in_use",
+            Self::RevokedName => "name_invalid",
+            Self::Reason => "reason_invalid",
+            Self::TooManyRevocations(_) => "too_many_revocations",
             Self::ForeignId(_) => "foreign_trust_domain",
             Self::Entry(_) => "entry_invalid",
             Self::AlreadyExists { .. } => "already_exists",

@@ -20,6 +20,7 @@ use crate::entry::EntryRecord;
 use crate::error::AuthorityError;
 use crate::lint;
 use crate::ports::{IssuanceGate, IssueKind, IssueRequest, SvidKind};
+use crate::revocation::{self, unless_revoked};
 use crate::row;
 use crate::template::{self, Certified};
 
@@ -235,7 +236,8 @@ impl Checked {
         };
         let row_key = record.row_key();
         let transaction = with.require(row_key.clone(), Compare::Absent).put(row_key, record.to_row()?);
-        store.commit(transaction).await?;
+        let committed = store.commit(unless_revoked(transaction, &record.spiffe_id)).await;
+        committed.map_err(|fault| revocation::lost(fault, &record.spiffe_id))?;
         Ok(Journaled { record, chain: self.chain.into(), ttl_clamped: validity.clamped })
     }
 }

@@ -18,6 +18,7 @@ mod issue;
 mod keys;
 mod lint;
 mod ports;
+mod revocation;
 mod rotate;
 mod row;
 pub mod service;
@@ -37,5 +38,6 @@ pub use lint::LintError;
 pub use ports::{
     ClosedGate, Events, GateAnswer, IdentityEvent, IssuanceGate, IssueKind, IssueRequest, Ports, SvidKind,
 };
+pub use revocation::{Named, NewRevocation, Revocation};
 pub use rotate::Rotation;
 pub use token::{IssuedToken, TokenRecord};

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use base_ports::{Clock, Disk, Rng, UnixTime};
 use base_store::Store;
-use ca_identity::{KeyId, Selector, SpiffeId, TrustDomain};
+use ca_identity::{KeyId, Revoked, Selector, SpiffeId, TrustDomain};
 
 use crate::entry::EntryRecord;
 use crate::issue::IssuanceRecord;
 use crate::keys::KeyKind;
+use crate::revocation::Revocation;
 use crate::token::TokenRecord;
 
 /// The outside of an authority.
@@ -206,6 +207,15 @@ pub enum IdentityEvent {
         reason: String,
         /// The gate's decision, when it was the gate.
         decision_id: Option<String>,
+    },
+    /// Something is denied from now on.
+    Revoked(Revocation),
+    /// It is not denied any more.
+    RevocationLifted {
+        /// What.
+        what: Revoked,
+        /// Who said so.
+        by: String,
     },
     /// An entry was registered.
     EntryCreated(Arc<EntryRecord>),

@@ -20,6 +20,10 @@ pub(crate) const TOKEN: &str = "ca/token/";
 pub(crate) const AGENT: &str = "ca/agent";
 /// Issuance records by serial number, until their certificate has expired.
 pub(crate) const ISSUED: &str = "ca/issued/";
+/// What is denied, by its name.
+pub(crate) const REVOKED: &str = "ca/revoked/";
+/// The names of what is denied, by the second in which each leaves.
+pub(crate) const REVOKED_END: &str = "ca/revoked-end/";
 /// Issuance records of JWT-SVIDs by the second in which they end, until then.
 pub(crate) const ISSUED_JWT: &str = "ca/issued-jwt/";
 

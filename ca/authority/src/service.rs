@@ -20,6 +20,7 @@ mod entries;
 mod issued;
 mod oidc;
 mod problem;
+mod revocations;
 mod sign;
 mod sign_token;
 
@@ -66,6 +67,17 @@ pub fn entries(authority: Arc<Authority>) -> Router {
         .with_state(authority)
 }
 
+/// `/v1/revocations` and `GET /v1/svids`, for administrators. Authorization stands in front of it.
+pub fn revocations(authority: Arc<Authority>) -> Router {
+    Router::new()
+        .route("/v1/svids", get(revocations::issued))
+        .route("/v1/revocations", get(revocations::list).post(revocations::revoke))
+        .route("/v1/revocations:lift", post(revocations::lift))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(ENROLMENT_BODY_LIMIT))
+        .with_state(authority)
+}
+
 #[derive(OpenApi)]
 #[openapi(paths(
     attest::attest,
@@ -75,7 +87,11 @@ pub fn entries(authority: Arc<Authority>) -> Router {
     entries::create,
     entries::get,
     entries::update,
-    entries::delete
+    entries::delete,
+    revocations::issued,
+    revocations::list,
+    revocations::revoke,
+    revocations::lift
 ))]
 struct Document;
 

@@ -18,6 +18,7 @@ use crate::config::{AUTHORITY_PATH, Config};
 use crate::error::AuthorityError;
 use crate::issue::Subject;
 use crate::ports::{IssuanceGate, IssueRequest, SvidKind};
+use crate::revocation::{self, unless_revoked};
 use crate::row;
 
 const AUDIENCES: usize = 8;
@@ -212,7 +213,8 @@ impl Checked {
         };
         let key = record.row_key();
         let transaction = Transaction::new().require(key.clone(), Compare::Absent).put(key, record.to_row()?);
-        store.commit(transaction).await?;
+        let committed = store.commit(unless_revoked(transaction, &record.spiffe_id)).await;
+        committed.map_err(|fault| revocation::lost(fault, &record.spiffe_id))?;
         Ok(Journaled { token, record, clamped })
     }
 }

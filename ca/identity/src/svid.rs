@@ -6,7 +6,7 @@ use rustls_pki_types::CertificateDer;
 use crate::certificate::Certificate;
 use crate::key_id::{KeyId, Serial};
 use crate::refusal::Refusal;
-use crate::{PrivateKey, SpiffeId};
+use crate::{PathLink, PrivateKey, SpiffeId};
 
 /// Why a chain and a key are no SVID.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,8 @@ pub struct X509Svid {
     pub serial: Serial,
     /// Identifier of the leaf's key.
     pub key_id: KeyId,
+    /// What the deny set knows the chain by, leaf first. The issuer of the last is what stands in it.
+    pub path: Vec<PathLink>,
     /// How a workload tells several SVIDs apart (WA-07).
     pub hint: Option<String>,
 }
@@ -58,13 +60,14 @@ impl X509Svid {
     /// # Errors
     /// Names the certificate and the rule that it breaks.
     pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKey) -> Result<Self, SvidError> {
-        for (nth, der) in chain.iter().enumerate().skip(1) {
+        let mut all = Vec::with_capacity(chain.len());
+        for (nth, der) in chain.iter().enumerate() {
             let position = nth.saturating_add(1);
-            Certificate::parse(der).map_err(|reason| SvidError::Certificate { position, reason })?;
+            let read = Certificate::parse(der);
+            all.push(read.map_err(|reason| SvidError::Certificate { position, reason })?);
         }
-        let leaf = chain.first().ok_or(SvidError::Empty)?;
+        let parsed = all.first().ok_or(SvidError::Empty)?;
         let leaf_fault = |reason| SvidError::Certificate { position: 1, reason };
-        let parsed = Certificate::parse(leaf).map_err(leaf_fault)?;
         let id = parsed.spiffe_id().map_err(leaf_fault)?;
         if id.path().is_empty() {
             return Err(leaf_fault(Refusal::RootPath));
@@ -73,8 +76,8 @@ impl X509Svid {
             return Err(SvidError::KeyMismatch);
         }
         let (not_before, not_after) = (parsed.not_before(), parsed.not_after());
-        let (serial, key_id) = (parsed.serial(), parsed.key_id());
-        Ok(Self { id, chain, key, not_before, not_after, serial, key_id, hint: None })
+        let (serial, key_id, path) = (parsed.serial(), parsed.key_id(), path_of(&all));
+        Ok(Self { id, chain, key, not_before, not_after, serial, key_id, path, hint: None })
     }
 
     /// The same SVID with a hint.
@@ -93,4 +96,14 @@ impl X509Svid {
     pub fn is_valid_at(&self, now: UnixTime) -> bool {
         now <= self.not_after
     }
+}
+
+fn path_of(chain: &[Certificate<'_>]) -> Vec<PathLink> {
+    let above = chain.iter().skip(1).map(|issuer| Some(issuer.key_id()));
+    let last = chain.last().and_then(Certificate::authority_key_id);
+    let issuers = above.chain([last.and_then(|id| id.try_into().ok()).map(KeyId::from_bytes)]);
+    let link = |(certificate, issuer): (&Certificate<'_>, Option<KeyId>)| {
+        Some(PathLink { issuer: issuer?, serial: certificate.serial() })
+    };
+    chain.iter().zip(issuers).filter_map(link).collect()
 }

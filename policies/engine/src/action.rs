@@ -60,6 +60,7 @@ admin_actions! {
     DecisionsVerify "decisions:verify" true,
     EntryWrite "entry:write" false,
     SvidMint "svid:mint" false,
+    SvidRevoke "svid:revoke" false,
     DecisionsReveal "decisions:reveal" false,
     DecisionsHold "decisions:hold" false,
     DecisionsRelease "decisions:release" false,

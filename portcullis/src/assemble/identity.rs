@@ -8,7 +8,7 @@ use ca_authority::{
     Authority, AuthorityError, Events, Fault, GateAnswer, IdentityEvent, IssuanceGate, IssueRequest, KeyKind,
     Requester,
 };
-use ca_identity::{Bundle, SpiffeId};
+use ca_identity::{Bundle, RevocationSet, Revoked, SpiffeId};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use policies_decisions::Ledger;
@@ -161,6 +161,20 @@ fn tell(event: &IdentityEvent) -> Told {
                 ("decision", decision_id.clone().unwrap_or_default()),
             ],
         ),
+        IdentityEvent::Revoked(revocation) => {
+            let until = revocation.until.map(|end| end.to_string());
+            let details = [
+                ("revocation", revocation.what.to_string()),
+                ("by", revocation.author.clone()),
+                ("reason", revocation.reason.clone()),
+                ("until", until.unwrap_or_default()),
+            ];
+            told("revoked", identity_of(&revocation.what), &details)
+        }
+        IdentityEvent::RevocationLifted { what, by } => {
+            let details = [("revocation", what.to_string()), ("by", by.clone())];
+            told("revocation_lifted", identity_of(what), &details)
+        }
         IdentityEvent::EntryCreated(entry) => {
             told("entry_created", Some(&entry.spiffe_id), &[("entry", entry.id.clone())])
         }
@@ -177,6 +191,13 @@ fn tell(event: &IdentityEvent) -> Told {
     }
 }
 
+fn identity_of(what: &Revoked) -> Option<&SpiffeId> {
+    match what {
+        Revoked::Id(id) => Some(id),
+        _ => None,
+    }
+}
+
 /// The agent's way to an authority in the same process.
 #[derive(Debug)]
 pub(crate) struct InProcess {
@@ -185,7 +206,7 @@ pub(crate) struct InProcess {
 }
 
 impl InProcess {
-    /// `changed` moves whenever entries or bundle do.
+    /// `changed` moves whenever entries, bundle or deny set do.
     pub(crate) fn new(authority: Arc<Authority>, changed: watch::Receiver<u64>) -> Arc<Self> {
         Arc::new(Self { authority, changed })
     }
@@ -213,6 +234,10 @@ impl Upstream for InProcess {
 
     fn bundle(&self) -> Arc<Bundle> {
         self.authority.bundle()
+    }
+
+    fn revoked(&self) -> RevocationSet {
+        self.authority.watch_revoked().borrow().clone()
     }
 
     fn sign(&self, entry_id: &str, csr: Vec<u8>) -> BoxFuture<'static, Result<SignedChain, UpstreamError>> {
@@ -264,15 +289,17 @@ fn refused(error: AuthorityError) -> UpstreamError {
     }
 }
 
-/// One number that moves when entries or bundle do.
+/// One number that moves when entries, bundle or deny set do.
 pub(super) fn changes(authority: &Arc<Authority>, tasks: &Tasks) -> watch::Receiver<u64> {
     let (publish, changed) = watch::channel(0u64);
     let (mut entries, mut bundle) = (authority.watch_entries(), authority.watch_bundle());
+    let mut revoked = authority.watch_revoked();
     tasks.spawn("changes", async move {
         loop {
             let alive = tokio::select! {
                 moved = entries.changed() => moved.is_ok(),
                 moved = bundle.changed() => moved.is_ok(),
+                moved = revoked.changed() => moved.is_ok(),
             };
             if !alive {
                 return;

@@ -10,7 +10,7 @@ use base_telemetry::Condition;
 use ca_agent::WorkloadClient;
 use ca_authority::Authority;
 use ca_identity::tls::Trust;
-use ca_identity::{Bundle, BundleMap, IdentitySnapshot, SpiffeId, X509Svid};
+use ca_identity::{BundleMap, IdentitySnapshot, SpiffeId};
 
 use super::identity;
 use crate::messages::Message;
@@ -40,28 +40,36 @@ pub(super) async fn keep(
         Arc::clone(rng),
         tasks,
     );
-    let (mut own, mut bundle) = (keeper.watch(), authority.watch_bundle());
-    let first = async { own.wait_for(Option::is_some).await.is_ok() };
+    let mut told = (keeper.watch(), authority.watch_bundle(), authority.watch_revoked());
+    let first = async { told.0.wait_for(Option::is_some).await.is_ok() };
     if !tokio::time::timeout(START, first).await.unwrap_or(false) {
         return Err(Message::error("PC1001", format!("`{id}` got no SVID within {} s", START.as_secs()))
             .next("portcullis run --log-json"));
     }
     let trust = Arc::clone(trust);
-    let publish = move |own: Option<Arc<X509Svid>>, bundle: &Arc<Bundle>| {
-        publish(&trust, &condition, (own, BundleMap::of(Arc::clone(bundle))), "own SVID expired");
+    let (own, bundle, revoked) = told.clone();
+    let in_force = move || {
+        let (own, bundle) = (own.borrow().clone(), Arc::clone(&bundle.borrow()));
+        let revoked = revoked.borrow().clone();
+        if own.as_ref().is_some_and(|own| revoked.check_path(&own.id, &own.path).is_err()) {
+            keeper.renew();
+        }
+        let snapshot =
+            IdentitySnapshot { own, bundles: BundleMap::of(bundle), revoked, ..Default::default() };
+        publish(&trust, &condition, snapshot, "own SVID expired");
     };
-    publish(own.borrow_and_update().clone(), &bundle.borrow_and_update());
+    in_force();
     tasks.spawn("identity", async move {
-        let _keeper = keeper;
         loop {
             let alive = tokio::select! {
-                moved = own.changed() => moved.is_ok(),
-                moved = bundle.changed() => moved.is_ok(),
+                moved = told.0.changed() => moved.is_ok(),
+                moved = told.1.changed() => moved.is_ok(),
+                moved = told.2.changed() => moved.is_ok(),
             };
             if !alive {
                 return;
             }
-            publish(own.borrow_and_update().clone(), &bundle.borrow_and_update());
+            in_force();
         }
     });
     Ok(())
@@ -106,7 +114,9 @@ pub(super) fn follow(trust: &Arc<Trust>, id: SpiffeId, socket: PathBuf, tasks: &
                     continue;
                 }
             };
-            publish(&given, &condition, (own, bundles), &without);
+            // No deny set comes this way.
+            let snapshot = IdentitySnapshot { own, bundles, ..IdentitySnapshot::default() };
+            publish(&given, &condition, snapshot, &without);
         }
     });
 }
@@ -118,17 +128,12 @@ fn expired(trust: &Trust) -> Option<String> {
 }
 
 /// Puts an identity in force, and says whether there is one.
-fn publish(
-    trust: &Trust,
-    condition: &Condition,
-    (own, bundles): (Option<Arc<X509Svid>>, BundleMap),
-    without: &str,
-) {
-    match &own {
+fn publish(trust: &Trust, condition: &Condition, snapshot: IdentitySnapshot, without: &str) {
+    match &snapshot.own {
         Some(own) => condition.set(true, format!("{} until {}", own.id, own.not_after)),
         None => condition.set(false, without),
     }
-    if let Err(error) = trust.publish(IdentitySnapshot { own, bundles, ..IdentitySnapshot::default() }) {
+    if let Err(error) = trust.publish(snapshot) {
         tracing::error!(event = "identity_not_published", %error, "the identity cannot be used");
     }
 }

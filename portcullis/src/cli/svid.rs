@@ -1,9 +1,10 @@
-//! `portcullis svid`: fetch, validate, watch, write, exec, inspect. Works against any SPIFFE Workload API, ours or
-//! another's.
+//! `portcullis svid`: fetch, validate, watch, write, exec, inspect, against any SPIFFE Workload API, ours or another's; list and
+//! revoke, at the authority of the running process.
 
 mod exec;
 mod files;
 mod follow;
+mod revocations;
 mod signal;
 mod tokens;
 mod watch;
@@ -50,6 +51,23 @@ pub(crate) enum Command {
     /// Show what is in a certificate file, or in a file with a JWT-SVID
     #[command(after_help = "Example:\n  portcullis svid inspect svid.pem")]
     Inspect { file: PathBuf },
+    /// Certificates that were issued and have not ended
+    #[command(alias = "ls", after_help = "Example:\n  portcullis svid list")]
+    List,
+    /// Deny a certificate, an identity, a token, or all tokens of a key: from now on, and on open connections
+    #[command(
+        after_help = "Examples:\n  portcullis svid revoke svid.pem --reason \"laptop stolen\" --yes\n  portcullis svid revoke --id spiffe://example.org/web --reason \"retired\" --yes\n  portcullis svid revoke --jti 4fb1a2 --reason \"leaked\" --yes"
+    )]
+    Revoke(revocations::RevokeOptions),
+    /// Take a revocation back
+    #[command(after_help = "Example:\n  portcullis svid unrevoke spiffe://example.org/web")]
+    Unrevoke {
+        /// As `svid revocations` lists it
+        id: String,
+    },
+    /// What is denied
+    #[command(after_help = "Example:\n  portcullis svid revocations")]
+    Revocations,
 }
 
 #[derive(Debug, Args)]
@@ -64,6 +82,10 @@ pub(crate) struct Socket {
 
 pub(crate) fn run(command: Command, global: &Global) -> Exit {
     let outcome = match command {
+        Command::List => return revocations::issued(global),
+        Command::Revoke(options) => return revocations::revoke(options, global),
+        Command::Unrevoke { id } => return revocations::lift(id, global),
+        Command::Revocations => return revocations::list(global),
         Command::Fetch(options) if options.wants_tokens() => tokens::fetch(&options, global),
         Command::Fetch(options) => fetch(&options.socket, global),
         Command::Validate(options) => tokens::validate(&options, global),
@@ -174,7 +196,7 @@ fn inspect(file: &Path) -> Result<Answer, Fault> {
 }
 
 /// The certificates of a PEM file, or the one DER certificate that the file is.
-fn certificates(bytes: &[u8]) -> Vec<CertificateDer<'static>> {
+pub(super) fn certificates(bytes: &[u8]) -> Vec<CertificateDer<'static>> {
     match pem::read_certificates(bytes) {
         Ok(found) if !found.is_empty() => found,
         _ if bytes.first() == Some(&0x30) => vec![CertificateDer::from(bytes.to_vec())],

@@ -215,3 +215,29 @@ fn a_state_is_published_only_when_something_changed() {
     bench.cache.expire(now);
     assert!(bench.cache.changed_state().is_none());
 }
+
+#[test]
+fn rv_03_a_revoked_svid_is_dropped_and_signed_anew_and_others_stay() {
+    let mut bench = Bench::new(vec![entry("a", "/a", 2), entry("b", "/b", 1)]);
+    assert_eq!(bench.sign_due(), 2);
+    assert_eq!(bench.held(), [true, true]);
+    let lost = bench.cache.items["a"].held.as_ref().unwrap().svid.path[0].clone();
+    let mut revoked = RevocationSet::default();
+    revoked.deny(&ca_identity::Revoked::Certificate(lost));
+    bench.cache.deny(revoked.clone());
+    assert_eq!(bench.held(), [false, true]);
+    let due = bench.due();
+    assert_eq!(due.len(), 1);
+    bench.sign(&due[0]);
+    assert_eq!(bench.held(), [true, true]);
+
+    // An answer that is denied when it comes is no answer.
+    revoked.deny(&ca_identity::Revoked::Id(due[0].spiffe_id.clone()));
+    bench.cache.deny(revoked);
+    assert_eq!(bench.held(), [false, true]);
+    let due = bench.due();
+    bench.sign(&due[0]);
+    assert_eq!(bench.held(), [false, true]);
+    let wait = bench.idle();
+    assert!(wait >= Duration::from_millis(500), "it is tried again like any failure, after {wait:?}");
+}

@@ -11,7 +11,7 @@ use base_ports::{
 };
 use ca_identity::{SpiffeId, X509Svid};
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     issue::issue,
@@ -30,6 +30,7 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Keeper {
     current: watch::Receiver<Option<Arc<X509Svid>>>,
+    renew: Arc<Notify>,
     task: TaskHandle,
 }
 
@@ -46,8 +47,10 @@ impl Keeper {
         tasks: &Tasks,
     ) -> Self {
         let (publish, current) = watch::channel(None);
-        let work = Work { id, dns_names, sign, on_new: Box::new(on_new), clock, rng, publish };
-        Self { current, task: tasks.spawn("own-svid", work.run()) }
+        let renew = Arc::new(Notify::new());
+        let asked = Arc::clone(&renew);
+        let work = Work { id, dns_names, sign, on_new: Box::new(on_new), clock, rng, publish, asked };
+        Self { current, renew, task: tasks.spawn("own-svid", work.run()) }
     }
 
     /// The SVID of now; none before the first one and after an expiry.
@@ -58,6 +61,11 @@ impl Keeper {
     /// Follows [`Keeper::current`].
     pub fn watch(&self) -> watch::Receiver<Option<Arc<X509Svid>>> {
         self.current.clone()
+    }
+
+    /// Has a new SVID made now, such as when the one in use was revoked.
+    pub fn renew(&self) {
+        self.renew.notify_one();
     }
 
     /// Stops renewing.
@@ -74,6 +82,7 @@ struct Work {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     publish: watch::Sender<Option<Arc<X509Svid>>>,
+    asked: Arc<Notify>,
 }
 
 impl fmt::Debug for Work {
@@ -128,7 +137,7 @@ impl Work {
         }
     }
 
-    /// Sleeps in short steps, withdrawing the SVID in the step in which it expires.
+    /// Sleeps in short steps unless a new one is asked for, withdrawing the SVID in the step in which it expires.
     async fn wait(&mut self, wait: Wait) {
         let begun = self.clock.now();
         loop {
@@ -141,7 +150,10 @@ impl Work {
             if left.is_zero() {
                 return;
             }
-            tokio::time::sleep(left.min(TICK)).await;
+            tokio::select! {
+                () = self.asked.notified() => return,
+                () = tokio::time::sleep(left.min(TICK)) => {}
+            }
         }
     }
 }

@@ -146,9 +146,12 @@ impl Authority {
         self.entries.read().len()
     }
 
-    /// What `agent` may have signed: its own entries and those of every agent.
+    /// What `agent` may have signed: its own entries and those of every agent, without revoked identities.
     pub fn entries_for(&self, agent: &SpiffeId) -> Vec<Arc<EntryRecord>> {
-        self.entries.read().of_agent(agent)
+        let revoked = self.revoked.borrow().clone();
+        let mut entries = self.entries.read().of_agent(agent);
+        entries.retain(|entry| !revoked.has_id(&entry.spiffe_id));
+        entries
     }
 
     /// The revision of the latest change of entries.

@@ -10,12 +10,12 @@ use arc_swap::ArcSwapOption;
 use base_ports::{Rate, UnixTime};
 use base_store::{Compare, Transaction};
 use ca_identity::{Bundle, BundleMap, CertificateDer, IdentitySnapshot, PrivateKey, SpiffeId, inspect};
-use parking_lot::RwLock;
+use parking_lot::{Mutex as Brief, RwLock};
 use rcgen::Issuer;
 use serde_json::json;
 use tokio::sync::{Mutex, watch};
 
-use super::Authority;
+use super::{Authority, revocations};
 use crate::config::Config;
 use crate::entry::{self, Index};
 use crate::error::AuthorityError;
@@ -51,7 +51,7 @@ impl Authority {
             }
         };
         let bundle = load_bundle(&config, &ports, &table)?;
-        let entries = load_entries(&ports)?;
+        let (entries, revoked) = (load_entries(&ports)?, revocations::load(&ports)?);
         let local_agent = SpiffeId::new(&config.trust_domain, agent::LOCAL_PATH)
             .map_err(|fault| row::unreadable(agent::LOCAL_PATH.as_bytes(), fault))?;
         if created.is_some() || !vault.is_marked() {
@@ -65,6 +65,9 @@ impl Authority {
             token_rate: Rate::default(),
             keys: watch::Sender::new(table.slots.clone().into()),
             bundle: watch::Sender::new(bundle),
+            revoked: watch::Sender::new(revoked),
+            revoking: Mutex::new(()),
+            own: Brief::default(),
             entries: RwLock::new(entries),
             entries_revision: watch::Sender::new(revision),
             last_issue_nanos: AtomicI64::new(i64::MIN),

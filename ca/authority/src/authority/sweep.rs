@@ -50,6 +50,7 @@ impl Authority {
         }
         drop(table);
         done.pruned = self.prune().await?.saturating_add(self.prune_tokens().await?);
+        while self.prune_revocations(PRUNE_LIMIT).await? == PRUNE_LIMIT {}
         Ok(done)
     }
 

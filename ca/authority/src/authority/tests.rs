@@ -3,5 +3,6 @@
 mod first_start;
 mod issuance;
 mod registration;
+mod revocations;
 mod rotation;
 mod tokens;

@@ -72,6 +72,7 @@ impl Authority {
         audience: Vec<String>,
     ) -> Result<(IssuedToken, TokenRecord), AuthorityError> {
         let now = self.signing_time()?;
+        self.refuse_revoked([&subject.requester, &subject.spiffe_id])?;
         let key: Arc<_> = self.tokens.load_full().ok_or(AuthorityError::NoSigningKey)?;
         let journaled = Requested::new(subject, audience, &key, &self.config, now)?
             .pass(self.ports.gate.as_ref())?

@@ -278,7 +278,15 @@ async fn s24_an_agent_gets_tokens_for_its_entries() {
 #[test]
 fn the_openapi_part_names_every_path() {
     let paths: Vec<_> = openapi().paths.paths.keys().cloned().collect();
-    let known =
-        ["/v1/agents:attest", "/v1/entries", "/v1/entries/{id}", "/v1/svids:sign", "/v1/svids:signJwt"];
+    let known = [
+        "/v1/agents:attest",
+        "/v1/entries",
+        "/v1/entries/{id}",
+        "/v1/revocations",
+        "/v1/revocations:lift",
+        "/v1/svids",
+        "/v1/svids:sign",
+        "/v1/svids:signJwt",
+    ];
     assert_eq!(paths, known);
 }

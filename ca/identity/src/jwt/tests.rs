@@ -8,7 +8,7 @@ use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
 use crate::testing::{TokenForge, now};
-use crate::{JwksReader, TrustDomain};
+use crate::{JwksReader, Revoked, TrustDomain};
 
 /// Keys are made once: an RSA key for each case of a property takes minutes.
 fn forge() -> &'static TokenForge {
@@ -103,13 +103,16 @@ fn vj_06_the_deny_set_ends_keys_identities_and_single_tokens() {
         verify_jwt_svid(&token, "orders", &snapshot, now()).map(drop)
     };
     let kid = forge.signer().public().kid();
-    assert_eq!(judge(&|set| set.revoke_jwt_key(domain(), kid.into())), Err(TokenRefusal::RevokedKey));
-    assert_eq!(judge(&|set| set.revoke_token(domain(), "one".into())), Err(TokenRefusal::RevokedToken));
+    assert_eq!(judge(&|set| set.deny(&Revoked::JwtKey(domain(), kid.into()))), Err(TokenRefusal::RevokedKey));
+    assert_eq!(
+        judge(&|set| set.deny(&Revoked::Token(domain(), "one".into()))),
+        Err(TokenRefusal::RevokedToken)
+    );
     let id = SpiffeId::new(&domain(), "/web").unwrap();
-    assert_eq!(judge(&|set| set.revoke_id(id.clone())), Err(TokenRefusal::RevokedId));
+    assert_eq!(judge(&|set| set.deny(&Revoked::Id(id.clone()))), Err(TokenRefusal::RevokedId));
     let other = TrustDomain::parse("other.org").unwrap();
-    assert_eq!(judge(&|set| set.revoke_jwt_key(other.clone(), kid.into())), Ok(()));
-    assert_eq!(judge(&|set| set.revoke_token(domain(), "two".into())), Ok(()));
+    assert_eq!(judge(&|set| set.deny(&Revoked::JwtKey(other.clone(), kid.into()))), Ok(()));
+    assert_eq!(judge(&|set| set.deny(&Revoked::Token(domain(), "two".into()))), Ok(()));
 }
 
 #[test]

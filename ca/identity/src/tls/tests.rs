@@ -259,7 +259,7 @@ fn tl_05_a_publication_changes_the_next_handshake_and_xt_34_re_judges_the_open_o
     assert_ne!(before.serial, after.serial);
     assert_eq!(after.serial, renewed.serial);
 
-    orders.update(|snapshot| snapshot.revoked.revoke_id(ca.id("/web"))).unwrap();
+    orders.update(|snapshot| snapshot.revoked.deny(&crate::Revoked::Id(ca.id("/web")))).unwrap();
     let again = peer(&orders, open.server.peer_certificates(), Usage::Client);
     assert_eq!(again, Err(Refusal::RevokedId));
     assert_eq!(serial_seen().map(drop).map_err(|error| refusal_of(&error)), Err(Some(Refusal::RevokedId)));

@@ -7,7 +7,7 @@ use rcgen::{CertificateParams, CustomExtension, GeneralSubtree, Issuer, KeyPair,
 
 use super::*;
 use crate::testing::{self, BadLeaf, TestCa};
-use crate::{BundleError, BundleMap, PrivateKey};
+use crate::{BundleError, BundleMap, PrivateKey, Revoked};
 
 const DOMAIN: &str = "example.org";
 
@@ -299,16 +299,16 @@ fn vs_10_revoked_leaves_issuers_and_identities_are_refused() {
     };
     let (issuer, anchor) = (ca.signing_key_id(), good.anchor_key_id);
     let ca_serial = good.path.get(1).unwrap().serial.clone();
-    let leaf = revoking(&|set| set.revoke_certificate(issuer, svid.serial.clone()));
+    let leaf = revoking(&|set| set.deny(&Revoked::certificate(issuer, svid.serial.clone())));
     assert_eq!(leaf, Err(Refusal::RevokedCertificate));
-    let intermediate = revoking(&|set| set.revoke_certificate(anchor, ca_serial.clone()));
+    let intermediate = revoking(&|set| set.deny(&Revoked::certificate(anchor, ca_serial.clone())));
     assert_eq!(intermediate, Err(Refusal::RevokedCertificate));
-    assert_eq!(revoking(&|set| set.revoke_issuer(issuer)), Err(Refusal::RevokedIssuer));
-    assert_eq!(revoking(&|set| set.revoke_issuer(anchor)), Err(Refusal::RevokedIssuer));
-    assert_eq!(revoking(&|set| set.revoke_id(svid.id.clone())), Err(Refusal::RevokedId));
-    assert_eq!(revoking(&|set| set.revoke_id(ca.id("/other"))), Ok(()));
+    assert_eq!(revoking(&|set| set.deny(&Revoked::Issuer(issuer))), Err(Refusal::RevokedIssuer));
+    assert_eq!(revoking(&|set| set.deny(&Revoked::Issuer(anchor))), Err(Refusal::RevokedIssuer));
+    assert_eq!(revoking(&|set| set.deny(&Revoked::Id(svid.id.clone()))), Err(Refusal::RevokedId));
+    assert_eq!(revoking(&|set| set.deny(&Revoked::Id(ca.id("/other")))), Ok(()));
     // The same serial of another issuer is another certificate.
-    assert_eq!(revoking(&|set| set.revoke_certificate(anchor, svid.serial.clone())), Ok(()));
+    assert_eq!(revoking(&|set| set.deny(&Revoked::certificate(anchor, svid.serial.clone()))), Ok(()));
 }
 
 #[test]
@@ -319,7 +319,7 @@ fn rv_07_a_revoked_intermediate_is_refused_even_beside_the_path() {
     chain.push(extra.clone());
     let mut snapshot = ca.snapshot(None);
     assert!(judge(&chain, &snapshot).is_ok());
-    snapshot.revoked.revoke_issuer(Certificate::parse(&extra).unwrap().key_id());
+    snapshot.revoked.deny(&Revoked::Issuer(Certificate::parse(&extra).unwrap().key_id()));
     assert_eq!(judge(&chain, &snapshot), Err(Refusal::RevokedIssuer));
 }
 

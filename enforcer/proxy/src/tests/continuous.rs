@@ -176,7 +176,7 @@ async fn ct_03_a_revoked_identity_loses_its_running_calls() {
     let (mut web, mut api) = (gateway.h2("/web").await, gateway.h2("/api").await);
     let (lost, mut kept) = (watch(&mut web).await, watch(&mut api).await);
     let id = gateway.ca.svid("/web").id;
-    gateway.trust.update(|snapshot| snapshot.revoked.revoke_id(id)).unwrap();
+    gateway.trust.update(|snapshot| snapshot.revoked.deny(&ca_identity::Revoked::Id(id))).unwrap();
     assert_eq!(lost.ends().await, "16");
     kept.says(2).await;
     assert_eq!(ended(&gateway), [(Reason::IdentityRevoked, None, Vec::new())]);

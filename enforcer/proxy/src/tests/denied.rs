@@ -287,7 +287,7 @@ async fn a_revoked_identity_is_refused_on_a_connection_that_is_open() {
     let (mut old, mut new) = (gateway.h1("/web").await, gateway.h2("/web").await);
     assert_eq!((old.get("/hello").await.status, new.get("site.test", "/hello").await.status), (200, 200));
     let id = gateway.ca.id("/web");
-    gateway.trust.update(|snapshot| snapshot.revoked.revoke_id(id)).unwrap();
+    gateway.trust.update(|snapshot| snapshot.revoked.deny(&ca_identity::Revoked::Id(id))).unwrap();
     let answer = old.get("/hello").await;
     assert_eq!((answer.status, gateway.records.last().1.reason), (401, Reason::IdentityRevoked));
     assert!(answer.field("www-authenticate").is_some());

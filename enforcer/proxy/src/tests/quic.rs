@@ -261,7 +261,7 @@ async fn ct_03_a_revoked_identity_loses_its_calls_over_http_3() {
     let mut web = gateway.h3("/web").await;
     assert_eq!(web.get("/echo").await.status, 200);
     let id = gateway.ca.svid("/web").id;
-    gateway.trust.update(|snapshot| snapshot.revoked.revoke_id(id)).unwrap();
+    gateway.trust.update(|snapshot| snapshot.revoked.deny(&ca_identity::Revoked::Id(id))).unwrap();
     assert_eq!(web.get("/echo").await.status, 401);
     timeout(LONG, web.quic.closed()).await.expect("the connection ends with its identity");
 }

@@ -272,7 +272,7 @@ async fn out1_a_running_call_ends_when_its_endpoint_is_denied() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let shop = gateway.ca.id("/shop");
-    gateway.trust.update(|trusted| trusted.revoked.revoke_id(shop)).unwrap();
+    gateway.trust.update(|trusted| trusted.revoked.deny(&ca_identity::Revoked::Id(shop))).unwrap();
     let soon = Duration::from_secs(1);
     let answer = tokio::time::timeout(soon, web.answer()).await.expect("within a second").unwrap();
     assert_eq!(answer.status, 502);

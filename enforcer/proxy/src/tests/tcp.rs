@@ -187,7 +187,7 @@ async fn ct_05_a_connection_ends_within_a_second_of_the_revocation_of_its_caller
     says(&mut web, b"before").await;
     hears(&mut web, b"before").await;
     let id = gateway.ca.id("/web");
-    gateway.trust.update(|snapshot| snapshot.revoked.revoke_id(id)).unwrap();
+    gateway.trust.update(|snapshot| snapshot.revoked.deny(&ca_identity::Revoked::Id(id))).unwrap();
     assert!(rest(&mut web, SOON).await.is_empty());
     assert_eq!(gateway.records.last().1.reason, Reason::IdentityRevoked);
 }

@@ -170,7 +170,7 @@ async fn out1_a_running_call_over_http_3_ends_when_its_endpoint_is_denied() {
     let running = caller.start(grpc("/shop.Orders/Watch"), false).await;
     let mut stream = running.response.await.unwrap().into_body();
     let shop = gateway.ca.id("/shop");
-    gateway.trust.update(|trusted| trusted.revoked.revoke_id(shop)).unwrap();
+    gateway.trust.update(|trusted| trusted.revoked.deny(&ca_identity::Revoked::Id(shop))).unwrap();
     let status = async {
         while stream.data().await.is_some_and(|part| part.is_ok()) {}
         let trailers = stream.trailers().await.unwrap().unwrap();

@@ -116,7 +116,7 @@ fn shown(facts: &inspect::TokenFacts) -> Value {
 }
 
 /// A token never stands on a command line, where other users see it.
-fn read(file: &Path) -> Result<String, Fault> {
+pub(super) fn read(file: &Path) -> Result<String, Fault> {
     let mut text = String::new();
     let found = if file == Path::new("-") {
         io::stdin().take(FILE_BYTES).read_to_string(&mut text)

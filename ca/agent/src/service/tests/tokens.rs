@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ca_identity::{SpiffeId, inspect};
+use ca_identity::{Revoked, SpiffeId, inspect};
 use serde_json::{Value, json};
 
 use super::{entry, next, soon};
@@ -237,4 +237,27 @@ async fn wa_01_without_tokens_their_calls_are_unimplemented_and_certificates_are
     ];
     assert_eq!(codes, [Code::Unimplemented; 3]);
     assert!(soon(host.client().await.fetch_x509()).await.is_ok());
+}
+
+#[tokio::test]
+async fn rv_03_a_revoked_token_is_refused_and_not_handed_out_again() {
+    let host = Host::start(vec![entry("a", "/web", 1)]).await;
+    let svids = fetch(&host, asked(&["orders"], "")).await.unwrap();
+    assert_eq!(validate(&host, "orders", &svids[0].svid).await.unwrap(), "spiffe://example.org/web");
+    let facts = inspect::token(&svids[0].svid).unwrap();
+    let (domain, kid) = (facts.id.trust_domain().clone(), facts.key.unwrap());
+    host.authority.revoke(&Revoked::JwtKey(domain, kid));
+    let refused = async {
+        loop {
+            match validate(&host, "orders", &svids[0].svid).await {
+                Ok(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(status) => return status,
+            }
+        }
+    };
+    let status = soon(refused).await;
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert!(status.message().contains("revoked"), "{}", status.message());
+    // Nor does the agent give out what the same key signs now.
+    assert_eq!(fetch(&host, asked(&["orders"], "")).await.unwrap_err().code(), Code::Unavailable);
 }
