@@ -145,6 +145,7 @@ fn v1(api: &Arc<Api>, more: Router) -> Router {
             )
             .merge(service::entries(Arc::clone(authority)))
             .merge(service::revocations(Arc::clone(authority)))
+            .merge(service::keys(Arc::clone(authority)))
             .merge(service::enrolment(Arc::clone(authority)));
     }
     let v1 = v1
@@ -298,7 +299,11 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
         "proxy" if reads => (AdminAction::SystemRead, Resource::system()),
         "proxy" => (AdminAction::EnforcerOperate, enforcer()?),
         "config" => (AdminAction::ConfigWrite, Resource::system()),
-        "authorities" => (AdminAction::CaRead, Resource::system()),
+        "authorities" if reads => (AdminAction::CaRead, Resource::system()),
+        "authorities" if matches!(path, "/v1/authorities:taint" | "/v1/authorities:revoke") => {
+            (AdminAction::CaRevoke, Resource::system())
+        }
+        "authorities" => (AdminAction::CaRotate, Resource::system()),
         "bundle" => (AdminAction::BundleRead, Resource::system()),
         "agents" if path == "/v1/agents:attest" => (AdminAction::AgentAttest, Resource::system()),
         "agents" => (AdminAction::AgentManage, Resource::system()),

@@ -2,6 +2,7 @@
 
 mod authority;
 mod bundle;
+mod ca;
 mod check;
 mod config;
 pub(crate) mod decisions;
@@ -91,7 +92,7 @@ enum Command {
     Bundle(bundle::Command),
     /// The certificate authority
     #[command(subcommand)]
-    Ca(authority::CaCommand),
+    Ca(ca::Command),
     /// Agents of other hosts
     #[command(subcommand)]
     Agent(authority::AgentCommand),
@@ -171,7 +172,7 @@ pub(crate) fn main() -> Exit {
         Command::Svid(command) => svid::run(command, &global),
         Command::Entry(command) => entry::run(command, &global),
         Command::Bundle(command) => bundle::run(command, &global),
-        Command::Ca(command) => authority::ca(command, &global),
+        Command::Ca(command) => ca::run(command, &global),
         Command::Agent(command) => authority::agent(command, &global),
         Command::Policy(command) => policy::run(command, &global),
         Command::Schema(command) => schema::run(command, &global),

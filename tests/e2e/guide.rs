@@ -363,6 +363,10 @@ fn guide() -> Result {
         "portcullis svid revoke --id spiffe://example.org/web --reason \"retired\" --yes",
         "portcullis svid revocations",
         "portcullis svid unrevoke spiffe://example.org/web",
+        "portcullis ca show",
+        "portcullis ca rotate --kind signing --yes",
+        "portcullis ca taint --kind signing --yes",
+        "portcullis ca revoke --kind signing --reason \"key leaked\" --yes",
     ] {
         guide.expect(line, 0)?;
     }

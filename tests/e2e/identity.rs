@@ -1,5 +1,6 @@
 //! Identities as workloads meet them: fetched and watched with py-spiffe, renewed under load, withdrawn, enrolled.
 
+mod authorities;
 mod enrolment;
 mod envoy;
 mod files;
@@ -34,6 +35,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("svid_commands_show_and_write_what_was_issued", None, commands),
     ];
     let more = [
+        authorities::trials(),
         enrolment::trials(),
         envoy::trials(),
         files::trials(),

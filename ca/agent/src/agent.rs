@@ -132,7 +132,8 @@ impl Agent {
     pub(crate) async fn token(&self, entry: &AgentEntry, audience: &[String]) -> Result<String, IssueError> {
         let asked = Asked::of(entry, audience);
         let (bundle, revoked) = (self.upstream.bundle(), self.upstream.revoked());
-        let held = self.tokens.lock().find(&asked, &bundle, &revoked, self.clock.now().wall);
+        let unusable = [&revoked, &self.upstream.tainted()];
+        let held = self.tokens.lock().find(&asked, &bundle, &unusable, self.clock.now().wall);
         if let Some(token) = held {
             return Ok(token);
         }
@@ -176,6 +177,7 @@ impl Work {
             self.cache.expire(now);
             if let Some(state) = self.cache.changed_state() {
                 self.publish.send_replace(Arc::new(state));
+                self.upstream.acknowledge(self.cache.sequence());
             }
             let room = PARALLEL.saturating_sub(signing.len());
             signing.extend(self.cache.take_due(now, room).into_iter().map(|entry| self.sign(entry)));
@@ -188,6 +190,7 @@ impl Work {
                     followed = change.is_ok();
                     self.cache.reconcile(self.upstream.entries(), self.upstream.bundle());
                     self.cache.deny(self.upstream.revoked());
+                    self.cache.renew(&self.upstream.tainted(), self.clock.now(), || self.rng.u64());
                 }
                 Some(answer) = signing.next(), if !signing.is_empty() => {
                     self.take(answer);

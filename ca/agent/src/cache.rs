@@ -10,7 +10,7 @@ use ca_identity::{Bundle, RevocationSet, X509Svid};
 
 use crate::{
     issue::IssueError,
-    rotate::{RETRY_FIRST, late_at, renew_at, retry_after},
+    rotate::{RETRY_FIRST, late_at, renew_at, retry_after, spread},
     state::{Resource, Served, State},
     upstream::AgentEntry,
 };
@@ -80,6 +80,25 @@ impl Cache {
         }
         self.revoked = revoked;
         self.dirty = true;
+    }
+
+    /// Has SVIDs of tainted keys renewed, each at a moment of its own within half a minute. They are served until then.
+    pub(crate) fn renew(&mut self, tainted: &RevocationSet, now: Now, mut jitter: impl FnMut() -> u64) {
+        if tainted.is_empty() {
+            return;
+        }
+        let wall = self.judge(now.wall);
+        for item in self.items.values_mut() {
+            let is_hit = |held: &Held| tainted.check_path(&held.svid.id, &held.svid.path).is_err();
+            if let (true, Step::RenewAt(due)) = (item.held.as_ref().is_some_and(is_hit), item.step) {
+                item.step = Step::RenewAt(due.min(wall + spread(jitter())));
+            }
+        }
+    }
+
+    /// The bundle that is served.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.bundle.sequence
     }
 
     fn take_entries(&mut self, entries: Vec<AgentEntry>) {

@@ -17,6 +17,9 @@ pub const RETRY_FIRST: Duration = Duration::from_millis(500);
 /// The longest wait after repeated failures.
 pub const RETRY_LONGEST: Duration = Duration::from_secs(150);
 
+/// Within this, everything that a tainted key signed is renewed.
+const TAINT_WITHIN: Duration = Duration::from_secs(30);
+
 /// When an SVID is renewed: at half its life, moved by up to 10 % of that half either way. `jitter` is any random
 /// number; give the time of receipt as `not_before` where it is the later one, so that back-dating costs no life.
 pub fn renew_at(not_before: UnixTime, not_after: UnixTime, jitter: u64) -> UnixTime {
@@ -29,6 +32,11 @@ pub fn renew_at(not_before: UnixTime, not_after: UnixTime, jitter: u64) -> UnixT
 pub fn retry_after(failures: u32, jitter: u64) -> Duration {
     let doubled = RETRY_FIRST.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
     doubled.min(RETRY_LONGEST * 2 / 3).mul_f64(1.0 + 0.5 * unit(jitter))
+}
+
+/// When, from now, an SVID of a tainted key is renewed (AU-04): `jitter` is any random number.
+pub(crate) fn spread(jitter: u64) -> Duration {
+    TAINT_WITHIN.mul_f64(unit(jitter))
 }
 
 /// After this the renewal is late enough to be told: two thirds of the life.

@@ -64,6 +64,7 @@ struct FakeState {
     entries: Vec<AgentEntry>,
     bundle: Arc<Bundle>,
     revoked: RevocationSet,
+    acknowledged: u64,
     ttl: Duration,
     /// Sign for this identity, whatever the entry says.
     other_id: Option<SpiffeId>,
@@ -83,6 +84,7 @@ impl FakeAuthority {
             entries,
             bundle,
             revoked: RevocationSet::default(),
+            acknowledged: 0,
             ttl: Duration::from_secs(3_600),
             other_id: None,
             failure: None,
@@ -242,6 +244,14 @@ impl Upstream for FakeAuthority {
 
     fn revoked(&self) -> RevocationSet {
         self.state.lock().revoked.clone()
+    }
+
+    fn tainted(&self) -> RevocationSet {
+        RevocationSet::default()
+    }
+
+    fn acknowledge(&self, sequence: u64) {
+        self.state.lock().acknowledged = sequence;
     }
 
     fn sign(&self, entry_id: &str, csr: Vec<u8>) -> BoxFuture<'static, Result<SignedChain, UpstreamError>> {

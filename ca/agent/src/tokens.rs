@@ -55,18 +55,20 @@ impl std::fmt::Debug for Held {
 
 impl Tokens {
     /// A token that was issued for the same and is in the first half of its life, while its key is in the bundle and
-    /// nothing of it is denied.
+    /// nothing of it is in these sets: denied, or to be issued anew.
     pub(crate) fn find(
         &self,
         asked: &Asked,
         bundle: &Bundle,
-        revoked: &RevocationSet,
+        unusable: &[&RevocationSet],
         now: UnixTime,
     ) -> Option<String> {
         let held = self.held.get(asked)?;
         let is_young = held.issued <= now && now < held.until;
         let is_known = bundle.jwt_keys().iter().any(|key| key.kid() == held.key);
-        let is_allowed = revoked.check_token(&asked.id, &held.key, held.jti.as_deref()).is_ok();
+        let allows =
+            |set: &&RevocationSet| set.check_token(&asked.id, &held.key, held.jti.as_deref()).is_ok();
+        let is_allowed = unusable.iter().all(allows);
         (is_young && is_known && is_allowed).then(|| held.token.clone())
     }
 
@@ -138,7 +140,7 @@ mod tests {
         let bundle = forge.bundle();
         let find = |asked: &Asked, seconds: i64| {
             let at = UnixTime::from_secs(now().as_secs() + seconds);
-            tokens.find(asked, &bundle, &RevocationSet::default(), at)
+            tokens.find(asked, &bundle, &[], at)
         };
         assert_eq!(find(&asked(1), 0).as_ref(), Some(&signed.token));
         assert_eq!(find(&asked(1), 149).as_ref(), Some(&signed.token));
@@ -152,7 +154,7 @@ mod tests {
             assert_eq!(find(&other, 0), None, "{other:?}");
         }
         let without = Bundle::new(bundle.trust_domain.clone(), Vec::new(), 9).unwrap();
-        assert_eq!(tokens.find(&asked(1), &without, &RevocationSet::default(), now()), None);
+        assert_eq!(tokens.find(&asked(1), &without, &[], now()), None);
         let domain = || bundle.trust_domain.clone();
         let denied = [
             Revoked::Id(SpiffeId::new(&domain(), "/web").unwrap()),
@@ -162,7 +164,11 @@ mod tests {
         for what in denied {
             let mut revoked = RevocationSet::default();
             revoked.deny(&what);
-            assert_eq!(tokens.find(&asked(1), &bundle, &revoked, now()), None, "RV-03: {what}");
+            assert_eq!(
+                tokens.find(&asked(1), &bundle, &[&RevocationSet::default(), &revoked], now()),
+                None,
+                "RV-03: {what}"
+            );
         }
         assert!(!format!("{tokens:?}").contains(&signed.token));
     }
@@ -177,9 +183,9 @@ mod tests {
             tokens.keep(asked(n), &long.0, &long.1, now());
         }
         assert_eq!(tokens.held.len(), TOKENS);
-        let (bundle, allowed) = (forge.bundle(), RevocationSet::default());
-        assert_eq!(tokens.find(&asked(0), &bundle, &allowed, now()), None);
-        assert!(tokens.find(&asked(1), &bundle, &allowed, now()).is_some());
+        let bundle = forge.bundle();
+        assert_eq!(tokens.find(&asked(0), &bundle, &[], now()), None);
+        assert!(tokens.find(&asked(1), &bundle, &[], now()).is_some());
         // Past their half they all go at once.
         tokens.keep(asked(0), &long.0, &long.1, now() + Duration::from_secs(300));
         assert_eq!((tokens.held.len(), tokens.bytes), (1, tokens.held[&asked(0)].bytes));

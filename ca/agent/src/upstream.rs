@@ -13,8 +13,8 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     /// The registration entries of this agent, complete.
     fn entries(&self) -> Vec<AgentEntry>;
 
-    /// A number that moves whenever [`Upstream::entries`], [`Upstream::bundle`] or [`Upstream::revoked`] would answer
-    /// something new.
+    /// A number that moves whenever [`Upstream::entries`], [`Upstream::bundle`], [`Upstream::revoked`] or
+    /// [`Upstream::tainted`] would answer something new.
     fn changed(&self) -> watch::Receiver<u64>;
 
     /// The bundle of the own trust domain.
@@ -22,6 +22,12 @@ pub trait Upstream: Send + Sync + fmt::Debug {
 
     /// What is denied: such SVIDs are served no longer, and such tokens neither handed out nor taken (RV-03).
     fn revoked(&self) -> RevocationSet;
+
+    /// What is to be issued anew, and is good until then (S36).
+    fn tainted(&self) -> RevocationSet;
+
+    /// The bundle of that sequence is what workloads are served now (AU-05).
+    fn acknowledge(&self, sequence: u64);
 
     /// Has the CSR of one entry signed.
     fn sign(&self, entry_id: &str, csr: Vec<u8>) -> BoxFuture<'static, Result<SignedChain, UpstreamError>>;

@@ -3,7 +3,7 @@
 //! Writes to entries and keys go through one writer each; issuance runs in parallel. Everything that a caller is told
 //! has happened is durable before.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -31,6 +31,7 @@ use crate::token::TokenKey;
 mod entries;
 mod open;
 mod revocations;
+mod slots;
 mod sweep;
 mod tokens;
 
@@ -60,6 +61,8 @@ pub struct Authority {
     revoked: watch::Sender<RevocationSet>,
     /// The one writer of revocations.
     revoking: Mutex<()>,
+    /// Which bundle the roles of this process have in force (AU-05).
+    taken: watch::Sender<HashMap<&'static str, u64>>,
     /// Identities of roles of this process.
     own: Brief<HashSet<SpiffeId>>,
     entries: RwLock<Index>,

@@ -11,6 +11,7 @@ use ca_identity::{
 };
 
 use crate::entry::EntryError;
+use crate::keys::SlotError;
 use crate::lint::LintError;
 
 /// Why the authority did not do what it was asked.
@@ -256,6 +257,9 @@ pub enum AuthorityError {
     /// A `kid` or `jti` that cannot be recorded.
     #[error("a kid or jti has 1 to 256 bytes and no control characters")]
     RevokedName,
+    /// AU-04: the state of the keys does not allow the step.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
     /// A reason that cannot be recorded.
     #[error("a reason has 1 to 200 bytes and no control characters")]
     Reason,
@@ -332,6 +336,7 @@ impl AuthorityError {
             | Self::RevokedForGood(_)
             | Self::OwnRole(_)
             | Self::KeyInUse(_)
+            | Self::Slot(_)
             | Self::TooManyRevocations(_) => Fault::Conflict,
             Self::Stale { .. } => Fault::Stale,
             Self::TooManyTokens(_) => Fault::Limited,
@@ -367,6 +372,7 @@ impl AuthorityError {
             Self::NoEnd => "no_end",
             Self::OwnRole(_) => "own_role",
             Self::KeyInUse(_) => "key_in_use",
+            Self::Slot(fault) => fault.code(),
             Self::RevokedName => "name_invalid",
             Self::Reason => "reason_invalid",
             Self::TooManyRevocations(_) => "too_many_revocations",

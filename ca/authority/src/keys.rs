@@ -1,7 +1,9 @@
 //! The authority's keys: which there are, in which state, and since when (AU-04).
 //!
 //! Slots and their public halves are one row of the store; the private halves are sealed files (`vault`). A slot goes
-//! prepared, active, old, and is then removed with its file.
+//! prepared, active, old, and is then removed with its file; an old one can be revoked before.
+
+use std::fmt;
 
 use base_ports::UnixTime;
 use base_store::{Revision, Store};
@@ -13,8 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::error::AuthorityError;
 use crate::row;
 
+mod fault;
 mod vault;
 
+pub use fault::SlotError;
 pub(crate) use vault::Vault;
 
 /// Kinds of authority keys.
@@ -38,6 +42,17 @@ impl KeyKind {
             Self::Jwt => "jwt",
         }
     }
+
+    /// The kind of a word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Root, Self::Signing, Self::Jwt].into_iter().find(|kind| kind.as_str() == word)
+    }
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// States of a slot.
@@ -50,6 +65,8 @@ pub enum KeyState {
     Active,
     /// Signs nothing new; what it signed still verifies.
     Old,
+    /// Nothing that it signed verifies any more.
+    Revoked,
 }
 
 impl KeyState {
@@ -59,7 +76,14 @@ impl KeyState {
             Self::Prepared => "prepared",
             Self::Active => "active",
             Self::Old => "old",
+            Self::Revoked => "revoked",
         }
+    }
+}
+
+impl fmt::Display for KeyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -71,6 +95,8 @@ pub struct KeyInfo {
     pub kind: KeyKind,
     /// Where it stands in its life.
     pub state: KeyState,
+    /// What it signed is to be issued anew.
+    pub tainted: bool,
     /// Its name.
     pub key_id: KeyId,
     /// What everybody may see of it.
@@ -99,7 +125,7 @@ impl KeyInfo {
         let facts = inspect::certificate(&certificate).map_err(AuthorityError::Unverified)?;
         let (key_id, not_before, not_after) = (facts.key_id, facts.not_before, facts.not_after);
         let public = PublicHalf::Certificate(certificate);
-        Ok(Self { kind, state, key_id, public, not_before, not_after })
+        Ok(Self { kind, state, tainted: false, key_id, public, not_before, not_after })
     }
 
     /// A key for tokens, prepared.
@@ -108,6 +134,7 @@ impl KeyInfo {
         Self {
             kind,
             state,
+            tainted: false,
             key_id,
             public: PublicHalf::Spki(key.public_spki().to_vec()),
             not_before,
@@ -121,6 +148,16 @@ impl KeyInfo {
             PublicHalf::Certificate(certificate) => Some(certificate),
             PublicHalf::Spki(_) => None,
         }
+    }
+
+    /// Whether it signs, or is to.
+    pub(crate) fn signs(&self) -> bool {
+        matches!(self.state, KeyState::Prepared | KeyState::Active)
+    }
+
+    /// The key that certified it, as its certificate says.
+    pub fn issuer(&self) -> Option<KeyId> {
+        inspect::certificate(self.certificate()?).ok()?.issuer_key_id
     }
 }
 
@@ -144,6 +181,8 @@ struct TableRow {
 struct SlotRow {
     kind: KeyKind,
     state: KeyState,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    tainted: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     certificate: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -173,18 +212,20 @@ impl SlotRow {
                 (None, Some(row))
             }
         };
-        Self { kind: slot.kind, state: slot.state, certificate, public_key }
+        Self { kind: slot.kind, state: slot.state, tainted: slot.tainted, certificate, public_key }
     }
 
     fn read(self) -> Result<KeyInfo, AuthorityError> {
         let decode = |text: &str| STANDARD.decode(text).map_err(|e| row::unreadable(row::KEYS, e));
         match (self.kind, self.certificate, self.public_key) {
             (KeyKind::Root | KeyKind::Signing, Some(certificate), None) => {
-                KeyInfo::of(self.kind, self.state, CertificateDer::from(decode(&certificate)?))
+                let read = KeyInfo::of(self.kind, self.state, CertificateDer::from(decode(&certificate)?))?;
+                Ok(KeyInfo { tainted: self.tainted, ..read })
             }
             (KeyKind::Jwt, None, Some(key)) => Ok(KeyInfo {
                 kind: self.kind,
                 state: self.state,
+                tainted: self.tainted,
                 key_id: KeyId::parse_hex(&key.key_id).ok_or_else(|| row::unreadable(row::KEYS, "key_id"))?,
                 public: PublicHalf::Spki(decode(&key.spki)?),
                 not_before: UnixTime::from_secs(key.not_before_secs),
@@ -236,15 +277,65 @@ impl KeyTable {
         }
     }
 
-    /// Certificates that belong into the bundle: every root that is still there.
+    /// The same table with that slot in its place.
+    pub(crate) fn with(&self, slot: KeyInfo) -> Self {
+        let mut next = self.clone();
+        next.slots.iter_mut().filter(|old| old.key_id == slot.key_id).for_each(|old| *old = slot.clone());
+        next
+    }
+
+    /// Takes out what is prepared of that kind.
+    pub(crate) fn take_prepared(&mut self, kind: KeyKind) -> Vec<KeyId> {
+        let is_it = |slot: &KeyInfo| slot.kind == kind && slot.state == KeyState::Prepared;
+        let taken = self.slots.iter().filter(|slot| is_it(slot)).map(|slot| slot.key_id).collect();
+        self.slots.retain(|slot| !is_it(slot));
+        taken
+    }
+
+    /// The old key that is meant: the named one, or the only one.
+    pub(crate) fn old(&self, kind: KeyKind, key: Option<KeyId>) -> Result<&KeyInfo, SlotError> {
+        if let Some(named) = key.and_then(|key| self.of(kind).find(|slot| slot.key_id == key)) {
+            let (key_id, state) = (named.key_id, named.state);
+            return if state == KeyState::Old {
+                Ok(named)
+            } else {
+                Err(SlotError::NotOld { kind, key_id, state })
+            };
+        }
+        let mut old = self.of(kind).filter(|slot| slot.state == KeyState::Old && key.is_none());
+        match (old.next(), old.count()) {
+            (Some(only), 0) => Ok(only),
+            (None, _) => Err(SlotError::Which { kind, found: 0 }),
+            (Some(_), more) => Err(SlotError::Which { kind, found: more.saturating_add(1) }),
+        }
+    }
+
+    /// The same, when it may be revoked.
+    pub(crate) fn revocable(
+        &self,
+        kind: KeyKind,
+        key: Option<KeyId>,
+        skip_taint: bool,
+    ) -> Result<&KeyInfo, SlotError> {
+        let slot = self.old(kind, key)?;
+        let key_id = slot.key_id;
+        if slot.tainted || skip_taint { Ok(slot) } else { Err(SlotError::NotTainted { kind, key_id }) }
+    }
+
+    /// What of that kind belongs into the bundle.
+    pub(crate) fn published(&self, kind: KeyKind) -> impl Iterator<Item = &KeyInfo> {
+        self.of(kind).filter(|slot| slot.state != KeyState::Revoked)
+    }
+
+    /// Certificates that belong into the bundle: every root that is still there and not revoked.
     pub(crate) fn roots(&self) -> impl Iterator<Item = &CertificateDer<'static>> {
-        self.of(KeyKind::Root).filter_map(KeyInfo::certificate)
+        self.published(KeyKind::Root).filter_map(KeyInfo::certificate)
     }
 
     /// Keys for tokens that belong into the bundle: from before they sign until nothing that they signed is valid.
     pub(crate) fn jwt_keys(&self) -> Result<Vec<JwtKey>, AuthorityError> {
         let mut keys = Vec::new();
-        for slot in self.of(KeyKind::Jwt) {
+        for slot in self.published(KeyKind::Jwt) {
             if let PublicHalf::Spki(spki) = &slot.public {
                 keys.push(JwtKey::from_spki(&slot.key_id.to_string(), spki)?);
             }

@@ -33,7 +33,7 @@ pub use config::{AUTHORITY_PATH, Config};
 pub use entry::{EntryError, EntryFilter, EntryRecord, NewEntry, check_identity};
 pub use error::{AuthorityError, Fault};
 pub use issue::{IssuanceRecord, Issued};
-pub use keys::{KeyInfo, KeyKind, KeyState, PublicHalf};
+pub use keys::{KeyInfo, KeyKind, KeyState, PublicHalf, SlotError};
 pub use lint::LintError;
 pub use ports::{
     ClosedGate, Events, GateAnswer, IdentityEvent, IssuanceGate, IssueKind, IssueRequest, Ports, SvidKind,

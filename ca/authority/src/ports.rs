@@ -151,7 +151,7 @@ pub enum IdentityEvent {
         /// End of its validity.
         not_after: UnixTime,
     },
-    /// A signing CA or a key for tokens was made and waits.
+    /// A root, a signing CA or a key for tokens was made and waits.
     KeyPrepared {
         /// What it is for.
         kind: KeyKind,
@@ -159,6 +159,8 @@ pub enum IdentityEvent {
         key_id: KeyId,
         /// End of its validity.
         not_after: UnixTime,
+        /// Who did it; `rotation` when its time had come.
+        by: String,
     },
     /// It signs from now on.
     KeyActivated {
@@ -166,6 +168,28 @@ pub enum IdentityEvent {
         kind: KeyKind,
         /// Its name.
         key_id: KeyId,
+        /// Who did it; `rotation` when its time had come.
+        by: String,
+    },
+    /// What an old one signed is issued anew.
+    KeyTainted {
+        /// What it was for.
+        kind: KeyKind,
+        /// Its name.
+        key_id: KeyId,
+        /// Who did it.
+        by: String,
+    },
+    /// Nothing that an old one signed is taken any more.
+    KeyRevoked {
+        /// What it was for.
+        kind: KeyKind,
+        /// Its name.
+        key_id: KeyId,
+        /// Who did it.
+        by: String,
+        /// Why.
+        reason: String,
     },
     /// An old one is gone.
     KeyRetired {

@@ -1,9 +1,8 @@
-//! When signing CAs and keys for tokens come and go: a pure plan over slots and time, carried out step by step by the
-//! authority (AU-06).
+//! When roots, signing CAs and keys for tokens come and go: a pure plan over slots and time, carried out step by step by
+//! the authority (AU-06).
 //!
-//! A new signing CA under a published root needs no wait; a key for tokens is published before it signs (AU-05). Every
-//! step is one transaction, so a crash between two steps is resumed by the next sweep. Roots are not rotated yet: a root
-//! near its end alarms.
+//! A new signing CA under a published root needs no wait; a root or a key for tokens is published before it signs (AU-05).
+//! Every step is one transaction, so a crash between two steps is resumed by the next sweep.
 
 use std::time::Duration;
 
@@ -15,10 +14,10 @@ use crate::keys::{KeyInfo, KeyKind, KeyState};
 const DAY: Duration = Duration::from_secs(86_400);
 /// How long an old key stays after the last thing that it signed can have expired.
 const RETIRE_AFTER: Duration = DAY;
-/// How long a key for tokens is in the bundle before it signs: five times what others wait between two looks (TB-09).
-const PUBLISHED_BEFORE: Duration = Duration::from_secs(5 * 300);
+/// How long a root or a key for tokens is in the bundle before it signs: five times what others wait between two looks (TB-09).
+pub(crate) const PUBLISHED_BEFORE: Duration = Duration::from_secs(5 * 300);
 /// What this plan rotates. One whose turn cannot be taken holds up no other.
-pub(crate) const KINDS: [KeyKind; 2] = [KeyKind::Jwt, KeyKind::Signing];
+pub(crate) const KINDS: [KeyKind; 3] = [KeyKind::Root, KeyKind::Jwt, KeyKind::Signing];
 
 /// What a sweep did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,15 +60,16 @@ pub(crate) fn next(kind: KeyKind, slots: &[KeyInfo], now: UnixTime) -> Option<St
         _ => {}
     }
     let gone = |slot: &&KeyInfo| {
-        slot.kind == kind && slot.state == KeyState::Old && now > slot.not_after + RETIRE_AFTER
+        let is_over = matches!(slot.state, KeyState::Old | KeyState::Revoked);
+        slot.kind == kind && is_over && now > slot.not_after + RETIRE_AFTER
     };
     slots.iter().find(gone).map(|slot| Step::Retire(slot.key_id))
 }
 
-/// AU-05: verifiers have seen a key for tokens before it signs. Where there is none to sign with, waiting helps nobody.
+/// AU-05: verifiers have seen a root or a key for tokens before it signs. Where there is none to sign with, waiting helps nobody.
 fn may_follow(waiting: &KeyInfo, active: &KeyInfo, now: UnixTime) -> bool {
     let is_known = now >= waiting.not_before + PUBLISHED_BEFORE;
-    waiting.kind != KeyKind::Jwt || is_known || now >= active.not_after
+    waiting.kind == KeyKind::Signing || is_known || now >= active.not_after
 }
 
 /// A part of the life and an absolute limit, of which the shorter counts (identity.md 3).
@@ -77,7 +77,13 @@ type Threshold = (u32, Duration);
 
 const PREPARE: Threshold = (2, Duration::from_secs(30 * 86_400));
 const ACTIVATE: Threshold = (6, Duration::from_secs(7 * 86_400));
-const ALARM: Threshold = (8, Duration::MAX);
+/// Later than activation, also for roots, where an eighth of the life is more than the week before which they wait.
+const ALARM: Threshold = (8, Duration::from_secs(5 * 86_400));
+
+/// Whether a key is too near its end to begin with it (RG-24).
+pub(crate) fn is_near_end(slot: &KeyInfo, now: UnixTime) -> bool {
+    is_due(slot, now, ACTIVATE)
+}
 
 fn is_due(slot: &KeyInfo, now: UnixTime, (part, limit): Threshold) -> bool {
     let life = slot.not_after.saturating_since(slot.not_before);

@@ -18,6 +18,7 @@ mod attest;
 mod body;
 mod entries;
 mod issued;
+mod keys;
 mod oidc;
 mod problem;
 mod revocations;
@@ -78,6 +79,19 @@ pub fn revocations(authority: Arc<Authority>) -> Router {
         .with_state(authority)
 }
 
+/// The verbs of `/v1/authorities`, for administrators. Authorization stands in front of it.
+pub fn keys(authority: Arc<Authority>) -> Router {
+    Router::new()
+        .route("/v1/authorities:prepare", post(keys::prepare))
+        .route("/v1/authorities:activate", post(keys::activate))
+        .route("/v1/authorities:rotate", post(keys::rotate))
+        .route("/v1/authorities:taint", post(keys::taint))
+        .route("/v1/authorities:revoke", post(keys::revoke))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(ENROLMENT_BODY_LIMIT))
+        .with_state(authority)
+}
+
 #[derive(OpenApi)]
 #[openapi(paths(
     attest::attest,
@@ -91,7 +105,12 @@ pub fn revocations(authority: Arc<Authority>) -> Router {
     revocations::issued,
     revocations::list,
     revocations::revoke,
-    revocations::lift
+    revocations::lift,
+    keys::prepare,
+    keys::activate,
+    keys::rotate,
+    keys::taint,
+    keys::revoke
 ))]
 struct Document;
 

@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use base_ports::{Disk, ManualClock, MemoryDisk, Rng, SystemRng, UnixTime};
 use base_store::{Committed, Entry, Memory, Revision, Store, StoreError, Transaction, Watch};
-use ca_identity::{PrivateKey, Selector, SpiffeId, TrustDomain, csr};
+use ca_identity::{
+    BundleMap, IdentitySnapshot, PrivateKey, Refusal, Selector, SpiffeId, TrustDomain, Usage, csr,
+    verify_svid,
+};
 use parking_lot::Mutex;
 
 use crate::ports::{Events, GateAnswer, IdentityEvent, IssuanceGate, IssueRequest, Ports};
-use crate::{Authority, AuthorityError, Config, EntryRecord, NewEntry};
+use crate::{Authority, AuthorityError, Config, EntryRecord, Issued, NewEntry};
 
 pub(crate) const DOMAIN: &str = "example.org";
 
@@ -163,6 +166,16 @@ impl Events for Recorder {
     fn event(&self, event: IdentityEvent) {
         self.0.lock().push(event);
     }
+}
+
+/// What everybody says of a certificate who has the bundle and the deny set of this moment.
+pub(crate) fn judge(authority: &Authority, issued: &Issued, bench: &Bench) -> Result<(), Refusal> {
+    let trust = IdentitySnapshot {
+        bundles: BundleMap::of(authority.bundle()),
+        revoked: authority.watch_revoked().borrow().clone(),
+        ..IdentitySnapshot::default()
+    };
+    verify_svid(&issued.chain, &trust, Usage::Client, bench.now()).map(drop)
 }
 
 /// A generator that always says the same.

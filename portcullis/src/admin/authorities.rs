@@ -21,7 +21,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Json<Value> {
         .iter()
         .map(|key| {
             json!({
-                "kind": key.kind.as_str(), "state": key.state.as_str(), "key_id": key.key_id.to_string(),
+                "kind": key.kind.as_str(), "state": key.state.as_str(), "tainted": key.tainted, "key_id": key.key_id.to_string(),
                 "not_before": key.not_before.to_string(), "not_after": key.not_after.to_string(),
             })
         })

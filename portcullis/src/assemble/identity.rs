@@ -107,18 +107,28 @@ fn tell(event: &IdentityEvent) -> Told {
         IdentityEvent::RootCreated { key_id, not_after, .. } => {
             told("root_created", None, &[("key", key_id.to_string()), ("not_after", not_after.to_string())])
         }
-        IdentityEvent::KeyPrepared { kind, key_id, not_after } => told(
-            if *kind == KeyKind::Jwt { "jwt_key_prepared" } else { "signing_prepared" },
+        IdentityEvent::KeyPrepared { kind, key_id, not_after, by } => told(
+            of_key(*kind, ["root_prepared", "signing_prepared", "jwt_key_prepared"]),
             None,
-            &[("key", key_id.to_string()), ("not_after", not_after.to_string())],
+            &[("key", key_id.to_string()), ("not_after", not_after.to_string()), ("by", by.clone())],
         ),
-        IdentityEvent::KeyActivated { kind, key_id } => told(
-            if *kind == KeyKind::Jwt { "jwt_key_activated" } else { "signing_activated" },
+        IdentityEvent::KeyActivated { kind, key_id, by } => told(
+            of_key(*kind, ["root_activated", "signing_activated", "jwt_key_activated"]),
             None,
-            &[("key", key_id.to_string())],
+            &[("key", key_id.to_string()), ("by", by.clone())],
+        ),
+        IdentityEvent::KeyTainted { kind, key_id, by } => told(
+            of_key(*kind, ["root_tainted", "signing_tainted", "jwt_key_tainted"]),
+            None,
+            &[("key", key_id.to_string()), ("by", by.clone())],
+        ),
+        IdentityEvent::KeyRevoked { kind, key_id, by, reason } => told(
+            of_key(*kind, ["root_revoked", "signing_revoked", "jwt_key_revoked"]),
+            None,
+            &[("key", key_id.to_string()), ("by", by.clone()), ("reason", reason.clone())],
         ),
         IdentityEvent::KeyRetired { kind, key_id } => told(
-            if *kind == KeyKind::Jwt { "jwt_key_retired" } else { "signing_retired" },
+            of_key(*kind, ["root_retired", "signing_retired", "jwt_key_retired"]),
             None,
             &[("key", key_id.to_string())],
         ),
@@ -191,6 +201,15 @@ fn tell(event: &IdentityEvent) -> Told {
     }
 }
 
+/// The word for what happened to a root, a signing CA or a key for tokens.
+fn of_key(kind: KeyKind, [root, signing, jwt]: [&'static str; 3]) -> &'static str {
+    match kind {
+        KeyKind::Root => root,
+        KeyKind::Signing => signing,
+        KeyKind::Jwt => jwt,
+    }
+}
+
 fn identity_of(what: &Revoked) -> Option<&SpiffeId> {
     match what {
         Revoked::Id(id) => Some(id),
@@ -206,7 +225,7 @@ pub(crate) struct InProcess {
 }
 
 impl InProcess {
-    /// `changed` moves whenever entries, bundle or deny set do.
+    /// `changed` moves whenever entries, bundle, deny set or keys do.
     pub(crate) fn new(authority: Arc<Authority>, changed: watch::Receiver<u64>) -> Arc<Self> {
         Arc::new(Self { authority, changed })
     }
@@ -238,6 +257,14 @@ impl Upstream for InProcess {
 
     fn revoked(&self) -> RevocationSet {
         self.authority.watch_revoked().borrow().clone()
+    }
+
+    fn tainted(&self) -> RevocationSet {
+        self.authority.tainted()
+    }
+
+    fn acknowledge(&self, sequence: u64) {
+        self.authority.acknowledge("agent", sequence);
     }
 
     fn sign(&self, entry_id: &str, csr: Vec<u8>) -> BoxFuture<'static, Result<SignedChain, UpstreamError>> {
@@ -289,17 +316,18 @@ fn refused(error: AuthorityError) -> UpstreamError {
     }
 }
 
-/// One number that moves when entries, bundle or deny set do.
+/// One number that moves when entries, bundle, deny set or keys do.
 pub(super) fn changes(authority: &Arc<Authority>, tasks: &Tasks) -> watch::Receiver<u64> {
     let (publish, changed) = watch::channel(0u64);
     let (mut entries, mut bundle) = (authority.watch_entries(), authority.watch_bundle());
-    let mut revoked = authority.watch_revoked();
+    let (mut revoked, mut keys) = (authority.watch_revoked(), authority.watch_keys());
     tasks.spawn("changes", async move {
         loop {
             let alive = tokio::select! {
                 moved = entries.changed() => moved.is_ok(),
                 moved = bundle.changed() => moved.is_ok(),
                 moved = revoked.changed() => moved.is_ok(),
+                moved = keys.changed() => moved.is_ok(),
             };
             if !alive {
                 return;

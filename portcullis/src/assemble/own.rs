@@ -10,7 +10,7 @@ use base_telemetry::Condition;
 use ca_agent::WorkloadClient;
 use ca_authority::Authority;
 use ca_identity::tls::Trust;
-use ca_identity::{BundleMap, IdentitySnapshot, SpiffeId};
+use ca_identity::{BundleMap, IdentitySnapshot, SpiffeId, X509Svid};
 
 use super::identity;
 use crate::messages::Message;
@@ -40,23 +40,30 @@ pub(super) async fn keep(
         Arc::clone(rng),
         tasks,
     );
-    let mut told = (keeper.watch(), authority.watch_bundle(), authority.watch_revoked());
+    let mut told =
+        (keeper.watch(), authority.watch_bundle(), authority.watch_revoked(), authority.watch_keys());
     let first = async { told.0.wait_for(Option::is_some).await.is_ok() };
     if !tokio::time::timeout(START, first).await.unwrap_or(false) {
         return Err(Message::error("PC1001", format!("`{id}` got no SVID within {} s", START.as_secs()))
             .next("portcullis run --log-json"));
     }
     let trust = Arc::clone(trust);
-    let (own, bundle, revoked) = told.clone();
+    let (own, bundle, revoked) = (told.0.clone(), told.1.clone(), told.2.clone());
+    let authority = Arc::clone(authority);
     let in_force = move || {
         let (own, bundle) = (own.borrow().clone(), Arc::clone(&bundle.borrow()));
         let revoked = revoked.borrow().clone();
-        if own.as_ref().is_some_and(|own| revoked.check_path(&own.id, &own.path).is_err()) {
+        let unusable = [&revoked, &authority.tainted()];
+        let is_hit =
+            |own: &Arc<X509Svid>| unusable.iter().any(|set| set.check_path(&own.id, &own.path).is_err());
+        if own.as_ref().is_some_and(is_hit) {
             keeper.renew();
         }
+        let sequence = bundle.sequence;
         let snapshot =
             IdentitySnapshot { own, bundles: BundleMap::of(bundle), revoked, ..Default::default() };
         publish(&trust, &condition, snapshot, "own SVID expired");
+        authority.acknowledge("gateway", sequence);
     };
     in_force();
     tasks.spawn("identity", async move {
@@ -65,6 +72,7 @@ pub(super) async fn keep(
                 moved = told.0.changed() => moved.is_ok(),
                 moved = told.1.changed() => moved.is_ok(),
                 moved = told.2.changed() => moved.is_ok(),
+                moved = told.3.changed() => moved.is_ok(),
             };
             if !alive {
                 return;

@@ -1,4 +1,4 @@
-//! `portcullis ca` and `agent`: the authority of the running process.
+//! `portcullis agent`: agents of other hosts; and what commands read of answers.
 
 use std::time::Duration;
 
@@ -7,13 +7,6 @@ use serde_json::{Value, json};
 
 use super::Global;
 use crate::output::{Answer, Exit};
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum CaCommand {
-    /// Root and signing keys, with their expiries
-    #[command(after_help = "Example:\n  portcullis ca show")]
-    Show,
-}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentCommand {
@@ -26,17 +19,6 @@ pub(crate) enum AgentCommand {
     },
 }
 
-pub(crate) fn ca(command: CaCommand, global: &Global) -> Exit {
-    match command {
-        CaCommand::Show => global.ask(|client| async move {
-            let items = items(client.get("/v1/authorities").await?);
-            let columns =
-                [("KIND", "/kind"), ("STATE", "/state"), ("KEY", "/key_id"), ("EXPIRES", "/not_after")];
-            Ok((Answer::list("Authority", items, &columns), Exit::Done))
-        }),
-    }
-}
-
 pub(crate) fn agent(command: AgentCommand, global: &Global) -> Exit {
     match command {
         AgentCommand::Token { ttl } => global.ask(|client| async move {
@@ -46,6 +28,11 @@ pub(crate) fn agent(command: AgentCommand, global: &Global) -> Exit {
             Ok((Answer::object("JoinToken", token, text), Exit::Done))
         }),
     }
+}
+
+/// A member of an answer, empty where it has none.
+pub(crate) fn text<'a>(of: &'a Value, name: &str) -> &'a str {
+    of.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The items of a list answer.

@@ -107,7 +107,7 @@ fn register(gateway: &Gateway, path: &str) -> Result<String> {
 }
 
 /// Somebody who calls again and again on one connection until it ends.
-struct Busy {
+pub(super) struct Busy {
     /// When the last answer came, and whether the connection is over.
     running: JoinHandle<(Instant, bool)>,
     stop: Arc<AtomicBool>,
@@ -115,7 +115,7 @@ struct Busy {
 
 impl Busy {
     /// `request` is answered by something that holds `answer`; `alpn` says what is spoken.
-    fn start(
+    pub(super) fn start(
         address: SocketAddr,
         tls: &Path,
         (alpn, request, answer): (&[u8], &'static str, &'static str),
@@ -154,7 +154,7 @@ impl Busy {
     }
 
     /// When its last call was taken; an error when it still calls.
-    fn ended(self) -> Result<Instant> {
+    pub(super) fn ended(self) -> Result<Instant> {
         let end = Instant::now() + PATIENCE;
         while !self.running.is_finished() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
@@ -166,7 +166,7 @@ impl Busy {
     }
 
     /// It still calls.
-    fn goes_on(self) -> Result {
+    pub(super) fn goes_on(self) -> Result {
         self.stop.store(true, Ordering::SeqCst);
         let (_, is_over) = self.running.join().map_err(|_panic| "a caller panicked")?;
         check!(!is_over, "it lost its connection");
@@ -174,14 +174,23 @@ impl Busy {
     }
 }
 
-const HTTP: (&[u8], &str, &str) = (b"http/1.1", "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", "");
+pub(super) const HTTP: (&[u8], &str, &str) = (b"http/1.1", "GET / HTTP/1.1\r\nhost: localhost\r\n\r\n", "");
 const TCP: (&[u8], &str, &str) = (b"bytes", "hello\n", "hello\n");
 
-/// Whether a new connection of that identity has a call answered.
-fn is_taken(gateway: &Gateway, tls: &Path) -> Result<bool> {
-    let Ok(mut wire) = Caller::new(gateway.address, tls, b"http/1.1")?.dial() else { return Ok(false) };
+/// A call on a connection of its own, which is answered with 200.
+pub(super) fn call(address: SocketAddr, tls: &Path) -> Result {
+    let mut wire = Caller::new(address, tls, b"http/1.1")?.dial()?;
     wire.send(HTTP.1.as_bytes());
-    Ok(matches!(wire.hear(false, PATIENCE), Ok(Heard::Reply(reply)) if reply.status == 200))
+    let heard = wire.hear(false, PATIENCE)?;
+    check!(matches!(&heard, Heard::Reply(reply) if reply.status == 200), "{heard:?}");
+    Ok(())
+}
+
+/// Whether a new connection of that identity has a call answered.
+pub(super) fn is_taken(gateway: &Gateway, tls: &Path) -> Result<bool> {
+    // What the files cannot be used for is no refusal.
+    Caller::new(gateway.address, tls, b"http/1.1")?;
+    Ok(call(gateway.address, tls).is_ok())
 }
 
 /// A gateway for HTTP and, on a second port, for bytes.
@@ -200,7 +209,7 @@ fn both() -> Result<(Gateway, Issuer, SocketAddr)> {
 }
 
 /// Runs the command while callers call; how long after its start the last call of each was taken.
-fn measured(gateway: &Gateway, command: &[&str], lost: Vec<Busy>) -> Result<Value> {
+pub(super) fn measured(gateway: &Gateway, command: &[&str], lost: Vec<Busy>) -> Result<Value> {
     let began = Instant::now();
     let revoked = gateway.json(command)?;
     for caller in lost {

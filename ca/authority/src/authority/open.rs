@@ -72,6 +72,7 @@ impl Authority {
             entries_revision: watch::Sender::new(revision),
             last_issue_nanos: AtomicI64::new(i64::MIN),
             pruned_to: Mutex::new(None),
+            taken: watch::Sender::default(),
             table: Mutex::new(table),
             writing: Mutex::new(()),
             config,
@@ -89,8 +90,7 @@ impl Authority {
 
     /// Every key that still has to sign certificates must be there and open.
     fn check_key_files(vault: &Vault, table: &KeyTable) -> Result<(), AuthorityError> {
-        let signing = table.slots.iter().filter(|slot| slot.state != KeyState::Old);
-        for slot in signing.filter(|slot| slot.kind != KeyKind::Jwt) {
+        for slot in table.slots.iter().filter(|slot| slot.kind != KeyKind::Jwt && slot.signs()) {
             vault.load(slot.kind, slot.key_id)?;
         }
         Ok(())
@@ -100,7 +100,7 @@ impl Authority {
     async fn set_lost_keys_aside(&self) -> Result<(), AuthorityError> {
         let mut table = self.table.lock().await;
         let mut next = table.clone();
-        let in_use = next.slots.iter_mut().filter(|slot| slot.state != KeyState::Old);
+        let in_use = next.slots.iter_mut().filter(|slot| slot.signs());
         for slot in in_use.filter(|slot| slot.kind == KeyKind::Jwt) {
             if let Err(fault) = self.vault.load(slot.kind, slot.key_id) {
                 slot.state = KeyState::Old;
@@ -111,7 +111,7 @@ impl Authority {
         if next.slots == table.slots {
             return Ok(());
         }
-        self.commit_table(&mut table, next).await
+        self.commit_table(&mut table, next, Transaction::new()).await
     }
 
     /// A new root and its first signing CA. What was there before becomes old; old roots stay in the bundle.
@@ -123,18 +123,19 @@ impl Authority {
     ) -> Result<(KeyTable, Option<KeyInfo>), AuthorityError> {
         let now = ports.clock.now().wall;
         let root = Self::make_root(config, ports, vault, now)?;
-        for slot in &mut table.slots {
+        for slot in table.slots.iter_mut().filter(|slot| slot.signs()) {
             slot.state = KeyState::Old;
         }
         table.slots.push(root.clone());
         let signing = Self::make_signing(config, ports, vault, &root, now)?;
         table.slots.push(KeyInfo { state: KeyState::Active, ..signing });
-        let transaction = write_table(&table, config)?.put(row::BUNDLE.to_vec(), bundle_row(&table)?);
+        let transaction =
+            write_table(Transaction::new(), &table, config)?.put(row::BUNDLE.to_vec(), bundle_row(&table)?);
         table.revision = Some(ports.store.commit(transaction).await?);
         Ok((table, Some(root)))
     }
 
-    fn make_root(
+    pub(super) fn make_root(
         config: &Config,
         ports: &Ports,
         vault: &Vault,
@@ -256,15 +257,19 @@ impl Authority {
 }
 
 /// The row of the key table, written only over the revision that was read.
-pub(super) fn write_table(table: &KeyTable, config: &Config) -> Result<Transaction, AuthorityError> {
+pub(super) fn write_table(
+    with: Transaction,
+    table: &KeyTable,
+    config: &Config,
+) -> Result<Transaction, AuthorityError> {
     let base = table.revision.map_or(Compare::Absent, Compare::ModifiedAt);
     let value = table.to_row(&config.trust_domain)?;
-    Ok(Transaction::new().require(row::KEYS.to_vec(), base).put(row::KEYS.to_vec(), value))
+    Ok(with.require(row::KEYS.to_vec(), base).put(row::KEYS.to_vec(), value))
 }
 
 /// The content of the bundle; its row changes exactly when the content does, so its revision is the sequence.
 pub(super) fn bundle_row(table: &KeyTable) -> Result<Vec<u8>, AuthorityError> {
-    let of = |kind| table.of(kind).map(|slot| slot.key_id.to_string()).collect::<Vec<_>>();
+    let of = |kind| table.published(kind).map(|slot| slot.key_id.to_string()).collect::<Vec<_>>();
     row::write(row::BUNDLE, &json!({ "roots": of(KeyKind::Root), "jwt": of(KeyKind::Jwt) }))
 }
 

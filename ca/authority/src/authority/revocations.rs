@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::Authority;
 use crate::error::AuthorityError;
 use crate::issue::IssuanceRecord;
-use crate::keys::{KeyKind, KeyState};
+use crate::keys::{KeyInfo, KeyKind};
 use crate::ports::{IdentityEvent, Ports};
 use crate::revocation::{self, Named, NewRevocation, Revocation};
 use crate::row;
@@ -104,7 +104,11 @@ impl Authority {
     /// Whether an issued certificate is denied, by itself, by its identity or by its issuer.
     pub fn is_revoked(&self, record: &IssuanceRecord) -> bool {
         let link = PathLink { issuer: record.issuer_key_id, serial: record.serial.clone() };
-        self.revoked.borrow().check_path(&record.spiffe_id, &[link]).is_err()
+        let keys = self.keys.borrow();
+        let above = keys.iter().find(|slot| slot.key_id == record.issuer_key_id).and_then(KeyInfo::issuer);
+        let revoked = self.revoked.borrow();
+        let is_above = above.is_some_and(|root| revoked.has_issuer(&root));
+        is_above || revoked.check_path(&record.spiffe_id, &[link]).is_err()
     }
 
     /// How many certificates that have not ended a revocation takes with it. Reads all their records.
@@ -112,14 +116,14 @@ impl Authority {
     /// # Errors
     /// When the store fails.
     pub async fn live_svids(&self, what: &Revoked) -> Result<usize, AuthorityError> {
-        let now = self.now();
+        let (now, below) = (self.now(), self.issuers_below(what));
         let is_hit = |record: &IssuanceRecord| {
             now <= record.not_after
                 && match what {
                     Revoked::Certificate(link) => {
                         record.serial == link.serial && record.issuer_key_id == link.issuer
                     }
-                    Revoked::Issuer(key) => record.issuer_key_id == *key,
+                    Revoked::Issuer(_) => below.contains(&record.issuer_key_id),
                     Revoked::Id(id) => record.spiffe_id == *id,
                     Revoked::JwtKey(..) | Revoked::Token(..) => false,
                 }
@@ -137,6 +141,14 @@ impl Authority {
             }
             tokio::task::yield_now().await;
         }
+    }
+
+    /// The key, and when it is a root the signing CAs below it.
+    fn issuers_below(&self, what: &Revoked) -> Vec<KeyId> {
+        let Revoked::Issuer(key) = what else { return Vec::new() };
+        let keys = self.keys.borrow();
+        let below = keys.iter().filter(|slot| slot.issuer() == Some(*key)).map(|slot| slot.key_id);
+        below.chain([*key]).collect()
     }
 
     /// Refuses what would be issued for, or through, a revoked identity.
@@ -203,9 +215,9 @@ impl Authority {
         until: Option<UnixTime>,
     ) -> Result<(Revoked, Option<UnixTime>), AuthorityError> {
         let keys = self.keys.borrow();
-        let is_it = |slot: &&crate::KeyInfo| slot.kind == KeyKind::Jwt && slot.key_id.to_string() == kid;
+        let is_it = |slot: &&KeyInfo| slot.kind == KeyKind::Jwt && slot.key_id.to_string() == kid;
         let slot = keys.iter().find(is_it).filter(|_| domain == self.config.trust_domain);
-        if slot.is_some_and(|slot| slot.state != KeyState::Old) {
+        if slot.is_some_and(|slot| slot.signs()) {
             return Err(AuthorityError::KeyInUse(kid));
         }
         let end = slot.map(|slot| slot.not_after);

@@ -5,11 +5,11 @@
 use base_store::{Compare, Transaction};
 
 use super::Authority;
-use super::open::{bundle_row, load_bundle, write_table};
+use super::slots::BY_ITSELF;
 use crate::attest;
 use crate::error::AuthorityError;
 use crate::issue::IssuanceRecord;
-use crate::keys::{KeyInfo, KeyKind, KeyState, KeyTable};
+use crate::keys::{KeyKind, KeyTable};
 use crate::ports::IdentityEvent;
 use crate::rotate::{self, Rotation, Step};
 use crate::row;
@@ -23,7 +23,7 @@ const TOKEN_PAGES: usize = 50;
 const STEP_LIMIT: usize = 16;
 
 impl Authority {
-    /// Prepares, activates and retires signing CAs and keys for tokens as time demands, and prunes what has expired.
+    /// Prepares, activates and retires roots, signing CAs and keys for tokens as time demands, and prunes what has expired.
     ///
     /// # Errors
     /// When a key cannot be made or the store fails; the next sweep resumes.
@@ -34,7 +34,7 @@ impl Authority {
             for _ in 0..STEP_LIMIT {
                 let Some(step) = rotate::next(kind, &table.slots, self.now()) else { break };
                 match self.take(kind, step, &mut table, &mut done).await {
-                    // The root itself is at its end. What can still be served is served; a person has to act.
+                    // The root itself is at its end: no signing CA fits below it until its successor has its turn.
                     Err(fault @ AuthorityError::NoLifetime) => {
                         let detail = fault.to_string();
                         self.ports.events.event(IdentityEvent::Alarm { code: "root_expired", detail });
@@ -62,62 +62,17 @@ impl Authority {
         done: &mut Rotation,
     ) -> Result<(), AuthorityError> {
         match step {
-            Step::Prepare => {
-                let slot = self.make(kind, table)?;
-                let KeyInfo { key_id, not_after, .. } = slot;
-                let mut next = table.clone();
-                next.slots.push(slot);
-                self.commit_table(table, next).await?;
-                done.prepared.push((kind, key_id));
-                self.ports.events.event(IdentityEvent::KeyPrepared { kind, key_id, not_after });
-            }
+            Step::Prepare => done.prepared.push((kind, self.prepare(kind, table, BY_ITSELF).await?.key_id)),
             Step::Activate(key_id) => {
-                let mut next = table.clone();
-                next.activate(key_id);
-                self.commit_table(table, next).await?;
+                self.activate(kind, key_id, table, BY_ITSELF).await?;
                 done.activated.push((kind, key_id));
-                self.ports.events.event(IdentityEvent::KeyActivated { kind, key_id });
             }
             Step::Retire(key_id) => {
-                let mut next = table.clone();
-                next.slots.retain(|slot| slot.key_id != key_id);
-                self.commit_table(table, next).await?;
-                self.vault.remove(kind, key_id)?;
+                self.retire(kind, key_id, table).await?;
                 done.retired.push((kind, key_id));
-                self.ports.events.event(IdentityEvent::KeyRetired { kind, key_id });
             }
         }
         Ok(())
-    }
-
-    fn make(&self, kind: KeyKind, table: &KeyTable) -> Result<KeyInfo, AuthorityError> {
-        let now = self.now();
-        if kind == KeyKind::Jwt {
-            return self.make_jwt(now);
-        }
-        let root = table.find(KeyKind::Root, KeyState::Active).ok_or(AuthorityError::NoSigningKey)?;
-        Self::make_signing(&self.config, &self.ports, &self.vault, root, now)
-    }
-
-    /// One transition is one transaction, with the change of the bundle that it causes (AU-04); then it is what this
-    /// process does.
-    pub(super) async fn commit_table(
-        &self,
-        table: &mut KeyTable,
-        mut next: KeyTable,
-    ) -> Result<(), AuthorityError> {
-        let mut transaction = write_table(&next, &self.config)?;
-        let content = bundle_row(&next)?;
-        let is_new = content != bundle_row(table)?;
-        if is_new {
-            transaction = transaction.put(row::BUNDLE.to_vec(), content);
-        }
-        next.revision = Some(self.ports.store.commit(transaction).await?);
-        *table = next;
-        if is_new {
-            self.bundle.send_replace(load_bundle(&self.config, &self.ports, table)?);
-        }
-        self.publish_table(table)
     }
 
     /// Removes issuance records whose certificate has expired, and expired tokens. History stays in the ledger (S17).

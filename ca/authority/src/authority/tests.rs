@@ -5,4 +5,5 @@ mod issuance;
 mod registration;
 mod revocations;
 mod rotation;
+mod slots;
 mod tokens;

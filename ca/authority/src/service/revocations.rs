@@ -152,6 +152,7 @@ impl PageQuery {
     }
 }
 
+/// What is denied, a page at a time in the order of names.
 #[utoipa::path(
     get, path = "/v1/revocations", params(PageQuery),
     responses((status = 200, body = RevocationList), (status = "4XX", body = Problem))

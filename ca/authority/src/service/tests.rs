@@ -280,6 +280,11 @@ fn the_openapi_part_names_every_path() {
     let paths: Vec<_> = openapi().paths.paths.keys().cloned().collect();
     let known = [
         "/v1/agents:attest",
+        "/v1/authorities:activate",
+        "/v1/authorities:prepare",
+        "/v1/authorities:revoke",
+        "/v1/authorities:rotate",
+        "/v1/authorities:taint",
         "/v1/entries",
         "/v1/entries/{id}",
         "/v1/revocations",

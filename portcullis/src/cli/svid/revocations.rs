@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::super::Global;
-use super::super::authority::items;
+use super::super::authority::{items, text};
 use super::{certificates, tokens};
 use crate::client::{Client, Fault};
 use crate::messages::Message;
@@ -229,10 +229,6 @@ fn of_file(file: &Path) -> Result<Map<String, Value>, Fault> {
         }
     };
     Ok(named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into()))).collect())
-}
-
-fn text<'a>(of: &'a Value, name: &str) -> &'a str {
-    of.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use base_store::{Store, Transaction};
-use ca_identity::{BundleMap, IdentitySnapshot, Refusal, Revoked, Serial, Usage, verify_svid};
+use ca_identity::{Refusal, Revoked, Serial};
 
 use crate::ports::IdentityEvent;
 use crate::revocation::{self, Named, NewRevocation};
-use crate::testing::{Bench, DAY, HOUR, id, request, web};
+use crate::testing::{Bench, DAY, HOUR, id, judge, request, web};
 use crate::{Authority, AuthorityError, Issued, Requester};
 
 fn new(what: Named) -> NewRevocation {
@@ -21,15 +21,6 @@ fn certificate(serial: &Serial) -> NewRevocation {
 async fn issued(authority: &Authority) -> Issued {
     let entry = web(authority).await;
     authority.sign(Requester::Local, &entry.id, &request().1).await.unwrap()
-}
-
-fn judge(authority: &Authority, issued: &Issued, bench: &Bench) -> Result<(), Refusal> {
-    let trust = IdentitySnapshot {
-        bundles: BundleMap::of(authority.bundle()),
-        revoked: authority.watch_revoked().borrow().clone(),
-        ..IdentitySnapshot::default()
-    };
-    verify_svid(&issued.chain, &trust, Usage::Client, bench.now()).map(drop)
 }
 
 #[tokio::test]
