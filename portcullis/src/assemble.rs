@@ -11,6 +11,7 @@ mod certificate;
 pub(crate) mod configuration;
 mod data_plane;
 mod doubt;
+mod ends;
 pub(crate) mod entities;
 mod gauges;
 mod identity;
@@ -161,6 +162,7 @@ pub(crate) async fn start(
     if let (Some(authority), Some(entries)) = (&authority, entries) {
         follow_entries(&configuration, entries, &tasks);
         sweep(Arc::clone(authority), &tasks);
+        ends::watch(Arc::clone(authority), Arc::clone(&kept), &metrics, &tasks);
     }
     policies.start(&tasks, &metrics);
 

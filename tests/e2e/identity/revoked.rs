@@ -251,6 +251,12 @@ fn certificate() -> Result {
     let marked = list["items"].as_array().into_iter().flatten().filter(|svid| svid["revoked"] == true);
     check!(marked.count() == 1, "{list}");
 
+    std::thread::sleep(Duration::from_secs(1));
+    let (_, metrics) = gateway.http("/metrics")?;
+    for line in ["portcullis_revocations 1\n", "portcullis_ca_expiry_timestamp_seconds{kind=\"root\"} "] {
+        check!(metrics.contains(line), "no {line}: {metrics}");
+    }
+
     gateway.restart()?;
     check!(!is_taken(&gateway, &lost)?, "RV-08: forgotten by a restart");
     check!(is_taken(&gateway, &kept)?, "a restart refuses others");
