@@ -80,15 +80,15 @@ fn bad(name: &'static str, value: String, expected: &'static str) -> QueryError 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Measures {
     pub(crate) count: u64,
-    allow: u64,
-    deny: u64,
-    would_deny: u64,
+    pub(crate) allow: u64,
+    pub(crate) deny: u64,
+    pub(crate) would_deny: u64,
     /// Times of the first and of the last row, Unix nanoseconds.
-    span: Option<(i64, i64)>,
+    pub(crate) span: Option<(i64, i64)>,
 }
 
 impl Measures {
-    fn add(&mut self, view: &View<'_>, seen: Seen) {
+    pub(crate) fn add(&mut self, view: &View<'_>, seen: Seen) {
         self.count += 1;
         self.allow += u64::from(view.effect == Some(1));
         self.deny += u64::from(view.effect == Some(0));
@@ -96,7 +96,13 @@ impl Measures {
         self.stretch((view.time, view.time));
     }
 
-    fn join(&mut self, other: &Measures) {
+    /// What of it a reader is told who sees the rows so.
+    pub(crate) fn seen(&self, seen: Seen) -> Measures {
+        let would_deny = if seen == Seen::Whole { self.would_deny } else { 0 };
+        Measures { would_deny, ..*self }
+    }
+
+    pub(crate) fn join(&mut self, other: &Measures) {
         self.count += other.count;
         self.allow += other.allow;
         self.deny += other.deny;
@@ -111,7 +117,7 @@ impl Measures {
         self.span = Some((from.min(first), to.max(last)));
     }
 
-    fn members(&self) -> Map<String, Value> {
+    pub(crate) fn members(&self) -> Map<String, Value> {
         let mut out = Map::new();
         for (name, count) in [
             ("count", self.count),

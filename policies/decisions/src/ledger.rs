@@ -2,12 +2,11 @@
 
 mod config;
 mod stats;
+mod thread;
 
 use std::{
     borrow::Cow,
     collections::{BTreeSet, HashMap},
-    io,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         mpsc::{RecvTimeoutError, sync_channel},
@@ -39,6 +38,7 @@ use crate::{
     reserve::Reserve,
     retain::{Keep, Retention},
     roll::Heard,
+    rollup::Rollups,
     selfcheck::{CheckDesk, SelfCheck},
     shelf::Shelf,
     writer::{Adopted, Fresh, OWN_LANE, Setup, Writer, WriterDesk},
@@ -46,6 +46,7 @@ use crate::{
 
 pub use config::LedgerConfig;
 pub use stats::Stats;
+pub(crate) use thread::thread;
 
 /// Lane of everything that is no worker: admin calls, issuance, activations.
 pub(crate) const CONTROL_LANE: u16 = u16::MAX - 1;
@@ -88,6 +89,7 @@ pub(crate) struct Inner {
     pub(crate) keep: Arc<Mutex<Keep>>,
     threads: Mutex<Option<[JoinHandle<()>; 4]>>,
     check: Arc<CheckDesk>,
+    pub(crate) rollups: Arc<Rollups>,
     pub(crate) tree: Option<Arc<Tree>>,
     tree_thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -229,6 +231,7 @@ impl Ledger {
             next: 0,
         };
         let check = thread("ledger-check", move || check.run())?;
+        let rollups = Rollups::start(config.dir.join("rollup"), &disk_port, &clock, &shelf, next)?;
         let tree_thread = grower.map(|mut grower| thread("ledger-tree", move || grower.run())).transpose()?;
         let ledger = Self(Arc::new(Inner {
             origin: tree.as_ref().map_or(origin, |tree| tree.origin.clone()),
@@ -250,6 +253,7 @@ impl Ledger {
             control: Mutex::new(control),
             threads: Mutex::new(Some([writer, keeper, archive, check])),
             check: check_desk,
+            rollups,
         }));
         ledger.0.reserve(shared);
         Ok(ledger)
@@ -396,6 +400,7 @@ impl Inner {
         let mut failed = writer.join().is_err() | check.join().is_err();
         self.keeper.stop();
         failed |= keeper.join().is_err();
+        failed |= !self.rollups.stop();
         self.archive.stop();
         failed |= archive.join().is_err();
         // Last: it signs what the keeper has synced.
@@ -427,18 +432,6 @@ pub(crate) fn stream_tag(stream: &Stream) -> u64 {
     context.update(&stream.lane.to_be_bytes());
     let digest = context.finish();
     digest.as_ref().iter().take(5).fold(0, |tag, byte| tag << 8 | u64::from(*byte))
-}
-
-/// Starts a thread that survives panics of its work: the work is resumed with the state it has.
-fn thread(name: &str, mut work: impl FnMut() + Send + 'static) -> Result<JoinHandle<()>, LedgerError> {
-    let run = move || {
-        while catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
-            tracing::error!(event = "ledger_thread_panicked", "a thread of the ledger panicked and goes on");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    };
-    let started: io::Result<_> = std::thread::Builder::new().name(name.to_owned()).spawn(run);
-    started.map_err(LedgerError::Thread)
 }
 
 #[cfg(test)]

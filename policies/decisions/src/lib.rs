@@ -38,6 +38,7 @@ mod redact;
 mod reserve;
 mod retain;
 mod roll;
+mod rollup;
 mod scan;
 mod selfcheck;
 mod service;

@@ -12,6 +12,7 @@ mod holds;
 mod limits;
 mod log;
 mod problem;
+mod report;
 mod streams;
 mod watch;
 
@@ -72,6 +73,7 @@ pub fn router(ledger: Ledger, options: Options) -> Router {
         .route("/v1/decisions", get(list))
         .route("/v1/decisions:aggregate", post(aggregate::aggregate))
         .route("/v1/decisions:export", post(export::export))
+        .route("/v1/decisions:report", post(report::report))
         .route("/v1/decisions/streams", get(streams::streams))
         .route("/v1/decisions/gaps", get(streams::gaps))
         .route("/v1/decisions:hold", get(holds::list).post(holds::hold))
@@ -84,8 +86,9 @@ pub fn router(ledger: Ledger, options: Options) -> Router {
 #[derive(Debug, utoipa::OpenApi)]
 #[openapi(
     paths(
-        list, one, streams::streams, streams::gaps, aggregate::aggregate, export::export, holds::list, holds::hold,
-        holds::release, log::proof, log::checkpoint, log::keys, log::rotate, log::consistency, log::tile
+        list, one, streams::streams, streams::gaps, aggregate::aggregate, export::export, report::report,
+        holds::list, holds::hold, holds::release, log::proof, log::checkpoint, log::keys, log::rotate,
+        log::consistency, log::tile
     ),
     tags((name = "decisions", description = "What was decided, and why"))
 )]

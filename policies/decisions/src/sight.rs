@@ -84,7 +84,8 @@ impl Sight {
         self.between(view.callee(), view.caller())
     }
 
-    fn between(&self, callee: Option<&str>, caller: Option<&str>) -> Seen {
+    /// How rows between two namespaces are seen.
+    pub(crate) fn between(&self, callee: Option<&str>, caller: Option<&str>) -> Seen {
         if self.may_read(callee) {
             return Seen::Whole;
         }

@@ -1,5 +1,6 @@
 //! `portcullis decisions` and `explain`: what was decided, and why.
 
+mod days;
 mod export;
 mod filters;
 mod hold;
@@ -71,6 +72,11 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis decisions stats --deny --by principal,resource\n  portcullis decisions stats --by policy\n  portcullis decisions stats --by effect --every 1h\n  portcullis decisions stats --unused 30d"
     )]
     Stats(stats::Options),
+    /// What whole days came to, up to 400 of them, whether or not their records are still kept
+    #[command(
+        after_help = "Examples:\n  portcullis decisions report --since 90d\n  portcullis decisions report --by principal --order deny\n  portcullis decisions report --by hour --since 1d\n  portcullis decisions report --unused 90d"
+    )]
+    Report(days::Options),
     /// Whole records to stdout, as NDJSON or CSV
     #[command(
         after_help = "Example:\n  portcullis decisions export --since 7d --deny --format csv > denials.csv"
@@ -157,6 +163,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
         }),
         Command::Tail { filters, from, purpose } => tail::run(&filters, from, &purpose, global),
         Command::Stats(options) => stats::run(options, global),
+        Command::Report(options) => days::run(options, global),
         Command::Export(options) => export::run(&options, global),
         Command::Hold { command } => hold::run(command, global),
         Command::Prove(options) => log::prove(options, global),

@@ -32,6 +32,7 @@ fields! {
     SourceIp "source_ip",
     Version "version",
     Would "would",
+    WouldPolicy "would_policy",
 }
 
 impl Field {
@@ -50,37 +51,56 @@ impl Field {
         Field::ALL.iter().find(|(field, _)| *field == self).map_or("", |(_, word)| word)
     }
 
-    /// The values of a row: none where it has no such member, or its reader does not see it; several policies may
-    /// have decided one call.
-    pub(crate) fn values<'v>(self, view: &View<'v>, seen: Seen) -> Vec<Cow<'v, str>> {
+    /// Whether a reader who sees a row so is told this member.
+    pub(crate) fn is_told(self, seen: Seen) -> bool {
         let is_outbound = matches!(
             self,
             Field::Action | Field::Effect | Field::Kind | Field::Principal | Field::Reason | Field::Resource
         );
-        if seen != Seen::Whole && !is_outbound {
-            return Vec::new();
+        seen == Seen::Whole || is_outbound
+    }
+
+    /// The values of a row: none where it has no such member, or its reader does not see it; several policies may
+    /// have decided one call.
+    pub(crate) fn values<'v>(self, view: &View<'v>, seen: Seen) -> Vec<Cow<'v, str>> {
+        let mut values = Vec::new();
+        if !self.is_told(seen) {
+            return values;
         }
-        let text = |value: Option<&'v str>| value.map(Cow::Borrowed).into_iter().collect();
         match self {
-            Field::Action => text(view.action),
-            Field::CallerNamespace => text(view.caller()),
-            Field::Effect => text(view.effect.and_then(effect)),
-            Field::Enforcer => text(view.enforcer()),
-            Field::Kind => text(Some(view.kind().as_str())),
-            Field::Namespace => text(view.callee()),
-            Field::Phase => text(view.phase),
-            Field::Policy => view.determining().into_iter().map(Cow::Borrowed).collect(),
-            Field::Principal => text(view.principal()),
-            Field::Reason => text(view.reason),
-            Field::Resource => text(view.resource()),
-            Field::Service => text(view.service),
-            Field::SourceIp => {
-                view.source_ip().map(|address| Cow::Owned(address.to_string())).into_iter().collect()
-            }
+            Field::SourceIp => values.extend(view.source_ip().map(|address| Cow::Owned(address.to_string()))),
             Field::Version => {
-                view.policies_version().map(|version| Cow::Owned(version.to_string())).into_iter().collect()
+                values.extend(view.policies_version().map(|version| Cow::Owned(version.to_string())));
             }
-            Field::Would => text(view.would_effect().and_then(effect)),
+            field => field.each(view, |value| values.push(Cow::Borrowed(value))),
+        }
+        values
+    }
+
+    /// Gives the values of a row that stand in it as text.
+    pub(crate) fn each<'v>(self, view: &View<'v>, give: impl FnMut(&'v str)) {
+        match self {
+            Field::Policy => view.determining().into_iter().for_each(give),
+            Field::WouldPolicy => view.would_determining().into_iter().for_each(give),
+            field => field.text(view).into_iter().for_each(give),
+        }
+    }
+
+    fn text<'v>(self, view: &View<'v>) -> Option<&'v str> {
+        match self {
+            Field::Action => view.action,
+            Field::CallerNamespace => view.caller(),
+            Field::Effect => view.effect.and_then(effect),
+            Field::Enforcer => view.enforcer(),
+            Field::Kind => Some(view.kind().as_str()),
+            Field::Namespace => view.callee(),
+            Field::Phase => view.phase,
+            Field::Principal => view.principal(),
+            Field::Reason => view.reason,
+            Field::Resource => view.resource(),
+            Field::Service => view.service,
+            Field::Would => view.would_effect().and_then(effect),
+            Field::Policy | Field::WouldPolicy | Field::SourceIp | Field::Version => None,
         }
     }
 }

@@ -171,6 +171,11 @@ impl<'a> View<'a> {
         texts(Reader::new(self.determining))
     }
 
+    /// The determining policies of the would-be verdict.
+    pub(crate) fn would_determining(&self) -> Vec<&'a str> {
+        member(self.would, "determining").map(texts).unwrap_or_default()
+    }
+
     pub(crate) fn path(&self) -> Option<&'a str> {
         text_member(self.request, "path")
     }

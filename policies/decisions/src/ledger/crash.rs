@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,

@@ -56,24 +56,28 @@ async fn counted(client: &Client, options: &Options) -> Result<(Answer, Exit), F
         .post_with("/v1/decisions:aggregate", &Value::Object(question), &options.purpose.headers())
         .await?;
     let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let text = shown(&document, options);
+    let text = shown(&document, &options.by, options.every.is_some());
     let exit = if super::is_partial(&document) { Exit::Partial } else { Exit::Done };
     Ok((Answer::object("DecisionAggregate", document, text), exit))
 }
 
-fn shown(document: &Value, options: &Options) -> String {
+/// Groups as a table: by these members, or by time, or both.
+pub(super) fn shown(document: &Value, by: &[String], is_timed: bool) -> String {
     let count = |group: &Value, name: &str| group.get(name).and_then(Value::as_u64).unwrap_or_default();
     let measures = ["count", "allow", "deny", "would_deny"];
     let mut headers: Vec<String> = Vec::new();
-    headers.extend(options.every.as_ref().map(|_| "TIME".to_owned()));
-    headers.extend(options.by.iter().map(|name| name.to_uppercase()));
+    headers.extend(is_timed.then(|| "TIME".to_owned()));
+    headers.extend(by.iter().map(|name| name.to_uppercase()));
     headers.extend(measures.map(|name| name.to_uppercase().replace('_', " ")));
     headers.push("LAST".to_owned());
     let row = |group: &Value, label: Option<&str>| {
         let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or("-").to_owned();
         let mut cells = Vec::new();
-        cells.extend(options.every.as_ref().map(|_| text(group.get("bucket"))));
-        cells.extend(options.by.iter().enumerate().map(|(at, name)| match label {
+        cells.extend(is_timed.then(|| match label {
+            Some(label) if by.is_empty() => label.to_owned(),
+            _ => text(group.get("bucket")),
+        }));
+        cells.extend(by.iter().enumerate().map(|(at, name)| match label {
             Some(label) if at == 0 => label.to_owned(),
             Some(_) => String::new(),
             None => text(group.pointer(&format!("/key/{name}"))),
@@ -93,11 +97,7 @@ fn shown(document: &Value, options: &Options) -> String {
 /// Permits in force that the calls of that time did not need.
 async fn unused(client: &Client, age: &str) -> Result<(Answer, Exit), Fault> {
     let usage = client.post("/v1/policies:usage", &json!({ "since": age })).await?;
-    let permits: BTreeSet<String> = items(client.get("/v1/policies").await?)
-        .iter()
-        .filter(|policy| policy.get("effect").and_then(Value::as_str) == Some("permit"))
-        .filter_map(|policy| policy.get("id").and_then(Value::as_str).map(str::to_owned))
-        .collect();
+    let permits = permits(client).await?;
     let policies = usage.get("policies").and_then(Value::as_object).into_iter().flatten();
     let found: Vec<Value> = policies
         .filter(|(id, used)| used.get("matched").and_then(Value::as_u64) == Some(0) && permits.contains(*id))
@@ -110,4 +110,14 @@ async fn unused(client: &Client, age: &str) -> Result<(Answer, Exit), Fault> {
         &[("PERMIT", "/id"), ("TEXT SINCE", "/since"), ("CALLS A FORBID REFUSED", "/overruled")],
     );
     Ok((answer, if is_partial { Exit::Partial } else { Exit::Done }))
+}
+
+/// Ids of the permits in force.
+pub(super) async fn permits(client: &Client) -> Result<BTreeSet<String>, Fault> {
+    let policies = items(client.get("/v1/policies").await?);
+    let permits = policies
+        .iter()
+        .filter(|policy| policy.get("effect").and_then(Value::as_str) == Some("permit"))
+        .filter_map(|policy| policy.get("id").and_then(Value::as_str).map(str::to_owned));
+    Ok(permits.collect())
 }
