@@ -135,6 +135,7 @@ fn identities(guide: &mut Guide) -> Result {
 
 /// What auditors ask; the call above is denied in observe mode, which is no denial.
 fn audit(guide: &mut Guide) -> Result {
+    guide.expect("portcullis decisions keys > main.vkey", 0)?;
     for line in [
         "portcullis decisions query --deny --since 7d --namespace shop --source-ip 127.0.0.0/8",
         "portcullis decisions query --policy sensitive-methods --policies 1-9 --order asc",
@@ -148,6 +149,8 @@ fn audit(guide: &mut Guide) -> Result {
         "portcullis decisions streams --since 7d",
         "portcullis decisions gaps --since 7d",
         "portcullis decisions export --since 7d --format csv --purpose \"quarterly review\" > decisions.csv",
+        "portcullis decisions export --since 7d --with-proofs --purpose \"case 7\" > decisions.bundle",
+        "portcullis decisions verify decisions.bundle --key main.vkey",
     ] {
         guide.expect(line, 0)?;
     }

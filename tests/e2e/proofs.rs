@@ -37,6 +37,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             missing_module("cryptography"),
             loss,
         ),
+        trial(
+            "vf6_an_export_with_proofs_verifies_offline_for_us_and_for_others",
+            missing_module("cryptography"),
+            exported,
+        ),
         trial("rr3_bundles_of_records_need_a_right_of_their_own", missing_users(), rights),
     ]
 }
@@ -350,6 +355,57 @@ fn loss() -> Result {
     Ok(())
 }
 
+fn exported() -> Result {
+    let (mut gateway, _upstream, _) = audited()?;
+    let tls = gateway.identity()?;
+    // Under another version of the policies, and denied.
+    let forbid = "@id(\"no-deletes\")\n@owner(\"shop\")\nforbid (principal, action == Action::\"http:DELETE\", resource);\n";
+    gateway.publish("deletes.cedar", forbid)?;
+    let (status, _) = gateway.curl(&tls, "/orders", &["-X", "DELETE"])?;
+    check!(status == 403, "the call got {status}");
+    let dir = tempfile::tempdir()?;
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (key, file, bad) = (path("main.vkey"), path("calls.bundle"), path("bad.bundle"));
+    keep(&gateway, "keys", Path::new(&key))?;
+    let export = ["decisions", "export", "--with-proofs", "--since", "1h", "--purpose", "case 7"];
+    let bundle = expect(gateway.cli(&export), 0)?;
+    fs::write(&file, &bundle)?;
+    let read = gateway.records("kind=read")?;
+    let exported = read.iter().find(|record| record["body"]["call"] == "export");
+    check!(exported.is_some_and(|record| record["body"]["purpose"] == "case 7"), "{read:?}");
+
+    // Offline: no process, the key alone.
+    check!(gateway.terminate()?.success(), "{}", gateway.log());
+    let told = expect(gateway.cli(&["decisions", "verify", &file, "--key", &key]), 0)?;
+    check!(told.contains("v1, v2, by their texts in the file") && told.ends_with("proved\n"), "{told}");
+    let checked = Script::run("log_check", &["bundle", &file, &key])?;
+    let checked = checked.first().ok_or("nothing said")?;
+    check!(checked["ok"] == true && checked["versions"] == serde_json::json!([1, 2]), "{checked}");
+    check!(checked["denied"].as_u64().is_some_and(|denied| denied >= 1), "{checked}");
+    check!(told.contains(&format!("{} proved", checked["entries"])), "{told} {checked}");
+
+    // A policy that is not the one that judged, a record that is another, and a file that was cut off.
+    let other = bundle.replacen("no-deletes", "no-delete5", 1);
+    let entry = bundle.lines().find(|line| line.contains("\"Entry\"")).ok_or("no entry")?;
+    let leaf = serde_json::from_str::<Value>(entry)?["leaf"].as_str().ok_or("no leaf")?.to_owned();
+    let mut bytes = STANDARD.decode(&leaf)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let record = bundle.replacen(&leaf, &STANDARD.encode(&bytes), 1);
+    let cut = bundle.get(..bundle.len() - 20).unwrap_or_default().to_owned();
+    for (text, code, word) in
+        [(other, 4, "texts are not in the file"), (record, 1, "not in the tree"), (cut, 1, "cut off")]
+    {
+        check!(text != bundle, "{word}: nothing was changed");
+        fs::write(&bad, text)?;
+        let told = expect(gateway.cli(&["decisions", "verify", &bad, "--key", &key]), code)?;
+        check!(told.contains(word), "{word}: {told}");
+        let checked = Script::run("log_check", &["bundle", &bad, &key])?;
+        check!(checked.first().is_some_and(|checked| checked["ok"] == false), "{word}: {checked:?}");
+    }
+    Ok(())
+}
+
 fn rights() -> Result {
     let upstream = Upstream::echo();
     let gateway =
@@ -359,6 +415,11 @@ fn rights() -> Result {
     check!(refused.code != 0 && refused.stderr.contains("decisions:verify"), "{refused:?}");
     expect(gateway.cli_as(4_712, &["decisions", "verify"]), 0)?;
     expect(gateway.cli_as(4_713, &["decisions", "checkpoint"]), 77)?;
+    // Exports take a right of their own too, with proofs as without.
+    let export = ["decisions", "export", "--with-proofs"];
+    let refused = gateway.cli_as(4_711, &export)?;
+    check!(refused.code == 77 && refused.stderr.contains("decisions:export"), "{refused:?}");
+    expect(gateway.cli_as(4_712, &export), 0)?;
     // A path in another spelling is no way around.
     let answer = gateway.ask("GET", "/v1/log/tile/%65ntries/000.p/1", &[], None)?;
     check!(answer.status == 404, "{answer:?}");

@@ -2,6 +2,7 @@
 
     log_check.py proof FILE KEY       a proof file
     log_check.py tiles DIR KEY        the tiles of a copied ledger directory against its checkpoint
+    log_check.py bundle FILE KEY      an export with proofs: records, and the policies that judged them
 
 KEY is a file with the verifier key. Prints one JSON object; the exit code is 0 when everything holds.
 """
@@ -106,12 +107,73 @@ def tiles(directory, vkey):
     return {"size": size, "levels": len(levels)}
 
 
+def cbor(data, at=0):
+    """One value of deterministic CBOR (RFC 8949 4.2.1): integers, bytes, text, arrays, maps, booleans."""
+    major, value = data[at] >> 5, data[at] & 31
+    at += 1
+    if value >= 24 and major != 7:
+        width = 1 << (value - 24)
+        value = int.from_bytes(data[at : at + width], "big")
+        at += width
+    if major in (0, 1):
+        return (value if major == 0 else -1 - value), at
+    if major in (2, 3):
+        raw = data[at : at + value]
+        return (raw if major == 2 else raw.decode()), at + value
+    if major == 4:
+        items = []
+        for _ in range(value):
+            item, at = cbor(data, at)
+            items.append(item)
+        return items, at
+    if major == 5:
+        members = {}
+        for _ in range(value):
+            key, at = cbor(data, at)
+            members[key], at = cbor(data, at)
+        return members, at
+    assert major == 7 and value in (20, 21), "no CBOR of ours"
+    return value == 21, at
+
+
+def sized(text):
+    raw = text.encode()
+    return len(raw).to_bytes(8, "big") + raw
+
+
+def bundle(file, vkey):
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    head, *body, end = lines
+    assert head["kind"] == "DecisionBundle" and end["kind"] == "End", "it was cut off"
+    signed, last, effects, judged, texts = None, -1, [], set(), {}
+    for line in body:
+        if line["kind"] == "Checkpoint":
+            signed = open_note(line["note"], vkey)
+        elif line["kind"] == "Entry":
+            leaf, index = base64.b64decode(line["leaf"], validate=True), int(line["index"])
+            path = [base64.b64decode(other, validate=True) for other in line["path"]]
+            check_inclusion(sha(b"\x00" + leaf), index, path, *signed)
+            assert index > last, "the order is wrong"
+            last = index
+            record, stop = cbor(leaf)
+            assert stop == len(leaf), "something follows the record"
+            effects.append(record.get(6))
+            if 20 in record:
+                judged.add(record[20]["manifest"].hex())
+        else:
+            files = [sha(sized(part["file"]) + sized(part["text"])) for part in line["files"]]
+            texts[sha(b"".join(files)).hex()] = line["version"]
+    assert end["entries"] == len(effects) and end["policies"] == len(texts), "something is missing"
+    assert judged <= set(texts), "policies are missing, or others than those that judged"
+    return {"entries": len(effects), "denied": effects.count(0), "versions": sorted(texts.values())}
+
+
 def main():
     kind, what, key = sys.argv[1:]
-    check = {"proof": proof, "tiles": tiles}[kind]
+    check = {"proof": proof, "tiles": tiles, "bundle": bundle}[kind]
     try:
         print(json.dumps({"ok": True} | check(pathlib.Path(what), pathlib.Path(key).read_text())))
-    except (AssertionError, InvalidSignature, ValueError) as error:
+    except (AssertionError, InvalidSignature, LookupError, TypeError, ValueError) as error:
         print(json.dumps({"ok": False, "why": str(error) or type(error).__name__}))
 
 

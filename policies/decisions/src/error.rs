@@ -45,6 +45,9 @@ pub enum LedgerError {
         /// What is wrong there.
         source: LeafError,
     },
+    /// Nothing is signed, so nothing can be proved.
+    #[error("nothing of this ledger is signed")]
+    NoTree,
     /// The file is of a newer format.
     #[error("`{path}` was written by a newer version of this program")]
     Newer {

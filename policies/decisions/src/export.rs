@@ -1,15 +1,18 @@
-//! Exports: whole records in the order of the ledger, as NDJSON or CSV, in pieces that a cursor joins (decisions.md 12).
+//! Exports: whole records in the order of the ledger, as NDJSON or CSV, or as they were signed with their proofs, in pieces
+//! that a cursor joins (decisions.md 12).
 //!
 //! A piece is at most 10,000 rows or 8 MiB of text, so that neither side holds more; it is on record before it leaves.
 //! Columns of CSV are fixed: a column is added at the end, never moved.
 
 mod csv;
+mod proofs;
 
 use std::ops::ControlFlow;
 
 use base_ports::Mono;
 use bytes::Bytes;
 
+use self::proofs::Proofs;
 use crate::{
     budget::Caps,
     error::LedgerError,
@@ -34,6 +37,8 @@ pub(crate) enum Form {
     #[default]
     Ndjson,
     Csv,
+    /// Leaves with what proves them: lines of a [`crate::Bundle`].
+    Proofs,
 }
 
 impl Form {
@@ -41,11 +46,12 @@ impl Form {
         match word {
             "ndjson" => Ok(Form::Ndjson),
             "csv" => Ok(Form::Csv),
+            "proofs" => Ok(Form::Proofs),
             other => Err(QueryError::Value {
                 name: "format",
                 value: other.to_owned(),
-                expected: "`ndjson` or `csv`",
-                suggestion: crate::query::nearest(other, ["ndjson", "csv"]),
+                expected: "`ndjson`, `csv` or `proofs`",
+                suggestion: crate::query::nearest(other, ["ndjson", "csv", "proofs"]),
             }),
         }
     }
@@ -54,12 +60,13 @@ impl Form {
         match self {
             Form::Ndjson => "ndjson",
             Form::Csv => "csv",
+            Form::Proofs => "proofs",
         }
     }
 
     pub(crate) const fn media_type(self) -> &'static str {
         match self {
-            Form::Ndjson => "application/x-ndjson",
+            Form::Ndjson | Form::Proofs => "application/x-ndjson",
             Form::Csv => "text/csv; charset=utf-8; header=present",
         }
     }
@@ -70,6 +77,8 @@ impl Form {
 pub(crate) struct Piece {
     pub(crate) text: String,
     pub(crate) rows: usize,
+    /// Rows that no checkpoint covers yet.
+    pub(crate) unproved: usize,
     pub(crate) swept: Swept,
 }
 
@@ -89,22 +98,38 @@ impl Ledger {
             csv::header(&mut piece.text);
         }
         let log = self.log();
+        let proofs = match form {
+            Form::Proofs => Some(Proofs::begin(self, &mut piece.text)?),
+            Form::Ndjson | Form::Csv => None,
+        };
+        let mut failed = None;
         piece.swept = self.sweep(query, caps, asked, |row| {
-            match StoredRecord::decode(row.index, Bytes::copy_from_slice(row.leaf)) {
-                Ok(record) => {
-                    put(&record, &log, query.filter.seen(row.view), form, &mut piece.text);
-                    piece.rows += 1;
-                }
-                Err(error) => unreadable.push(Damage {
+            match (&proofs, StoredRecord::decode(row.index, Bytes::copy_from_slice(row.leaf))) {
+                (_, Err(error)) => unreadable.push(Damage {
                     file: std::path::PathBuf::new(),
                     first: row.index,
                     last: row.index,
                     problem: error.to_string(),
                 }),
+                (None, Ok(record)) => {
+                    put(&record, &log, query.filter.seen(row.view), form, &mut piece.text);
+                    piece.rows += 1;
+                }
+                (Some(proofs), Ok(_)) => match proofs.put(row.index, row.leaf, &mut piece.text) {
+                    Ok(true) => piece.rows += 1,
+                    Ok(false) => piece.unproved += 1,
+                    Err(error) => {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                },
             }
             let is_full = piece.rows >= rows || piece.text.len() >= TEXT;
             if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
+        if let Some(error) = failed {
+            return Err(LedgerError::Tree(error));
+        }
         piece.swept.damaged.append(&mut unreadable);
         Ok(piece)
     }
@@ -117,6 +142,7 @@ fn put(record: &StoredRecord, log: &LogView, seen: Seen, form: Form, out: &mut S
             out.push('\n');
         }
         Form::Csv => csv::row(record, seen, out),
+        Form::Proofs => {}
     }
 }
 

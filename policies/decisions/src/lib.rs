@@ -72,9 +72,10 @@ pub use ledger::{Ledger, LedgerConfig, Stats};
 pub use meter::Meter;
 pub use pattern::{IdPattern, PatternError};
 pub use proof::{
-    Accepted, Auditor, Boot, Checkpoint, DirMaterial, Fault, Found, Handover, Heartbeats, LogKey, LogKeys,
-    LogView, Material, Missing, NoteError, OVERLAP, ProofDocument, ProofError, Signer, TileId, TreeError,
-    TreeHash, Unreadable, Verified, VerifierKey, accept_loss, extends, includes, verify,
+    Accepted, Auditor, Boot, Bundle, BundleFault, Bundled, Checkpoint, DirMaterial, Fault, Found, Handover,
+    Heartbeats, LogKey, LogKeys, LogView, Material, Missing, NoteError, OVERLAP, ProofDocument, ProofError,
+    Signer, TileId, TreeError, TreeHash, Unreadable, Verified, VerifierKey, accept_loss, extends, includes,
+    verify,
 };
 pub use quarantine::SetAside;
 pub use query::{LIMITS, Order, Query, QueryError};

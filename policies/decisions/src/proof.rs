@@ -7,6 +7,7 @@
 //! is the auditor's side and uses nothing but the pure half.
 
 mod accept;
+mod bundle;
 mod check;
 mod checkpoint;
 mod document;
@@ -26,6 +27,7 @@ mod tree;
 mod verify;
 
 pub use accept::{Accepted, accept_loss};
+pub use bundle::{Bundle, BundleFault, Bundled};
 pub use check::{extends, includes};
 pub use checkpoint::Checkpoint;
 pub use document::{ProofDocument, ProofError};
@@ -39,7 +41,7 @@ pub(crate) use open::{TreeSetup, open};
 pub use tile::TileId;
 pub(crate) use tile::{WIDTH, parse_index};
 pub use tree::LogView;
-pub(crate) use tree::{LastTile, Tree};
+pub(crate) use tree::{LastTile, Signed, Tree};
 pub use verify::{
     Auditor, Boot, DirMaterial, Fault, Found, Heartbeats, Material, Missing, Unreadable, Verified, verify,
 };

@@ -326,7 +326,10 @@ fn json_answer(value: &Value) -> (Response, usize) {
 
 impl From<LedgerError> for Problem {
     fn from(error: LedgerError) -> Self {
-        Problem::internal(&error)
+        match error {
+            LedgerError::NoTree => Problem::new(StatusCode::NOT_FOUND, "not-in-the-log", error.to_string()),
+            error => Problem::internal(&error),
+        }
     }
 }
 

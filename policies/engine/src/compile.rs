@@ -67,6 +67,13 @@ pub(crate) struct Kept {
     settled: Arc<EntitySet>,
 }
 
+impl Kept {
+    /// The policy files, in their order.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = &crate::PolicySource> {
+        self.files.iter().map(|file| &file.source)
+    }
+}
+
 /// The schema and all that follows from it.
 pub(crate) struct Vocabulary {
     text: SchemaText,

@@ -271,6 +271,19 @@ impl Snapshot {
         &self.0.versions
     }
 
+    /// The policy files it was made of, shipped ones among them, in the order in which [`Versions::manifest`] is taken over
+    /// them.
+    pub fn sources(&self) -> impl Iterator<Item = &PolicySource> {
+        self.0.kept.sources()
+    }
+
+    /// What [`Versions::manifest`] is for policy files of these names and texts: how somebody who holds the texts shows that
+    /// they judged a recorded decision.
+    #[must_use]
+    pub fn manifest_of<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> [u8; 32] {
+        crate::compile::policies::manifest_of(files)
+    }
+
     /// Whether that policy is shipped with the product.
     #[must_use]
     pub fn is_baseline(&self, id: &str) -> bool {

@@ -107,7 +107,7 @@ impl Stored {
 
 /// The snapshot of that number. A record that names none was made before there was one, or needs none: those in force
 /// show it, else the shipped ones.
-async fn pinned(api: &Arc<Api>, number: Option<u64>) -> Result<Arc<Snapshot>, Problem> {
+pub(super) async fn pinned(api: &Arc<Api>, number: Option<u64>) -> Result<Arc<Snapshot>, Problem> {
     let in_force = api.judge.snapshot();
     let is_it = |held: &Arc<Snapshot>| number.is_none_or(|number| held.versions().numbers.snapshot == number);
     if let Some(current) = in_force.filter(is_it) {

@@ -42,6 +42,7 @@ use utoipa_swagger_ui::SwaggerUi;
         super::policies::impact::impact,
         super::policies::mine::suggest,
         super::policies::usage::usage,
+        super::policies::judged::sources,
         super::policies::changes::list,
         super::policies::changes::create,
         super::policies::changes::read,

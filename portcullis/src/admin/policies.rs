@@ -10,6 +10,7 @@ pub(super) mod format;
 pub(super) mod grpc;
 pub(super) mod history;
 pub(super) mod impact;
+pub(super) mod judged;
 pub(super) mod mine;
 mod refused;
 pub(super) mod rights;
@@ -50,6 +51,7 @@ pub(super) fn router() -> Router<Arc<Api>> {
         .merge(impact::router())
         .merge(mine::router())
         .merge(usage::router())
+        .merge(judged::router())
         .merge(diff::router())
 }
 

@@ -1,5 +1,6 @@
 //! `portcullis decisions` and `explain`: what was decided, and why.
 
+mod bundle;
 mod days;
 mod export;
 mod filters;
@@ -77,9 +78,9 @@ pub(crate) enum Command {
         after_help = "Examples:\n  portcullis decisions report --since 90d\n  portcullis decisions report --by principal --order deny\n  portcullis decisions report --by hour --since 1d\n  portcullis decisions report --unused 90d"
     )]
     Report(days::Options),
-    /// Whole records to stdout, as NDJSON or CSV
+    /// Whole records to stdout, as NDJSON or CSV, or with proofs
     #[command(
-        after_help = "Example:\n  portcullis decisions export --since 7d --deny --format csv > denials.csv"
+        after_help = "Examples:\n  portcullis decisions export --since 7d --deny --format csv > denials.csv\n  portcullis decisions export --since 7d --deny --with-proofs > denials.bundle"
     )]
     Export(export::Options),
     /// Keep records whatever the limits of the ledger say
@@ -90,9 +91,9 @@ pub(crate) enum Command {
     /// Prove that a record stands in the signed log; the file verifies offline
     #[command(after_help = "Example:\n  portcullis decisions prove 01JD8Z…7Q --out refund.tlog-proof")]
     Prove(log::ProveOptions),
-    /// Verify the log of a running process, a copied ledger directory, or a proof
+    /// Verify the log of a running process, a copied ledger directory, a proof, or an export with proofs
     #[command(
-        after_help = "Examples:\n  portcullis decisions verify --key main.vkey --since-checkpoint march.cp\n  portcullis decisions verify --dir /backup/ledger --key main.vkey\n  portcullis decisions verify refund.tlog-proof --key main.vkey"
+        after_help = "Examples:\n  portcullis decisions verify --key main.vkey --since-checkpoint march.cp\n  portcullis decisions verify --dir /backup/ledger --key main.vkey\n  portcullis decisions verify refund.tlog-proof --key main.vkey\n  portcullis decisions verify denials.bundle --key main.vkey"
     )]
     Verify(log::VerifyOptions),
     /// Starts of enforcers: how each stands, how far it came, what it lost

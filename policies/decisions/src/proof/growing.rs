@@ -149,7 +149,7 @@ fn vf2_vf3_every_record_is_signed_and_provable() {
     let last = tree.signed().unwrap();
     assert!(last.checkpoint.size > first.checkpoint.size);
     let path = tree.consistency(first.checkpoint.size).unwrap().unwrap().path;
-    let pair = |signed: &tree::Signed| (signed.checkpoint.size, signed.checkpoint.root);
+    let pair = |signed: &Signed| (signed.checkpoint.size, signed.checkpoint.root);
     assert!(extends(pair(&first), pair(&last), &path));
     assert_eq!(last.checkpoint.size as usize, leaves(&disk).len());
     assert_true(&last.checkpoint, &leaves(&disk));

@@ -169,14 +169,28 @@ impl Tree {
     /// Proves that the record at that index of the ledger is in the tree of the last checkpoint; `None` while no checkpoint
     /// covers it. A path that would not verify is not handed out.
     pub(crate) fn prove(&self, index: u64, leaf: &[u8]) -> Result<Option<ProofDocument>, TreeError> {
-        let (Some(signed), Some(at)) = (self.signed(), index.checked_sub(self.base)) else { return Ok(None) };
+        let Some(signed) = self.signed() else { return Ok(None) };
+        let proved = self.path(&signed, index, leaf)?;
+        Ok(proved.map(|(index, path)| ProofDocument {
+            leaf: leaf.to_vec(),
+            index,
+            path,
+            checkpoint: signed.note.clone(),
+        }))
+    }
+
+    /// Position in the tree of that checkpoint, and the path from there to its root.
+    pub(crate) fn path(
+        &self,
+        signed: &Signed,
+        index: u64,
+        leaf: &[u8],
+    ) -> Result<Option<(u64, Vec<TreeHash>)>, TreeError> {
         let (size, root) = (signed.checkpoint.size, signed.checkpoint.root);
-        if at >= size {
-            return Ok(None);
-        }
+        let Some(at) = index.checked_sub(self.base).filter(|at| *at < size) else { return Ok(None) };
         let path = Prover::new(&self.tiles(), size).inclusion(at)?;
         if includes(TreeHash::of_leaf(leaf), at, &path, size, root) {
-            Ok(Some(ProofDocument { leaf: leaf.to_vec(), index: at, path, checkpoint: signed.note.clone() }))
+            Ok(Some((at, path)))
         } else {
             Err(TreeError::Different { index })
         }

@@ -72,6 +72,12 @@ pub(super) struct Given {
 }
 
 impl Asked {
+    /// The same asker, of rows that he sees whole alone.
+    pub(super) fn whole_only(mut self) -> Self {
+        self.reader.sight = self.reader.sight.whole_only();
+        self
+    }
+
     /// Puts a read on record.
     pub(super) fn note(
         &self,

@@ -9,7 +9,7 @@ use axum::{
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Asked, Given, Problem, Service, body};
+use super::{Asked, Given, Problem, Service, body, log};
 use crate::{
     export::{Form, ROWS},
     query::QueryError,
@@ -30,9 +30,10 @@ struct Request {
 /// Whole records in the order of the ledger, in pieces: at most 10,000 rows or 8 MiB of text each.
 #[utoipa::path(
     post, path = "/v1/decisions:export", tag = "decisions",
-    request_body(content_type = "application/json", description = "`since`, `until`, `filter` (names as in the list), `format` (`ndjson` or `csv`), `limit` (rows of a piece), `cursor` (header `portcullis-next-cursor` of the piece before)"),
+    request_body(content_type = "application/json", description = "`since`, `until`, `filter` (names as in the list), `format` (`ndjson`, `csv`, or `proofs`: leaves as they were signed, each with its path to a checkpoint), `limit` (rows of a piece), `cursor` (header `portcullis-next-cursor` of the piece before)"),
     responses(
-        (status = 200, description = "one record per line; `portcullis-rows`, `portcullis-next-cursor` unless it is the last piece, `portcullis-partial` when a cap was reached, `portcullis-damaged` when records could not be read"),
+        (status = 200, description = "one record per line; `portcullis-rows`, `portcullis-next-cursor` unless it is the last piece, `portcullis-partial` when a cap was reached, `portcullis-damaged` when records could not be read, `portcullis-unproved` when no checkpoint covers records yet"),
+        (status = 404, description = "`proofs` of a ledger that signs nothing"),
         (status = 400, description = "unknown filter or value, foreign cursor, no purpose where one is required"),
         (status = 410, description = "the cursor has expired"),
         (status = 429, description = "too many questions"),
@@ -70,6 +71,11 @@ async fn answer(
         let (value, expected) = (rows.to_string(), "a number from 1 to 10000");
         return Err(QueryError::Value { name: "limit", value, expected, suggestion: None }.into());
     }
+    // A leaf is all of a record: who may see a part of it gets none.
+    let asked = &if form == Form::Proofs { asked.clone().whole_only() } else { asked.clone() };
+    if form == Form::Proofs && question.cursor.is_none() {
+        log::signed(&service.ledger).await?;
+    }
     let query = question.query(service, asked, form.as_str())?;
     let running = service.admit(asked, question.cursor.is_some())?;
     let piece = service
@@ -83,6 +89,7 @@ async fn answer(
         ("portcullis-next-cursor", swept.next_cursor),
         ("portcullis-partial", swept.partial.map(|cap| cap.as_str().to_owned())),
         ("portcullis-damaged", (lost > 0).then(|| lost.to_string())),
+        ("portcullis-unproved", (piece.unproved > 0).then(|| piece.unproved.to_string())),
     ];
     let told: Vec<_> = told.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
     let fixed = [("content-type", form.media_type()), ("cache-control", "no-store")];

@@ -3,7 +3,7 @@
 //! Tiles and checkpoints hold hashes only. Entry bundles hold the records of everybody; `portcullis` asks for a right of
 //! its own before it lets a call for them through, and tells them by the path as it was sent, so only that form is read.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
@@ -29,6 +29,10 @@ use crate::{
 };
 
 const TILES: &str = "/v1/log/tile/";
+
+/// How often, and how many times, it is looked for a checkpoint that will come within two seconds.
+const LOOK: Duration = Duration::from_millis(100);
+const LOOKS: u32 = 40;
 
 /// Checkpoint, tiles, keys and proofs of a ledger.
 pub fn log_router(ledger: Ledger) -> Router {
@@ -89,6 +93,19 @@ async fn proved(ledger: &Ledger, asked: &Asked, id: &str) -> Result<(DecisionId,
         })
     })
     .await
+}
+
+/// Waits until a checkpoint covers what stands in the ledger now; gives up in silence, because what is not covered is told.
+pub(super) async fn signed(ledger: &Ledger) -> Result<(), Problem> {
+    let tree = tree(ledger)?;
+    let wanted = ledger.inner().shelf.next_index();
+    for _ in 0..LOOKS {
+        if tree.covered() >= wanted {
+            break;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 /// The last signed checkpoint (C2SP tlog-checkpoint).

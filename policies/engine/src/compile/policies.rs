@@ -390,6 +390,13 @@ fn digest(source: &PolicySource) -> [u8; 32] {
     super::digest([&*source.file, &*source.text])
 }
 
+/// What [`manifest`] gives for files of these names and texts, which need not be checked.
+pub(crate) fn manifest_of<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    files.into_iter().for_each(|(name, text)| context.update(&super::digest([name, text])));
+    context.finish().as_ref().try_into().unwrap_or_default()
+}
+
 /// Over the digests of the files alone, whatever was known before.
 pub(crate) fn manifest(files: &[Arc<CheckedFile>]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);

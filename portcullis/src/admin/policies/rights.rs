@@ -77,6 +77,7 @@ mod tests {
             (Method::POST, "/v1/policies:validate", AdminAction::PolicyRead),
             (Method::POST, "/v1/policies:format", AdminAction::PolicyRead),
             (Method::GET, "/v1/policies/snapshot", AdminAction::PolicyRead),
+            (Method::GET, "/v1/policies/snapshots/7/sources", AdminAction::PolicyRead),
             (Method::GET, "/v1/policies/signing", AdminAction::PolicyRead),
             (Method::POST, "/v1/policies/signing:rotate", AdminAction::ConfigWrite),
             (Method::POST, "/v1/policies/signing:raise-epoch", AdminAction::ConfigWrite),

@@ -2,8 +2,9 @@
 
 use clap::Args;
 use http::HeaderMap;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::bundle;
 use super::filters::{Filters, Purpose, Range, body};
 use crate::cli::{Global, block_on};
 use crate::client::{Client, Fault};
@@ -21,6 +22,10 @@ pub(crate) struct Options {
     /// Go on where an export before was cut off, as it said
     #[arg(long)]
     cursor: Option<String>,
+    /// Records as they were signed, each with its proof, and the texts of the policies that judged: one file that
+    /// `decisions verify` checks offline
+    #[arg(long, conflicts_with_all = ["format", "cursor"])]
+    with_proofs: bool,
     /// Also what is no decision: reads, issuance, activations
     #[arg(long)]
     all: bool,
@@ -33,6 +38,13 @@ pub(super) fn run(options: &Options, global: &Global) -> Exit {
         Ok(client) => client,
         Err(exit) => return exit,
     };
+    if options.with_proofs {
+        let question = asked(options, "proofs");
+        return match block_on(bundle::print(&client, question, &options.purpose.headers())) {
+            Ok(exit) => exit,
+            Err(fault) => global.fail(&fault),
+        };
+    }
     let mut cursor = options.cursor.clone();
     match block_on(pieces(&client, options, &mut cursor)) {
         Ok(exit) => exit,
@@ -47,8 +59,7 @@ pub(super) fn run(options: &Options, global: &Global) -> Exit {
 
 /// Prints one piece after the other; `cursor` always says where the next one begins.
 async fn pieces(client: &Client, options: &Options, cursor: &mut Option<String>) -> Result<Exit, Fault> {
-    let mut question = body(&options.range, options.filters.of_decisions(options.all));
-    question.insert("format".to_owned(), options.format.as_str().into());
+    let mut question = asked(options, &options.format);
     let headers = options.purpose.headers();
     let mut unread = 0_u64;
     loop {
@@ -71,6 +82,12 @@ async fn pieces(client: &Client, options: &Options, cursor: &mut Option<String>)
     Ok(Exit::Done)
 }
 
-fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+fn asked(options: &Options, format: &str) -> Map<String, Value> {
+    let mut question = body(&options.range, options.filters.of_decisions(options.all));
+    question.insert("format".to_owned(), format.into());
+    question
+}
+
+pub(super) fn header(headers: &HeaderMap, name: &str) -> Option<String> {
     headers.get(name)?.to_str().ok().map(str::to_owned)
 }

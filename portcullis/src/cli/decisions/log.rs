@@ -20,7 +20,7 @@ use super::identities::Known;
 use super::online::Online;
 use super::recompute::judged;
 use super::report::Given;
-use super::{encode, report};
+use super::{bundle, encode, report};
 use crate::cli::{Global, block_on};
 use crate::client::{Client, Fault};
 use crate::messages::Message;
@@ -40,7 +40,7 @@ pub(crate) struct ProveOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyOptions {
-    /// A proof of one record, as `decisions prove` writes it
+    /// A proof of one record, as `decisions prove` writes it, or a bundle of `decisions export --with-proofs`
     #[arg(value_name = "PROOF", conflicts_with_all = ["dir", "since_checkpoint", "bundle", "recompute"])]
     proof: Option<PathBuf>,
     /// Read the ledger in this directory and ask no process
@@ -145,6 +145,9 @@ pub(super) fn verified(options: VerifyOptions, global: &Global) -> Exit {
     };
     let lender = lender.as_ref();
     let outcome = match (&options.proof, &options.dir) {
+        (Some(file), _) if bundle::is_bundle(file) => {
+            keys_given(&options).and_then(|keys| bundle::verify(file, &keys))
+        }
         (Some(proof), _) => one(proof, &options),
         (None, Some(dir)) => keys_given(&options).and_then(|keys| {
             let material = DirMaterial::open(dir, Arc::new(SystemDisk)).map_err(unreadable)?;
