@@ -8,6 +8,7 @@ mod certificates;
 mod changes;
 mod chaos;
 mod commands;
+mod crashes;
 mod demo;
 mod deploy;
 mod durability;
@@ -60,6 +61,7 @@ fn main() {
         api::trials(),
         auditors::trials(),
         proofs::trials(),
+        crashes::trials(),
         authzen::trials(),
         certificates::trials(),
         changes::trials(),
