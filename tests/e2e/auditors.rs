@@ -178,6 +178,10 @@ fn on_record(gateway: &Gateway) -> Result {
     check!(export["body"]["bytes"].as_u64().is_some_and(|bytes| bytes > 500), "{export}");
     check!(of("get").iter().any(|read| read["body"]["failed"] == "decision-not-found"), "{reads:?}");
     check!(of("list").iter().any(|read| read["body"]["failed"] == "foreign-cursor"), "{reads:?}");
+    // What it was that each look showed, and by whom.
+    check!(reads.iter().all(|read| read["credential"]["kind"] == "local"), "{reads:?}");
+    let explained = |read: &&Value| read["body"]["bytes"].as_u64().is_some_and(|bytes| bytes > 100);
+    check!(of("explain").iter().copied().any(|read| explained(&read)), "{reads:?}");
     check!(of("tail_end").iter().any(|read| read["body"]["count"] == 3), "{reads:?}");
     Ok(())
 }

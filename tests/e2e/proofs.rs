@@ -414,6 +414,11 @@ fn rights() -> Result {
     let refused = gateway.cli_as(4_711, &["decisions", "verify"])?;
     check!(refused.code != 0 && refused.stderr.contains("decisions:verify"), "{refused:?}");
     expect(gateway.cli_as(4_712, &["decisions", "verify"]), 0)?;
+    // Each bundle that he was given is on record as a read of his.
+    let reads = gateway.decisions(&["--kind", "read", "--principal", "4712"])?;
+    let entries = reads.iter().find(|read| read["body"]["call"] == "entries");
+    let given = entries.is_some_and(|read| read["body"]["count"].as_u64().is_some_and(|count| count > 0));
+    check!(given && entries.is_some_and(|read| read["credential"]["kind"] == "local"), "{reads:?}");
     expect(gateway.cli_as(4_713, &["decisions", "checkpoint"]), 77)?;
     // Exports take a right of their own too, with proofs as without.
     let export = ["decisions", "export", "--with-proofs"];

@@ -225,6 +225,8 @@ pub struct AuthorityRecord {
 pub struct ReadRecord {
     /// Who.
     pub principal: Principal,
+    /// What the reader proved itself with.
+    pub credential: Option<Arc<Credential>>,
     /// Which call: `list`, `get`, `aggregate`, `export`, `tail`, ...
     pub call: &'static str,
     /// The filter, as given.
@@ -249,6 +251,7 @@ impl ReadRecord {
     pub fn new(principal: Principal, call: &'static str, query: String, time: Now) -> ReadRecord {
         ReadRecord {
             principal,
+            credential: None,
             call,
             query,
             count: 0,

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use base_ports::UnixTime;
 use policies_decisions::{GetError, IdPattern, PatternError, Reader, Seen, StoredRecord};
@@ -20,7 +19,7 @@ use policies_engine::{
     Action, DecisionId, ErrorClass, OwnedFacts, PolicyError, Principal, ReadRecord, Resource, Snapshot, Would,
 };
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Api;
 use super::problem::Problem;
@@ -42,17 +41,16 @@ pub(super) async fn explain(
     headers: HeaderMap,
     Path(id): Path<String>,
     Query(options): Query<Options>,
-) -> Response {
-    let recorded = match read(&api, &reader, &headers, "explain", &id).await {
-        Ok(recorded) => recorded,
-        Err(problem) => return problem.into_response(),
-    };
-    let snapshot = match pinned(&api, recorded.snapshot).await {
-        Ok(snapshot) => snapshot,
-        Err(problem) => return problem.into_response(),
-    };
+) -> Result<Json<Value>, Problem> {
+    let answer = explanation(&api, &reader, &id, &options).await;
+    told(&api, &reader, &headers, ("explain", &id), answer)
+}
+
+async fn explanation(api: &Arc<Api>, reader: &Reader, id: &str, options: &Options) -> Result<Value, Problem> {
+    let recorded = find(api, reader, id).await?;
+    let snapshot = pinned(api, recorded.snapshot).await?;
     let mut explanation = explained(&snapshot, &recorded.question);
-    explanation.repeats = repeats::of(&api, &recorded).await;
+    explanation.repeats = repeats::of(api, &recorded).await;
     let explanation = explanation;
     let again = explanation.recomputed.as_ref();
     if again.is_some_and(|again| again.is_same == Some(false)) {
@@ -82,7 +80,7 @@ pub(super) async fn explain(
         }
         members.insert("text".to_owned(), json!(text));
     }
-    Json(document).into_response()
+    Ok(document)
 }
 
 /// A recorded decision as the engine asks for it.
@@ -129,27 +127,29 @@ pub(super) async fn pinned(api: &Arc<Api>, number: Option<u64>) -> Result<Arc<Sn
     compiled.map_err(gone)
 }
 
-/// The decision of that id as far as `reader` may see it whole; found or not, the read is on record (RR4).
-async fn read(
+/// Lets an answer about one decision out once it is on record with what it gave; a refusal is put on record too (RR4).
+fn told(
     api: &Api,
     reader: &Reader,
     headers: &HeaderMap,
-    call: &'static str,
-    id: &str,
-) -> Result<Stored, Problem> {
-    let found = find(api, reader, id).await;
-    let time = api.clock.now();
+    (call, id): (&'static str, &str),
+    answer: Result<Value, Problem>,
+) -> Result<Json<Value>, Problem> {
     let purpose = headers.get("portcullis-purpose").and_then(|value| value.to_str().ok());
+    let bytes = answer.as_ref().map_or(0, |answer| answer.to_string().len());
     let note = ReadRecord {
-        count: u64::from(found.is_ok()),
-        failed: found.as_ref().err().map(|problem| problem.title().to_owned()),
+        count: u64::from(answer.is_ok()),
+        bytes: bytes as u64,
+        failed: answer.as_ref().err().map(|problem| problem.title().to_owned()),
         purpose: purpose.map(str::to_owned),
-        ..ReadRecord::new(reader.principal.clone(), call, format!("id={id}"), time)
+        credential: reader.credential.clone(),
+        ..ReadRecord::new(reader.principal.clone(), call, format!("id={id}"), api.clock.now())
     };
     on_record(api, note)?;
-    found
+    answer.map(Json)
 }
 
+/// The decision of that id, if `reader` may see it whole.
 async fn find(api: &Api, reader: &Reader, id: &str) -> Result<Stored, Problem> {
     let missing = |detail: String| {
         Problem::new(StatusCode::NOT_FOUND, "no such decision")

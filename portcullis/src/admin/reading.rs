@@ -3,15 +3,18 @@
 //! The ledger holds rows against what stands here. One decision goes on record for each call, that on the first resource
 //! through which the caller reads anything: the trust domain, else a namespace.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{FromRequestParts, Request};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use base_ports::UnixTime;
 use ca_authority::service::Caller;
 use policies_decisions::{Reader, Sight, Visibility};
 use policies_engine::{
-    AccessRequest, Action, AdminAction, OwnedFacts, Principal, ReadRecord, Record, Resource, Snapshot,
+    AccessRequest, Action, AdminAction, Credential, OwnedFacts, Principal, ReadRecord, Record, Resource,
+    Snapshot,
 };
 
 use super::problem::Problem;
@@ -20,6 +23,21 @@ use crate::assemble::judge::Judge;
 
 const READ: &[AdminAction] = &[AdminAction::DecisionsRead];
 const EXPORT: &[AdminAction] = &[AdminAction::DecisionsRead, AdminAction::DecisionsExport];
+
+/// Who calls and what he proved himself with, for handlers that ask for rights themselves.
+pub(super) struct Who {
+    pub(super) caller: Caller,
+    pub(super) credential: Option<Arc<Credential>>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Who {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let caller = parts.extensions.get::<Caller>().cloned().unwrap_or(Caller::Anonymous);
+        Ok(Who { caller, credential: parts.extensions.get::<Arc<Credential>>().cloned() })
+    }
+}
 
 /// The rights of one caller at one moment.
 #[derive(Clone)]
@@ -44,7 +62,8 @@ pub(super) fn admit(
     let needs = if action == AdminAction::DecisionsExport { EXPORT } else { READ };
     let gate = Gate::of(api, caller, principal, needs);
     let resource = gate.foothold();
-    let reader = Reader { principal: principal.clone(), sight: Sight::new(gate) };
+    let credential = request.extensions().get::<Arc<Credential>>().cloned();
+    let reader = Reader { principal: principal.clone(), sight: Sight::new(gate), credential };
     request.extensions_mut().insert(reader);
     resource
 }

@@ -13,6 +13,7 @@ use ca_authority::Authority;
 use ca_authority::service::{self, Caller};
 use ca_identity::Usage;
 use ca_identity::tls::{ClientAuth, Trust, peer, server_config, server_config_by_name};
+use policies_engine::{Credential, CredentialKind};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::activation::{ADMIN, CA, OIDC, WORKLOAD};
@@ -59,13 +60,17 @@ impl Apis {
         let listener =
             self.bind(ADMIN, &Bind::Unix { path: settings.socket.clone(), mode: settings.socket_mode })?;
         let router = admin::router(api);
+        let (serial, fingerprint, issuer, not_after) = (None, None, None, None);
+        let kind = CredentialKind::Local;
+        let local = Arc::new(Credential { kind, serial, fingerprint, issuer, not_after });
         self.accept(listener, "local api", move |accepted, tasks, drain| {
             let Peer::Unix { uid, .. } = accepted.peer else { return };
-            let router = router.clone();
+            let (router, credential) = (router.clone(), Arc::clone(&local));
             tasks.spawn("local api connection", async move {
                 let _permit = accepted.permit;
                 serve::http(accepted.stream, router, LOCAL_AGE, drain, move |request| {
                     request.extensions_mut().insert(Caller::Local { uid });
+                    request.extensions_mut().insert(Arc::clone(&credential));
                 })
                 .await;
             });
@@ -115,9 +120,21 @@ impl Apis {
                     }
                     None => Duration::from_secs(60),
                 };
+                let credential = verified.as_ref().map(|verified| {
+                    Arc::new(Credential {
+                        kind: CredentialKind::X509,
+                        serial: Some(verified.serial.to_string()),
+                        fingerprint: Some(verified.fingerprint),
+                        issuer: Some(verified.issuer_key_id.to_string()),
+                        not_after: Some(verified.expires),
+                    })
+                });
                 let caller = verified.map_or(Caller::Anonymous, |verified| Caller::Svid(verified.id));
                 serve::http(stream, router, age, drain, move |request| {
                     request.extensions_mut().insert(caller.clone());
+                    credential.iter().for_each(|credential| {
+                        request.extensions_mut().insert(Arc::clone(credential));
+                    });
                 })
                 .await;
             });

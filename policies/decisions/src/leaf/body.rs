@@ -101,6 +101,8 @@ pub struct Reading {
     pub failed: Option<String>,
     /// What for, as the reader said.
     pub purpose: Option<String>,
+    /// What the reader proved itself with; absent in records of before it was kept.
+    pub credential: Option<StoredCredential>,
 }
 
 /// A verdict as it was recorded. Words of open lists stay words, as later versions add some (RW3).

@@ -263,6 +263,10 @@ impl Parts {
             }
         }
         value.text_map(|name, value| fields.member(kind, name, value, extra))?;
-        fields.finish(kind)
+        let mut body = fields.finish(kind)?;
+        if let Body::Read(reading) = &mut body {
+            reading.credential = self.credential.take();
+        }
+        Ok(body)
     }
 }

@@ -188,7 +188,8 @@ fn authority(out: &mut Vec<u8>, head: Head<'_>, record: &AuthorityRecord) {
 }
 
 fn read(out: &mut Vec<u8>, head: Head<'_>, record: &ReadRecord) {
-    other(out, head, Kind::READ, record.time, Some(&record.principal), None, |map, caps| {
+    let who = Some((&record.principal, record.credential.as_deref()));
+    proved(out, head, Kind::READ, record.time, who, None, |map, caps| {
         map.key("call").text(record.call);
         map.key("bytes").uint(record.bytes);
         map.key("count").uint(record.count);
@@ -222,11 +223,29 @@ fn other(
     versions: Option<&Versions>,
     body: impl FnOnce(&mut TextMap<'_>, &mut Caps<'_>),
 ) {
+    proved(out, head, kind, time, who.map(|who| (who, None)), versions, body);
+}
+
+/// The same, with what the one who is named proved itself with.
+fn proved(
+    out: &mut Vec<u8>,
+    head: Head<'_>,
+    kind: Kind,
+    time: Now,
+    who: Option<(&Principal, Option<&Credential>)>,
+    versions: Option<&Versions>,
+    body: impl FnOnce(&mut TextMap<'_>, &mut Caps<'_>),
+) {
     let mut caps = Caps::new(Limits::NORMAL, head.redaction);
     Writer::new(out).int_map(|map| {
         opening(map, kind, head, time);
         match who {
-            Some(who) => principal(map, who, head.redaction, &mut caps),
+            Some((who, credential)) => {
+                principal(map, who, head.redaction, &mut caps);
+                if let Some(credential) = credential {
+                    map.key(key::CREDENTIAL).text_map(|map| credential_members(map, credential, &mut caps));
+                }
+            }
             None => entity(map, key::PRINCIPAL, "Workload", &head.stream.enforcer),
         }
         if let Some(versions) = versions {

@@ -43,6 +43,9 @@ impl StoredRecord {
             Body::Decision(decision) => self.decision_members(decision, &mut out),
             body => {
                 out.put("principal", entity(&self.principal));
+                if let Body::Read(reading) = body {
+                    out.maybe("credential", reading.credential.as_ref().map(credential));
+                }
                 if let Some(versions) = &self.versions {
                     out.put("versions", self::versions(versions));
                 }

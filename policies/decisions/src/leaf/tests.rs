@@ -65,6 +65,16 @@ fn assert_golden(name: &str, actual: &[u8]) {
     assert!(expected == actual, "{name} changed:\n{}", String::from_utf8_lossy(actual));
 }
 
+fn proved_by(credential: &Credential) -> StoredCredential {
+    StoredCredential {
+        kind: credential.kind.as_str().to_owned(),
+        serial: credential.serial.clone(),
+        fingerprint: credential.fingerprint,
+        issuer: credential.issuer.clone(),
+        not_after: credential.not_after,
+    }
+}
+
 #[test]
 fn re9_the_golden_leaf_of_version_1_is_still_written_and_read() {
     let leaf = encoded(example());
@@ -99,13 +109,7 @@ fn expected(record: &DecisionRecord) -> DecisionBody {
             errors: plain(&would.errors),
             version: would.version,
         }),
-        credential: record.credential.as_ref().map(|credential| StoredCredential {
-            kind: credential.kind.as_str().to_owned(),
-            serial: credential.serial.clone(),
-            fingerprint: credential.fingerprint,
-            issuer: credential.issuer.clone(),
-            not_after: credential.not_after,
-        }),
+        credential: record.credential.as_deref().map(proved_by),
         action: record.action.to_string(),
         resource: Entity {
             kind: record.resource.entity_type().to_owned(),
@@ -263,6 +267,7 @@ fn other_kinds_round_trip() {
             is_partial: true,
             failed: Some("ledger-unreadable".to_owned()),
             purpose: Some("case 12".to_owned()),
+            credential: example().credential,
             ..ReadRecord::new(who.clone(), "list", "effect=deny".to_owned(), time)
         }),
         Record::Administration(AdministrationRecord {
@@ -293,6 +298,7 @@ fn other_kinds_round_trip() {
             is_partial: true,
             failed: Some("ledger-unreadable".to_owned()),
             purpose: Some("case 12".to_owned()),
+            credential: example().credential.as_deref().map(proved_by),
         }),
         Body::Administration { operation: "retention".to_owned(), details },
     ];

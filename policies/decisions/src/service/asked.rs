@@ -2,11 +2,13 @@
 //!
 //! `portcullis` puts a [`Reader`] into each request that it has let through; without one there is no answer.
 
+use std::sync::Arc;
+
 use axum::{
     extract::FromRequestParts,
     http::{StatusCode, request::Parts},
 };
-use policies_engine::{Principal, ReadRecord, Record};
+use policies_engine::{Credential, Principal, ReadRecord, Record};
 
 use super::{Problem, Service};
 use crate::{Ledger, Query, Sight};
@@ -21,6 +23,8 @@ pub struct Reader {
     pub principal: Principal,
     /// What he sees, by the policies in force when he asked.
     pub sight: Sight,
+    /// What he proved himself with.
+    pub credential: Option<Arc<Credential>>,
 }
 
 impl Reader {
@@ -43,10 +47,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let Some(reader) = parts.extensions.get::<Reader>().cloned() else {
-            let detail = "nobody has said who is asking".to_owned();
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, "unknown-reader", detail));
-        };
+        let reader = parts.extensions.get::<Reader>().cloned().ok_or_else(nobody)?;
         let purpose = match parts.headers.get("portcullis-purpose") {
             None => None,
             Some(value) => {
@@ -60,6 +61,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
             }
         };
         Ok(Self { reader, purpose })
+    }
+}
+
+/// The answer to a caller of whom nothing was said.
+pub(super) fn nobody() -> Problem {
+    let detail = "nobody has said who is asking".to_owned();
+    Problem::new(StatusCode::UNAUTHORIZED, "unknown-reader", detail)
+}
+
+/// Puts a read on record; without that there is no answer.
+pub(super) fn put(ledger: &Ledger, read: ReadRecord) -> Result<(), Problem> {
+    match ledger.append(Record::Read(read)) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "audit-unavailable", error.to_string()))
+        }
     }
 }
 
@@ -89,20 +106,16 @@ impl Asked {
     ) -> Result<(), Problem> {
         let time = ledger.inner().clock.now();
         let principal = self.reader.principal.clone();
-        let read = Record::Read(ReadRecord {
+        let read = ReadRecord {
             count: given.rows as u64,
             bytes: given.bytes as u64,
             is_partial: given.is_partial,
             failed: failed.map(str::to_owned),
             purpose: self.purpose.clone(),
+            credential: self.reader.credential.clone(),
             ..ReadRecord::new(principal, call, query.to_owned(), time)
-        });
-        match ledger.append(read) {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "audit-unavailable", error.to_string()))
-            }
-        }
+        };
+        put(ledger, read)
     }
 }
 

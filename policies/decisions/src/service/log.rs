@@ -14,11 +14,11 @@ use axum::{
 };
 use base_ports::UnixTime;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use policies_engine::{DecisionId, Principal};
+use policies_engine::{Credential, DecisionId, Principal, ReadRecord};
 use serde_json::{Value, json};
 
 use super::{
-    asked::{Asked, Given},
+    asked::{Asked, Given, nobody, put},
     json_answer,
     problem::Problem,
 };
@@ -132,10 +132,7 @@ pub(super) async fn rotate(
     State(ledger): State<Ledger>,
     principal: Option<Extension<Principal>>,
 ) -> Result<Response, Problem> {
-    let Some(Extension(by)) = principal else {
-        let detail = "nobody has said who is asking".to_owned();
-        return Err(Problem::new(StatusCode::UNAUTHORIZED, "unknown-reader", detail));
-    };
+    let Some(Extension(by)) = principal else { return Err(nobody()) };
     ledger.rotate_key(by).await.map_err(|error| match error {
         LedgerError::Keys(_) => Problem::new(StatusCode::CONFLICT, "log-key-kept", error.to_string()),
         LedgerError::NotRecorded(_) => {
@@ -202,7 +199,12 @@ pub(super) async fn consistency(
     params(("path" = String, Path, description = "`0/x001/234`, `0/x001/234.p/17`, `entries/x001/234`")),
     responses((status = 200, description = "the bytes"), (status = 404, description = "not published, or removed by retention")),
 )]
-pub(super) async fn tile(State(ledger): State<Ledger>, uri: Uri) -> Result<Response, Problem> {
+pub(super) async fn tile(
+    State(ledger): State<Ledger>,
+    principal: Option<Extension<Principal>>,
+    credential: Option<Extension<Arc<Credential>>>,
+    uri: Uri,
+) -> Result<Response, Problem> {
     let path = uri.path().strip_prefix(TILES).unwrap_or_default();
     let missing = || none("no such tile is published");
     let (level, index) = path.split_once('/').ok_or_else(missing)?;
@@ -214,14 +216,27 @@ pub(super) async fn tile(State(ledger): State<Ledger>, uri: Uri) -> Result<Respo
             Some(level).filter(|level| level.to_string() == digits).ok_or_else(missing).map(Some)?
         }
     };
+    let held = ledger.clone();
     let bytes = blocking(move || {
-        let tree = tree(&ledger)?;
+        let tree = tree(&held)?;
         match level {
             Some(level) => tree.tile_bytes(TileId { level, index }, width).map_err(|error| broken(&error)),
-            None => Ok(bundle(&ledger, &tree, index, width)),
+            None => Ok(bundle(&held, &tree, index, width)),
         }
     })
     .await?;
+    // Hashes are no records; whoever reads these is on record as every reader is (RR4).
+    if level.is_none() {
+        let Some(Extension(by)) = principal else { return Err(nobody()) };
+        let read = ReadRecord {
+            count: bytes.as_ref().map_or(0, |_| width as u64),
+            bytes: bytes.as_ref().map_or(0, Vec::len) as u64,
+            failed: bytes.is_none().then(|| "not-in-the-log".to_owned()),
+            credential: credential.map(|Extension(credential)| credential),
+            ..ReadRecord::new(by, "entries", path.to_owned(), ledger.inner().clock.now())
+        };
+        put(&ledger, read)?;
+    }
     let bytes = bytes.ok_or_else(missing)?;
     Ok(([(header::CONTENT_TYPE, "application/octet-stream"), (header::CACHE_CONTROL, "no-store")], bytes)
         .into_response())

@@ -22,7 +22,7 @@ use crate::testing::{
 /// A reader of those namespaces, and of the trust domain where an empty name stands among them.
 fn reader(uid: u32, namespaces: &'static [&'static str]) -> Reader {
     let sight = Sight::new(Namespaces(namespaces));
-    Reader { principal: Principal::local_user(uid, None, &[]), sight }
+    Reader { principal: Principal::local_user(uid, None, &[]), sight, credential: None }
 }
 
 /// Somebody who sees everything.

@@ -11,7 +11,7 @@ use policies_engine::explain::RequestForExplain;
 use policies_engine::{Action, Effect, Expected, ResourceKind, Snapshot, case_of, run_cases};
 use serde_json::{Value, json};
 
-use super::{pinned, read};
+use super::{find, pinned, told};
 use crate::admin::Api;
 use crate::admin::problem::Problem;
 
@@ -23,8 +23,13 @@ pub(in crate::admin) async fn case(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let recorded = read(&api, &reader, &headers, "case", &id).await?;
-    let snapshot = pinned(&api, recorded.snapshot).await?;
+    let answer = made(&api, &reader, &id).await;
+    told(&api, &reader, &headers, ("case", &id), answer)
+}
+
+async fn made(api: &Arc<Api>, reader: &Reader, id: &str) -> Result<Value, Problem> {
+    let recorded = find(api, reader, id).await?;
+    let snapshot = pinned(api, recorded.snapshot).await?;
     let question = &recorded.question;
     let unfit =
         |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "it cannot be a case").detail(detail);
@@ -39,9 +44,9 @@ pub(in crate::admin) async fn case(
     }
     let case = passing(question, &snapshot).map_err(unfit)?;
     let version = snapshot.versions().numbers.policies;
-    Ok(Json(json!({
+    Ok(json!({
         "apiVersion": "portcullis/v1", "kind": "Case", "decision": recorded.id, "version": version, "case": case,
-    })))
+    }))
 }
 
 /// The case, run once: what does not pass under its own policies is no case.

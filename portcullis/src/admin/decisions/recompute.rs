@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::{pinned, recorded};
 use crate::admin::Api;
 use crate::admin::problem::Problem;
-use crate::admin::reading::on_record;
+use crate::admin::reading::{Who, on_record};
 
 /// Records of one call; a leaf has at most 32 KiB.
 pub(in crate::admin) const MOST: usize = 32;
@@ -38,6 +38,7 @@ pub(in crate::admin) struct Asked {
 pub(in crate::admin) async fn verify(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Principal>,
+    who: Who,
     Json(asked): Json<Asked>,
 ) -> Result<Json<Value>, Problem> {
     let malformed = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "malformed body").detail(detail);
@@ -46,9 +47,12 @@ pub(in crate::admin) async fn verify(
     }
     let leaves: Result<Vec<_>, _> = asked.leaves.iter().map(|leaf| STANDARD.decode(leaf)).collect();
     let leaves = leaves.map_err(|error| malformed(format!("`leaves` is base64: {error}")))?;
-    let count = leaves.len() as u64;
-    let note =
-        ReadRecord { count, ..ReadRecord::new(caller, "verify", "recompute".to_owned(), api.clock.now()) };
+    let (count, credential) = (leaves.len() as u64, who.credential);
+    let note = ReadRecord {
+        count,
+        credential,
+        ..ReadRecord::new(caller, "verify", "recompute".to_owned(), api.clock.now())
+    };
     on_record(&api, note)?;
     let (mut snapshots, mut results) = (HashMap::new(), Vec::new());
     for leaf in leaves {

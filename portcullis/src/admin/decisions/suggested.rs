@@ -14,7 +14,7 @@ use policies_engine::explain::{Explanation, RequestForExplain, explain};
 use policies_engine::{AccessRequest, Facts, Reason, ResourceKind, Snapshot, suggestion};
 use serde_json::{Value, json};
 
-use super::{Stored, read};
+use super::{Stored, find, told};
 use crate::admin::Api;
 use crate::admin::problem::Problem;
 
@@ -30,7 +30,12 @@ pub(in crate::admin) async fn suggest(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let recorded = read(&api, &reader, &headers, "suggest", &id).await?;
+    let answer = permit(&api, &reader, &id).await;
+    told(&api, &reader, &headers, ("suggest", &id), answer)
+}
+
+async fn permit(api: &Arc<Api>, reader: &Reader, id: &str) -> Result<Value, Problem> {
+    let recorded = find(api, reader, id).await?;
     let snapshot = api
         .judge
         .snapshot()
@@ -38,13 +43,13 @@ pub(in crate::admin) async fn suggest(
     let explained = explain(&snapshot, &RequestForExplain { recorded: None, ..recorded.question.clone() });
     useless(&recorded, &explained, &snapshot)?;
     let suggested = suggestion(&snapshot, &recorded.question);
-    let effect = effect(&api, &recorded, &snapshot).await;
-    Ok(Json(json!({
+    let effect = effect(api, &recorded, &snapshot).await;
+    Ok(json!({
         "apiVersion": "portcullis/v1", "kind": "Suggestion", "decision": recorded.id, "id": suggested.id,
         "policy": suggested.policy, "test": suggested.case, "effect": effect,
         "already_permitted": explained.reason == Reason::Permit,
         "next": format!("portcullis policy suggest {} --write policies", recorded.id),
-    })))
+    }))
 }
 
 /// Why no permit would help, if none would.

@@ -9,7 +9,6 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router, routing};
-use ca_authority::service::Caller;
 use policies_engine::{ChangeContext, Principal};
 use policies_store::{Change, ChangeId, Checks, Edit, NewChange, PolicyStore};
 use serde::Deserialize;
@@ -19,6 +18,7 @@ use super::{asked, documents, impact, refused};
 use crate::admin::Api;
 use crate::admin::grant::{Deferred, Granted};
 use crate::admin::problem::Problem;
+use crate::admin::reading::Who;
 
 /// Texts of a change, all together (VA4), and what JSON adds to them.
 pub(in crate::admin) const BODY_BYTES: usize = 24 << 20;
@@ -126,7 +126,7 @@ pub(in crate::admin) async fn act(
     State(api): State<Arc<Api>>,
     Extension(caller): Extension<Principal>,
     deferred: Option<Extension<Deferred>>,
-    peer: Option<Extension<Caller>>,
+    who: Who,
     Path(segment): Path<String>,
     headers: HeaderMap,
     bytes: Bytes,
@@ -137,7 +137,7 @@ pub(in crate::admin) async fn act(
         ("test", _) => check(&api, id, Told::Cases).await.map_err(Problem::into_response),
         ("lint", _) => check(&api, id, Told::Findings).await.map_err(Problem::into_response),
         ("impact", _) => {
-            let noted = impact::noted(&api, caller, peer, id, &headers, &bytes).await;
+            let noted = impact::noted(&api, caller, who, id, &headers, &bytes).await;
             noted.map_err(Problem::into_response)
         }
         ("rebase", _) => rebase(&api, &caller, id, &headers).await.map_err(Problem::into_response),

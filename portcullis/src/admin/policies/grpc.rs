@@ -20,6 +20,7 @@ use generated::server::{
     changes_server::ChangesServer, history_server::HistoryServer, policies_server::PoliciesServer,
     signing_server::SigningServer, versions_server::VersionsServer,
 };
+use policies_engine::Credential;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tonic::{Response, Status};
@@ -102,6 +103,9 @@ impl Verbs {
         // INVARIANT: without a caller the REST API takes it for an anonymous one.
         if let Some(caller) = extensions.get::<Caller>() {
             call.extensions_mut().insert(caller.clone());
+        }
+        if let Some(credential) = extensions.get::<std::sync::Arc<Credential>>() {
+            call.extensions_mut().insert(std::sync::Arc::clone(credential));
         }
         let Ok(answer) = Box::pin(self.0.clone().oneshot(call)).await;
         let status = answer.status();

@@ -10,7 +10,6 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router, routing};
-use ca_authority::service::Caller;
 use policies_decisions::{Query, Sight};
 use policies_engine::{AdminAction, Phase, Principal, ReadRecord, Resource, Snapshot};
 use policies_store::Change;
@@ -20,6 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::{asked, changes, documents, refused};
 use crate::admin::problem::Problem;
+use crate::admin::reading::Who;
 use crate::admin::{Api, reading};
 use crate::assemble::judge::Question;
 use crate::replay::{Records, Replayed, Source, replay};
@@ -64,12 +64,12 @@ struct Body {
 pub(in crate::admin) async fn impact(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
-    caller: Option<Extension<Caller>>,
+    who: Who,
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let body: Body = asked::body(&headers, &bytes)?;
-    let reader = Reader::admit(&api, principal, caller).await?;
+    let reader = Reader::admit(&api, principal, who).await?;
     let candidate = match (body.files, body.change, body.version) {
         (Some(files), None, None) => compile(&api, files.into_iter().collect()).await?,
         (None, Some(change), None) => of_change(&api, &changes::find(&api, &change)?).await?,
@@ -90,14 +90,14 @@ pub(in crate::admin) async fn impact(
 pub(super) async fn noted(
     api: &Arc<Api>,
     principal: Principal,
-    caller: Option<Extension<Caller>>,
+    who: Who,
     id: &str,
     headers: &HeaderMap,
     bytes: &Bytes,
 ) -> Result<Response, Problem> {
     let range: Range = asked::body(headers, bytes)?;
     let change = changes::find(api, id)?;
-    let reader = Reader::admit(api, principal, caller).await?;
+    let reader = Reader::admit(api, principal, who).await?;
     let candidate = of_change(api, &change).await?;
     let replayed = run(api, &reader, Arc::clone(&candidate), &range, "impact").await?;
     // What is noted with the change is the impact on everything, or nothing.
@@ -115,16 +115,16 @@ pub(super) async fn noted(
 }
 
 /// Somebody who may read decisions, and the rows he sees.
-pub(in crate::admin) struct Reader(Principal, Sight);
+pub(in crate::admin) struct Reader(Principal, Sight, Option<Arc<policies_engine::Credential>>);
 
 impl Reader {
     /// Asks Cedar, and puts the answer on record.
     pub(in crate::admin) async fn admit(
         api: &Api,
         principal: Principal,
-        caller: Option<Extension<Caller>>,
+        who: Who,
     ) -> Result<Reader, Problem> {
-        let caller = caller.map_or(Caller::Anonymous, |Extension(caller)| caller);
+        let Who { caller, credential } = who;
         let verdict = api.judge.decide(&Question {
             principal: principal.clone(),
             action: AdminAction::DecisionsRead,
@@ -139,7 +139,7 @@ impl Reader {
         }
         if allow {
             let sight = reading::whole(api, &caller, &principal);
-            return Ok(Reader(principal, sight));
+            return Ok(Reader(principal, sight, credential));
         }
         let needs = format!("{principal} needs {}", AdminAction::DecisionsRead.as_str());
         Err(Problem::new(StatusCode::FORBIDDEN, "not permitted").detail(needs).decision(&id))
@@ -209,7 +209,8 @@ impl Drop for Cancel {
 /// Puts the read on record; without that there is no answer (RR4).
 pub(in crate::admin) fn read(api: &Api, reader: &Reader, query: String, count: u64) -> Result<(), Problem> {
     let time = api.clock.now();
-    let read = ReadRecord { count, ..ReadRecord::new(reader.0.clone(), "replay", query, time) };
+    let credential = reader.2.clone();
+    let read = ReadRecord { count, credential, ..ReadRecord::new(reader.0.clone(), "replay", query, time) };
     reading::on_record(api, read)
 }
 

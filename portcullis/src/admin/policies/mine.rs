@@ -7,7 +7,6 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::{Extension, Json, Router, routing};
-use ca_authority::service::Caller;
 use policies_decisions::Walked;
 use policies_engine::mining::{Forbidden, Mined, Mining};
 use policies_engine::{Principal, Snapshot};
@@ -17,6 +16,7 @@ use super::impact::{Range, Reader, compile, files, read, run, walk};
 use super::{asked, documents};
 use crate::admin::Api;
 use crate::admin::problem::Problem;
+use crate::admin::reading::Who;
 use crate::replay::reach;
 
 pub(super) fn router() -> Router<Arc<Api>> {
@@ -28,12 +28,12 @@ pub(super) fn router() -> Router<Arc<Api>> {
 pub(in crate::admin) async fn suggest(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
-    caller: Option<Extension<Caller>>,
+    who: Who,
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let range: Range = asked::body(&headers, &bytes)?;
-    let reader = Reader::admit(&api, principal, caller).await?;
+    let reader = Reader::admit(&api, principal, who).await?;
     let in_force = api.judge.snapshot().ok_or_else(super::nothing_in_force)?;
     let (mined, told) = mine(&api, &reader, &range, &in_force).await?;
     read(&api, &reader, format!("suggest {}", range.asked(&api)), told.decisions)?;

@@ -8,7 +8,6 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json, Router, routing};
-use ca_authority::service::Caller;
 use policies_decisions::Walked;
 use policies_engine::impact::Recorded;
 use policies_engine::{AccessRequest, Effect, Principal, Reason, Snapshot, lint};
@@ -18,6 +17,7 @@ use super::impact::{Range, Reader, read, walk};
 use super::{asked, documents};
 use crate::admin::Api;
 use crate::admin::problem::Problem;
+use crate::admin::reading::Who;
 use crate::replay::reach;
 
 pub(super) fn router() -> Router<Arc<Api>> {
@@ -29,12 +29,12 @@ pub(super) fn router() -> Router<Arc<Api>> {
 pub(in crate::admin) async fn usage(
     State(api): State<Arc<Api>>,
     Extension(principal): Extension<Principal>,
-    caller: Option<Extension<Caller>>,
+    who: Who,
     headers: HeaderMap,
     bytes: Bytes,
 ) -> Result<Json<Value>, Problem> {
     let range: Range = asked::body(&headers, &bytes)?;
-    let reader = Reader::admit(&api, principal, caller).await?;
+    let reader = Reader::admit(&api, principal, who).await?;
     let none = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no policies are in force");
     let in_force = api.judge.snapshot().ok_or_else(none)?;
     let (uses, walked_so_far) = walk(&api, &reader, &range, move |source| {

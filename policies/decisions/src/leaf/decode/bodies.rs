@@ -108,6 +108,7 @@ impl BodyFields {
                 is_partial: self.is_partial,
                 failed: self.failed.take(),
                 purpose: self.text.take(),
+                credential: None,
             }),
             Kind::ADMINISTRATION => Body::Administration {
                 operation: word("body.operation")?,
