@@ -18,6 +18,11 @@ use crate::trial;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("du_decisions_that_were_answered_survive_kill_9", missing_module("cryptography"), decisions),
+        trial(
+            "re1_every_call_is_on_record_once_with_the_same_members_whether_allowed_or_denied",
+            missing("curl"),
+            alike,
+        ),
         trial("du_entries_and_used_tokens_survive_kill_9", missing("openssl"), entries),
         trial("du_issuance_records_survive_kill_9", missing_module("spiffe"), issuances),
         trial("du_policy_versions_go_on_after_kill_9", None, versions),
@@ -73,6 +78,29 @@ fn decisions() -> Result {
     );
     let recoveries = gateway.records("kind=recovery")?;
     check!(recoveries.len() == 3, "three crashes, {} recoveries on record", recoveries.len());
+    Ok(())
+}
+
+fn alike() -> Result {
+    let upstream = Upstream::echo();
+    let gateway = Gateway::build()
+        .policy("@id(\"reads\")\npermit (principal == Workload::\"spiffe://example.org/web\", action == Action::\"http:GET\", resource);\n")
+        .site(upstream.address)
+        .start()?;
+    let tls = gateway.identity()?;
+    for number in 0..8 {
+        for (method, expected) in [("GET", 200), ("DELETE", 403)] {
+            let (status, _) = gateway.curl(&tls, &format!("/item/{number}"), &["-X", method])?;
+            check!(status == expected, "{method} got {status}");
+        }
+    }
+    let members = |action: &str| -> Result<(usize, BTreeSet<String>)> {
+        let records = gateway.records(&format!("kind=decision&action={action}"))?;
+        let names = records.iter().flat_map(|record| record.as_object().into_iter().flatten());
+        Ok((records.len(), names.map(|(name, _)| name.clone()).collect()))
+    };
+    let (allowed, denied) = (members("http:GET")?, members("http:DELETE")?);
+    check!(allowed.0 == 8 && allowed == denied, "{allowed:?}\n{denied:?}");
     Ok(())
 }
 

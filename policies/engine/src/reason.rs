@@ -161,6 +161,44 @@ mod tests {
     }
 
     #[test]
+    fn rw3_no_word_that_ever_stood_in_a_record_is_renamed_or_means_something_else() {
+        // Lines are added, never changed: records with these words are kept for years.
+        let known = [
+            ("permit", "allowed"),
+            ("no_permit", "denied"),
+            ("forbid", "denied"),
+            ("forbid_error", "denied"),
+            ("entity_missing", "denied"),
+            ("context_invalid", "denied"),
+            ("context_incomplete", "denied"),
+            ("engine_fault", "unavailable"),
+            ("no_policy", "unavailable"),
+            ("policy_stale", "unavailable"),
+            ("audit_unavailable", "unavailable"),
+            ("no_identity", "unauthenticated"),
+            ("identity_untrusted", "unauthenticated"),
+            ("identity_expired", "unauthenticated"),
+            ("identity_revoked", "unauthenticated"),
+            ("token_invalid", "unauthenticated"),
+            ("token_expired", "unauthenticated"),
+            ("hop_invalid", "denied"),
+            ("not_canonical", "malformed"),
+            ("authority_mismatch", "malformed"),
+            ("unknown_route", "not_found"),
+            ("unknown_method", "not_found"),
+            ("upstream_identity", "unavailable"),
+            ("revoked_by_change", "denied"),
+            ("path_change", "denied"),
+            ("gate_refused", "denied"),
+        ];
+        for (word, class) in known {
+            let reason: Reason = word.parse().unwrap();
+            assert_eq!((reason.as_str(), reason.class().as_str()), (word, class));
+        }
+        assert_eq!(known.len(), Reason::ALL.len(), "a new word stands in the list above");
+    }
+
+    #[test]
     fn statuses_follow_the_table() {
         let table = [
             (Reason::NoPermit, "denied", 403, 7),
