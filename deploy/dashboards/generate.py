@@ -84,6 +84,11 @@ LEDGER = ("Portcullis: decision log", [
 PROCESS = ("Portcullis: processes", [
     ("Ready", "none", "1 when every condition of readiness is met", [(now("portcullis_ready", how="min"), "{{instance}}")], "stat"),
     ("Versions", "none", "Processes by version", [(f"count by (version) (portcullis_build_info{{{INSTANCE}}})", "{{version}}")], "stat"),
+    ("Left of SVIDs", "s", "Until the SVID of a role ends; it is renewed at half of its life", [
+        (f"min by (instance, role) (portcullis_svid_expiry_timestamp_seconds{{{INSTANCE}}} > 0) - time()", "{{instance}} {{role}}")], "timeseries"),
+    ("Left of keys", "s", "Until the active key of an authority ends", [
+        (f"min by (instance, kind) (portcullis_ca_expiry_timestamp_seconds{{{INSTANCE}}}) - time()", "{{instance}} {{kind}}")], "timeseries"),
+    ("Denied identities", "short", "Items of the deny set in force", [(now("portcullis_revocations"), "{{instance}}")], "timeseries"),
     ("Reloads", "short", "Of the configuration, in the range shown", [
         (f"sum by (result) (increase(portcullis_config_reloads_total{{{INSTANCE}}}[$__range]))", "{{result}}")], "stat"),
     ("Upgrades", "short", "In the range shown", [
