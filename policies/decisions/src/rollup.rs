@@ -237,7 +237,7 @@ impl Counter {
         let synced = self.shelf.synced();
         let end = synced.min(self.next.saturating_add(most));
         let (shelf, disk_port) = (Arc::clone(&self.shelf), Arc::clone(&self.rollups.disk));
-        let mut source = Source::new(&shelf, disk_port.as_ref());
+        let mut source = Source::new(&shelf, disk_port.as_ref()).quiet();
         for volume in shelf.volumes() {
             if volume.end() <= self.next {
                 continue;

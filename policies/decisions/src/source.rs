@@ -127,11 +127,18 @@ pub(crate) struct Source<'a> {
     shelf: &'a Shelf,
     disk: &'a dyn Disk,
     unpacker: Unpacker,
+    /// What it cannot read is told by others: it may be set aside before any of them comes there.
+    is_quiet: bool,
 }
 
 impl<'a> Source<'a> {
     pub(crate) fn new(shelf: &'a Shelf, disk: &'a dyn Disk) -> Source<'a> {
-        Source { shelf, disk, unpacker: Unpacker::default() }
+        Source { shelf, disk, unpacker: Unpacker::default(), is_quiet: false }
+    }
+
+    /// The same for one that waits where it cannot read, and raises no alarm about it.
+    pub(crate) fn quiet(self) -> Source<'a> {
+        Source { is_quiet: true, ..self }
     }
 
     /// The extents of a volume that touch these times and may meet all conditions, in the order of the log.
@@ -381,7 +388,9 @@ impl<'a> Source<'a> {
             last: range.end.saturating_sub(1).max(range.start),
             problem,
         };
-        self.shelf.note_damage(&damage);
+        if !self.is_quiet {
+            self.shelf.note_damage(&damage);
+        }
         Reading { next: range.start, is_stopped: false, damage: Some(damage) }
     }
 }

@@ -252,6 +252,7 @@ fn the_description_names_every_call() {
         "/v1/decisions:export",
         "/v1/decisions:hold",
         "/v1/decisions:release",
+        "/v1/decisions:report",
         "/v1/log/checkpoint",
         "/v1/log/consistency",
         "/v1/log/keys",
