@@ -189,7 +189,8 @@ async fn in2_a_removed_root_ends_running_calls_and_connections() {
         Setup { policy: Some(format!("{POLICY}{OTHERS}")), ..Setup::with_h2(origin.address) }.start();
     let (mut web, mut idle) = (gateway.h2("/web").await, gateway.h1("/api").await);
     let running = watch(&mut web).await;
-    assert_eq!(idle.get("/hello").await.status, 200);
+    // It is judged, and there is no such route.
+    assert_eq!(idle.get("/hello").await.status, 404);
     let domain = gateway.ca.id("/web").trust_domain().clone();
     gateway.trust.update(|snapshot| drop(snapshot.bundles.remove(&domain))).unwrap();
     assert_eq!(running.ends().await, "16");
