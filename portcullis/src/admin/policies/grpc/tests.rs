@@ -16,6 +16,8 @@ const PROTO: &str = include_str!("../../../../../policies/store/proto/portcullis
 const ALONE: &[(&str, &str)] = &[
     // The signed snapshot as a file; `PolicyFeed.Watch` sends the same bytes.
     ("GET", "/v1/policies/snapshot"),
+    // Texts by the hash that a record names, for an export that is verified offline; `decisions export` is REST too.
+    ("GET", "/v1/policies/snapshots/{snapshot}/sources"),
 ];
 
 /// `Service/Method` and the REST call that the comment above it names.
