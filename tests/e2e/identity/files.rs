@@ -63,11 +63,11 @@ fn timers() -> Result {
     Ok(())
 }
 
-/// A shell that notes each SIGHUP and what it then finds in the certificate.
+/// A shell that notes each SIGUSR1 (SIGHUP is ignored below `nohup`, and a shell cannot undo that) and what it then finds in the certificate.
 fn reader(dir: &Path) -> Result<(Child, String)> {
     let notes = dir.join("notes");
     let script = format!(
-        "trap 'cksum < {0}/svid.pem >> {1}' HUP; echo ready >> {1}; while :; do sleep 0.05; done",
+        "trap 'cksum < {0}/svid.pem >> {1}' USR1; echo ready >> {1}; while :; do sleep 0.05; done",
         dir.display(),
         notes.display()
     );
@@ -100,7 +100,7 @@ fn signalled() -> Result {
     fs::create_dir(&dir)?;
     let (mut child, pid_file) = reader(&dir)?;
     let (socket, text) = (gateway.workload_socket(), dir.display().to_string());
-    let words = ["svid", "write", "--once", "--dir", &text, "--socket", &socket, "--signal", "HUP"];
+    let words = ["svid", "write", "--once", "--dir", &text, "--socket", &socket, "--signal", "USR1"];
     let write = |file: &str| gateway.cli(&[&words[..], &["--pid-file", file]].concat());
     let (written, gone) = (write(&pid_file), write("/nonexistent.pid"));
     let notes = wait_for(&dir.join("notes"), 2);
@@ -141,7 +141,7 @@ fn watched() -> Result {
 fn exec(gateway: &Gateway, script: &str) -> Command {
     let mut command = Command::new(binary::portcullis());
     command.arg("-c").arg(gateway.dir().join("portcullis.toml"));
-    command.args(["svid", "exec", "--signal", "HUP", "--", "bash", "-c", script]);
+    command.args(["svid", "exec", "--signal", "USR1", "--", "bash", "-c", script]);
     command.env("SPIFFE_ENDPOINT_SOCKET", gateway.workload_socket()).stdin(Stdio::null());
     command
 }
@@ -150,9 +150,9 @@ fn supervised() -> Result {
     let gateway = plain()?;
     let notes = gateway.dir().join("notes");
     let script = format!(
-        "trap 'cksum < $SVID_CERT_FILE >> {0}' HUP; stat -c %a $SVID_KEY_FILE $(dirname $SVID_KEY_FILE) >> {0}; \
+        "trap 'cksum < $SVID_CERT_FILE >> {0}' USR1; stat -c %a $SVID_KEY_FILE $(dirname $SVID_KEY_FILE) >> {0}; \
          echo $SVID_ID >> {0}; dirname $SVID_KEY_FILE >> {0}; test -s $SVID_BUNDLE_FILE; \
-         while [ $(wc -l < {0}) -lt 5 ]; do sleep 0.05; done; exit 7",
+         for look in $(seq 400); do [ $(wc -l < {0}) -ge 5 ] && exit 7; sleep 0.05; done; exit 9",
         notes.display()
     );
     let running = exec(&gateway, &script).spawn()?;
