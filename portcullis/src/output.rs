@@ -174,6 +174,17 @@ pub(crate) fn talk(line: &str) {
     drop(writeln!(io::stderr().lock(), "{line}"));
 }
 
+/// Says what a command would do and that it was not done, because nobody has said yes to it.
+pub(crate) fn unconfirmed(effect: &str) -> Exit {
+    talk(&format!("error: {effect}; repeat with --yes"));
+    Exit::Usage
+}
+
+/// A text as a shell takes it for one word.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// Prints messages to stderr, or as the answer in a machine format, and gives the exit code they mean.
 pub(crate) fn report(messages: &[Message], format: Format) -> Exit {
     let failed = messages.iter().any(|message| message.severity == Severity::Error);

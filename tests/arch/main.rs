@@ -9,6 +9,7 @@ mod ids;
 mod layers;
 mod metrics;
 mod owners;
+mod reference;
 mod sources;
 mod threats;
 mod workspace;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use libtest_mimic::Trial;
 
 use crate::{
-    breaks,
+    breaks, reference,
     workspace::{Source, Workspace},
 };
 
@@ -37,14 +37,7 @@ pub fn page(workspace: &Workspace) -> Vec<String> {
             labels.join(", ")
         )
     });
-    let file = workspace.root.join(PAGE);
-    if std::env::var_os("PORTCULLIS_WRITE_REFERENCE").is_some()
-        && let Err(error) = fs::write(&file, &page)
-    {
-        return vec![format!("`{PAGE}` cannot be written: {error}")];
-    }
-    let is_same = fs::read_to_string(&file).is_ok_and(|written| written == page);
-    if is_same { Vec::new() } else { vec![format!("`{PAGE}` is old; run `just reference`")] }
+    reference::hold(workspace, PAGE, &page)
 }
 
 /// Alerts and dashboards name metrics that exist.

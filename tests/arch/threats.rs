@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::{ids, workspace::Workspace};
+use crate::{ids, reference, workspace::Workspace};
 
 const PAGE: &str = "docs/threat-model.md";
 const MARK: &str = "<!-- rows -->\n";
@@ -17,13 +17,7 @@ pub fn page(workspace: &Workspace) -> Vec<String> {
         return vec![format!("`{PAGE}` has no line `{}`", MARK.trim())];
     };
     let page = format!("{told}{MARK}{HEAD}{}", rows(workspace));
-    if std::env::var_os("PORTCULLIS_WRITE_REFERENCE").is_some()
-        && let Err(error) = fs::write(&file, &page)
-    {
-        return vec![format!("`{PAGE}` cannot be written: {error}")];
-    }
-    let is_same = fs::read_to_string(&file).is_ok_and(|written| written == page);
-    if is_same { Vec::new() } else { vec![format!("`{PAGE}` is old; run `just reference`")] }
+    reference::hold(workspace, PAGE, &page)
 }
 
 fn rows(workspace: &Workspace) -> String {

@@ -9,7 +9,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use tests::peers::{missing, program};
+use tests::peers::{absent, missing, program};
 use tests::port::free_port;
 use tests::{Result, binary, check};
 
@@ -19,7 +19,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("ho2_the_units_are_sound_and_their_sandbox_is_tight", missing("systemd-analyze"), units),
         trial("the_package_ships_files_that_are_there", None, package),
-        trial("ob7_alerts_pass_promtool_and_name_commands_that_exist", none("promtool"), alerts),
+        trial("ob7_alerts_pass_promtool_and_name_commands_that_exist", absent("promtool"), alerts),
         trial("ob7_dashboards_are_what_their_generator_writes", missing("python3"), dashboards),
         trial("the_example_of_a_gateway_runs", missing("curl").or_else(|| missing("python3")), || {
             example("gateway")
@@ -34,11 +34,6 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial("ho1_a_manager_starts_reloads_and_stops_the_service_by_its_unit", None, service),
     ]
-}
-
-/// Why a story with that program cannot run, wherever it may be.
-fn none(name: &str) -> Option<String> {
-    program(name).is_none().then(|| format!("{name} is not installed"))
 }
 
 /// Where the binary of a package is.

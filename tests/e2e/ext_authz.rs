@@ -7,7 +7,7 @@ use std::process::Command;
 use libtest_mimic::Trial;
 use tests::envoy::Envoy;
 use tests::gateway::ALLOW_WEB;
-use tests::peers::{missing, program};
+use tests::peers::{absent, missing};
 use tests::port::free_port;
 use tests::upstream::Upstream;
 use tests::{Gateway, Result, check};
@@ -17,10 +17,7 @@ use crate::trial;
 const EXAMPLE: &str = include_str!("../../deploy/examples/envoy/envoy.yaml");
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let envoy = match program("envoy") {
-        Some(_) => missing("curl"),
-        None => Some("envoy is not installed".to_owned()),
-    };
+    let envoy = absent("envoy").or_else(|| missing("curl"));
     vec![trial("policy_xa1_an_envoy_asks_for_every_request_and_fails_closed", envoy, asks)]
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use tests::envoy::Envoy;
 use tests::gateway::Builder;
-use tests::peers::{missing, program};
+use tests::peers::{absent, missing};
 use tests::port::free_port;
 use tests::upstream::Upstream;
 use tests::wire::{Caller, Heard, Wire};
@@ -18,10 +18,7 @@ use tests::{Gateway, Result, check, h3};
 use crate::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let envoy = match program("envoy") {
-        Some(_) => missing("curl"),
-        None => Some("envoy is not installed".to_owned()),
-    };
+    let envoy = absent("envoy").or_else(|| missing("curl"));
     vec![
         trial("lt_07_a_caller_over_http_3_is_known_judged_and_on_record", None, judged),
         trial("lt_05_answers_over_tcp_tell_of_http_3_on_the_same_port", missing("curl"), announced),

@@ -22,6 +22,11 @@ pub fn program(program: &str) -> Option<PathBuf> {
         .find(|file| file.is_absolute() && file.is_file())
 }
 
+/// Why a test cannot run that needs a peer which `.ci/run` may have put beside the Python; `None` when it can.
+pub fn absent(peer: &str) -> Option<String> {
+    program(peer).is_none().then(|| format!("{peer} is not installed"))
+}
+
 /// Why a test with several local users cannot run; `None` when it can.
 pub fn missing_users() -> Option<String> {
     use std::os::unix::fs::MetadataExt;

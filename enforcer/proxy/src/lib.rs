@@ -54,6 +54,7 @@ pub use names::{Dns, Names};
 pub use overload::Gauges;
 pub use proxy::Proxy;
 pub use report::EndpointReport;
+pub use secured::credential_of;
 pub use standing::ConnectionReport;
 pub use trail::{Attribute, CallTrail, Reader, Span, SpanIds, TrailFormat, Trails};
 pub use view::{View, ViewHandle};

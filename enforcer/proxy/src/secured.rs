@@ -246,20 +246,20 @@ pub(crate) fn holds(trust: &Trust) -> bool {
 fn credential(proof: &Proof) -> Option<Credential> {
     match proof {
         Proof::None | Proof::Unasked => None,
-        Proof::Svid(peer) => Some(Credential {
-            kind: CredentialKind::X509,
-            serial: Some(peer.serial.to_string()),
-            fingerprint: Some(peer.fingerprint),
-            issuer: Some(peer.issuer_key_id.to_string()),
-            not_after: Some(peer.expires),
-        }),
-        Proof::Own(_) => Some(Credential {
-            kind: CredentialKind::Local,
-            serial: None,
-            fingerprint: None,
-            issuer: None,
-            not_after: None,
-        }),
+        Proof::Svid(peer) => Some(credential_of(peer)),
+        Proof::Own(_) => Some(Credential::local()),
+    }
+}
+
+/// What a verified peer proved itself with, as records tell it.
+#[must_use]
+pub fn credential_of(peer: &VerifiedPeer) -> Credential {
+    Credential {
+        kind: CredentialKind::X509,
+        serial: Some(peer.serial.to_string()),
+        fingerprint: Some(peer.fingerprint),
+        issuer: Some(peer.issuer_key_id.to_string()),
+        not_after: Some(peer.expires),
     }
 }
 

@@ -151,14 +151,7 @@ impl Archive {
     }
 
     fn all(&self, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
-        let mut all: Vec<Entry> = Vec::new();
-        loop {
-            let page = self.store.range(prefix, all.last().map(|entry| &*entry.key), PAGE)?;
-            if page.is_empty() {
-                return Ok(all);
-            }
-            all.extend(page);
-        }
+        base_store::all(self.store.as_ref(), prefix, PAGE)
     }
 
     pub(crate) fn signed(&self, snapshot: u64) -> Result<Signed, PolicyStoreError> {

@@ -249,14 +249,7 @@ fn text(store: &dyn Store, id: ChangeId, hash: Hash) -> Result<Arc<str>, PolicyS
 }
 
 fn range(store: &dyn Store, prefix: &[u8]) -> Result<Vec<Entry>, PolicyStoreError> {
-    let mut all: Vec<Entry> = Vec::new();
-    loop {
-        let page = store.range(prefix, all.last().map(|entry| &*entry.key), PAGE)?;
-        if page.is_empty() {
-            return Ok(all);
-        }
-        all.extend(page);
-    }
+    Ok(base_store::all(store, prefix, PAGE)?)
 }
 
 fn key(prefix: &[u8], id: ChangeId) -> Vec<u8> {

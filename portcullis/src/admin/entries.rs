@@ -46,10 +46,11 @@ pub(super) async fn explain(
         .await
         .map_err(|error| Problem::fault("the process cannot be looked at", &error))?
         .map_err(|error| unseen(asked.pid, &error))?;
+    let facts: HashSet<&Selector> = selectors.iter().collect();
     let (mut found, mut after) = (Found::default(), None);
     loop {
         let page = authority.list_entries(&EntryFilter::default(), after.as_deref(), PAGE);
-        page.iter().for_each(|entry| found.add(entry, &selectors));
+        page.iter().for_each(|entry| found.add(entry, &facts));
         match page.last().filter(|_| page.len() == PAGE) {
             Some(last) => after = Some(last.id.clone()),
             None => break,
@@ -83,8 +84,7 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, entry: &Arc<EntryRecord>, selectors: &[Selector]) {
-        let facts: HashSet<&Selector> = selectors.iter().collect();
+    fn add(&mut self, entry: &Arc<EntryRecord>, facts: &HashSet<&Selector>) {
         let missing: Vec<Selector> =
             entry.selectors.iter().filter(|selector| !facts.contains(selector)).cloned().collect();
         let order = |entry: &EntryRecord| (entry.created_at, entry.id.clone());

@@ -13,7 +13,8 @@ use ca_authority::Authority;
 use ca_authority::service::{self, Caller};
 use ca_identity::Usage;
 use ca_identity::tls::{ClientAuth, Trust, peer, server_config, server_config_by_name};
-use policies_engine::{Credential, CredentialKind};
+use enforcer_proxy::credential_of;
+use policies_engine::Credential;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::activation::{ADMIN, CA, OIDC, WORKLOAD};
@@ -60,9 +61,7 @@ impl Apis {
         let listener =
             self.bind(ADMIN, &Bind::Unix { path: settings.socket.clone(), mode: settings.socket_mode })?;
         let router = admin::router(api);
-        let (serial, fingerprint, issuer, not_after) = (None, None, None, None);
-        let kind = CredentialKind::Local;
-        let local = Arc::new(Credential { kind, serial, fingerprint, issuer, not_after });
+        let local = Arc::new(Credential::local());
         self.accept(listener, "local api", move |accepted, tasks, drain| {
             let Peer::Unix { uid, .. } = accepted.peer else { return };
             let (router, credential) = (router.clone(), Arc::clone(&local));
@@ -120,15 +119,7 @@ impl Apis {
                     }
                     None => Duration::from_secs(60),
                 };
-                let credential = verified.as_ref().map(|verified| {
-                    Arc::new(Credential {
-                        kind: CredentialKind::X509,
-                        serial: Some(verified.serial.to_string()),
-                        fingerprint: Some(verified.fingerprint),
-                        issuer: Some(verified.issuer_key_id.to_string()),
-                        not_after: Some(verified.expires),
-                    })
-                });
+                let credential = verified.as_ref().map(|verified| Arc::new(credential_of(verified)));
                 let caller = verified.map_or(Caller::Anonymous, |verified| Caller::Svid(verified.id));
                 serve::http(stream, router, age, drain, move |request| {
                     request.extensions_mut().insert(caller.clone());

@@ -5,8 +5,12 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::Global;
+use super::{Global, decisions};
+use crate::client::{Client, Fault};
 use crate::output::{Answer, Exit};
+
+/// As many items as the API gives at once.
+const PAGE: usize = 1000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum AgentCommand {
@@ -31,7 +35,7 @@ pub(crate) fn agent(command: AgentCommand, global: &Global) -> Exit {
 }
 
 /// A member of an answer, empty where it has none.
-pub(crate) fn text<'a>(of: &'a Value, name: &str) -> &'a str {
+pub(crate) fn word<'a>(of: &'a Value, name: &str) -> &'a str {
     of.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -44,5 +48,24 @@ pub(crate) fn items(list: Value) -> Vec<Value> {
         },
         Value::Array(items) => items,
         _ => Vec::new(),
+    }
+}
+
+/// Every item of a list that comes in pages.
+pub(crate) async fn every(
+    client: &Client,
+    path: &str,
+    query: &[(&str, String)],
+) -> Result<Vec<Value>, Fault> {
+    let (mut found, mut cursor) = (Vec::new(), None);
+    loop {
+        let more = [("limit", PAGE.to_string())].into_iter().chain(cursor.map(|cursor| ("cursor", cursor)));
+        let query: Vec<_> = query.iter().cloned().chain(more).collect();
+        let page = client.get(&decisions::path(path, &query)).await?;
+        cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
+        found.extend(items(page));
+        if cursor.is_none() {
+            return Ok(found);
+        }
     }
 }

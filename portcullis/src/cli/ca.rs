@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::Global;
-use super::authority::{items, text};
+use super::authority::{items, word};
 use crate::client::{Client, Fault};
 use crate::output::{self, Answer, Exit};
 
@@ -109,7 +109,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
             let key = client.post(&verb("prepare"), &body).await?;
             let text = format!(
                 "prepared the {} key {}; the bundle is {}\nnext: portcullis ca activate --kind {0} --yes\nundo: it signs nothing until it is activated; --replace removes it",
-                kind.as_str(), text(&key, "key_id"), text(&key, "bundle_sequence")
+                kind.as_str(), word(&key, "key_id"), word(&key, "bundle_sequence")
             );
             Ok((Answer::object("Authority", key, text), Exit::Done))
         }),
@@ -127,26 +127,25 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
             let text = format!(
                 "revoked the {} key {}; its file is destroyed\nundo: none; what it signed is issued anew by the active key",
                 old.kind.as_str(),
-                text(&key, "key_id")
+                word(&key, "key_id")
             );
             Ok((Answer::object("Authority", key, text), Exit::Done))
         }),
     }
 }
 
-fn activate(word: &'static str, Step { kind, force, yes }: Step, global: &Global) -> Exit {
+fn activate(step: &'static str, Step { kind, force, yes }: Step, global: &Global) -> Exit {
     let kind = kind.as_str();
     if !yes {
-        output::talk(&format!(
-            "error: the {kind} key in use becomes old: it signs nothing new, and what it signed still verifies; repeat with --yes"
+        return output::unconfirmed(&format!(
+            "the {kind} key in use becomes old: it signs nothing new, and what it signed still verifies"
         ));
-        return Exit::Usage;
     }
     global.ask(|client| async move {
-        let key = client.post(&verb(word), &json!({ "kind": kind, "force": force })).await?;
+        let key = client.post(&verb(step), &json!({ "kind": kind, "force": force })).await?;
         let text = format!(
             "the {kind} key {} signs from now on\nnext: portcullis ca taint --kind {kind} --yes, if what the old one signed is to be issued anew\nundo: none; portcullis ca rotate --kind {kind} --yes makes another one",
-            text(&key, "key_id")
+            word(&key, "key_id")
         );
         Ok((Answer::object("Authority", key, text), Exit::Done))
     })
@@ -155,14 +154,13 @@ fn activate(word: &'static str, Step { kind, force, yes }: Step, global: &Global
 fn taint(old: Old, global: &Global) -> Exit {
     let kind = old.kind.as_str();
     if !old.yes {
-        output::talk(&format!(
-            "error: everything that the old {kind} key signed is issued anew within 30 s, while it still verifies; repeat with --yes"
+        return output::unconfirmed(&format!(
+            "everything that the old {kind} key signed is issued anew within 30 s, while it still verifies"
         ));
-        return Exit::Usage;
     }
     global.ask(|client| async move {
         let key = client.post(&verb("taint"), &body(&old).into()).await?;
-        let id = text(&key, "key_id");
+        let id = word(&key, "key_id");
         let text = format!(
             "tainted the {kind} key {id}; what it signed is issued anew within 30 s\nnext: portcullis ca revoke --kind {kind} --key {id} --reason TEXT --yes\nundo: none; a tainted key still verifies until it is revoked"
         );
@@ -174,7 +172,7 @@ fn taint(old: Old, global: &Global) -> Exit {
 async fn planned(client: &Client, kind: Kind, mut body: Map<String, Value>) -> Result<(Answer, Exit), Fault> {
     body.insert("dry_run".to_owned(), true.into());
     let planned = client.post(&verb("revoke"), &body.into()).await?;
-    let (id, live) = (text(&planned, "key_id"), planned.get("live_svids").and_then(Value::as_u64));
+    let (id, live) = (word(&planned, "key_id"), planned.get("live_svids").and_then(Value::as_u64));
     let live = live.unwrap_or_default();
     let effect = match kind {
         Kind::Root => format!("takes it out of the bundle and ends {live} live certificates below it"),
@@ -184,8 +182,8 @@ async fn planned(client: &Client, kind: Kind, mut body: Map<String, Value>) -> R
         ),
         Kind::Jwt => "takes it out of the bundle, so that no token of it is taken".to_owned(),
     };
-    output::talk(&format!("error: revoking the {} key {id} {effect}; repeat with --yes", kind.as_str()));
-    Ok((Answer::object("Authority", planned, String::new()), Exit::Usage))
+    let exit = output::unconfirmed(&format!("revoking the {} key {id} {effect}", kind.as_str()));
+    Ok((Answer::object("Authority", planned, String::new()), exit))
 }
 
 fn body(old: &Old) -> Map<String, Value> {

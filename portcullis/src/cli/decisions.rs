@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use super::Global;
 use super::authority::items;
-use crate::client::Fault;
+use crate::client::{Client, Fault};
 use crate::messages::Message;
 use crate::output::{self, Answer, Exit};
 use filters::{Filters, Purpose, Range};
@@ -183,9 +183,20 @@ fn is_partial(answer: &Value) -> bool {
     answer.get("partial").is_some() || answer.get("damaged").is_some()
 }
 
+/// Exit 4 when the ledger gave less.
+fn exit_of(answer: &Value) -> Exit {
+    if is_partial(answer) { Exit::Partial } else { Exit::Done }
+}
+
+/// The document that answers a question.
+async fn answered(client: &Client, path: &str, question: &Value, purpose: &Purpose) -> Result<Value, Fault> {
+    let (_, bytes) = client.post_with(path, question, &purpose.headers()).await?;
+    Ok(serde_json::from_slice(&bytes).unwrap_or_default())
+}
+
 /// One page of a listing, and where the next one begins.
 fn paged(kind: &'static str, mut list: Value, columns: &'static [(&str, &str)]) -> (Answer, Exit) {
-    let exit = if is_partial(&list) { Exit::Partial } else { Exit::Done };
+    let exit = exit_of(&list);
     let next = list.get("next_cursor").cloned();
     let mut answer = Answer::list(kind, items(list.take()), columns);
     if let (Some(members), Some(next)) = (answer.json.as_object_mut(), next) {

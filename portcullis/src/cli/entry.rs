@@ -7,14 +7,13 @@ mod fields;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::authority::{every, word};
 use super::{Global, decisions};
 use crate::client::{Client, Fault};
 use crate::messages::Message;
 use crate::output::{Answer, Exit};
 use fields::Fields;
 
-/// As many as the API gives at once.
-const PAGE: &str = "1000";
 const COLUMNS: [(&str, &str); 4] =
     [("ID", "/id"), ("SPIFFE ID", "/spiffe_id"), ("SELECTORS", "/selectors"), ("REVISION", "/revision")];
 
@@ -137,7 +136,7 @@ async fn create(client: Client, options: CreateOptions) -> Result<(Answer, Exit)
     let mut body = json!({ "spiffe_id": options.id, "selectors": options.selectors });
     options.fields.write(&mut body);
     let entry = client.post("/v1/entries", &body).await?;
-    let id = fields::word(&entry, "id").to_owned();
+    let id = word(&entry, "id").to_owned();
     let text = format!("created entry {id}\nundo: portcullis entry delete {id} --yes");
     Ok((Answer::object("Entry", entry, text), Exit::Done))
 }
@@ -160,7 +159,7 @@ async fn update(client: Client, options: UpdateOptions) -> Result<(Answer, Exit)
     for change in &changes {
         text.push_str(&format!("\n  {change}"));
     }
-    if fields::word(&before, "origin") == "configuration" {
+    if word(&before, "origin") == "configuration" {
         text.push_str("\nit was written in the configuration, which does not change it from now on");
     }
     text.push_str(&format!("\nundo: {}", fields::undo_update(&before, &body)));
@@ -169,31 +168,16 @@ async fn update(client: Client, options: UpdateOptions) -> Result<(Answer, Exit)
 
 async fn delete(client: Client, id: String) -> Result<(Answer, Exit), Fault> {
     let entry = get(&client, &id).await?;
-    client.delete(&place(&id), fields::word(&entry, "revision")).await?;
+    client.delete(&place(&id), word(&entry, "revision")).await?;
     let text = format!("deleted entry {id}\nundo: {}", fields::undo_delete(&entry));
     Ok((Answer::object("Deleted", json!({ "id": id, "entry": entry }), text), Exit::Done))
 }
 
 /// Every entry that fits, over all pages.
 async fn all(client: &Client, filter: &Filter) -> Result<Vec<Value>, Fault> {
-    let mut items = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let asked = [
-            ("spiffe_id", filter.id.clone()),
-            ("selector", filter.selector.clone()),
-            ("namespace", filter.namespace.clone()),
-            ("cursor", cursor),
-            ("limit", Some(PAGE.to_owned())),
-        ];
-        let query: Vec<_> = asked.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        let page = client.get(&decisions::path("/v1/entries", &query)).await?;
-        cursor = page.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
-        items.extend(super::authority::items(page));
-        if cursor.is_none() {
-            return Ok(items);
-        }
-    }
+    let asked = [("spiffe_id", &filter.id), ("selector", &filter.selector), ("namespace", &filter.namespace)];
+    let query: Vec<_> = asked.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
+    every(client, "/v1/entries", &query).await
 }
 
 async fn get(client: &Client, id: &str) -> Result<Value, Fault> {
@@ -202,7 +186,7 @@ async fn get(client: &Client, id: &str) -> Result<Value, Fault> {
 
 /// Replaces an entry as it was read.
 async fn put(client: &Client, before: &Value, body: &Value) -> Result<Value, Fault> {
-    client.put(&place(fields::word(before, "id")), body, fields::word(before, "revision")).await
+    client.put(&place(word(before, "id")), body, word(before, "revision")).await
 }
 
 /// The path of an entry.

@@ -172,10 +172,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
             ],
         ),
         Command::Fault(command) => fault(command, global),
-        Command::Drain { yes: false } => {
-            output::talk("error: the process ends once its calls have; repeat with --yes");
-            Exit::Usage
-        }
+        Command::Drain { yes: false } => output::unconfirmed("the process ends once its calls have"),
         Command::Drain { yes: true } => global.ask(|client| async move {
             let drain = client.post("/v1/proxy:drain", &json!({})).await?;
             let open = drain.get("connections").and_then(Value::as_u64).unwrap_or_default();

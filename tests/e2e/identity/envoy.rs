@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Trial;
 use serde_json::json;
 use tests::envoy::{Envoy, get};
-use tests::peers::{missing, program};
+use tests::peers::{absent, missing};
 use tests::port::free_port;
 use tests::upstream::Upstream;
 use tests::{Gateway, Result, check, own_uid};
@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LONG_PATIENCE: Duration = Duration::from_secs(90);
 
 pub(super) fn trials() -> Vec<Trial> {
-    let envoy = || program("envoy").is_none().then(|| "envoy is not installed".to_owned());
+    let envoy = || absent("envoy");
     vec![
         trial("sd_02_an_envoy_takes_whole_states_and_rotates_under_traffic", envoy(), whole),
         trial("sd_02_an_envoy_takes_deltas_and_rotates_under_traffic", envoy(), delta),

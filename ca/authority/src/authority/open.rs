@@ -288,14 +288,11 @@ pub(super) fn load_bundle(
 
 fn load_entries(ports: &Ports) -> Result<Index, AuthorityError> {
     let mut index = Index::default();
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let page = ports.store.range(row::ENTRY.as_bytes(), after.as_deref(), PAGE)?;
-        let Some(last) = page.last() else { return Ok(index) };
-        after = Some(last.key.clone());
-        for stored in &page {
+    for page in base_store::pages(ports.store.as_ref(), row::ENTRY.as_bytes(), PAGE) {
+        for stored in page? {
             let entry = entry::from_row(&stored.key, &stored.value, stored.modified.get())?;
             index.insert(Arc::new(entry));
         }
     }
+    Ok(index)
 }

@@ -128,19 +128,15 @@ impl Authority {
                     Revoked::JwtKey(..) | Revoked::Token(..) => false,
                 }
         };
-        let (mut count, mut after) = (0_usize, None);
-        loop {
-            let page = self.ports.store.range(row::ISSUED.as_bytes(), after.as_deref(), PAGE)?;
-            for stored in &page {
+        let mut count = 0_usize;
+        for page in base_store::pages(self.ports.store.as_ref(), row::ISSUED.as_bytes(), PAGE) {
+            for stored in page? {
                 let record = IssuanceRecord::from_row(&stored.key, &stored.value)?;
                 count = count.saturating_add(usize::from(is_hit(&record)));
             }
-            match page.last() {
-                Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
-                _ => return Ok(count),
-            }
             tokio::task::yield_now().await;
         }
+        Ok(count)
     }
 
     /// The key, and when it is a root the signing CAs below it.
@@ -190,10 +186,8 @@ impl Authority {
         until: Option<UnixTime>,
     ) -> Result<(Revoked, Option<UnixTime>), AuthorityError> {
         let key = format!("{}{serial}", row::ISSUED).into_bytes();
-        let record = match self.ports.store.get(&key)? {
-            Some(stored) => Some(IssuanceRecord::from_row(&stored.key, &stored.value)?),
-            None => None,
-        };
+        let stored = self.ports.store.get(&key)?;
+        let record = stored.map(|stored| IssuanceRecord::from_row(&stored.key, &stored.value)).transpose()?;
         let record = record.filter(|record| issuer.is_none_or(|issuer| issuer == record.issuer_key_id));
         let signer = issuer.or(record.as_ref().map(|record| record.issuer_key_id));
         let Some(signer) = signer else {
@@ -253,17 +247,11 @@ fn named(what: Revoked) -> Result<Revoked, AuthorityError> {
 
 /// The set as the store has it (RV-08).
 pub(super) fn load(ports: &Ports) -> Result<RevocationSet, AuthorityError> {
-    let (mut set, mut after) = (RevocationSet::default(), None::<Vec<u8>>);
-    loop {
-        let page = ports.store.range(row::REVOKED.as_bytes(), after.as_deref(), PAGE)?;
-        let mut items = Vec::with_capacity(page.len());
-        for stored in &page {
-            items.push(Revocation::from_row(&stored.key, &stored.value)?.what);
-        }
-        set.extend(&items);
-        match page.last() {
-            Some(last) if page.len() == PAGE => after = Some(last.key.clone()),
-            _ => return Ok(set),
+    let mut set = RevocationSet::default();
+    for page in base_store::pages(ports.store.as_ref(), row::REVOKED.as_bytes(), PAGE) {
+        for stored in page? {
+            set.deny(&Revocation::from_row(&stored.key, &stored.value)?.what);
         }
     }
+    Ok(set)
 }

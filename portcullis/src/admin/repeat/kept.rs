@@ -117,12 +117,8 @@ impl Repeats {
     /// The store cannot be read.
     pub(crate) fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StoreError> {
         let mut known = HashMap::new();
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page = store.range(PREFIX, after.as_deref(), PAGE)?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.key.to_vec());
-            for entry in page {
+        for page in base_store::pages(store.as_ref(), PREFIX, PAGE) {
+            for entry in page? {
                 // A row of another build is forgotten with its time: it is as old as the epoch.
                 let row = serde_json::from_slice::<Row>(&entry.value).ok();
                 let begun = UnixTime::from_nanos(row.as_ref().map_or(0, |row| row.begun));

@@ -5,9 +5,12 @@ use serde_json::{Map, Value, json};
 
 use super::filters::Purpose;
 use super::stats::{permits, shown};
+use super::{answered, exit_of};
 use crate::cli::Global;
 use crate::client::{Client, Fault};
 use crate::output::{Answer, Exit};
+
+const PATH: &str = "/v1/decisions:report";
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -53,21 +56,12 @@ async fn counted(client: &Client, options: &Options) -> Result<(Answer, Exit), F
     ask("since", options.since.as_deref().map(Value::from));
     ask("until", options.until.as_deref().map(Value::from));
     ask("limit", options.top.or((!is_time).then_some(20)).map(Value::from));
-    let document = report(client, &Value::Object(question), &options.purpose).await?;
+    let document = answered(client, PATH, &Value::Object(question), &options.purpose).await?;
     let by = if is_time { Vec::new() } else { vec![options.by.clone()] };
     let mut text = shown(&document, &by, is_time);
     lacks(&document).iter().for_each(|line| text.push_str(&format!("\n{line}")));
     let exit = exit_of(&document);
     Ok((Answer::object("DecisionReport", document, text), exit))
-}
-
-async fn report(client: &Client, question: &Value, purpose: &Purpose) -> Result<Value, Fault> {
-    let (_, bytes) = client.post_with("/v1/decisions:report", question, &purpose.headers()).await?;
-    Ok(serde_json::from_slice(&bytes).unwrap_or_default())
-}
-
-fn exit_of(document: &Value) -> Exit {
-    if super::is_partial(document) { Exit::Partial } else { Exit::Done }
 }
 
 /// What the report does not hold, for people.
@@ -91,7 +85,7 @@ fn lacks(document: &Value) -> Vec<String> {
 /// Permits in force that no call of that time needed, by the reports and so beyond retention.
 async fn unused(client: &Client, age: &str, purpose: &Purpose) -> Result<(Answer, Exit), Fault> {
     let asked = json!({ "by": "policy", "since": age });
-    let document = report(client, &asked, purpose).await?;
+    let document = answered(client, PATH, &asked, purpose).await?;
     let groups = document.get("groups").and_then(Value::as_array).into_iter().flatten();
     let used: std::collections::BTreeSet<&str> =
         groups.filter_map(|group| group.pointer("/key/policy").and_then(Value::as_str)).collect();

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::filters::{Filters, Purpose, Range, body};
+use super::{answered, exit_of};
 use crate::cli::Global;
 use crate::cli::authority::items;
 use crate::client::{Client, Fault};
@@ -52,12 +53,10 @@ async fn counted(client: &Client, options: &Options) -> Result<(Answer, Exit), F
     if let Some(width) = &options.every {
         question.insert("bucket".to_owned(), width.as_str().into());
     }
-    let (_, bytes) = client
-        .post_with("/v1/decisions:aggregate", &Value::Object(question), &options.purpose.headers())
-        .await?;
-    let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let question = Value::Object(question);
+    let document = answered(client, "/v1/decisions:aggregate", &question, &options.purpose).await?;
     let text = shown(&document, &options.by, options.every.is_some());
-    let exit = if super::is_partial(&document) { Exit::Partial } else { Exit::Done };
+    let exit = exit_of(&document);
     Ok((Answer::object("DecisionAggregate", document, text), exit))
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Filter, all, fields, place, put};
 use crate::cli::Global;
+use crate::cli::authority::word;
 use crate::client::{Client, Fault};
 use crate::messages::Message;
 use crate::output::{Answer, Exit};
@@ -129,7 +130,7 @@ fn plan(bodies: Vec<Value>, registered: Vec<Value>, prune: bool) -> (Vec<Step>, 
         }
     }
     if prune {
-        let ours = left.into_iter().filter(|entry| fields::word(entry, "origin") != "configuration");
+        let ours = left.into_iter().filter(|entry| word(entry, "origin") != "configuration");
         steps.extend(ours.map(|before| Step::Delete { before }));
     }
     (steps, unchanged)
@@ -141,7 +142,7 @@ impl Step {
             Self::Create { body } => client.post("/v1/entries", body).await.map(drop),
             Self::Update { before, body } => put(client, before, body).await.map(drop),
             Self::Delete { before } => {
-                let (id, revision) = (fields::word(before, "id"), fields::word(before, "revision"));
+                let (id, revision) = (word(before, "id"), word(before, "revision"));
                 client.delete(&place(id), revision).await.map(drop)
             }
         }
@@ -166,14 +167,14 @@ fn answer(items: Vec<Value>, unchanged: usize, dry_run: bool) -> (Answer, Exit) 
     let failed = items.iter().filter(|item| !item["error"].is_null()).count();
     let mut lines = Vec::new();
     for item in &items {
-        let sign = match fields::word(item, "step") {
+        let sign = match word(item, "step") {
             "create" => '+',
             "delete" => '-',
             _ => '~',
         };
         let selectors = item["selectors"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let selectors = selectors.collect::<Vec<_>>().join(", ");
-        lines.push(format!("{sign} {}  {selectors}", fields::word(item, "spiffe_id")));
+        lines.push(format!("{sign} {}  {selectors}", word(item, "spiffe_id")));
         for change in item["changes"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             lines.push(format!("    {change}"));
         }
@@ -214,7 +215,7 @@ mod tests {
         let (steps, unchanged) = plan(bodies, entries, prune);
         let of = |item: &Value| {
             let id = item["id"].as_str().unwrap_or("new").to_owned();
-            (fields::word(item, "step").to_owned(), id)
+            (word(item, "step").to_owned(), id)
         };
         (steps.iter().map(|step| of(&step.told(None))).collect(), unchanged)
     }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::fields;
+use crate::cli::authority::word;
 use crate::client::{Client, Fault};
 use crate::output::{Answer, Exit};
 
@@ -21,7 +21,7 @@ pub(super) async fn run(client: Client, pid: i32) -> Result<(Answer, Exit), Faul
         true => lines.push("no entry matches".to_owned()),
         false => lines.push("it matches".to_owned()),
     }
-    let name = |entry: &Value| format!("{}  {}", fields::word(entry, "spiffe_id"), fields::word(entry, "id"));
+    let name = |entry: &Value| format!("{}  {}", word(entry, "spiffe_id"), word(entry, "id"));
     lines.extend(matching.iter().map(|entry| format!("  {}", name(entry))));
     if !nearest.is_empty() {
         lines.push("nearest that do not".to_owned());

@@ -5,6 +5,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
+use crate::cli::authority::word;
+use crate::output;
+
 /// What the authority adds to an entry by itself.
 const OWN: [&str; 6] = ["apiVersion", "kind", "id", "revision", "created_at", "origin"];
 
@@ -69,10 +72,6 @@ pub(super) fn clear(body: &mut Value, flags: &[String]) {
             members.remove(name);
         }
     }
-}
-
-pub(super) fn word<'a>(entry: &'a Value, name: &str) -> &'a str {
-    entry.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// An entry as it was shown, as the body that would say the same.
@@ -163,7 +162,7 @@ fn quoted(word: &str) -> String {
     if !word.is_empty() && word.chars().all(is_plain) {
         return word.to_owned();
     }
-    format!("'{}'", word.replace('\'', r"'\''"))
+    output::quoted(word)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use clap::Args;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Global, Socket, address, block_on, files, first, follow::follow, obtain, signal as word};
+use super::{Global, Socket, address, block_on, files, first, follow::renewals, obtain, signal as word};
 use crate::client::Fault;
 use crate::messages::Message;
 use crate::output::{self, Exit};
@@ -60,20 +60,16 @@ async fn supervise(options: &Options, global: &Global, dir: &Path) -> Result<Exi
     let id = first(&context).map(|svid| svid.id.to_string()).unwrap_or_default();
     let mut child = start(options, dir, &id, &address(&options.socket, global)?)?;
     let pid = child.id().unwrap_or_default();
-    let mut renewed = false;
     let each = |context: &_| {
         files::store(dir, context)?;
-        // The first state is the one that it started with.
-        if std::mem::replace(&mut renewed, true)
-            && let Some(signal) = options.signal
-        {
+        if let Some(signal) = options.signal {
             signal
                 .send(pid)
                 .unwrap_or_else(|error| output::talk(&format!("the program was not told: {error}")));
         }
         Ok(())
     };
-    let followed = follow(&options.socket, global, each, ended(&mut child)).await;
+    let followed = renewals(&options.socket, global, &context, each, ended(&mut child)).await;
     match followed {
         Ok(status) => status.map_err(|error| failed(options, &error)),
         Err(fault) => {

@@ -19,7 +19,21 @@ pub(super) async fn follow<E>(
 ) -> Result<E, Fault> {
     let context = obtain(socket, global).await?;
     each(&context)?;
-    let mut current = print(&context);
+    renewals(socket, global, &context, each, end).await
+}
+
+/// The same from a state on that is known already.
+///
+/// # Errors
+/// As [`follow`].
+pub(super) async fn renewals<E>(
+    socket: &Socket,
+    global: &Global,
+    known: &X509Context,
+    mut each: impl FnMut(&X509Context) -> Result<(), Fault>,
+    end: impl Future<Output = E>,
+) -> Result<E, Fault> {
+    let mut current = print(known);
     let address = address(socket, global)?;
     let client = WorkloadClient::connect(&address).await.map_err(|error| unavailable(&error))?;
     let mut updates = client.watch_x509();

@@ -9,15 +9,13 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::super::Global;
-use super::super::authority::{items, text};
+use super::super::authority::{every, items, word};
 use super::{certificates, tokens};
 use crate::client::{Client, Fault};
 use crate::messages::Message;
-use crate::output::{self, Answer, Exit};
+use crate::output::{self, Answer, Exit, quoted};
 
 const PATH: &str = "/v1/revocations";
-/// Items of one answer.
-const PAGE: usize = 1000;
 
 #[derive(Debug, Args)]
 pub(crate) struct RevokeOptions {
@@ -67,12 +65,12 @@ pub(super) fn revoke(options: RevokeOptions, global: &Global) -> Exit {
             return planned(&client, body).await;
         }
         let revocation = client.post(PATH, &body.into()).await?;
-        let id = text(&revocation, "id");
-        let end = match text(&revocation, "until") {
+        let id = word(&revocation, "id");
+        let end = match word(&revocation, "until") {
             "" => "until it is lifted".to_owned(),
             end => format!("until {end}"),
         };
-        let text = format!("revoked {id} {end}\nundo: portcullis svid unrevoke '{id}'");
+        let text = format!("revoked {id} {end}\nundo: portcullis svid unrevoke {}", quoted(id));
         Ok((Answer::object("Revocation", revocation, text), Exit::Done))
     })
 }
@@ -81,7 +79,7 @@ pub(super) fn revoke(options: RevokeOptions, global: &Global) -> Exit {
 async fn planned(client: &Client, mut body: Map<String, Value>) -> Result<(Answer, Exit), Fault> {
     body.insert("dry_run".to_owned(), true.into());
     let planned = client.post(PATH, &body.into()).await?;
-    let (id, what) = (text(&planned, "id"), text(&planned, "what"));
+    let (id, what) = (word(&planned, "id"), word(&planned, "what"));
     let mut effect = vec![match planned.get("live_svids").and_then(Value::as_u64).unwrap_or_default() {
         1 => "1 live certificate".to_owned(),
         live => format!("{live} live certificates"),
@@ -94,8 +92,8 @@ async fn planned(client: &Client, mut body: Map<String, Value>) -> Result<(Answe
         "certificate" | "spiffe_id" => format!("ends {}", effect.join(" and ")),
         _ => "has such tokens refused".to_owned(),
     };
-    output::talk(&format!("error: revoking {id} {effect}; repeat with --yes"));
-    Ok((Answer::object("Revocation", planned, String::new()), Exit::Usage))
+    let exit = output::unconfirmed(&format!("revoking {id} {effect}"));
+    Ok((Answer::object("Revocation", planned, String::new()), exit))
 }
 
 pub(super) fn lift(id: String, global: &Global) -> Exit {
@@ -108,30 +106,28 @@ pub(super) fn lift(id: String, global: &Global) -> Exit {
 
 /// The command that denies it again.
 fn again(lifted: &Value) -> String {
-    let id = text(lifted, "id");
+    let id = word(lifted, "id");
     let mut parts = id.splitn(3, ':').skip(1);
     let (first, second) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let named = match text(lifted, "what") {
+    let named = match word(lifted, "what") {
         "certificate" => format!("--serial {second} --issuer {first}"),
-        "jwt_key" => format!("--kid '{second}'"),
-        "token" => format!("--jti '{second}'"),
+        "jwt_key" => format!("--kid {}", quoted(second)),
+        "token" => format!("--jti {}", quoted(second)),
         _ => format!("--id {id}"),
     };
-    let until = match text(lifted, "until") {
+    let until = match word(lifted, "until") {
         "" => String::new(),
         end => format!(" --until {end}"),
     };
-    format!(
-        "portcullis svid revoke {named}{until} --reason '{}' --yes",
-        text(lifted, "reason").replace('\'', "'\\''")
-    )
+    let reason = quoted(word(lifted, "reason"));
+    format!("portcullis svid revoke {named}{until} --reason {reason} --yes")
 }
 
 pub(super) fn list(global: &Global) -> Exit {
     let columns =
         &[("REVOKED", "/id"), ("SINCE", "/at"), ("UNTIL", "/until"), ("BY", "/by"), ("REASON", "/reason")];
     global.ask(|client| async move {
-        Ok((Answer::list("Revocation", all(&client, PATH).await?, columns), Exit::Done))
+        Ok((Answer::list("Revocation", every(&client, PATH, &[]).await?, columns), Exit::Done))
     })
 }
 
@@ -144,31 +140,8 @@ pub(super) fn issued(global: &Global) -> Exit {
         ("REVOKED", "/revoked"),
     ];
     global.ask(|client| async move {
-        Ok((Answer::list("IssuedSvid", all(&client, "/v1/svids").await?, columns), Exit::Done))
+        Ok((Answer::list("IssuedSvid", every(&client, "/v1/svids", &[]).await?, columns), Exit::Done))
     })
-}
-
-/// Every page of a list.
-async fn all(client: &Client, path: &str) -> Result<Vec<Value>, Fault> {
-    let (mut found, mut cursor) = (Vec::new(), String::new());
-    loop {
-        let page = client.get(&format!("{path}?limit={PAGE}{cursor}")).await?;
-        let next = page.get("next_cursor").and_then(Value::as_str).map(escaped);
-        found.extend(items(page));
-        match next {
-            Some(next) => cursor = format!("&cursor={next}"),
-            None => return Ok(found),
-        }
-    }
-}
-
-/// A name in a query: everything but letters and digits is escaped.
-fn escaped(name: &str) -> String {
-    let escape = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' => char::from(byte).to_string(),
-        other => format!("%{other:02X}"),
-    };
-    name.bytes().map(escape).collect()
 }
 
 fn body(options: &RevokeOptions) -> Result<Map<String, Value>, Fault> {
@@ -247,6 +220,8 @@ mod tests {
         ] {
             assert_eq!(again(&lifted(id, what)), format!("portcullis svid revoke {named} {tail}"));
         }
-        assert_eq!(escaped("jti:a.org:ä"), "jti%3Aa.org%3A%C3%A4");
+        let hostile = again(&lifted("jti:a.org:x';y", "token"));
+        assert!(hostile.starts_with("portcullis svid revoke --jti 'x'\\'';y' "), "{hostile}");
+        assert_eq!(crate::cli::decisions::encode("jti:a.org:ä"), "jti%3Aa.org%3A%C3%A4");
     }
 }
