@@ -139,7 +139,7 @@ pub(crate) async fn start(
     let asked = Arc::clone(&saves) as Arc<dyn policies_store::Saves>;
     let policies = Policies::open(&config, &store, machine, &ledger, asked, &mismatches).await?;
     let snapshots = policies.subscribe();
-    let judge = Judge::new(policies.judging(&tasks)?, ledger.lane(CONTROL_LANE), Arc::clone(&clock));
+    let judge = Judge::new(policies.judging(&tasks)?, ledger.patient_lane(CONTROL_LANE), Arc::clone(&clock));
     saves.open(Arc::clone(&judge));
     let names = match plane {
         Some(plane) => Arc::clone(&plane.names),

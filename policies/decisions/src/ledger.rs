@@ -27,7 +27,7 @@ use crate::{
     error::{LedgerError, disk},
     holds::Holds,
     keeper::{Keeper, KeeperDesk},
-    lane::{self, LaneWriter, Pending, Shared},
+    lane::{self, LaneWriter, Pending, Shared, Waits},
     leaf::{Body, Stream},
     numbers::{RESERVATION, WORKER_BLOCKS},
     proof::{self, LogView, Tree, TreeSetup},
@@ -259,10 +259,20 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// The lane of worker `n`, for that worker alone. A number that is in use already is replaced by a free one, so
-    /// that two lanes never share a stream. Waits a few milliseconds for the first numbers to be reserved.
+    /// The lane of worker `n`, for it alone; a free number takes the place of one in use, so that no two lanes share a
+    /// stream. Waits a few milliseconds for the first numbers.
     #[must_use]
     pub fn lane(&self, n: u16) -> Box<dyn Lane> {
+        self.lane_that_waits(n, self.0.config.waits)
+    }
+
+    /// The same for calls of operators, which wait for a slow disk as their changes do.
+    #[must_use]
+    pub fn patient_lane(&self, n: u16) -> Box<dyn Lane> {
+        self.lane_that_waits(n, Waits { required: CONTROL_WAIT, durable: CONTROL_WAIT })
+    }
+
+    fn lane_that_waits(&self, n: u16, waits: Waits) -> Box<dyn Lane> {
         let inner = &self.0;
         let number = {
             let mut lanes = inner.lanes.lock();
@@ -275,9 +285,8 @@ impl Ledger {
             number
         };
         let shared = Shared::new(number, stream_tag(&inner.stream(number)), RESERVATION * WORKER_BLOCKS);
-        let config = &inner.config;
-        let (writer, reader) =
-            lane::lane(&shared, config.ring, config.waits, &inner.writer.bell, &inner.keeper.bell);
+        let (ring, bells) = (inner.config.ring, (&inner.writer.bell, &inner.keeper.bell));
+        let (writer, reader) = lane::lane(&shared, ring, waits, bells.0, bells.1);
         inner.writer.register(reader);
         inner.reserve(shared);
         Box::new(writer)

@@ -413,6 +413,20 @@ impl Facts for Broken {
 }
 
 #[test]
+fn an_operator_waits_for_a_disk_that_calls_do_not_wait_for() {
+    let held = Held::default();
+    let ledger = open_with(config(), Arc::new(held.clone()), Arc::new(SystemClock)).unwrap();
+    let (mut lane, mut patient) = (ledger.lane(0), ledger.patient_lane(1));
+    held.hold();
+    let (_, call) = lane.record(decision(Effect::Allow, Audit::Durable, NOON));
+    let (_, change) = patient.record(decision(Effect::Allow, Audit::Durable, NOON));
+    assert!(outcome(call).is_err());
+    held.release();
+    assert_eq!(outcome(change), Ok(()));
+    ledger.close();
+}
+
+#[test]
 fn a_record_that_cannot_be_encoded_costs_itself_only() {
     let patient = Waits { required: Duration::from_secs(10), ..Waits::default() };
     let config = LedgerConfig { waits: patient, ..config() };

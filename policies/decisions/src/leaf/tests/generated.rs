@@ -126,6 +126,7 @@ pub(super) fn records() -> impl Strategy<Value = DecisionRecord> {
         Phase::Request,
         Phase::Connect,
         Phase::Rejudge,
+        Phase::Mirror,
         Phase::Admin,
         Phase::Issue,
     ]);
