@@ -2,6 +2,7 @@
 //! way, and `route test` saying beforehand what happens.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -19,6 +20,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("rt_04_a_route_redirects_answers_rewrites_and_bounds_bodies", missing("curl"), handled),
         trial("cc_08_a_route_takes_other_spellings_of_a_path_as_it_says", missing("curl"), spellings),
         trial("rt_04_a_split_keeps_who_has_a_key_and_a_route_bars_upgrades", missing("curl"), kept),
+        trial("rt_05_a_mirror_sees_copies_that_are_on_record_and_fails_no_call", missing("curl"), mirrored),
         trial("rt_04_a_split_shares_calls_and_a_reload_moves_them", missing("curl"), split),
     ]
 }
@@ -240,6 +242,61 @@ fn split() -> Result {
         let wanted = if share == 100 { 20..=20 } else { 1..=8 };
         check!(wanted.contains(&moved), "{share} %: {moved} of 20");
     }
+    Ok(())
+}
+
+fn mirrored() -> Result {
+    let (origin, shadow) = (Upstream::echo(), Upstream::echo());
+    shadow.answer_all(503);
+    let gateway = Gateway::build()
+        .decisions("reveal_decision_id = \"always\"")
+        .service("site", &[])
+        .section(&format!("[[enforcer.cluster]]\nname = \"next\"\nendpoints = [\"http://{}\"]\n", shadow.address))
+        .section(&format!(
+            "[[enforcer.route]]\nname = \"site\"\nservice = \"site\"\nmatch = {{ path = \"/\" }}\nto = [\"http://{}\"]\nrewrite = {{ prefix = \"/v2\" }}\nmirror = {{ cluster = \"next\" }}\n",
+            origin.address
+        ))
+        .start()?;
+    let tls = gateway.identity()?;
+    for version in ["--http1.1", "--http2"] {
+        let (status, told) = gateway.curl(&tls, "/a", &[version, "-i", "--data", "seen twice"])?;
+        check!(status == 200 && told.contains("seen twice"), "{version}: {status} {told}");
+        check!(!told.contains("portcullis-mirror"), "the call itself is no copy: {told}");
+        let mut looks = 0;
+        while shadow.calls() < origin.calls() && looks < 500 {
+            std::thread::sleep(Duration::from_millis(10));
+            looks += 1;
+        }
+        let copy = shadow.last();
+        let is_whole = copy.starts_with("POST /v2/a HTTP/1.1") && copy.ends_with("seen twice");
+        check!(is_whole, "{version}: {copy}");
+        for field in ["portcullis-mirror: true", "portcullis-peer: spiffe://example.org/web"] {
+            check!(copy.contains(field), "{version}: {field} is not told: {copy}");
+        }
+        let call = told.lines().find_map(|line| line.strip_prefix("portcullis-decision-id: "));
+        let call = call.ok_or("no decision is told")?.trim();
+        let records = gateway.decisions(&["--limit", "2"])?;
+        let copies = records.iter().filter(|record| record["phase"] == "mirror");
+        let of: Vec<_> =
+            copies.map(|record| record["detail"].as_str().unwrap_or_default().to_owned()).collect();
+        check!(of == [format!("mirrors {call}")], "{version}: {records:?}");
+    }
+    check!((origin.calls(), shadow.calls()) == (2, 2), "{} {}", origin.calls(), shadow.calls());
+    let wrong = gateway.dir().join("wrong.toml");
+    let text = std::fs::read_to_string(gateway.dir().join("portcullis.toml"))?;
+    std::fs::write(
+        &wrong,
+        text.replace("mirror = { cluster = \"next\" }", "mirror = { cluster = \"nxt\", share = 0 }"),
+    )?;
+    let checked: Outcome = Command::new(binary::portcullis())
+        .args(["config", "validate", "-c"])
+        .arg(&wrong)
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .output()?
+        .into();
+    let told = format!("{}{}", checked.stdout, checked.stderr);
+    check!(checked.code != 0 && told.contains("mirror.share"), "{}: {told}", checked.code);
     Ok(())
 }
 

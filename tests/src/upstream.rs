@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A thread that answers until the test process ends.
@@ -15,6 +15,7 @@ pub struct Upstream {
     pub address: SocketAddr,
     calls: Arc<AtomicUsize>,
     mood: Arc<AtomicU16>,
+    last: Arc<Mutex<String>>,
 }
 
 /// A mood that is no status: the connection is cut without a word.
@@ -35,6 +36,7 @@ impl Upstream {
             address: listener.local_addr().expect("bound"),
             calls: Arc::default(),
             mood: Arc::default(),
+            last: Arc::default(),
         };
         let serving = upstream.clone();
         std::thread::spawn(move || {
@@ -52,8 +54,12 @@ impl Upstream {
     /// The same on a Unix socket; it has no address.
     pub fn echo_on(path: &Path) -> Self {
         let listener = UnixListener::bind(path).expect("the path is free");
-        let upstream =
-            Self { address: ([0, 0, 0, 0], 0).into(), calls: Arc::default(), mood: Arc::default() };
+        let upstream = Self {
+            address: ([0, 0, 0, 0], 0).into(),
+            calls: Arc::default(),
+            mood: Arc::default(),
+            last: Arc::default(),
+        };
         let serving = upstream.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -67,6 +73,11 @@ impl Upstream {
     /// Answers every request with that status from now on, or as a mood says; 0 = echoes again.
     pub fn answer_all(&self, mood: u16) {
         self.mood.store(mood, Ordering::SeqCst);
+    }
+
+    /// Head and body of the request that arrived last.
+    pub fn last(&self) -> String {
+        self.last.lock().map(|last| last.clone()).unwrap_or_default()
     }
 
     /// Requests that arrived.
@@ -108,6 +119,9 @@ fn serve(reader: impl Read, mut writer: impl Write, upstream: &Upstream) -> std:
             chunk.truncate(size);
             body.extend_from_slice(&chunk);
             chunked = size > 0;
+        }
+        if let Ok(mut last) = upstream.last.lock() {
+            *last = format!("{head}\r\n{}", String::from_utf8_lossy(&body));
         }
         match upstream.mood.load(Ordering::SeqCst) {
             0 => {}

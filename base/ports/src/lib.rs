@@ -21,6 +21,6 @@ pub use net::{Dialing, ManualNet, Net, NetAddr, SystemNet};
 pub use rate::Rate;
 pub use resolve::{Addresses, ManualResolver, Resolver, Resolving};
 pub use rng::{Rng, SeededRng, SystemRng};
-pub use stream::Stream;
+pub use stream::{Detached, Stream};
 pub use task::{TaskHandle, Tasks};
 pub use weight::give_way;

@@ -81,6 +81,41 @@ impl Stream {
     }
 }
 
+/// A stream that belongs to no runtime, on its way from one to another.
+#[derive(Debug)]
+pub enum Detached {
+    /// TCP.
+    Tcp(std::net::TcpStream),
+    /// A Unix stream socket.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Stream {
+    /// Takes it out of its runtime.
+    ///
+    /// # Errors
+    /// When the runtime cannot give it up.
+    pub fn detach(self) -> io::Result<Detached> {
+        Ok(match self {
+            Stream::Tcp(stream) => Detached::Tcp(stream.into_std()?),
+            Stream::Unix(stream) => Detached::Unix(stream.into_std()?),
+        })
+    }
+}
+
+impl Detached {
+    /// Puts it into the runtime of the caller.
+    ///
+    /// # Errors
+    /// When the runtime cannot take it.
+    pub fn attach(self) -> io::Result<Stream> {
+        Ok(match self {
+            Detached::Tcp(stream) => Stream::Tcp(TcpStream::from_std(stream)?),
+            Detached::Unix(stream) => Stream::Unix(UnixStream::from_std(stream)?),
+        })
+    }
+}
+
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {

@@ -20,6 +20,7 @@ pub use refusal::TokenRefusal;
 pub use sign::{JwtClaims, JwtSigner};
 
 use crate::bundle::Bundle;
+use crate::key_id::sha256;
 use crate::{IdentitySnapshot, SpiffeId};
 pub(crate) use parse::Token;
 
@@ -79,6 +80,12 @@ pub fn verify_jwt_svid(
         claims: token.claims,
         generation: snapshot.generation,
     })
+}
+
+/// What stands for a token where it is compared with others and must not be kept itself: its SHA-256.
+#[must_use]
+pub fn token_digest(token: &[u8]) -> [u8; 32] {
+    sha256(&[token])
 }
 
 /// JW-12: only the bundle of the domain that the token itself names.

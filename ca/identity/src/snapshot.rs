@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{BundleMap, Refusal, RevocationSet, VerifiedPeer, X509Svid};
+use crate::{BundleMap, Refusal, RevocationSet, TokenRefusal, VerifiedPeer, VerifiedToken, X509Svid};
 
 /// Own SVID, bundles and deny set that belong together.
 #[derive(Debug, Clone, Default)]
@@ -30,5 +30,20 @@ impl IdentitySnapshot {
             return Err(Refusal::NoPath);
         }
         self.revoked.check(peer)
+    }
+
+    /// The same for a token that was verified earlier: its key is still one of its trust domain, and nothing of it is denied.
+    /// Look-ups, no cryptography; when it ends is not looked at.
+    ///
+    /// # Errors
+    /// Why it would be refused now.
+    pub fn check_token(&self, token: &VerifiedToken) -> Result<(), TokenRefusal> {
+        let domain = token.id.trust_domain();
+        let bundle =
+            self.bundles.get(domain).ok_or_else(|| TokenRefusal::UnknownTrustDomain(domain.clone()))?;
+        if !bundle.jwt_keys().iter().any(|key| key.kid() == token.key) {
+            return Err(TokenRefusal::UnknownKey);
+        }
+        self.revoked.check_token(&token.id, &token.key, token.jti.as_deref())
     }
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use base_ports::Now;
-use ca_identity::Refusal;
+use ca_identity::{Refusal, TokenRefusal};
 use enforcer_codec::{BodyLength, Call, CallProtocol, NotCanonical};
 use enforcer_traffic::{Handling, Params, Route};
 use policies_engine::{
@@ -19,7 +19,7 @@ use crate::fault::Fault;
 use crate::inbound::{Connection, Stop};
 use crate::judge::{InForce, Judged};
 use crate::meter::RouteMeter;
-use crate::secured::reason_of;
+use crate::secured::{reason_of, reason_of_token};
 use crate::upstream::Upstreams;
 
 /// Proof that `authorize` allowed exactly this call. Only this module builds one.
@@ -74,6 +74,17 @@ pub(crate) async fn not_canonical(conn: &Connection, flaw: NotCanonical, now: No
     kept(receipt).await;
     let meter = Arc::clone(&conn.worker.nowhere);
     Denied { reason: Reason::NotCanonical, decision: Some(decision), version: 0, flaw: Some(flaw), meter }
+}
+
+/// Puts on record that the token of a call is not good.
+pub(crate) async fn not_proven(conn: &Connection, call: Call, refusal: &TokenRefusal, now: Now) -> Denied {
+    let (reason, action) = (reason_of_token(refusal), action_of(&call));
+    let why = (reason, Some(refusal.code().to_owned()));
+    let facts = CallFacts::of(call, conn);
+    let (decision, receipt) = conn.worker.judge.refuse(conn, Phase::Request, why, action, facts, now);
+    kept(receipt).await;
+    let meter = Arc::clone(&conn.worker.nowhere);
+    Denied { reason, decision: Some(decision), version: 0, flaw: None, meter }
 }
 
 /// Puts on record that a peer was refused in the handshake, before it could ask for anything.

@@ -12,6 +12,7 @@ mod raw;
 mod relay;
 mod replay;
 mod stream;
+mod tee;
 
 pub(crate) use asking::{Asked, Moved, Over};
 pub(crate) use h3::{H3Inlet, H3Outlet, H3Request, first};
@@ -20,6 +21,7 @@ pub(crate) use link::{Arrival, FULL, Link};
 pub(crate) use outlet::{H1Outlet, Outlet};
 pub(crate) use relay::{RelayError, relay};
 pub(crate) use stream::{StreamInlet, StreamOutlet};
+pub(crate) use tee::Copied;
 
 use std::io;
 use std::pin::{Pin, pin};

@@ -65,6 +65,9 @@ pub struct ListenerSpec {
     pub callers: Option<Arc<Callers>>,
     /// What it asks of its clients.
     pub client_auth: ClientAuth,
+    /// A caller without certificate is whom the JWT-SVID of its call names, when that is for one of these (TL-06); empty = nobody
+    /// is known by a token, and `authorization` is the endpoint's.
+    pub audience: Vec<String>,
     /// Certificates that it shows to callers that ask for one of their names, in place of the own SVID (TL-07).
     pub certificates: Vec<Arc<NamedCertificate>>,
     /// Host names it may serve with the own SVID; any when empty (S21). `*.example.org` stands for names below.

@@ -4,16 +4,17 @@
 //! known of its endpoints, so neither a reload nor another answer for a name forgets who is shut out or loses count.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use base_ports::{Mono, Rng};
 use enforcer_traffic::fleet::{Fleet, FleetSettings};
-use enforcer_traffic::{Cluster, RateLimit, RateSettings, RetryBudget};
+use enforcer_traffic::{Cluster, RateLimit, RateSettings, RetryBudget, lighter};
 use parking_lot::Mutex;
 
 use crate::Names;
 use crate::injection::Injections;
+use crate::listeners::Member;
 use crate::load::Load;
 use crate::report::EndpointReport;
 use crate::shaken::Shaken;
@@ -27,6 +28,8 @@ pub(crate) struct Fleets {
     rates: Mutex<HashMap<Taker, Arc<RateLimit>>>,
     /// By worker.
     loads: Vec<Arc<Load>>,
+    /// The same workers, once all of them are there.
+    members: OnceLock<Vec<Member>>,
     /// Whether calls are marked that are handed on: a listener is a sidecar's.
     pub(crate) marks: AtomicBool,
     /// The handshakes that run.
@@ -63,9 +66,26 @@ impl Fleets {
             rates: Mutex::default(),
             marks: AtomicBool::new(false),
             loads: (0..workers).map(|_| Arc::default()).collect(),
+            members: OnceLock::new(),
             shaken: Arc::new(Shaken::new(handshakes)),
             injections: Injections::default(),
         })
+    }
+
+    /// These are the workers; told once.
+    pub(crate) fn meet(&self, members: Vec<Member>) {
+        self.members.get_or_init(|| members);
+    }
+
+    /// The workers, in the order of their numbers.
+    pub(crate) fn members(&self) -> &[Member] {
+        self.members.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// A worker that has much less to do than the one of that number, with its load.
+    pub(crate) fn lighter(&self, number: usize) -> Option<(&Member, &Arc<Load>)> {
+        let other = lighter(number, self.loads.iter().map(|load| load.served()))?;
+        self.members().get(other).zip(self.loads.get(other))
     }
 
     /// The load of each worker.

@@ -20,8 +20,8 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use enforcer_codec::headers::{Extra, HOP};
-use enforcer_codec::{Answer, Asked, Call, CallProtocol, NotCanonical, Rewriting, Upgrade};
-use enforcer_traffic::{Handling, Trigger, UpstreamProtocol};
+use enforcer_codec::{Answer, Asked, Call, CallProtocol, FieldEdit, NotCanonical, Rewriting, Upgrade};
+use enforcer_traffic::{Handling, RetryBudget, RetrySettings, Trigger, UpstreamProtocol};
 use policies_engine::DecisionId;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -32,6 +32,7 @@ use crate::clocks::Clocks;
 use crate::fault::{Broken, Fault};
 use crate::inbound::Connection;
 use crate::injection::Injection;
+use crate::mirror;
 use crate::upstream::Upstream;
 use pick::Pick;
 use tries::{Chance, Tried, Wish};
@@ -43,20 +44,35 @@ const HEALTH: &str = "grpc.health.v1.Health";
 const TOO_MANY_INTERIM: NotCanonical =
     NotCanonical { rule: "HR-03", status: 502, close: true, detail: "too many interim answers" };
 
-/// The call that the upstream receives instead of the judged one, made of canonical parts of that (CC-09).
+/// The call that the upstream receives instead of the judged one, made of canonical parts of that (CC-09); none when it
+/// receives that.
+fn rewritten(permitted: &Permitted<Call>, conn: &Connection) -> Result<Option<Call>, Fault> {
+    let handling = permitted.handling().filter(|handling| !handling.is_plain());
+    match (handling, conn.secured.is_named_by_token()) {
+        (None, false) => Ok(None),
+        (handling, has_token) => rewrite(permitted, handling, has_token).map(Some),
+    }
+}
+
+/// A token that named the caller here is not passed on: who has it could speak as the caller.
 #[cold]
-fn rewrite(permitted: &Permitted<Call>, handling: &Handling) -> Result<Call, Fault> {
+fn rewrite(permitted: &Permitted<Call>, handling: Option<&Handling>, has_token: bool) -> Result<Call, Fault> {
     let call = permitted.call();
-    let path = handling.path(call.path());
-    let fields = Some(&handling.request).filter(|edits| !edits.is_empty());
-    let rewriting = Rewriting { authority: handling.host(), path: path.as_deref(), fields };
+    let path = handling.and_then(|handling| handling.path(call.path()));
+    let mut fields = handling.map(|handling| handling.request.clone()).unwrap_or_default();
+    if has_token {
+        fields.push("authorization", &FieldEdit::Remove).unwrap_or_default(); // INVARIANT: a name that routes may change
+    }
+    let fields = Some(&fields).filter(|edits| !edits.is_empty());
+    let authority = handling.and_then(Handling::host);
+    let rewriting = Rewriting { authority, path: path.as_deref(), fields };
     let told = call.rewritten(&rewriting).map_err(Fault::Untold)?;
     tracing::debug!(
         event = "rewritten",
         decision = %permitted.decision(),
         host = told.authority(),
         path = told.path(),
-        "the upstream receives another call than was judged, as its route says"
+        "the upstream receives another call than was judged"
     );
     Ok(told)
 }
@@ -101,11 +117,11 @@ where
     if way.body.awaits_continue() {
         Box::pin(way.out.proceed()).await.map_err(Fault::Caller)?;
     }
-    let rewritten = match permitted.handling().filter(|handling| !handling.is_plain()) {
-        Some(handling) => Some(rewrite(permitted, handling)?),
-        None => None,
-    };
+    let rewritten = rewritten(permitted, way.conn)?;
     let call = rewritten.as_ref().unwrap_or(permitted.call());
+    if let Some(to) = upstreams.mirrors() {
+        mirror::begin(permitted, to, way.conn, way.body);
+    }
     let retry = (&upstreams.route.retry, &*upstreams.budget);
     let mut chance = Chance::new(retry, call, way.conn, way.clocks);
     if chance.is_open()
@@ -123,6 +139,28 @@ where
         Err(Fault::Busy) => Box::pin(later(permitted, upstream, &chance, way)).await,
         Err(fault) => Err(fault),
     }
+}
+
+/// Carries the copy of a call to its mirror: one try, at once or not at all.
+///
+/// # Errors
+/// When no complete answer came about.
+pub(crate) async fn mirrored<R, W>(
+    permitted: &Permitted<Call>,
+    to: &Upstream,
+    way: &mut Way<'_, '_, R, W>,
+) -> Result<(), Fault>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let rewritten = rewritten(permitted, way.conn)?;
+    let call = rewritten.as_ref().unwrap_or(permitted.call());
+    let retry = (&RetrySettings { attempts: 0, ..RetrySettings::default() }, &RetryBudget::default());
+    let chance = Chance::new(retry, call, way.conn, way.clocks);
+    let pick = Pick::new(permitted, to, &chance, None, way.clocks.started())?;
+    let told = carry(&pick, way).await;
+    told.inspect_err(|fault| pick.failed(fault))
 }
 
 /// What an operator has befall a call of that route; who asks for health is spared (RT-06).
@@ -277,8 +315,9 @@ impl<'a> Told<'a> {
             ("portcullis-peer", secured.peer_header.as_bytes()),
             ("x-forwarded-client-cert", secured.cert_header.as_bytes()),
             (HOP, self.conn().worker.mark().unwrap_or_default().as_bytes()),
+            (MIRROR_HEADER, if self.conn().mirrors.is_some() { b"true" } else { b"" }),
         ];
-        let mut extra: [Extra<'_>; 4] = [(DECISION_HEADER, self.decision.as_bytes()); 4];
+        let mut extra: [Extra<'_>; 5] = [(DECISION_HEADER, self.decision.as_bytes()); 5];
         let mut count = 1_usize;
         for (slot, known) in
             extra.iter_mut().skip(1).zip(told.into_iter().filter(|(_, value)| !value.is_empty()))
@@ -356,6 +395,9 @@ impl<'a> Told<'a> {
 
 /// The header that names a decision.
 pub(crate) const DECISION_HEADER: &str = "portcullis-decision-id";
+
+/// The header that tells an endpoint of a mirror that nobody waits for its answer.
+const MIRROR_HEADER: &str = "portcullis-mirror";
 
 /// A printed decision id, without an allocation of ours.
 #[derive(Debug, Clone, Copy)]

@@ -4,6 +4,8 @@
 //! permitted, picked, forwarded. Every way out is on record before the caller sees it, and one view serves a call from
 //! its decision to its end (PA-02).
 
+mod bearer;
+mod connection;
 mod detect;
 mod forwarded;
 mod h1;
@@ -21,22 +23,20 @@ mod turned_away;
 mod vigil;
 mod wire;
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::net::Ipv4Addr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use base_net::{Accepted, ConnectionPermit, Peer, Stream};
-use base_ports::{Mono, Now};
-use enforcer_codec::headers::{Extra, HOP};
+use base_ports::Now;
+use enforcer_codec::headers::HOP;
 use enforcer_codec::{BodyLength, Call, CallProtocol, NotCanonical};
-use enforcer_traffic::{Held, Priority, Step};
+use enforcer_traffic::{Priority, Step};
 use policies_engine::{Protocol, ReasonClass};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::accounts::Accounts;
 use crate::authorize::{Permitted, authorize, not_canonical};
 use crate::body::{Inlet, Outlet, SLOW, TOO_LARGE};
 use crate::clocks::Clocks;
@@ -47,45 +47,18 @@ use crate::meter::Counted;
 use crate::quic::{Arrived, close};
 use crate::reply::Reply;
 use crate::respond::{Asker, Refusal};
-use crate::secured::Secured;
-use crate::shed::Shed;
 use crate::trail::{Trail, chain};
 use crate::wheel::Timer;
 use crate::worker::Worker;
+pub(crate) use connection::Connection;
 pub(crate) use stop::Stop;
 use turned_away::turn_away;
-use vigil::{Changes, Vigil};
+pub(crate) use vigil::{Changes, Vigil};
 use wire::Wire;
 
 /// After an answer that did not need the whole body, so much of the rest is discarded, and for so long.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 64 * 1024;
-/// So long calls of the local application wait until this process is ready.
-const HELD: Duration = Duration::from_secs(5);
-
-/// A secured connection and what its calls need.
-#[derive(Debug)]
-pub(crate) struct Connection {
-    pub(crate) worker: Arc<Worker>,
-    pub(crate) listening: Arc<Listening>,
-    pub(crate) secured: Secured,
-    pub(crate) accounts: Accounts,
-    /// The identity was found to hold no longer.
-    lapsed: AtomicBool,
-    /// Who forwarded it, when the caller did not connect itself (PX-02).
-    pub(crate) via: Option<SocketAddr>,
-    /// Its place at the listener; none before it has one.
-    permit: Option<ConnectionPermit>,
-    /// Its number among those of the worker, once it has its place.
-    number: Option<u64>,
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.number.into_iter().for_each(|number| self.worker.standing.leave(number));
-    }
-}
-
 /// Serves one accepted connection to its end. Its permit is what a drain waits for.
 pub(crate) async fn connection(worker: Arc<Worker>, listening: Arc<Listening>, accepted: Accepted) {
     let Accepted { mut stream, mut peer, mut permit } = accepted;
@@ -169,30 +142,43 @@ pub(crate) struct Exchange<'a, 'b, R, W> {
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
     /// Serves the call; false when its answer broke off, so that nothing more may follow on an HTTP/1 connection.
     pub(crate) async fn serve(&mut self, head: Result<Call, NotCanonical>, timer: &Timer<'_>) -> bool {
+        self.conn.begins_call();
         let mut trail = Trail::start(self.asker.protocol(), &self.conn.worker);
         let permit = self.conn.permit.as_ref();
         permit.into_iter().for_each(ConnectionPermit::begin);
-        let whole = match self.steps(head, timer, &mut trail).await {
+        let named = head.as_ref().map_or(Ok(None), |call| bearer::named(self.conn, call));
+        let stepped = match &named {
+            Ok(named) => self.steps(named.as_deref().unwrap_or(self.conn), head, timer, &mut trail).await,
+            Err(refusal) => {
+                let turned_down = bearer::turned_down(self.conn, head, refusal, self.now, &mut trail);
+                Err(Box::pin(turned_down).await)
+            }
+        };
+        let named = named.unwrap_or_default();
+        // Who a token names calls as if over a connection of its own.
+        let conn = named.as_deref().unwrap_or(self.conn);
+        let whole = match stepped {
             Ok(()) => true,
             Err(stop) => {
                 timer.set(self.conn.tells_until());
                 let stop = self.blamed(stop);
-                let refusing = Box::pin(self.refuse(&stop, &mut trail));
+                let refusing = Box::pin(self.refuse(&stop, conn, &mut trail));
                 timer.within(pin!(refusing)).await.unwrap_or(false)
             }
         };
-        let now = trail.end(self.conn, self.now, (self.body.taken(), self.out.sent()));
+        let now = trail.end(conn, self.now, (self.body.taken(), self.out.sent()));
         permit.into_iter().for_each(|permit| permit.end(now));
+        self.conn.ends_call();
         whole
     }
 
     async fn steps(
         &mut self,
+        conn: &Connection,
         head: Result<Call, NotCanonical>,
         timer: &Timer<'_>,
         trail: &mut Trail,
     ) -> Result<(), Stop> {
-        let conn = self.conn;
         conn.is_taken_in()?;
         let call = match head {
             Ok(call) => call, // what is judged is what the upstream receives
@@ -208,7 +194,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         if self.asker.protocol() == CallProtocol::Tcp {
             timeouts.idle = conn.listening.timers.idle; // its stillness is that of the connection
         }
-        self.hands_on(&permitted)?; // unless the route answers itself, or takes no such body
+        self.hands_on(&permitted, conn)?; // unless the route answers itself, or takes no such body
         let (status, notes) = trail.running();
         let clocks = {
             let ends = conn.secured.ends; // no call outlives the identity that was permitted
@@ -226,36 +212,35 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
             Vigil::over(&permitted, conn, changes).within(&clocks, forwarding).await // judged again on change
         };
         ended.map_err(|stop| match stop {
-            Stop::Fault(fault) => self.placed(fault, &permitted),
+            Stop::Fault(fault) => self.placed(fault, &permitted, conn),
             stop => stop,
         })
     }
 
     /// A place that is refused is a denial, on record as any (OUT1, OUT5).
     #[cold]
-    fn placed(&self, fault: Fault, permitted: &Permitted<Call>) -> Stop {
+    fn placed(&self, fault: Fault, permitted: &Permitted<Call>, conn: &Connection) -> Stop {
         let Some(reason) = fault.refused_place().filter(|_| !self.out.is_begun()) else {
             return fault.into();
         };
         let cause = chain(&fault);
         tracing::warn!(event = "place_refused", decision = %permitted.decision(), cause, "a call was permitted and leads to a place that it must not reach");
-        let now = self.conn.worker.clock.now();
-        self.conn.worker.judge.withdraw(self.conn, permitted, (reason, cause), now).into()
+        conn.worker.judge.withdraw(conn, permitted, (reason, cause), conn.worker.clock.now()).into()
     }
 
     /// Whether the route takes the call and hands it on.
-    fn hands_on(&mut self, permitted: &Permitted<Call>) -> Result<(), Stop> {
-        if let Some(mark) = self.conn.worker.mark()
+    fn hands_on(&mut self, permitted: &Permitted<Call>, conn: &Connection) -> Result<(), Stop> {
+        if let Some(mark) = conn.worker.mark()
             && permitted.call().header(HOP).any(|hops| hops == mark.as_bytes())
         {
             return Err(Fault::Loop.into());
         }
         let Some(upstreams) = permitted.upstreams() else { return Ok(()) };
         if let Some(limit) = &upstreams.rate {
-            self.conn.accounts.take(limit, &self.conn.secured, self.now.mono).map_err(Fault::Rate)?;
+            conn.accounts.take(limit, &conn.secured, self.now.mono).map_err(Fault::Rate)?;
         }
         if upstreams.route.priority == Priority::Low
-            && let Some(strain) = self.conn.worker.load.gives_up(Step::New)
+            && let Some(strain) = conn.worker.load.gives_up(Step::New)
         {
             return Err(Fault::Overload(strain).into());
         }
@@ -272,7 +257,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         let call = permitted.call();
         let most = match call.protocol() {
             CallProtocol::Grpc => handling.max_body,
-            _ => handling.max_body.or(self.conn.listening.max_body),
+            _ => handling.max_body.or(conn.listening.max_body),
         };
         if let Some(most) = most
             && call.upgrade().is_none()
@@ -293,7 +278,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
     }
 
     /// Tells the caller why there is no answer, or breaks off the one that began.
-    async fn refuse(&mut self, stop: &Stop, trail: &mut Trail) -> bool {
+    async fn refuse(&mut self, stop: &Stop, conn: &Connection, trail: &mut Trail) -> bool {
         // A body that nobody takes ends an HTTP/1 connection.
         let close = !self.body.is_over();
         let refusal = match stop {
@@ -302,8 +287,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
                 return reply.tell(self.conn.alternative(), close, &mut self.out).await.is_ok();
             }
             Stop::Denied(denied) => {
-                trail.denied(denied, self.conn);
-                if denied.reason.class() == ReasonClass::Unauthenticated {
+                trail.denied(denied, conn);
+                // What a token says of its bearer says nothing of the connection.
+                let is_of_conn = std::ptr::eq(conn, self.conn) && !denied.reason.is_about_a_token();
+                if is_of_conn && denied.reason.class() == ReasonClass::Unauthenticated {
                     self.conn.lapsed.store(true, Ordering::Relaxed);
                 }
                 denied.flaw.into_iter().for_each(|flaw| self.conn.worker.meters.gate_refused(flaw.rule));
@@ -332,114 +319,6 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         *trail.status() = refusal.status;
         trail.told_grpc(refusal.cut().0);
         refusal.tell(self.asker, self.conn.worker.reveal, close, &mut self.out).await.is_ok()
-    }
-}
-
-impl Connection {
-    /// The peer should be asked to go, whatever the time.
-    pub(crate) fn must_leave(&self) -> bool {
-        // Under load, one that is new gets its first call served.
-        let is_idle = || self.permit.as_ref().is_some_and(ConnectionPermit::has_served);
-        self.is_asked_to_leave()
-            || self.lapsed.load(Ordering::Relaxed)
-            || self.is_evicted()
-            || (self.worker.load.step() >= Step::Idle && is_idle())
-    }
-
-    /// What its caller is told of HTTP/3, when it came over TCP: withdrawn while the listener drains (LT-05).
-    pub(crate) fn alternative(&self) -> Option<Extra<'_>> {
-        let told = self.listening.alternative(self.secured.local.port())?;
-        let is_tcp = self.secured.protocol() != Protocol::H3;
-        is_tcp.then(|| ("alt-svc", if self.is_draining() { b"clear" } else { told.as_bytes() }))
-    }
-
-    /// Its listener takes in nothing any more.
-    fn is_draining(&self) -> bool {
-        self.permit.as_ref().is_some_and(ConnectionPermit::is_draining)
-    }
-
-    /// Its time in the drain has come.
-    fn is_asked_to_leave(&self) -> bool {
-        let asks = |permit: &ConnectionPermit| {
-            permit.is_asked_to_leave(self.worker.clock.mono(), self.secured.share)
-        };
-        self.is_draining() && self.permit.as_ref().is_some_and(asks)
-    }
-
-    /// Descriptors have run out, and this connection was idle for longest.
-    fn is_evicted(&self) -> bool {
-        self.permit.as_ref().is_some_and(ConnectionPermit::is_asked)
-    }
-
-    /// Takes its place at the listener.
-    ///
-    /// # Errors
-    /// When its identity has as many as it may have.
-    fn takes_place(&mut self, mut permit: ConnectionPermit) -> Result<(), Shed> {
-        let is_known = self.secured.credential.is_some();
-        if is_known && permit.identify(self.secured.principal.hash64()).is_err() {
-            self.worker.meters.shed(Shed::IdShare);
-            return Err(Shed::IdShare);
-        }
-        let (worker, now) = (&self.worker, self.worker.clock.mono());
-        permit.ready(now);
-        self.number = Some(worker.standing.join(&self.listening.name, &self.secured, permit.activity(), now));
-        self.permit = Some(permit);
-        Ok(())
-    }
-
-    /// Whether a call is looked at at all: the last step of load takes none, the one before it none of strangers (OV-02).
-    fn is_taken_in(&self) -> Result<(), Fault> {
-        let most = if self.secured.credential.is_some() { Step::Calls } else { Step::New };
-        self.worker.load.gives_up(most).map_or(Ok(()), |strain| Err(Fault::Overload(strain)))
-    }
-
-    /// Calls of the local application wait until this process can hand them on, for a while (SC-04).
-    async fn is_held(&self) -> Result<(), Fault> {
-        if self.worker.is_ready() {
-            return Ok(());
-        }
-        let until = self.worker.clock.mono() + HELD;
-        while self.worker.clock.mono() < until {
-            self.worker.pause(HELD / 200).await;
-            if self.worker.is_ready() {
-                return Ok(());
-            }
-        }
-        Err(Fault::NotReady)
-    }
-
-    /// An account of what a call holds in memory, on a route of that class.
-    fn holding(&self, priority: Priority) -> NonZeroU32 {
-        let connection = self.number.unwrap_or_default();
-        let is_stranger = self.secured.credential.is_none();
-        let owner = if is_stranger { connection } else { self.secured.principal.hash64() };
-        self.worker.holdings.open(Held { owner, is_stranger, priority, bytes: 0 }, connection)
-    }
-
-    /// The time for the head of a call.
-    fn header_time(&self) -> Duration {
-        self.shortened(self.listening.timers.header)
-    }
-
-    /// The time without a call.
-    fn idle_time(&self) -> Duration {
-        self.shortened(self.listening.timers.idle)
-    }
-
-    fn shortened(&self, time: Duration) -> Duration {
-        if self.worker.load.step() >= Step::Shorter { time / 2 } else { time }
-    }
-
-    /// So long a peer has to take an answer of our own: one that reads nothing does not hold its connection.
-    fn tells_until(&self) -> Mono {
-        let now = self.worker.clock.mono();
-        (now + self.listening.timers.header).min(self.secured.ends).max(now + LINGER)
-    }
-
-    /// No new call should come over this connection.
-    pub(crate) fn is_retired(&self, now: Now) -> bool {
-        self.must_leave() || now.mono >= self.secured.retires
     }
 }
 

@@ -102,7 +102,9 @@ impl Judge {
         let mut bench = self.0.lock();
         bench.refresh(&conn.worker);
         let Bench { lane, in_force, engine, .. } = &mut *bench;
-        if let Some(Some(limit)) = in_force.rates.get(conn.listening.number) {
+        if conn.mirrors.is_none()
+            && let Some(Some(limit)) = in_force.rates.get(conn.listening.number)
+        {
             conn.accounts.take(limit, &conn.secured, now.mono)?;
         }
         let in_force = Arc::clone(in_force);
@@ -143,11 +145,16 @@ impl Judge {
         let took = conn.worker.clock.mono().saturating_since(now.mono);
         let about = (action, question.resource);
         let flaw = question.flaw;
-        let phase = if action == Action::TcpConnect { Phase::Connect } else { Phase::Request };
+        let phase = match &conn.mirrors {
+            Some(_) => Phase::Mirror,
+            None if action == Action::TcpConnect => Phase::Connect,
+            None => Phase::Request,
+        };
+        let mirrors = conn.mirrors.as_ref().map(|of| format!("mirrors {of}"));
         let record = DecisionRecord {
             phase,
             trace: trace_of(call),
-            detail: flaw.map(|flaw| format!("{}: {}", flaw.rule, flaw.detail)),
+            detail: flaw.map(|flaw| format!("{}: {}", flaw.rule, flaw.detail)).or(mirrors),
             decide_ns: u32::try_from(took.as_nanos()).unwrap_or(u32::MAX),
             stale: in_force.view.freshness(question.route) != Freshness::Fresh,
             ..in_force.record(conn, decision, about, Arc::<CallFacts>::clone(&facts), question.mode, now)

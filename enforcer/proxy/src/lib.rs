@@ -23,6 +23,7 @@ mod listeners;
 mod listening;
 mod load;
 mod meter;
+mod mirror;
 mod names;
 mod overload;
 mod pool;

@@ -29,7 +29,6 @@ use entrance::{Bound, Entrance};
 #[derive(Debug)]
 pub(crate) struct Listeners {
     state: Mutex<State>,
-    members: Vec<Member>,
     sockets: Arc<Sockets>,
     fleets: Arc<Fleets>,
     clock: Arc<dyn Clock>,
@@ -74,9 +73,9 @@ pub struct NextListeners {
 
 impl Listeners {
     pub(crate) fn new(members: Vec<Member>, fleets: &Arc<Fleets>, ports: &Ports) -> Arc<Self> {
+        fleets.meet(members);
         Arc::new(Self {
             state: Mutex::default(),
-            members,
             sockets: Arc::clone(&ports.sockets),
             fleets: Arc::clone(fleets),
             clock: Arc::clone(&ports.clock),
@@ -130,9 +129,9 @@ impl Listeners {
     }
 
     fn bind_parts(&self, bound: &mut Bound) -> Result<(), ProxyError> {
-        for (number, member) in self.members.iter().enumerate() {
+        for (number, member) in self.fleets.members().iter().enumerate() {
             let _inside = member.runtime.enter();
-            bound.bind(&self.sockets, Part { number, of: self.members.len() })?;
+            bound.bind(&self.sockets, Part { number, of: self.fleets.members().len() })?;
         }
         Ok(())
     }
@@ -322,7 +321,7 @@ impl Listeners {
 
     /// Within the runtime of each worker.
     fn each(&self, mut of: impl FnMut(usize, &Arc<Worker>)) {
-        for (number, member) in self.members.iter().enumerate() {
+        for (number, member) in self.fleets.members().iter().enumerate() {
             let _inside = member.runtime.enter();
             if let Some(worker) = member.worker.upgrade() {
                 of(number, &worker);
@@ -331,7 +330,7 @@ impl Listeners {
     }
 
     pub(crate) fn workers(&self) -> impl Iterator<Item = Arc<Worker>> {
-        self.members.iter().filter_map(|member| member.worker.upgrade())
+        self.fleets.members().iter().filter_map(|member| member.worker.upgrade())
     }
 }
 

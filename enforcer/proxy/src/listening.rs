@@ -22,6 +22,8 @@ pub(crate) struct Listening {
     /// By which a view knows its mode.
     pub(crate) number: usize,
     pub(crate) auth: ClientAuth,
+    /// For whom tokens must be that name callers without a certificate; empty = tokens are not looked at.
+    pub(crate) audience: Vec<String>,
     pub(crate) timers: Timers,
     pub(crate) handshakes_per_source: usize,
     pub(crate) max_body: Option<u32>,
@@ -62,6 +64,7 @@ impl Listening {
             name: Arc::clone(&spec.name),
             number: spec.number,
             auth: spec.client_auth,
+            audience: spec.audience.clone(),
             timers: spec.timers,
             handshakes_per_source: spec.handshakes_per_source,
             max_body: spec.max_body,
@@ -162,6 +165,7 @@ mod tests {
             handshakes_per_source: 64,
             max_body: None,
             max_held: 20 << 20,
+            audience: Vec::new(),
             tells_shed: true,
             profile: enforcer_codec::Profile::Mesh,
         };

@@ -1,7 +1,8 @@
 //! What a worker gives up under load (OV-01): the sampler says so ten times a second, and every call looks, at the cost of
 //! one read of memory that seldom changes.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use base_ports::{Clock, Mono};
 use enforcer_traffic::Step;
@@ -30,9 +31,43 @@ pub(crate) struct Load {
     pub(crate) short: Notify,
     /// Everybody of this worker should look what is given up now.
     pub(crate) told: Notify,
+    /// Connections, and calls that run.
+    served: AtomicU32,
+}
+
+/// A connection that counts as work of its worker, with or without calls.
+#[derive(Debug)]
+pub(crate) struct Served(Arc<Load>);
+
+impl Served {
+    pub(crate) fn begin(load: &Arc<Load>) -> Self {
+        load.enter();
+        Self(Arc::clone(load))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.leave(1);
+    }
 }
 
 impl Load {
+    /// How many connections it has, and calls that run on them.
+    pub(crate) fn served(&self) -> u32 {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    /// A connection or a call more.
+    pub(crate) fn enter(&self) {
+        self.served.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many of them less.
+    pub(crate) fn leave(&self, count: u32) {
+        self.served.fetch_sub(count, Ordering::Relaxed);
+    }
+
     /// What is given up.
     pub(crate) fn step(&self) -> Step {
         Step::ALL.get(usize::from(self.step.load(Ordering::Relaxed))).copied().unwrap_or_default()

@@ -26,6 +26,7 @@ pub(crate) struct Meters {
     stalls: Histogram,
     gate: Family<Counter>,
     pub(crate) injected: Family<Counter>,
+    pub(crate) mirrored: Family<Counter>,
     rejudged: Family<Counter>,
     upstream_requests: Family<Counter>,
     upstream_connections: Family<Gauge>,
@@ -118,6 +119,11 @@ impl Meters {
                 "portcullis_faults_injected",
                 "Calls that an operator had wait or fail, by route.",
                 &["route", "kind"],
+            ),
+            mirrored: metrics.counter(
+                "portcullis_mirrored",
+                "Copies of calls that were to go to the mirror of their route, by what became of them.",
+                &["route", "result"],
             ),
             gate: metrics.counter(
                 "portcullis_gate_refused",

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::inbound;
 use crate::listeners::Entry;
 use crate::listening::Listening;
+use crate::load::Served;
 use crate::shaken::Shaking;
 use crate::worker::Worker;
 
@@ -108,8 +109,12 @@ pub(crate) async fn accept(
             continue;
         };
         let arrived = Arrived { incoming, source, port, shaking, known: own.greet(source) };
-        let served = inbound::quic(Arc::clone(&worker), Arc::clone(&listening), arrived, permit);
-        connections.spawn("quic", served);
+        let counted = Served::begin(&worker.load);
+        let serving = inbound::quic(Arc::clone(&worker), Arc::clone(&listening), arrived, permit);
+        connections.spawn("quic", async move {
+            serving.await;
+            drop(counted);
+        });
     }
     endpoint.set_server_config(None);
     if drain.is_relieved() {

@@ -24,6 +24,11 @@ const SOON: Duration = Duration::from_secs(1);
 /// The header that says what was refused because of load (OV-03).
 const SHED_HEADER: &str = "portcullis-shed";
 
+/// By an SVID in the handshake.
+const CHALLENGE: &str = "SPIFFE";
+/// By another token (RFC 6750 3.1).
+const BAD_TOKEN: &str = "Bearer error=\"invalid_token\"";
+
 /// What a caller is told instead of an answer of the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -32,6 +37,8 @@ pub(crate) struct Refusal {
     code: Code,
     class: &'static str,
     title: &'static str,
+    /// How a caller could prove who it is, where that is asked for (RFC 9110 11.6.1).
+    challenge: &'static str,
     decision: Option<DecisionId>,
     /// Why it was refused, when that is for load.
     shed: Option<Shed>,
@@ -93,11 +100,12 @@ impl Refusal {
             code,
             class: reason.class().as_str(),
             title: title(reason),
+            challenge: if reason.is_about_a_token() { BAD_TOKEN } else { CHALLENGE },
             decision,
             shed: None,
             advice: Advice::None,
             // An identity that lapsed takes its connection with it.
-            close: close || reason.class() == ReasonClass::Unauthenticated,
+            close: close || (reason.class() == ReasonClass::Unauthenticated && !reason.is_about_a_token()),
         }
     }
 
@@ -153,7 +161,7 @@ impl Refusal {
             _ if shed.is_some() => Advice::Soon,
             _ => Advice::None,
         };
-        Self { status, code, class, title, decision, shed, advice, close }
+        Self { status, code, class, title, challenge: CHALLENGE, decision, shed, advice, close }
     }
 
     /// The same, without the reason of load (OV-03).
@@ -179,6 +187,7 @@ impl Refusal {
             code: Code::Unavailable,
             class: "malformed",
             title: "The request took too long to arrive",
+            challenge: CHALLENGE,
             decision: None,
             shed: None,
             advice: Advice::None,
@@ -218,7 +227,7 @@ impl Refusal {
         let advised = self.advice.fields();
         fields.extend(advised.iter().map(|(name, value)| (*name, value.as_bytes())));
         if self.status == 401 {
-            fields.push(("www-authenticate", b"SPIFFE"));
+            fields.push(("www-authenticate", self.challenge.as_bytes()));
         }
         let body = if asker.head_only { &[][..] } else { body.as_bytes() };
         out.send(self.status, &fields, body, close || self.close).await

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use base_ports::{Mono, Now};
 use ca_identity::tls::{NamedCertificate, Trust};
-use ca_identity::{RefusalClass, SpiffeId, VerifiedPeer};
+use ca_identity::{RefusalClass, SpiffeId, TokenRefusal, VerifiedPeer, VerifiedToken};
 use enforcer_traffic::{Arrival, Routes};
 use policies_engine::{ConnectionFacts, Credential, CredentialKind, Principal, Protocol, Reason};
 
@@ -44,7 +44,7 @@ pub(crate) struct Secured {
     /// The address that was called.
     pub(crate) local: SocketAddr,
     /// Of a caller that may change its address.
-    path: Option<Path>,
+    path: Option<Arc<Path>>,
     /// The certificate that its caller saw; none = the own SVID.
     shown: Option<Arc<NamedCertificate>>,
     facts: Arc<ConnectionFacts>,
@@ -55,7 +55,7 @@ pub(crate) struct Secured {
 }
 
 /// How the caller proved who it is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Proof {
     /// Not at all.
     None,
@@ -65,6 +65,8 @@ pub(crate) enum Proof {
     Unasked,
     /// By the kernel's word that its process is of the own workload (OUT4).
     Own(SpiffeId),
+    /// By a JWT-SVID that came with the call (TL-06).
+    Token(Arc<VerifiedToken>),
 }
 
 impl Proof {
@@ -73,13 +75,18 @@ impl Proof {
             Self::None | Self::Unasked => None,
             Self::Svid(peer) => Some(&peer.id),
             Self::Own(id) => Some(id),
+            Self::Token(token) => Some(&token.id),
         }
+    }
+
+    fn token(&self) -> Option<&VerifiedToken> {
+        if let Self::Token(token) = self { Some(token) } else { None }
     }
 
     fn svid(&self) -> Option<&VerifiedPeer> {
         match self {
             Self::Svid(peer) => Some(peer),
-            Self::None | Self::Unasked | Self::Own(_) => None,
+            Self::None | Self::Unasked | Self::Own(_) | Self::Token(_) => None,
         }
     }
 }
@@ -130,12 +137,9 @@ impl Secured {
             .fold(age, Duration::min);
         let notice = NOTICE.min(life / 4);
         Self {
-            principal: match proof.id() {
-                Some(id) => Principal::workload(id.as_str()),
-                None => Principal::anonymous(),
-            },
+            principal: principal(&proof),
             credential: credential(&proof).map(Arc::new),
-            peer_header: proof.id().map(|id| id.as_str().to_owned()).unwrap_or_default(),
+            peer_header: peer_header(&proof),
             cert_header: peer.map(forwarded_cert).unwrap_or_default(),
             retires: now.mono + life.saturating_sub(notice),
             ends: now.mono + life,
@@ -152,9 +156,51 @@ impl Secured {
         }
     }
 
+    /// The same caller.
+    pub(crate) fn copy(&self) -> Self {
+        Self {
+            principal: self.principal.clone(),
+            credential: self.credential.clone(),
+            peer_header: self.peer_header.clone(),
+            cert_header: self.cert_header.clone(),
+            path: self.path.clone(),
+            shown: self.shown.clone(),
+            facts: Arc::clone(&self.facts),
+            grpc_facts: Arc::clone(&self.grpc_facts),
+            proof: self.proof.clone(),
+            checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
+            ..*self
+        }
+    }
+
+    /// The caller that the token names, until that ends.
+    pub(crate) fn named_by(&self, token: VerifiedToken, now: Now) -> Self {
+        let ends = self.ends.min(now.mono + token.expires.saturating_since(now.wall));
+        let proof = Proof::Token(Arc::new(token));
+        Self {
+            principal: principal(&proof),
+            credential: credential(&proof).map(Arc::new),
+            peer_header: peer_header(&proof),
+            checked: AtomicU64::new(proof.token().map_or(0, |token| token.generation)),
+            ends,
+            proof,
+            ..self.copy()
+        }
+    }
+
+    /// Nobody is known to be at the other end, though somebody could be.
+    pub(crate) fn is_stranger(&self) -> bool {
+        matches!(self.proof, Proof::None)
+    }
+
+    /// Who calls is known by a token of the call.
+    pub(crate) fn is_named_by_token(&self) -> bool {
+        self.proof.token().is_some()
+    }
+
     /// The caller is at the other end of that, wherever it goes.
     pub(crate) fn follow(&mut self, quic: quinn::Connection) {
-        self.path = Some(Path::new(quic, self.source));
+        self.path = Some(Arc::new(Path::new(quic, self.source)));
     }
 
     /// How often the caller went on from another IP address, as far as this was looked at; from then on that is its source
@@ -165,7 +211,7 @@ impl Secured {
 
     /// The caller's address, or what a forwarder said it is.
     pub(crate) fn source(&self) -> SocketAddr {
-        self.path.as_ref().map_or(self.source, Path::address)
+        self.path.as_ref().map_or(self.source, |path| path.address())
     }
 
     /// The facts of the connection as policies see them for a call of that protocol.
@@ -207,24 +253,29 @@ impl Secured {
 
     /// Why the identity no longer holds, if so.
     pub(crate) fn lapsed(&self, trust: &Trust, now: Now) -> Option<Reason> {
-        let peer = match &self.proof {
+        let (expires, past) = match &self.proof {
             Proof::None | Proof::Unasked => return None,
             Proof::Own(_) => return (!holds(trust)).then_some(Reason::IdentityExpired),
-            Proof::Svid(peer) => peer,
+            Proof::Svid(peer) => (peer.expires, Reason::IdentityExpired),
+            Proof::Token(token) => (token.expires, Reason::TokenExpired),
         };
-        if now.wall > peer.expires {
-            return Some(Reason::IdentityExpired);
+        if now.wall > expires {
+            return Some(past);
         }
         let generation = trust.generation();
         if self.checked.load(Ordering::Relaxed) == generation {
             return None;
         }
         let snapshot = trust.snapshot();
-        if let Err(refusal) = snapshot.check(peer) {
-            return Some(reason_of(refusal.class()));
+        let lapsed = match &self.proof {
+            Proof::Svid(peer) => snapshot.check(peer).err().map(|refusal| reason_of(refusal.class())),
+            Proof::Token(token) => snapshot.check_token(token).err().map(|refusal| reason_of_token(&refusal)),
+            Proof::None | Proof::Unasked | Proof::Own(_) => None,
+        };
+        if lapsed.is_none() {
+            self.checked.store(snapshot.generation, Ordering::Relaxed);
         }
-        self.checked.store(snapshot.generation, Ordering::Relaxed);
-        None
+        lapsed
     }
 }
 
@@ -235,6 +286,23 @@ pub(crate) fn reason_of(class: RefusalClass) -> Reason {
         RefusalClass::Expired => Reason::IdentityExpired,
         RefusalClass::Revoked => Reason::IdentityRevoked,
     }
+}
+
+/// The reason word for a refused token.
+pub(crate) fn reason_of_token(refusal: &TokenRefusal) -> Reason {
+    match refusal.class() {
+        RefusalClass::Expired if *refusal == TokenRefusal::Expired => Reason::TokenExpired,
+        RefusalClass::Revoked => Reason::IdentityRevoked,
+        RefusalClass::Untrusted | RefusalClass::Expired => Reason::TokenInvalid,
+    }
+}
+
+fn principal(proof: &Proof) -> Principal {
+    proof.id().map_or_else(Principal::anonymous, |id| Principal::workload(id.as_str()))
+}
+
+fn peer_header(proof: &Proof) -> String {
+    proof.id().map(|id| id.as_str().to_owned()).unwrap_or_default()
 }
 
 /// Whether there is a valid SVID of our own to show (TL-08).
@@ -248,6 +316,13 @@ fn credential(proof: &Proof) -> Option<Credential> {
         Proof::None | Proof::Unasked => None,
         Proof::Svid(peer) => Some(credential_of(peer)),
         Proof::Own(_) => Some(Credential::local()),
+        Proof::Token(token) => Some(Credential {
+            kind: CredentialKind::Jwt,
+            serial: token.jti.clone(),
+            fingerprint: None,
+            issuer: Some(token.key.clone()),
+            not_after: Some(token.expires),
+        }),
     }
 }
 

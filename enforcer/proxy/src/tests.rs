@@ -1,6 +1,7 @@
 //! The whole data plane in one process: real sockets, real TLS, a fake ledger and small origins.
 
 mod allowed;
+mod bearers;
 mod bodies;
 mod checks;
 mod client;
@@ -16,6 +17,7 @@ mod handled;
 mod harness;
 mod lifecycle;
 mod listeners;
+mod mirrored;
 mod moved;
 mod names;
 mod origin;

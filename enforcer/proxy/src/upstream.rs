@@ -43,11 +43,14 @@ pub(crate) struct Upstreams {
     /// How many calls it takes, on all workers; none = any number.
     pub(crate) rate: Option<Arc<RateLimit>>,
     to: Vec<Arc<Upstream>>,
+    /// Where some of the calls go besides.
+    mirror: Option<Arc<Upstream>>,
     split: Split,
     /// Of the hashes that keep callers at one of them; the same in every process.
     seed: u64,
-    /// A Weyl sequence of this worker and route: the next random share.
+    /// Weyl sequences of this worker and route: the next random share, of clusters and of the mirror.
     rolls: AtomicU64,
+    mirror_rolls: AtomicU64,
 }
 
 impl Upstream {
@@ -158,16 +161,18 @@ impl Upstreams {
     pub(crate) fn new(route: &Arc<Route>, all: &[Arc<Upstream>], worker: &Worker) -> Self {
         let taker = || Taker::Route(Arc::clone(&route.name));
         let rate = route.rate.as_ref().map(|rate| worker.fleets.rate(taker(), rate));
-        let to = route.to.iter().filter_map(|(cluster, _)| all.get(cluster.index as usize));
+        let of = |cluster: &Cluster| all.get(cluster.index as usize).cloned();
         Self {
             route: Arc::clone(route),
             meter: worker.meters.route(&route.name, &route.service),
             budget: worker.fleets.budget(&route.name),
             rate,
-            to: to.cloned().collect(),
+            to: route.to.iter().filter_map(|(cluster, _)| of(cluster)).collect(),
+            mirror: route.mirror.as_ref().and_then(|mirror| of(&mirror.to)),
             seed: enforcer_traffic::balance::hash(0, route.name.as_bytes()),
             split: Split::new(route.to.iter().map(|(_, weight)| *weight)),
             rolls: AtomicU64::new(worker.rng.u64()),
+            mirror_rolls: AtomicU64::new(worker.rng.u64()),
         }
     }
 
@@ -178,13 +183,19 @@ impl Upstreams {
             _ => {
                 let key = self.route.split_by.as_ref();
                 let key = key.and_then(|key| key.key(call, &conn.secured.arrival(), self.seed));
-                self.to.get(self.split.pick(key.unwrap_or_else(|| self.roll()))?)
+                self.to.get(self.split.pick(key.unwrap_or_else(|| roll(&self.rolls)))?)
             }
         }
     }
 
-    fn roll(&self) -> u64 {
-        // Steps by the golden ratio spread evenly over the line, so shares are exact after few calls already.
-        self.rolls.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
+    /// The mirror, when it takes the next call.
+    pub(crate) fn mirrors(&self) -> Option<&Arc<Upstream>> {
+        let to = self.mirror.as_ref()?;
+        self.route.mirror.as_ref()?.takes(roll(&self.mirror_rolls)).then_some(to)
     }
+}
+
+/// Steps by the golden ratio spread evenly over the line, so shares are exact after few calls already.
+fn roll(rolls: &AtomicU64) -> u64 {
+    rolls.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use base_net::{DrainWatch, Gate, accept_loop};
-use base_ports::{Clock, Net, Rng, Tasks};
+use base_net::{Accepted, DrainWatch, Gate, accept_loop};
+use base_ports::{Clock, Detached, Net, Rng, Tasks};
 use ca_identity::tls::Trust;
 use enforcer_traffic::Step;
 use parking_lot::Mutex;
@@ -19,10 +19,11 @@ use crate::fleets::Fleets;
 use crate::holdings::Holdings;
 use crate::inbound::connection;
 use crate::judge::Judge;
-use crate::listeners::{Entry, Socket};
+use crate::listeners::{Entry, Member, Socket};
 use crate::listening::Listening;
-use crate::load::{BEAT, Load};
+use crate::load::{BEAT, Load, Served};
 use crate::meter::{Meters, RouteMeter};
+use crate::mirror::Mirrors;
 use crate::pool::Pools;
 use crate::quic::Keys;
 use crate::secured;
@@ -58,6 +59,8 @@ pub(crate) struct Worker {
     /// Counters of calls without a route.
     pub(crate) nowhere: Arc<RouteMeter>,
     mark: Arc<str>,
+    /// Its place among the workers.
+    number: u16,
     pub(crate) reveal: Reveal,
     /// Where trails go, when they are written.
     pub(crate) trails: Option<Trails>,
@@ -65,6 +68,8 @@ pub(crate) struct Worker {
     pub(crate) standing: Standing,
     /// What calls hold in memory.
     pub(crate) holdings: Holdings,
+    /// Copies of calls that are under way to mirrors.
+    pub(crate) mirrors: Mirrors,
     pub(crate) tasks: Tasks,
     changes: AtomicU32,
     trusted: Arc<Notify>,
@@ -108,10 +113,12 @@ impl Worker {
             meters,
             nowhere,
             mark: Arc::clone(&config.mark),
+            number,
             reveal: config.reveal_decision_id,
             trails: ports.trails.clone(),
             standing: Standing::default(),
             holdings: Holdings::default(),
+            mirrors: Mirrors::default(),
             tasks: Tasks::new("proxy"),
             changes: AtomicU32::new(0),
             trusted,
@@ -169,7 +176,7 @@ impl Worker {
         entry.connections.spawn("drain", leave(Arc::clone(self), entry.drain.clone()));
         for socket in sockets {
             let (worker, listening, entry) = (Arc::clone(self), listening.subscribe(), entry.clone());
-            self.tasks.spawn("accept", accept(worker, listening, socket, entry));
+            self.tasks.spawn("accept", accept(worker, (number, listening), socket, entry));
         }
     }
 
@@ -204,7 +211,7 @@ impl Worker {
 /// Takes in what arrives at a socket, from the beginning on, until a drain.
 async fn accept(
     worker: Arc<Worker>,
-    listening: watch::Receiver<Arc<Listening>>,
+    (number, listening): (usize, watch::Receiver<Arc<Listening>>),
     socket: Socket,
     mut entry: Entry,
 ) {
@@ -224,11 +231,42 @@ async fn accept(
         if let Some(strain) = worker.load.gives_up(Step::New) {
             return worker.meters.shed(strain);
         }
-        let listening = Arc::clone(&listening.borrow());
-        connections.spawn("connection", connection(Arc::clone(&worker), listening, accepted));
+        if let Some((other, load)) = worker.fleets.lighter(worker.number.into()) {
+            return hand_over(other, Served::begin(load), number, accepted, connections.clone());
+        }
+        let served = Served::begin(&worker.load);
+        let connection = connection(Arc::clone(&worker), Arc::clone(&listening.borrow()), accepted);
+        connections.spawn("connection", async move {
+            connection.await;
+            drop(served);
+        });
     })
     .await;
     drop(entry.left);
+}
+
+/// Has another worker serve a connection of which no byte was read (AL-03). It ends with the entrance where it came in.
+fn hand_over(to: &Member, served: Served, number: usize, accepted: Accepted, connections: Tasks) {
+    let (worker, Accepted { stream, peer, permit }) = (to.worker.clone(), accepted);
+    let detached = stream.detach();
+    to.runtime.spawn(async move {
+        let stream = detached.and_then(Detached::attach);
+        let Some(worker) = worker.upgrade() else { return };
+        let listening = worker.listeners.lock().get(&number).map(|served| Arc::clone(&served.borrow()));
+        match (stream, listening) {
+            (Ok(stream), Some(listening)) => {
+                let connection = connection(worker, listening, Accepted { stream, peer, permit });
+                connections.spawn("connection", async move {
+                    connection.await;
+                    drop(served);
+                });
+            }
+            (Err(cause), _) => {
+                tracing::warn!(event = "connection_lost", %cause, "a connection did not come to its worker")
+            }
+            (Ok(_), None) => {} // the listener is gone, and its connections with it
+        }
+    });
 }
 
 /// Has every connection look whether its time to go has come, from the beginning of a drain on.

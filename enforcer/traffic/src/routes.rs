@@ -26,8 +26,8 @@ use enforcer_codec::canonical::Kept;
 use enforcer_codec::{Call, CallProtocol, NotCanonical, Upgrade};
 
 use crate::{
-    Arrival, Cluster, ClusterSpec, Handling, HashBy, Priority, RateSettings, RetrySettings, RouteError,
-    RouteSpec, ServiceSpec, Timeouts,
+    Arrival, Cluster, ClusterSpec, Handling, HashBy, Mirror, Priority, RateSettings, RetrySettings,
+    RouteError, RouteSpec, ServiceSpec, Timeouts,
 };
 pub use explain::{Standing, Verdict};
 use host::Hosts;
@@ -82,6 +82,8 @@ pub struct Route {
     pub handling: Handling,
     /// Clocks of a call.
     pub timeouts: Timeouts,
+    /// Where some of the calls go besides (RT-05).
+    pub mirror: Option<Mirror>,
     /// How calls that fail are tried again.
     pub retry: RetrySettings,
     /// How many calls it takes; none = any number.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use base_ports::NetAddr;
 
 use crate::{
-    HandlingSpec, HashBy, Labels, MatchSpec, Priority, RateSettings, RetrySettings, Share, Timeouts,
+    HandlingSpec, HashBy, Labels, MatchSpec, MirrorSpec, Priority, RateSettings, RetrySettings, Share,
+    Timeouts,
 };
 
 /// A service: the owner of routes and RPC methods (SETTLED S20).
@@ -48,6 +49,8 @@ pub struct RouteSpec {
     pub handling: HandlingSpec,
     /// Clocks of a call.
     pub timeouts: Timeouts,
+    /// Where some of the calls go besides, for nobody's answer.
+    pub mirror: Option<MirrorSpec>,
     /// How calls that fail are tried again.
     pub retry: RetrySettings,
     /// How many calls it takes; none = any number.

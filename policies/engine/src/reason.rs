@@ -88,6 +88,12 @@ reasons! {
 }
 
 impl Reason {
+    /// The caller is refused for what came with this call; its connection may have others.
+    #[must_use]
+    pub const fn is_about_a_token(self) -> bool {
+        matches!(self, Reason::TokenInvalid | Reason::TokenExpired)
+    }
+
     /// Whether observe mode may let the call pass all the same (SH4); baseline forbids are the
     /// one further exception, see [`crate::observe`].
     #[must_use]

@@ -129,6 +129,7 @@ phases! {
     Request "request" "A call.",
     Connect "connect" "A connection.",
     Rejudge "rejudge" "A running stream, judged again.",
+    Mirror "mirror" "The copy of a call, for another cluster.",
     Admin "admin" "A call of our own API.",
     Issue "issue" "An issuance.",
     Authzen "authzen" "A question over AuthZEN.",

@@ -304,6 +304,7 @@ pub(super) fn settings(
                     "none" => ClientAuth::None,
                     _ => ClientAuth::Required,
                 },
+                audience: listener.audience.clone(),
                 hosts: listener.hosts.clone(),
                 timers: Timers {
                     handshake: listener.handshake_timeout,

@@ -149,6 +149,7 @@ pub(crate) struct Listener {
     /// One of a pair of sidecars.
     pub(crate) is_sidecar: bool,
     pub(crate) client_auth: String,
+    pub(crate) audience: Vec<String>,
     pub(crate) observe: Option<bool>,
     pub(crate) hosts: Vec<String>,
     pub(crate) handshake_timeout: Duration,

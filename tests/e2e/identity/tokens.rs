@@ -8,6 +8,7 @@ use libtest_mimic::Trial;
 use serde_json::Value;
 use tests::peers::{missing, missing_module};
 use tests::port::free_port;
+use tests::upstream::Upstream;
 use tests::{Gateway, Result, Script, check};
 
 use super::plain;
@@ -21,6 +22,7 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("oi_01_pyjwt_verifies_a_token_by_the_discovery_document", pyjwt(), discovered),
         trial("threat_wa8_no_forgery_passes_the_agent_or_pyjwt", pyjwt().or_else(spiffe), forged),
         trial("tokens_outlive_a_restart_and_are_on_record_before_they_are_out", None, recorded),
+        trial("tl_06_a_token_of_the_agent_names_its_caller_at_the_gateway", missing("curl"), named),
         trial("svid_commands_fetch_judge_and_show_tokens", None, commands),
     ]
 }
@@ -139,6 +141,47 @@ fn recorded() -> Result {
         check!(!holds, "the token stands in {}", entry.display());
     }
     check!(!gateway.log().contains(&token), "the token stands in the log");
+    Ok(())
+}
+
+/// A caller without a certificate, at a listener that takes tokens.
+fn named() -> Result {
+    let origin = Upstream::echo();
+    let gateway = Gateway::build()
+        .listener("client_auth = \"optional\"\naudience = [\"orders\"]")
+        .site(origin.address)
+        .start()?;
+    let roots = gateway.identity()?.join("bundle.pem");
+    let ask = |token: &str, version: &str| -> Result<(String, String)> {
+        let output = std::process::Command::new("curl")
+            .args(["-sS", "-i", "--max-time", "10", version, "--cacert"])
+            .arg(&roots)
+            .args(["-H", &format!("authorization: Bearer {token}")])
+            .arg(format!("https://localhost:{}/", gateway.address.port()))
+            .output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok((text.split(' ').nth(1).unwrap_or_default().to_owned(), text))
+    };
+    let token = token_of(&gateway, "orders")?;
+    for version in ["--http1.1", "--http2"] {
+        let (status, text) = ask(&token, version)?;
+        check!(status == "200", "{version}: {text}");
+        let heard = origin.last();
+        check!(heard.contains("portcullis-peer: spiffe://example.org/web"), "{version}: {heard}");
+        check!(!heard.to_lowercase().contains("authorization"), "{version}: the token is passed on: {heard}");
+        let record = gateway.decisions(&["--action", "http:GET", "--limit", "1"])?;
+        let record = record.first().ok_or("no record")?;
+        check!(record["credential"]["kind"] == "jwt", "{version}: {record}");
+        check!(!record.to_string().contains(&token), "{version}: the token is on record");
+    }
+    let (status, text) = ask(&token_of(&gateway, "others")?, "--http2")?;
+    check!(status == "401" && text.contains("Bearer error=\"invalid_token\""), "{text}");
+    let record = gateway.decisions(&["--action", "http:GET", "--limit", "1"])?;
+    let record = record.first().ok_or("no record")?;
+    check!(record["reason"] == "token_invalid" && record["detail"] == "wrong_audience", "{record}");
+    gateway.json(&["svid", "revoke", "--id", "spiffe://example.org/web", "--reason", "lost", "--yes"])?;
+    let (status, text) = ask(&token, "--http1.1")?;
+    check!(status == "401", "a revoked caller is served: {text}");
     Ok(())
 }
 

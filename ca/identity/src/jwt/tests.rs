@@ -69,6 +69,22 @@ fn vj_07_jw_03_what_we_compose_has_the_least_form_and_verifies() {
 }
 
 #[test]
+fn rv_03_a_token_that_was_good_is_judged_again_by_look_ups() {
+    let forge = forge();
+    let token = forge.judge(&forge.composed(Duration::from_secs(300))).unwrap();
+    let mut snapshot = forge.snapshot();
+    assert_eq!(snapshot.check_token(&token), Ok(()));
+    snapshot.revoked.deny(&Revoked::Id(token.id.clone()));
+    assert_eq!(snapshot.check_token(&token), Err(TokenRefusal::RevokedId));
+    let mut snapshot = forge.snapshot();
+    let domain = TrustDomain::parse("example.org").unwrap();
+    snapshot.bundles.insert(Bundle::new(domain.clone(), Vec::new(), 8).unwrap().into()).unwrap();
+    assert_eq!(snapshot.check_token(&token), Err(TokenRefusal::UnknownKey), "its key is gone");
+    snapshot.bundles.remove(&domain);
+    assert_eq!(snapshot.check_token(&token), Err(TokenRefusal::UnknownTrustDomain(domain)));
+}
+
+#[test]
 fn vj_04_a_token_that_names_no_key_is_tried_with_those_that_fit() {
     let forge = forge();
     assert_eq!(forge.judge(&forge.without_kid()).unwrap().key, forge.signer().public().kid());

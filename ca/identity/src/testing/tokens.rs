@@ -71,6 +71,11 @@ impl TokenForge {
         &self.signer
     }
 
+    /// When its tokens are issued.
+    pub fn now(&self) -> UnixTime {
+        self.now
+    }
+
     /// The audience that its tokens are for.
     pub fn audience(&self) -> &'static str {
         AUDIENCE

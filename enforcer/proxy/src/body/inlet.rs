@@ -15,6 +15,7 @@ use super::poll_read_buf;
 use super::raw::RawIn;
 use super::replay::Replay;
 use super::stream::StreamInlet;
+use super::tee::{Copied, Tee};
 use crate::fault::Broken;
 
 const READ: usize = 16 * 1024;
@@ -46,6 +47,10 @@ pub(crate) enum Inlet<'a, R> {
     H3(Box<H3Inlet>),
     /// One that can be sent again.
     Replay(Box<Replay<'a, R>>),
+    /// One that is read twice.
+    Tee(Box<Tee<'a, R>>),
+    /// The copy of another call's.
+    Copied(Copied),
 }
 
 /// A body on an HTTP/1 connection.
@@ -62,7 +67,7 @@ pub(crate) struct H1Inlet<'a, R> {
 }
 
 /// The next part of a body.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Piece {
     /// Bytes, never none; `last` when nothing follows, trailers included.
     Data { bytes: Bytes, last: bool },
@@ -150,6 +155,16 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
         Some(is_spent)
     }
 
+    /// Copies what goes by from now on for another call; none when there is no body.
+    pub(crate) fn copy(&mut self) -> Option<Copied> {
+        if matches!(self, Self::Empty) {
+            return None;
+        }
+        let (tee, copied) = Tee::new(std::mem::replace(self, Self::Empty));
+        *self = Self::Tee(Box::new(tee));
+        Some(copied)
+    }
+
     /// Begins again with what was kept.
     pub(crate) fn rewind(&mut self) {
         if let Self::Replay(inlet) = self {
@@ -165,6 +180,8 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
             Self::Stream(inlet) => inlet.poll_piece(context),
             Self::H3(inlet) => inlet.poll_piece(context),
             Self::Replay(inlet) => inlet.poll_piece(context),
+            Self::Tee(inlet) => inlet.poll_piece(context),
+            Self::Copied(inlet) => inlet.poll_piece(context),
         }
     }
 
@@ -173,7 +190,8 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
         match self {
             Self::H3(inlet) => Some(inlet),
             Self::Replay(inlet) => inlet.body().h3(),
-            Self::Empty | Self::H1(_) | Self::Stream(_) => None,
+            Self::Tee(inlet) => inlet.body().h3(),
+            Self::Empty | Self::H1(_) | Self::Stream(_) | Self::Copied(_) => None,
         }
     }
 
@@ -182,18 +200,19 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
         match self {
             Self::H1(inlet) => Some((RawIn::Io(&mut inlet.io), std::mem::take(inlet.buffer))),
             Self::Stream(inlet) => Some((RawIn::Stream(inlet), BytesMut::new())),
-            Self::Replay(_) | Self::Empty | Self::H3(_) => None,
+            Self::Replay(_) | Self::Tee(_) | Self::Copied(_) | Self::Empty | Self::H3(_) => None,
         }
     }
 
     /// Takes no more than so many bytes.
     pub(crate) fn limit(&mut self, most: u32) {
         match self {
-            Self::Empty => {}
+            Self::Empty | Self::Copied(_) => {}
             Self::H1(inlet) => inlet.most = most,
             Self::Stream(inlet) => inlet.limit(most),
             Self::H3(inlet) => inlet.most = most,
             Self::Replay(inlet) => inlet.limit(most),
+            Self::Tee(inlet) => inlet.body().limit(most),
         }
     }
 
@@ -204,8 +223,9 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
                 inlet.release(bytes);
                 Ok(())
             }
-            Self::Empty | Self::H1(_) | Self::H3(_) => Ok(()),
+            Self::Empty | Self::H1(_) | Self::H3(_) | Self::Copied(_) => Ok(()),
             Self::Replay(inlet) => inlet.release(bytes),
+            Self::Tee(inlet) => inlet.body().release(bytes),
         }
     }
 
@@ -218,6 +238,8 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
             Self::Stream(inlet) => inlet.holds(),
             Self::H3(_) => part,
             Self::Replay(inlet) => inlet.holds(part),
+            Self::Tee(inlet) => inlet.body().holds(part),
+            Self::Copied(inlet) => inlet.holds().saturating_add(part),
         }
     }
 
@@ -229,6 +251,8 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
             Self::Stream(inlet) => inlet.is_over(),
             Self::H3(inlet) => inlet.is_over,
             Self::Replay(inlet) => inlet.is_over(),
+            Self::Tee(inlet) => inlet.of().is_over(),
+            Self::Copied(inlet) => inlet.is_over(),
         }
     }
 
@@ -237,7 +261,7 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
         let is_tunnel = match self {
             Self::H1(inlet) => inlet.decoder.is_endless(),
             Self::Stream(inlet) => inlet.is_tunnel(),
-            Self::Empty | Self::H3(_) | Self::Replay(_) => false,
+            Self::Empty | Self::H3(_) | Self::Replay(_) | Self::Tee(_) | Self::Copied(_) => false,
         };
         !is_tunnel && !self.is_over() && self.poll_piece(&mut Context::from_waker(Waker::noop())).is_pending()
     }
@@ -250,6 +274,8 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
             Self::Stream(inlet) => inlet.taken(),
             Self::H3(inlet) => inlet.taken,
             Self::Replay(inlet) => return inlet.taken(),
+            Self::Tee(inlet) => return inlet.of().taken(),
+            Self::Copied(inlet) => inlet.taken(),
         };
         u64::try_from(taken).unwrap_or(u64::MAX)
     }
@@ -262,6 +288,8 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
             Self::Stream(inlet) => inlet.is_untouched(),
             Self::H3(inlet) => inlet.taken == 0,
             Self::Replay(inlet) => inlet.is_untouched(),
+            Self::Tee(inlet) => inlet.of().is_untouched(),
+            Self::Copied(inlet) => inlet.taken() == 0,
         }
     }
 
@@ -269,8 +297,9 @@ impl<'a, R: AsyncRead + Unpin> Inlet<'a, R> {
     pub(crate) fn awaits_continue(&self) -> bool {
         match self {
             Self::H1(inlet) => inlet.expects_continue && inlet.buffer.is_empty() && inlet.taken == 0,
-            Self::Empty | Self::Stream(_) | Self::H3(_) => false,
+            Self::Empty | Self::Stream(_) | Self::H3(_) | Self::Copied(_) => false,
             Self::Replay(inlet) => inlet.awaits_continue(),
+            Self::Tee(inlet) => inlet.of().awaits_continue(),
         }
     }
 }

@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-use http::HeaderMap;
 use tokio::io::AsyncRead;
 
 use super::{Inlet, Piece};
@@ -18,7 +16,7 @@ const KEPT: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Replay<'a, R> {
     body: Inlet<'a, R>,
-    kept: Vec<Kept>,
+    kept: Vec<Piece>,
     bytes: usize,
     /// The part that comes next; beyond the kept ones it comes from the body.
     next: usize,
@@ -26,13 +24,6 @@ pub(crate) struct Replay<'a, R> {
     is_released: bool,
     /// More went by than is kept, or nothing of it is needed any more.
     is_spent: Arc<AtomicBool>,
-}
-
-#[derive(Debug, Clone)]
-enum Kept {
-    Data { bytes: Bytes, last: bool },
-    Trailers(Box<HeaderMap>),
-    End,
 }
 
 impl<'a, R: AsyncRead + Unpin> Replay<'a, R> {
@@ -60,7 +51,7 @@ impl<'a, R: AsyncRead + Unpin> Replay<'a, R> {
         if let Some(kept) = self.kept.get(self.next) {
             self.next = self.next.saturating_add(1);
             self.is_released = true;
-            return Poll::Ready(Ok(kept.clone().into()));
+            return Poll::Ready(Ok(kept.clone()));
         }
         let piece = ready!(self.body.poll_piece(context))?;
         self.is_released = false;
@@ -68,23 +59,18 @@ impl<'a, R: AsyncRead + Unpin> Replay<'a, R> {
             self.forget();
             return Poll::Ready(Ok(piece));
         }
-        let kept = match &piece {
-            Piece::Data { bytes, last } => {
-                self.bytes = self.bytes.saturating_add(bytes.len());
-                if self.bytes > KEPT {
-                    self.is_spent.store(true, Ordering::Relaxed);
-                    self.forget();
-                    return Poll::Ready(Ok(piece));
-                }
-                // What is kept is taken; the sender may send as much again.
-                self.body.release(bytes.len())?;
-                self.is_released = true;
-                Kept::Data { bytes: bytes.clone(), last: *last }
+        if let Piece::Data { bytes, .. } = &piece {
+            self.bytes = self.bytes.saturating_add(bytes.len());
+            if self.bytes > KEPT {
+                self.is_spent.store(true, Ordering::Relaxed);
+                self.forget();
+                return Poll::Ready(Ok(piece));
             }
-            Piece::Trailers(trailers) => Kept::Trailers(trailers.clone()),
-            Piece::End => Kept::End,
-        };
-        self.kept.push(kept);
+            // What is kept is taken; the sender may send as much again.
+            self.body.release(bytes.len())?;
+            self.is_released = true;
+        }
+        self.kept.push(piece.clone());
         self.next = self.kept.len();
         Poll::Ready(Ok(piece))
     }
@@ -116,16 +102,6 @@ impl<'a, R: AsyncRead + Unpin> Replay<'a, R> {
 
     fn is_spent(&self) -> bool {
         self.is_spent.load(Ordering::Relaxed)
-    }
-}
-
-impl From<Kept> for Piece {
-    fn from(kept: Kept) -> Self {
-        match kept {
-            Kept::Data { bytes, last } => Self::Data { bytes, last },
-            Kept::Trailers(trailers) => Self::Trailers(trailers),
-            Kept::End => Self::End,
-        }
     }
 }
 

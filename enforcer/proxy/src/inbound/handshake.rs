@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use base_net::{Peer, Stream};
 use bytes::BytesMut;
@@ -20,6 +20,7 @@ use quinn::crypto::rustls::HandshakeData;
 use rustls::ServerConnection;
 use rustls::pki_types::CertificateDer;
 
+use super::bearer::Bearers;
 use super::passing::{self, Asked};
 use super::wire::{Io, Wire};
 use super::{Connection, detect, local, plain};
@@ -237,5 +238,8 @@ pub(super) fn bind(
         via: None,
         permit: None,
         number: None,
+        mirrors: None,
+        bearers: Bearers::default(),
+        running: AtomicU32::new(0),
     }
 }

@@ -28,12 +28,12 @@ use crate::shed::Shed;
 /// How much has changed that a verdict may depend on: the worker's count, and in the last octet that of the caller's moves.
 /// Each call holds one, so it is small; only whether it is another is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Changes(u32);
+pub(crate) struct Changes(u32);
 
 impl Changes {
     const MOVES: u32 = 0xff;
 
-    pub(super) fn of(conn: &Connection) -> Self {
+    pub(crate) fn of(conn: &Connection) -> Self {
         Self(conn.worker.changes() << 8 | conn.secured.moves() & Self::MOVES)
     }
 
@@ -43,7 +43,7 @@ impl Changes {
 }
 
 /// Watches over one permitted call.
-pub(super) struct Vigil<'a> {
+pub(crate) struct Vigil<'a> {
     conn: &'a Connection,
     permitted: &'a Permitted<Call>,
     /// When the call was judged last.
@@ -56,13 +56,13 @@ pub(super) struct Vigil<'a> {
 
 impl<'a> Vigil<'a> {
     /// `seen` was read before the call was judged.
-    pub(super) fn over(permitted: &'a Permitted<Call>, conn: &'a Connection, seen: Changes) -> Self {
+    pub(crate) fn over(permitted: &'a Permitted<Call>, conn: &'a Connection, seen: Changes) -> Self {
         Self { conn, permitted, seen, judged: None, holding: None }
     }
 
     /// Runs the work until it is done, a clock of the call runs out, or the call is no longer permitted. The last comes
     /// first where several come together.
-    pub(super) async fn within<F>(mut self, clocks: &Clocks<'_>, mut work: Pin<&mut F>) -> Result<(), Stop>
+    pub(crate) async fn within<F>(mut self, clocks: &Clocks<'_>, mut work: Pin<&mut F>) -> Result<(), Stop>
     where
         F: Future<Output = Result<(), Fault>>,
     {

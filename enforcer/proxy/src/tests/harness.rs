@@ -118,6 +118,8 @@ pub(super) struct Setup {
     pub(super) mode: Mode,
     pub(super) client_auth: ClientAuth,
     pub(super) hosts: Vec<String>,
+    /// For whom tokens must be that name callers.
+    pub(super) audience: Vec<String>,
     /// `Bytes` has one more route, `db`, to the origins `tcp`.
     pub(super) carries: Carries,
     pub(super) tcp: Vec<SocketAddr>,
@@ -155,6 +157,7 @@ impl Default for Setup {
             mode: Mode::Enforce,
             client_auth: ClientAuth::Required,
             hosts: Vec::new(),
+            audience: Vec::new(),
             carries: Carries::Http,
             tcp: Vec::new(),
             spoken: UpstreamProtocol::Http2,
@@ -256,6 +259,7 @@ impl Setup {
                 handshakes_per_source: self.handshakes,
                 max_body: None,
                 max_held: self.max_held,
+                audience: self.audience.clone(),
                 tells_shed: true,
                 profile: enforcer_codec::Profile::Mesh,
             }],

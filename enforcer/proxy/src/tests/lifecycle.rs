@@ -73,12 +73,12 @@ async fn ct_02_a_connection_ends_with_the_certificate_that_opened_it() {
 async fn ct_02_an_answer_over_http_1_is_cut_when_the_certificate_of_its_caller_ends() {
     let origin = Origin::h1().await;
     let gateway = Setup::with_h1(origin.address).start();
-    let svid = gateway.ca.svid_with("/web", &[], Duration::from_secs(3));
+    let svid = gateway.ca.svid_with("/web", &[], Duration::from_secs(5));
     let expires = svid.not_after;
     let mut tls = connect(gateway.address, gateway.client_tls(Some(svid), &[b"http/1.1"])).await.unwrap();
     tls.write_all(b"GET /drip?400 HTTP/1.1\r\nhost: site.test\r\n\r\n").await.unwrap();
     let mut seen = Vec::new();
-    let cut = tokio::time::timeout(Duration::from_secs(6), tls.read_to_end(&mut seen)).await;
+    let cut = tokio::time::timeout(Duration::from_secs(8), tls.read_to_end(&mut seen)).await;
     let error = cut.expect("not after the certificate has expired").unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof, "cut, which nobody takes for a clean end");
     let late = SystemClock.now().wall.saturating_since(expires);
@@ -151,6 +151,28 @@ async fn wk_01_all_workers_serve_one_port() {
     let tags: std::collections::BTreeSet<_> =
         gateway.records.all().iter().map(|(id, _)| id.stream_tag()).collect();
     assert!(tags.len() > 1, "one lane per worker: {tags:?}");
+}
+
+#[tokio::test]
+async fn al_03_long_connections_with_many_calls_are_spread_over_the_workers() {
+    let origin = Origin::h1().await;
+    let gateway = Setup { workers: 4, ..Setup::with_h1(origin.address) }.start();
+    let (mut connections, mut asked) = (Vec::new(), Vec::new());
+    for count in 1..=8 {
+        let mut connection = gateway.h2("/web").await;
+        for _ in 0..10 {
+            let request = Request::get("https://site.test/silent").body(()).unwrap();
+            asked.push(connection.start(request, true).await);
+        }
+        connections.push(connection);
+        gateway.records.wait(count * 10).await; // they run
+    }
+    let mut calls = std::collections::BTreeMap::new();
+    for (id, _) in gateway.records.all() {
+        *calls.entry(id.stream_tag()).or_insert(0) += 1;
+    }
+    assert_eq!(calls.len(), 4, "every worker has some: {calls:?}");
+    assert!(calls.values().all(|calls| *calls >= 10), "none below half of the mean: {calls:?}");
 }
 
 #[tokio::test]
@@ -232,6 +254,7 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
             handshakes_per_source: 64,
             max_body: None,
             max_held: 20 << 20,
+            audience: Vec::new(),
             tells_shed: true,
             profile: enforcer_codec::Profile::Mesh,
         }],

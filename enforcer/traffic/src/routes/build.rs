@@ -11,8 +11,8 @@ use super::target::TunnelTarget;
 use super::{Route, Routes, Target, TargetKind, registry};
 use crate::timeouts::TUNNEL_IDLE;
 use crate::{
-    Cluster, ClusterSpec, EndpointSpec, Handling, HandlingSpec, Labels, MatchSpec, RouteError, RouteSpec,
-    ServiceSpec, Share, Timeouts, UpstreamProtocol,
+    Cluster, ClusterSpec, EndpointSpec, Handling, HandlingSpec, Labels, MatchSpec, Mirror, MirrorSpec,
+    RouteError, RouteSpec, ServiceSpec, Share, Timeouts, UpstreamProtocol,
 };
 
 pub(super) fn build<'a>(
@@ -42,6 +42,7 @@ pub(super) fn build<'a>(
         let is_tcp = carries_bytes(spec, &to)?;
         opens_tunnels(spec)?;
         passes_tls(spec, is_tcp)?;
+        let mirror = mirror(spec, is_tcp, &known, &mut built.clusters)?;
         let kind = if is_tcp { TargetKind::Service } else { TargetKind::Route };
         let route = Arc::new(Route {
             index,
@@ -60,6 +61,7 @@ pub(super) fn build<'a>(
                 Shape::Template(template) => Some(template.clone()),
                 _ => None,
             },
+            mirror,
             retry: spec.retry.clone(),
             rate: spec.rate.clone(),
             priority: spec.priority,
@@ -134,10 +136,7 @@ fn shares(
 ) -> Result<Vec<(Arc<Cluster>, u32)>, RouteError> {
     let mut shares = Vec::with_capacity(spec.to.len());
     for share in &spec.to {
-        let cluster = clusters.get(share.cluster.as_str()).ok_or_else(|| RouteError::UnknownCluster {
-            route: spec.name.clone(),
-            cluster: share.cluster.clone(),
-        })?;
+        let cluster = named(spec, share, clusters)?;
         if share.weight > 0 {
             shares.push((part(spec, share, cluster, all)?, share.weight));
         }
@@ -146,6 +145,50 @@ fn shares(
         return Err(RouteError::NoCluster { route: spec.name.clone() });
     }
     Ok(shares)
+}
+
+fn named<'a>(
+    route: &RouteSpec,
+    share: &Share,
+    clusters: &'a HashMap<&str, Arc<Cluster>>,
+) -> Result<&'a Arc<Cluster>, RouteError> {
+    clusters.get(share.cluster.as_str()).ok_or_else(|| {
+        let (route, cluster) = (route.name.clone(), share.cluster.clone());
+        RouteError::UnknownCluster { route, cluster }
+    })
+}
+
+/// Where some of a route's calls go besides: a cluster as the one that is named, which no call goes to. Its endpoints are not
+/// asked for their health a second time.
+fn mirror(
+    spec: &RouteSpec,
+    is_tcp: bool,
+    clusters: &HashMap<&str, Arc<Cluster>>,
+    all: &mut Vec<Arc<Cluster>>,
+) -> Result<Option<Mirror>, RouteError> {
+    let Some(MirrorSpec { to: share, share: part_of }) = &spec.mirror else { return Ok(None) };
+    let of = named(spec, share, clusters)?;
+    let speaks_http = |endpoint: &EndpointSpec| endpoint.protocol != UpstreamProtocol::Tcp;
+    if is_tcp || spec.to.is_empty() || !of.spec.written().all(speaks_http) {
+        let cause = "a mirror is for calls over http that the route hands on, to endpoints that speak http";
+        return Err(RouteError::Handling { route: spec.name.clone(), cause: cause.to_owned() });
+    }
+    let name = Mirror::cluster_name(&share.cluster);
+    let whole = match all.iter().find(|known| *known.name == *name && known.subset.is_empty()) {
+        Some(known) => Arc::clone(known),
+        None => {
+            let index = u32::try_from(all.len()).map_err(|_too_many| RouteError::TooMany)?;
+            let own = ClusterSpec { name, check: None, ..of.spec.clone() };
+            let own = Arc::new(Cluster::new(index, &own, &Labels::default()));
+            all.push(Arc::clone(&own));
+            own
+        }
+    };
+    let to = part(spec, share, &whole, all)?;
+    if spec.matches.grpc.is_some() {
+        speaks_grpc(spec, &[(Arc::clone(&to), 1)])?;
+    }
+    Ok(Some(Mirror { to, share: *part_of }))
 }
 
 /// The part of a cluster that a route asks for; routes that ask for the same have the same.

@@ -13,6 +13,7 @@ use crate::{
 
 mod carried;
 mod conditions;
+mod mirrored;
 mod reference;
 
 fn service(name: &str, methods: &[&str]) -> ServiceSpec {

@@ -121,6 +121,12 @@ pub(super) static KEYS: &[Key] = &[
         "whether the caller must present an X.509-SVID",
         "\"required\"",
     ),
+    key(
+        "enforcer.listener.audience",
+        Kind::List(&Kind::Text),
+        "a caller without a certificate is whom the JWT-SVID in `authorization` names, when that is for one of these; a token that is not good is 401, and none is passed on",
+        "[\"https://api.example.org\"]",
+    ),
     preset(
         "enforcer.listener.proxy_protocol",
         Kind::Choice(&["off", "require"]),

@@ -269,6 +269,26 @@ pub(super) static KEYS: &[Key] = &[
         "beside `split`: keeps callers at one cluster while the weights stay: header:NAME, cookie:NAME, source_id or source_ip",
         "\"cookie:session\"",
     ),
+    key(
+        "enforcer.route.mirror",
+        Kind::Table,
+        "some of the calls go to another cluster as well; what it answers is discarded, and no call waits for it",
+        "{ cluster = \"orders-next\", share = 100 }",
+    ),
+    required("enforcer.route.mirror.cluster", Kind::Text, "the cluster that sees them", "\"orders-next\""),
+    key(
+        "enforcer.route.mirror.subset",
+        Kind::List(&Kind::Text),
+        "only endpoints of the cluster with all of these labels",
+        "[\"version=2\"]",
+    ),
+    preset(
+        "enforcer.route.mirror.share",
+        Kind::Integer { min: 1, max: 10_000 },
+        "10000",
+        "so many of 10,000 calls",
+        "100",
+    ),
     preset("enforcer.route.header_timeout", Kind::Duration, "15s", "until the answer's head", "\"15s\""),
     preset(
         "enforcer.route.timeout",

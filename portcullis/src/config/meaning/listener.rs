@@ -67,6 +67,7 @@ impl Meaning<'_> {
             carries,
             forwarders,
             client_auth: table.text("client_auth")?.clone(),
+            audience: self.audience(table),
             observe: table.text("mode").map(|mode| mode == "observe"),
             hosts: table.texts("hosts"),
             handshake_timeout: *table.duration("handshake_timeout")?,
@@ -86,6 +87,19 @@ impl Meaning<'_> {
         })
     }
 
+    /// Whose tokens name callers; that has a meaning only where some have no certificate.
+    fn audience(&mut self, table: &Table) -> Vec<String> {
+        let audience = table.texts("audience");
+        if audience.iter().any(String::is_empty) {
+            self.wrong(table, "audience", "a token is never for the empty audience".to_owned());
+        }
+        if !audience.is_empty() && table.text("client_auth").is_some_and(|auth| auth == "required") {
+            let text = "`audience` is for callers without a certificate, and this listener lets none in: write client_auth = \"optional\"";
+            self.wrong(table, "audience", text.to_owned());
+        }
+        audience
+    }
+
     /// Who the local application is, and what then has no meaning: whoever comes without TLS must be told by the kernel.
     fn callers(&mut self, table: &Table) -> Option<Vec<u32>> {
         let is_local = table.text("profile").is_some_and(|profile| profile == "sidecar-out");
@@ -103,7 +117,7 @@ impl Meaning<'_> {
             }
             (true, false) => {}
         }
-        for key in ["client_auth", "certificate", "hosts", "proxy_protocol"] {
+        for key in ["client_auth", "audience", "certificate", "hosts", "proxy_protocol"] {
             if table.is_written(key) {
                 let text = format!("`{key}` is about TLS, and the local application comes without");
                 self.wrong(table, key, text);

@@ -1,6 +1,8 @@
 //! `[[enforcer.route]]`: which calls, and where they go.
 
-use enforcer_traffic::{ClusterSpec, HashBy, Priority, RetrySettings, RouteSpec, Share, Timeouts};
+use enforcer_traffic::{
+    ClusterSpec, HashBy, MirrorSpec, Priority, RetrySettings, RouteSpec, Share, Timeouts,
+};
 
 use super::super::read::Table;
 use super::Meaning;
@@ -32,6 +34,7 @@ impl Meaning<'_> {
                 call: *table.duration("timeout")?,
                 ..Timeouts::default()
             },
+            mirror: self.mirror(table),
             retry: retry(table),
             rate,
             priority: match table.text("priority").map(String::as_str) {
@@ -44,6 +47,13 @@ impl Meaning<'_> {
             deny_after: table.duration("deny_after").copied(),
         };
         Some((route, own))
+    }
+
+    fn mirror(&mut self, route: &Table) -> Option<MirrorSpec> {
+        let table = route.table("mirror")?;
+        let subset = self.labels(table, "subset");
+        let to = Share { subset, ..Share::all(table.text("cluster")?) };
+        Some(MirrorSpec { to, share: u16::try_from(*table.integer("share")?).ok()? })
     }
 
     fn split_by(&mut self, table: &Table) -> Option<HashBy> {
