@@ -48,6 +48,93 @@ pub fn rustls_room(workspace: &Workspace) -> Vec<String> {
     users.map(|file| format!("`{}` uses rustls outside the module `tls`", file.path)).collect()
 }
 
+/// What reads a file, a socket or a clock, and what waits.
+const IMPURE: &[&str] = &[
+    "std::fs",
+    "std::net",
+    "std::env",
+    "std::thread",
+    "SystemTime",
+    "Instant",
+    "SystemClock",
+    "SystemRng",
+    "SystemDisk",
+    "async fn",
+    ".await",
+    "tokio",
+];
+
+/// `ca/identity` decides by what it is given: values and times in, answers out (its tests and test support aside).
+pub fn identity_is_pure(workspace: &Workspace) -> Vec<String> {
+    let ours = workspace.sources.iter().filter(|file| {
+        let path = file.path.strip_prefix("ca/identity/src/");
+        path.is_some_and(|path| !path.starts_with("testing") && !path.contains("tests"))
+    });
+    let mut found = Vec::new();
+    for file in ours {
+        let product = file.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let code = product.lines().map(|line| line.split("//").next().unwrap_or_default());
+        let mut words = code.flat_map(|line| IMPURE.iter().filter(move |word| line.contains(**word)));
+        found.extend(words.next().map(|word| format!("`{}` has `{word}`", file.path)));
+    }
+    found
+}
+
+/// Where time, chance and disks come from by themselves.
+const UNGIVEN: &[&str] = &[
+    "SystemTime::now",
+    "Instant::now",
+    "SystemClock",
+    "SystemRng",
+    "SystemDisk",
+    "rand::fill",
+    "thread_rng",
+];
+
+/// Authority and agent are given clock, chance and disk, so that a test can repeat what happened.
+pub fn ca_takes_ports(workspace: &Workspace) -> Vec<String> {
+    let ours = workspace.sources.iter().filter(|file| {
+        let is_test = ["/testing", "/tests"].iter().any(|part| file.path.contains(part));
+        ["ca/authority/src/", "ca/agent/src/"].iter().any(|room| file.path.starts_with(room)) && !is_test
+    });
+    let mut found = Vec::new();
+    for file in ours {
+        let product = file.text.split("#[cfg(test)]").next().unwrap_or_default();
+        let word = UNGIVEN.iter().find(|word| product.contains(**word));
+        found.extend(word.map(|word| format!("`{}` takes `{word}` by itself", file.path)));
+    }
+    found
+}
+
+/// What makes a certificate of a request.
+const SIGNING: &[&str] = &[".signed_by(", ".self_signed("];
+
+/// Certificates are signed in the authority alone, which no crate of the data plane reaches, so never on its workers.
+pub fn signing_room(workspace: &Workspace) -> Vec<String> {
+    let product = workspace.sources.iter().filter(|file| {
+        let is_test = ["/testing", "/tests"].iter().any(|part| file.path.contains(part));
+        is_src(file) && !is_test && !file.path.starts_with("ca/authority/")
+    });
+    let signs = |file: &&Source| {
+        let product = file.text.split("#[cfg(test)]").next().unwrap_or_default();
+        SIGNING.iter().any(|word| product.contains(word))
+    };
+    let mut found: Vec<String> =
+        product.filter(signs).map(|file| format!("`{}` signs certificates", file.path)).collect();
+    for plane in workspace.crates.iter().filter(|ours| ours.area() == "enforcer") {
+        if reaches(workspace, &plane.name, "ca-authority") {
+            found.push(format!("`{}` reaches `ca-authority`", plane.name));
+        }
+    }
+    found
+}
+
+/// Whether one of our crates uses another, also through others of ours.
+fn reaches(workspace: &Workspace, from: &str, to: &str) -> bool {
+    let needs = workspace.crates.iter().find(|ours| ours.name == from).map(|ours| &ours.needs);
+    needs.into_iter().flatten().any(|need| need == to || reaches(workspace, need, to))
+}
+
 /// `rustls::` as a path of its own, not `tokio_rustls::`, and not in a comment.
 fn names_rustls(line: &str) -> bool {
     let code = line.split("//").next().unwrap_or_default();
@@ -70,7 +157,50 @@ pub fn broken() -> Vec<Trial> {
             || rustls_room(&made()),
             &["`ca/identity/src/svid.rs`"],
         ),
+        breaks(
+            "broken_a_clock_in_ca_identity_is_found",
+            || identity_is_pure(&impure()),
+            &["`ca/identity/src/clocked.rs` has `Instant`"],
+        ),
+        breaks(
+            "broken_a_clock_of_its_own_in_the_authority_is_found",
+            || ca_takes_ports(&impure()),
+            &["`ca/authority/src/late.rs` takes `Instant::now`"],
+        ),
+        breaks(
+            "broken_signing_outside_the_authority_is_found",
+            || signing_room(&impure()),
+            &["`portcullis/src/mint.rs` signs", "`enforcer-proxy` reaches `ca-authority`"],
+        ),
     ]
+}
+
+fn impure() -> Workspace {
+    let file = |path: &str, text: &str| Source { path: path.into(), text: text.into() };
+    let ours = |name: &str, folder: &str, needs: &[&str]| Crate {
+        name: name.into(),
+        folder: folder.into(),
+        needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+        ..Crate::default()
+    };
+    let tested = "//! T.\n// Instant\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n";
+    Workspace {
+        crates: vec![
+            ours("enforcer-proxy", "enforcer/proxy", &["base-net"]),
+            ours("base-net", "base/net", &["ca-authority"]),
+            ours("ca-authority", "ca/authority", &[]),
+            ours("portcullis", "portcullis", &["ca-authority"]),
+        ],
+        sources: vec![
+            file("ca/identity/src/clocked.rs", "//! C.\nuse std::time::Instant;\n"),
+            file("ca/identity/src/tested.rs", tested),
+            file("ca/identity/src/testing.rs", "//! T.\nuse std::fs;\n"),
+            file("ca/authority/src/late.rs", "//! L.\nfn f() { Instant::now() }\n"),
+            file("ca/authority/src/issue.rs", "//! I.\nfn f() { params.signed_by(a, b) }\n"),
+            file("portcullis/src/mint.rs", "//! M.\nfn f() { params.signed_by(a, b) }\n"),
+        ],
+        ..Workspace::default()
+    }
 }
 
 fn made() -> Workspace {

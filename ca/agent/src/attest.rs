@@ -104,6 +104,9 @@ impl Caller {
 }
 
 #[cfg(test)]
+mod passed;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::own_caller as own;

@@ -230,19 +230,108 @@ mod tests {
     }
 
     #[test]
-    fn tb_06_unknown_kinds_and_uses_and_x5_17_entries_without_x5c_are_skipped() {
+    fn tb_06_unknown_kinds_and_uses_are_skipped_and_the_rest_is_kept() {
         let bundle = TestCa::new("example.org", testing::now()).bundle();
         let x5c = STANDARD.encode(bundle.certificates().next().unwrap());
         let read = read(json!([
-            { "kty": "EC", "use": "x509-svid" },
-            { "kty": "EC", "use": "x509-svid", "x5c": [] },
             { "kty": "EC", "use": "X509-SVID", "x5c": [x5c] },
             { "kty": "EC", "x5c": [x5c] },
             { "kty": "PQ", "use": "x509-svid", "x5c": [x5c] },
             { "kty": "EC", "use": "wit-svid", "kid": "k" },
-            { "kty": "EC", "use": "x509-svid", "x5c": [x5c, "rubbish that is never read"] },
+            { "kty": "EC", "use": "x509-svid", "x5c": [x5c] },
         ]));
         assert_eq!(read.unwrap().anchors().len(), 1);
+    }
+
+    #[test]
+    fn x5_17_of_x5c_only_the_first_value_counts_and_an_entry_without_one_says_nothing() {
+        let ca = TestCa::new("example.org", testing::now());
+        let (bundle, svid) = (ca.bundle(), ca.svid("/web"));
+        let entry = |x5c: Value| json!({ "kty": "EC", "use": "x509-svid", "x5c": x5c });
+        let root = STANDARD.encode(bundle.certificates().next().unwrap());
+        let judged = |keys: Value| {
+            let bundles = crate::BundleMap::of(read(keys).unwrap().into());
+            let trust = crate::IdentitySnapshot { bundles, ..Default::default() };
+            crate::verify_svid(&svid.chain, &trust, crate::Usage::Client, testing::now()).map(drop)
+        };
+        assert_eq!(judged(json!([entry(json!([root, "rubbish that is never read"]))])), Ok(()));
+        // A domain without such an entry has no X.509: its certificates are nobody's.
+        let without = json!({ "kty": "EC", "use": "x509-svid" });
+        for silent in
+            [json!([]), json!([without]), json!([entry(json!([]))]), json!([without, entry(json!([]))])]
+        {
+            assert_eq!(judged(silent.clone()), Err(crate::Refusal::BundleEmpty), "{silent}");
+        }
+        // The first value is the one that counts, also when a later one would do.
+        assert!(matches!(read(json!([entry(json!(["rubbish!", root]))])), Err(JwksError::Base64(_))));
+        assert!(matches!(read(json!([entry(json!([7, root]))])), Err(JwksError::Member("x5c"))));
+    }
+
+    #[test]
+    fn tb_02_a_bundle_is_a_jwk_set_and_members_that_nobody_knows_say_nothing() {
+        let domain = || TrustDomain::parse("example.org").unwrap();
+        let bundle = TestCa::new("example.org", testing::now()).bundle();
+        let mut document: Value = serde_json::from_str(&bundle.to_jwks()).unwrap();
+        document["x-vendor"] = json!({ "keys": [1, 2] });
+        document["keys"][0]["x-vendor"] = json!([null]);
+        document["keys"].as_array_mut().unwrap().push(json!({ "x-vendor": true }));
+        let again = Bundle::from_jwks(domain(), document.to_string().as_bytes()).unwrap();
+        assert!(again.certificates().eq(bundle.certificates()) && again.jwt_keys().is_empty());
+        for none in ["[]", "null", "7", "\"keys\"", "{\"keys\":{}}", "{\"keys\":null}"] {
+            let answer = Bundle::from_jwks(domain(), none.as_bytes());
+            assert!(matches!(answer, Err(JwksError::NoKeys)), "{none}");
+        }
+    }
+
+    #[test]
+    fn tb_04_the_refresh_hint_is_there_in_whole_seconds() {
+        let bundle = TestCa::new("example.org", testing::now()).bundle();
+        let shown = |hint: u64| {
+            let bundle = Bundle::clone(&bundle).with_refresh_hint(Duration::from_secs(hint));
+            serde_json::from_str::<Value>(&bundle.to_jwks()).unwrap()["spiffe_refresh_hint"].clone()
+        };
+        assert_eq!((shown(60), shown(300)), (json!(60), json!(300)));
+        let hinted = |hint: &str| {
+            let document = format!("{{\"keys\":[],\"spiffe_refresh_hint\":{hint}}}");
+            Bundle::from_jwks(bundle.trust_domain.clone(), document.as_bytes()).map(|read| read.refresh_hint)
+        };
+        assert_eq!(hinted("10").unwrap(), Duration::from_secs(10));
+        for wrong in ["\"10\"", "1.5", "-1", "null", "[10]", "1e400"] {
+            assert!(hinted(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tb_07_a_jwk_has_no_members_beyond_those_of_the_standards() {
+        let forge = testing::TokenForge::new(testing::now());
+        let names = |jwk: &Value| {
+            let mut names: Vec<_> = jwk.as_object().unwrap().keys().cloned().collect();
+            names.sort_unstable();
+            names.join(" ")
+        };
+        let mut seen = Vec::new();
+        for algorithm in [
+            &rcgen::PKCS_ECDSA_P256_SHA256,
+            &rcgen::PKCS_ECDSA_P384_SHA384,
+            &rcgen::PKCS_ED25519,
+            &rcgen::PKCS_RSA_SHA256,
+        ] {
+            let pair = rcgen::KeyPair::generate_for(algorithm).unwrap();
+            let params = TestCa::ca_params(&forge.bundle().trust_domain, "root", 1, &pair, testing::now());
+            let root = params.self_signed(&pair).unwrap().into();
+            let bundle = Bundle::new(forge.bundle().trust_domain, vec![root], 1).unwrap();
+            let document: Value = serde_json::from_str(&bundle.to_jwks()).unwrap();
+            assert_eq!(names(&document), "keys spiffe_refresh_hint spiffe_sequence");
+            seen.push(names(&document["keys"][0]));
+        }
+        assert_eq!(
+            seen,
+            ["crv kty use x x5c y", "crv kty use x x5c y", "crv kty use x x5c", "e kty n use x5c"]
+        );
+        let document: Value = serde_json::from_str(&forge.bundle().to_jwks()).unwrap();
+        let jwt = document["keys"].as_array().unwrap().iter().filter(|jwk| jwk["use"] == JWT_USE);
+        let kinds: std::collections::BTreeSet<_> = jwt.map(names).collect();
+        assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["crv kid kty use x y", "e kid kty n use"]);
     }
 
     #[test]

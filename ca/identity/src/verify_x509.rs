@@ -280,5 +280,4 @@ fn refusal_of(error: webpki::Error) -> Refusal {
 }
 
 #[cfg(test)]
-#[path = "verify_x509/tests.rs"]
 mod tests;

@@ -1,5 +1,6 @@
 //! The Workload API over a real Unix socket, as a workload sees it.
 
+mod conformance;
 mod host;
 mod sds;
 mod tokens;
@@ -69,18 +70,22 @@ async fn threat_wa1_no_call_of_the_service_works_without_the_header() {
 #[tokio::test]
 async fn we_05_an_unknown_call_is_unimplemented() {
     let host = Host::start(vec![entry("a", "/a", 1)]).await;
-    for path in ["/SpiffeWorkloadAPI/FetchWITSVID", "/SpiffeWorkloadAPI/", "/Other/Call"] {
-        let mut grpc = tonic::client::Grpc::new(host.channel().await);
-        grpc.ready().await.unwrap();
-        let codec = tonic_prost::ProstCodec::<X509svidRequest, X509svidResponse>::default();
-        let path = http::uri::PathAndQuery::from_static(path);
-        let answer = grpc.unary(with_header(X509svidRequest {}), path, codec).await;
-        assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
+    for path in ["/SpiffeWorkloadAPI/Nonsense", "/SpiffeWorkloadAPI/", "/Other/Call"] {
+        assert_eq!(call(&host, path).await.unwrap_err().code(), Code::Unimplemented);
     }
 }
 
+/// A call of that path, whatever it may be.
+async fn call(host: &Host, path: &'static str) -> Result<(), Status> {
+    let mut grpc = tonic::client::Grpc::new(host.channel().await);
+    grpc.ready().await.unwrap();
+    let codec = tonic_prost::ProstCodec::<X509svidRequest, X509svidResponse>::default();
+    let path = http::uri::PathAndQuery::from_static(path);
+    grpc.unary(with_header(X509svidRequest {}), path, codec).await.map(drop)
+}
+
 #[tokio::test]
-async fn threat_wa6_a_caller_without_entry_is_denied_and_told_nothing() {
+async fn threat_wa6_df_12_a_caller_without_entry_is_denied_and_told_nothing() {
     let nobody = AgentEntry {
         selectors: vec![Selector::parse("unix:path:/no/such").unwrap()],
         ..entry("a", "/secret", 1)
@@ -166,7 +171,7 @@ async fn wa_08_a_deleted_entry_closes_the_streams_as_denied() {
 }
 
 #[tokio::test]
-async fn wa_09_a_new_root_is_pushed_to_both_streams() {
+async fn wa_09_df_07_a_new_root_is_pushed_to_both_streams() {
     let host = Host::start(vec![entry("a", "/a", 1)]).await;
     let (mut svids, mut bundles) = (host.x509().await, host.bundles().await);
     let before = next(&mut svids).await.unwrap().svids[0].bundle.clone();

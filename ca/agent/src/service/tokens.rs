@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn wa_11_of_a_token_of_another_domain_only_registered_claims_are_shown() {
+    fn wa_11_df_11_of_a_token_of_another_domain_only_registered_claims_are_shown() {
         let forge = TokenForge::new(now());
         let header = format!(r#"{{"alg":"ES256","kid":"{}"}}"#, forge.signer().public().kid());
         let payload = format!(
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(names, ["aud", "exp", "groups", "nbf", "sub"]);
         let list = |values| Some(Kind::ListValue(ListValue { values }));
         let text = |text: &str| value_of(text.into());
-        assert_eq!(own.fields["aud"].kind, list(vec![text("orders")]), "DF-11: a list");
+        assert_eq!(own.fields["aud"].kind, list(vec![text("orders")]), "a list");
         let inner = struct_of(Map::from_iter([("b".to_owned(), 2.5.into())]));
         let inner = prost_types::Value { kind: Some(Kind::StructValue(inner)) };
         let groups = vec![text("a"), value_of(1.into()), value_of(Value::Null), value_of(true.into()), inner];

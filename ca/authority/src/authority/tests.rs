@@ -1,5 +1,6 @@
 //! What the authority promises, on a memory disk and a memory store.
 
+mod conformance;
 mod first_start;
 mod issuance;
 mod registration;

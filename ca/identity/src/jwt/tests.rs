@@ -1,6 +1,8 @@
 //! Tokens against the rules of JWT-SVID: the sound ones pass, and each of more than eighty bad ones is refused for its
 //! own reason.
 
+mod conformance;
+
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
@@ -47,7 +49,7 @@ fn vj_08_each_bad_token_is_refused_for_its_own_reason() {
 }
 
 #[test]
-fn vj_07_jw_03_what_we_compose_has_the_least_form_and_verifies() {
+fn vj_07_jw_03_jw_05_df_01_df_08_what_we_compose_has_the_least_form_and_verifies() {
     let forge = forge();
     let token = forge.composed(Duration::from_secs(300));
     let part = |nth: usize| -> Value {
@@ -140,7 +142,7 @@ fn vj_01_an_empty_audience_is_never_asked_for() {
 }
 
 #[test]
-fn jw_11_keys_read_back_from_a_bundle_document_and_df_03_use_differs_by_place() {
+fn jw_11_df_02_df_03_every_key_has_its_name_and_the_use_of_its_place() {
     let forge = forge();
     let bundle = forge.bundle();
     let again = Bundle::from_jwks(bundle.trust_domain.clone(), bundle.to_jwks().as_bytes()).unwrap();

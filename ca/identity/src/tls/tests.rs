@@ -334,3 +334,46 @@ fn tl_10_an_alert_has_the_name_of_the_rfc() {
     assert_eq!(of(Error::DecryptError), None);
     assert_eq!(alert_in(&io::ErrorKind::BrokenPipe.into()), None);
 }
+
+#[test]
+fn bn_02_own_svid_bundles_and_deny_set_are_one_value_behind_one_swap() {
+    // Whatever of one state was seen together with a part of another would not fit.
+    let states: Vec<IdentitySnapshot> = (1..=4_u8)
+        .map(|n| {
+            let ca = ca();
+            let mut state = ca.snapshot(Some(ca.svid("/web")));
+            (0..n).for_each(|n| state.revoked.deny(&crate::Revoked::Id(ca.id(&format!("/gone/{n}")))));
+            state
+        })
+        .collect();
+    let trust = Trust::new(Arc::new(ManualClock::new(testing::now())));
+    trust.publish(states[0].clone()).unwrap();
+    let held = trust.snapshot();
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for round in 0..400 {
+                trust.publish(states[round % 4].clone()).unwrap();
+            }
+        });
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut last = 0;
+                while last < 401 {
+                    let seen = trust.snapshot();
+                    assert!(seen.generation >= last);
+                    last = seen.generation;
+                    let own = seen.own.as_ref().unwrap();
+                    let peer = crate::verify_svid(&own.chain, &seen, Usage::Server, testing::now()).unwrap();
+                    assert_eq!(peer.generation, seen.generation);
+                    let which =
+                        states.iter().position(|state| state.own.as_ref().unwrap().serial == own.serial);
+                    assert_eq!(seen.revoked.len(), which.unwrap() + 1);
+                }
+            });
+        }
+        writer.join().unwrap();
+    });
+    // What somebody holds stays as it was.
+    assert_eq!((held.generation, held.revoked.len()), (1, 1));
+    assert_eq!(held.own.as_ref().unwrap().serial, states[0].own.as_ref().unwrap().serial);
+}

@@ -140,7 +140,7 @@ async fn jw_08_a_token_is_for_somebody_and_for_few() {
 }
 
 #[tokio::test]
-async fn df_09_jti_and_df_10_iss_stand_in_tokens_that_want_them() {
+async fn df_09_df_10_jti_and_iss_stand_in_tokens_that_want_them() {
     let mut bench = Bench::new();
     bench.config.jwt_issuer = Some("https://oidc.example.org".to_owned());
     let authority = bench.open().await;
