@@ -145,6 +145,8 @@ fn v1(api: &Arc<Api>, more: Router) -> Router {
             )
             .merge(service::entries(Arc::clone(authority)))
             .merge(service::revocations(Arc::clone(authority)))
+            .merge(service::crls(Arc::clone(authority)))
+            .merge(service::mint(Arc::clone(authority)))
             .merge(service::keys(Arc::clone(authority)))
             .merge(service::enrolment(Arc::clone(authority)));
     }
@@ -304,10 +306,12 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
             (AdminAction::CaRevoke, Resource::system())
         }
         "authorities" => (AdminAction::CaRotate, Resource::system()),
-        "bundle" => (AdminAction::BundleRead, Resource::system()),
+        // Who verifies needs the one as the other.
+        "bundle" | "crls" => (AdminAction::BundleRead, Resource::system()),
         "agents" if path == "/v1/agents:attest" => (AdminAction::AgentAttest, Resource::system()),
         "agents" => (AdminAction::AgentManage, Resource::system()),
         "svids" if path == "/v1/svids" => (AdminAction::CaRead, Resource::system()),
+        "svids" if path == "/v1/svids:mint" => (AdminAction::SvidMint, domain()),
         "svids" => (AdminAction::AgentSync, Resource::system()),
         "revocations" if reads => (AdminAction::CaRead, Resource::system()),
         "revocations" => (AdminAction::SvidRevoke, domain()),

@@ -9,12 +9,15 @@ mod application;
 mod aside;
 mod certificate;
 pub(crate) mod configuration;
+mod counts;
+mod crls;
 mod data_plane;
 mod doubt;
 mod ends;
 pub(crate) mod entities;
 mod gauges;
 mod identity;
+mod journal;
 pub(crate) mod judge;
 mod listeners;
 mod log_key;
@@ -102,6 +105,7 @@ pub(crate) async fn start(
 
     // State and ledger.
     let (embedded, store) = open::store(&config, &disk, &clock)?;
+    let store: Arc<dyn base_store::Store> = journal::Timed::new(store, Arc::clone(&clock), &metrics);
     let kept = match plane {
         Some(plane) => Arc::clone(&plane.trust),
         None => Trust::new(Arc::clone(&clock)),
@@ -123,6 +127,7 @@ pub(crate) async fn start(
                 events: Arc::new(identity::LedgerEvents {
                     ledger: ledger.clone(),
                     clock: Arc::clone(&clock),
+                    counts: counts::Counts::new(&metrics),
                 }),
             };
             Some(open::authority(&config, ca, ports).await?)
@@ -162,6 +167,7 @@ pub(crate) async fn start(
     if let (Some(authority), Some(entries)) = (&authority, entries) {
         follow_entries(&configuration, entries, &tasks);
         sweep(Arc::clone(authority), &tasks);
+        crls::keep(Arc::clone(authority), &tasks);
         ends::watch(Arc::clone(authority), Arc::clone(&kept), &metrics, &tasks);
     }
     policies.start(&tasks, &metrics);
@@ -198,7 +204,7 @@ pub(crate) async fn start(
         };
         let names = config.enforcer.as_ref().map(|enforcer| enforcer.dns_names.clone()).unwrap_or_default();
         let (ports, condition) = ((&clock, &rng, &running.tasks), conditions.identity.clone());
-        own::keep(&kept, authority, (&own, &names), ports, condition).await?;
+        own::keep(&kept, authority, (&own, &names), ports, (condition, metrics.as_ref())).await?;
         trust = Some(Arc::clone(&kept));
         if let Some(agent) = &config.agent {
             let changed = identity::changes(authority, &running.tasks);

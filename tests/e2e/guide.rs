@@ -105,6 +105,7 @@ fn tokens(guide: &mut Guide) -> Result {
     check!(valid.contains("valid: spiffe://example.org/web"), "validated: {valid}");
     let shown = guide.expect("portcullis svid inspect token.jwt", 0)?;
     check!(shown.contains("orders"), "inspected: {shown}");
+    guide.expect("portcullis svid verify token.jwt --audience orders", 0)?;
     Ok(())
 }
 
@@ -364,12 +365,20 @@ fn guide() -> Result {
     ] {
         guide.expect(line, 0)?;
     }
+    let server = "portcullis svid verify https://localhost:9443 --id spiffe://example.org/gateway";
+    let asked = guide.shell(&server.replace("9443", &listener.to_string()))?;
+    check!(asked.code == 0, "{asked:?}");
+    guide.done.insert(server.to_owned());
     for line in [
+        "portcullis svid verify tls/svid.pem --bundle tls/bundle.pem",
+        "portcullis svid mint spiffe://example.org/laptop --dir laptop --ttl 8h",
         "portcullis svid list",
         "portcullis svid revoke tls/svid.pem --reason \"laptop stolen\" --yes",
         "portcullis svid revoke --id spiffe://example.org/web --reason \"retired\" --yes",
         "portcullis svid revocations",
         "portcullis svid unrevoke spiffe://example.org/web",
+        "portcullis ca crl",
+        "portcullis ca crl --format pem > crls.pem",
         "portcullis ca show",
         "portcullis ca rotate --kind signing --yes",
         "portcullis ca taint --kind signing --yes",

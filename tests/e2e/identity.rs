@@ -8,6 +8,7 @@ mod forged;
 mod revoked;
 mod sds;
 mod tokens;
+mod verified;
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -43,6 +44,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         revoked::trials(),
         sds::trials(),
         tokens::trials(),
+        verified::trials(),
     ];
     own.into_iter().chain(more.into_iter().flatten()).collect()
 }

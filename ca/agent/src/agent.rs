@@ -32,6 +32,9 @@ use crate::{
 /// Signings that are under way at once.
 const PARALLEL: usize = 16;
 
+/// The most delays that are kept for who takes them.
+const DELAYS: usize = 1024;
+
 /// The longest sleep of the task, so that a jump of the wall clock is seen.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -44,6 +47,7 @@ pub struct Agent {
     clock: Arc<dyn Clock>,
     /// Responses of SDS that clients refused.
     rejected: AtomicU64,
+    delays: Arc<Mutex<Vec<Duration>>>,
     task: TaskHandle,
 }
 
@@ -82,12 +86,15 @@ impl Agent {
         changed.mark_unchanged();
         let mut cache = Cache::new(upstream.entries(), upstream.bundle());
         cache.deny(upstream.revoked());
+        cache.list(&upstream.crls());
         let (publish, states) = watch::channel(Arc::new(cache.state()));
+        let delays = Arc::default();
         let work = Work {
             upstream: Arc::clone(&upstream),
             changed,
             cache,
             publish,
+            delays: Arc::clone(&delays),
             clock: Arc::clone(&clock),
             rng,
             tick,
@@ -99,6 +106,7 @@ impl Agent {
             tokens: Mutex::default(),
             clock,
             rejected: AtomicU64::new(0),
+            delays,
             task,
         })
     }
@@ -113,6 +121,11 @@ impl Agent {
             problem: served.iter().find_map(|served| served.problem.as_deref().map(str::to_owned)),
             rejected: self.rejected.load(Ordering::Relaxed),
         }
+    }
+
+    /// How long new and changed entries waited until their SVID was on the streams, since the last call.
+    pub fn take_delays(&self) -> Vec<Duration> {
+        std::mem::take(&mut self.delays.lock())
     }
 
     /// Ends the agent; every stream ends as Unavailable.
@@ -161,6 +174,7 @@ struct Work {
     changed: watch::Receiver<u64>,
     cache: Cache,
     publish: watch::Sender<Arc<State>>,
+    delays: Arc<Mutex<Vec<Duration>>>,
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     tick: Duration,
@@ -177,6 +191,7 @@ impl Work {
             self.cache.expire(now);
             if let Some(state) = self.cache.changed_state() {
                 self.publish.send_replace(Arc::new(state));
+                self.keep_delays();
                 self.upstream.acknowledge(self.cache.sequence());
             }
             let room = PARALLEL.saturating_sub(signing.len());
@@ -188,8 +203,10 @@ impl Work {
                 biased;
                 change = self.changed.changed(), if followed => {
                     followed = change.is_ok();
-                    self.cache.reconcile(self.upstream.entries(), self.upstream.bundle());
+                    let now = self.clock.now().mono;
+                    self.cache.reconcile(self.upstream.entries(), self.upstream.bundle(), now);
                     self.cache.deny(self.upstream.revoked());
+                    self.cache.list(&self.upstream.crls());
                     self.cache.renew(&self.upstream.tainted(), self.clock.now(), || self.rng.u64());
                 }
                 Some(answer) = signing.next(), if !signing.is_empty() => {
@@ -201,6 +218,13 @@ impl Work {
                 () = tokio::time::sleep(idle) => {}
             }
         }
+    }
+
+    /// Nobody may be there to take them.
+    fn keep_delays(&mut self) {
+        let mut kept = self.delays.lock();
+        kept.extend(self.cache.take_delays());
+        kept.truncate(DELAYS);
     }
 
     fn take(&mut self, (entry, answer): (Arc<AgentEntry>, Result<X509Svid, IssueError>)) {

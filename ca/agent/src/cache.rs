@@ -11,21 +11,27 @@ use ca_identity::{Bundle, RevocationSet, X509Svid};
 use crate::{
     issue::IssueError,
     rotate::{RETRY_FIRST, late_at, renew_at, retry_after, spread},
-    state::{Resource, Served, State},
+    state::{Crls, Resource, Served, State},
     upstream::AgentEntry,
 };
 
 /// How far the wall clock may go back before an SVID that has expired would look valid again.
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
+/// The most delays that are kept for who takes them.
+const DELAYS: usize = 1024;
+
 /// Every entry of this agent with its SVID.
 #[derive(Debug)]
 pub(crate) struct Cache {
     items: BTreeMap<String, Item>,
     bundle: Arc<Bundle>,
+    crls: Crls,
     revoked: RevocationSet,
     latest: UnixTime,
     dirty: bool,
+    /// How long entries waited for their SVID, until somebody takes that.
+    delays: Vec<Duration>,
 }
 
 #[derive(Debug)]
@@ -33,6 +39,8 @@ struct Item {
     entry: Arc<AgentEntry>,
     held: Option<Held>,
     step: Step,
+    /// Since when it waits for an SVID because its entry is new or has changed.
+    since: Option<Mono>,
     failures: u32,
     problem: Option<Arc<str>>,
 }
@@ -55,16 +63,29 @@ enum Step {
 impl Cache {
     pub(crate) fn new(entries: Vec<AgentEntry>, bundle: Arc<Bundle>) -> Self {
         let (items, revoked) = (BTreeMap::new(), RevocationSet::default());
-        let mut cache = Self { items, bundle, revoked, latest: UnixTime::from_nanos(i64::MIN), dirty: true };
+        let (crls, latest) = (Crls::default(), UnixTime::from_nanos(i64::MIN));
+        let mut cache = Self { items, bundle, crls, revoked, latest, dirty: true, delays: Vec::new() };
         cache.take_entries(entries);
         cache
     }
 
     /// Follows the authority: entries come, go and change; the bundle changes.
-    pub(crate) fn reconcile(&mut self, entries: Vec<AgentEntry>, bundle: Arc<Bundle>) {
+    pub(crate) fn reconcile(&mut self, entries: Vec<AgentEntry>, bundle: Arc<Bundle>, now: Mono) {
         self.take_entries(entries);
+        for item in self.items.values_mut().filter(|item| item.step == Step::Due) {
+            item.since.get_or_insert(now);
+        }
         self.bundle = bundle;
         self.dirty = true;
+    }
+
+    /// Takes the revocation lists.
+    pub(crate) fn list(&mut self, crls: &[Arc<[u8]>]) {
+        let crls = Crls::of(crls);
+        if self.crls != crls {
+            self.crls = crls;
+            self.dirty = true;
+        }
     }
 
     /// Takes the deny set: what it denies is served no longer, and signed anew at once.
@@ -148,6 +169,9 @@ impl Cache {
                 item.step = Step::RenewAt(due.max(wall + RETRY_FIRST));
                 item.failures = 0;
                 item.problem = None;
+                let waited = item.since.take().map(|since| now.mono.saturating_since(since));
+                let has_room = self.delays.len() < DELAYS;
+                self.delays.extend(waited.filter(|_| has_room));
                 let svid = Arc::new(svid);
                 item.held = Some(Held { resource: Arc::new(Resource::of(&svid)), svid, received: wall });
             }
@@ -159,6 +183,11 @@ impl Cache {
             }
         }
         self.dirty = true;
+    }
+
+    /// How long entries waited for their SVID, since the last call.
+    pub(crate) fn take_delays(&mut self) -> Vec<Duration> {
+        std::mem::take(&mut self.delays)
     }
 
     /// Drops what has expired.
@@ -187,7 +216,7 @@ impl Cache {
     pub(crate) fn state(&self) -> State {
         let mut served: Vec<Arc<Served>> = self.items.values().map(|item| Arc::new(item.served())).collect();
         served.sort_by(|a, b| a.order().cmp(&b.order()));
-        State::new(served, &self.bundle).denying(self.revoked.clone())
+        State::new(served, &self.bundle).listing(self.crls.clone()).denying(self.revoked.clone())
     }
 
     /// The time that validity is judged by: a wall clock that goes back does not revive what has expired.
@@ -199,7 +228,7 @@ impl Cache {
 
 impl Item {
     fn new(entry: AgentEntry) -> Self {
-        Self { entry: Arc::new(entry), held: None, step: Step::Due, failures: 0, problem: None }
+        Self { entry: Arc::new(entry), held: None, step: Step::Due, since: None, failures: 0, problem: None }
     }
 
     /// The same identity as before; other DNS names ask for a new SVID while the old one serves on.

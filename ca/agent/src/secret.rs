@@ -20,6 +20,7 @@ use crate::generated::{
         },
     },
 };
+use crate::state::Crls;
 
 /// The type of every resource of SDS.
 pub(crate) const SECRET_TYPE: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
@@ -79,14 +80,18 @@ impl Secret {
         Self::new(name, version, Type::TlsCertificate(certificate))
     }
 
-    /// What verifies peers of these trust domains. The plain form knows no domains, so it is for one.
-    pub(crate) fn context(name: &str, bundles: &[&Bundle], form: Form) -> Self {
+    /// What verifies peers of these trust domains. The plain form knows no domains, so it is for one; it alone takes
+    /// revocation lists, of which only those of the authorities that issued leaves are asked for (SD-03).
+    pub(crate) fn context(name: &str, bundles: &[&Bundle], crls: &Crls, form: Form) -> Self {
         let texts: Vec<String> =
             bundles.iter().map(|bundle| pem::write_certificates(bundle.certificates())).collect();
-        let version = version(texts.iter().map(String::as_bytes));
+        let lists = (form == Form::Plain && !crls.is_empty()).then(|| crls.to_pem());
+        let version = version(texts.iter().chain(&lists).map(String::as_bytes));
         let context = match form {
             Form::Plain => CertificateValidationContext {
                 trusted_ca: Some(inline(texts.concat().into())),
+                only_verify_leaf_cert_crl: lists.is_some(),
+                crl: lists.map(|lists| inline(lists.into())),
                 ..Default::default()
             },
             Form::Spiffe => {

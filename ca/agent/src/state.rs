@@ -3,6 +3,7 @@
 //! Made by `cache`, read by `service`. The bytes of an SVID and of a bundle are built once and shared by all streams
 //! (AG-05). Nothing expired is ever put into an answer, whatever the state still holds.
 
+mod crls;
 mod offer;
 
 use std::{
@@ -22,6 +23,7 @@ use crate::{
     upstream::AgentEntry,
 };
 
+pub(crate) use crls::Crls;
 use offer::Contexts;
 pub(crate) use offer::{Picked, Wanted};
 
@@ -38,6 +40,7 @@ pub(crate) struct State {
     own: Arc<Bundle>,
     /// Its roots, as the Workload API has them.
     bundle: Bytes,
+    crls: Crls,
     /// The same for SDS, made when first asked for.
     contexts: OnceLock<Contexts>,
     /// The keys for tokens, as a JWK Set.
@@ -101,10 +104,16 @@ impl State {
             served,
             own: Arc::clone(bundle),
             contexts: OnceLock::new(),
+            crls: Crls::default(),
             bundle: bundle.to_der().into(),
             jwt_bundle: bundle.to_jwt_jwks(JwksReader::WorkloadApi).into(),
             trust: IdentitySnapshot { bundles, ..IdentitySnapshot::default() },
         }
+    }
+
+    /// The same with these revocation lists.
+    pub(crate) fn listing(self, crls: Crls) -> Self {
+        Self { crls, contexts: OnceLock::new(), ..self }
     }
 
     /// The same, refusing tokens that are denied.
@@ -133,7 +142,8 @@ impl State {
             if self.bundle.is_empty() {
                 return View::Unavailable(NO_ROOTS.to_owned());
             }
-            let answer = X509svidResponse { svids: self.messages(&matching, now), ..Default::default() };
+            let crl = self.crls.messages();
+            let answer = X509svidResponse { svids: self.messages(&matching, now), crl, ..Default::default() };
             if answer.encoded_len() > ANSWER_BYTES {
                 return View::TooLarge { entries: matching.len() };
             }
@@ -152,7 +162,7 @@ impl State {
             return View::Denied;
         }
         let bundles = BTreeMap::from([(self.domain().id().to_string(), self.bundle.clone())]);
-        View::Complete(X509BundlesResponse { bundles, ..Default::default() })
+        View::Complete(X509BundlesResponse { bundles, crl: self.crls.messages() })
     }
 
     /// The same for tokens: a bundle holds its own kind of keys only (WA-09).

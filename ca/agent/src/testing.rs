@@ -64,6 +64,7 @@ struct FakeState {
     entries: Vec<AgentEntry>,
     bundle: Arc<Bundle>,
     revoked: RevocationSet,
+    crls: Vec<Arc<[u8]>>,
     acknowledged: u64,
     ttl: Duration,
     /// Sign for this identity, whatever the entry says.
@@ -84,6 +85,7 @@ impl FakeAuthority {
             entries,
             bundle,
             revoked: RevocationSet::default(),
+            crls: Vec::new(),
             acknowledged: 0,
             ttl: Duration::from_secs(3_600),
             other_id: None,
@@ -126,6 +128,11 @@ impl FakeAuthority {
 
     pub(crate) fn revoke(&self, what: &Revoked) {
         self.state.lock().revoked.deny(what);
+        self.tell();
+    }
+
+    pub(crate) fn list(&self, crls: &[&[u8]]) {
+        self.state.lock().crls = crls.iter().map(|list| Arc::from(*list)).collect();
         self.tell();
     }
 
@@ -248,6 +255,10 @@ impl Upstream for FakeAuthority {
 
     fn tainted(&self) -> RevocationSet {
         RevocationSet::default()
+    }
+
+    fn crls(&self) -> Vec<Arc<[u8]>> {
+        self.state.lock().crls.clone()
     }
 
     fn acknowledge(&self, sequence: u64) {

@@ -13,8 +13,8 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     /// The registration entries of this agent, complete.
     fn entries(&self) -> Vec<AgentEntry>;
 
-    /// A number that moves whenever [`Upstream::entries`], [`Upstream::bundle`], [`Upstream::revoked`] or
-    /// [`Upstream::tainted`] would answer something new.
+    /// A number that moves whenever [`Upstream::entries`], [`Upstream::bundle`], [`Upstream::revoked`],
+    /// [`Upstream::tainted`] or [`Upstream::crls`] would answer something new.
     fn changed(&self) -> watch::Receiver<u64>;
 
     /// The bundle of the own trust domain.
@@ -25,6 +25,9 @@ pub trait Upstream: Send + Sync + fmt::Debug {
 
     /// What is to be issued anew, and is good until then (S36).
     fn tainted(&self) -> RevocationSet;
+
+    /// Revocation lists of the own trust domain in DER, for workloads that know nothing of the deny set (RV-06).
+    fn crls(&self) -> Vec<Arc<[u8]>>;
 
     /// The bundle of that sequence is what workloads are served now (AU-05).
     fn acknowledge(&self, sequence: u64);

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use base_ports::{Rate, UnixTime};
+use base_ports::{Mono, Rate, UnixTime};
 use base_store::Transaction;
 use ca_identity::{Bundle, RevocationSet, SpiffeId};
 use parking_lot::{Mutex as Brief, RwLock};
@@ -19,16 +19,19 @@ use tokio::sync::{Mutex, watch};
 use crate::agent;
 use crate::attest::{self, Evidence, JoinToken};
 use crate::config::Config;
+use crate::crl::Crl;
 use crate::entry::EntryError;
 use crate::entry::{Index, is_dns_name};
 use crate::error::AuthorityError;
 use crate::issue::{Current, IssuanceRecord, Issued, Requested, Subject};
 use crate::keys::{KeyInfo, KeyTable, Vault};
-use crate::ports::{IdentityEvent, IssueKind, Ports};
+use crate::ports::{IdentityEvent, IssueKind, Ports, SvidKind};
 use crate::row;
 use crate::token::TokenKey;
 
+mod crls;
 mod entries;
+mod mint;
 mod open;
 mod revocations;
 mod slots;
@@ -36,6 +39,7 @@ mod sweep;
 mod tokens;
 
 pub use entries::Applied;
+pub use mint::Minting;
 
 /// The clock may stand this much before the last issue (identity.md 15).
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
@@ -61,6 +65,12 @@ pub struct Authority {
     revoked: watch::Sender<RevocationSet>,
     /// The one writer of revocations.
     revoking: Mutex<()>,
+    /// When something was denied last.
+    revoked_at: Brief<Option<Mono>>,
+    /// What is denied, for those who know revocation lists only.
+    crls: watch::Sender<Arc<[Crl]>>,
+    /// The one writer of revocation lists.
+    listing: Mutex<()>,
     /// Which bundle the roles of this process have in force (AU-05).
     taken: watch::Sender<HashMap<&'static str, u64>>,
     /// Identities of roles of this process.
@@ -170,7 +180,7 @@ impl Authority {
         match self.entitled(requester, entry_id) {
             Ok(subject) => self.issue(subject, csr_der, Transaction::new()).await,
             Err(fault) => {
-                self.tell_refusal(asked, None, &fault);
+                self.tell_refusal((asked, None), SvidKind::X509, &fault);
                 Err(fault)
             }
         }
@@ -276,7 +286,7 @@ impl Authority {
                 Ok(issued)
             }
             Err(fault) => {
-                self.tell_refusal(requester, Some(spiffe_id), &fault);
+                self.tell_refusal((requester, Some(spiffe_id)), SvidKind::X509, &fault);
                 Err(fault)
             }
         }
@@ -301,7 +311,12 @@ impl Authority {
         Ok(journaled.release(Arc::clone(&current.bundle)))
     }
 
-    fn tell_refusal(&self, requester: SpiffeId, spiffe_id: Option<SpiffeId>, fault: &AuthorityError) {
+    fn tell_refusal(
+        &self,
+        (requester, spiffe_id): (SpiffeId, Option<SpiffeId>),
+        svid: SvidKind,
+        fault: &AuthorityError,
+    ) {
         if fault.is_post_check() {
             let (code, detail) = ("post_check", fault.to_string());
             self.ports.events.event(IdentityEvent::Alarm { code, detail });
@@ -310,8 +325,15 @@ impl Authority {
             AuthorityError::GateRefused { decision_id } => Some(decision_id.clone()),
             _ => None,
         };
-        let reason = fault.to_string();
-        self.ports.events.event(IdentityEvent::IssuanceRefused { requester, spiffe_id, reason, decision_id });
+        let (reason, code) = (fault.to_string(), fault.code());
+        self.ports.events.event(IdentityEvent::IssuanceRefused {
+            requester,
+            spiffe_id,
+            svid,
+            reason,
+            code,
+            decision_id,
+        });
     }
 
     /// The time to sign at; refuses while the clock stands before the last issue.

@@ -12,6 +12,7 @@ mod agent;
 mod attest;
 mod authority;
 mod config;
+mod crl;
 mod entry;
 mod error;
 mod issue;
@@ -28,8 +29,9 @@ mod testing;
 mod token;
 
 pub use attest::{Evidence, JoinToken};
-pub use authority::{Applied, Authority, Requester};
+pub use authority::{Applied, Authority, Minting, Requester};
 pub use config::{AUTHORITY_PATH, Config};
+pub use crl::Crl;
 pub use entry::{EntryError, EntryFilter, EntryRecord, NewEntry, check_identity};
 pub use error::{AuthorityError, Fault};
 pub use issue::{IssuanceRecord, Issued};

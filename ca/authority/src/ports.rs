@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base_ports::{Clock, Disk, Rng, UnixTime};
 use base_store::Store;
-use ca_identity::{KeyId, Revoked, Selector, SpiffeId, TrustDomain};
+use ca_identity::{KeyId, Revoked, Selector, Serial, SpiffeId, TrustDomain};
 
 use crate::entry::EntryRecord;
 use crate::issue::IssuanceRecord;
@@ -93,6 +93,8 @@ pub enum IssueKind {
     Agent,
     /// A role of this process: its agent, its gateway.
     Own,
+    /// Whom an administrator names, without an entry.
+    Minted,
 }
 
 impl IssueKind {
@@ -102,12 +104,13 @@ impl IssueKind {
             Self::Workload => "workload",
             Self::Agent => "agent",
             Self::Own => "own",
+            Self::Minted => "minted",
         }
     }
 
     /// The kind of a word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Workload, Self::Agent, Self::Own].into_iter().find(|kind| kind.as_str() == word)
+        [Self::Workload, Self::Agent, Self::Own, Self::Minted].into_iter().find(|kind| kind.as_str() == word)
     }
 }
 
@@ -219,6 +222,15 @@ pub enum IdentityEvent {
     },
     /// A certificate was released; its record is durable.
     Issued(IssuanceRecord),
+    /// The certificate that was released last under that serial number was an administrator's wish.
+    Minted {
+        /// Serial number of the leaf.
+        serial: Serial,
+        /// The identity.
+        spiffe_id: SpiffeId,
+        /// Who wished it.
+        by: String,
+    },
     /// A JWT-SVID was released; its record is durable.
     TokenIssued(TokenRecord),
     /// An issuance was refused.
@@ -227,8 +239,12 @@ pub enum IdentityEvent {
         requester: SpiffeId,
         /// For which identity, when it was known.
         spiffe_id: Option<SpiffeId>,
+        /// What it was to hold.
+        svid: SvidKind,
         /// Why.
         reason: String,
+        /// The same as a stable word.
+        code: &'static str,
         /// The gate's decision, when it was the gate.
         decision_id: Option<String>,
     },

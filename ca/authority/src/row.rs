@@ -24,6 +24,8 @@ pub(crate) const ISSUED: &str = "ca/issued/";
 pub(crate) const REVOKED: &str = "ca/revoked/";
 /// The names of what is denied, by the second in which each leaves.
 pub(crate) const REVOKED_END: &str = "ca/revoked-end/";
+/// Its revision is the number of the newest revocation lists.
+pub(crate) const CRL: &[u8] = b"ca/crl";
 /// Issuance records of JWT-SVIDs by the second in which they end, until then.
 pub(crate) const ISSUED_JWT: &str = "ca/issued-jwt/";
 

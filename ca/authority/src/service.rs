@@ -16,9 +16,11 @@ use crate::Authority;
 
 mod attest;
 mod body;
+mod crls;
 mod entries;
 mod issued;
 mod keys;
+mod mint;
 mod oidc;
 mod problem;
 mod revocations;
@@ -79,6 +81,24 @@ pub fn revocations(authority: Arc<Authority>) -> Router {
         .with_state(authority)
 }
 
+/// `POST /v1/svids:mint`, for administrators. Authorization stands in front of it.
+pub fn mint(authority: Arc<Authority>) -> Router {
+    Router::new()
+        .route("/v1/svids:mint", post(mint::mint))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(ENROLMENT_BODY_LIMIT))
+        .with_state(authority)
+}
+
+/// `GET /v1/crls`, for everybody whom the listener lets ask.
+pub fn crls(authority: Arc<Authority>) -> Router {
+    Router::new()
+        .route("/v1/crls", get(crls::list))
+        .route("/v1/crls/{key_id}", get(crls::get))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .with_state(authority)
+}
+
 /// The verbs of `/v1/authorities`, for administrators. Authorization stands in front of it.
 pub fn keys(authority: Arc<Authority>) -> Router {
     Router::new()
@@ -102,6 +122,9 @@ pub fn keys(authority: Arc<Authority>) -> Router {
     entries::get,
     entries::update,
     entries::delete,
+    mint::mint,
+    crls::list,
+    crls::get,
     revocations::issued,
     revocations::list,
     revocations::revoke,

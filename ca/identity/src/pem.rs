@@ -1,4 +1,4 @@
-//! PEM texts of chains and keys, for files that other programs read (`svid write`). No labels besides these two.
+//! PEM texts of chains, keys and revocation lists, for files that other programs read (`svid write`). No other labels.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -27,6 +27,11 @@ pub fn write_certificates<'a, 'd: 'a>(chain: impl IntoIterator<Item = &'a Certif
 /// The key as an unencrypted PKCS#8 block; the caller keeps it secret.
 pub fn write_private_key(key: &PrivateKey) -> Zeroizing<String> {
     block("PRIVATE KEY", key.pkcs8())
+}
+
+/// A certificate revocation list (RFC 7468 7).
+pub fn write_crl(der: &[u8]) -> String {
+    block("X509 CRL", der).as_str().to_owned()
 }
 
 /// All certificates of a text, in order.

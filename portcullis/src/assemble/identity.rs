@@ -17,6 +17,7 @@ use policies_engine::{
 };
 use tokio::sync::watch;
 
+use super::counts::Counts;
 use super::judge::{Judge, Question};
 
 /// Asks the policies in force whether an identity may be issued; the answer is on record before it is given.
@@ -66,10 +67,12 @@ impl IssuanceGate for CedarGate {
 pub(crate) struct LedgerEvents {
     pub(crate) ledger: Ledger,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) counts: Counts,
 }
 
 impl Events for LedgerEvents {
     fn event(&self, event: IdentityEvent) {
+        self.counts.count(&event);
         let told = tell(&event);
         match &event {
             IdentityEvent::Alarm { code, detail } => {
@@ -152,6 +155,9 @@ fn tell(event: &IdentityEvent) -> Told {
                 ("decision", record.decision_id.clone()),
             ],
         ),
+        IdentityEvent::Minted { serial, spiffe_id, by } => {
+            told("minted", Some(spiffe_id), &[("serial", serial.to_string()), ("by", by.clone())])
+        }
         IdentityEvent::TokenIssued(record) => told(
             "token_issued",
             Some(&record.spiffe_id),
@@ -162,7 +168,7 @@ fn tell(event: &IdentityEvent) -> Told {
                 ("decision", record.decision_id.clone()),
             ],
         ),
-        IdentityEvent::IssuanceRefused { requester, spiffe_id, reason, decision_id } => told(
+        IdentityEvent::IssuanceRefused { requester, spiffe_id, reason, decision_id, .. } => told(
             "issuance_refused",
             spiffe_id.as_ref(),
             &[
@@ -225,7 +231,7 @@ pub(crate) struct InProcess {
 }
 
 impl InProcess {
-    /// `changed` moves whenever entries, bundle, deny set or keys do.
+    /// `changed` moves whenever entries, bundle, deny set, keys or revocation lists do.
     pub(crate) fn new(authority: Arc<Authority>, changed: watch::Receiver<u64>) -> Arc<Self> {
         Arc::new(Self { authority, changed })
     }
@@ -261,6 +267,11 @@ impl Upstream for InProcess {
 
     fn tainted(&self) -> RevocationSet {
         self.authority.tainted()
+    }
+
+    fn crls(&self) -> Vec<Arc<[u8]>> {
+        let lists = Arc::clone(&self.authority.watch_crls().borrow());
+        lists.iter().map(|list| Arc::clone(&list.der)).collect()
     }
 
     fn acknowledge(&self, sequence: u64) {
@@ -316,11 +327,12 @@ fn refused(error: AuthorityError) -> UpstreamError {
     }
 }
 
-/// One number that moves when entries, bundle, deny set or keys do.
+/// One number that moves when entries, bundle, deny set, keys or revocation lists do.
 pub(super) fn changes(authority: &Arc<Authority>, tasks: &Tasks) -> watch::Receiver<u64> {
     let (publish, changed) = watch::channel(0u64);
     let (mut entries, mut bundle) = (authority.watch_entries(), authority.watch_bundle());
     let (mut revoked, mut keys) = (authority.watch_revoked(), authority.watch_keys());
+    let mut crls = authority.watch_crls();
     tasks.spawn("changes", async move {
         loop {
             let alive = tokio::select! {
@@ -328,6 +340,7 @@ pub(super) fn changes(authority: &Arc<Authority>, tasks: &Tasks) -> watch::Recei
                 moved = bundle.changed() => moved.is_ok(),
                 moved = revoked.changed() => moved.is_ok(),
                 moved = keys.changed() => moved.is_ok(),
+                moved = crls.changed() => moved.is_ok(),
             };
             if !alive {
                 return;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base_ports::{Clock, Rng, Tasks};
-use base_telemetry::Condition;
+use base_telemetry::{Condition, Metrics};
 use ca_agent::WorkloadClient;
 use ca_authority::Authority;
 use ca_identity::tls::Trust;
@@ -28,7 +28,7 @@ pub(super) async fn keep(
     authority: &Arc<Authority>,
     (id, dns_names): (&SpiffeId, &[String]),
     (clock, rng, tasks): (&Arc<dyn Clock>, &Arc<dyn Rng>, &Tasks),
-    condition: Condition,
+    (condition, metrics): (Condition, &Metrics),
 ) -> Result<(), Message> {
     let sign = identity::sign_own(authority, id, dns_names);
     let keeper = ca_agent::Keeper::start(
@@ -47,6 +47,9 @@ pub(super) async fn keep(
         return Err(Message::error("PC1001", format!("`{id}` got no SVID within {} s", START.as_secs()))
             .next("portcullis run --log-json"));
     }
+    let help = "From a durable revocation to when this process refuses by it";
+    let spread = metrics.histogram("portcullis_revocation_propagation_seconds", help, &[]).with(&[]);
+    let (clock, revoker) = (Arc::clone(clock), Arc::clone(authority));
     let trust = Arc::clone(trust);
     let (own, bundle, revoked) = (told.0.clone(), told.1.clone(), told.2.clone());
     let authority = Arc::clone(authority);
@@ -68,16 +71,23 @@ pub(super) async fn keep(
     in_force();
     tasks.spawn("identity", async move {
         loop {
+            let mut is_revocation = false;
             let alive = tokio::select! {
                 moved = told.0.changed() => moved.is_ok(),
                 moved = told.1.changed() => moved.is_ok(),
-                moved = told.2.changed() => moved.is_ok(),
+                moved = told.2.changed() => {
+                    is_revocation = true;
+                    moved.is_ok()
+                }
                 moved = told.3.changed() => moved.is_ok(),
             };
             if !alive {
                 return;
             }
             in_force();
+            if is_revocation && let Some(at) = revoker.revoked_at() {
+                spread.observe(clock.now().mono.saturating_since(at));
+            }
         }
     });
     Ok(())

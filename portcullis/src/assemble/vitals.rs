@@ -67,6 +67,8 @@ pub(super) fn watch(
         gauge("portcullis_ledger_self_check_failed", "1 while a closed segment is not what it was (PC5012)");
     let rejected = counter("portcullis_sds_rejected", "Secrets that an Envoy was sent and refused");
     let panics = counter("portcullis_panics", "Panics contained in a task");
+    let help = "From a new or changed entry to when its SVID is on the streams of the Workload API";
+    let entries = metrics.histogram("portcullis_entry_to_svid_seconds", help, &[]).with(&[]);
     let mut was_late = false;
     tasks.spawn("vitals", async move {
         loop {
@@ -97,6 +99,8 @@ pub(super) fn watch(
             was_late = is_late;
             let refused = agent.as_ref().map_or(0, |agent| agent.status().rejected);
             rejected.add(refused.saturating_sub(rejected.get()));
+            let waited = agent.as_ref().map(|agent| agent.take_delays()).unwrap_or_default();
+            waited.into_iter().for_each(|took| entries.observe(took));
             let all = task::panics();
             panics.add(all.saturating_sub(panics.get()));
             match storm.in_a_minute(all) {

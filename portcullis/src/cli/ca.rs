@@ -1,5 +1,7 @@
 //! `portcullis ca`: the keys of the authority of the running process, and the steps that people have them take.
 
+mod crl;
+
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
@@ -15,6 +17,9 @@ pub(crate) enum Command {
     /// Roots, signing CAs and keys for tokens, with their states and ends
     #[command(after_help = "Example:\n  portcullis ca show")]
     Show,
+    /// Revocation lists of roots and signing CAs, for verifiers that know no deny set
+    #[command(after_help = "Examples:\n  portcullis ca crl\n  portcullis ca crl --format pem > crls.pem")]
+    Crl(crl::Options),
     /// Make a successor; a root or a key for tokens enters the bundle, so that verifiers know it in time
     #[command(after_help = "Example:\n  portcullis ca prepare --kind root")]
     Prepare {
@@ -104,6 +109,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
             ];
             Ok((Answer::list("Authority", items, &columns), Exit::Done))
         }),
+        Command::Crl(options) => crl::run(&options, global),
         Command::Prepare { kind, replace } => global.ask(|client| async move {
             let body = json!({ "kind": kind.as_str(), "replace": replace });
             let key = client.post(&verb("prepare"), &body).await?;

@@ -4,9 +4,11 @@
 mod exec;
 mod files;
 mod follow;
+mod mint;
 mod revocations;
 mod signal;
 mod tokens;
+mod verify;
 mod watch;
 mod write;
 
@@ -51,6 +53,16 @@ pub(crate) enum Command {
     /// Show what is in a certificate file, or in a file with a JWT-SVID
     #[command(after_help = "Example:\n  portcullis svid inspect svid.pem")]
     Inspect { file: PathBuf },
+    /// Whether an SVID verifies, and if not why: that of a file, of a TLS server, or of a Workload API
+    #[command(
+        after_help = "Whether it was revoked is not asked: see svid revocations.\n\nExamples:\n  portcullis svid verify svid.pem --bundle bundle.pem\n  portcullis svid verify https://localhost:9443 --id spiffe://example.org/gateway\n  portcullis svid verify token.jwt --audience orders"
+    )]
+    Verify(verify::Options),
+    /// Have a certificate signed for an identity without a registration entry; the key is made here
+    #[command(
+        after_help = "Example:\n  portcullis svid mint spiffe://example.org/laptop --dir ./laptop --ttl 8h"
+    )]
+    Mint(mint::Options),
     /// Certificates that were issued and have not ended
     #[command(alias = "ls", after_help = "Example:\n  portcullis svid list")]
     List,
@@ -80,9 +92,17 @@ pub(crate) struct Socket {
     timeout: Duration,
 }
 
+impl Socket {
+    /// The same with that address.
+    fn at(&self, address: &str) -> Self {
+        Self { socket: Some(address.to_owned()), timeout: self.timeout }
+    }
+}
+
 pub(crate) fn run(command: Command, global: &Global) -> Exit {
     let outcome = match command {
         Command::List => return revocations::issued(global),
+        Command::Mint(options) => return mint::run(options, global),
         Command::Revoke(options) => return revocations::revoke(options, global),
         Command::Unrevoke { id } => return revocations::lift(id, global),
         Command::Revocations => return revocations::list(global),
@@ -93,6 +113,7 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
         Command::Write(options) => write::run(&options, global),
         Command::Exec(options) => return exec::run(&options, global),
         Command::Inspect { file } => inspect(&file),
+        Command::Verify(options) => verify::run(&options, global),
     };
     match outcome {
         Ok(answer) => {

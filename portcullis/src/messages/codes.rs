@@ -112,9 +112,19 @@ static CODES: &[Code] = &[
         text: "svid exec could not start or watch the command behind `--`.",
     },
     Code {
+        code: "PC1006",
+        title: "an SVID does not verify",
+        text: "The first rule that it breaks is said, with a word for it in brackets. The rules are those that the gateway judges its peers by.",
+    },
+    Code {
         code: "PC1010",
         title: "certificate authority cannot start",
         text: "The key files and the records of the authority do not fit together.",
+    },
+    Code {
+        code: "PC1012",
+        title: "no new revocation lists",
+        text: "What others verify with grows old; the deny set is in force all the same. The cause is said, and it is tried again.",
     },
     Code {
         code: "PC2001",

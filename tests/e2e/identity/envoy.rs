@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -39,6 +39,11 @@ pub(super) fn trials() -> Vec<Trial> {
         trial("sd_02_an_envoy_takes_whole_states_and_rotates_under_traffic", envoy(), whole),
         trial("sd_02_an_envoy_takes_deltas_and_rotates_under_traffic", envoy(), delta),
         trial("sd_03_an_envoy_with_plain_roots_rotates_under_traffic", envoy(), plain_roots),
+        trial(
+            "sd_03_rv_06_an_envoy_with_plain_roots_refuses_what_a_revocation_list_names",
+            envoy().or_else(|| missing("curl")),
+            listed,
+        ),
         trial(
             "sd_01_an_envoy_and_curl_meet_with_certificates_of_ours",
             envoy().or_else(|| missing("curl")),
@@ -208,18 +213,44 @@ fn curl() -> Result {
     let peer = Peer::start(&gateway, origin.address, &[(CONTEXT, "name: spiffe://example.org")])?;
     peer.wait()?;
     let tls = gateway.identity()?;
-    let ask = |own: bool| -> Result<std::process::Output> {
-        let mut curl = std::process::Command::new("curl");
-        curl.args(["-sS", "--max-time", "10", "--cacert"]).arg(tls.join("bundle.pem"));
-        if own {
-            curl.arg("--cert").arg(tls.join("svid.pem")).arg("--key").arg(tls.join("svid.key"));
-        }
-        Ok(curl.arg(format!("https://localhost:{}/", peer.takes.port())).output()?)
-    };
-    let with = ask(true)?;
+    let with = ask(&peer, &tls, true)?;
     check!(with.status.success(), "{}", String::from_utf8_lossy(&with.stderr));
     shown(&String::from_utf8_lossy(&with.stdout))?;
-    check!(!ask(false)?.status.success(), "a caller without a certificate passed");
+    check!(!ask(&peer, &tls, false)?.status.success(), "a caller without a certificate passed");
+    Ok(())
+}
+
+/// A call of curl's, with the bundle in `tls`, and the certificate there or none.
+fn ask(peer: &Peer, tls: &Path, own: bool) -> Result<std::process::Output> {
+    let mut curl = std::process::Command::new("curl");
+    curl.args(["-sS", "--max-time", "10", "--cacert"]).arg(tls.join("bundle.pem"));
+    if own {
+        curl.arg("--cert").arg(tls.join("svid.pem")).arg("--key").arg(tls.join("svid.key"));
+    }
+    Ok(curl.arg(format!("https://localhost:{}/", peer.takes.port())).output()?)
+}
+
+fn listed() -> Result {
+    let (gateway, origin) = (plain()?, Upstream::echo());
+    let plain = [(METADATA, "metadata: {disable_spiffe_cert_validation: true}")];
+    let peer = Peer::start(&gateway, origin.address, &plain)?;
+    peer.wait()?;
+    let [lost, kept] = ["lost", "kept"].map(|name| gateway.dir().join(name));
+    for dir in [&lost, &kept] {
+        gateway.json(&["svid", "mint", WEB, "--dir", &dir.display().to_string()])?;
+        let taken = ask(&peer, dir, true)?;
+        check!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    }
+    let file = lost.join("svid.pem").display().to_string();
+    gateway.json(&["svid", "revoke", &file, "--reason", "lost", "--yes"])?;
+    let end = Instant::now() + PATIENCE;
+    while ask(&peer, &lost, true)?.status.success() {
+        check!(Instant::now() < end, "it is still taken\n{}", fs::read_to_string(&peer.log)?);
+        thread::sleep(Duration::from_millis(50));
+    }
+    check!(ask(&peer, &kept, true)?.status.success(), "another certificate is refused");
+    check!(peer.call()?.0 == 200, "its own certificate is refused");
+    check!(peer.counter("update_rejected")? == 0, "it refused a list\n{}", fs::read_to_string(&peer.log)?);
     Ok(())
 }
 

@@ -128,7 +128,7 @@ fn an_entry_that_went_loses_its_svid_and_its_late_answer_is_dropped() {
     let mut bench = Bench::new(vec![entry("a", "/a", 1), entry("b", "/b", 2)]);
     let due = bench.due();
     let bundle = Arc::clone(&bench.cache.bundle);
-    bench.cache.reconcile(vec![entry("b", "/b", 2)], bundle);
+    bench.cache.reconcile(vec![entry("b", "/b", 2)], bundle, bench.clock.now().mono);
     due.iter().for_each(|entry| bench.sign(entry));
     assert_eq!(bench.held(), [true]);
 }
@@ -139,7 +139,7 @@ fn an_entry_with_another_identity_starts_anew_and_the_old_answer_does_not_count(
     bench.sign_due();
     let before = Arc::new(entry("a", "/a", 1));
     let bundle = Arc::clone(&bench.cache.bundle);
-    bench.cache.reconcile(vec![entry("a", "/other", 1)], bundle);
+    bench.cache.reconcile(vec![entry("a", "/other", 1)], bundle, bench.clock.now().mono);
     assert_eq!(bench.held(), [false]);
 
     let due = bench.due();
@@ -155,7 +155,7 @@ fn other_dns_names_ask_for_a_new_svid_while_the_old_one_serves() {
     bench.sign_due();
     let named = AgentEntry { dns_names: vec!["a.test".to_owned()], ..entry("a", "/a", 1) };
     let bundle = Arc::clone(&bench.cache.bundle);
-    bench.cache.reconcile(vec![named], bundle);
+    bench.cache.reconcile(vec![named], bundle, bench.clock.now().mono);
     assert_eq!(bench.held(), [true]);
     assert_eq!(bench.due().len(), 1);
 }
@@ -190,7 +190,11 @@ fn entries_without_svid_are_signed_before_renewals() {
     bench.sign_due();
     bench.pass(HOUR / 2 + 400);
     let bundle = Arc::clone(&bench.cache.bundle);
-    bench.cache.reconcile(vec![entry("a", "/a", 1), entry("b", "/b", 2), entry("c", "/c", 3)], bundle);
+    bench.cache.reconcile(
+        vec![entry("a", "/a", 1), entry("b", "/b", 2), entry("c", "/c", 3)],
+        bundle,
+        bench.clock.now().mono,
+    );
     let now = bench.clock.now();
     let first = bench.cache.take_due(now, 1);
     assert_eq!(first[0].id, "c");

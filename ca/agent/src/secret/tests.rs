@@ -2,6 +2,8 @@
 
 use ca_identity::testing::{TestCa, now};
 
+use std::sync::Arc;
+
 use super::*;
 
 fn content(secret: &Secret) -> Type {
@@ -53,10 +55,11 @@ fn sd_01_a_certificate_is_the_svid_with_its_key_in_pem() {
 #[test]
 fn sd_03_what_to_verify_with_comes_by_trust_domain_or_as_plain_roots() {
     let (own, other) = (TestCa::new("example.org", now()).bundle(), TestCa::new("other.org", now()).bundle());
-    let secret = Secret::context("ALL", &[&own, &other], Form::Spiffe);
+    let lists = Crls::of(&[Arc::from([0x30, 1].as_slice()), Arc::from([0x30, 2].as_slice())]);
+    let secret = Secret::context("ALL", &[&own, &other], &lists, Form::Spiffe);
     assert!(secret.is_context);
     let Type::ValidationContext(context) = content(&secret) else { panic!("no context") };
-    assert_eq!(context.trusted_ca, None);
+    assert_eq!((&context.trusted_ca, &context.crl, context.only_verify_leaf_cert_crl), (&None, &None, false));
     let config = context.custom_validator_config.unwrap();
     assert_eq!(config.name, "envoy.tls.cert_validator.spiffe");
     let config = config.typed_config.unwrap();
@@ -67,9 +70,17 @@ fn sd_03_what_to_verify_with_comes_by_trust_domain_or_as_plain_roots() {
     let expected = [("example.org".to_owned(), pem_of(&own)), ("other.org".to_owned(), pem_of(&other))];
     assert_eq!(domains.collect::<Vec<_>>(), expected);
 
-    let plain = Secret::context("ROOTCA", &[&own], Form::Plain);
+    let plain = Secret::context("ROOTCA", &[&own], &Crls::default(), Form::Plain);
     let Type::ValidationContext(context) = content(&plain) else { panic!("no context") };
     assert_eq!((text(context.trusted_ca), context.custom_validator_config), (pem_of(&own), None));
+    assert_eq!((context.crl, context.only_verify_leaf_cert_crl), (None, false));
+
+    let listed = Secret::context("ROOTCA", &[&own], &lists, Form::Plain);
+    let Type::ValidationContext(context) = content(&listed) else { panic!("no context") };
+    assert_eq!(text(context.trusted_ca), pem_of(&own));
+    let both = [[0x30, 1], [0x30, 2]].map(|list| pem::write_crl(&list)).concat();
+    assert_eq!((text(context.crl), context.only_verify_leaf_cert_crl), (both, true));
+    assert_ne!(listed.version, plain.version);
 }
 
 #[test]

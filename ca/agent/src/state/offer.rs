@@ -11,7 +11,7 @@ use std::{
 use base_ports::UnixTime;
 use ca_identity::{Bundle, Selector};
 
-use super::{ANSWER_BYTES, NO_ROOTS, Served, State, View, first_problem};
+use super::{ANSWER_BYTES, Crls, NO_ROOTS, Served, State, View, first_problem};
 use crate::secret::{Form, SdsNames, Secret};
 
 /// The secrets of one caller, in the order of sending: what to verify with comes first, so that nobody is shown a
@@ -61,11 +61,11 @@ pub(super) struct Contexts {
 }
 
 impl Contexts {
-    pub(super) fn of(own: &Bundle, names: &SdsNames) -> Self {
+    pub(super) fn of(own: &Bundle, crls: &Crls, names: &SdsNames) -> Self {
         let id = own.trust_domain.id().to_string();
         let build = |form| {
             [id.as_str(), &names.bundle, &names.bundles]
-                .map(|name| Arc::new(Secret::context(name, &[own], form)))
+                .map(|name| Arc::new(Secret::context(name, &[own], crls, form)))
         };
         Self { spiffe: build(Form::Spiffe), plain: build(Form::Plain) }
     }
@@ -97,7 +97,7 @@ impl State {
             if self.bundle.is_empty() {
                 return View::Unavailable(NO_ROOTS.to_owned());
             }
-            let contexts = self.contexts.get_or_init(|| Contexts::of(&self.own, names));
+            let contexts = self.contexts.get_or_init(|| Contexts::of(&self.own, &self.crls, names));
             let mut items: Vec<Item> = contexts.items(form).collect();
             items.extend(certificates(&matching, now, names));
             if items.iter().map(Item::size).sum::<usize>() > ANSWER_BYTES {

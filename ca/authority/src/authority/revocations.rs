@@ -4,7 +4,7 @@
 //! issued for a revoked identity, not even by a signature that was under way (RV-03). Refused are what would end a role
 //! of this process, and keys that still sign tokens.
 
-use base_ports::UnixTime;
+use base_ports::{Mono, UnixTime};
 use base_store::Transaction;
 use ca_identity::{KeyId, PathLink, RevocationSet, Revoked, Serial, SpiffeId, TrustDomain};
 use tokio::sync::watch;
@@ -25,6 +25,11 @@ impl Authority {
     /// The deny set, and its changes.
     pub fn watch_revoked(&self) -> watch::Receiver<RevocationSet> {
         self.revoked.subscribe()
+    }
+
+    /// When the last revocation was durable, on the clock that never goes back.
+    pub fn revoked_at(&self) -> Option<Mono> {
+        *self.revoked_at.lock()
     }
 
     /// What a revocation would say, without making it.
@@ -56,6 +61,7 @@ impl Authority {
         let _revoking = self.revoking.lock().await;
         let revocation = self.plan_revocation(new)?;
         self.ports.store.commit(revocation.write(Transaction::new())?).await?;
+        *self.revoked_at.lock() = Some(self.ports.clock.now().mono);
         self.revoked.send_modify(|set| set.deny(&revocation.what));
         self.ports.events.event(IdentityEvent::Revoked(revocation.clone()));
         Ok(revocation)

@@ -152,6 +152,7 @@ impl Authority {
         let with = if is_new { revocation.write(with)? } else { with };
         let next = table.with(slot.clone());
         self.commit_table(&mut table, next, with).await?;
+        *self.revoked_at.lock() = Some(self.ports.clock.now().mono);
         self.revoked.send_modify(|set| set.deny(&revocation.what));
         let (key_id, by, reason) = (slot.key_id, revocation.author, revocation.reason);
         self.ports.events.event(IdentityEvent::KeyRevoked { kind, key_id, by, reason });

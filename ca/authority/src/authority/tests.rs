@@ -1,8 +1,10 @@
 //! What the authority promises, on a memory disk and a memory store.
 
 mod conformance;
+mod crls;
 mod first_start;
 mod issuance;
+mod mint;
 mod registration;
 mod revocations;
 mod rotation;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Authority, Requester};
 use crate::error::{AuthorityError, Fault};
 use crate::issue::Subject;
-use crate::ports::IdentityEvent;
+use crate::ports::{IdentityEvent, SvidKind};
 use crate::row;
 use crate::token::{IssuedToken, Requested, TokenRecord};
 
@@ -30,7 +30,7 @@ impl Authority {
             Err(fault) => {
                 // A flood is not to fill the ledger as well.
                 if fault.fault() != Fault::Limited {
-                    self.tell_refusal(asked, None, &fault);
+                    self.tell_refusal((asked, None), SvidKind::Jwt, &fault);
                 }
                 return Err(fault);
             }
@@ -42,7 +42,7 @@ impl Authority {
                 Ok(issued)
             }
             Err(fault) => {
-                self.tell_refusal(asked, Some(spiffe_id), &fault);
+                self.tell_refusal((asked, Some(spiffe_id)), SvidKind::Jwt, &fault);
                 Err(fault)
             }
         }

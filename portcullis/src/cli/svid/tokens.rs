@@ -60,10 +60,13 @@ pub(super) fn fetch(options: &FetchOptions, global: &Global) -> Result<Answer, F
 }
 
 pub(super) fn validate(options: &ValidateOptions, global: &Global) -> Result<Answer, Fault> {
-    let token = read(&options.file)?;
-    let validated = asked(&options.socket, global, async |client: WorkloadClient| {
-        client.validate_token(&options.audience, &token).await
-    });
+    judged(&options.socket, &options.audience, &read(&options.file)?, global)
+}
+
+/// What the Workload API says of a token that was sent to `audience`.
+pub(super) fn judged(socket: &Socket, audience: &str, token: &str, global: &Global) -> Result<Answer, Fault> {
+    let validated =
+        asked(socket, global, async |client: WorkloadClient| client.validate_token(audience, token).await);
     let validated = block_on(validated)?.map_err(|error| refused(&error))?;
     let text = format!("valid: {}", validated.id);
     let body = json!({ "spiffe_id": validated.id.as_str(), "claims": validated.claims });

@@ -130,3 +130,20 @@ async fn threat_wa7_with_the_authority_down_nothing_expired_is_served_and_all_co
     let back = soon(back).await;
     assert!(ids(&back) == ["/a"] && back.svids[0].not_after > noon() + Duration::from_secs(3_600));
 }
+
+#[tokio::test]
+async fn rv_06_a_new_revocation_list_is_pushed_with_svids_and_with_bundles() {
+    let host = Host::start(vec![entry("a", "/a", 1)]).await;
+    let (mut svids, mut bundles) = (host.x509().await, host.bundles().await);
+    assert!(next(&mut svids).await.unwrap().crl.is_empty());
+    assert!(next(&mut bundles).await.unwrap().crl.is_empty());
+
+    host.authority.list(&[&[0x30, 1], &[0x30, 2]]);
+
+    let message = next(&mut svids).await.unwrap();
+    assert_eq!(
+        (&message.crl[0][..], &message.crl[1][..], message.svids.len()),
+        (&[0x30, 1][..], &[0x30, 2][..], 1)
+    );
+    assert_eq!(next(&mut bundles).await.unwrap().crl, message.crl);
+}
