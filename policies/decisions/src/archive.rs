@@ -331,6 +331,7 @@ impl Archive {
         }
         self.sync()?;
         for file in done {
+            let _leaving = self.shelf.leaving();
             self.disk.remove(&file.path).map_err(disk("remove", &file.path))?;
             self.shelf.remove(file.first);
         }

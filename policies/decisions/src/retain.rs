@@ -102,6 +102,7 @@ impl Retention {
         let (treed, settled) = (shelf.treed(), shelf.settled());
         let is_free = |piece: &Piece| piece.end <= treed && (piece.is_segment || piece.end <= settled);
         for piece in keep.past(&pieces, now.wall).into_iter().take_while(is_free) {
+            let _leaving = shelf.leaving();
             if let Err(error) = disk_port.remove(&piece.path) {
                 outcome = Err(disk("remove", &piece.path)(error));
                 break;

@@ -15,7 +15,7 @@ use std::{
 };
 
 use base_ports::Disk;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{archive::Segment, bell::Bell, quarantine::Quarantine, scan::Damage, source::Volume};
 
@@ -119,6 +119,8 @@ pub(crate) struct Shelf {
     treed: AtomicU64,
     /// Who is woken when more is certain.
     followers: Mutex<Vec<Arc<Bell>>>,
+    /// Held while a file goes from the disk and then from here: whoever finds it gone waits for the second.
+    leaving: Mutex<()>,
     damaged: Mutex<BTreeMap<u64, Damage>>,
     /// Segments whose footer did not fit.
     suspects: Mutex<BTreeSet<u64>>,
@@ -300,7 +302,13 @@ impl Shelf {
         stock.marks.retain(|mark| mark.first != first);
     }
 
+    /// Held around the removal of a file from the disk and from here.
+    pub(crate) fn leaving(&self) -> MutexGuard<'_, ()> {
+        self.leaving.lock()
+    }
+
     pub(crate) fn has_wal(&self, first: u64) -> bool {
+        drop(self.leaving());
         self.stock.lock().files.iter().any(|file| file.first == first)
     }
 
@@ -321,6 +329,7 @@ impl Shelf {
     }
 
     pub(crate) fn has_segment(&self, first: u64) -> bool {
+        drop(self.leaving());
         self.stock.lock().segments.iter().any(|segment| segment.first == first)
     }
 

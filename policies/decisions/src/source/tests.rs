@@ -44,6 +44,29 @@ fn followers_see_synced_leaves_once_and_in_order() {
 }
 
 #[test]
+fn a_file_that_is_just_going_is_not_taken_for_one_that_cannot_be_read() {
+    let disk = MemoryDisk::default();
+    let shelf = Shelf::new(Vec::new(), Vec::new());
+    let mut file = WalFile::new(Path::new("/wal"), 0);
+    let mut bytes = MAGIC.to_vec();
+    assert!(crate::frame::append(&mut bytes, |out| out.extend_from_slice(b"a leaf")));
+    disk.open_append(&file.path).unwrap().append(&bytes).unwrap();
+    (file.len, file.count) = (bytes.len() as u64, 1);
+    shelf.publish(&file);
+    std::thread::scope(|scope| {
+        let leaving = shelf.leaving();
+        disk.remove(&file.path).unwrap();
+        let reader =
+            scope.spawn(|| each_leaf(&shelf, &disk, 0..1, |_, _| ControlFlow::Continue(())).unwrap());
+        std::thread::sleep(Duration::from_millis(30));
+        shelf.remove(file.first);
+        drop(leaving);
+        // It stands nowhere, as after retention.
+        assert_eq!(reader.join().unwrap(), 0);
+    });
+}
+
+#[test]
 fn a_long_write_ahead_file_is_read_in_parts_and_from_the_middle() {
     let disk = MemoryDisk::default();
     let shelf = Shelf::new(Vec::new(), Vec::new());
