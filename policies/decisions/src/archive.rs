@@ -1,7 +1,8 @@
 //! The archive thread: moves what is synced from write-ahead files into segments, and takes away what is no longer
 //! needed or kept (chapter 9, LG4).
 //!
-//! It follows [`Shelf::synced`] and alone writes segments and removes files of the log. A write-ahead file goes only when
+//! It follows [`Shelf::synced`] and alone writes segments and removes files of the log; what it packs it also counts into
+//! days (`rollup`). A write-ahead file goes only when
 //! segments that are synced hold all of it and no start needs it any more. Whatever fails is tried again; until then the
 //! write-ahead files stay, so a full or broken disk stops the archive and loses nothing.
 
@@ -39,6 +40,7 @@ use crate::{
     bell::Bell,
     error::{LedgerError, disk},
     retain::Retention,
+    rollup::Counter,
     shelf::Shelf,
     source::each_leaf,
 };
@@ -104,6 +106,7 @@ pub(crate) struct Archive {
     pub(crate) origin: String,
     pub(crate) limits: SegmentLimits,
     pub(crate) retention: Retention,
+    pub(crate) counter: Counter,
     pub(crate) state: ArchiveState,
 }
 
@@ -117,6 +120,8 @@ pub(crate) struct ArchiveState {
     retired: Option<(Mono, usize)>,
     /// The index at which a damaged file holds the archive up.
     stuck: Option<u64>,
+    /// Whether nothing came for a whole sleep.
+    pub(crate) is_idle: bool,
     /// Whether the segments of earlier processes are synced: a process that was killed may not have.
     is_certain: Option<bool>,
 }
@@ -133,7 +138,7 @@ impl Archive {
             match done {
                 _ if stop => return,
                 Ok(true) => self.desk.bell.awake(),
-                Ok(false) => self.desk.bell.sleep(NAP, SLEEP),
+                Ok(false) => self.state.is_idle = self.desk.bell.sleep(NAP, SLEEP),
                 Err(error) => {
                     if !was_failing {
                         let source = std::error::Error::source(&error).map(ToString::to_string);
@@ -150,8 +155,8 @@ impl Archive {
         }
     }
 
-    /// Does what is to be done; `true` when it put records away.
-    fn turn(&mut self, stop: bool) -> Result<bool, LedgerError> {
+    /// Does what is to be done; `true` when it put records away or has more of them to count.
+    pub(crate) fn turn(&mut self, stop: bool) -> Result<bool, LedgerError> {
         let indexed = self.reindex();
         let has_moved = self.put_away();
         let is_due = self
@@ -161,11 +166,12 @@ impl Archive {
             .is_some_and(|growing| stop || growing.is_old(self.limits.age, self.clock.mono()));
         // Also when a block could not be written: what is synced may free the room that lacks.
         let closed = if is_due { self.close() } else { Ok(()) };
+        let has_more = self.counter.turn(stop, std::mem::take(&mut self.state.is_idle));
         self.release()?;
         if !stop {
             self.retire()?;
         }
-        closed.and(indexed).and(has_moved)
+        closed.and(indexed).and(has_moved).map(|has_moved| has_moved || has_more)
     }
 
     /// Makes footers that lack or do not fit.
@@ -274,7 +280,7 @@ impl Archive {
                 empty.insert(fresh)
             }
         };
-        growing.append(packer)?;
+        growing.append(packer, &mut self.counter)?;
         self.shelf.publish_segment(growing.segment());
         let is_full = growing.len() >= self.limits.size
             || growing.is_old(self.limits.age, now.mono)
@@ -387,4 +393,4 @@ pub(crate) fn tell_bad_headers<'a>(bad: impl Iterator<Item = &'a BadHeader>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -45,13 +45,12 @@ impl Bell {
     }
 
     /// Waits until rung or until `limit`, after one nap with the sign out. A lane that pushed before it could see
-    /// the sign has its push found after that nap: stores become visible far sooner than a nap ends.
-    pub(crate) fn sleep(&self, nap: Duration, limit: Duration) {
-        if self.is_asleep.swap(true, Ordering::SeqCst) {
-            thread::park_timeout(limit);
-        } else {
-            thread::park_timeout(nap);
-        }
+    /// the sign has its push found after that nap: stores become visible far sooner than a nap ends. Returns whether
+    /// nobody rang through the long wait.
+    pub(crate) fn sleep(&self, nap: Duration, limit: Duration) -> bool {
+        let is_long = self.is_asleep.swap(true, Ordering::SeqCst);
+        thread::park_timeout(if is_long { limit } else { nap });
+        is_long && self.is_asleep.load(Ordering::Relaxed)
     }
 
     /// Takes the sign in.

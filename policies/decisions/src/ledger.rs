@@ -38,7 +38,7 @@ use crate::{
     reserve::Reserve,
     retain::{Keep, Retention},
     roll::Heard,
-    rollup::Rollups,
+    rollup::{Counter, Rollups},
     selfcheck::{CheckDesk, SelfCheck},
     shelf::Shelf,
     writer::{Adopted, Fresh, OWN_LANE, Setup, Writer, WriterDesk},
@@ -199,6 +199,8 @@ impl Ledger {
             lane::lane(&shared, CONTROL_RING, waits, &writer_desk.bell, &keeper_desk.bell);
         writer_desk.register(reader);
         let (archive_desk, keep) = (Arc::new(ArchiveDesk::default()), Arc::new(Mutex::new(config.keep)));
+        let counter = Counter::new(config.dir.join("rollup"), &disk_port, &clock, &shelf, next)?;
+        let rollups = Arc::clone(&counter.rollups);
         let mut archive = Archive {
             desk: Arc::clone(&archive_desk),
             disk: Arc::clone(&disk_port),
@@ -214,6 +216,7 @@ impl Ledger {
                 is_over: false,
                 known: HashMap::new(),
             },
+            counter,
             state: ArchiveState::default(),
         };
         let keeper = thread("ledger-keeper", move || keeper.run())?;
@@ -231,7 +234,6 @@ impl Ledger {
             next: 0,
         };
         let check = thread("ledger-check", move || check.run())?;
-        let rollups = Rollups::start(config.dir.join("rollup"), &disk_port, &clock, &shelf, next)?;
         let tree_thread = grower.map(|mut grower| thread("ledger-tree", move || grower.run())).transpose()?;
         let ledger = Self(Arc::new(Inner {
             origin: tree.as_ref().map_or(origin, |tree| tree.origin.clone()),
@@ -409,7 +411,6 @@ impl Inner {
         let mut failed = writer.join().is_err() | check.join().is_err();
         self.keeper.stop();
         failed |= keeper.join().is_err();
-        failed |= !self.rollups.stop();
         self.archive.stop();
         failed |= archive.join().is_err();
         // Last: it signs what the keeper has synced.

@@ -1,9 +1,11 @@
 //! Roll-ups: what every day of decisions came to, kept longer than the decisions themselves (QY5).
 //!
-//! A thread of little weight follows [`Shelf::synced`], counts each decision once into the day of its time, and writes
-//! the days it touched to `ledger/rollup/<day>` as whole files. A day says up to which index it is counted, and
-//! `rollup/through` from where to go on: a file that was written and a number that was not count nothing twice. What
-//! could not be read, or was gone before it was counted, is told with the day, never passed over in silence.
+//! The archive counts each decision once into the day of its time, with the record in hand when it packs a block, and
+//! writes the days it touched to `ledger/rollup/<day>` as whole files. Records that were not in hand at their turn are
+//! read for it: those that fill no block yet, and those that an earlier process put away without counting them. A day
+//! says up to which index it is counted, and `rollup/through` from where to go on: a file that was written and a number
+//! that was not count nothing twice. What could not be read, or was gone before it was counted, is told with the day,
+//! never passed over in silence.
 
 mod day;
 mod report;
@@ -15,9 +17,8 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -27,10 +28,8 @@ use parking_lot::Mutex;
 use self::day::Day;
 pub(crate) use self::report::{Question, Words};
 use crate::{
-    bell::Bell,
     error::{LedgerError, disk},
-    leaf::{Kind, View},
-    ledger::thread,
+    leaf::{Kind, LeafError, View},
     shelf::{Shelf, Span},
     source::Source,
 };
@@ -38,7 +37,7 @@ use crate::{
 /// Days that are kept, whatever the retention of records.
 const KEPT_DAYS: i64 = 400;
 
-/// How often what is new is counted.
+/// How often what fills no block yet is counted while the archive is busy.
 const PERIOD: Duration = Duration::from_millis(500);
 
 /// How often what was counted is written.
@@ -47,7 +46,7 @@ const SAVE_EVERY: Duration = Duration::from_secs(30);
 /// How long a damaged place is tried again: it may be set aside, or its file restored.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Records of one turn: who is told to stop stops behind it.
+/// Records that are read in one turn: the archive goes on with its own behind it.
 const TURN: u64 = 5_000;
 
 /// Nanoseconds of a day.
@@ -76,36 +75,13 @@ fn day_named(path: &Path) -> Option<i64> {
 pub(crate) struct Rollups {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
-    bell: Arc<Bell>,
-    is_stopping: AtomicBool,
     /// Days that are not only on disk.
     days: Mutex<BTreeMap<i64, Day>>,
     /// Index after the last record counted.
     through: AtomicU64,
-    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Rollups {
-    /// Begins to follow the log, which had `next` records when this process opened it.
-    pub(crate) fn start(
-        dir: PathBuf,
-        disk_port: &Arc<dyn Disk>,
-        clock: &Arc<dyn Clock>,
-        shelf: &Arc<Shelf>,
-        next: u64,
-    ) -> Result<Arc<Rollups>, LedgerError> {
-        let (rollups, mut counter) = Counter::new(dir, disk_port, clock, shelf, next)?;
-        *rollups.thread.lock() = Some(thread("ledger-rollup", move || counter.run())?);
-        Ok(rollups)
-    }
-
-    /// Writes what is counted, and ends the thread. Returns whether it ended in order.
-    pub(crate) fn stop(&self) -> bool {
-        self.is_stopping.store(true, Ordering::Release);
-        self.bell.ring();
-        self.thread.lock().take().is_none_or(|thread| thread.join().is_ok())
-    }
-
     /// Index after the last record that is counted.
     pub(crate) fn through(&self) -> u64 {
         self.through.load(Ordering::Acquire)
@@ -134,16 +110,18 @@ impl Rollups {
     }
 }
 
-/// The thread's own things.
+/// What counts. The archive alone has one.
 #[derive(Debug)]
-struct Counter {
-    rollups: Arc<Rollups>,
+pub(crate) struct Counter {
+    pub(crate) rollups: Arc<Rollups>,
     shelf: Arc<Shelf>,
     clock: Arc<dyn Clock>,
     /// Index of the next record to count.
     next: u64,
     /// What the log had when this process opened it: no earlier process can have counted more of it.
     opened_at: u64,
+    /// When it last read what was not in hand.
+    looked: Mono,
     saved: Mono,
     saved_through: u64,
     /// Since when a damaged place holds it up.
@@ -154,13 +132,14 @@ struct Counter {
 }
 
 impl Counter {
-    fn new(
+    /// Goes on in `dir` with a log that had `opened_at` records when this process opened it.
+    pub(crate) fn new(
         dir: PathBuf,
         disk_port: &Arc<dyn Disk>,
         clock: &Arc<dyn Clock>,
         shelf: &Arc<Shelf>,
         opened_at: u64,
-    ) -> Result<(Arc<Rollups>, Counter), LedgerError> {
+    ) -> Result<Counter, LedgerError> {
         disk_port.create_dir_all(&dir).map_err(disk("create", &dir))?;
         let path = dir.join("through");
         let known = match disk_port.exists(&path) {
@@ -173,59 +152,63 @@ impl Counter {
         let rollups = Arc::new(Rollups {
             dir,
             disk: Arc::clone(disk_port),
-            bell: Arc::default(),
-            is_stopping: AtomicBool::new(false),
             days: Mutex::default(),
             through: AtomicU64::new(next),
-            thread: Mutex::default(),
         });
-        let counter = Counter {
-            rollups: Arc::clone(&rollups),
+        Ok(Counter {
+            rollups,
             shelf: Arc::clone(shelf),
             clock: Arc::clone(clock),
             next,
             opened_at,
+            looked: clock.mono(),
             saved: clock.mono(),
             saved_through: next,
             stuck: None,
             tidied: None,
             is_failing: false,
-        };
-        Ok((rollups, counter))
+        })
     }
 
-    /// Runs until it is told to stop.
-    fn run(&mut self) {
-        self.rollups.bell.attach();
-        if let Err(error) = base_ports::give_way() {
-            tracing::debug!(%error, "roll-ups run with the weight of all");
-        }
-        loop {
-            let stop = self.rollups.is_stopping.load(Ordering::Acquire);
-            let turned = self.turn(stop);
-            let was_failing = std::mem::replace(&mut self.is_failing, turned.is_err());
-            if let Err(error) = &turned
-                && !was_failing
-            {
-                let source = std::error::Error::source(error).map(ToString::to_string);
-                tracing::warn!(event = "ledger_rollup_failed", %error, source, "it is tried again");
-            }
-            match turned {
-                _ if stop => return,
-                Ok(true) => {}
-                Ok(false) | Err(_) => self.rollups.bell.nap(PERIOD),
+    /// Counts the records of a block that begins at `first`. What is not next, or cannot be counted now, waits for
+    /// [`Counter::turn`].
+    pub(crate) fn take(&mut self, first: u64, records: &[Result<View<'_>, LeafError>]) {
+        for (index, record) in (first..).zip(records) {
+            if index == self.next && self.count(index, record.as_ref().ok()).is_err() {
+                break;
             }
         }
-    }
-
-    /// Counts what is synced, and writes it when that is due; `true` when there is more to count.
-    fn turn(&mut self, stop: bool) -> Result<bool, LedgerError> {
-        // Whoever stops waits: what is not counted yet is counted by the next process.
-        let counted = if stop { Ok(false) } else { self.advance(TURN) };
         self.rollups.through.store(self.next, Ordering::Release);
-        let is_due = stop || self.clock.mono().saturating_since(self.saved) >= SAVE_EVERY;
-        if is_due {
-            self.saved = self.clock.mono();
+    }
+
+    /// Counts what was not in hand, and writes what is due; `true` when there is more to count at once. Whatever fails
+    /// is told and tried again, and holds nothing else up.
+    pub(crate) fn turn(&mut self, stop: bool, is_idle: bool) -> bool {
+        let turned = self.catch_up(stop, is_idle);
+        let was_failing = std::mem::replace(&mut self.is_failing, turned.is_err());
+        if let Err(error) = &turned
+            && !was_failing
+        {
+            let source = std::error::Error::source(error).map(ToString::to_string);
+            tracing::warn!(event = "ledger_rollup_failed", %error, source, "it is tried again");
+        }
+        turned.unwrap_or(false)
+    }
+
+    fn catch_up(&mut self, stop: bool, is_idle: bool) -> Result<bool, LedgerError> {
+        let now = self.clock.mono();
+        let is_behind = self.next < self.shelf.archived() && self.stuck.is_none() && !self.is_failing;
+        let is_due = is_behind || is_idle || now.saturating_since(self.looked) >= PERIOD;
+        // Whoever stops waits: what is not counted yet is counted by the next process.
+        let counted = if is_due && !stop {
+            self.looked = now;
+            self.advance(TURN)
+        } else {
+            Ok(false)
+        };
+        self.rollups.through.store(self.next, Ordering::Release);
+        if stop || now.saturating_since(self.saved) >= SAVE_EVERY {
+            self.saved = now;
             self.save()?;
             self.tidy()?;
         }
@@ -255,7 +238,7 @@ impl Counter {
                     if index >= end {
                         return ControlFlow::Break(());
                     }
-                    match self.count(index, leaf) {
+                    match self.count(index, View::of(leaf).ok().as_ref()) {
                         Ok(()) => ControlFlow::Continue(()),
                         Err(error) => {
                             failed = Some(error);
@@ -277,14 +260,15 @@ impl Counter {
         Ok(false)
     }
 
-    fn count(&mut self, index: u64, leaf: &[u8]) -> Result<(), LedgerError> {
-        match View::of(leaf) {
-            Ok(view) if view.kind() == Kind::DECISION => {
+    /// Counts one record; `None` where it has no form that this build knows.
+    fn count(&mut self, index: u64, view: Option<&View<'_>>) -> Result<(), LedgerError> {
+        match view {
+            Some(view) if view.kind() == Kind::DECISION => {
                 let time = UnixTime::from_nanos(view.time);
-                self.in_day(day_of(time), index, |day| day.count(&view))?;
+                self.in_day(day_of(time), index, |day| day.count(view))?;
             }
-            Ok(_) => {}
-            Err(_of_no_form_we_know) => self.in_day(self.today(), index, |day| day.uncounted += 1)?,
+            Some(_) => {}
+            None => self.in_day(self.today(), index, |day| day.uncounted += 1)?,
         }
         self.next = index + 1;
         self.stuck = None;

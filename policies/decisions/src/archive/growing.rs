@@ -13,13 +13,15 @@ use base_ports::{Disk, DiskFile, Mono, Now};
 use parking_lot::Mutex;
 
 use super::{
-    block::{Packer, Unpacker},
+    block::{Packer, Unpacker, leaves},
     footer,
     index::{Entry, Index},
     segment::{Body, HEADER, Segment, header, path_of, read_at, walk},
 };
 use crate::{
     error::{LedgerError, disk},
+    leaf::{LeafError, View},
+    rollup::Counter,
     shelf::Span,
 };
 
@@ -106,9 +108,13 @@ impl Growing {
         }
     }
 
-    /// Appends the block that the packer holds.
-    pub(crate) fn append(&mut self, packer: &mut Packer) -> Result<(), LedgerError> {
-        let span = self.index.lock().note(packer.raw());
+    /// Appends the block that the packer holds, and has its records counted.
+    pub(crate) fn append(&mut self, packer: &mut Packer, counter: &mut Counter) -> Result<(), LedgerError> {
+        let span = {
+            let records = views(packer.raw());
+            counter.take(packer.first(), &records);
+            self.index.lock().note(&records)
+        };
         let (header, block) = packer.finish(span);
         self.write(|file| file.append(block))?;
         // The header rounds the times; all who read use the same ones.
@@ -175,6 +181,11 @@ impl Growing {
     }
 }
 
+/// The records of a block in its raw form.
+fn views(mut raw: &[u8]) -> Vec<Result<View<'_>, LeafError>> {
+    leaves(&mut raw).map(View::of).collect()
+}
+
 /// Makes the footer of a segment again from its blocks, and writes it. The blocks are not touched.
 pub(crate) fn reindex(
     segment: &Segment,
@@ -193,7 +204,7 @@ pub(crate) fn reindex(
         let bytes = if len == 0 { Vec::new() } else { read_at(disk_port, path, entry.offset, len)? };
         match unpacker.open(&bytes) {
             Ok((header, raw)) if header.first == entry.first && header.end() == entry.end() => {
-                index.note(raw);
+                index.note(&views(raw));
                 index.block(Entry::of(&header, entry.offset));
             }
             _ => index.lost(Entry { len: entry.len, ..Entry::lost(entry.first, entry.count, entry.offset) }),

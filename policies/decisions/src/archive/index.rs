@@ -5,12 +5,11 @@
 
 use std::collections::HashMap;
 
-use super::{
-    bits::Bits,
-    block::{Header, leaves},
-    footer::varint,
+use super::{bits::Bits, block::Header, footer::varint};
+use crate::{
+    leaf::{LeafError, View},
+    shelf::Span,
 };
-use crate::{leaf::View, shelf::Span};
 
 /// What terms are kept of. The numbers stand in footers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,15 +128,15 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Notes the records of the block that comes next, in its raw form, and returns their times.
-    pub(crate) fn note(&mut self, mut raw: &[u8]) -> Span {
+    /// Notes the records of the block that comes next, and returns their times.
+    pub(crate) fn note(&mut self, records: &[Result<View<'_>, LeafError>]) -> Span {
         self.fresh.clear();
         let mut span = Span::EMPTY;
-        for leaf in leaves(&mut raw) {
-            match View::of(leaf) {
+        for record in records {
+            match record {
                 Ok(view) => {
                     span.add(view.time);
-                    self.record(&view);
+                    self.record(view);
                 }
                 // Always a candidate, so that it is told.
                 Err(_unreadable) => {

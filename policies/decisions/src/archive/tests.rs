@@ -29,7 +29,7 @@ fn seg() -> PathBuf {
 }
 
 /// Encoded records of a ledger.
-fn samples(count: u64) -> Vec<Vec<u8>> {
+pub(crate) fn samples(count: u64) -> Vec<Vec<u8>> {
     let ledger = open_with(config(), Arc::new(MemoryDisk::new()), Arc::new(SystemClock)).unwrap();
     let mut lane = ledger.lane(0);
     for n in 0..count as i64 {
@@ -51,7 +51,7 @@ fn samples(count: u64) -> Vec<Vec<u8>> {
 }
 
 /// A disk with these records in synced write-ahead files of `per_file`, all of them settled.
-fn disk_with(leaves: &[Vec<u8>], per_file: usize) -> MemoryDisk {
+pub(crate) fn disk_with(leaves: &[Vec<u8>], per_file: usize) -> MemoryDisk {
     let disk = MemoryDisk::new();
     let wal = Path::new(DIR).join("wal");
     disk.create_dir_all(&wal).unwrap();
@@ -69,16 +69,19 @@ fn disk_with(leaves: &[Vec<u8>], per_file: usize) -> MemoryDisk {
 }
 
 /// Opens what is on a disk, without threads.
-fn on(disk: &MemoryDisk, limits: SegmentLimits) -> Result<Archive, LedgerError> {
+pub(crate) fn on(disk: &MemoryDisk, limits: SegmentLimits) -> Result<Archive, LedgerError> {
     let quarantine = Arc::new(testing::quarantine(disk));
     let Recovered { segments, files, .. } = recover(Path::new(DIR), disk, &quarantine)?;
     let shelf = Arc::new(Shelf::new(segments, files).beside(quarantine));
     shelf.raise_settled(u64::MAX);
     let disk_port: Arc<dyn Disk> = Arc::new(disk.clone());
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOON));
+    let next = shelf.next_index();
     Ok(Archive {
         desk: Arc::default(),
         disk: Arc::clone(&disk_port),
-        clock: Arc::new(ManualClock::new(NOON)),
+        counter: Counter::new(Path::new(DIR).join("rollup"), &disk_port, &clock, &shelf, next)?,
+        clock,
         shelf,
         dir: seg(),
         origin: "example.org/decisions/main".to_owned(),
@@ -94,7 +97,7 @@ fn on(disk: &MemoryDisk, limits: SegmentLimits) -> Result<Archive, LedgerError> 
     })
 }
 
-const SMALL: SegmentLimits = SegmentLimits { size: 7 << 10, age: Duration::MAX };
+pub(crate) const SMALL: SegmentLimits = SegmentLimits { size: 7 << 10, age: Duration::MAX };
 
 /// Whether tests take the time for everything.
 fn is_long() -> bool {

@@ -108,7 +108,7 @@ impl Grower {
                 Ok(true) => (),
                 _ if stop => return,
                 Ok(false) if self.frontier.size() > self.signed() => tree.bell.nap(NAP),
-                Ok(false) => tree.bell.sleep(NAP, SLEEP),
+                Ok(false) => drop(tree.bell.sleep(NAP, SLEEP)),
                 Err(_) => tree.bell.nap(PERIOD),
             }
         }

@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     Caps, Keep, Ledger, LedgerConfig, SegmentLimits, Sight,
     aggregate::Grouping,
+    archive::tests as archive,
     testing::{NOON, Namespaces, at, config, decision, eventually, open_with, query, versions},
 };
 
@@ -160,7 +161,7 @@ fn qy5_a_crash_at_any_step_loses_nothing_and_counts_nothing_twice() {
     let mut deaths = 0;
     for step in 0.. {
         let disk = disk.copy();
-        let (_, mut counter) = started(&disk);
+        let mut counter = started(&disk);
         disk.die_after(step);
         let outcome = counted(&mut counter);
         let is_whole = outcome.is_ok();
@@ -170,15 +171,77 @@ fn qy5_a_crash_at_any_step_loses_nothing_and_counts_nothing_twice() {
             1 => Survive::Everything,
             _ => Survive::Sectors(step),
         });
-        let (rollups, mut counter) = started(&disk);
+        let mut counter = started(&disk);
         counted(&mut counter).unwrap();
-        assert_eq!(days(&rollups), expected, "death at step {step}");
+        assert_eq!(days(&counter.rollups), expected, "death at step {step}");
         if is_whole {
             break;
         }
         deaths += 1;
     }
     assert!(deaths > 20, "{deaths}");
+}
+
+/// What days come to that have the first records of these.
+fn counted(leaves: &[Vec<u8>], records: u64) -> Vec<(i64, Vec<u8>)> {
+    let port: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(NOON));
+    let shelf = Arc::new(Shelf::new(Vec::new(), Vec::new()));
+    let mut counter = Counter::new("/plain".into(), &port, &clock, &shelf, 0).unwrap();
+    for (index, leaf) in (0..records).zip(leaves) {
+        counter.count(index, View::of(leaf).ok().as_ref()).unwrap();
+    }
+    counter.save().unwrap();
+    days(&counter.rollups)
+}
+
+#[test]
+fn qy5_the_archive_counts_what_it_packs_and_reads_it_once() {
+    let leaves = archive::samples(1_100);
+    let disk = archive::disk_with(&leaves, 1_100);
+    let mut archive = archive::on(&disk, SegmentLimits::default()).unwrap();
+    let file = archive.shelf.files()[0].clone();
+    let before = disk.bytes_read(&file.path);
+    archive.turn(false).unwrap();
+    assert_eq!((archive.shelf.archived(), archive.counter.next), (1_024, 1_024));
+    let read = disk.bytes_read(&file.path) - before;
+    assert!(read <= file.len + (64 << 10), "{read} of {}", file.len);
+    // What fills no block is read for it, when there is nothing else to do.
+    archive.state.is_idle = true;
+    archive.turn(false).unwrap();
+    assert_eq!((archive.shelf.archived(), archive.counter.next), (1_024, 1_100));
+    archive.turn(true).unwrap();
+    assert_eq!(days(&archive.counter.rollups), counted(&leaves, 1_100));
+}
+
+#[test]
+fn qy5_days_come_to_what_is_put_away_after_a_crash_at_any_step_of_the_archive() {
+    let leaves = archive::samples(1_100);
+    let base = archive::disk_with(&leaves, 150);
+    let run = |disk: &MemoryDisk| -> Result<_, LedgerError> {
+        let mut archive = archive::on(disk, archive::SMALL)?;
+        archive.turn(false)?;
+        // As every thirty seconds.
+        archive.counter.save()?;
+        archive.turn(true)?;
+        Ok(archive)
+    };
+    let whole = base.copy();
+    let before = whole.steps();
+    run(&whole).unwrap();
+    let (steps, mut resumed) = (whole.steps() - before, 0);
+    for step in 0..=steps {
+        let disk = base.copy();
+        disk.die_after(step);
+        drop(run(&disk));
+        disk.lose_power([Survive::Nothing, Survive::Everything, Survive::Sectors(step)][step as usize % 3]);
+        let done = run(&disk).unwrap();
+        let (archived, next) = (done.shelf.archived(), done.counter.next);
+        assert!(archived == 1_024 && next >= archived, "step {step} of {steps}: {next} of {archived}");
+        assert_eq!(days(&done.counter.rollups), counted(&leaves, next), "step {step} of {steps}");
+        resumed += u64::from(next > archived);
+    }
+    assert!(steps > 20 && resumed > 0, "{steps} steps, {resumed} with records put away and not counted");
 }
 
 #[test]
@@ -226,11 +289,11 @@ fn qy5_what_is_damaged_or_gone_is_told_with_its_day() {
     let inner = ledger.inner();
     let (port, clock): (Arc<dyn Disk>, _) = (Arc::new(disk.clone()), Arc::clone(&inner.clock));
     let empty = Arc::new(Shelf::new(Vec::new(), inner.shelf.files().iter().map(|f| (**f).clone()).collect()));
-    let (rollups, mut counter) = Counter::new("/late".into(), &port, &clock, &empty, 72).unwrap();
+    let mut counter = Counter::new("/late".into(), &port, &clock, &empty, 72).unwrap();
     counter.next = 0;
     counter.miss(30).unwrap();
     counter.save().unwrap();
-    let today = rollups.read(day_of(NOON)).unwrap().unwrap().unwrap();
+    let today = counter.rollups.read(day_of(NOON)).unwrap().unwrap().unwrap();
     assert_eq!((today.uncounted, counter.next), (30, 30));
 }
 
