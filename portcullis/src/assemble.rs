@@ -12,6 +12,7 @@ pub(crate) mod configuration;
 mod counts;
 mod crls;
 mod data_plane;
+mod decision_logs;
 mod doubt;
 mod ends;
 pub(crate) mod entities;
@@ -24,6 +25,7 @@ mod log_key;
 pub(crate) mod log_level;
 mod numbers;
 pub(crate) mod open;
+mod otlp;
 pub(crate) mod outside;
 mod own;
 mod people_key;
@@ -112,6 +114,8 @@ pub(crate) async fn start(
     };
     let ledger = open::ledger(&config, &disk, &clock, &rng, &kept, &metrics)?;
     conditions.ledger.set(true, "writable");
+    let collector = config.decisions.collector.as_ref();
+    let logs = collector.map(|collector| decision_logs::start(collector, &ledger, &metrics));
 
     // Authority and what belongs to it.
     let gate = identity::CedarGate::closed();
@@ -179,6 +183,7 @@ pub(crate) async fn start(
         plane: None,
         store: embedded,
         ledger: ledger.clone(),
+        logs,
         admin: None,
         configuration: Arc::clone(&configuration),
         judge: Arc::clone(&judge),

@@ -25,6 +25,7 @@ mod identity;
 mod impact;
 mod limits;
 mod listeners;
+mod logs;
 mod names;
 mod operating;
 mod passing;
@@ -82,6 +83,7 @@ fn main() {
         identity::trials(),
         impact::trials(),
         listeners::trials(),
+        logs::trials(),
         limits::trials(),
         names::trials(),
         operating::trials(),

@@ -1,9 +1,11 @@
-"""A collector of spans (OTLP over HTTP, protobuf), which reads what it gets field by field.
+"""A collector of spans and logs (OTLP over HTTP, protobuf), which reads what it gets field by field.
 
   collector.py            takes everything
   collector.py refuse     answers 503
+  collector.py late       answers 503 twice, then takes everything
+  collector.py never      answers 400
 
-Prints the port, then one JSON line per span.
+Prints the port, then one JSON line per span or log.
 """
 
 import http.server
@@ -32,6 +34,8 @@ def fields(data):
             value, at = varint(data, at)
         elif kind == 1:
             value, at = struct.unpack_from("<Q", data, at)[0], at + 8
+        elif kind == 5:
+            value, at = struct.unpack_from("<I", data, at)[0], at + 4
         elif kind == 2:
             size, at = varint(data, at)
             value, at = data[at : at + size], at + size
@@ -42,24 +46,34 @@ def fields(data):
     return found
 
 
+def plain(value):
+    value = fields(value)
+    if 1 in value:
+        return value[1][0].decode()
+    if 5 in value:
+        return [plain(item) for item in fields(value[5][0]).get(1, [])]
+    return value[3][0]
+
+
 def attributes(pairs):
-    told = {}
-    for pair in pairs:
-        pair = fields(pair)
-        value = fields(pair[2][0])
-        told[pair[1][0].decode()] = value[1][0].decode() if 1 in value else value[3][0]
+    pairs = [fields(pair) for pair in pairs]
+    told = {pair[1][0].decode(): plain(pair[2][0]) for pair in pairs}
+    assert len(told) == len(pairs), "a key is told twice"
     return told
 
 
 class Collector(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    asked = 0
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
-        refuses = "refuse" in sys.argv
-        if not refuses:
+        Collector.asked += 1
+        is_early = "late" in sys.argv and Collector.asked <= 2
+        status = 503 if is_early or "refuse" in sys.argv else 400 if "never" in sys.argv else 200
+        if status == 200:
             self.tell(body)
-        self.send_response(503 if refuses else 200)
+        self.send_response(status)
         self.send_header("content-length", "0")
         self.end_headers()
 
@@ -68,6 +82,9 @@ class Collector(http.server.BaseHTTPRequestHandler):
             resource = fields(resource)
             about = attributes(fields(resource[1][0]).get(1, []))
             for scope in resource.get(2, []):
+                if self.path.endswith("/logs"):
+                    self.tell_logs(fields(scope).get(2, []), about)
+                    continue
                 for span in fields(scope).get(2, []):
                     span = fields(span)
                     status = fields(span[15][0]) if 15 in span else {}
@@ -84,6 +101,21 @@ class Collector(http.server.BaseHTTPRequestHandler):
                         attributes=attributes(span.get(9, [])),
                         failed=status.get(3, [0])[0] == 2,
                     )
+
+    def tell_logs(self, logs, about):
+        for log in map(fields, logs):
+            say(
+                path=self.path,
+                type=self.headers["content-type"],
+                resource=about,
+                nanos=log[1][0],
+                severity=[log[2][0], log[3][0].decode()],
+                body=plain(log[5][0]),
+                attributes=attributes(log.get(6, [])),
+                trace=log[9][0].hex() if 9 in log else None,
+                span=log[10][0].hex() if 10 in log else None,
+                event=log[12][0].decode(),
+            )
 
     def log_message(self, *_):
         pass

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use super::log_level::LogLevel;
 use super::numbers::Numbers;
-use super::spans::Exporter;
+use super::otlp::Exporter;
 use super::trails::Writer;
 use super::upgrade::Upgrades;
 

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::aside::Aside;
 use super::configuration::Configuration;
 use super::judge::Judge;
+use super::otlp::Exporter;
 use super::process::{DataPlane, Process};
 use crate::config::Config;
 use crate::messages::Message;
@@ -30,6 +31,8 @@ pub(crate) struct Running {
     pub(super) plane: Option<DataPlane>,
     pub(super) store: Arc<Embedded>,
     pub(super) ledger: Ledger,
+    /// Sends decisions to a collector.
+    pub(super) logs: Option<Exporter>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) configuration: Arc<Configuration>,
     pub(super) judge: Arc<Judge>,
@@ -100,6 +103,9 @@ impl Running {
             follower.write_down().await;
         }
         close(self.ledger).await;
+        if let Some(logs) = self.logs {
+            logs.finish().await;
+        }
     }
 
     /// The version of the policies in force.
@@ -136,6 +142,10 @@ impl Running {
             tracing::error!(event = "store_close", "the state could not be closed");
         }
         close(self.ledger).await;
+        if let Some(logs) = self.logs {
+            // Whoever waits for the state waits for no collector.
+            self.process.tasks().spawn("last logs", logs.finish());
+        }
         Ok(Released { process: self.process, config, plane: self.plane, aside, policies })
     }
 }

@@ -5,67 +5,34 @@
 
 mod wire;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base_ports::Tasks;
 use base_telemetry::{Counter, Family, Metrics};
-use bytes::Bytes;
 use enforcer_proxy::{CallTrail, Reader, Trails};
-use http::{Request, header};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
+use super::otlp::{Exporter, Poster};
 use crate::config::Spans;
 
 /// Spans of one request.
 const MOST: usize = 512;
 /// The first of them waits so long for others.
 const GATHER: Duration = Duration::from_secs(1);
-/// A request takes no longer.
-const LIMIT: Duration = Duration::from_secs(5);
-/// At the end there is so long for what is left.
-const LAST: Duration = Duration::from_secs(2);
-
-/// The running exporter.
-#[derive(Debug)]
-pub(super) struct Exporter {
-    ended: oneshot::Receiver<()>,
-}
-
-impl Exporter {
-    /// Waits a moment until what is under way is sent.
-    pub(super) async fn finish(self) {
-        if timeout(LAST, self.ended).await.is_err() {
-            tracing::warn!(event = "spans_lost", "the collector did not take the last spans in time");
-        }
-    }
-}
 
 /// Starts the exporter; sampled calls find it by `trails`.
-pub(super) fn start(spans: &Spans, trails: &mut Trails, metrics: &Metrics, tasks: &Tasks) -> Exporter {
+pub(super) fn start(spans: &Spans, trails: &mut Trails, metrics: &Metrics) -> Exporter {
     let reader = trails.sampled(spans.share, metrics);
-    let (end, ended) = oneshot::channel();
     let sent = metrics.counter(
         "portcullis_spans_sent",
         "Spans of sampled calls, by what became of them.",
         &["result"],
     );
-    let collector =
-        Collector { spans: spans.clone(), resource: wire::resource(&spans.resource), is_failing: false };
-    tasks.spawn("spans", async move {
-        run(reader, collector, &sent).await;
-        // Whoever does not wait for it needs no word.
-        end.send(()).unwrap_or_default();
-    });
-    Exporter { ended }
+    let poster = Poster::new(&spans.collector, "spans");
+    Exporter::start("spans", async move { run(reader, poster, &sent).await })
 }
 
-async fn run(mut reader: Reader, mut collector: Collector, sent: &Family<Counter>) {
+async fn run(mut reader: Reader, mut poster: Poster, sent: &Family<Counter>) {
     let [ok, failed] = ["ok", "failed"].map(|result| sent.with(&[result]));
     let mut is_over = false;
     while !is_over {
@@ -86,56 +53,9 @@ async fn run(mut reader: Reader, mut collector: Collector, sent: &Family<Counter
             }
         }
         let spans = gathered.iter().filter_map(|trail| trail.span());
-        let body = wire::request(&collector.resource, spans);
-        let is_sent = collector.send(body).await;
+        let body = wire::request(poster.resource(), spans);
+        let is_sent = poster.send(body).await.is_ok();
         let count = u64::try_from(gathered.len()).unwrap_or(u64::MAX);
         if is_sent { &ok } else { &failed }.add(count);
-    }
-}
-
-/// Where spans go.
-struct Collector {
-    spans: Spans,
-    resource: wire::Resource,
-    is_failing: bool,
-}
-
-impl Collector {
-    /// Posts; whether it was taken. A failure is said once until it works again.
-    async fn send(&mut self, body: Vec<u8>) -> bool {
-        let failed = match timeout(LIMIT, self.post(body)).await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_late) => Some("it did not answer in time".to_owned()),
-        };
-        match &failed {
-            Some(cause) if !self.is_failing => {
-                let collector = self.spans.collector();
-                tracing::error!(event = "spans_lost", collector, cause, "spans cannot be sent and are lost");
-            }
-            None if self.is_failing => tracing::info!(event = "spans_sent", "spans are sent again"),
-            _ => {}
-        }
-        self.is_failing = failed.is_some();
-        failed.is_none()
-    }
-
-    async fn post(&self, body: Vec<u8>) -> io::Result<()> {
-        let Spans { host, port, path, .. } = &self.spans;
-        let stream = TcpStream::connect((host.as_str(), *port)).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        let driven = Tasks::new("span export");
-        driven.spawn("connection", async move { drop(connection.await) });
-        let request = Request::post(path.as_str())
-            .header(header::HOST, format!("{host}:{port}"))
-            .header(header::CONTENT_TYPE, "application/x-protobuf")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(io::Error::other)?;
-        let answer = sender.send_request(request).await.map_err(io::Error::other)?;
-        let status = answer.status();
-        // Its answer says nothing that we could act on.
-        drop(answer.into_body().collect().await);
-        if status.is_success() { Ok(()) } else { Err(io::Error::other(format!("it answered {status}"))) }
     }
 }

@@ -287,6 +287,12 @@ static KEYS: &[Key] = &[
         "fields of calls that are not recorded, only how long they were: request.path, request.query.NAME, ..",
         "[\"request.query.token\", \"connection.source_ip\"]",
     ),
+    key(
+        "decisions.collector",
+        Kind::Endpoint(&["http"]),
+        "a collector that takes decisions as logs by OTLP over HTTP, at /v1/logs; OTEL_* variables win; absent = none",
+        "\"http://127.0.0.1:4318\"",
+    ),
     preset("decisions.require_purpose", Kind::Flag, "false", "exports must say what they are for", "true"),
     preset(
         "decisions.questions_per_minute",

@@ -11,6 +11,7 @@ mod handling;
 mod listener;
 mod matches;
 mod oidc;
+mod otlp;
 mod policies;
 mod rate;
 mod route;

@@ -114,23 +114,29 @@ pub(crate) enum TrailTo {
     File(PathBuf),
 }
 
-/// A collector of spans, and what it gets.
+/// A collector by OTLP over HTTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Spans {
+pub(crate) struct Collector {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) path: String,
-    /// Of calls without a trace so many in 10,000 are sampled.
-    pub(crate) share: u32,
     /// Attributes of this process.
     pub(crate) resource: Vec<(String, String)>,
 }
 
-impl Spans {
-    /// Its URL.
-    pub(crate) fn collector(&self) -> String {
-        format!("http://{}:{}{}", self.host, self.port, self.path)
+/// Its URL.
+impl std::fmt::Display for Collector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "http://{}:{}{}", self.host, self.port, self.path)
     }
+}
+
+/// Where spans go, and of which calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Spans {
+    pub(crate) collector: Collector,
+    /// Of calls without a trace so many in 10,000 are sampled.
+    pub(crate) share: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -185,6 +191,8 @@ pub(crate) struct Decisions {
     pub(crate) reveal_decision_id: String,
     /// What is not recorded of calls.
     pub(crate) dropped: DropList,
+    /// Where decisions go as logs.
+    pub(crate) collector: Option<Collector>,
     pub(crate) reads: policies_decisions::Options,
 }
 

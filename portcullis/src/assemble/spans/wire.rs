@@ -3,12 +3,7 @@
 use enforcer_proxy::{Attribute, Span as Call};
 use prost::Message;
 
-/// Attributes of the process.
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct Resource {
-    #[prost(message, repeated, tag = "1")]
-    attributes: Vec<KeyValue>,
-}
+use crate::assemble::otlp::wire::{KeyValue, Resource, Scope, Value, attribute, scope};
 
 #[derive(Clone, PartialEq, Message)]
 struct Request {
@@ -30,14 +25,6 @@ struct ScopeSpans {
     scope: Option<Scope>,
     #[prost(message, repeated, tag = "2")]
     spans: Vec<Span>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Scope {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    version: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -70,43 +57,14 @@ struct Status {
     code: i32,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct KeyValue {
-    #[prost(string, tag = "1")]
-    key: String,
-    #[prost(message, optional, tag = "2")]
-    value: Option<AnyValue>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct AnyValue {
-    #[prost(oneof = "Value", tags = "1, 3")]
-    value: Option<Value>,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-enum Value {
-    #[prost(string, tag = "1")]
-    Text(String),
-    #[prost(int64, tag = "3")]
-    Number(i64),
-}
-
 /// SPAN_KIND_SERVER.
 const SERVER: i32 = 2;
 /// STATUS_CODE_ERROR.
 const ERROR: i32 = 2;
 
-/// The process, by these attributes.
-pub(super) fn resource(attributes: &[(String, String)]) -> Resource {
-    let attributes = attributes.iter().map(|(key, value)| attribute(key, Value::Text(value.clone())));
-    Resource { attributes: attributes.collect() }
-}
-
 /// The body that tells these calls.
 pub(super) fn request<'a>(resource: &Resource, calls: impl Iterator<Item = Call<'a>>) -> Vec<u8> {
-    let scope = Scope { name: "portcullis".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() };
-    let scope_spans = vec![ScopeSpans { scope: Some(scope), spans: calls.map(span).collect() }];
+    let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans: calls.map(span).collect() }];
     let resource_spans = vec![ResourceSpans { resource: Some(resource.clone()), scope_spans }];
     Request { resource_spans }.encode_to_vec()
 }
@@ -132,8 +90,4 @@ fn span(call: Call<'_>) -> Span {
         attributes: attributes.collect(),
         status: call.failed.map(|message| Status { message: message.to_owned(), code: ERROR }),
     }
-}
-
-fn attribute(key: &str, value: Value) -> KeyValue {
-    KeyValue { key: key.to_owned(), value: Some(AnyValue { value: Some(value) }) }
 }

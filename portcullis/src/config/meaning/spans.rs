@@ -1,24 +1,17 @@
 //! Where spans of sampled calls go: what the file says, and the variables of OpenTelemetry, which win (OB5).
 
-use enforcer_traffic::hosts_meet;
-
 use super::super::meant::Spans;
 use super::super::read::Table;
-use super::super::value::Address;
 use super::Meaning;
+use super::otlp::{Place, collector, variable, written};
 
 /// Behind the address of a collector (OTLP 1.x, HTTP).
 const PATH: &str = "/v1/traces";
 
 impl Meaning<'_> {
     pub(super) fn spans(&mut self, section: &Table) -> Option<Spans> {
-        let written = section.address("spans").and_then(|address| match address {
-            Address::Socket { addr, .. } => Some((bracketed(addr.ip()), addr.port(), PATH.to_owned())),
-            Address::Name { host, port, .. } => Some((host.clone(), *port, PATH.to_owned())),
-            Address::Unix(_) => None,
-        });
+        let written = section.address("spans").and_then(|address| written(address, PATH));
         let share = section.integer("span_share").and_then(|share| u32::try_from(*share).ok()).unwrap_or(0);
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         match told(&variable, written, share) {
             Ok(spans) => spans,
             Err(text) => {
@@ -29,25 +22,13 @@ impl Meaning<'_> {
     }
 }
 
-type Place = (String, u16, String);
-
-fn bracketed(ip: std::net::IpAddr) -> String {
-    if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }
-}
-
 /// What holds after the variables. Those of samplers say which share of calls without a trace begin one.
 fn told(
     variable: &dyn Fn(&str) -> Option<String>,
     written: Option<Place>,
     share: u32,
 ) -> Result<Option<Spans>, String> {
-    if variable("OTEL_SDK_DISABLED").is_some_and(|word| word.eq_ignore_ascii_case("true")) {
-        return Ok(None);
-    }
-    let traces = variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT").map(|url| place(&url, ""));
-    let general = || variable("OTEL_EXPORTER_OTLP_ENDPOINT").map(|url| place(&url, PATH));
-    let place = traces.or_else(general).transpose()?.or(written);
-    let Some((host, port, path)) = place else { return Ok(None) };
+    let Some(collector) = collector(variable, "TRACES", (PATH, true), written)? else { return Ok(None) };
     let ratio = || {
         let word = variable("OTEL_TRACES_SAMPLER_ARG").unwrap_or_else(|| "1".to_owned());
         let ratio = word.parse::<f64>().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
@@ -62,20 +43,7 @@ fn told(
         Some("traceidratio" | "parentbased_traceidratio") => ratio()?,
         Some(other) => return Err(format!("OTEL_TRACES_SAMPLER: `{other}` is not known here")),
     };
-    let mut resource = vec![
-        ("service.name".to_owned(), variable("OTEL_SERVICE_NAME").unwrap_or_else(|| "portcullis".to_owned())),
-        ("service.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-    ];
-    for pair in variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default().split(',') {
-        let Some((key, value)) = pair.split_once('=') else { continue };
-        let (key, value) = (key.trim(), value.trim());
-        match resource.iter_mut().find(|(known, _)| known == key) {
-            Some(_) if key == "service.name" && variable("OTEL_SERVICE_NAME").is_some() => {}
-            Some((_, known)) => *known = value.to_owned(),
-            None => resource.push((key.to_owned(), value.to_owned())),
-        }
-    }
-    Ok(Some(Spans { host, port, path, share, resource }))
+    Ok(Some(Spans { collector, share }))
 }
 
 #[expect(
@@ -85,25 +53,6 @@ fn told(
 )]
 fn in_10_000(ratio: f64) -> u32 {
     (ratio * 10_000.0).round() as u32
-}
-
-/// Host, port and path of a collector, with `behind` at the end.
-fn place(url: &str, behind: &str) -> Result<Place, String> {
-    let wrong =
-        || format!("`{url}` is no collector such as http://127.0.0.1:4318; only plain HTTP is spoken");
-    let rest = url.strip_prefix("http://").ok_or_else(wrong)?;
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_cause| wrong())?),
-        _ => (authority, 4318),
-    };
-    // A host that meets itself is one.
-    if !hosts_meet(host, host) || path.bytes().any(|byte| !(0x21..0x7f).contains(&byte)) {
-        return Err(wrong());
-    }
-    let path = path.trim_end_matches('/');
-    let whole = if path.is_empty() { behind.to_owned() } else { format!("/{path}{behind}") };
-    Ok((host.to_owned(), port, if whole.is_empty() { "/".to_owned() } else { whole }))
 }
 
 #[cfg(test)]
@@ -121,7 +70,10 @@ mod tests {
     fn ob5_the_variables_of_opentelemetry_beat_the_file() {
         assert_eq!(with(&[], false), Ok(None));
         let spans = with(&[], true).unwrap().unwrap();
-        assert_eq!((spans.collector().as_str(), spans.share), ("http://10.0.0.1:4318/v1/traces", 7));
+        assert_eq!(
+            (spans.collector.to_string().as_str(), spans.share),
+            ("http://10.0.0.1:4318/v1/traces", 7)
+        );
         for (name, url, collector) in [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel:4319", "http://otel:4319/v1/traces"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://otel/base/", "http://otel:4318/base/v1/traces"),
@@ -129,7 +81,11 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://otel:1/x", "http://otel:1/x"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://otel:1", "http://otel:1/"),
         ] {
-            assert_eq!(with(&[(name, url)], true).unwrap().unwrap().collector(), collector, "{url}");
+            assert_eq!(
+                with(&[(name, url)], true).unwrap().unwrap().collector.to_string(),
+                collector,
+                "{url}"
+            );
         }
         for url in
             ["https://otel:1", "otel:4318", "http://", "http://a b:1", "http://otel:x", "http://o:1/a b"]
@@ -141,7 +97,7 @@ mod tests {
             ("OTEL_SERVICE_NAME", "edge"),
             ("OTEL_RESOURCE_ATTRIBUTES", "a=1, service.name=x,service.version=9"),
         ];
-        let resource = with(&named, true).unwrap().unwrap().resource;
+        let resource = with(&named, true).unwrap().unwrap().collector.resource;
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         assert_eq!(resource, [pair("service.name", "edge"), pair("service.version", "9"), pair("a", "1")]);
     }
