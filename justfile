@@ -67,6 +67,11 @@ chaos-local:
     cargo test --locked -p portcullis --no-run
     PORTCULLIS_TEST_SCALE=20 cargo test --locked -p tests --test e2e -- --nocapture --test-threads 1 chaos
 
+# The ledger under kill -9 and load: so many times six kills, every answer accounted for
+kill-ledger scale="20":
+    cargo test --locked -p portcullis --no-run
+    PORTCULLIS_TEST_SCALE={{scale}} cargo test --locked -p tests --test e2e -- --nocapture dl3_whatever
+
 # A push of policies every second under load, every call accounted for
 soak-push minutes="1":
     cargo test --locked -p portcullis --no-run

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use libtest_mimic::Trial;
 use serde_json::Value;
@@ -80,7 +80,9 @@ fn kills(rounds: u64, chance: &mut Chance) -> Result {
     let tls = gateway.identity()?.display().to_string();
     let address = gateway.address.to_string();
     let (mut durable, mut given) = (BTreeSet::new(), BTreeSet::new());
+    let mut kept = Kept::begin(&gateway)?;
     for round in 0..rounds {
+        kept.note(&gateway, round)?;
         let mut writes = Load::start(&address, &tls, ("POST", 3))?;
         let reads = Load::start(&address, &tls, ("GET", 2))?;
         writes.answers(1 + chance.below(120))?;
@@ -105,7 +107,7 @@ fn kills(rounds: u64, chance: &mut Chance) -> Result {
     }
     check!(durable.len() as u64 >= rounds, "the load was real: {}", durable.len());
 
-    let records = gateway.records("kind=decision&since=1h")?;
+    let records = gateway.records("kind=decision&since=1d")?;
     let stored: BTreeMap<&str, &Value> =
         records.iter().filter_map(|record| Some((record["id"].as_str()?, record))).collect();
     check!(stored.len() == records.len(), "an id is on record twice");
@@ -138,16 +140,82 @@ fn kills(rounds: u64, chance: &mut Chance) -> Result {
     let verified = gateway.cli(&["decisions", "verify", "-o", "json"])?;
     let told: Value = serde_json::from_str(&verified.stdout)?;
     check!([0, 4].contains(&verified.code) && told["faults"] == serde_json::json!([]), "{verified:?}");
-    let recoveries = gateway.records("kind=recovery&since=1h")?;
+    let proved = kept.check(&gateway, &durable.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let recoveries = gateway.records("kind=recovery&since=1d")?;
     check!(recoveries.len() as u64 >= rounds, "{rounds} kills, {} recoveries", recoveries.len());
     println!(
-        "{rounds} kills: {} durable and {} other answers, {} gaps, {} of them not stored",
+        "{rounds} kills: {} durable answers, all on record; {} other answers, {} of them in the {} gaps and the rest on \
+         record; {} of {} checkpoints looked at again and {proved} proofs checked, all of them true",
         durable.len(),
         given.len(),
+        given.iter().filter(|id| !stored.contains_key(id.as_str())).count(),
         gaps.len(),
-        given.iter().filter(|id| !stored.contains_key(id.as_str())).count()
+        kept.chosen().len(),
+        kept.checkpoints.len()
     );
     Ok(())
+}
+
+/// What an auditor takes home before each kill: nothing that was signed may be untrue afterwards.
+struct Kept {
+    key: String,
+    checkpoints: Vec<PathBuf>,
+}
+
+/// Checkpoints and proofs that are looked at again: each check reads the whole log.
+const LOOKED_AT: usize = 8;
+
+impl Kept {
+    fn begin(gateway: &Gateway) -> Result<Kept> {
+        let key = gateway.dir().join("kept.vkey");
+        fs::write(&key, gateway.cli(&["decisions", "keys"])?.stdout)?;
+        Ok(Kept { key: key.display().to_string(), checkpoints: Vec::new() })
+    }
+
+    fn note(&mut self, gateway: &Gateway, round: u64) -> Result {
+        let file = gateway.dir().join(format!("{round}.cp"));
+        // The first comes a moment after the start.
+        let begun = Instant::now();
+        let mut told = gateway.cli(&["decisions", "checkpoint"])?;
+        while told.code != 0 && begun.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(100));
+            told = gateway.cli(&["decisions", "checkpoint"])?;
+        }
+        check!(told.code == 0, "{told:?}");
+        fs::write(&file, told.stdout)?;
+        self.checkpoints.push(file);
+        Ok(())
+    }
+
+    fn chosen(&self) -> Vec<&PathBuf> {
+        spread(&self.checkpoints)
+    }
+
+    /// What was signed before kills is the beginning of what there is, and records of all times are proved by the key alone.
+    /// Returns how many proofs there were.
+    fn check(&self, gateway: &Gateway, ids: &[&str]) -> Result<usize> {
+        for file in self.chosen() {
+            let file = file.display().to_string();
+            let told =
+                gateway.cli(&["decisions", "verify", "--key", &self.key, "--since-checkpoint", &file])?;
+            check!([0, 4].contains(&told.code), "{file}: {told:?}");
+        }
+        let proof = gateway.dir().join("one.tlog-proof").display().to_string();
+        let ids = spread(ids);
+        for id in &ids {
+            let told = gateway.cli(&["decisions", "prove", id, "--out", &proof])?;
+            check!(told.code == 0, "{id}: {told:?}");
+            let told = gateway.cli(&["decisions", "verify", &proof, "--key", &self.key])?;
+            check!(told.code == 0 && told.stdout.contains(*id), "{id}: {told:?}");
+        }
+        Ok(ids.len())
+    }
+}
+
+/// Some of these from the first to the last.
+fn spread<T>(all: &[T]) -> Vec<&T> {
+    let step = all.len().div_ceil(LOOKED_AT).max(1);
+    all.iter().rev().step_by(step).collect()
 }
 
 /// Calls over kept connections, and the decision ids of what was answered.
