@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("exit_codes_are_those_of_the_manual", None, exit_codes),
         trial("qs7_init_writes_what_check_and_test_accept", None, init),
         trial("xa3_commands_answer_in_json", None, json),
+        trial("fs1_a_typo_in_the_file_stops_the_start_with_its_line_and_the_nearest_name", None, typo),
         trial("can_answers_allow_and_deny_by_exit_code", None, can),
         trial("entries_come_and_go", None, entries),
         trial("a_closed_pipe_ends_a_command_in_silence", None, closed_pipe),
@@ -30,6 +31,30 @@ fn run(arguments: &[&str]) -> Result<Outcome> {
         .stdin(Stdio::null())
         .output()?
         .into())
+}
+
+fn typo() -> Result {
+    let dir = tempfile::tempdir()?;
+    let told = run(&["init", &dir.path().display().to_string()])?;
+    check!(told.code == 0, "{told:?}");
+    let file = dir.path().join("portcullis.toml");
+    let good = std::fs::read_to_string(&file)?;
+    for (right, wrong) in [("data_dir", "data_dri"), ("[admin]", "[admni]"), ("trust_domain", "trust_doman")]
+    {
+        let Some(line) = good.lines().position(|line| line.starts_with(right)) else { continue };
+        let bad = |(at, text): (usize, &str)| {
+            if at == line { text.replacen(right, wrong, 1) } else { text.to_owned() }
+        };
+        let bad: Vec<_> = good.lines().enumerate().map(bad).collect();
+        std::fs::write(&file, bad.join("\n"))?;
+        let told = run(&["run", "-c", &file.display().to_string()])?;
+        check!(told.code == 3, "{wrong}: {told:?}");
+        let wanted = format!("did you mean `{}`?", right.trim_matches(['[', ']']));
+        check!(told.stderr.contains(&wanted), "{wrong}: {told:?}");
+        check!(told.stderr.contains(&format!("portcullis.toml:{}:", line + 1)), "{wrong}: {told:?}");
+        check!(!dir.path().join("data/state").exists(), "it began all the same");
+    }
+    Ok(())
 }
 
 const COMMANDS: &[&[&str]] = &[

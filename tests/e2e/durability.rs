@@ -27,7 +27,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("du_issuance_records_survive_kill_9", missing_module("spiffe"), issuances),
         trial("du_policy_versions_go_on_after_kill_9", None, versions),
         trial("fs6_a_second_process_names_the_owner_of_the_directory", missing("timeout"), second_process),
-        trial("du_a_flipped_bit_in_the_journal_is_refused_with_its_place", None, flipped_bit),
+        trial("fs3_a_flipped_bit_in_the_journal_is_refused_with_its_place", None, flipped_bit),
         trial("du_a_deleted_index_is_rebuilt_from_the_journal", None, deleted_index),
     ]
 }

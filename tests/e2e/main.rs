@@ -4,6 +4,7 @@
 mod api;
 mod auditors;
 mod authzen;
+mod backups;
 mod certificates;
 mod changes;
 mod chaos;
@@ -64,6 +65,7 @@ fn main() {
         proofs::trials(),
         crashes::trials(),
         authzen::trials(),
+        backups::trials(),
         certificates::trials(),
         changes::trials(),
         chaos::trials(),

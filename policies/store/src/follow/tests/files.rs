@@ -90,7 +90,7 @@ async fn st9_a_disk_that_is_too_slow_is_waited_for() {
 }
 
 #[tokio::test]
-async fn st9_a_damaged_file_is_put_aside_with_an_alarm_and_the_one_before_it_used() {
+async fn st9_fs3_a_damaged_file_is_put_aside_with_an_alarm_and_the_one_before_it_used() {
     let disk = Arc::new(MemoryDisk::new());
     let publisher = two(&disk).await;
     let newest = Path::new("/follow").join(file(2));
