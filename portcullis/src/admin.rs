@@ -148,6 +148,7 @@ fn v1(api: &Arc<Api>, more: Router) -> Router {
             .merge(service::crls(Arc::clone(authority)))
             .merge(service::mint(Arc::clone(authority)))
             .merge(service::keys(Arc::clone(authority)))
+            .merge(service::federations(Arc::clone(authority)))
             .merge(service::enrolment(Arc::clone(authority)));
     }
     let v1 = v1
@@ -250,7 +251,12 @@ fn principal(api: &Api, caller: &Caller) -> Principal {
             }
             Principal::local_user(*uid, None, &roles)
         }
-        Caller::Svid(id) if id.path().starts_with("/portcullis/agent/") => Principal::agent(id.as_str()),
+        // Of another trust domain nobody is an agent here, whatever its path says.
+        Caller::Svid(id)
+            if id.is_member_of(&api.trust_domain) && id.path().starts_with("/portcullis/agent/") =>
+        {
+            Principal::agent(id.as_str())
+        }
         Caller::Svid(id) => Principal::workload(id.as_str()),
         Caller::Anonymous => Principal::anonymous(),
     }
@@ -315,6 +321,8 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
         "svids" => (AdminAction::AgentSync, Resource::system()),
         "revocations" if reads => (AdminAction::CaRead, Resource::system()),
         "revocations" => (AdminAction::SvidRevoke, domain()),
+        "federations" if reads => (AdminAction::CaRead, Resource::system()),
+        "federations" => (AdminAction::FederationWrite, Resource::system()),
         "entries" if reads => (AdminAction::EntryRead, domain()),
         "entries" => (AdminAction::EntryWrite, domain()),
         "decisions" if path == "/v1/decisions:export" => (AdminAction::DecisionsExport, domain()),

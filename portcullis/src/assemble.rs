@@ -16,6 +16,7 @@ mod decision_logs;
 mod doubt;
 mod ends;
 pub(crate) mod entities;
+mod federation;
 mod gauges;
 mod identity;
 mod journal;
@@ -133,6 +134,7 @@ pub(crate) async fn start(
                     clock: Arc::clone(&clock),
                     counts: counts::Counts::new(&metrics),
                 }),
+                fetch: Arc::new(federation::Fetcher::new(ca, &clock)),
             };
             Some(open::authority(&config, ca, ports).await?)
         }
@@ -173,6 +175,7 @@ pub(crate) async fn start(
         sweep(Arc::clone(authority), &tasks);
         crls::keep(Arc::clone(authority), &tasks);
         ends::watch(Arc::clone(authority), Arc::clone(&kept), &metrics, &tasks);
+        federation::start(authority, &metrics, &tasks);
     }
     policies.start(&tasks, &metrics);
 
@@ -262,6 +265,11 @@ pub(crate) async fn start(
         apis.remote(*addr, trust, &api)?;
     }
 
+    if let (Some(bundle), Some(authority)) =
+        (config.ca.as_ref().and_then(|ca| ca.bundle.as_ref()), &authority)
+    {
+        apis.bundle(bundle, authority, (&kept, &clock))?;
+    }
     if let (Some(oidc), Some(authority)) = (&config.oidc, &authority) {
         apis.oidc(oidc, authority, &kept)?;
     }

@@ -7,6 +7,7 @@ mod check;
 mod config;
 pub(crate) mod decisions;
 mod entry;
+mod federation;
 pub(crate) mod init;
 mod pages;
 mod policy;
@@ -90,6 +91,9 @@ enum Command {
     /// What verifies certificates and tokens of the trust domain
     #[command(subcommand)]
     Bundle(bundle::Command),
+    /// Other trust domains whose identities are verified here
+    #[command(subcommand)]
+    Federation(federation::Command),
     /// The certificate authority
     #[command(subcommand)]
     Ca(ca::Command),
@@ -172,6 +176,7 @@ pub(crate) fn main() -> Exit {
         Command::Svid(command) => svid::run(command, &global),
         Command::Entry(command) => entry::run(command, &global),
         Command::Bundle(command) => bundle::run(command, &global),
+        Command::Federation(command) => federation::run(command, &global),
         Command::Ca(command) => ca::run(command, &global),
         Command::Agent(command) => authority::agent(command, &global),
         Command::Policy(command) => policy::run(command, &global),

@@ -102,6 +102,11 @@ impl Client {
         self.value(Call { revision: Some(revision), ..change }).await
     }
 
+    /// Replaces `path`, whatever it is now.
+    pub(crate) async fn replace(&self, path: &str, body: &Value) -> Result<Value, Fault> {
+        self.value(Call { method: Method::PUT, ..Call::posts(path, body) }).await
+    }
+
     /// Deletes what `path` names, whatever it is now.
     pub(crate) async fn remove(&self, path: &str) -> Result<Value, Fault> {
         self.value(Call::new(Method::DELETE, path)).await

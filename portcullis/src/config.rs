@@ -20,7 +20,8 @@ use std::path::{Path, PathBuf};
 use ca_authority::NewEntry;
 pub(crate) use changes::{Changes, changes};
 pub(crate) use meant::{
-    Admin, Agent, Ca, Collector, Config, Enforcer, Follow, Listener, LocalUser, Oidc, Spans, TrailTo,
+    Admin, Agent, BundleEndpoints, Ca, Collector, Config, Enforcer, Federation, Follow, Listener, LocalUser,
+    Oidc, Spans, TrailTo,
 };
 pub(crate) use schema::{explain, json_schema, paths as key_paths};
 pub(crate) use value::{Address, duration, print_duration};

@@ -109,6 +109,24 @@ fn tokens(guide: &mut Guide) -> Result {
     Ok(())
 }
 
+/// Another trust domain, whose endpoint is not there.
+fn federation(guide: &mut Guide) -> Result {
+    guide.expect("portcullis bundle show --format spiffe > ours.json", 0)?;
+    let partner = crate::identity::federation::document("partner.org", 1, |_| {})?;
+    std::fs::write(guide.dir.join("partner.json"), partner.to_string())?;
+    let create = "portcullis federation create partner.org --url https://bundle.partner.org:8445/ --profile https_spiffe --endpoint-id spiffe://partner.org/gateway --bundle partner.json";
+    guide.expect(create, 0)?;
+    let listed = guide.expect("portcullis federation list", 0)?;
+    check!(listed.contains("partner.org") && listed.contains("current"), "listed: {listed}");
+    guide.expect("portcullis federation get partner.org", 0)?;
+    guide.expect("portcullis federation refresh partner.org", 75)?;
+    guide.expect("portcullis bundle list", 0)?;
+    guide.expect("portcullis bundle get partner.org > kept.json", 0)?;
+    guide.expect("portcullis bundle set partner.org kept.json", 0)?;
+    guide.expect("portcullis federation delete partner.org --yes", 0)?;
+    Ok(())
+}
+
 /// Entries from a file, explained, and identities in files.
 fn identities(guide: &mut Guide) -> Result {
     let uid = tests::own_uid();
@@ -290,6 +308,7 @@ fn guide() -> Result {
     guide.expect("portcullis svid inspect tls/svid.pem", 0)?;
     tokens(&mut guide)?;
     identities(&mut guide)?;
+    federation(&mut guide)?;
 
     let call = format!(
         "curl -sS --cacert tls/bundle.pem --cert tls/svid.pem --key tls/svid.key -X POST https://localhost:{listener}/"

@@ -3,6 +3,7 @@
 mod authorities;
 mod enrolment;
 mod envoy;
+pub(crate) mod federation;
 mod files;
 mod forged;
 mod revoked;
@@ -39,6 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         authorities::trials(),
         enrolment::trials(),
         envoy::trials(),
+        federation::trials(),
         files::trials(),
         forged::trials(),
         revoked::trials(),

@@ -48,6 +48,7 @@ pub struct Builder {
     pub(crate) wrapper: Vec<String>,
     /// Lines about an identity that a Workload API gives, in place of an own CA.
     given: Option<String>,
+    pub(crate) trust_domain: String,
     pub(crate) arguments: Vec<String>,
     /// The binary stands in the directory of the gateway, where it can be replaced.
     pub(crate) has_program: bool,
@@ -74,6 +75,7 @@ impl Default for Builder {
             environment: Vec::new(),
             wrapper: Vec::new(),
             given: None,
+            trust_domain: "example.org".into(),
             arguments: Vec::new(),
             has_program: false,
         }
@@ -213,7 +215,7 @@ impl Builder {
     pub(crate) fn written(self) -> Result<Gateway> {
         let dir = tempfile::Builder::new().prefix("portcullis-test-").tempdir()?;
         let (address, admin) = (free_port(), free_port());
-        let root = dir.path().display();
+        let (root, domain) = (dir.path().display(), &self.trust_domain);
         let open = match self.users.is_empty() {
             true => None,
             false => Some(
@@ -236,12 +238,12 @@ impl Builder {
                     "[ca]\n{}{}\n[agent]\nsocket = \"unix://{root}/workload.sock\"\n",
                     self.ca, self.entries
                 ),
-                "id = \"spiffe://example.org/gateway\"".to_owned(),
+                format!("id = \"spiffe://{domain}/gateway\""),
             ),
             Some(identity) => (String::new(), identity.clone()),
         };
         let config = format!(
-            "version = 1\ntrust_domain = \"example.org\"\ndata_dir = \"{root}/data\"\n{roles}\
+            "version = 1\ntrust_domain = \"{domain}\"\ndata_dir = \"{root}/data\"\n{roles}\
              [policies]\n{policies}\n[enforcer]\n{identity}\ndns_names = [\"localhost\"]\nworkers = 2\nmax_delay = \"20s\"\n{enforcer}\n\
              [[enforcer.listener]]\nname = \"public\"\nbind = [\"tcp://127.0.0.1:{address}\"{quic}]\n{listener}\n{services}{routes}\n[decisions]\n{decisions}\n[admin]\nlisten = [\"http://127.0.0.1:{admin}\"]\n{people}{sections}",
             sections = self.sections,

@@ -16,6 +16,12 @@ use crate::{Gateway, Result};
 const SERVED: Duration = Duration::from_secs(40);
 
 impl Builder {
+    /// Of another trust domain than `example.org`, in the configuration; what is said by name stays.
+    pub fn domain(mut self, name: &str) -> Self {
+        self.trust_domain = name.into();
+        self
+    }
+
     /// Runs the binary below another program, such as `faketime`.
     pub fn below(mut self, command: &[&str]) -> Self {
         self.wrapper = command.iter().map(|word| (*word).to_owned()).collect();

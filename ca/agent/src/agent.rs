@@ -87,6 +87,7 @@ impl Agent {
         let mut cache = Cache::new(upstream.entries(), upstream.bundle());
         cache.deny(upstream.revoked());
         cache.list(&upstream.crls());
+        cache.federate(upstream.federated());
         let (publish, states) = watch::channel(Arc::new(cache.state()));
         let delays = Arc::default();
         let work = Work {
@@ -207,6 +208,7 @@ impl Work {
                     self.cache.reconcile(self.upstream.entries(), self.upstream.bundle(), now);
                     self.cache.deny(self.upstream.revoked());
                     self.cache.list(&self.upstream.crls());
+                    self.cache.federate(self.upstream.federated());
                     self.cache.renew(&self.upstream.tainted(), self.clock.now(), || self.rng.u64());
                 }
                 Some(answer) = signing.next(), if !signing.is_empty() => {

@@ -11,7 +11,7 @@ use ca_identity::{Bundle, RevocationSet, X509Svid};
 use crate::{
     issue::IssueError,
     rotate::{RETRY_FIRST, late_at, renew_at, retry_after, spread},
-    state::{Crls, Resource, Served, State},
+    state::{Crls, Others, Resource, Served, State},
     upstream::AgentEntry,
 };
 
@@ -28,6 +28,7 @@ pub(crate) struct Cache {
     bundle: Arc<Bundle>,
     crls: Crls,
     revoked: RevocationSet,
+    others: Arc<Others>,
     latest: UnixTime,
     dirty: bool,
     /// How long entries waited for their SVID, until somebody takes that.
@@ -64,7 +65,8 @@ impl Cache {
     pub(crate) fn new(entries: Vec<AgentEntry>, bundle: Arc<Bundle>) -> Self {
         let (items, revoked) = (BTreeMap::new(), RevocationSet::default());
         let (crls, latest) = (Crls::default(), UnixTime::from_nanos(i64::MIN));
-        let mut cache = Self { items, bundle, crls, revoked, latest, dirty: true, delays: Vec::new() };
+        let (others, delays) = (Arc::default(), Vec::new());
+        let mut cache = Self { items, bundle, crls, revoked, others, latest, dirty: true, delays };
         cache.take_entries(entries);
         cache
     }
@@ -86,6 +88,12 @@ impl Cache {
             self.crls = crls;
             self.dirty = true;
         }
+    }
+
+    /// Takes the bundles of other trust domains.
+    pub(crate) fn federate(&mut self, bundles: Vec<Arc<Bundle>>) {
+        self.others = Arc::new(Others::new(bundles));
+        self.dirty = true;
     }
 
     /// Takes the deny set: what it denies is served no longer, and signed anew at once.
@@ -216,7 +224,8 @@ impl Cache {
     pub(crate) fn state(&self) -> State {
         let mut served: Vec<Arc<Served>> = self.items.values().map(|item| Arc::new(item.served())).collect();
         served.sort_by(|a, b| a.order().cmp(&b.order()));
-        State::new(served, &self.bundle).listing(self.crls.clone()).denying(self.revoked.clone())
+        let state = State::new(served, &self.bundle).listing(self.crls.clone());
+        state.denying(self.revoked.clone()).knowing(Arc::clone(&self.others))
     }
 
     /// The time that validity is judged by: a wall clock that goes back does not revive what has expired.

@@ -5,6 +5,7 @@
 
 mod crls;
 mod offer;
+mod others;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -26,6 +27,7 @@ use crate::{
 pub(crate) use crls::Crls;
 use offer::Contexts;
 pub(crate) use offer::{Picked, Wanted};
+pub(crate) use others::Others;
 
 /// The most identities of one workload, and the most bytes of one answer: what clients accept.
 const IDENTITIES: usize = 64;
@@ -45,8 +47,10 @@ pub(crate) struct State {
     contexts: OnceLock<Contexts>,
     /// The keys for tokens, as a JWK Set.
     jwt_bundle: Bytes,
-    /// What tokens are judged by.
+    /// What tokens of the own trust domain are judged by.
     trust: IdentitySnapshot,
+    /// Other trust domains, for those whose entries federate with them.
+    others: Arc<Others>,
 }
 
 /// One entry and what is ready for it. Neither SVID nor problem means that the first answer is still to come.
@@ -108,12 +112,19 @@ impl State {
             bundle: bundle.to_der().into(),
             jwt_bundle: bundle.to_jwt_jwks(JwksReader::WorkloadApi).into(),
             trust: IdentitySnapshot { bundles, ..IdentitySnapshot::default() },
+            others: Arc::default(),
         }
     }
 
     /// The same with these revocation lists.
     pub(crate) fn listing(self, crls: Crls) -> Self {
         Self { crls, contexts: OnceLock::new(), ..self }
+    }
+
+    /// The same, knowing other trust domains.
+    pub(crate) fn knowing(mut self, others: Arc<Others>) -> Self {
+        self.others = others;
+        self
     }
 
     /// The same, refusing tokens that are denied.
@@ -127,9 +138,14 @@ impl State {
         &self.own.trust_domain
     }
 
-    /// What tokens are judged by.
-    pub(crate) fn trust(&self) -> &IdentitySnapshot {
-        &self.trust
+    /// What tokens that this caller shows are judged by.
+    pub(crate) fn trust(&self, selectors: &[Selector], now: UnixTime) -> IdentitySnapshot {
+        let mut trust = self.trust.clone();
+        for other in self.others.of(&self.matching(selectors), now) {
+            // No root counts for tokens, so none can be shared.
+            trust.bundles.insert_allowing_shared_roots(Arc::clone(other.bundle()));
+        }
+        trust
     }
 
     pub(crate) fn served(&self) -> &[Arc<Served>] {
@@ -142,8 +158,12 @@ impl State {
             if self.bundle.is_empty() {
                 return View::Unavailable(NO_ROOTS.to_owned());
             }
-            let crl = self.crls.messages();
-            let answer = X509svidResponse { svids: self.messages(&matching, now), crl, ..Default::default() };
+            let others = self.others.of(&matching, now);
+            let answer = X509svidResponse {
+                svids: self.messages(&matching, now),
+                federated_bundles: others.iter().filter_map(|other| other.roots()).collect(),
+                crl: self.crls.messages(),
+            };
             if answer.encoded_len() > ANSWER_BYTES {
                 return View::TooLarge { entries: matching.len() };
             }
@@ -156,23 +176,27 @@ impl State {
         })
     }
 
-    /// The bundles that a caller may verify with: those of its own domain, for callers that have an identity (DF-12).
-    pub(crate) fn bundles(&self, selectors: &[Selector], _now: UnixTime) -> View<X509BundlesResponse> {
-        if self.matching(selectors).is_empty() {
+    /// The bundles that a caller may verify with: of its own domain and of those that its entries federate
+    /// with, for callers that have an identity (DF-12).
+    pub(crate) fn bundles(&self, selectors: &[Selector], now: UnixTime) -> View<X509BundlesResponse> {
+        let matching = self.matching(selectors);
+        if matching.is_empty() {
             return View::Denied;
         }
-        let bundles = BTreeMap::from([(self.domain().id().to_string(), self.bundle.clone())]);
+        let mut bundles = BTreeMap::from([(self.domain().id().to_string(), self.bundle.clone())]);
+        bundles.extend(self.others.of(&matching, now).into_iter().filter_map(|other| other.roots()));
         View::Complete(X509BundlesResponse { bundles, crl: self.crls.messages() })
     }
 
     /// The same for tokens: a bundle holds its own kind of keys only (WA-09).
-    pub(crate) fn jwt_bundles(&self, selectors: &[Selector], _now: UnixTime) -> View<JwtBundlesResponse> {
-        if self.matching(selectors).is_empty() {
+    pub(crate) fn jwt_bundles(&self, selectors: &[Selector], now: UnixTime) -> View<JwtBundlesResponse> {
+        let matching = self.matching(selectors);
+        if matching.is_empty() {
             return View::Denied;
         }
-        View::Complete(JwtBundlesResponse {
-            bundles: BTreeMap::from([(self.domain().id().to_string(), self.jwt_bundle.clone())]),
-        })
+        let mut bundles = BTreeMap::from([(self.domain().id().to_string(), self.jwt_bundle.clone())]);
+        bundles.extend(self.others.of(&matching, now).into_iter().filter_map(|other| other.tokens()));
+        View::Complete(JwtBundlesResponse { bundles })
     }
 
     /// The entries that a caller may have tokens of, each with its hint.

@@ -43,6 +43,7 @@ pub(crate) fn entry(id: &str, path: &str, age: i64) -> AgentEntry {
         spiffe_id: SpiffeId::parse(&format!("spiffe://example.org{path}")).unwrap(),
         selectors: vec![own_selector()],
         dns_names: Vec::new(),
+        federates_with: Vec::new(),
         hint: String::new(),
         created_at: noon() - Duration::from_secs(u64::try_from(age).unwrap()),
     }
@@ -63,6 +64,7 @@ struct FakeState {
     next_issuer: Option<Issuer<'static, KeyPair>>,
     entries: Vec<AgentEntry>,
     bundle: Arc<Bundle>,
+    others: Vec<Arc<Bundle>>,
     revoked: RevocationSet,
     crls: Vec<Arc<[u8]>>,
     acknowledged: u64,
@@ -84,6 +86,7 @@ impl FakeAuthority {
             next_issuer: None,
             entries,
             bundle,
+            others: Vec::new(),
             revoked: RevocationSet::default(),
             crls: Vec::new(),
             acknowledged: 0,
@@ -123,6 +126,11 @@ impl FakeAuthority {
 
     pub(crate) fn set_entries(&self, entries: Vec<AgentEntry>) {
         self.state.lock().entries = entries;
+        self.tell();
+    }
+
+    pub(crate) fn federate(&self, others: Vec<Arc<Bundle>>) {
+        self.state.lock().others = others;
         self.tell();
     }
 
@@ -247,6 +255,10 @@ impl Upstream for FakeAuthority {
 
     fn bundle(&self) -> Arc<Bundle> {
         Arc::clone(&self.state.lock().bundle)
+    }
+
+    fn federated(&self) -> Vec<Arc<Bundle>> {
+        self.state.lock().others.clone()
     }
 
     fn revoked(&self) -> RevocationSet {

@@ -4,7 +4,7 @@
 use std::{fmt, sync::Arc};
 
 use base_ports::UnixTime;
-use ca_identity::{Bundle, CertificateDer, RevocationSet, Selector, SpiffeId};
+use ca_identity::{Bundle, CertificateDer, RevocationSet, Selector, SpiffeId, TrustDomain};
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
@@ -13,12 +13,15 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     /// The registration entries of this agent, complete.
     fn entries(&self) -> Vec<AgentEntry>;
 
-    /// A number that moves whenever [`Upstream::entries`], [`Upstream::bundle`], [`Upstream::revoked`],
-    /// [`Upstream::tainted`] or [`Upstream::crls`] would answer something new.
+    /// A number that moves whenever [`Upstream::entries`], [`Upstream::bundle`], [`Upstream::federated`],
+    /// [`Upstream::revoked`], [`Upstream::tainted`] or [`Upstream::crls`] would answer something new.
     fn changed(&self) -> watch::Receiver<u64>;
 
     /// The bundle of the own trust domain.
     fn bundle(&self) -> Arc<Bundle>;
+
+    /// The bundles of other trust domains. Workloads get those that their entries federate with.
+    fn federated(&self) -> Vec<Arc<Bundle>>;
 
     /// What is denied: such SVIDs are served no longer, and such tokens neither handed out nor taken (RV-03).
     fn revoked(&self) -> RevocationSet;
@@ -54,6 +57,8 @@ pub struct AgentEntry {
     pub selectors: Vec<Selector>,
     /// DNS names that go into the SVID.
     pub dns_names: Vec<String>,
+    /// Other trust domains whose bundles the workload gets.
+    pub federates_with: Vec<TrustDomain>,
     /// Which identity this is, for a workload that holds several; empty when there is nothing to say.
     pub hint: String,
     /// When it was made; with the id, this orders the identities of a workload (WA-12).

@@ -31,6 +31,7 @@ use crate::token::TokenKey;
 
 mod crls;
 mod entries;
+mod federation;
 mod mint;
 mod open;
 mod revocations;
@@ -39,6 +40,7 @@ mod sweep;
 mod tokens;
 
 pub use entries::Applied;
+use federation::{Federation, Fetches};
 pub use mint::Minting;
 
 /// The clock may stand this much before the last issue (identity.md 15).
@@ -75,6 +77,11 @@ pub struct Authority {
     taken: watch::Sender<HashMap<&'static str, u64>>,
     /// Identities of roles of this process.
     own: Brief<HashSet<SpiffeId>>,
+    /// Other trust domains with their bundles; moves after the record is durable.
+    federated: watch::Sender<Arc<Federation>>,
+    /// The one writer of relationships and of their bundles.
+    federating: Mutex<()>,
+    fetches: Brief<Fetches>,
     entries: RwLock<Index>,
     entries_revision: watch::Sender<u64>,
     last_issue_nanos: AtomicI64,
@@ -105,6 +112,11 @@ impl Authority {
     /// All authority keys with their states.
     pub fn keys(&self) -> Vec<KeyInfo> {
         self.keys.borrow().to_vec()
+    }
+
+    /// The time that it judges by.
+    pub fn time(&self) -> UnixTime {
+        self.now()
     }
 
     /// SPIFFE ID of the agent inside this process (S23).

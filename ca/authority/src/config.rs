@@ -40,6 +40,8 @@ pub struct Config {
     pub jwt_key_ttl: Duration,
     /// `iss` of JWT-SVIDs: the URL of the discovery document, byte for byte; `None` leaves it out (DF-10).
     pub jwt_issuer: Option<String>,
+    /// How often other trust domains fetch the bundle, where they can; a new root waits five times as long (AU-05).
+    pub outside_hint: Option<Duration>,
     /// How far notBefore lies in the past; default 60 s.
     pub backdate: Duration,
     /// Make new keys although old ones are missing or left over. The operator's explicit word, never a default.
@@ -59,6 +61,7 @@ impl Config {
             jwt_ttl: Duration::from_secs(300),
             jwt_key_ttl: DAY.saturating_mul(7),
             jwt_issuer: None,
+            outside_hint: None,
             backdate: Duration::from_secs(60),
             force_new: false,
         }

@@ -16,6 +16,7 @@ pub(crate) use stored::{from_row, name_key, row_key, to_row};
 
 const SELECTOR_LIMIT: usize = 64;
 const DNS_NAME_LIMIT: usize = 32;
+const FEDERATES_LIMIT: usize = 64;
 const HINT_LIMIT: usize = 1024;
 const LABEL_LIMIT: usize = 64;
 const LABEL_SIZE_LIMIT: usize = 256;
@@ -40,6 +41,8 @@ pub struct NewEntry {
     pub jwt_jti: bool,
     /// DNS names that go into the SVID.
     pub dns_names: Vec<String>,
+    /// Other trust domains whose bundles its workloads get.
+    pub federates_with: Vec<TrustDomain>,
     /// How a workload with several identities tells them apart.
     pub hint: Option<String>,
     /// The namespace of the registrar.
@@ -61,6 +64,7 @@ impl NewEntry {
             jwt_ttl: None,
             jwt_jti: false,
             dns_names: Vec::new(),
+            federates_with: Vec::new(),
             hint: None,
             namespace: None,
             labels: BTreeMap::new(),
@@ -74,6 +78,8 @@ impl NewEntry {
         self.selectors.dedup();
         self.dns_names.sort();
         self.dns_names.dedup();
+        self.federates_with.sort();
+        self.federates_with.dedup();
         self.hint = self.hint.filter(|hint| !hint.is_empty());
         self
     }
@@ -87,6 +93,12 @@ impl NewEntry {
             return Err(EntryError::ForeignTrustDomain { id: parent.clone(), domain: domain.clone() });
         }
         check_identity(domain, &self.spiffe_id, &self.dns_names)?;
+        if self.federates_with.len() > FEDERATES_LIMIT {
+            return Err(EntryError::TooMany { what: "federates_with", limit: FEDERATES_LIMIT });
+        }
+        if self.federates_with.contains(domain) {
+            return Err(EntryError::FederatesWithItself(domain.clone()));
+        }
         if self.selectors.is_empty() {
             return Err(EntryError::NoSelectors);
         }
@@ -181,6 +193,8 @@ pub struct EntryRecord {
     pub jwt_jti: bool,
     /// DNS names that go into the SVID.
     pub dns_names: Vec<String>,
+    /// Other trust domains whose bundles its workloads get.
+    pub federates_with: Vec<TrustDomain>,
     /// How a workload tells several identities apart.
     pub hint: Option<String>,
     /// The namespace of the registrar.
@@ -213,6 +227,7 @@ impl EntryRecord {
             jwt_ttl,
             jwt_jti,
             dns_names,
+            federates_with,
             hint,
             namespace,
             labels,
@@ -227,6 +242,7 @@ impl EntryRecord {
             jwt_ttl,
             jwt_jti,
             dns_names,
+            federates_with,
             hint,
             namespace,
             labels,
@@ -247,6 +263,7 @@ impl EntryRecord {
             jwt_ttl: self.jwt_ttl,
             jwt_jti: self.jwt_jti,
             dns_names: self.dns_names.clone(),
+            federates_with: self.federates_with.clone(),
             hint: self.hint.clone(),
             namespace: self.namespace.clone(),
             labels: self.labels.clone(),
@@ -338,6 +355,9 @@ pub enum EntryError {
     /// Below the floor.
     #[error("jwt_ttl is shorter than 1m")]
     JwtTtlTooShort,
+    /// The own trust domain needs no federation.
+    #[error("federates_with names other trust domains; `{0}` is the own one")]
+    FederatesWithItself(TrustDomain),
     /// A name with other characters than allowed.
     #[error("`{text}` in {what} is not a plain name")]
     Word {

@@ -11,6 +11,7 @@ use ca_identity::{
 };
 
 use crate::entry::EntryError;
+use crate::federation::FederationError;
 use crate::keys::SlotError;
 use crate::lint::LintError;
 
@@ -274,6 +275,15 @@ pub enum AuthorityError {
     /// An entry breaks a rule.
     #[error(transparent)]
     Entry(#[from] EntryError),
+    /// A relationship or a bundle of another trust domain breaks a rule.
+    #[error(transparent)]
+    Federation(#[from] FederationError),
+    /// There is no relationship with that trust domain.
+    #[error("there is no relationship with `{0}`; `portcullis federation list` shows those there are")]
+    UnknownFederation(TrustDomain),
+    /// There is one already.
+    #[error("there is a relationship with `{0}` already; `portcullis federation update` changes it")]
+    FederationExists(TrustDomain),
     /// EN-02: the same SPIFFE ID, parent and selectors are registered already.
     #[error("the same SPIFFE ID, parent and selectors are registered as entry `{id}`")]
     AlreadyExists {
@@ -320,6 +330,7 @@ impl AuthorityError {
             | Self::Audience
             | Self::TokenTtl { .. }
             | Self::Entry(_)
+            | Self::Federation(_)
             | Self::ForeignId(_)
             | Self::NoEnd
             | Self::RevokedName
@@ -330,8 +341,12 @@ impl AuthorityError {
             | Self::EntryExpired(_)
             | Self::Revoked(_)
             | Self::GateRefused { .. } => Fault::Denied,
-            Self::UnknownEntry(_) | Self::UnknownCertificate(_) | Self::NotRevoked(_) => Fault::NotFound,
+            Self::UnknownEntry(_)
+            | Self::UnknownCertificate(_)
+            | Self::NotRevoked(_)
+            | Self::UnknownFederation(_) => Fault::NotFound,
             Self::AlreadyExists { .. }
+            | Self::FederationExists(_)
             | Self::AlreadyRevoked(_)
             | Self::RevokedForGood(_)
             | Self::OwnRole(_)
@@ -378,6 +393,9 @@ impl AuthorityError {
             Self::TooManyRevocations(_) => "too_many_revocations",
             Self::ForeignId(_) => "foreign_trust_domain",
             Self::Entry(_) => "entry_invalid",
+            Self::Federation(fault) => fault.code(),
+            Self::UnknownFederation(_) => "unknown_federation",
+            Self::FederationExists(_) => "federation_exists",
             Self::AlreadyExists { .. } => "already_exists",
             Self::Stale { .. } => "stale_revision",
             Self::ClockBehind => "clock_behind",

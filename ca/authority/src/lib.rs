@@ -15,6 +15,7 @@ mod config;
 mod crl;
 mod entry;
 mod error;
+mod federation;
 mod issue;
 mod keys;
 mod lint;
@@ -34,6 +35,10 @@ pub use config::{AUTHORITY_PATH, Config};
 pub use crl::Crl;
 pub use entry::{EntryError, EntryFilter, EntryRecord, NewEntry, check_identity};
 pub use error::{AuthorityError, Fault};
+pub use federation::{
+    ClosedFetch, Endpoint, EndpointPeer, FederationError, FetchBundle, FetchError, FetchFault, Fetched,
+    Fetching, Held, NewRelationship, Profile, Relationship, redirect,
+};
 pub use issue::{IssuanceRecord, Issued};
 pub use keys::{KeyInfo, KeyKind, KeyState, PublicHalf, SlotError};
 pub use lint::LintError;

@@ -11,6 +11,7 @@ use base_store::Store;
 use ca_identity::{KeyId, Revoked, Selector, Serial, SpiffeId, TrustDomain};
 
 use crate::entry::EntryRecord;
+use crate::federation::{FetchBundle, NewRelationship};
 use crate::issue::IssuanceRecord;
 use crate::keys::KeyKind;
 use crate::revocation::Revocation;
@@ -31,6 +32,8 @@ pub struct Ports {
     pub gate: Arc<dyn IssuanceGate>,
     /// Where what happened is told.
     pub events: Arc<dyn Events>,
+    /// The way to the bundles of other trust domains.
+    pub fetch: Arc<dyn FetchBundle>,
 }
 
 /// Decides each issuance; may refuse, never widen (IS-04).
@@ -263,6 +266,47 @@ pub enum IdentityEvent {
     EntryUpdated(Arc<EntryRecord>),
     /// An entry was removed.
     EntryDeleted(Arc<EntryRecord>),
+    /// The bundle of another trust domain is fetched from now on.
+    FederationCreated {
+        /// Whose, where, and who answers there.
+        with: NewRelationship,
+        /// Who said so.
+        by: String,
+    },
+    /// It is fetched in another way from now on.
+    FederationUpdated {
+        /// Whose, where, and who answers there.
+        with: NewRelationship,
+        /// Who said so.
+        by: String,
+    },
+    /// Its identities are not trusted any more.
+    FederationDeleted {
+        /// Whose.
+        trust_domain: TrustDomain,
+        /// Who said so.
+        by: String,
+    },
+    /// A new bundle of another trust domain is in force.
+    FederatedBundle {
+        /// Whose.
+        trust_domain: TrustDomain,
+        /// Its sequence.
+        sequence: u64,
+        /// How many roots it has.
+        roots: usize,
+        /// Who gave it: the endpoint, or a person.
+        from: String,
+    },
+    /// What was offered as its bundle was not taken, or nothing came; the one that is held stays.
+    FederationRefused {
+        /// Whose.
+        trust_domain: TrustDomain,
+        /// A stable word.
+        code: &'static str,
+        /// What exactly.
+        detail: String,
+    },
     /// Something that a person must look at.
     Alarm {
         /// A stable word.

@@ -26,6 +26,12 @@ pub(crate) const REVOKED: &str = "ca/revoked/";
 pub(crate) const REVOKED_END: &str = "ca/revoked-end/";
 /// Its revision is the number of the newest revocation lists.
 pub(crate) const CRL: &[u8] = b"ca/crl";
+/// Relationships with other trust domains, by domain.
+pub(crate) const FEDERATION: &str = "ca/federation/";
+/// Their bundles, by domain.
+pub(crate) const FEDERATED: &str = "ca/federated/";
+/// When each was last seen unchanged, by domain.
+pub(crate) const FEDERATED_SEEN: &str = "ca/federated-seen/";
 /// Issuance records of JWT-SVIDs by the second in which they end, until then.
 pub(crate) const ISSUED_JWT: &str = "ca/issued-jwt/";
 

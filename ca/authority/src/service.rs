@@ -16,8 +16,10 @@ use crate::Authority;
 
 mod attest;
 mod body;
+mod bundle;
 mod crls;
 mod entries;
+mod federations;
 mod issued;
 mod keys;
 mod mint;
@@ -27,6 +29,7 @@ mod revocations;
 mod sign;
 mod sign_token;
 
+pub use bundle::{Source, bundle};
 pub use oidc::{Oidc, oidc};
 pub use problem::Problem;
 
@@ -48,6 +51,8 @@ pub enum Caller {
 /// Evidence or CSR with room to spare; an attestation is a few kilobytes.
 const ENROLMENT_BODY_LIMIT: usize = 64 * 1024;
 const ENTRY_BODY_LIMIT: usize = 1024 * 1024;
+/// A bundle of 1 MiB as a JSON string, escaped, with room to spare.
+const BUNDLE_BODY_LIMIT: usize = 4 * 1024 * 1024;
 
 /// `POST /v1/agents:attest`, `POST /v1/svids:sign` and `POST /v1/svids:signJwt` (S24), for agents of other hosts.
 pub fn enrolment(authority: Arc<Authority>) -> Router {
@@ -99,6 +104,23 @@ pub fn crls(authority: Arc<Authority>) -> Router {
         .with_state(authority)
 }
 
+/// `/v1/federations`, for administrators. Authorization stands in front of it.
+pub fn federations(authority: Arc<Authority>) -> Router {
+    Router::new()
+        .route("/v1/federations", get(federations::list).post(federations::create))
+        .route(
+            "/v1/federations/{domain}",
+            get(federations::get)
+                .put(federations::update)
+                .delete(federations::delete)
+                .post(federations::verb),
+        )
+        .route("/v1/federations/{domain}/bundle", get(federations::document).put(federations::set))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(BUNDLE_BODY_LIMIT))
+        .with_state(authority)
+}
+
 /// The verbs of `/v1/authorities`, for administrators. Authorization stands in front of it.
 pub fn keys(authority: Arc<Authority>) -> Router {
     Router::new()
@@ -133,7 +155,15 @@ pub fn keys(authority: Arc<Authority>) -> Router {
     keys::activate,
     keys::rotate,
     keys::taint,
-    keys::revoke
+    keys::revoke,
+    federations::list,
+    federations::create,
+    federations::get,
+    federations::update,
+    federations::delete,
+    federations::verb,
+    federations::document,
+    federations::set
 ))]
 struct Document;
 

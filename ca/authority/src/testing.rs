@@ -1,5 +1,6 @@
 //! The outside of an authority for its tests: memory, a clock that is set by hand, a gate with a switch.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use parking_lot::Mutex;
 
 use crate::ports::{Events, GateAnswer, IdentityEvent, IssuanceGate, IssueRequest, Ports};
 use crate::{Authority, AuthorityError, Config, EntryRecord, Issued, NewEntry};
+use crate::{Endpoint, FetchBundle, FetchError, Fetching};
 
 pub(crate) const DOMAIN: &str = "example.org";
 
@@ -25,6 +27,7 @@ pub(crate) struct Bench {
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) gate: Arc<SwitchGate>,
     pub(crate) events: Arc<Recorder>,
+    pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) config: Config,
 }
 
@@ -38,6 +41,7 @@ impl Bench {
             rng: Arc::new(SystemRng),
             gate: Arc::default(),
             events: Arc::default(),
+            endpoints: Arc::default(),
             config: Config::new(domain, "/data".as_ref()),
         }
     }
@@ -50,6 +54,7 @@ impl Bench {
             rng: Arc::clone(&self.rng),
             gate: Arc::<SwitchGate>::clone(&self.gate),
             events: Arc::<Recorder>::clone(&self.events),
+            fetch: Arc::<Endpoints>::clone(&self.endpoints),
         }
     }
 
@@ -165,6 +170,32 @@ impl Recorder {
 impl Events for Recorder {
     fn event(&self, event: IdentityEvent) {
         self.0.lock().push(event);
+    }
+}
+
+/// Bundle endpoints of others: what each URL answers, and what was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Endpoints {
+    pub(crate) answers: Mutex<HashMap<String, Result<Vec<u8>, FetchError>>>,
+    pub(crate) asked: Mutex<Vec<Endpoint>>,
+}
+
+impl Endpoints {
+    pub(crate) fn answer(&self, url: &str, answer: Result<&str, FetchError>) {
+        self.answers.lock().insert(url.to_owned(), answer.map(|text| text.as_bytes().to_vec()));
+    }
+}
+
+impl FetchBundle for Endpoints {
+    fn fetch(&self, endpoint: Endpoint) -> Fetching {
+        let answer = self.answers.lock().get(&endpoint.url).cloned();
+        self.asked.lock().push(endpoint);
+        Box::pin(async move {
+            match answer {
+                Some(answer) => answer,
+                None => std::future::pending().await,
+            }
+        })
     }
 }
 

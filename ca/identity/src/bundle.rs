@@ -90,6 +90,8 @@ pub struct Bundle {
     pub trust_domain: TrustDomain,
     /// Grows with every change of content (TB-03).
     pub sequence: u64,
+    /// False for a document that says no sequence; such bundles are ordered by nothing (FE-09).
+    pub is_sequenced: bool,
     /// How often consumers should ask again.
     pub refresh_hint: Duration,
     /// After this time the bundle counts as stale (federated bundles); `None` for the own domain.
@@ -121,7 +123,15 @@ impl Bundle {
         }
         let (refresh_hint, stale_after) = (OWN_REFRESH_HINT, None);
         let jwt_keys = Vec::new();
-        Ok(Self { trust_domain, sequence, refresh_hint, stale_after, anchors: checked, jwt_keys })
+        Ok(Self {
+            trust_domain,
+            sequence,
+            is_sequenced: true,
+            refresh_hint,
+            stale_after,
+            anchors: checked,
+            jwt_keys,
+        })
     }
 
     /// The same bundle with these keys for tokens.
@@ -152,6 +162,13 @@ impl Bundle {
     #[must_use]
     pub fn with_stale_after(mut self, time: UnixTime) -> Self {
         self.stale_after = Some(time);
+        self
+    }
+
+    /// The same bundle of a document that said no sequence.
+    #[must_use]
+    pub(crate) fn without_sequence(mut self) -> Self {
+        self.is_sequenced = false;
         self
     }
 

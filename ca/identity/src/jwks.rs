@@ -108,10 +108,12 @@ impl Bundle {
             anchors.extend(x5c(key)?);
             jwt_keys.extend(jwt_key(key).map_err(|reason| JwksError::JwtKey { position, reason })?);
         }
-        let sequence = unsigned(&document, "spiffe_sequence")?.unwrap_or_default();
+        let sequence = unsigned(&document, "spiffe_sequence")?;
         let hint =
             unsigned(&document, "spiffe_refresh_hint")?.map_or(DEFAULT_REFRESH_HINT, Duration::from_secs);
-        let bundle = Self::new(trust_domain, anchors, sequence)?.with_jwt_keys(jwt_keys)?;
+        let bundle =
+            Self::new(trust_domain, anchors, sequence.unwrap_or_default())?.with_jwt_keys(jwt_keys)?;
+        let bundle = if sequence.is_none() { bundle.without_sequence() } else { bundle };
         Ok(bundle.with_refresh_hint(hint))
     }
 }

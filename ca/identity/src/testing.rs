@@ -192,6 +192,15 @@ pub fn verified_peer(id: &str, expires: UnixTime) -> VerifiedPeer {
 
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// A root without a name of its own, as an upstream PKI has them (X5-09): a bundle of any trust domain may hold it.
+pub fn nameless_root(now: UnixTime) -> CertificateDer<'static> {
+    let domain = TrustDomain::parse("upstream.test").expect("trust domain");
+    let key = KeyPair::generate().expect("key");
+    let mut params = TestCa::ca_params(&domain, "root", 1, &key, now);
+    params.subject_alt_names.clear();
+    params.self_signed(&key).expect("root").into()
+}
+
 fn blank(key: &impl PublicKeyData, not_before: UnixTime, not_after: UnixTime) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();

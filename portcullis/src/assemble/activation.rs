@@ -10,6 +10,8 @@ pub(super) const ADMIN: &str = "admin";
 pub(super) const CA: &str = "ca";
 pub(super) const WORKLOAD: &str = "workload";
 pub(super) const OIDC: &str = "oidc";
+pub(super) const BUNDLE_SPIFFE: &str = "bundle-spiffe";
+pub(super) const BUNDLE_WEB: &str = "bundle-web";
 
 /// Whether every listener of the data plane has its sockets, when the service manager gave any.
 pub(super) fn check(config: &Config, process: &Process) -> Result<(), Message> {
@@ -44,6 +46,6 @@ pub(super) fn finish(process: &Process) -> Result<(), Message> {
 
 fn mismatch(text: &str) -> Message {
     Message::error("PC4002", text.to_owned()).help(
-        "FileDescriptorName= of a socket unit is the name of its listener, or admin, ca, oidc, workload",
+        "FileDescriptorName= of a socket unit is the name of its listener, or admin, bundle-spiffe, bundle-web, ca, oidc, workload",
     )
 }

@@ -6,7 +6,7 @@ use base_ports::{Clock, Tasks};
 use ca_agent::{AgentEntry, SignedChain, SignedToken, Upstream, UpstreamError};
 use ca_authority::{
     Authority, AuthorityError, Events, Fault, GateAnswer, IdentityEvent, IssuanceGate, IssueRequest, KeyKind,
-    Requester,
+    NewRelationship, Requester,
 };
 use ca_identity::{Bundle, RevocationSet, Revoked, SpiffeId};
 use futures_util::future::BoxFuture;
@@ -200,11 +200,52 @@ fn tell(event: &IdentityEvent) -> Told {
         IdentityEvent::EntryDeleted(entry) => {
             told("entry_deleted", Some(&entry.spiffe_id), &[("entry", entry.id.clone())])
         }
+        IdentityEvent::FederationCreated { with, by } => {
+            told("federation_created", None, &relationship(with, by))
+        }
+        IdentityEvent::FederationUpdated { with, by } => {
+            told("federation_updated", None, &relationship(with, by))
+        }
+        IdentityEvent::FederationDeleted { trust_domain, by } => told(
+            "federation_deleted",
+            None,
+            &[("trust_domain", trust_domain.to_string()), ("by", by.clone())],
+        ),
+        IdentityEvent::FederatedBundle { trust_domain, sequence, roots, from } => told(
+            "federated_bundle",
+            None,
+            &[
+                ("trust_domain", trust_domain.to_string()),
+                ("sequence", sequence.to_string()),
+                ("roots", roots.to_string()),
+                ("from", from.clone()),
+            ],
+        ),
+        IdentityEvent::FederationRefused { trust_domain, code, detail } => told(
+            "federation_refused",
+            None,
+            &[
+                ("trust_domain", trust_domain.to_string()),
+                ("code", (*code).to_owned()),
+                ("reason", detail.clone()),
+            ],
+        ),
         IdentityEvent::Alarm { code, detail } => {
             told("alarm", None, &[("code", (*code).to_owned()), ("detail", detail.clone())])
         }
         _ => told("other", None, &[]),
     }
+}
+
+fn relationship<'a>(with: &NewRelationship, by: &str) -> [(&'a str, String); 5] {
+    let id = with.profile.endpoint_id().map(ToString::to_string);
+    [
+        ("trust_domain", with.trust_domain.to_string()),
+        ("url", with.url.clone()),
+        ("profile", with.profile.name().to_owned()),
+        ("endpoint", id.unwrap_or_default()),
+        ("by", by.to_owned()),
+    ]
 }
 
 /// The word for what happened to a root, a signing CA or a key for tokens.
@@ -231,7 +272,7 @@ pub(crate) struct InProcess {
 }
 
 impl InProcess {
-    /// `changed` moves whenever entries, bundle, deny set, keys or revocation lists do.
+    /// `changed` moves whenever entries, bundles, deny set, keys or revocation lists do.
     pub(crate) fn new(authority: Arc<Authority>, changed: watch::Receiver<u64>) -> Arc<Self> {
         Arc::new(Self { authority, changed })
     }
@@ -247,6 +288,7 @@ impl Upstream for InProcess {
                 spiffe_id: entry.spiffe_id.clone(),
                 selectors: entry.selectors.clone(),
                 dns_names: entry.dns_names.clone(),
+                federates_with: entry.federates_with.clone(),
                 hint: entry.hint.clone().unwrap_or_default(),
                 created_at: entry.created_at,
             })
@@ -259,6 +301,10 @@ impl Upstream for InProcess {
 
     fn bundle(&self) -> Arc<Bundle> {
         self.authority.bundle()
+    }
+
+    fn federated(&self) -> Vec<Arc<Bundle>> {
+        self.authority.federated_bundles()
     }
 
     fn revoked(&self) -> RevocationSet {
@@ -327,12 +373,13 @@ fn refused(error: AuthorityError) -> UpstreamError {
     }
 }
 
-/// One number that moves when entries, bundle, deny set, keys or revocation lists do.
+/// One number that moves when entries, bundles, deny set, keys or revocation lists do.
 pub(super) fn changes(authority: &Arc<Authority>, tasks: &Tasks) -> watch::Receiver<u64> {
     let (publish, changed) = watch::channel(0u64);
     let (mut entries, mut bundle) = (authority.watch_entries(), authority.watch_bundle());
     let (mut revoked, mut keys) = (authority.watch_revoked(), authority.watch_keys());
     let mut crls = authority.watch_crls();
+    let mut federated = authority.watch_federation();
     tasks.spawn("changes", async move {
         loop {
             let alive = tokio::select! {
@@ -341,6 +388,7 @@ pub(super) fn changes(authority: &Arc<Authority>, tasks: &Tasks) -> watch::Recei
                 moved = revoked.changed() => moved.is_ok(),
                 moved = keys.changed() => moved.is_ok(),
                 moved = crls.changed() => moved.is_ok(),
+                moved = federated.changed() => moved.is_ok(),
             };
             if !alive {
                 return;

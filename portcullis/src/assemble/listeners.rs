@@ -8,24 +8,27 @@ use axum::Router;
 use base_net::{
     Accepted, Bind, Caps, DrainWatch, Listener, Peer, Sockets, Stream, Timers, accept_loop, deadline,
 };
-use base_ports::Tasks;
+use base_ports::{Clock, Tasks};
 use ca_authority::Authority;
 use ca_authority::service::{self, Caller};
 use ca_identity::Usage;
-use ca_identity::tls::{ClientAuth, Trust, peer, server_config, server_config_by_name};
+use ca_identity::tls::{ClientAuth, Trust, peer, public_config, server_config, server_config_by_name};
 use enforcer_proxy::credential_of;
 use policies_engine::Credential;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::activation::{ADMIN, CA, OIDC, WORKLOAD};
+use super::activation::{ADMIN, BUNDLE_SPIFFE, BUNDLE_WEB, CA, OIDC, WORKLOAD};
 use super::certificate;
 use crate::admin::{self, Api};
-use crate::config::{Admin, Agent, Oidc};
+use crate::config::{Admin, Agent, BundleEndpoints, Oidc};
 use crate::messages::Message;
 use crate::serve;
 
 /// Local sockets are not aged: their peer is the process that connected.
 const LOCAL_AGE: Duration = Duration::from_secs(7 * 86_400);
+/// Strangers ask once and go.
+const PUBLIC_AGE: Duration = Duration::from_secs(60);
 
 /// Where our own APIs are served, and until when.
 pub(super) struct Apis {
@@ -161,6 +164,50 @@ impl Apis {
                 };
                 if let Some(stream) = secured(&acceptor, stream).await {
                     serve::http(stream, router, age, drain, |_| {}).await;
+                }
+            });
+        });
+        Ok(())
+    }
+
+    /// The own bundle for other trust domains, one listener a profile (FB-01).
+    pub(super) fn bundle(
+        &self,
+        settings: &BundleEndpoints,
+        authority: &Arc<Authority>,
+        (trust, clock): (&Arc<Trust>, &Arc<dyn Clock>),
+    ) -> Result<(), Message> {
+        let router = || service::bundle(Arc::clone(authority), settings.hint, Arc::clone(clock));
+        let alpn: &[&[u8]] = &[b"h2", b"http/1.1"];
+        if let Some(addr) = settings.spiffe {
+            self.published(BUNDLE_SPIFFE, addr, public_config(trust, None, alpn), router())?;
+        }
+        if let Some((addr, (chain, key))) = &settings.web {
+            let shown = certificate::read(BUNDLE_WEB, chain, key)?;
+            self.published(BUNDLE_WEB, *addr, public_config(trust, Some(&shown), alpn), router())?;
+        }
+        Ok(())
+    }
+
+    /// What everybody may read, over TLS without client certificates; the router is told where a request comes from.
+    fn published(
+        &self,
+        name: &'static str,
+        addr: SocketAddr,
+        config: Arc<ServerConfig>,
+        router: Router,
+    ) -> Result<(), Message> {
+        let (listener, acceptor) = (self.bind(name, &Bind::Tcp(addr))?, TlsAcceptor::from(config));
+        self.accept(listener, name, move |accepted, tasks, drain| {
+            let Peer::Tcp(from) = accepted.peer else { return };
+            let (acceptor, router) = (acceptor.clone(), router.clone());
+            tasks.spawn("bundle connection", async move {
+                let _permit = accepted.permit;
+                if let Some(stream) = secured(&acceptor, accepted.stream).await {
+                    serve::http(stream, router, PUBLIC_AGE, drain, move |request| {
+                        request.extensions_mut().insert(service::Source(from.ip()));
+                    })
+                    .await;
                 }
             });
         });

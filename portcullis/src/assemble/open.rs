@@ -16,7 +16,7 @@ use super::log_key::KeyFile;
 use super::people_key::{self, PeopleKey};
 use super::vouch::OwnSvid;
 use crate::admin::Repeats;
-use crate::config::{Ca, Config};
+use crate::config::{Ca, Config, Federation};
 use crate::messages::Message;
 
 pub(super) fn store(
@@ -166,6 +166,7 @@ pub(super) async fn authority(
     let settings = ca_authority::Config {
         svid_ttl: ca.svid_ttl,
         jwt_ttl: ca.jwt_ttl,
+        outside_hint: ca.bundle.as_ref().map(|bundle| bundle.hint),
         jwt_issuer: config.oidc.as_ref().map(|oidc| oidc.published.issuer.clone()),
         ..ca_authority::Config::new(config.trust_domain.clone(), &config.data_dir)
     };
@@ -174,5 +175,14 @@ pub(super) async fn authority(
     };
     let authority = Authority::open(settings, ports).await.map_err(|error| fault(&error))?;
     authority.apply_entries(ca.entries.clone()).await.map_err(|error| fault(&error))?;
+    let mut relationships = Vec::new();
+    for Federation { with, bundle } in &ca.federation {
+        let first = bundle.as_ref().map(|path| {
+            std::fs::read_to_string(path)
+                .map_err(|error| Message::error("PC0107", format!("`{}`: {error}", path.display())))
+        });
+        relationships.push((with.clone(), first.transpose()?));
+    }
+    authority.apply_federation(relationships).await.map_err(|error| fault(&error))?;
     Ok(authority)
 }

@@ -42,6 +42,7 @@ pub(super) async fn keep(
     );
     let mut told =
         (keeper.watch(), authority.watch_bundle(), authority.watch_revoked(), authority.watch_keys());
+    let mut federated = authority.watch_federation();
     let first = async { told.0.wait_for(Option::is_some).await.is_ok() };
     if !tokio::time::timeout(START, first).await.unwrap_or(false) {
         return Err(Message::error("PC1001", format!("`{id}` got no SVID within {} s", START.as_secs()))
@@ -63,8 +64,15 @@ pub(super) async fn keep(
             keeper.renew();
         }
         let sequence = bundle.sequence;
-        let snapshot =
-            IdentitySnapshot { own, bundles: BundleMap::of(bundle), revoked, ..Default::default() };
+        let mut bundles = BundleMap::of(bundle);
+        for foreign in authority.federated_bundles() {
+            let domain = foreign.trust_domain.clone();
+            // The authority takes none that shares a root; if one is there after all, its domain stays unknown (TB-10).
+            if let Err(error) = bundles.insert(foreign) {
+                tracing::error!(event = "bundle_not_in_force", trust_domain = %domain, %error, "not trusted");
+            }
+        }
+        let snapshot = IdentitySnapshot { own, bundles, revoked, ..Default::default() };
         publish(&trust, &condition, snapshot, "own SVID expired");
         authority.acknowledge("gateway", sequence);
     };
@@ -80,6 +88,7 @@ pub(super) async fn keep(
                     moved.is_ok()
                 }
                 moved = told.3.changed() => moved.is_ok(),
+                moved = federated.changed() => moved.is_ok(),
             };
             if !alive {
                 return;

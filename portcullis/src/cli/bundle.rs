@@ -1,9 +1,13 @@
-//! `portcullis bundle`: the keys that verify SVIDs of the trust domain, as the running process publishes them.
+//! `portcullis bundle`: the keys that verify SVIDs of the trust domain, as the running process publishes them, and those of
+//! other trust domains that it holds.
 
+use std::path::PathBuf;
+
+use ca_identity::TrustDomain;
 use clap::{Subcommand, ValueEnum};
 use serde_json::Value;
 
-use super::Global;
+use super::{Global, federation};
 use crate::output::{Answer, Exit, data};
 
 #[derive(Debug, Subcommand)]
@@ -17,6 +21,20 @@ pub(crate) enum Command {
         #[arg(long, value_enum, value_name = "FORMAT")]
         format: Option<Form>,
     },
+    /// Bundles of other trust domains, with how they stand
+    #[command(alias = "ls", after_help = "Example:\n  portcullis bundle list")]
+    List,
+    /// The bundle of another trust domain, as it published it
+    #[command(after_help = "Example:\n  portcullis bundle get partner.org > partner.json")]
+    Get { domain: TrustDomain },
+    /// Take a bundle of another trust domain by your word; it stands until the next fetch
+    #[command(after_help = "Example:\n  portcullis bundle set partner.org partner.json")]
+    Set {
+        /// A trust domain that is federated
+        domain: TrustDomain,
+        /// A JWK Set or PEM, from a source that you trust
+        file: PathBuf,
+    },
 }
 
 /// A bundle as a file.
@@ -29,7 +47,18 @@ pub(crate) enum Form {
 }
 
 pub(crate) fn run(command: Command, global: &Global) -> Exit {
-    let Command::Show { format } = command;
+    let format = match command {
+        Command::Show { format } => format,
+        Command::List => return federation::list(global),
+        Command::Set { domain, file } => return federation::set_bundle(domain, &file, global),
+        Command::Get { domain } => {
+            return global.ask(|client| async move {
+                let document = federation::document(&client, &domain).await?;
+                let text = serde_json::to_string_pretty(&document).unwrap_or_default();
+                Ok((Answer { json: document, text }, Exit::Done))
+            });
+        }
+    };
     let Some(form) = format else {
         return global.ask(|client| async move {
             let bundle = client.get("/v1/bundle").await?;

@@ -213,6 +213,7 @@ async fn process(config: &Config, global: &Global, options: &Options, lines: &mu
     }
     if config.ca.is_some() {
         authority(&client, options, lines).await;
+        federation(&client, lines).await;
     }
 }
 
@@ -239,6 +240,30 @@ fn standing(status: &Value, config: &Config, lines: &mut Vec<Line>) {
     for slow in status.pointer("/policies/slow").and_then(Value::as_array).into_iter().flatten() {
         let of = |name: &str| slow.get(name).and_then(Value::as_str).unwrap_or_default();
         lines.push(Line::ok("policies", format!("{} is slow: {}", of("id"), of("why"))));
+    }
+}
+
+/// Other trust domains: whether their identities are verified, and for how long still when their bundle is not seen (S26).
+async fn federation(client: &crate::client::Client, lines: &mut Vec<Line>) {
+    let Ok(all) = client.get("/v1/federations").await else { return };
+    for relation in all.get("items").and_then(Value::as_array).into_iter().flatten() {
+        let of = |pointer: &str| relation.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let (domain, state) = (of("/trust_domain"), of("/state"));
+        let text = match (state, of("/last_fetch/detail")) {
+            ("current", "") => {
+                lines.push(Line::ok("identity", format!("the bundle of {domain} is current")));
+                continue;
+            }
+            ("current", why) => {
+                format!("the identities of {domain} are refused after {}: {why}", of("/bundle/stale_after"))
+            }
+            (state, why) => format!("the identities of {domain} are refused, its bundle is {state}: {why}"),
+        };
+        let text = text.trim_end_matches(": ").to_owned();
+        let is_refused = matches!(state, "stale" | "none");
+        let found =
+            if is_refused { Message::error("PC1007", text) } else { Message::warning("PC1007", text) };
+        lines.push(Line::found("identity", found.next(format!("portcullis federation refresh {domain}"))));
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod enforcer;
+mod federation;
 mod oidc;
 mod rate;
 mod route;
@@ -69,9 +70,18 @@ const MODES: Kind = Kind::Choice(&["enforce", "observe"]);
 
 /// Every key, section by section.
 pub(crate) fn all() -> impl Iterator<Item = &'static Key> + Clone {
-    [KEYS, oidc::KEYS, enforcer::KEYS, rate::OF_LISTENER, cluster::KEYS, route::KEYS, rate::OF_ROUTE]
-        .into_iter()
-        .flatten()
+    [
+        KEYS,
+        federation::KEYS,
+        oidc::KEYS,
+        enforcer::KEYS,
+        rate::OF_LISTENER,
+        cluster::KEYS,
+        route::KEYS,
+        rate::OF_ROUTE,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 static KEYS: &[Key] = &[

@@ -7,6 +7,7 @@ mod authzen;
 mod cluster;
 mod decisions;
 mod enforcer;
+mod federation;
 mod handling;
 mod listener;
 mod matches;
@@ -144,7 +145,12 @@ impl Meaning<'_> {
         let svid_ttl = self.duration_within(section, "svid_ttl", 5 * minute..=longest, text)?;
         let text = "`jwt_ttl` must lie between 1m and 28h (a sixth of its key's week)";
         let jwt_ttl = self.duration_within(section, "jwt_ttl", minute..=longest, text)?;
-        Some(Ca { listen: section.address("listen").and_then(Address::socket), svid_ttl, jwt_ttl, entries })
+        let bundle = section.table("bundle").and_then(|table| self.bundle_endpoints(table));
+        let federation = self.federation(section.tables("federation"))?;
+        let web_roots = section.path("web_roots").map(|path| self.resolve(path));
+        let fetch_from = self.fetch_from(section);
+        let listen = section.address("listen").and_then(Address::socket);
+        Some(Ca { listen, svid_ttl, jwt_ttl, entries, bundle, federation, web_roots, fetch_from })
     }
 
     /// One registration entry, as the authority takes it.
@@ -156,6 +162,7 @@ impl Meaning<'_> {
             jwt_ttl: table.duration("jwt_ttl").copied(),
             jwt_jti: *table.flag("jwt_jti")?,
             dns_names: table.texts("dns_names"),
+            federates_with: table.list("federates_with").iter().filter_map(trust_domain).collect(),
             hint: table.text("hint").cloned(),
             namespace: table.text("namespace").cloned(),
             ..NewEntry::new(table.spiffe_id("spiffe_id")?.clone(), selectors)
@@ -192,6 +199,7 @@ impl Meaning<'_> {
             | EntryError::SpiffeId { .. } => id,
             EntryError::NoSelectors | EntryError::Selector(_) => "selectors",
             EntryError::DnsName(_) => "dns_names",
+            EntryError::FederatesWithItself(_) => "federates_with",
             EntryError::TtlTooShort => "x509_ttl",
             EntryError::JwtTtlTooShort => "jwt_ttl",
             EntryError::TooMany { what, .. }
@@ -260,6 +268,13 @@ impl Meaning<'_> {
 fn address(value: &Value) -> Option<Address> {
     match value {
         Value::Address(address) => Some(address.clone()),
+        _ => None,
+    }
+}
+
+fn trust_domain(value: &Value) -> Option<TrustDomain> {
+    match value {
+        Value::TrustDomain(domain) => Some(domain.clone()),
         _ => None,
     }
 }

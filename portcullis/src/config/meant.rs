@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ca_authority::NewEntry;
+use ca_authority::{NewEntry, NewRelationship};
 use ca_identity::{SpiffeId, TrustDomain};
 use enforcer_proxy::Carries;
 use enforcer_traffic::{ClusterSpec, Network, RateSettings, RouteSpec};
@@ -43,6 +43,31 @@ pub(crate) struct Ca {
     pub(crate) svid_ttl: Duration,
     pub(crate) jwt_ttl: Duration,
     pub(crate) entries: Vec<NewEntry>,
+    /// Where others fetch the own bundle.
+    pub(crate) bundle: Option<BundleEndpoints>,
+    pub(crate) federation: Vec<Federation>,
+    /// PEM; none = those of the machine.
+    pub(crate) web_roots: Option<PathBuf>,
+    pub(crate) fetch_from: Vec<Network>,
+}
+
+/// Where others fetch the own bundle.
+#[derive(Debug, Clone)]
+pub(crate) struct BundleEndpoints {
+    /// For `https_spiffe`.
+    pub(crate) spiffe: Option<SocketAddr>,
+    /// For `https_web`, with the files of chain and key.
+    pub(crate) web: Option<(SocketAddr, (PathBuf, PathBuf))>,
+    /// How often they are to ask.
+    pub(crate) hint: Duration,
+}
+
+/// Another trust domain.
+#[derive(Debug, Clone)]
+pub(crate) struct Federation {
+    pub(crate) with: NewRelationship,
+    /// File with the first bundle.
+    pub(crate) bundle: Option<PathBuf>,
 }
 
 /// Discovery for verifiers without SPIFFE.

@@ -117,6 +117,11 @@ static CODES: &[Code] = &[
         text: "The first rule that it breaks is said, with a word for it in brackets. The rules are those that the gateway judges its peers by.",
     },
     Code {
+        code: "PC1007",
+        title: "bundle of another trust domain",
+        text: "It cannot be fetched, or trusts nobody: identities of that domain are refused, or will be when it has been unseen for too long.",
+    },
+    Code {
         code: "PC1010",
         title: "certificate authority cannot start",
         text: "The key files and the records of the authority do not fit together.",

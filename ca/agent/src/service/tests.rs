@@ -7,7 +7,10 @@ mod tokens;
 
 use std::{sync::Arc, time::Duration};
 
-use ca_identity::Selector;
+use ca_identity::{
+    Bundle, Selector,
+    testing::{TestCa, TokenForge},
+};
 use prost::Message as _;
 use tonic::{Code, Status, Streaming, metadata::MetadataMap};
 
@@ -368,4 +371,41 @@ async fn a_request_that_is_too_long_is_refused() {
     assert!(long.encoded_len() > REQUEST_BYTES);
     let status = host.raw().await.fetch_jwtsvid(with_header(long)).await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange);
+}
+
+#[tokio::test]
+async fn wa_09_federated_bundles_come_to_those_whose_entries_ask_for_them_and_go_when_they_end() {
+    let now = ca_identity::testing::now();
+    let [partner, stranger] = ["partner.org", "stranger.org"].map(|name| TestCa::new(name, now));
+    let federating =
+        AgentEntry { federates_with: vec![partner.trust_domain().clone()], ..entry("a", "/a", 1) };
+    let host = Host::start(vec![federating]).await;
+    let forge = TokenForge::new(now);
+    let keys = forge.bundle().jwt_keys().to_vec();
+    let with_tokens = Bundle::clone(&partner.bundle()).with_jwt_keys(keys).unwrap();
+    host.authority.federate(vec![Arc::new(with_tokens), stranger.bundle()]);
+
+    let (own, other) = ("spiffe://example.org".to_owned(), "spiffe://partner.org".to_owned());
+    let mut svids = host.x509().await;
+    let first = soon(async {
+        loop {
+            let answer = next(&mut svids).await.unwrap();
+            if !answer.federated_bundles.is_empty() {
+                return answer;
+            }
+        }
+    })
+    .await;
+    assert_eq!(first.federated_bundles.keys().collect::<Vec<_>>(), [&other]);
+    assert_eq!(first.federated_bundles[&other], partner.bundle().to_der());
+    let roots = next(&mut host.bundles().await).await.unwrap();
+    assert_eq!(roots.bundles.keys().collect::<Vec<_>>(), [&own, &other]);
+    let request = with_header(JwtBundlesRequest {});
+    let mut tokens = host.raw().await.fetch_jwt_bundles(request).await.unwrap().into_inner();
+    let sets = next(&mut tokens).await.unwrap();
+    assert_eq!(sets.bundles.keys().collect::<Vec<_>>(), [&own, &other]);
+
+    host.authority.federate(Vec::new());
+    assert!(soon(next(&mut svids)).await.unwrap().federated_bundles.is_empty(), "absent is withdrawn");
+    assert_eq!(soon(next(&mut tokens)).await.unwrap().bundles.len(), 1);
 }

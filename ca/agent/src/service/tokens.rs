@@ -83,10 +83,11 @@ impl WorkloadApi {
         if request.audience.is_empty() {
             return Err(Status::invalid_argument("`audience` is empty"));
         }
-        self.identities(caller, &attested(caller).await?)?;
+        let selectors = attested(caller).await?;
+        self.identities(caller, &selectors)?;
         let state = self.state()?;
         let now = self.agent.clock().now().wall;
-        let verified = verify_jwt_svid(&request.svid, &request.audience, state.trust(), now);
+        let verified = verify_jwt_svid(&request.svid, &request.audience, &state.trust(&selectors, now), now);
         let verified = verified.map_err(|refusal| {
             tracing::info!(uid = caller.uid(), pid = caller.pid(), code = refusal.code(), "token refused");
             Status::invalid_argument(refusal.to_string())

@@ -98,7 +98,20 @@ impl State {
                 return View::Unavailable(NO_ROOTS.to_owned());
             }
             let contexts = self.contexts.get_or_init(|| Contexts::of(&self.own, &self.crls, names));
+            let others = self.others.of(&matching, now);
             let mut items: Vec<Item> = contexts.items(form).collect();
+            for other in others.iter().filter(|other| other.roots().is_some()) {
+                let secret = other.context(form);
+                let name = secret.name.clone();
+                items.push(Item { name, is_alias: false, standing: Standing::Ready(secret) });
+            }
+            // The plain form would mix the roots of several domains (TB-01), so there `ALL` is the own one alone.
+            if !others.is_empty() && form == Form::Spiffe {
+                let joint = self.others.joint(&self.own, &others, names);
+                items.iter_mut().filter(|item| item.name == names.bundles).for_each(|item| {
+                    item.standing = Standing::Ready(Arc::clone(&joint));
+                });
+            }
             items.extend(certificates(&matching, now, names));
             if items.iter().map(Item::size).sum::<usize>() > ANSWER_BYTES {
                 return View::TooLarge { entries: matching.len() };

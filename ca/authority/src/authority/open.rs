@@ -15,7 +15,7 @@ use rcgen::Issuer;
 use serde_json::json;
 use tokio::sync::{Mutex, watch};
 
-use super::{Authority, revocations};
+use super::{Authority, federation, revocations};
 use crate::config::Config;
 use crate::entry::{self, Index};
 use crate::error::AuthorityError;
@@ -52,6 +52,7 @@ impl Authority {
         };
         let bundle = load_bundle(&config, &ports, &table)?;
         let (entries, revoked) = (load_entries(&ports)?, revocations::load(&ports)?);
+        let federated = federation::load(&ports)?;
         let local_agent = SpiffeId::new(&config.trust_domain, agent::LOCAL_PATH)
             .map_err(|fault| row::unreadable(agent::LOCAL_PATH.as_bytes(), fault))?;
         if created.is_some() || !vault.is_marked() {
@@ -71,6 +72,9 @@ impl Authority {
             crls: watch::Sender::new(Arc::default()),
             listing: Mutex::new(()),
             own: Brief::default(),
+            federated: watch::Sender::new(Arc::new(federated)),
+            federating: Mutex::new(()),
+            fetches: Brief::default(),
             entries: RwLock::new(entries),
             entries_revision: watch::Sender::new(revision),
             last_issue_nanos: AtomicI64::new(i64::MIN),

@@ -203,15 +203,24 @@ impl Authority {
         };
         let until = match kind {
             KeyKind::Root if has_agents()? => {
-                waiting.not_before + self.config.backdate + self.config.svid_ttl
+                let known = self.config.svid_ttl.max(self.published_before());
+                waiting.not_before + self.config.backdate + known
+            }
+            KeyKind::Root if self.config.outside_hint.is_some() => {
+                waiting.not_before + self.config.backdate + self.published_before()
             }
             KeyKind::Root | KeyKind::Signing => return Ok(()),
-            KeyKind::Jwt => waiting.not_before + rotate::PUBLISHED_BEFORE,
+            KeyKind::Jwt => waiting.not_before + self.published_before(),
         };
         if self.now() < until {
             return Err(SlotError::NotKnown { kind, key_id: waiting.key_id, until }.into());
         }
         Ok(())
+    }
+
+    /// Five times what others wait between two looks (AU-05).
+    fn published_before(&self) -> Duration {
+        self.config.outside_hint.map_or(rotate::PUBLISHED_BEFORE, |hint| hint.saturating_mul(5))
     }
 
     pub(super) async fn prepare(

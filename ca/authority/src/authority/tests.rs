@@ -2,6 +2,7 @@
 
 mod conformance;
 mod crls;
+mod federation;
 mod first_start;
 mod issuance;
 mod mint;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base_ports::UnixTime;
-use ca_identity::{Selector, SpiffeId, spki_sha256};
+use ca_identity::{Selector, SpiffeId, TrustDomain, spki_sha256};
 use serde::{Deserialize, Serialize};
 
 use super::{EntryRecord, NewEntry};
@@ -25,6 +25,8 @@ struct EntryRow {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     jwt_jti: bool,
     dns_names: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    federates_with: Vec<String>,
     hint: Option<String>,
     namespace: Option<String>,
     labels: BTreeMap<String, String>,
@@ -62,6 +64,7 @@ pub(crate) fn to_row(entry: &EntryRecord) -> Result<Vec<u8>, AuthorityError> {
         jwt_ttl_secs: entry.jwt_ttl.map(|ttl| ttl.as_secs()),
         jwt_jti: entry.jwt_jti,
         dns_names: entry.dns_names.clone(),
+        federates_with: entry.federates_with.iter().map(ToString::to_string).collect(),
         hint: entry.hint.clone(),
         namespace: entry.namespace.clone(),
         labels: entry.labels.clone(),
@@ -80,6 +83,7 @@ pub(crate) fn from_row(key: &[u8], bytes: &[u8], revision: u64) -> Result<EntryR
     }
     let id = |text: &str| SpiffeId::parse(text).map_err(|reason| row::unreadable(key, reason));
     let selectors = row.selectors.iter().map(|text| Selector::parse(text));
+    let domains = row.federates_with.iter().map(|name| TrustDomain::parse(name));
     let new = NewEntry {
         spiffe_id: id(&row.spiffe_id)?,
         parent_id: row.parent_id.as_deref().map(id).transpose()?,
@@ -88,6 +92,7 @@ pub(crate) fn from_row(key: &[u8], bytes: &[u8], revision: u64) -> Result<EntryR
         jwt_ttl: row.jwt_ttl_secs.map(Duration::from_secs),
         jwt_jti: row.jwt_jti,
         dns_names: row.dns_names,
+        federates_with: domains.collect::<Result<_, _>>().map_err(|reason| row::unreadable(key, reason))?,
         hint: row.hint,
         namespace: row.namespace,
         labels: row.labels,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use base_ports::UnixTime;
-use ca_identity::{Selector, SpiffeId};
+use ca_identity::{Selector, SpiffeId, TrustDomain};
 use http::header::{ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,9 @@ pub(crate) struct EntryInput {
     /// DNS names that go into the SVID.
     #[serde(default)]
     dns_names: Vec<String>,
+    /// Other trust domains whose bundles its workloads get.
+    #[serde(default)]
+    federates_with: Vec<String>,
     /// How a workload tells several identities apart.
     hint: Option<String>,
     /// The namespace of the registrar.
@@ -64,6 +67,9 @@ impl EntryInput {
             Selector::parse(text)
                 .map_err(|fault| Problem::from(AuthorityError::from(EntryError::from(fault))))
         };
+        let domain = |text: &String| {
+            TrustDomain::parse(text).map_err(|fault| invalid(format!("`{text}` in federates_with: {fault}")))
+        };
         let ttl = |text: Option<String>| match text {
             Some(text) => duration(&text)
                 .map(Some)
@@ -84,6 +90,7 @@ impl EntryInput {
             jwt_ttl: ttl(self.jwt_ttl)?,
             jwt_jti: self.jwt_jti,
             dns_names: self.dns_names,
+            federates_with: self.federates_with.iter().map(domain).collect::<Result<_, _>>()?,
             hint: self.hint,
             namespace: self.namespace,
             labels: self.labels,
@@ -110,6 +117,8 @@ pub(crate) struct EntryBody {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     jwt_jti: bool,
     dns_names: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    federates_with: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,6 +146,7 @@ impl EntryBody {
             jwt_ttl: entry.jwt_ttl.map(|ttl| format!("{}s", ttl.as_secs())),
             jwt_jti: entry.jwt_jti,
             dns_names: entry.dns_names.clone(),
+            federates_with: entry.federates_with.iter().map(ToString::to_string).collect(),
             hint: entry.hint.clone(),
             namespace: entry.namespace.clone(),
             labels: entry.labels.clone(),

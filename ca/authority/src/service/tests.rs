@@ -298,3 +298,53 @@ fn the_openapi_part_names_every_path() {
     ];
     assert_eq!(paths, known);
 }
+
+#[tokio::test]
+async fn fb_01_relationships_are_made_changed_refreshed_and_ended_over_rest() {
+    let bench = Bench::new();
+    let router = federations(bench.open().await);
+    let ca = ca_identity::testing::TestCa::new("partner.org", ca_identity::testing::now());
+    let (all, one, url) = ("/v1/federations", "/v1/federations/partner.org", "https://partner.org/");
+    let call = async |method: Method, uri: &str, body: Option<Value>| {
+        ask(&router, method, uri, &[], Some(Caller::Local { uid: 7 }), body).await
+    };
+    let web = json!({ "trust_domain": "partner.org", "url": url, "profile": "https_web" });
+    let made = call(Method::POST, all, Some(web.clone())).await;
+    assert_eq!((made.status.as_u16(), made.body["state"].as_str()), (201, Some("none")));
+    call(Method::POST, all, Some(web)).await.is_problem(409, "federation_exists");
+    let own = json!({ "trust_domain": "example.org", "url": url, "profile": "https_web" });
+    call(Method::POST, all, Some(own)).await.is_problem(400, "own_trust_domain");
+    let bare = json!({ "trust_domain": "b.org", "url": url, "profile": "https_spiffe" });
+    call(Method::POST, all, Some(bare)).await.is_problem(400, "endpoint_id");
+    call(Method::GET, "/v1/federations/no.org", None).await.is_problem(404, "unknown_federation");
+    call(Method::GET, "/v1/federations/No.org", None).await.is_problem(400, "federation_invalid");
+    call(Method::GET, &format!("{one}/bundle"), None).await.is_problem(404, "no_bundle");
+
+    bench.endpoints.answer(url, Ok(&ca.bundle().to_jwks()));
+    let fetched = call(Method::POST, &format!("{one}:refresh"), Some(json!({}))).await;
+    assert_eq!(
+        (&fetched.body["state"], &fetched.body["last_fetch"]["result"]),
+        (&json!("current"), &json!("fetched"))
+    );
+    assert_eq!(fetched.body["bundle"]["sequence"], "1");
+    call(Method::POST, &format!("{one}:other"), Some(json!({}))).await.is_problem(404, "no_such_path");
+    let kept = call(Method::GET, &format!("{one}/bundle"), None).await;
+    assert_eq!(kept.body["keys"].as_array().unwrap().len(), 1);
+    let pem = ca_identity::pem::write_certificates(ca.bundle().certificates());
+    let set = call(Method::PUT, &format!("{one}/bundle"), Some(json!({ "bundle": pem }))).await;
+    assert_eq!((set.status.as_u16(), set.body["bundle"]["from"].as_str()), (200, Some("local user 7")));
+    call(Method::PUT, &format!("{one}/bundle"), Some(json!({ "bundle": "no" })))
+        .await
+        .is_problem(400, "bundle_not_json");
+
+    let hosted =
+        json!({ "url": "https://h.org/", "profile": "https_spiffe", "endpoint_id": "spiffe://h.org/b" });
+    let changed = call(Method::PUT, one, Some(hosted)).await;
+    assert_eq!(
+        (changed.status.as_u16(), changed.body["endpoint_id"].as_str()),
+        (200, Some("spiffe://h.org/b"))
+    );
+    assert_eq!(call(Method::GET, all, None).await.body["items"].as_array().unwrap().len(), 1);
+    assert_eq!(call(Method::DELETE, one, None).await.status, StatusCode::NO_CONTENT);
+    call(Method::DELETE, one, None).await.is_problem(404, "unknown_federation");
+}

@@ -114,7 +114,7 @@ pub fn client_config_telling(
 
 /// rustls takes the time from the same clock as our verifiers.
 #[derive(Debug)]
-struct TrustClock(Arc<Trust>);
+pub(super) struct TrustClock(pub(super) Arc<Trust>);
 
 impl TimeProvider for TrustClock {
     fn current_time(&self) -> Option<UnixTime> {

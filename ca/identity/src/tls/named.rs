@@ -21,7 +21,7 @@ use crate::{Refusal, inspect};
 pub struct NamedCertificate {
     names: Vec<String>,
     not_after: UnixTime,
-    key: Arc<CertifiedKey>,
+    pub(super) key: Arc<CertifiedKey>,
 }
 
 impl PartialEq for NamedCertificate {

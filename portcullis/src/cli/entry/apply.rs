@@ -78,6 +78,7 @@ fn body(entry: &ca_authority::NewEntry) -> Value {
         "jwt_ttl": seconds(entry.jwt_ttl),
         "jwt_jti": entry.jwt_jti,
         "dns_names": entry.dns_names,
+        "federates_with": entry.federates_with.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "hint": entry.hint,
         "namespace": entry.namespace,
     })

@@ -12,9 +12,10 @@ use crate::output;
 const OWN: [&str; 6] = ["apiVersion", "kind", "id", "revision", "created_at", "origin"];
 
 /// Members of an entry, and the flags that set them.
-const FLAGS: [(&str, &str); 6] = [
+const FLAGS: [(&str, &str); 7] = [
     ("selectors", "selector"),
     ("dns_names", "dns-name"),
+    ("federates_with", "federates-with"),
     ("x509_ttl", "ttl"),
     ("jwt_ttl", "jwt-ttl"),
     ("hint", "hint"),
@@ -27,6 +28,9 @@ pub(super) struct Fields {
     /// DNS name in the certificate; repeat for several
     #[arg(long = "dns-name")]
     dns_names: Vec<String>,
+    /// Another trust domain whose bundle the workload gets; repeat for several
+    #[arg(long = "federates-with", value_name = "TRUST_DOMAIN")]
+    federates_with: Vec<String>,
     /// Lifetime of the SVIDs
     #[arg(long, value_parser = super::super::run::parse_duration)]
     ttl: Option<Duration>,
@@ -47,6 +51,7 @@ impl Fields {
         let seconds = |ttl: Duration| json!(format!("{}s", ttl.as_secs()));
         let given = [
             ("dns_names", (!self.dns_names.is_empty()).then(|| json!(self.dns_names))),
+            ("federates_with", (!self.federates_with.is_empty()).then(|| json!(self.federates_with))),
             ("x509_ttl", self.ttl.map(seconds)),
             ("jwt_ttl", self.jwt_ttl.map(seconds)),
             ("hint", self.hint.clone().map(Value::from)),

@@ -109,3 +109,28 @@ fn ag_04_an_expired_certificate_is_not_offered() {
     assert!(matches!(at(3_599), View::Complete(_)));
     assert!(matches!(at(3_600), View::Unavailable(_)));
 }
+
+#[test]
+fn sd_03_a_caller_gets_the_roots_of_domains_that_its_entries_federate_with_and_of_no_other() {
+    let ca = TestCa::new("example.org", now());
+    let [partner, stranger] = ["partner.org", "stranger.org"].map(|name| TestCa::new(name, now()));
+    let federating =
+        AgentEntry { federates_with: vec![partner.trust_domain().clone()], ..entry("a", "/a", 1) };
+    let state = State::new(vec![served(federating, Some(ca.svid("/a")), None)], &ca.bundle());
+    let bundles = vec![partner.bundle(), stranger.bundle()];
+    let state = state.knowing(Arc::new(crate::state::Others::new(bundles)));
+    let (own, other) = ("spiffe://example.org", "spiffe://partner.org");
+    assert_eq!(names(pick(&state, &[])), [own, other, "spiffe://example.org/a"]);
+    let View::Complete(picked) = pick(&state, &["ALL", "ROOTCA", own, other, "spiffe://stranger.org"]) else {
+        panic!("not complete")
+    };
+    assert_eq!(picked.unknown, wanted(&["spiffe://stranger.org"]).names);
+    let version =
+        |name: &str| picked.ready.iter().find(|secret| secret.name == name).unwrap().version.clone();
+    assert_eq!(version("ROOTCA"), version(own));
+    assert_ne!(version("ALL"), version(own), "ALL has both");
+    // What only verifies with roots mixed together is not given them (TB-01).
+    let plain = state.offer(&[own_selector()], now(), &SdsNames::default(), Form::Plain);
+    let View::Complete(picked) = plain.then(|offer| offer.pick(&wanted(&["ALL", own]))) else { panic!() };
+    assert_eq!(picked.ready[0].version, picked.ready[1].version);
+}

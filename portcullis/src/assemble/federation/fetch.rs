@@ -1,0 +1,196 @@
+//! One GET of a bundle: resolve, look where it leads, connect, let the server prove itself, read at most 1 MiB (FE-05, FE-06,
+//! FB-02). Each redirect begins anew with the same rules.
+//!
+//! Refused: special addresses, servers that are somebody else, permanent redirects, answers that are not 200 or too large.
+//! No certificate of ours is shown. The authority bounds the whole time.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base_ports::{Clock, Net, Stream, SystemNet, Tasks};
+use bytes::Bytes;
+use ca_authority::{Endpoint, EndpointPeer, FetchBundle, FetchError, Fetching, redirect};
+use ca_identity::tls::{Expected, Trust, client_config, refusal_in, web_client_config};
+use ca_identity::{BundleMap, CertificateDer, IdentitySnapshot, Refusal, pem};
+use enforcer_traffic::Network;
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper_util::rt::TokioIo;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::address;
+use crate::config::Ca;
+
+const CONNECT: Duration = Duration::from_secs(5);
+const BODY_BYTES: usize = 1024 * 1024;
+/// Addresses of one name that are tried.
+const TRIED: usize = 4;
+/// Where systems keep the roots of the web.
+const SYSTEM_ROOTS: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Fetches over the network of this machine.
+#[derive(Debug, Clone)]
+pub(in crate::assemble) struct Fetcher {
+    clock: Arc<dyn Clock>,
+    net: Arc<dyn Net>,
+    /// None = those of the machine.
+    web_roots: Option<PathBuf>,
+    fetch_from: Arc<[Network]>,
+}
+
+impl Fetcher {
+    pub(in crate::assemble) fn new(ca: &Ca, clock: &Arc<dyn Clock>) -> Self {
+        let (web_roots, fetch_from) = (ca.web_roots.clone(), ca.fetch_from.clone().into());
+        Self { clock: Arc::clone(clock), net: Arc::new(SystemNet), web_roots, fetch_from }
+    }
+
+    async fn get(&self, endpoint: Endpoint) -> Result<Vec<u8>, FetchError> {
+        let config = self.config(&endpoint.peer).await?;
+        let parse = |url: &str| url.parse::<Uri>().map_err(|error| FetchError::Answer(error.to_string()));
+        let mut uri = parse(&endpoint.url)?;
+        let mut followed = 0_usize;
+        loop {
+            let answer = self.ask(&uri, &config).await?;
+            let status = answer.status();
+            if status.is_redirection() {
+                let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+                uri = redirect(&uri, status.as_u16(), location, followed)?;
+                followed = followed.saturating_add(1);
+                continue;
+            }
+            return if status == StatusCode::OK {
+                Ok(answer.into_body())
+            } else {
+                Err(FetchError::Status(status.as_u16()))
+            };
+        }
+    }
+
+    /// Who may answer (FE-05).
+    async fn config(&self, peer: &EndpointPeer) -> Result<Arc<ClientConfig>, FetchError> {
+        let alpn: &[&[u8]] = &[b"http/1.1"];
+        match peer {
+            EndpointPeer::Web => {
+                let path = self.web_roots.clone();
+                let read = tokio::task::spawn_blocking(move || roots(path.as_deref())).await;
+                let roots = read.unwrap_or_else(|error| Err(error.to_string())).map_err(FetchError::Roots)?;
+                web_client_config(roots, Arc::clone(&self.clock), alpn)
+                    .map_err(|error| FetchError::Roots(error.to_string()))
+            }
+            EndpointPeer::Spiffe { id, bundle } => {
+                let trust = Trust::new(Arc::clone(&self.clock));
+                // However old the bundle is: its roots have ends of their own, and only this fetch brings a newer one.
+                let mut known = bundle.as_ref().clone();
+                known.stale_after = None;
+                let bundles = BundleMap::of(Arc::new(known));
+                let snapshot = IdentitySnapshot { bundles, ..IdentitySnapshot::default() };
+                trust.publish(snapshot).map_err(|error| FetchError::Tls(error.to_string()))?;
+                Ok(client_config(&trust, Expected::Ids(vec![id.clone()]), alpn))
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        uri: &Uri,
+        config: &Arc<ClientConfig>,
+    ) -> Result<http::Response<Vec<u8>>, FetchError> {
+        let unreadable = |error: &dyn std::fmt::Display| FetchError::Answer(error.to_string());
+        let stream = self.connect(uri, config).await?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| unreadable(&error))?;
+        let tasks = Tasks::new("bundle fetch");
+        tasks.spawn("connection", async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(event = "bundle_connection", %error, "a connection to a bundle endpoint ended");
+            }
+        });
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let host = uri.authority().map_or("", |authority| authority.as_str());
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(path)
+            .header(header::HOST, host)
+            .header(header::ACCEPT, HeaderValue::from_static("application/json"))
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| unreadable(&error))?;
+        let answer = sender.send_request(request).await.map_err(|error| unreadable(&error))?;
+        let (head, body) = answer.into_parts();
+        if head.status != StatusCode::OK {
+            return Ok(http::Response::from_parts(head, Vec::new()));
+        }
+        let whole = Limited::new(body, BODY_BYTES).collect().await.map_err(|error| {
+            let is_limit = error.downcast_ref::<http_body_util::LengthLimitError>().is_some();
+            if is_limit { FetchError::TooLarge } else { FetchError::Answer(error.to_string()) }
+        })?;
+        Ok(http::Response::from_parts(head, whole.to_bytes().to_vec()))
+    }
+
+    async fn connect(&self, uri: &Uri, config: &Arc<ClientConfig>) -> Result<TlsStream<Stream>, FetchError> {
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let port = uri.port_u16().unwrap_or(443);
+        let reached = match tokio::time::timeout(CONNECT, self.reach(&host, port)).await {
+            Ok(reached) => reached?,
+            Err(_elapsed) => {
+                return Err(FetchError::Connect {
+                    host,
+                    reason: format!("no answer within {} s", CONNECT.as_secs()),
+                });
+            }
+        };
+        let name = ServerName::try_from(host).map_err(|error| FetchError::Tls(error.to_string()))?;
+        let secured = TlsConnector::from(Arc::clone(config)).connect(name, reached).await;
+        secured.map_err(|error| match refusal_in(&error) {
+            Some(Refusal::UnexpectedId { seen }) => FetchError::Identity(format!("it is `{seen}`")),
+            Some(refusal) => FetchError::Tls(refusal.to_string()),
+            None => FetchError::Tls(error.to_string()),
+        })
+    }
+
+    /// The first address that answers, of those that a name may lead to. One that is refused refuses the name: who can say
+    /// that it leads there could as well say so alone.
+    async fn reach(&self, host: &str, port: u16) -> Result<Stream, FetchError> {
+        let found = tokio::net::lookup_host((host, port)).await;
+        let unresolved = |reason: String| FetchError::Resolve { host: host.to_owned(), reason };
+        let found: Vec<SocketAddr> = found.map_err(|error| unresolved(error.to_string()))?.collect();
+        if let Some(refused) = found.iter().find(|at| !address::is_allowed(at.ip(), &self.fetch_from)) {
+            return Err(FetchError::Address { host: host.to_owned(), address: refused.ip() });
+        }
+        let mut last = unresolved("the name has none".to_owned());
+        for at in found.into_iter().take(TRIED) {
+            match self.net.dial(&at.into()).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = FetchError::Connect { host: host.to_owned(), reason: error.to_string() },
+            }
+        }
+        Err(last)
+    }
+}
+
+impl FetchBundle for Fetcher {
+    fn fetch(&self, endpoint: Endpoint) -> Fetching {
+        let fetcher = self.clone();
+        Box::pin(async move { fetcher.get(endpoint).await })
+    }
+}
+
+/// The roots of the web: read for each fetch, so that a machine may renew them.
+fn roots(path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, String> {
+    let system = || SYSTEM_ROOTS.into_iter().map(Path::new).find(|path| path.exists());
+    let path = path
+        .or_else(system)
+        .ok_or("this machine has none at the usual places; name a file in ca.web_roots")?;
+    let bytes = std::fs::read(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
+    pem::read_certificates(&bytes).map_err(|error| format!("`{}`: {error}", path.display()))
+}
