@@ -31,11 +31,20 @@ hostile *names:
 demo:
     cargo run --release --locked -p portcullis -- demo
 
-# Pages and dashboards that are written from the sources: docs/reference, deploy/dashboards
+# Pages, dashboards and the SBOM, which are written from the sources: docs/reference, deploy/dashboards, deploy/sbom
 reference:
     PORTCULLIS_WRITE_REFERENCE=1 cargo test --locked -p portcullis --bin portcullis reference
     PORTCULLIS_WRITE_REFERENCE=1 cargo test --locked -p tests --test arch
     python3 deploy/dashboards/generate.py
+    python3 deploy/sbom/generate.py
+
+# Two builds of the last commit in two directories give the same bytes
+reproduce profile="dist":
+    deploy/reproduce {{profile}}
+
+# How many packages the binary is made of, and which exist in several versions
+packages:
+    python3 deploy/sbom/generate.py --report
 
 # Install test peers
 peers:

@@ -17,6 +17,7 @@ mod run;
 mod schema;
 mod status;
 mod svid;
+mod version;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -145,8 +146,10 @@ enum Command {
     #[command(after_help = "Example:\n  portcullis man /usr/local/share/man/man1")]
     Man { dir: PathBuf },
     /// What this binary is
-    #[command(after_help = "Example:\n  portcullis version -o json")]
-    Version,
+    #[command(
+        after_help = "Examples:\n  portcullis version -o json\n  portcullis version --sbom > portcullis.cdx.json"
+    )]
+    Version(version::Options),
     /// What a message code means
     #[command(name = "code", after_help = "Example:\n  portcullis code PC0103")]
     Code { code: String },
@@ -191,7 +194,7 @@ pub(crate) fn main() -> Exit {
         Command::Config(command) => config::run(command, &global),
         Command::Completion { shell } => pages::completion(shell),
         Command::Man { dir } => pages::man(&dir, &global),
-        Command::Version => version(&global),
+        Command::Version(options) => version::run(&options, &global),
         Command::Code { code } => about_code(&code, &global),
         Command::Sample(options) => crate::demo::sample(&options),
     }
@@ -274,14 +277,6 @@ pub(crate) fn block_on<W: Future>(work: W) -> W::Output {
             std::process::exit(i32::from(Exit::Failed as u8))
         }
     }
-}
-
-fn version(global: &Global) -> Exit {
-    let version = env!("CARGO_PKG_VERSION");
-    let about =
-        serde_json::json!({ "version": version, "cedar": "4.14.1", "target": std::env::consts::ARCH });
-    Answer::object("Version", about, format!("portcullis {version} (cedar 4.14.1)")).print(global.output);
-    Exit::Done
 }
 
 fn about_code(code: &str, global: &Global) -> Exit {

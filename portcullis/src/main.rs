@@ -3,6 +3,7 @@
 //! `cli` names every command; `run` assembles the roles that the configuration names (`assemble`) and serves the API
 //! (`admin`). Logic worth a unit test of its own lives in the crates below; here it is read, wired and printed.
 
+mod about;
 mod admin;
 mod assemble;
 mod cli;

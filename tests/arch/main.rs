@@ -10,6 +10,7 @@ mod layers;
 mod metrics;
 mod owners;
 mod reference;
+mod sbom;
 mod sources;
 mod threats;
 mod workspace;
@@ -40,6 +41,8 @@ const RULES: &[(&str, Rule)] = &[
     ("the_reference_of_metrics_is_what_the_sources_register", metrics::page),
     ("the_threat_model_names_the_tests_that_show_it", threats::page),
     ("ob7_alerts_and_dashboards_name_metrics_that_exist", metrics::users),
+    ("su_05_the_list_of_what_the_binary_is_made_of_is_current", sbom::current),
+    ("su_05_what_the_binary_is_made_of_is_in_the_lock_file", sbom::packages),
     ("ids_marked_done_have_a_test", ids::done_without_test),
 ];
 

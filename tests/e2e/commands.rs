@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
 use serde_json::Value;
+use tests::peers::missing;
 use tests::upstream::Upstream;
 use tests::{Gateway, Outcome, Result, binary, check};
 
@@ -13,6 +14,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("cl1_every_command_has_help_with_an_example", None, help),
         trial("exit_codes_are_those_of_the_manual", None, exit_codes),
+        trial("su_05_the_binary_tells_what_it_is_made_of", missing("sha256sum"), made_of),
         trial("qs7_init_writes_what_check_and_test_accept", None, init),
         trial("xa3_commands_answer_in_json", None, json),
         trial("fs1_a_typo_in_the_file_stops_the_start_with_its_line_and_the_nearest_name", None, typo),
@@ -294,5 +296,24 @@ fn closed_pipe() -> Result {
         .output()?;
     let errors = String::from_utf8_lossy(&output.stderr);
     check!(!errors.contains("panicked") && !errors.contains("Broken pipe"), "{errors}");
+    Ok(())
+}
+
+fn made_of() -> Result {
+    let run = |arguments: &[&str]| Command::new(binary::portcullis()).args(arguments).output();
+    let told: Value = serde_json::from_slice(&run(&["version", "-o", "json"])?.stdout)?;
+    check!(told["features"].is_array() && told.get("commit").is_some(), "{told}");
+    let listed = run(&["version", "--sbom"])?.stdout;
+    let sbom: Value = serde_json::from_slice(&listed)?;
+    check!(
+        sbom["bomFormat"] == "CycloneDX" && sbom["metadata"]["component"]["name"] == "portcullis",
+        "{told}"
+    );
+    let dir = tempfile::tempdir()?;
+    std::fs::write(dir.path().join("sbom"), &listed)?;
+    let summed = Command::new("sha256sum").arg(dir.path().join("sbom")).output()?;
+    let digest = String::from_utf8_lossy(&summed.stdout).into_owned();
+    let digest = format!("sha256:{}", digest.split(' ').next().unwrap_or_default());
+    check!(told["sbom"] == digest.as_str(), "{told} is not {digest}");
     Ok(())
 }

@@ -45,8 +45,8 @@ pub(super) fn watch(
     let gauge = |name, help| metrics.gauge(name, help, &[]).with(&[]);
     let counter = |name, help| metrics.counter(name, help, &[]).with(&[]);
     metrics
-        .gauge("portcullis_build_info", "Version of this binary", &["version"])
-        .with(&[env!("CARGO_PKG_VERSION")])
+        .gauge("portcullis_build_info", "Version and commit of this binary", &["version", "commit"])
+        .with(&[crate::about::VERSION, crate::about::COMMIT.unwrap_or("unknown")])
         .set(1);
     let ready = gauge("portcullis_ready", "1 when every condition of readiness is met");
     let bytes = gauge("portcullis_ledger_bytes", "Bytes of all files of the ledger");
