@@ -18,7 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 }
 
 /// Every `portcullis ..` line of a document's shell blocks, without comment.
-fn commands(text: &str) -> Vec<String> {
+pub(crate) fn commands(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut inside = false;
     for line in text.lines() {
@@ -408,6 +408,10 @@ fn guide() -> Result {
     // Observe mode is off; what is left is nothing.
     guide.expect("portcullis check", 0)?;
     guide.expect("portcullis code PC2001", 0)?;
+    guide.expect("portcullis version -o json", 0)?;
+    guide.expect("portcullis version --sbom > portcullis.cdx.json", 0)?;
+    // `package.rs` runs it where /etc is its own.
+    guide.done.insert("portcullis init /etc/portcullis --system".to_owned());
 
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/guide.md"))?;
     let written: BTreeSet<String> =

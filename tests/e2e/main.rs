@@ -23,12 +23,14 @@ mod hostile;
 mod http;
 mod http3;
 mod identity;
+mod image;
 mod impact;
 mod limits;
 mod listeners;
 mod logs;
 mod names;
 mod operating;
+mod package;
 mod passing;
 mod policies;
 mod proofs;
@@ -83,12 +85,14 @@ fn main() {
         http::trials(),
         http3::trials(),
         identity::trials(),
+        image::trials(),
         impact::trials(),
         listeners::trials(),
         logs::trials(),
         limits::trials(),
         names::trials(),
         operating::trials(),
+        package::trials(),
         passing::trials(),
         policies::trials(),
         received::trials(),

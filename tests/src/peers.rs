@@ -34,6 +34,22 @@ pub fn missing_users() -> Option<String> {
     if is_root { missing("setpriv") } else { Some("other users can be tried by root only".to_owned()) }
 }
 
+/// Why a test cannot have a copy of this host for itself (`tests/peers/room`); `None` when it can.
+pub fn missing_room() -> Option<String> {
+    static FOUND: OnceLock<Option<String>> = OnceLock::new();
+    let ask = || {
+        let lacking = missing_users().or_else(|| missing("unshare")).or_else(|| missing("python3"));
+        if lacking.is_some() {
+            return lacking;
+        }
+        let dir = tempfile::tempdir().ok()?;
+        let tried = Command::new(crate::script::file("room")).arg(dir.path()).arg("true").output().ok()?;
+        let why = String::from_utf8_lossy(&tried.stderr).trim().to_owned();
+        (!tried.status.success()).then(|| format!("no copy of this host can be made: {why}"))
+    };
+    FOUND.get_or_init(ask).clone()
+}
+
 /// The Python whose packages `.ci/run` installed: `target/peers/venv`, else `python3`.
 pub fn python() -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
