@@ -28,9 +28,14 @@ pub(crate) fn trials() -> Vec<Trial> {
             example("sidecars")
         }),
         trial(
-            "the_example_from_observing_to_enforcing_runs",
+            "qs8_from_observing_to_enforcing_by_what_is_suggested_from_the_record",
             missing("curl").or_else(|| missing("python3")),
             || example("observe-to-enforce"),
+        ),
+        trial(
+            "the_example_of_an_envoy_fleet_runs",
+            missing("curl").or_else(|| missing("python3")).or_else(|| absent("envoy")),
+            || example("envoy"),
         ),
         trial("ho1_a_manager_starts_reloads_and_stops_the_service_by_its_unit", None, service),
     ]
@@ -158,6 +163,7 @@ fn example(name: &str) -> Result {
     let ports = ["GATEWAY_PORT", "ADMIN_PORT", "SERVICE_PORT", "OUT_PORT", "IN_PORT"];
     let outcome = Command::new(deploy("examples").join(name).join("run"))
         .env("PORTCULLIS", binary::portcullis())
+        .envs(program("envoy").map(|envoy| ("ENVOY", envoy)))
         .envs(ports.map(|port| (port, free_port().to_string())))
         .output()?;
     let told = String::from_utf8_lossy(&outcome.stdout).into_owned();

@@ -224,7 +224,7 @@ pub(crate) fn explain(options: &ExplainOptions, global: &Global) -> Exit {
                 // Calls and handshakes of callers, not of our own API.
                 let of_a_call = |denial: &&Value| {
                     let phase = denial.get("phase").and_then(Value::as_str);
-                    matches!(phase, Some("request" | "connect" | "rejudge"))
+                    matches!(phase, Some("request" | "connect" | "rejudge" | "ext_authz"))
                 };
                 match denials
                     .iter()
