@@ -8,6 +8,7 @@ mod activations;
 mod application;
 mod aside;
 mod certificate;
+mod collector;
 pub(crate) mod configuration;
 mod counts;
 mod crls;
@@ -26,12 +27,12 @@ mod log_key;
 pub(crate) mod log_level;
 mod numbers;
 pub(crate) mod open;
-mod otlp;
 pub(crate) mod outside;
 mod own;
 mod people_key;
 pub(crate) mod policies;
 mod process;
+mod push;
 mod running;
 mod saved;
 mod saves;
@@ -116,7 +117,7 @@ pub(crate) async fn start(
     let ledger = open::ledger(&config, &disk, &clock, &rng, &kept, &metrics)?;
     conditions.ledger.set(true, "writable");
     let collector = config.decisions.collector.as_ref();
-    let logs = collector.map(|collector| decision_logs::start(collector, &ledger, &metrics));
+    let logs = collector.map(|collector| decision_logs::start(collector, &ledger, &metrics)).transpose()?;
 
     // Authority and what belongs to it.
     let gate = identity::CedarGate::closed();
@@ -303,6 +304,9 @@ pub(crate) async fn start(
     health.condition("serving").set(true, "");
     aside::adopt(&config, &ledger, &running.tasks);
     vitals::watch(ledger, served, conditions.ledger.clone(), health, &metrics, &running.tasks);
+    if let Some(pushed) = &config.admin.pushed {
+        push::start(pushed, &metrics, &clock, &running.tasks)?;
+    }
     Ok(running)
 }
 

@@ -21,7 +21,7 @@ use ca_authority::NewEntry;
 pub(crate) use changes::{Changes, changes};
 pub(crate) use meant::{
     Admin, Agent, BundleEndpoints, Ca, Collector, Config, Enforcer, Federation, Follow, Listener, LocalUser,
-    Oidc, Spans, TrailTo,
+    Oidc, Pushed, Spans, TrailTo,
 };
 pub(crate) use schema::{explain, json_schema, paths as key_paths};
 pub(crate) use value::{Address, duration, print_duration};

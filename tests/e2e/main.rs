@@ -34,6 +34,7 @@ mod package;
 mod passing;
 mod policies;
 mod proofs;
+mod pushed;
 mod received;
 mod redaction;
 mod reload;
@@ -95,6 +96,7 @@ fn main() {
         package::trials(),
         passing::trials(),
         policies::trials(),
+        pushed::trials(),
         received::trials(),
         redaction::trials(),
         reload::trials(),

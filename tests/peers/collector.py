@@ -1,15 +1,17 @@
-"""A collector of spans and logs (OTLP over HTTP, protobuf), which reads what it gets field by field.
+"""A collector of spans, metrics and logs (OTLP over HTTP, protobuf), which reads what it gets field by field.
 
-  collector.py            takes everything
-  collector.py refuse     answers 503
-  collector.py late       answers 503 twice, then takes everything
-  collector.py never      answers 400
+  collector.py              takes everything
+  collector.py refuse       answers 503
+  collector.py late         answers 503 twice, then takes everything
+  collector.py never        answers 400
+  collector.py CHAIN KEY    takes everything over TLS, with that certificate
 
-Prints the port, then one JSON line per span or log.
+Prints the port, then one JSON line per span, metric or log.
 """
 
 import http.server
 import json
+import ssl
 import struct
 import sys
 
@@ -62,6 +64,25 @@ def attributes(pairs):
     return told
 
 
+def number(point):
+    value = struct.unpack("<q", struct.pack("<Q", point.get(6, [0])[0]))[0]
+    return {"labels": attributes(point.get(7, [])), "value": value, **times(point)}
+
+
+def buckets(point):
+    def packed(number, kind):
+        data = b"".join(point.get(number, []))
+        return list(struct.unpack(f"<{len(data) // 8}{kind}", data))
+
+    total = struct.unpack("<d", struct.pack("<Q", point[5][0]))[0]
+    told = {"count": point.get(4, [0])[0], "sum": total, "counts": packed(6, "Q"), "bounds": packed(7, "d")}
+    return {"labels": attributes(point.get(9, [])), **told, **times(point)}
+
+
+def times(point):
+    return {"from": point.get(2, [0])[0], "at": point[3][0]}
+
+
 class Collector(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     asked = 0
@@ -78,6 +99,9 @@ class Collector(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def tell(self, body):
+        if self.path.endswith("/metrics"):
+            self.metrics(body)
+            return
         for resource in fields(body).get(1, []):
             resource = fields(resource)
             about = attributes(fields(resource[1][0]).get(1, []))
@@ -100,6 +124,31 @@ class Collector(http.server.BaseHTTPRequestHandler):
                         took=span[8][0] - span[7][0],
                         attributes=attributes(span.get(9, [])),
                         failed=status.get(3, [0])[0] == 2,
+                    )
+
+    def metrics(self, body):
+        for resource in fields(body).get(1, []):
+            resource = fields(resource)
+            about = attributes(fields(resource[1][0]).get(1, []))
+            for scope in resource.get(2, []):
+                for metric in fields(scope).get(2, []):
+                    metric = fields(metric)
+                    kind = next(number for number in (5, 7, 9) if number in metric)
+                    data = fields(metric[kind][0])
+                    read = buckets if kind == 9 else number
+                    say(
+                        path=self.path,
+                        type=self.headers["content-type"],
+                        key=self.headers["x-key"],
+                        resource=about,
+                        name=metric[1][0].decode(),
+                        text=metric[2][0].decode(),
+                        unit=metric[3][0].decode(),
+                        kind={5: "gauge", 7: "sum", 9: "histogram"}[kind],
+                        # 2 = counted from the start.
+                        temporality=data.get(2, [0])[0],
+                        grows=kind == 7 and data.get(3, [0])[0] == 1,
+                        points=[read(fields(point)) for point in data[1]],
                     )
 
     def tell_logs(self, logs, about):
@@ -126,5 +175,9 @@ def say(**event):
 
 
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+if len(sys.argv) == 3:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*sys.argv[1:])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 say(port=server.server_address[1])
 server.serve_forever()

@@ -10,4 +10,4 @@ mod metrics;
 pub mod redact;
 
 pub use health::{Condition, Health};
-pub use metrics::{Counter, Family, FamilyInfo, Gauge, Histogram, Kind, Metrics};
+pub use metrics::{Counter, Family, FamilyInfo, FamilyRead, Gauge, Histogram, Kind, Metrics, Read};

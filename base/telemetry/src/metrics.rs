@@ -4,6 +4,7 @@
 //! the shards up. Refuses to grow: a family has at most 10,000 series, what comes later is counted as `other` (OB1).
 
 mod cells;
+mod read;
 mod scrape;
 
 use cells::Cell;
@@ -11,6 +12,7 @@ use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use cells::{Counter, Gauge, Histogram};
+pub use read::{FamilyRead, Read};
 
 /// Series of one family.
 const MAX_SERIES: usize = 10_000;

@@ -49,7 +49,7 @@ pub(super) fn start(
     let writer =
         enforcer.trail.as_ref().map(|to| trails::start(to, &mut told, &process.metrics)).transpose()?;
     let spans = enforcer.spans.as_ref();
-    let exporter = spans.map(|spans| spans::start(spans, &mut told, &process.metrics));
+    let exporter = spans.map(|spans| spans::start(spans, &mut told, &process.metrics)).transpose()?;
     let is_told = writer.is_some() || exporter.is_some();
     let ports = Ports {
         view: Arc::clone(&view),

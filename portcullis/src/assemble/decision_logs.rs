@@ -12,8 +12,9 @@ use base_telemetry::{Counter, Metrics};
 use policies_decisions::{Ledger, LedgerError, StoredRecord, Tail, TailItem};
 use tokio::time::{Instant, timeout_at};
 
-use super::otlp::{Exporter, Poster, Refused};
-use crate::config::Collector;
+use super::collector::{Collector, Exporter, Refused};
+use crate::config;
+use crate::messages::Message;
 
 /// Decisions of one request.
 const MOST: usize = 512;
@@ -30,24 +31,31 @@ struct Told {
 }
 
 /// Starts to send what is decided from now on. It ends when the ledger is closed and everything is sent.
-pub(super) fn start(collector: &Collector, ledger: &Ledger, metrics: &Metrics) -> Exporter {
+///
+/// # Errors
+/// When the roots of the collector cannot be read.
+pub(super) fn start(
+    collector: &config::Collector,
+    ledger: &Ledger,
+    metrics: &Metrics,
+) -> Result<Exporter, Message> {
     let sent = metrics.counter(
         "portcullis_decision_logs_sent",
         "Decisions for a collector of logs, by what became of them.",
         &["result"],
     );
     let told = Told { ok: sent.with(&["ok"]), lost: sent.with(&["lost"]) };
-    let (tail, poster) = (ledger.tail(None, None), Poster::new(collector, "decisions"));
-    Exporter::start("decisions", run(tail, poster, told))
+    let (tail, collector) = (ledger.tail(None, None), Collector::new(collector, "decisions")?);
+    Ok(Exporter::start("decisions", run(tail, collector, told)))
 }
 
-async fn run(mut tail: Tail, mut poster: Poster, told: Told) {
+async fn run(mut tail: Tail, mut collector: Collector, told: Told) {
     let mut next = tail.position();
     loop {
         let Gathered { decisions, lost, is_over } = gather(&mut tail, &mut next).await;
         told.lost.add(lost);
         if !decisions.is_empty() {
-            deliver(&decisions, &mut poster, &told).await;
+            deliver(&decisions, &mut collector, &told).await;
         }
         if is_over {
             return;
@@ -109,12 +117,12 @@ async fn unreadable(error: &LedgerError) {
 }
 
 /// Sends these, however often it takes.
-async fn deliver(decisions: &[StoredRecord], poster: &mut Poster, told: &Told) {
+async fn deliver(decisions: &[StoredRecord], collector: &mut Collector, told: &Told) {
     let count = u64::try_from(decisions.len()).unwrap_or(u64::MAX);
     let mut pause = PAUSE;
     loop {
-        let body = wire::request(poster.resource(), decisions);
-        match poster.send(body).await {
+        let body = wire::request(collector.resource(), decisions);
+        match collector.send(body).await {
             Ok(()) => return told.ok.add(count),
             Err(Refused::Ever) => return told.lost.add(count),
             Err(Refused::Now) => tokio::time::sleep(pause).await,

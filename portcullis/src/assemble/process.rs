@@ -12,9 +12,9 @@ use enforcer_proxy::{Names, Proxy, Trails, ViewHandle};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::collector::Exporter;
 use super::log_level::LogLevel;
 use super::numbers::Numbers;
-use super::otlp::Exporter;
 use super::trails::Writer;
 use super::upgrade::Upgrades;
 

@@ -13,9 +13,9 @@ use policies_store::Follower;
 use tokio::sync::watch;
 
 use super::aside::Aside;
+use super::collector::Exporter;
 use super::configuration::Configuration;
 use super::judge::Judge;
-use super::otlp::Exporter;
 use super::process::{DataPlane, Process};
 use crate::config::Config;
 use crate::messages::Message;

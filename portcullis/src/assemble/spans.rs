@@ -12,8 +12,9 @@ use base_telemetry::{Counter, Family, Metrics};
 use enforcer_proxy::{CallTrail, Reader, Trails};
 use tokio::time::{Instant, timeout_at};
 
-use super::otlp::{Exporter, Poster};
+use super::collector::{Collector, Exporter};
 use crate::config::Spans;
+use crate::messages::Message;
 
 /// Spans of one request.
 const MOST: usize = 512;
@@ -21,18 +22,21 @@ const MOST: usize = 512;
 const GATHER: Duration = Duration::from_secs(1);
 
 /// Starts the exporter; sampled calls find it by `trails`.
-pub(super) fn start(spans: &Spans, trails: &mut Trails, metrics: &Metrics) -> Exporter {
+///
+/// # Errors
+/// When the roots of the collector cannot be read.
+pub(super) fn start(spans: &Spans, trails: &mut Trails, metrics: &Metrics) -> Result<Exporter, Message> {
     let reader = trails.sampled(spans.share, metrics);
     let sent = metrics.counter(
         "portcullis_spans_sent",
         "Spans of sampled calls, by what became of them.",
         &["result"],
     );
-    let poster = Poster::new(&spans.collector, "spans");
-    Exporter::start("spans", async move { run(reader, poster, &sent).await })
+    let collector = Collector::new(&spans.collector, "spans")?;
+    Ok(Exporter::start("spans", async move { run(reader, collector, &sent).await }))
 }
 
-async fn run(mut reader: Reader, mut poster: Poster, sent: &Family<Counter>) {
+async fn run(mut reader: Reader, mut collector: Collector, sent: &Family<Counter>) {
     let [ok, failed] = ["ok", "failed"].map(|result| sent.with(&[result]));
     let mut is_over = false;
     while !is_over {
@@ -53,8 +57,8 @@ async fn run(mut reader: Reader, mut poster: Poster, sent: &Family<Counter>) {
             }
         }
         let spans = gathered.iter().filter_map(|trail| trail.span());
-        let body = wire::request(poster.resource(), spans);
-        let is_sent = poster.send(body).await.is_ok();
+        let body = wire::request(collector.resource(), spans);
+        let is_sent = collector.send(body).await.is_ok();
         let count = u64::try_from(gathered.len()).unwrap_or(u64::MAX);
         if is_sent { &ok } else { &failed }.add(count);
     }

@@ -63,7 +63,7 @@ pub(crate) fn run(options: &Options, global: &Global) -> Exit {
             Some(predecessor) => succeed(loaded.config, &process, predecessor).await,
         };
         match running {
-            Ok(running) => serve(running, &program, signals, times).await,
+            Ok(running) => Box::pin(serve(running, &program, signals, times)).await,
             Err(fault) => {
                 output::talk(&fault.to_string());
                 if fault.code == "PC6001" { Exit::Unavailable } else { Exit::Failed }

@@ -299,9 +299,15 @@ static KEYS: &[Key] = &[
     ),
     key(
         "decisions.collector",
-        Kind::Endpoint(&["http"]),
+        Kind::Endpoint(&["http", "https"]),
         "a collector that takes decisions as logs by OTLP over HTTP, at /v1/logs; OTEL_* variables win; absent = none",
         "\"http://127.0.0.1:4318\"",
+    ),
+    key(
+        "decisions.collector_roots",
+        Kind::Path,
+        "PEM file of the roots that verify that collector at an https address; OTEL_EXPORTER_OTLP_CERTIFICATE wins",
+        "\"/etc/portcullis/otel.pem\"",
     ),
     preset("decisions.require_purpose", Kind::Flag, "false", "exports must say what they are for", "true"),
     preset(
@@ -352,6 +358,25 @@ static KEYS: &[Key] = &[
         "asked",
         "when this file comes into force: on SIGHUP and `portcullis config reload`, or also as soon as it, or a certificate that it names, was saved",
         "\"saved\"",
+    ),
+    key(
+        "admin.push",
+        Kind::Endpoint(&["http", "https"]),
+        "a collector that takes the metrics of /metrics by OTLP over HTTP, at /v1/metrics; OTEL_* variables win; absent = none",
+        "\"http://127.0.0.1:4318\"",
+    ),
+    key(
+        "admin.push_roots",
+        Kind::Path,
+        "PEM file of the roots that verify the collector at an https address; OTEL_EXPORTER_OTLP_CERTIFICATE wins",
+        "\"/etc/portcullis/otel.pem\"",
+    ),
+    preset(
+        "admin.push_interval",
+        Kind::Duration,
+        "60s",
+        "metrics are sent so often; OTEL_METRIC_EXPORT_INTERVAL wins",
+        "\"10s\"",
     ),
     preset("admin.log", Kind::Text, "info", "level, or filter as in RUST_LOG", "\"info\""),
 ];

@@ -139,29 +139,49 @@ pub(crate) enum TrailTo {
     File(PathBuf),
 }
 
-/// A collector by OTLP over HTTP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Collector {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) path: String,
-    /// Attributes of this process.
-    pub(crate) resource: Vec<(String, String)>,
-}
-
-/// Its URL.
-impl std::fmt::Display for Collector {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "http://{}:{}{}", self.host, self.port, self.path)
-    }
-}
-
-/// Where spans go, and of which calls.
+/// Spans of sampled calls, and where they go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Spans {
     pub(crate) collector: Collector,
     /// Of calls without a trace so many in 10,000 are sampled.
     pub(crate) share: u32,
+}
+
+/// Metrics that are sent, beside being there to be scraped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pushed {
+    pub(crate) collector: Collector,
+    pub(crate) interval: Duration,
+}
+
+/// Who takes spans or metrics by OTLP over HTTP.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Collector {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) path: String,
+    /// The file whose roots verify it; none = plain HTTP.
+    pub(crate) roots: Option<PathBuf>,
+    /// Of each request; they may be secrets, and are shown nowhere.
+    pub(crate) headers: Vec<(String, String)>,
+    /// A request takes no longer.
+    pub(crate) limit: Duration,
+    /// Attributes of this process.
+    pub(crate) resource: Vec<(String, String)>,
+}
+
+impl Collector {
+    /// Its URL.
+    pub(crate) fn url(&self) -> String {
+        let scheme = if self.roots.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}:{}{}", self.host, self.port, self.path)
+    }
+}
+
+impl std::fmt::Debug for Collector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Collector").field("url", &self.url()).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -229,6 +249,8 @@ pub(crate) struct Admin {
     pub(crate) users: Vec<LocalUser>,
     /// The file comes into force when it was saved.
     pub(crate) is_reloaded: bool,
+    /// Where metrics are sent.
+    pub(crate) pushed: Option<Pushed>,
     pub(crate) log: String,
 }
 

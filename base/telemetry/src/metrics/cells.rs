@@ -89,6 +89,11 @@ impl Gauge {
 }
 
 impl Histogram {
+    /// Upper bounds of the buckets of all histograms, each of which its bucket includes.
+    pub fn bounds() -> impl Iterator<Item = Duration> {
+        BOUNDS.into_iter().map(Duration::from_nanos)
+    }
+
     /// Counts one duration.
     pub fn observe(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);

@@ -207,3 +207,29 @@ fn ob2_families_are_listed_for_the_reference() {
     };
     assert_eq!(list[2], calls);
 }
+
+#[test]
+fn ob5_an_exporter_reads_what_a_scrape_tells() {
+    let metrics = scraped();
+    metrics.counter("portcullis_never", "Nobody counts in it.", &["route"]);
+    let read = metrics.read();
+    let of = |name: &str| {
+        let family = read.iter().find(|family| family.info.name == name);
+        family.map(|family| (family.info.kind, family.series.clone()))
+    };
+    let labels = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
+    let calls =
+        vec![(labels(&["a", "200"]), Read::Counter(3)), (labels(&["b\"\n\\", "500"]), Read::Counter(1))];
+    assert_eq!(of("portcullis_requests"), Some((Kind::Counter, calls)));
+    assert_eq!(of("portcullis_open"), Some((Kind::Gauge, vec![(labels(&[]), Read::Gauge(-7))])));
+    let (kind, took) = of("portcullis_took_seconds").unwrap();
+    let Read::Histogram { counts, sum } = &took[0].1 else { panic!("{took:?}") };
+    assert_eq!((kind, *sum), (Kind::Histogram, Duration::from_micros(20_000_900)));
+    let bounds: Vec<_> = Histogram::bounds().collect();
+    assert_eq!(counts.len(), bounds.len() + 1);
+    for (at, wanted) in [(2, 1), (3, 1), (bounds.len(), 1)] {
+        assert_eq!(counts[at], wanted, "bucket {at}");
+    }
+    assert_eq!(counts.iter().sum::<u64>(), 3);
+    assert_eq!(of("portcullis_never"), None);
+}

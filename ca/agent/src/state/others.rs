@@ -11,7 +11,7 @@ use ca_identity::{Bundle, JwksReader, TrustDomain};
 use parking_lot::Mutex;
 use prost::bytes::Bytes;
 
-use super::Served;
+use super::{Crls, Served};
 use crate::secret::{Form, SdsNames, Secret};
 
 /// Every federated trust domain.
@@ -57,7 +57,7 @@ impl Others {
         let made = joint.entry(key).or_insert_with(|| {
             let all: Vec<&Bundle> =
                 std::iter::once(own).chain(others.iter().map(|other| other.bundle.as_ref())).collect();
-            Arc::new(Secret::context(&names.bundles, &all, Form::Spiffe))
+            Arc::new(Secret::context(&names.bundles, &all, &Crls::default(), Form::Spiffe))
         });
         Arc::clone(made)
     }
@@ -86,7 +86,8 @@ impl Other {
 
     /// What verifies its peers, by the name of its trust domain.
     pub(super) fn context(&self, form: Form) -> Arc<Secret> {
-        let build = |form| Arc::new(Secret::context(&self.name(), &[&self.bundle], form));
+        // Whom they revoked, their own lists say, which are not had.
+        let build = |form| Arc::new(Secret::context(&self.name(), &[&self.bundle], &Crls::default(), form));
         let [spiffe, plain] = self.contexts.get_or_init(|| [Form::Spiffe, Form::Plain].map(build));
         Arc::clone(match form {
             Form::Spiffe => spiffe,

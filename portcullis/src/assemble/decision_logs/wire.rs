@@ -6,7 +6,7 @@ use policies_decisions::{DecisionBody, StoredRecord};
 use policies_engine::{Effect, Facts, Mode};
 use prost::Message;
 
-use crate::assemble::otlp::wire::{AnyValue, KeyValue, Resource, Scope, Value, attribute, scope};
+use crate::assemble::collector::wire::{AnyValue, KeyValue, Resource, Scope, Value, attribute, scope};
 
 #[derive(Clone, PartialEq, Message)]
 struct Request {

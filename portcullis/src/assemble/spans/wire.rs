@@ -3,7 +3,7 @@
 use enforcer_proxy::{Attribute, Span as Call};
 use prost::Message;
 
-use crate::assemble::otlp::wire::{KeyValue, Resource, Scope, Value, attribute, scope};
+use super::super::collector::wire::{KeyValue, Resource, Scope, Value, attribute, scope};
 
 #[derive(Clone, PartialEq, Message)]
 struct Request {

@@ -58,9 +58,15 @@ pub(super) static KEYS: &[Key] = &[
     ),
     key(
         "enforcer.spans",
-        Kind::Endpoint(&["http"]),
+        Kind::Endpoint(&["http", "https"]),
         "a collector that takes spans of sampled calls by OTLP over HTTP, at /v1/traces; OTEL_* variables win; absent = none",
         "\"http://127.0.0.1:4318\"",
+    ),
+    key(
+        "enforcer.spans_roots",
+        Kind::Path,
+        "PEM file of the roots that verify the collector of spans at an https address; OTEL_EXPORTER_OTLP_CERTIFICATE wins",
+        "\"/etc/portcullis/otel.pem\"",
     ),
     preset(
         "enforcer.span_share",

@@ -38,7 +38,8 @@ impl Meaning<'_> {
             }
         }
         let is_reloaded = section.text("reload").is_some_and(|word| word == "saved");
-        Some(Admin { listen, socket, socket_mode, users, is_reloaded, log: section.text("log")?.clone() })
+        let (pushed, log) = (self.pushed(section), section.text("log")?.clone());
+        Some(Admin { listen, socket, socket_mode, users, is_reloaded, pushed, log })
     }
 
     fn users(&mut self, section: &Table) -> Vec<LocalUser> {

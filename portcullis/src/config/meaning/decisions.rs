@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use policies_decisions::{DropList, Keep, Options};
 
-use super::super::meant::{Collector, Decisions};
+use super::super::meant::Decisions;
 use super::super::read::Table;
 use super::super::value::print_size;
-use super::{Meaning, otlp};
+use super::Meaning;
 
 /// The smallest ledger: the segment that is written, those that a checkpoint or a crash still needs, and some to read.
 const SMALLEST: u64 = 512 << 20;
@@ -23,23 +23,12 @@ impl Meaning<'_> {
             commit_interval: *section.duration("commit_interval")?,
             reveal_decision_id: section.text("reveal_decision_id")?.clone(),
             dropped: self.dropped(section),
-            collector: self.collector(section),
+            collector: self.logs(section),
             reads: Options {
                 require_purpose: *section.flag("require_purpose")?,
                 per_minute: usize::try_from(*section.integer("questions_per_minute")?).unwrap_or(usize::MAX),
                 ..Options::default()
             },
-        })
-    }
-
-    /// A general address of a collector does not make decisions leave: that is asked for by the key, or by the variable of
-    /// logs.
-    fn collector(&mut self, section: &Table) -> Option<Collector> {
-        let written = section.address("collector").and_then(|address| otlp::written(address, "/v1/logs"));
-        let told = otlp::collector(&otlp::variable, "LOGS", ("/v1/logs", written.is_some()), written);
-        told.unwrap_or_else(|text| {
-            self.wrong(section, "collector", text);
-            None
         })
     }
 
