@@ -35,6 +35,7 @@ mod passing;
 mod policies;
 mod proofs;
 mod pushed;
+mod quickstart;
 mod received;
 mod redaction;
 mod reload;
@@ -97,6 +98,7 @@ fn main() {
         passing::trials(),
         policies::trials(),
         pushed::trials(),
+        quickstart::trials(),
         received::trials(),
         redaction::trials(),
         reload::trials(),

@@ -61,6 +61,11 @@ impl Script {
         Self::start(name, arguments)?.rest(Duration::from_secs(60))
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The next line.
     pub fn next(&mut self, patience: Duration) -> Result<Value> {
         match self.lines.recv_timeout(patience) {
