@@ -112,10 +112,11 @@ fn late() -> Result {
         let path = log["attributes"]["url.path"].to_string();
         check!(paths.insert(path), "{log} comes twice");
     }
-    check!(
-        gateway.log().contains("export_failed") && gateway.log().contains("export_works"),
-        "nobody is told"
-    );
+    let (end, is_told) = (Instant::now() + Duration::from_secs(5), || gateway.log().contains("export_works"));
+    while !is_told() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    check!(gateway.log().contains("export_failed") && is_told(), "nobody is told:\n{}", gateway.log());
     Ok(())
 }
 

@@ -47,6 +47,13 @@ pub struct Waits {
     pub durable: Duration,
 }
 
+impl Waits {
+    /// The same for both.
+    pub(crate) fn both(wait: Duration) -> Waits {
+        Waits { required: wait, durable: wait }
+    }
+}
+
 impl Default for Waits {
     fn default() -> Self {
         Self { required: Duration::from_millis(50), durable: Duration::from_millis(250) }

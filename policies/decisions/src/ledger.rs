@@ -271,18 +271,15 @@ impl Ledger {
     /// The same for calls of operators, which wait for a slow disk as their changes do.
     #[must_use]
     pub fn patient_lane(&self, n: u16) -> Box<dyn Lane> {
-        self.lane_that_waits(n, Waits { required: CONTROL_WAIT, durable: CONTROL_WAIT })
+        self.lane_that_waits(n, Waits::both(CONTROL_WAIT))
     }
 
     fn lane_that_waits(&self, n: u16, waits: Waits) -> Box<dyn Lane> {
         let inner = &self.0;
         let number = {
             let mut lanes = inner.lanes.lock();
-            let number = if lanes.contains(&n) {
-                (SPARE_LANES..).find(|free| !lanes.contains(free)).unwrap_or(n)
-            } else {
-                n
-            };
+            let wished = std::iter::once(n).chain(SPARE_LANES..);
+            let number = wished.into_iter().find(|free| !lanes.contains(free)).unwrap_or(n);
             lanes.insert(number);
             number
         };

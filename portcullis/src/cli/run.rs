@@ -60,7 +60,7 @@ pub(crate) fn run(options: &Options, global: &Global) -> Exit {
         process.watch();
         let running = match predecessor {
             None => begin(loaded.config, &process).await,
-            Some(predecessor) => succeed(loaded.config, &process, predecessor).await,
+            Some(predecessor) => Box::pin(succeed(loaded.config, &process, predecessor)).await,
         };
         match running {
             Ok(running) => Box::pin(serve(running, &program, signals, times)).await,
@@ -137,15 +137,17 @@ async fn serve(mut running: Running, program: &Program, mut signals: Signals, ti
                 return unless_ended(running.drain(times.delay, times.timeout)).await;
             }
             Told::Reload => running.reload().await,
-            Told::Upgrade => match upgrade::upgrade(running, program, times.patience, times.grace).await {
-                Upgraded::Stays(stays) => running = *stays,
-                Upgraded::Relieved(relieved) => return unless_ended(relieved.end()).await,
-                Upgraded::Lost(relieved, fault) => {
-                    tracing::error!(event = "lost", code = fault.code, "{}", fault.in_one_line());
-                    unless_ended(relieved.end()).await;
-                    return Exit::Unavailable;
+            Told::Upgrade => {
+                match Box::pin(upgrade::upgrade(running, program, times.patience, times.grace)).await {
+                    Upgraded::Stays(stays) => running = *stays,
+                    Upgraded::Relieved(relieved) => return unless_ended(relieved.end()).await,
+                    Upgraded::Lost(relieved, fault) => {
+                        tracing::error!(event = "lost", code = fault.code, "{}", fault.in_one_line());
+                        unless_ended(relieved.end()).await;
+                        return Exit::Unavailable;
+                    }
                 }
-            },
+            }
         }
     }
 }

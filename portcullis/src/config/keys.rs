@@ -2,6 +2,7 @@
 //! and did-you-mean all work from this table, so a key cannot be read without being documented.
 
 mod cluster;
+mod decisions;
 mod enforcer;
 mod federation;
 mod oidc;
@@ -72,6 +73,7 @@ const MODES: Kind = Kind::Choice(&["enforce", "observe"]);
 pub(crate) fn all() -> impl Iterator<Item = &'static Key> + Clone {
     [
         KEYS,
+        decisions::KEYS,
         federation::KEYS,
         oidc::KEYS,
         enforcer::KEYS,
@@ -254,69 +256,6 @@ static KEYS: &[Key] = &[
     required("authzen.type.name", Kind::Text, "the name", "\"app\""),
     required("authzen.type.entity", Kind::Text, "the entity type it stands for", "\"Workload\""),
     // decisions
-    preset("decisions", Kind::Table, "", "the decision ledger; always there", "[decisions]"),
-    preset("decisions.name", Kind::Text, "main", "name of the ledger", "\"main\""),
-    preset(
-        "decisions.keep",
-        Kind::Table,
-        "",
-        "how long records are kept; the oldest go first, what is held stays",
-        "{ days = 30, size = \"10GiB\" }",
-    ),
-    preset(
-        "decisions.keep.days",
-        Kind::Integer { min: 1, max: 36_500 },
-        "30",
-        "files whose last record is older are removed",
-        "90",
-    ),
-    preset(
-        "decisions.keep.size",
-        Kind::Size,
-        "10GiB",
-        "the oldest files are removed while all together are larger; 512MiB at least",
-        "\"100GiB\"",
-    ),
-    preset(
-        "decisions.commit_interval",
-        Kind::Duration,
-        "50ms",
-        "how often records are synced to disk",
-        "\"50ms\"",
-    ),
-    preset(
-        "decisions.reveal_decision_id",
-        Kind::Choice(&["denied", "always", "never"]),
-        "denied",
-        "on which answers callers see the decision id",
-        "\"denied\"",
-    ),
-    key(
-        "decisions.drop",
-        Kind::List(&Kind::Text),
-        "fields of calls that are not recorded, only how long they were: request.path, request.query.NAME, ..",
-        "[\"request.query.token\", \"connection.source_ip\"]",
-    ),
-    key(
-        "decisions.collector",
-        Kind::Endpoint(&["http", "https"]),
-        "a collector that takes decisions as logs by OTLP over HTTP, at /v1/logs; OTEL_* variables win; absent = none",
-        "\"http://127.0.0.1:4318\"",
-    ),
-    key(
-        "decisions.collector_roots",
-        Kind::Path,
-        "PEM file of the roots that verify that collector at an https address; OTEL_EXPORTER_OTLP_CERTIFICATE wins",
-        "\"/etc/portcullis/otel.pem\"",
-    ),
-    preset("decisions.require_purpose", Kind::Flag, "false", "exports must say what they are for", "true"),
-    preset(
-        "decisions.questions_per_minute",
-        Kind::Integer { min: 1, max: 100_000 },
-        "30",
-        "queries, aggregates and exports that one reader may begin per minute",
-        "30",
-    ),
     // admin
     preset("admin", Kind::Table, "", "health, metrics and the API; always there", "[admin]"),
     preset(

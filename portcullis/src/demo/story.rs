@@ -50,7 +50,7 @@ impl<'a> Story<'a> {
 
     /// Tells it to the explained denial; then goes on with live counters unless `once`.
     pub(super) async fn tell(&mut self, once: bool) -> Result<Exit, Message> {
-        match tokio::time::timeout(PATIENCE, self.steps(once)).await {
+        match tokio::time::timeout(PATIENCE, Box::pin(self.steps(once))).await {
             Ok(told) => told?,
             Err(_elapsed) => {
                 return Err(failed("no explained denial", &format!("not within {} s", PATIENCE.as_secs())));
