@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
-    cache::Cache,
+    cache::{Cache, DELAYS},
     issue::{IssueError, SIGN_LIMIT, issue, silent},
     state::State,
     tokens::{Asked, Tokens},
@@ -31,9 +31,6 @@ use crate::{
 
 /// Signings that are under way at once.
 const PARALLEL: usize = 16;
-
-/// The most delays that are kept for who takes them.
-const DELAYS: usize = 1024;
 
 /// The longest sleep of the task, so that a jump of the wall clock is seen.
 const TICK: Duration = Duration::from_secs(1);

@@ -19,7 +19,7 @@ use crate::{
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
 
 /// The most delays that are kept for who takes them.
-const DELAYS: usize = 1024;
+pub(crate) const DELAYS: usize = 1024;
 
 /// Every entry of this agent with its SVID.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Cache {
 
     /// Takes the bundles of other trust domains.
     pub(crate) fn federate(&mut self, bundles: Vec<Arc<Bundle>>) {
-        self.others = Arc::new(Others::new(bundles));
+        self.others = Arc::new(self.others.next(bundles));
         self.dirty = true;
     }
 

@@ -67,24 +67,15 @@ pub(crate) async fn authorize(conn: &Connection, call: Call, now: Now) -> Result
 
 /// Puts on record that a head made no call.
 pub(crate) async fn not_canonical(conn: &Connection, flaw: NotCanonical, now: Now) -> Denied {
-    let facts: Arc<dyn Facts> = Arc::new(OwnedFacts::new(ConnectionFacts::clone(&conn.secured.facts(false))));
-    let why = (Reason::NotCanonical, Some(format!("{}: {}", flaw.rule, flaw.detail)));
-    let (decision, receipt) =
-        conn.worker.judge.refuse(conn, Phase::Request, why, Action::HttpOther, facts, now);
-    kept(receipt).await;
-    let meter = Arc::clone(&conn.worker.nowhere);
-    Denied { reason: Reason::NotCanonical, decision: Some(decision), version: 0, flaw: Some(flaw), meter }
+    let why = (Reason::NotCanonical, format!("{}: {}", flaw.rule, flaw.detail));
+    let (facts, asked) = (of_connection(conn), (Phase::Request, Action::HttpOther));
+    Denied { flaw: Some(flaw), ..refused(conn, asked, why, facts, now).await }
 }
 
 /// Puts on record that the token of a call is not good.
 pub(crate) async fn not_proven(conn: &Connection, call: Call, refusal: &TokenRefusal, now: Now) -> Denied {
-    let (reason, action) = (reason_of_token(refusal), action_of(&call));
-    let why = (reason, Some(refusal.code().to_owned()));
-    let facts = CallFacts::of(call, conn);
-    let (decision, receipt) = conn.worker.judge.refuse(conn, Phase::Request, why, action, facts, now);
-    kept(receipt).await;
-    let meter = Arc::clone(&conn.worker.nowhere);
-    Denied { reason, decision: Some(decision), version: 0, flaw: None, meter }
+    let (why, action) = ((reason_of_token(refusal), refusal.code().to_owned()), action_of(&call));
+    refused(conn, (Phase::Request, action), why, CallFacts::of(call, conn), now).await
 }
 
 /// Puts on record that a peer was refused in the handshake, before it could ask for anything.
@@ -93,18 +84,36 @@ pub(crate) async fn not_secured(conn: &Connection, refusal: &Refusal, now: Now) 
         Refusal::NoCertificate => Reason::NoIdentity,
         other => reason_of(other.class()),
     };
-    let facts: Arc<dyn Facts> = Arc::new(OwnedFacts::new(ConnectionFacts::clone(&conn.secured.facts(false))));
-    let why = (reason, Some(refusal.code().to_owned()));
-    let (_, receipt) = conn.worker.judge.refuse(conn, Phase::Connect, why, Action::TcpConnect, facts, now);
-    kept(receipt).await;
+    not_connected(conn, (reason, refusal.code().to_owned()), now).await;
 }
 
 /// Puts on record that a local caller was refused, and why (OUT4).
 pub(crate) async fn not_attested(conn: &Connection, cause: String, now: Now) {
-    let facts: Arc<dyn Facts> = Arc::new(OwnedFacts::new(ConnectionFacts::clone(&conn.secured.facts(false))));
-    let why = (Reason::NoIdentity, Some(cause));
-    let (_, receipt) = conn.worker.judge.refuse(conn, Phase::Connect, why, Action::TcpConnect, facts, now);
+    not_connected(conn, (Reason::NoIdentity, cause), now).await;
+}
+
+async fn not_connected(conn: &Connection, why: (Reason, String), now: Now) {
+    refused(conn, (Phase::Connect, Action::TcpConnect), why, of_connection(conn), now).await;
+}
+
+/// What is known before there is a call.
+fn of_connection(conn: &Connection) -> Arc<dyn Facts> {
+    Arc::new(OwnedFacts::new(ConnectionFacts::clone(&conn.secured.facts(false))))
+}
+
+/// Refused before any policy was asked, and on record.
+async fn refused(
+    conn: &Connection,
+    (phase, action): (Phase, Action),
+    (reason, detail): (Reason, String),
+    facts: Arc<dyn Facts>,
+    now: Now,
+) -> Denied {
+    let why = (reason, Some(detail));
+    let (decision, receipt) = conn.worker.judge.refuse(conn, phase, why, action, facts, now);
     kept(receipt).await;
+    let meter = Arc::clone(&conn.worker.nowhere);
+    Denied { reason, decision: Some(decision), version: 0, flaw: None, meter }
 }
 
 /// Whether the record is kept as strongly as it must be.

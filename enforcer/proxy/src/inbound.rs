@@ -147,14 +147,18 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Exchange<'_, '_, R, W> {
         let permit = self.conn.permit.as_ref();
         permit.into_iter().for_each(ConnectionPermit::begin);
         let named = head.as_ref().map_or(Ok(None), |call| bearer::named(self.conn, call));
-        let stepped = match &named {
-            Ok(named) => self.steps(named.as_deref().unwrap_or(self.conn), head, timer, &mut trail).await,
-            Err(refusal) => {
-                let turned_down = bearer::turned_down(self.conn, head, refusal, self.now, &mut trail);
-                Err(Box::pin(turned_down).await)
+        let (named, stepped) = match (named, head) {
+            (Err(refusal), Ok(call)) => {
+                let turned_down = bearer::turned_down(self.conn, call, &refusal, self.now, &mut trail);
+                (None, Err(Box::pin(turned_down).await))
+            }
+            (named, head) => {
+                let named = named.unwrap_or_default();
+                let conn = named.as_deref().unwrap_or(self.conn);
+                let stepped = self.steps(conn, head, timer, &mut trail).await;
+                (named, stepped)
             }
         };
-        let named = named.unwrap_or_default();
         // Who a token names calls as if over a connection of its own.
         let conn = named.as_deref().unwrap_or(self.conn);
         let whole = match stepped {

@@ -180,6 +180,21 @@ impl Worker {
         }
     }
 
+    /// Serves an accepted connection in a task of its own, which counts as work of this worker.
+    fn take_in(
+        self: &Arc<Self>,
+        listening: Arc<Listening>,
+        accepted: Accepted,
+        served: Served,
+        connections: &Tasks,
+    ) {
+        let serving = connection(Arc::clone(self), listening, accepted);
+        connections.spawn("connection", async move {
+            serving.await;
+            drop(served);
+        });
+    }
+
     /// How often policies, entities or identities changed. Who holds a call open compares it with what it was.
     pub(crate) fn changes(&self) -> u32 {
         self.changes.load(Ordering::Relaxed)
@@ -235,11 +250,7 @@ async fn accept(
             return hand_over(other, Served::begin(load), number, accepted, connections.clone());
         }
         let served = Served::begin(&worker.load);
-        let connection = connection(Arc::clone(&worker), Arc::clone(&listening.borrow()), accepted);
-        connections.spawn("connection", async move {
-            connection.await;
-            drop(served);
-        });
+        worker.take_in(Arc::clone(&listening.borrow()), accepted, served, &connections);
     })
     .await;
     drop(entry.left);
@@ -255,11 +266,7 @@ fn hand_over(to: &Member, served: Served, number: usize, accepted: Accepted, con
         let listening = worker.listeners.lock().get(&number).map(|served| Arc::clone(&served.borrow()));
         match (stream, listening) {
             (Ok(stream), Some(listening)) => {
-                let connection = connection(worker, listening, Accepted { stream, peer, permit });
-                connections.spawn("connection", async move {
-                    connection.await;
-                    drop(served);
-                });
+                worker.take_in(listening, Accepted { stream, peer, permit }, served, &connections);
             }
             (Err(cause), _) => {
                 tracing::warn!(event = "connection_lost", %cause, "a connection did not come to its worker")

@@ -278,8 +278,8 @@ impl Ledger {
         let inner = &self.0;
         let number = {
             let mut lanes = inner.lanes.lock();
-            let wished = std::iter::once(n).chain(SPARE_LANES..);
-            let number = wished.into_iter().find(|free| !lanes.contains(free)).unwrap_or(n);
+            let mut wished = std::iter::once(n).chain(SPARE_LANES..);
+            let number = wished.find(|free| !lanes.contains(free)).unwrap_or(n);
             lanes.insert(number);
             number
         };

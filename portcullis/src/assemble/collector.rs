@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, version};
 
 use crate::config;
 use crate::messages::Message;
@@ -171,7 +171,8 @@ fn trusting(file: &std::path::Path) -> Result<Arc<ClientConfig>, String> {
     if roots.is_empty() {
         return Err("it holds no certificate".to_owned());
     }
-    Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+    let builder = ClientConfig::builder_with_protocol_versions(&[&version::TLS13]);
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
 }
 
 fn refusal(file: &std::path::Path, text: &str) -> Message {

@@ -1,9 +1,7 @@
 //! Other trust domains: the way to their bundle endpoints, and what metrics say of them.
 //!
-//! When to fetch and what is taken is decided by the authority; here is the network (`fetch`) and the rule where it may
-//! lead (`address`).
+//! When to fetch and what is taken is decided by the authority; here is the network (`fetch`).
 
-mod address;
 mod fetch;
 
 use std::sync::Arc;

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use ca_authority::{EntryError, NewEntry};
 use ca_identity::{Selector, TrustDomain};
+use enforcer_traffic::Network;
 
 use super::meant::{Ca, Config};
 use super::read::{Origin, Table, Value};
@@ -227,6 +228,18 @@ impl Meaning<'_> {
                 (socket, mode)
             }
         }
+    }
+
+    /// Networks at `key`; `hint` is what a mistake is told besides.
+    fn networks(&mut self, table: &Table, key: &str, hint: &str) -> Vec<Network> {
+        let mut networks = Vec::new();
+        for text in table.texts(key) {
+            match Network::parse(&text) {
+                Some(network) => networks.push(network),
+                None => self.wrong(table, key, format!("`{text}` is no network{hint}")),
+            }
+        }
+        networks
     }
 
     fn wrong(&mut self, table: &Table, key: &str, text: String) {

@@ -35,10 +35,15 @@ pub(crate) struct Other {
 }
 
 impl Others {
-    pub(crate) fn new(bundles: Vec<Arc<Bundle>>) -> Self {
-        let known =
-            bundles.into_iter().map(|bundle| (bundle.trust_domain.clone(), Arc::new(Other::of(bundle))));
-        Self { known: known.collect(), joint: Mutex::default() }
+    /// What comes after these: a bundle that is still the same is not encoded again.
+    pub(crate) fn next(&self, bundles: Vec<Arc<Bundle>>) -> Self {
+        let other = |bundle: Arc<Bundle>| {
+            let domain = bundle.trust_domain.clone();
+            let same = self.known.get(&domain).filter(|known| Arc::ptr_eq(&known.bundle, &bundle));
+            let other = same.cloned().unwrap_or_else(|| Arc::new(Other::of(bundle)));
+            (domain, other)
+        };
+        Self { known: bundles.into_iter().map(other).collect(), joint: Mutex::default() }
     }
 
     /// Those that these entries federate with and that can be relied on, in the order of names.

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use base_ports::Now;
 use ca_identity::{TokenRefusal, VerifiedToken, token_digest, verify_jwt_svid};
-use enforcer_codec::{Call, NotCanonical};
+use enforcer_codec::Call;
 use parking_lot::Mutex;
 
 use super::{Connection, Stop};
-use crate::authorize::{not_canonical, not_proven};
+use crate::authorize::not_proven;
 use crate::trail::Trail;
 
 /// So many tokens a connection remembers.
@@ -51,17 +51,14 @@ pub(super) fn named(conn: &Connection, call: &Call) -> Result<Option<Arc<Connect
 /// A call whose token is not good, on record.
 pub(super) async fn turned_down(
     conn: &Connection,
-    head: Result<Call, NotCanonical>,
+    call: Call,
     refusal: &TokenRefusal,
     now: Now,
     trail: &mut Trail,
 ) -> Stop {
-    if let Err(fault) = conn.is_taken_in() {
-        return fault.into();
-    }
-    match head {
-        Ok(call) => not_proven(conn, trail.call(call, &conn.worker), refusal, now).await.into(),
-        Err(flaw) => not_canonical(conn, flaw, now).await.into(),
+    match conn.is_taken_in() {
+        Ok(()) => not_proven(conn, trail.call(call, &conn.worker), refusal, now).await.into(),
+        Err(fault) => fault.into(),
     }
 }
 

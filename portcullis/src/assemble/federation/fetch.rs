@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ca_authority::{Endpoint, EndpointPeer, FetchBundle, FetchError, Fetching, redirect};
 use ca_identity::tls::{Expected, Trust, client_config, refusal_in, web_client_config};
 use ca_identity::{BundleMap, CertificateDer, IdentitySnapshot, Refusal, pem};
-use enforcer_traffic::Network;
+use enforcer_traffic::{Network, off_limits};
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
@@ -23,7 +23,6 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::address;
 use crate::config::Ca;
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -164,7 +163,7 @@ impl Fetcher {
         let found = tokio::net::lookup_host((host, port)).await;
         let unresolved = |reason: String| FetchError::Resolve { host: host.to_owned(), reason };
         let found: Vec<SocketAddr> = found.map_err(|error| unresolved(error.to_string()))?.collect();
-        if let Some(refused) = found.iter().find(|at| !address::is_allowed(at.ip(), &self.fetch_from)) {
+        if let Some(refused) = found.iter().find(|at| off_limits(at.ip(), &self.fetch_from).is_some()) {
             return Err(FetchError::Address { host: host.to_owned(), address: refused.ip() });
         }
         let mut last = unresolved("the name has none".to_owned());
@@ -193,4 +192,37 @@ fn roots(path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, String> {
         .ok_or("this machine has none at the usual places; name a file in ca.web_roots")?;
     let bytes = std::fs::read(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
     pem::read_certificates(&bytes).map_err(|error| format!("`{}`: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn na_07_special_addresses_are_refused_unless_they_are_listed() {
+        let may_lead = |address, listed: &[Network]| off_limits(address, listed).is_none();
+        let listed = [Network::parse("127.0.0.0/8").unwrap()];
+        for (text, alone, with) in [
+            ("192.0.2.1", true, true),
+            ("10.0.0.1", true, true),
+            ("2001:db8::1", true, true),
+            ("127.0.0.1", false, true),
+            ("::ffff:127.0.0.1", false, true),
+            ("::1", false, false),
+            ("169.254.169.254", false, false),
+            ("::ffff:169.254.169.254", false, false),
+            ("fe80::1", false, false),
+            ("0.0.0.0", false, false),
+            ("0.1.2.3", false, false),
+            ("::", false, false),
+            ("255.255.255.255", false, false),
+            ("224.0.0.1", false, false),
+            ("ff02::1", false, false),
+            ("100.100.100.200", false, false),
+            ("fd00:ec2::254", false, false),
+        ] {
+            let address = text.parse().unwrap();
+            assert_eq!((may_lead(address, &[]), may_lead(address, &listed)), (alone, with), "{text}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base_ports::{Clock, SystemClock};
+use base_ports::{Clock, SystemClock, UnixTime};
 use ca_identity::tls::{Expected, Trust, client_config, install_provider, peer, refusal_in};
 use ca_identity::{
     Bundle, BundleMap, CertificateDer, IdPattern, IdentitySnapshot, Refusal, SpiffeId, TrustDomain, Usage,
@@ -65,7 +65,7 @@ pub(super) fn run(options: &Options, global: &Global) -> Result<Answer, Fault> {
     })?;
     let judged = judge(&chain, &trust, options.id.as_ref());
     judged
-        .map(|peer| Answer::object("VerifiedSvid", shown(&peer), told(&peer)))
+        .map(|peer| Answer::object("VerifiedSvid", shown(&peer), told(&peer.id, peer.expires)))
         .map_err(|why| refused(options, &why))
 }
 
@@ -144,7 +144,7 @@ fn server_svid(options: &Options, server: &str, global: &Global) -> Result<Answe
     let late =
         || silent(format!("no answer within {}", crate::config::print_duration(options.socket.timeout)));
     let peer = block_on(limited).unwrap_or_else(|_elapsed| Err(late()))?;
-    Ok(Answer::object("VerifiedSvid", shown(&peer), told(&peer)))
+    Ok(Answer::object("VerifiedSvid", shown(&peer), told(&peer.id, peer.expires)))
 }
 
 fn token(options: &Options, bytes: &[u8], global: &Global) -> Result<Answer, Fault> {
@@ -161,15 +161,13 @@ fn token(options: &Options, bytes: &[u8], global: &Global) -> Result<Answer, Fau
         return tokens::judged(&options.socket, audience, text, global);
     }
     let trust = snapshot(options, global, || Some(facts.id.trust_domain().clone()))?;
-    let verified = verify_jwt_svid(text, audience, &trust, SystemClock.now().wall).map_err(|why| {
-        invalid("PC1006", format!("`{}` does not verify: {why} [{}]", options.what, why.code()))
-    })?;
+    let verified = verify_jwt_svid(text, audience, &trust, SystemClock.now().wall)
+        .map_err(|why| unverified(options, &why, why.code()))?;
     if options.id.as_ref().is_some_and(|id| *id != verified.id) {
         return Err(refused(options, &Refusal::UnexpectedId { seen: verified.id }));
     }
     let body = json!({ "spiffe_id": verified.id.as_str(), "expires": verified.expires.to_string(), "audience": verified.audience, "key_id": verified.key });
-    let text = format!("verified: {} until {}", verified.id, verified.expires);
-    Ok(Answer::object("VerifiedSvid", body, text))
+    Ok(Answer::object("VerifiedSvid", body, told(&verified.id, verified.expires)))
 }
 
 /// What to verify with. `named` is the domain that the SVID names, where that is known before.
@@ -208,12 +206,16 @@ fn shown(peer: &VerifiedPeer) -> Value {
     })
 }
 
-fn told(peer: &VerifiedPeer) -> String {
-    format!("verified: {} until {}", peer.id, peer.expires)
+fn told(id: &SpiffeId, expires: UnixTime) -> String {
+    format!("verified: {id} until {expires}")
 }
 
 fn refused(options: &Options, why: &Refusal) -> Fault {
-    invalid("PC1006", format!("`{}` does not verify: {why} [{}]", options.what, why.code()))
+    unverified(options, why, why.code())
+}
+
+fn unverified(options: &Options, why: &dyn std::fmt::Display, code: &str) -> Fault {
+    invalid("PC1006", format!("`{}` does not verify: {why} [{code}]", options.what))
 }
 
 fn unreadable(file: &str, error: &dyn std::fmt::Display) -> Fault {

@@ -227,16 +227,7 @@ impl Meaning<'_> {
             let text = "`resolve_to` is for endpoints by name, and there is none".to_owned();
             self.wrong(table, "resolve_to", text);
         }
-        let mut granted = Vec::new();
-        for text in table.texts("resolve_to") {
-            match Network::parse(&text) {
-                Some(network) => granted.push(network),
-                None => {
-                    self.wrong(table, "resolve_to", format!("`{text}` is no network such as `127.0.0.0/8`"))
-                }
-            }
-        }
-        granted
+        self.networks(table, "resolve_to", " such as `127.0.0.0/8`")
     }
 
     /// How the endpoints are asked for their health.

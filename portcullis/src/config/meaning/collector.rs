@@ -130,8 +130,8 @@ fn told(
         })
     };
     let own = find(&format!("OTEL_EXPORTER_OTLP_{word}_ENDPOINT")).map(|url| place(&url, ""));
-    let general = || find("OTEL_EXPORTER_OTLP_ENDPOINT").map(|url| place(&url, path));
-    let general = || general().filter(|_| is_general || written.is_some());
+    let leaves = is_general || written.is_some();
+    let general = || find("OTEL_EXPORTER_OTLP_ENDPOINT").filter(|_| leaves).map(|url| place(&url, path));
     let place = own.or_else(general).transpose()?.or(written);
     let Some(Place { is_tls, host, port, path }) = place else { return Ok(None) };
     if let Some((name, protocol)) = either("PROTOCOL").filter(|(_, protocol)| protocol != "http/protobuf") {

@@ -75,17 +75,6 @@ impl Meaning<'_> {
 
     /// Networks of special addresses that bundles may come from.
     pub(super) fn fetch_from(&mut self, section: &Table) -> Vec<Network> {
-        let mut networks = Vec::new();
-        for text in section.texts("fetch_from") {
-            match Network::parse(&text) {
-                Some(network) => networks.push(network),
-                None => self.wrong(
-                    section,
-                    "fetch_from",
-                    format!("`{text}` is no network; write \"127.0.0.0/8\" or one address"),
-                ),
-            }
-        }
-        networks
+        self.networks(section, "fetch_from", "; write \"127.0.0.0/8\" or one address")
     }
 }

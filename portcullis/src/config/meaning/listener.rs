@@ -209,17 +209,7 @@ impl Meaning<'_> {
             }
             _ => {}
         }
-        let mut networks = Vec::new();
-        for text in written {
-            match Network::parse(&text) {
-                Some(network) => networks.push(network),
-                None => {
-                    let text = format!("`{text}` is no network such as 10.0.0.0/24, and no address");
-                    self.wrong(table, "trusted_forwarders", text);
-                }
-            }
-        }
-        networks
+        self.networks(table, "trusted_forwarders", " such as 10.0.0.0/24, and no address")
     }
 
     /// Every listener has an address, and no two have the same.

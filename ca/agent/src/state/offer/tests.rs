@@ -118,7 +118,7 @@ fn sd_03_a_caller_gets_the_roots_of_domains_that_its_entries_federate_with_and_o
         AgentEntry { federates_with: vec![partner.trust_domain().clone()], ..entry("a", "/a", 1) };
     let state = State::new(vec![served(federating, Some(ca.svid("/a")), None)], &ca.bundle());
     let bundles = vec![partner.bundle(), stranger.bundle()];
-    let state = state.knowing(Arc::new(crate::state::Others::new(bundles)));
+    let state = state.knowing(Arc::new(crate::state::Others::default().next(bundles)));
     let (own, other) = ("spiffe://example.org", "spiffe://partner.org");
     assert_eq!(names(pick(&state, &[])), [own, other, "spiffe://example.org/a"]);
     let View::Complete(picked) = pick(&state, &["ALL", "ROOTCA", own, other, "spiffe://stranger.org"]) else {
