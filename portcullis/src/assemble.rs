@@ -18,8 +18,10 @@ mod doubt;
 mod ends;
 pub(crate) mod entities;
 mod federation;
+mod fetch;
 mod gauges;
 mod identity;
+mod issuers;
 mod journal;
 pub(crate) mod judge;
 mod listeners;
@@ -135,7 +137,7 @@ pub(crate) async fn start(
                     clock: Arc::clone(&clock),
                     counts: counts::Counts::new(&metrics),
                 }),
-                fetch: Arc::new(federation::Fetcher::new(ca, &clock)),
+                fetch: Arc::new(fetch::Fetcher::new(ca.web_roots.clone(), ca.fetch_from.clone(), &clock)),
             };
             Some(open::authority(&config, ca, ports).await?)
         }
@@ -296,6 +298,7 @@ pub(crate) async fn start(
             &running.tasks,
             plane,
         )?;
+        issuers::keep(&process.issuers, &clock, &running.tasks).await;
         process.serves(&served);
         application::watch(&configuration, Arc::new(SystemNet), health.clone(), &running.tasks);
         running.plane = Some(served);

@@ -6,6 +6,7 @@ mod envoy;
 pub(crate) mod federation;
 mod files;
 mod forged;
+mod people;
 mod revoked;
 mod sds;
 mod tokens;
@@ -45,6 +46,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         forged::trials(),
         revoked::trials(),
         sds::trials(),
+        people::trials(),
         tokens::trials(),
         verified::trials(),
     ];

@@ -68,12 +68,12 @@ pub struct TokenFacts {
 /// # Errors
 /// When the text has not the form of a JWT-SVID.
 pub fn token(text: &str) -> Result<TokenFacts, TokenRefusal> {
-    let token = Token::parse(text)?;
+    let Token { id, signed: token } = Token::parse(text)?;
     let said = |name: &str| token.claims.get(name).and_then(|value| value.as_str()).map(str::to_owned);
     Ok(TokenFacts {
         issuer: said("iss"),
         jti: said("jti"),
-        id: token.id,
+        id,
         audience: token.audience,
         expires: token.expires,
         issued: token.issued,

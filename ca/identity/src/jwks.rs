@@ -142,6 +142,12 @@ fn jwt_key(key: &Value) -> Result<Option<JwtKey>, JwtKeyError> {
     if text("use") != Some(JWT_USE) || !matches!(text("kty"), Some("EC" | "RSA")) {
         return Ok(None);
     }
+    public_key(key).map(Some)
+}
+
+/// The key of an entry of kind `EC` or `RSA` (RFC 7518 6.2, 6.3).
+pub(crate) fn public_key(key: &Value) -> Result<JwtKey, JwtKeyError> {
+    let text = |member| key.get(member).and_then(Value::as_str);
     let number = |name: &'static str| {
         let bytes = text(name).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
         bytes.ok_or(JwtKeyError::Number(name))
@@ -156,7 +162,7 @@ fn jwt_key(key: &Value) -> Result<Option<JwtKey>, JwtKeyError> {
         None => None,
         Some(named) => Some(named.and_then(JwtAlgorithm::parse).ok_or(JwtKeyError::Kind)?),
     };
-    JwtKey::new(text("kid").unwrap_or_default(), algorithm, numbers).map(Some)
+    JwtKey::new(text("kid").unwrap_or_default(), algorithm, numbers)
 }
 
 fn jwt_jwk(key: &JwtKey, used_for: Option<&str>) -> Map<String, Value> {

@@ -8,8 +8,7 @@ mod key;
 mod parse;
 mod refusal;
 mod sign;
-
-use std::time::Duration;
+mod user;
 
 use base_ports::UnixTime;
 use serde_json::{Map, Value};
@@ -18,16 +17,12 @@ pub(crate) use key::{Curve, Numbers, numbers_of};
 pub use key::{JwtAlgorithm, JwtKey, JwtKeyError};
 pub use refusal::TokenRefusal;
 pub use sign::{JwtClaims, JwtSigner};
+pub use user::{IssuerKeys, IssuerKeysError, UserToken, issuer_of, verify_user_token};
 
 use crate::bundle::Bundle;
 use crate::key_id::sha256;
 use crate::{IdentitySnapshot, SpiffeId};
 pub(crate) use parse::Token;
-
-/// How far the clocks of issuer and verifier may differ (identity.md 3).
-const LEEWAY: Duration = Duration::from_secs(10);
-/// Keys that are tried for a token that names none (VJ-04).
-const TRIED: usize = 8;
 
 /// Who a token names. Only [`verify_jwt_svid`] makes one.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,17 +57,17 @@ pub fn verify_jwt_svid(
     if audience.is_empty() {
         return Err(TokenRefusal::NoAudienceExpected);
     }
-    let token = Token::parse(token)?;
-    let bundle = bundle_of(&token, snapshot, now)?;
-    let key = signer_of(&token, bundle)?;
-    check_times(&token, now)?;
+    let Token { id, signed: token } = Token::parse(token)?;
+    let bundle = bundle_of(&id, snapshot, now)?;
+    let key = token.signer(bundle.jwt_keys())?;
+    token.check_times(now)?;
     if !token.audience.iter().any(|named| named == audience) {
         return Err(TokenRefusal::WrongAudience);
     }
     let jti = token.claims.get("jti").and_then(Value::as_str).map(str::to_owned);
-    snapshot.revoked.check_token(&token.id, key.kid(), jti.as_deref())?;
+    snapshot.revoked.check_token(&id, key.kid(), jti.as_deref())?;
     Ok(VerifiedToken {
-        id: token.id,
+        id,
         audience: token.audience,
         expires: token.expires,
         key: key.kid().to_owned(),
@@ -90,49 +85,17 @@ pub fn token_digest(token: &[u8]) -> [u8; 32] {
 
 /// JW-12: only the bundle of the domain that the token itself names.
 fn bundle_of<'a>(
-    token: &Token<'_>,
+    id: &SpiffeId,
     snapshot: &'a IdentitySnapshot,
     now: UnixTime,
 ) -> Result<&'a Bundle, TokenRefusal> {
-    let domain = token.id.trust_domain();
+    let domain = id.trust_domain();
     let bundle =
         snapshot.bundles.get(domain).ok_or_else(|| TokenRefusal::UnknownTrustDomain(domain.clone()))?;
     if bundle.stale_after.is_some_and(|limit| limit < now) {
         return Err(TokenRefusal::BundleStale);
     }
     Ok(bundle)
-}
-
-/// VJ-04 and VJ-05: the key that signed it.
-fn signer_of<'a>(token: &Token<'_>, bundle: &'a Bundle) -> Result<&'a JwtKey, TokenRefusal> {
-    let keys = bundle.jwt_keys();
-    if keys.is_empty() {
-        return Err(TokenRefusal::NoKeys);
-    }
-    if let Some(kid) = &token.kid {
-        let key = keys.iter().find(|key| key.kid() == kid).ok_or(TokenRefusal::UnknownKey)?;
-        if !key.fits(token.algorithm) {
-            return Err(TokenRefusal::KeyMismatch);
-        }
-        return if token.is_signed_by(key) { Ok(key) } else { Err(TokenRefusal::BadSignature) };
-    }
-    let mut fitting = keys.iter().filter(|key| key.fits(token.algorithm)).take(TRIED).peekable();
-    if fitting.peek().is_none() {
-        return Err(TokenRefusal::UnknownKey);
-    }
-    fitting.find(|key| token.is_signed_by(key)).ok_or(TokenRefusal::BadSignature)
-}
-
-/// VJ-06.
-fn check_times(token: &Token<'_>, now: UnixTime) -> Result<(), TokenRefusal> {
-    if now.saturating_since(token.expires) >= LEEWAY {
-        return Err(TokenRefusal::Expired);
-    }
-    let is_ahead = |time: Option<UnixTime>| time.is_some_and(|time| time.saturating_since(now) > LEEWAY);
-    if is_ahead(token.not_before) || is_ahead(token.issued) {
-        return Err(TokenRefusal::NotYetValid);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

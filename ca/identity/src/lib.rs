@@ -38,8 +38,8 @@ pub use bundle::{Anchor, Bundle, BundleError, BundleMap};
 pub use id_pattern::IdPattern;
 pub use jwks::{JwksError, JwksReader};
 pub use jwt::{
-    JwtAlgorithm, JwtClaims, JwtKey, JwtKeyError, JwtSigner, TokenRefusal, VerifiedToken, token_digest,
-    verify_jwt_svid,
+    IssuerKeys, IssuerKeysError, JwtAlgorithm, JwtClaims, JwtKey, JwtKeyError, JwtSigner, TokenRefusal,
+    UserToken, VerifiedToken, issuer_of, token_digest, verify_jwt_svid, verify_user_token,
 };
 pub use key::{KeyError, PrivateKey};
 pub use key_id::{KeyId, Serial, spki_sha256};

@@ -12,11 +12,12 @@ use enforcer_codec::{BodyLength, Call, CallProtocol, NotCanonical};
 use enforcer_traffic::{Handling, Params, Route};
 use policies_engine::{
     Action, ConnectionFacts, Decision, DecisionId, Declared, Facts, Mode, OwnedFacts, Phase, Reason, Receipt,
-    RequestView, Snapshot, Versions, observe,
+    RequestView, Snapshot, Token, Versions, observe,
 };
 
 use crate::fault::Fault;
 use crate::inbound::{Connection, Stop};
+use crate::issuer::Person;
 use crate::judge::{InForce, Judged};
 use crate::meter::RouteMeter;
 use crate::secured::{reason_of, reason_of_token};
@@ -245,6 +246,7 @@ impl Permitted<Call> {
 pub(crate) struct CallFacts {
     call: Call,
     connection: Arc<ConnectionFacts>,
+    person: Option<Arc<Person>>,
     /// Segments of the path that its route names; set once the route is found, where it names some.
     params: OnceLock<Params>,
 }
@@ -253,7 +255,8 @@ impl CallFacts {
     pub(crate) fn of(call: Call, conn: &Connection) -> Arc<Self> {
         let grpc = call.protocol() == CallProtocol::Grpc;
         let connection = conn.secured.facts(grpc);
-        Arc::new(Self { call, connection, params: OnceLock::new() })
+        let person = conn.secured.person().cloned();
+        Arc::new(Self { call, connection, person, params: OnceLock::new() })
     }
 
     pub(crate) fn call(&self) -> &Call {
@@ -293,6 +296,10 @@ impl Facts for CallFacts {
     fn param(&self, name: &str) -> Option<&str> {
         let params = self.params.get()?;
         params.iter().find(|(known, _)| **known == *name).map(|(_, value)| &**value)
+    }
+
+    fn token(&self) -> Option<&Arc<Token>> {
+        self.person.as_ref().map(|person| &person.token)
     }
 }
 

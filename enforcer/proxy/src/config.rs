@@ -18,7 +18,7 @@ use enforcer_codec::Profile;
 use enforcer_traffic::Network;
 use policies_engine::{Lane, Samples};
 
-use crate::{Gauges, Names, ProxyError, Trails, ViewHandle};
+use crate::{Gauges, Issuer, Names, ProxyError, Trails, ViewHandle};
 
 /// Settings of the data plane of one process.
 #[derive(Debug, Clone)]
@@ -68,6 +68,8 @@ pub struct ListenerSpec {
     /// A caller without certificate is whom the JWT-SVID of its call names, when that is for one of these (TL-06); empty = nobody
     /// is known by a token, and `authorization` is the endpoint's.
     pub audience: Vec<String>,
+    /// Whose users may call; with any, a token that is of none of them and no such JWT-SVID is 401.
+    pub issuers: Vec<Arc<Issuer>>,
     /// Certificates that it shows to callers that ask for one of their names, in place of the own SVID (TL-07).
     pub certificates: Vec<Arc<NamedCertificate>>,
     /// Host names it may serve with the own SVID; any when empty (S21). `*.example.org` stands for names below.

@@ -48,7 +48,7 @@ const TOO_MANY_INTERIM: NotCanonical =
 /// receives that.
 fn rewritten(permitted: &Permitted<Call>, conn: &Connection) -> Result<Option<Call>, Fault> {
     let handling = permitted.handling().filter(|handling| !handling.is_plain());
-    match (handling, conn.secured.is_named_by_token()) {
+    match (handling, conn.secured.keeps_token()) {
         (None, false) => Ok(None),
         (handling, has_token) => rewrite(permitted, handling, has_token).map(Some),
     }

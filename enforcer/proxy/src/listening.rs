@@ -11,7 +11,7 @@ use enforcer_traffic::Network;
 use policies_engine::Protocol;
 use tokio_rustls::TlsAcceptor;
 
-use crate::{Callers, Carries, ListenerSpec};
+use crate::{Callers, Carries, Issuer, ListenerSpec};
 
 pub(crate) const H2: &[u8] = b"h2";
 pub(crate) const HTTP_1_1: &[u8] = b"http/1.1";
@@ -24,6 +24,7 @@ pub(crate) struct Listening {
     pub(crate) auth: ClientAuth,
     /// For whom tokens must be that name callers without a certificate; empty = tokens are not looked at.
     pub(crate) audience: Vec<String>,
+    pub(crate) issuers: Vec<Arc<Issuer>>,
     pub(crate) timers: Timers,
     pub(crate) handshakes_per_source: usize,
     pub(crate) max_body: Option<u32>,
@@ -65,6 +66,7 @@ impl Listening {
             number: spec.number,
             auth: spec.client_auth,
             audience: spec.audience.clone(),
+            issuers: spec.issuers.clone(),
             timers: spec.timers,
             handshakes_per_source: spec.handshakes_per_source,
             max_body: spec.max_body,
@@ -166,6 +168,7 @@ mod tests {
             max_body: None,
             max_held: 20 << 20,
             audience: Vec::new(),
+            issuers: Vec::new(),
             tells_shed: true,
             profile: enforcer_codec::Profile::Mesh,
         };

@@ -17,6 +17,7 @@ use ca_identity::{RefusalClass, SpiffeId, TokenRefusal, VerifiedPeer, VerifiedTo
 use enforcer_traffic::{Arrival, Routes};
 use policies_engine::{ConnectionFacts, Credential, CredentialKind, Principal, Protocol, Reason};
 
+use crate::issuer::Person;
 use crate::listening::Listening;
 use path::Path;
 
@@ -50,6 +51,8 @@ pub(crate) struct Secured {
     facts: Arc<ConnectionFacts>,
     grpc_facts: Arc<ConnectionFacts>,
     proof: Proof,
+    /// Whom a token of the call names besides (MO5).
+    person: Option<Arc<Person>>,
     /// Trust generation under which the peer was found good last.
     checked: AtomicU64,
 }
@@ -153,6 +156,7 @@ impl Secured {
             grpc_facts: Arc::new(grpc_facts),
             checked: AtomicU64::new(peer.map_or(snapshot.generation, |peer| peer.generation)),
             proof,
+            person: None,
         }
     }
 
@@ -168,6 +172,7 @@ impl Secured {
             facts: Arc::clone(&self.facts),
             grpc_facts: Arc::clone(&self.grpc_facts),
             proof: self.proof.clone(),
+            person: self.person.clone(),
             checked: AtomicU64::new(self.checked.load(Ordering::Relaxed)),
             ..*self
         }
@@ -188,14 +193,32 @@ impl Secured {
         }
     }
 
-    /// Nobody is known to be at the other end, though somebody could be.
-    pub(crate) fn is_stranger(&self) -> bool {
-        matches!(self.proof, Proof::None)
+    /// The same caller on behalf of that person; who is nobody calls as the person. Until the token ends.
+    pub(crate) fn on_behalf_of(&self, person: Person, now: Now) -> Self {
+        let ends = self.ends.min(now.mono + person.token.expires.saturating_since(now.wall));
+        let copy = Self { ends, ..self.copy() };
+        let copy = if self.is_stranger() {
+            let credential = Some(Arc::new(person.credential()));
+            Self { principal: Principal::user(&person.token), credential, ..copy }
+        } else {
+            copy
+        };
+        Self { person: Some(Arc::new(person)), ..copy }
     }
 
-    /// Who calls is known by a token of the call.
-    pub(crate) fn is_named_by_token(&self) -> bool {
-        self.proof.token().is_some()
+    /// The person whom a token of the call names.
+    pub(crate) fn person(&self) -> Option<&Arc<Person>> {
+        self.person.as_ref()
+    }
+
+    /// Nobody is known to be at the other end, though somebody could be.
+    pub(crate) fn is_stranger(&self) -> bool {
+        matches!(self.proof, Proof::None) && self.person.is_none()
+    }
+
+    /// The token of the call is for this gateway alone.
+    pub(crate) fn keeps_token(&self) -> bool {
+        self.proof.token().is_some() || self.person.as_ref().is_some_and(|person| !person.is_passed_on())
     }
 
     /// The caller is at the other end of that, wherever it goes.
@@ -253,6 +276,14 @@ impl Secured {
 
     /// Why the identity no longer holds, if so.
     pub(crate) fn lapsed(&self, trust: &Trust, now: Now) -> Option<Reason> {
+        if let Some(person) = &self.person {
+            if now.wall > person.token.expires {
+                return Some(Reason::TokenExpired);
+            }
+            if !person.holds() {
+                return Some(Reason::TokenInvalid);
+            }
+        }
         let (expires, past) = match &self.proof {
             Proof::None | Proof::Unasked => return None,
             Proof::Own(_) => return (!holds(trust)).then_some(Reason::IdentityExpired),

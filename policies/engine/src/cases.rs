@@ -2,11 +2,12 @@
 //! two beyond SE1 fails the case (TE2). Called by the policy store and by the tests of the baseline.
 
 use crate::{
-    AccessRequest, Action, AdminContext, ChangeContext, CoverageTally, Decision, IssueContext, OwnedFacts,
-    Principal, Resource, ResourceKind, Snapshot, stock, uid::cedar_uid, world::World,
+    AccessRequest, Action, AdminContext, ChangeContext, CoverageTally, Decision, Facts, IssueContext,
+    OwnedFacts, Principal, PrincipalKind, Resource, ResourceKind, Snapshot, Token, stock, uid::cedar_uid,
+    world::World,
 };
 use base_ports::UnixTime;
-use cedar_policy::{Context, Entities, Entity, RestrictedExpression};
+use cedar_policy::{Context, Entities, Entity, EntityUid, EvalResult, RestrictedExpression};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -81,9 +82,17 @@ impl Case<'_> {
         let Value::Object(plain) = plain(context.clone()) else {
             return Err("request.context is no object".to_owned());
         };
-        let facts = OwnedFacts::from_json(&plain).map_err(|e| format!("context: {e}"))?;
+        let mut facts = OwnedFacts::from_json(&plain).map_err(|e| format!("context: {e}"))?;
         let extra = extra(&plain);
         let now = self.now(&plain)?;
+        let entities = self.entities(&resource, entities)?;
+        let mut principal = principal;
+        if let Some(token) = facts.token().map(|token| completed(token, &entities)) {
+            if principal.kind() == PrincipalKind::User && principal.id() == token.user() {
+                principal = Principal::user(&token);
+            }
+            facts = facts.with_token(token.into());
+        }
         let request = AccessRequest {
             principal: &principal,
             action,
@@ -92,7 +101,7 @@ impl Case<'_> {
             now,
             extra: extra.as_ref(),
         };
-        let snapshot = self.snapshot.with_entities(self.entities(&resource, entities)?);
+        let snapshot = self.snapshot.with_entities(entities);
         tally.see(&snapshot, &request);
         let decision = snapshot.decide(&request);
         self.compare(&decision)?;
@@ -193,6 +202,36 @@ impl Case<'_> {
             == (theirs.effect, theirs.reason, &theirs.determining, &theirs.errors);
         if is_same { Ok(()) } else { Err(format!("the engine says {ours:?}, stock Cedar says {theirs:?}")) }
     }
+}
+
+/// The token of a case with what its entity `User` tells besides: groups, address, claims as tags. In Cedar's form of a
+/// case that stands there.
+fn completed(token: &Token, entities: &World) -> Token {
+    let uid = cedar_uid(PrincipalKind::User.as_str(), token.user());
+    let group = |uid: &EntityUid| {
+        let name = uid.id().unescaped().strip_prefix(&*token.issuer)?.strip_prefix('/')?;
+        (uid.type_name().to_string() == "UserGroup").then(|| name.to_owned())
+    };
+    let groups: Vec<String> = entities.ancestors(&uid).into_iter().flatten().filter_map(group).collect();
+    let mut whole = token.clone();
+    if let Some(user) = entities.get(&uid) {
+        let tags = user.tags().filter_map(|(name, tag)| Some((name.to_owned(), texts_of(&tag.ok()?)?)));
+        whole.claims.extend(tags);
+        if let Some(Ok(EvalResult::String(email))) = user.attr("email") {
+            whole.email = Some(email);
+        }
+        whole = whole.in_groups(groups.iter().map(String::as_str));
+    }
+    whole
+}
+
+fn texts_of(set: &EvalResult) -> Option<Vec<String>> {
+    let EvalResult::Set(items) = set else { return None };
+    let text = |item: &EvalResult| match item {
+        EvalResult::String(text) => Some(text.clone()),
+        _ => None,
+    };
+    items.iter().map(text).collect()
 }
 
 /// An entity for a target that only the case knows.

@@ -2,10 +2,10 @@
 //! alone yields (MO6, S37). A route, method or service without an entity is refused as `entity_missing`.
 
 use crate::{
-    AccessRequest, Principal, PrincipalKind, Reason, Resource, ResourceKind, Snapshot,
+    AccessRequest, Principal, PrincipalKind, Reason, Resource, ResourceKind, Snapshot, Token,
     principal::spiffe_parts,
     scope::{Lineage, Triple},
-    uid::cedar_uid,
+    uid::{cedar_uid, type_name},
 };
 use cedar_policy::{Entities, Entity, EntityUid, RestrictedExpression};
 use std::collections::{HashMap, HashSet};
@@ -15,6 +15,8 @@ use std::collections::{HashMap, HashSet};
 pub(crate) struct Cast {
     pub(crate) triple: Triple,
     pub(crate) overlay: Vec<Entity>,
+    /// Whom the token of the call tells of, where that is not the principal.
+    user: Option<Lineage>,
 }
 
 /// Everything stock Cedar needs besides policies and context.
@@ -37,10 +39,17 @@ impl Snapshot {
         if !self.parts().environments.contains(&environment) {
             return Err(Reason::NoPermit);
         }
-        let (principal, principal_entity) = self.principal(request.principal)?;
+        let (principal, principal_entity) = match request.own_token() {
+            Some(token) => self.user(request.principal.id(), token.groups(), Some(token))?,
+            None => self.principal(request.principal)?,
+        };
         let action = self.lineage(cedar_uid(request.action.entity_type(), request.action.as_str()));
-        let overlay = principal_entity.into_iter().chain(resource_entity).collect();
-        Ok(Cast { triple: Triple { principal, action, resource }, overlay })
+        let beside = request.token().filter(|_| request.own_token().is_none());
+        let (user, user_entity) =
+            beside.map(|token| self.user(token.user(), token.groups(), Some(token))).transpose()?.unzip();
+        let overlay =
+            principal_entity.into_iter().chain(resource_entity).chain(user_entity.flatten()).collect();
+        Ok(Cast { triple: Triple { principal, action, resource }, overlay, user })
     }
 
     /// Whether plans of this principal are its own, or shared with all that only its kind and trust domain tell apart.
@@ -59,7 +68,7 @@ impl Snapshot {
     pub(crate) fn stage(&self, cast: &Cast) -> Result<Stage, Reason> {
         let Triple { principal, action, resource } = &cast.triple;
         let wanted: HashSet<&EntityUid> =
-            [principal, action, resource].into_iter().flat_map(Lineage::all).collect();
+            [principal, action, resource].into_iter().chain(&cast.user).flat_map(Lineage::all).collect();
         let found = wanted.into_iter().filter_map(|uid| self.parts().entities.get(uid));
         let mut entities: HashMap<EntityUid, Entity> =
             found.map(|entity| (entity.uid(), entity.clone())).collect();
@@ -73,6 +82,9 @@ impl Snapshot {
     }
 
     pub(crate) fn principal(&self, principal: &Principal) -> Result<Found, Reason> {
+        if let Some(groups) = principal.groups() {
+            return self.user(principal.id(), groups, None);
+        }
         let uid = cedar_uid(principal.entity_type(), principal.id());
         if principal.roles().is_empty() && self.parts().entities.get(&uid).is_some() {
             return Ok((self.lineage(uid), None));
@@ -96,6 +108,33 @@ impl Snapshot {
                 derived(uid, vec![text("issuer", issuer), text("subject", subject)], Vec::new())
             }
         }
+    }
+
+    /// A person as the token tells: in its groups and what those are in, and in the roles that the snapshot gives him.
+    /// Nobody but the issuer puts people into groups (MO2).
+    fn user(&self, id: &str, groups: &[String], token: Option<&Token>) -> Result<Found, Reason> {
+        let uid = cedar_uid(PrincipalKind::User.as_str(), id);
+        let (issuer, subject) = id.split_once('/').ok_or(Reason::EntityMissing)?;
+        let mut attributes = vec![text("issuer", issuer), text("subject", subject)];
+        attributes.extend(token.and_then(|token| token.email.as_deref()).map(|email| text("email", email)));
+        let texts = |words: &[String]| {
+            RestrictedExpression::new_set(words.iter().cloned().map(RestrictedExpression::new_string))
+        };
+        let claims = token.into_iter().flat_map(|token| &token.claims);
+        let tags: Vec<_> = claims.map(|(name, words)| (name.clone(), texts(words))).collect();
+        let role = type_name("Portcullis::Role");
+        let roles = self.parts().entities.ancestors(&uid).into_iter().flatten();
+        let roles = roles.filter(|above| *above.type_name() == role);
+        let mut parents: Vec<EntityUid> = roles.cloned().collect();
+        parents.extend(groups.iter().map(|group| cedar_uid("UserGroup", group)));
+        let above =
+            parents.iter().flat_map(|parent| self.parts().entities.ancestors(parent).into_iter().flatten());
+        let lineage = Lineage::new(uid.clone(), above.chain(&parents).cloned());
+        let entity = Entity::new_with_tags(uid, attributes, parents, tags).map_err(|cause| {
+            tracing::error!(%cause, "a user could not be made of a token");
+            Reason::EntityMissing
+        })?;
+        Ok((lineage, Some(entity)))
     }
 
     pub(crate) fn resource(&self, resource: &Resource) -> Result<Found, Reason> {

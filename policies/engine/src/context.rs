@@ -3,7 +3,7 @@
 
 use crate::{
     AccessRequest, Action, AdminAction, AdminContext, ChangeContext, ConnectionFacts, Declared, Facts,
-    IssueContext, Reason, RequestView, SEGMENTS, uid::cedar_uid, walk::Reads,
+    IssueContext, Reason, RequestView, SEGMENTS, Token, uid::cedar_uid, walk::Reads,
 };
 use base_ports::UnixTime;
 use cedar_policy::{Context, RestrictedExpression as Value};
@@ -44,6 +44,9 @@ pub(crate) fn build(
         let (service, method) = facts.rpc().ok_or(Reason::ContextIncomplete)?;
         pairs.push(("rpc".to_owned(), record(vec![text("service", service), text("method", method)])?));
     }
+    if let Some(token) = request.token().filter(|_| reads.jwt) {
+        pairs.push(("jwt".to_owned(), record(jwt(token, declared)?)?));
+    }
     Context::from_pairs(pairs).map_err(|cause| invalid(&cause))
 }
 
@@ -59,10 +62,44 @@ fn connection(facts: &ConnectionFacts) -> Pairs {
     pairs
 }
 
+fn jwt(token: &Token, declared: &Declared) -> Result<Pairs, Reason> {
+    let claims = token.claims.iter().filter(|(name, _)| declared.claims.contains(&***name));
+    let claims = claims.map(|(name, words)| texts(name, words)).collect();
+    let mut pairs = vec![
+        ("user".to_owned(), Value::new_entity_uid(cedar_uid("User", token.user()))),
+        text("issuer", &token.issuer),
+        text("subject", &token.subject),
+        texts("audience", &token.audience),
+        texts("scopes", &token.scopes),
+        ("issued".to_owned(), moment(token.issued)?),
+        ("expires".to_owned(), moment(token.expires)?),
+        ("claims".to_owned(), record(claims)?),
+    ];
+    pairs.extend(token.client.as_deref().map(|client| text("client", client)));
+    pairs.extend(token.acr.as_deref().map(|acr| text("acr", acr)));
+    pairs.extend((!token.amr.is_empty()).then(|| texts("amr", &token.amr)));
+    Ok(pairs)
+}
+
+fn moment(at: UnixTime) -> Result<Value, Reason> {
+    Ok(Value::new_datetime(stamp(date(at)?)))
+}
+
+fn date(at: UnixTime) -> Result<OffsetDateTime, Reason> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.as_nanos())).map_err(|cause| invalid(&cause))
+}
+
 fn clock(now: UnixTime) -> Result<Pairs, Reason> {
-    let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(now.as_nanos()))
-        .map_err(|cause| invalid(&cause))?;
-    let stamp = format!(
+    let at = date(now)?;
+    Ok(vec![
+        ("now".to_owned(), Value::new_datetime(stamp(at))),
+        number("weekday", i64::from(at.weekday().number_from_monday())),
+        number("minute", i64::from(at.hour()) * 60 + i64::from(at.minute())),
+    ])
+}
+
+fn stamp(at: OffsetDateTime) -> String {
+    format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
         at.year(),
         u8::from(at.month()),
@@ -71,12 +108,7 @@ fn clock(now: UnixTime) -> Result<Pairs, Reason> {
         at.minute(),
         at.second(),
         at.millisecond()
-    );
-    Ok(vec![
-        ("now".to_owned(), Value::new_datetime(stamp)),
-        number("weekday", i64::from(at.weekday().number_from_monday())),
-        number("minute", i64::from(at.hour()) * 60 + i64::from(at.minute())),
-    ])
+    )
 }
 
 fn http(facts: &dyn Facts, view: RequestView<'_>, declared: &Declared) -> Result<Pairs, Reason> {

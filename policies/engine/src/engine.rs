@@ -11,6 +11,7 @@ use crate::{
 use base_ports::{Clock, UnixTime};
 use hashbrown::HashTable;
 use std::{
+    borrow::Cow,
     hash::{Hash, Hasher},
     sync::Arc,
 };
@@ -151,6 +152,9 @@ impl Engine {
 
     fn decide_live(&mut self, request: &AccessRequest<'_>) -> Decision {
         self.forget_distrusted();
+        if request.is_named_apart() {
+            return crate::plan::decide(&self.snapshot, request);
+        }
         let place = place(request, request.principal.hash64());
         let is_own = |who: &Who| matches!(who, Who::One(one) if one == request.principal);
         match find(&mut self.plans, place, request, is_own) {
@@ -200,7 +204,12 @@ impl Engine {
         let snapshot = Arc::clone(&self.snapshot);
         let is_distinct = !self.is_stranger(request.principal);
         let kind = request.principal.kind();
-        let domain = request.principal.trust_domain().unwrap_or_default();
+        // What tells strangers of a kind apart: the trust domain, or the groups that a token tells of.
+        let class = match request.principal.groups() {
+            Some(groups) => Cow::Owned(groups.join("\0")),
+            None => Cow::Borrowed(request.principal.trust_domain().unwrap_or_default()),
+        };
+        let domain = &*class;
         let (who, place) = if is_distinct {
             (Who::One(request.principal.clone()), place)
         } else {
@@ -212,7 +221,9 @@ impl Engine {
             (Who::All((kind, domain.into()).into()), place)
         };
         let cast = snapshot.cast(request)?;
-        let mut plan = Plan::build(&snapshot, request, &cast, is_distinct, &mut self.pool)?;
+        // A token tells more of a user than the key of a plan holds.
+        let is_own = is_distinct && request.principal.groups().is_none();
+        let mut plan = Plan::build(&snapshot, request, &cast, is_own, &mut self.pool)?;
         let decision = plan.judge(&snapshot, request, &mut self.pool);
         let known = Known { place, who, action: request.action, resource: request.resource.clone(), plan };
         let weight = known.weight();

@@ -2,6 +2,7 @@
 //! the command line over [`crate::OwnedFacts`]. The engine never parses request bytes again (MO10) and
 //! reads only what the policies of a plan need.
 
+use crate::Token;
 use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
 /// Everything policies and records may learn about one call besides who, what and which.
@@ -20,6 +21,11 @@ pub trait Facts: Send + Sync + fmt::Debug {
 
     /// A capture of the matched route.
     fn param(&self, _name: &str) -> Option<&str> {
+        None
+    }
+
+    /// The verified token of a person that came with the call (MO5).
+    fn token(&self) -> Option<&Arc<Token>> {
         None
     }
 }

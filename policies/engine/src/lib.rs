@@ -47,6 +47,7 @@ mod stock;
 mod suggest;
 mod tally;
 mod texts;
+mod token;
 mod uid;
 mod walk;
 mod world;
@@ -81,6 +82,7 @@ pub use schema::{Declared, SchemaText, TeamSchema};
 pub use snapshot::{Homes, Numbers, PolicyInfo, PolicySource, Snapshot, SnapshotInput, SourceKind, Versions};
 pub use suggest::{Expected, Suggestion, case_of, suggest, suggestion};
 pub use texts::{PolicyText, policy_texts};
+pub use token::Token;
 
 /// How many path segments policies see by name; the rest are only counted.
 pub const SEGMENTS: usize = 12;

@@ -3,7 +3,7 @@
 
 mod json;
 
-use crate::{Action, ConnectionFacts, Facts, Protocol, RequestView, Resource, schema::Declared};
+use crate::{Action, ConnectionFacts, Facts, Protocol, RequestView, Resource, Token, schema::Declared};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
@@ -21,6 +21,7 @@ pub struct OwnedFacts {
     /// The query of the request spelled out again.
     raw_query: Option<String>,
     rpc: Option<(String, String)>,
+    token: Option<Arc<Token>>,
 }
 
 /// The request part of [`OwnedFacts`].
@@ -50,7 +51,7 @@ impl OwnedFacts {
     /// Facts of a connection, without a request.
     #[must_use]
     pub fn new(connection: ConnectionFacts) -> OwnedFacts {
-        OwnedFacts { connection, request: None, raw_query: None, rpc: None }
+        OwnedFacts { connection, request: None, raw_query: None, rpc: None, token: None }
     }
 
     /// Facts of a peer on the local socket or of this process itself.
@@ -107,7 +108,8 @@ impl OwnedFacts {
     pub fn copy(facts: &dyn Facts, declared: &Declared) -> OwnedFacts {
         let request = facts.request().map(|view| copy_request(facts, view, declared));
         let rpc = facts.rpc().map(|(service, method)| (service.to_owned(), method.to_owned()));
-        let copied = OwnedFacts { rpc, ..OwnedFacts::new(facts.connection().clone()) };
+        let token = facts.token().cloned();
+        let copied = OwnedFacts { rpc, token, ..OwnedFacts::new(facts.connection().clone()) };
         match request {
             Some(request) => copied.with_request(request),
             None => copied,
@@ -127,6 +129,13 @@ impl OwnedFacts {
     #[must_use]
     pub fn with_rpc(mut self, service: &str, method: &str) -> OwnedFacts {
         self.rpc = Some((service.to_owned(), method.to_owned()));
+        self
+    }
+
+    /// With the verified token of a person.
+    #[must_use]
+    pub fn with_token(mut self, token: Arc<Token>) -> OwnedFacts {
+        self.token = Some(token);
         self
     }
 
@@ -171,6 +180,10 @@ impl Facts for OwnedFacts {
 
     fn param(&self, name: &str) -> Option<&str> {
         self.request.as_ref()?.params.get(name).map(String::as_str)
+    }
+
+    fn token(&self) -> Option<&Arc<Token>> {
+        self.token.as_ref()
     }
 }
 

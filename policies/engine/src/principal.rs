@@ -1,7 +1,10 @@
 //! Who calls. A principal is a cheap handle with a precomputed hash, made once per connection.
 //! It holds only what was proved about the caller; groups and labels come from the snapshot.
 
-use crate::uid::{format_uid, hash_of, parse_uid};
+use crate::{
+    Token,
+    uid::{format_uid, hash_of, parse_uid},
+};
 use std::{fmt, hash::Hash, hash::Hasher, sync::Arc};
 
 /// The caller of one request.
@@ -13,6 +16,8 @@ struct Inner {
     id: Box<str>,
     name: Option<Box<str>>,
     roles: Vec<Role>,
+    /// Of a user whom a token names: ids of the groups that it tells of.
+    groups: Option<Box<[String]>>,
     hash: u64,
 }
 
@@ -91,6 +96,12 @@ impl Principal {
         Principal::new(PrincipalKind::Workload, spiffe_id, None, &[])
     }
 
+    /// A person by the token that named him, with the groups it tells of.
+    #[must_use]
+    pub fn user(token: &Token) -> Principal {
+        Principal::made(PrincipalKind::User, token.user(), None, &[], Some(token.groups()))
+    }
+
     /// A caller who proved nothing.
     #[must_use]
     pub fn anonymous() -> Principal {
@@ -139,15 +150,26 @@ impl Principal {
     /// The same caller with other roles (records keep roles apart from the principal).
     #[must_use]
     pub fn with_roles(&self, roles: &[Role]) -> Principal {
-        Principal::new(self.0.kind, &self.0.id, self.0.name.as_deref(), roles)
+        Principal::made(self.0.kind, &self.0.id, self.0.name.as_deref(), roles, self.groups())
     }
 
     fn new(kind: PrincipalKind, id: &str, name: Option<&str>, roles: &[Role]) -> Principal {
+        Principal::made(kind, id, name, roles, None)
+    }
+
+    fn made(
+        kind: PrincipalKind,
+        id: &str,
+        name: Option<&str>,
+        roles: &[Role],
+        groups: Option<&[String]>,
+    ) -> Principal {
         let mut roles = roles.to_vec();
         roles.sort_unstable();
         roles.dedup();
-        let hash = hash_of(&(kind, id, name, &roles));
-        Principal(Arc::new(Inner { kind, id: id.into(), name: name.map(Into::into), roles, hash }))
+        let hash = hash_of(&(kind, id, name, &roles, groups));
+        let (id, name, groups) = (id.into(), name.map(Into::into), groups.map(Into::into));
+        Principal(Arc::new(Inner { kind, id, name, roles, groups, hash }))
     }
 
     /// What kind of caller.
@@ -186,6 +208,12 @@ impl Principal {
         spiffe_parts(self.id()).map(|(domain, _)| domain)
     }
 
+    /// Ids of the groups that the token of a user tells of; `None` for a caller whom no token named.
+    #[must_use]
+    pub fn groups(&self) -> Option<&[String]> {
+        self.0.groups.as_deref()
+    }
+
     /// Hash of the whole value, computed once.
     #[must_use]
     pub fn hash64(&self) -> u64 {
@@ -209,7 +237,8 @@ impl PartialEq for Principal {
                 && self.0.kind == other.0.kind
                 && self.0.id == other.0.id
                 && self.0.name == other.0.name
-                && self.0.roles == other.0.roles)
+                && self.0.roles == other.0.roles
+                && self.0.groups == other.0.groups)
     }
 }
 

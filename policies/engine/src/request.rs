@@ -1,7 +1,7 @@
 //! One question to the engine, borrowed from whoever asks: the proxy per call, services per admin call,
 //! the authority per issuance.
 
-use crate::{Action, Facts, Principal, Resource};
+use crate::{Action, Facts, Principal, PrincipalKind, Resource, Token};
 use base_ports::UnixTime;
 
 /// Who wants to do what to what, under which circumstances.
@@ -19,6 +19,28 @@ pub struct AccessRequest<'a> {
     pub now: UnixTime,
     /// What issuance and publishing add to the context.
     pub extra: Option<&'a AdminContext>,
+}
+
+impl<'a> AccessRequest<'a> {
+    /// The token of a person, for actions whose context has one.
+    pub(crate) fn token(&self) -> Option<&'a Token> {
+        let has_one = !matches!(self.action, Action::TcpConnect | Action::Admin(_));
+        self.facts.token().filter(|_| has_one).map(|token| &**token)
+    }
+
+    /// The token that names the caller.
+    pub(crate) fn own_token(&self) -> Option<&'a Token> {
+        let is_user = self.principal.kind() == PrincipalKind::User;
+        self.token().filter(|token| is_user && token.user() == self.principal.id())
+    }
+
+    /// Who asks names a user by id and his token apart, so that the principal, by which plans are known, does not tell his
+    /// groups.
+    pub(crate) fn is_named_apart(&self) -> bool {
+        self.principal.kind() == PrincipalKind::User
+            && self.principal.groups().is_none()
+            && self.own_token().is_some()
+    }
 }
 
 /// Context of our own actions beyond connection and time.

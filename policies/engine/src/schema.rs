@@ -82,7 +82,7 @@ impl SchemaText {
     }
 }
 
-/// Names of headers, query members and route captures that the site fragment declares.
+/// Names of headers, query members, route captures and claims that the site fragment declares.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Declared {
     /// Header names, lower-case.
@@ -91,4 +91,6 @@ pub struct Declared {
     pub query: BTreeSet<Arc<str>>,
     /// Route captures.
     pub params: BTreeSet<Arc<str>>,
+    /// Claims of tokens.
+    pub claims: BTreeSet<Arc<str>>,
 }

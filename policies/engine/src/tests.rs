@@ -15,6 +15,7 @@ mod impact;
 mod links;
 mod mining;
 mod nearest;
+mod people;
 mod suggest;
 
 use crate::*;

@@ -14,12 +14,13 @@ pub(crate) struct Reads {
     pub(crate) request: bool,
     pub(crate) rpc: bool,
     pub(crate) time: bool,
+    pub(crate) jwt: bool,
     pub(crate) extra: bool,
 }
 
 impl Reads {
     pub(crate) const ALL: Reads =
-        Reads { connection: true, request: true, rpc: true, time: true, extra: true };
+        Reads { connection: true, request: true, rpc: true, time: true, jwt: true, extra: true };
 
     pub(crate) fn and(self, other: Reads) -> Reads {
         Reads {
@@ -27,6 +28,7 @@ impl Reads {
             request: self.request | other.request,
             rpc: self.rpc | other.rpc,
             time: self.time | other.time,
+            jwt: self.jwt | other.jwt,
             extra: self.extra | other.extra,
         }
     }
@@ -37,6 +39,7 @@ impl Reads {
             "request" => self.request = true,
             "rpc" => self.rpc = true,
             "time" => self.time = true,
+            "jwt" => self.jwt = true,
             _ => self.extra = true,
         }
     }

@@ -230,12 +230,11 @@ impl Configuration {
         let process = &self.parts.process;
         let Some(proxy) = process.served() else { return Ok(None) };
         activation::check(next, process)?;
-        let (next, rng, numbers) =
-            (Arc::clone(next), Arc::clone(&self.parts.rng), Arc::clone(&process.numbers));
+        let (next, rng) = (Arc::clone(next), Arc::clone(&self.parts.rng));
+        let (numbers, issuers) = (Arc::clone(&process.numbers), Arc::clone(&process.issuers));
         let read = move || match &next.enforcer {
-            Some(enforcer) => {
-                view::settings(&next, enforcer, &numbers, &*rng).map(|settings| settings.listeners)
-            }
+            Some(enforcer) => view::settings(&next, enforcer, (&numbers, &issuers), &*rng)
+                .map(|settings| settings.listeners),
             None => Ok(Vec::new()),
         };
         let read = tokio::task::spawn_blocking(read).await;

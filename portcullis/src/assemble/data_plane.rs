@@ -67,7 +67,7 @@ pub(super) fn start(
     };
     let settings = ProxyConfig {
         quic_reset_key: Some(Box::new(reset_key(config, &**rng)?)),
-        ..view::settings(config, enforcer, &process.numbers, &**rng)?
+        ..view::settings(config, enforcer, (&process.numbers, &process.issuers), &**rng)?
     };
     let proxy = Proxy::prepare(settings, ports).map_err(|error| refusal(&error))?;
     let (proxy, readers) = (Arc::new(proxy), Mutex::new(Some(Readers { told, writer, exporter })));

@@ -1,8 +1,6 @@
 //! Other trust domains: the way to their bundle endpoints, and what metrics say of them.
 //!
-//! When to fetch and what is taken is decided by the authority; here is the network (`fetch`).
-
-mod fetch;
+//! When to fetch and what is taken is decided by the authority; the network is in `fetch`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +8,6 @@ use std::time::Duration;
 use base_ports::Tasks;
 use base_telemetry::Metrics;
 use ca_authority::Authority;
-
-pub(super) use fetch::Fetcher;
 
 const PERIOD: Duration = Duration::from_secs(1);
 const STATES: [&str; 4] = ["current", "stale", "empty", "none"];

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::collector::Exporter;
+use super::issuers::Issuers;
 use super::log_level::LogLevel;
 use super::numbers::Numbers;
 use super::trails::Writer;
@@ -35,6 +36,7 @@ pub(crate) struct Process {
     /// The service manager gave them.
     pub(super) is_activated: bool,
     pub(super) numbers: Arc<Numbers>,
+    pub(super) issuers: Arc<Issuers>,
     /// How long calls may run on what a reload took away (DR-02).
     pub(super) grace: Duration,
     /// None where somebody else decides what is logged.
@@ -108,6 +110,7 @@ impl Process {
             upgrades,
             is_activated: false,
             numbers: Arc::default(),
+            issuers: Arc::default(),
             grace: GRACE,
             log: None,
             end: Arc::default(),

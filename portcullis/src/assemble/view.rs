@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::certificate;
 use super::entities;
+use super::issuers::Issuers;
 use super::numbers::Numbers;
 use crate::config::{Config, Enforcer, Listener};
 use crate::messages::Message;
@@ -264,7 +265,7 @@ fn tell(condition: &Condition, snapshot: Option<&Arc<Snapshot>>, freshness: Fres
 pub(super) fn settings(
     config: &Config,
     enforcer: &Enforcer,
-    numbers: &Numbers,
+    (numbers, issuers): (&Numbers, &Issuers),
     rng: &dyn Rng,
 ) -> Result<ProxyConfig, Message> {
     let mut shown = Vec::with_capacity(enforcer.listeners.len());
@@ -305,6 +306,7 @@ pub(super) fn settings(
                     _ => ClientAuth::Required,
                 },
                 audience: listener.audience.clone(),
+                issuers: issuers.of(&enforcer.issuers, &listener.issuers),
                 hosts: listener.hosts.clone(),
                 timers: Timers {
                     handshake: listener.handshake_timeout,

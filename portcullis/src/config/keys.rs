@@ -5,6 +5,7 @@ mod cluster;
 mod decisions;
 mod enforcer;
 mod federation;
+mod issuer;
 mod oidc;
 mod rate;
 mod route;
@@ -77,6 +78,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Key> + Clone {
         federation::KEYS,
         oidc::KEYS,
         enforcer::KEYS,
+        issuer::KEYS,
         rate::OF_LISTENER,
         cluster::KEYS,
         route::KEYS,
@@ -324,6 +326,7 @@ static KEYS: &[Key] = &[
 const LIVE: &[&str] = &[
     "enforcer.mode",
     "enforcer.listener",
+    "enforcer.issuer",
     "enforcer.zone",
     "enforcer.service",
     "enforcer.cluster",

@@ -10,6 +10,7 @@ mod decisions;
 mod enforcer;
 mod federation;
 mod handling;
+mod issuer;
 mod listener;
 mod matches;
 mod oidc;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ca_authority::{NewEntry, NewRelationship};
 use ca_identity::{SpiffeId, TrustDomain};
-use enforcer_proxy::Carries;
+use enforcer_proxy::{Carries, IssuerSettings};
 use enforcer_traffic::{ClusterSpec, Network, RateSettings, RouteSpec};
 use policies_decisions::{DropList, Keep};
 use policies_engine::{Patience, Role};
@@ -126,6 +126,7 @@ pub(crate) struct Enforcer {
     /// The name server; none = as the machine says.
     pub(crate) resolver: Option<SocketAddr>,
     pub(crate) listeners: Vec<Listener>,
+    pub(crate) issuers: Vec<Issuer>,
     pub(crate) services: Vec<Service>,
     /// Those of the file, then those that routes have to themselves.
     pub(crate) clusters: Vec<ClusterSpec>,
@@ -201,6 +202,8 @@ pub(crate) struct Listener {
     pub(crate) is_sidecar: bool,
     pub(crate) client_auth: String,
     pub(crate) audience: Vec<String>,
+    /// Names of issuers.
+    pub(crate) issuers: Vec<String>,
     pub(crate) observe: Option<bool>,
     pub(crate) hosts: Vec<String>,
     pub(crate) handshake_timeout: Duration,
@@ -217,6 +220,24 @@ pub(crate) struct Listener {
     pub(crate) tells_shed: bool,
     pub(crate) is_edge: bool,
     pub(crate) rate: Option<RateSettings>,
+}
+
+/// An issuer of OpenID Connect whose users may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Issuer {
+    pub(crate) believed: IssuerSettings,
+    pub(crate) keys: Keys,
+    /// That verify the server with its keys; none = those of this machine.
+    pub(crate) roots: Option<PathBuf>,
+}
+
+/// Where the keys of an issuer are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Keys {
+    File(PathBuf),
+    Url(String),
+    /// Where its own configuration says.
+    Discovery,
 }
 
 #[derive(Debug, Clone)]

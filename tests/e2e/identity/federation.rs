@@ -36,7 +36,7 @@ pub(super) fn trials() -> Vec<Trial> {
 }
 
 /// A root for the web, and a certificate for `localhost` under it.
-fn web_certificate(dir: &Path) -> Result {
+pub(super) fn web_certificate(dir: &Path) -> Result {
     let (key, leaf_key) = (KeyPair::generate()?, KeyPair::generate()?);
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

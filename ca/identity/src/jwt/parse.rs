@@ -3,7 +3,7 @@
 //! JSON is read strictly: a member that stands twice is refused, since readers disagree about which one counts, and a claim
 //! of the wrong type is an error and never "absent".
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use base_ports::UnixTime;
 use base64::Engine;
@@ -20,17 +20,20 @@ const DEPTH_LIMIT: usize = 16;
 const KID_LIMIT: usize = 256;
 /// Years beyond 9999 are nobody's time.
 const TIME_LIMIT: i64 = 253_402_300_800;
+/// How far the clocks of issuer and verifier may differ (identity.md 3).
+const LEEWAY: Duration = Duration::from_secs(10);
+/// Keys that are tried for a token that names none (VJ-04).
+const TRIED: usize = 8;
 const TWICE: &str = "member stands twice";
 
-/// A token of sound form. Nothing of it is believed yet.
+/// What every kind of token has in common, of sound form. Nothing of it is believed yet.
 #[derive(Debug)]
-pub(crate) struct Token<'a> {
+pub(crate) struct Signed<'a> {
     /// What was signed.
     message: &'a [u8],
     signature: Vec<u8>,
     pub(crate) algorithm: JwtAlgorithm,
     pub(crate) kid: Option<String>,
-    pub(crate) id: SpiffeId,
     pub(crate) audience: Vec<String>,
     pub(crate) expires: UnixTime,
     pub(super) not_before: Option<UnixTime>,
@@ -38,9 +41,13 @@ pub(crate) struct Token<'a> {
     pub(crate) claims: Map<String, Value>,
 }
 
-impl<'a> Token<'a> {
-    pub(crate) fn parse(text: &'a str) -> Result<Self, TokenRefusal> {
-        if text.len() > SIZE_LIMIT {
+/// Reads the header of one kind of token.
+type ReadHeader = fn(&Map<String, Value>) -> Result<(JwtAlgorithm, Option<String>), TokenRefusal>;
+
+impl<'a> Signed<'a> {
+    /// Reads a token of at most `limit` bytes.
+    pub(super) fn parse(text: &'a str, limit: usize, read_header: ReadHeader) -> Result<Self, TokenRefusal> {
+        if text.len() > limit {
             return Err(TokenRefusal::TooLarge);
         }
         let (message, signature) = text.rsplit_once('.').ok_or(TokenRefusal::NotCompact)?;
@@ -52,11 +59,6 @@ impl<'a> Token<'a> {
         let (header, payload, signature) = (decode(header)?, decode(payload)?, decode(signature)?);
         let (algorithm, kid) = read_header(&object(&header, "header")?)?;
         let claims = object(&payload, "payload")?;
-        let subject = text_of(&claims, "sub")?.ok_or(TokenRefusal::MissingClaim("sub"))?;
-        let id = SpiffeId::parse(subject).map_err(TokenRefusal::Subject)?;
-        if id.path().is_empty() {
-            return Err(TokenRefusal::RootPath);
-        }
         text_of(&claims, "iss")?;
         text_of(&claims, "jti")?;
         Ok(Self {
@@ -64,7 +66,6 @@ impl<'a> Token<'a> {
             signature,
             algorithm,
             kid,
-            id,
             audience: audience_of(&claims)?,
             expires: time_of(&claims, "exp")?.ok_or(TokenRefusal::MissingClaim("exp"))?,
             not_before: time_of(&claims, "nbf")?,
@@ -73,8 +74,59 @@ impl<'a> Token<'a> {
         })
     }
 
-    pub(super) fn is_signed_by(&self, key: &JwtKey) -> bool {
-        key.verifies(self.algorithm, self.message, &self.signature)
+    /// `sub`.
+    pub(super) fn subject(&self) -> Result<&str, TokenRefusal> {
+        text_of(&self.claims, "sub")?.ok_or(TokenRefusal::MissingClaim("sub"))
+    }
+
+    /// VJ-04 and VJ-05: the one of `keys` that signed it.
+    pub(super) fn signer<'k>(&self, keys: &'k [JwtKey]) -> Result<&'k JwtKey, TokenRefusal> {
+        if keys.is_empty() {
+            return Err(TokenRefusal::NoKeys);
+        }
+        let is_signed_by = |key: &JwtKey| key.verifies(self.algorithm, self.message, &self.signature);
+        if let Some(kid) = &self.kid {
+            let key = keys.iter().find(|key| key.kid() == kid).ok_or(TokenRefusal::UnknownKey)?;
+            if !key.fits(self.algorithm) {
+                return Err(TokenRefusal::KeyMismatch);
+            }
+            return if is_signed_by(key) { Ok(key) } else { Err(TokenRefusal::BadSignature) };
+        }
+        let mut fitting = keys.iter().filter(|key| key.fits(self.algorithm)).take(TRIED).peekable();
+        if fitting.peek().is_none() {
+            return Err(TokenRefusal::UnknownKey);
+        }
+        fitting.find(|key| is_signed_by(key)).ok_or(TokenRefusal::BadSignature)
+    }
+
+    /// VJ-06.
+    pub(super) fn check_times(&self, now: UnixTime) -> Result<(), TokenRefusal> {
+        if now.saturating_since(self.expires) >= LEEWAY {
+            return Err(TokenRefusal::Expired);
+        }
+        let is_ahead = |time: Option<UnixTime>| time.is_some_and(|time| time.saturating_since(now) > LEEWAY);
+        if is_ahead(self.not_before) || is_ahead(self.issued) {
+            return Err(TokenRefusal::NotYetValid);
+        }
+        Ok(())
+    }
+}
+
+/// A JWT-SVID of sound form.
+#[derive(Debug)]
+pub(crate) struct Token<'a> {
+    pub(crate) id: SpiffeId,
+    pub(crate) signed: Signed<'a>,
+}
+
+impl<'a> Token<'a> {
+    pub(crate) fn parse(text: &'a str) -> Result<Self, TokenRefusal> {
+        let signed = Signed::parse(text, SIZE_LIMIT, read_header)?;
+        let id = SpiffeId::parse(signed.subject()?).map_err(TokenRefusal::Subject)?;
+        if id.path().is_empty() {
+            return Err(TokenRefusal::RootPath);
+        }
+        Ok(Self { id, signed })
     }
 }
 
@@ -83,12 +135,17 @@ fn read_header(header: &Map<String, Value>) -> Result<(JwtAlgorithm, Option<Stri
     if header.keys().any(|name| !matches!(name.as_str(), "alg" | "kid" | "typ")) {
         return Err(TokenRefusal::HeaderMember);
     }
+    let signer = signer_in(header)?;
+    match header.get("typ").map(Value::as_str) {
+        None | Some(Some("JWT" | "JOSE")) => Ok(signer),
+        Some(_) => Err(TokenRefusal::Type),
+    }
+}
+
+/// Algorithm and name of the key.
+pub(super) fn signer_in(header: &Map<String, Value>) -> Result<(JwtAlgorithm, Option<String>), TokenRefusal> {
     let algorithm = header.get("alg").and_then(Value::as_str).and_then(JwtAlgorithm::parse);
     let algorithm = algorithm.ok_or(TokenRefusal::Algorithm)?;
-    match header.get("typ").map(Value::as_str) {
-        None | Some(Some("JWT" | "JOSE")) => {}
-        Some(_) => return Err(TokenRefusal::Type),
-    }
     let kid = match header.get("kid").map(Value::as_str) {
         None => None,
         Some(Some(kid)) if (1..=KID_LIMIT).contains(&kid.len()) => Some(kid.to_owned()),
@@ -97,7 +154,10 @@ fn read_header(header: &Map<String, Value>) -> Result<(JwtAlgorithm, Option<Stri
     Ok((algorithm, kid))
 }
 
-fn text_of<'a>(claims: &'a Map<String, Value>, name: &'static str) -> Result<Option<&'a str>, TokenRefusal> {
+pub(super) fn text_of<'a>(
+    claims: &'a Map<String, Value>,
+    name: &'static str,
+) -> Result<Option<&'a str>, TokenRefusal> {
     claims.get(name).map(|value| value.as_str().ok_or(TokenRefusal::WrongClaim(name))).transpose()
 }
 

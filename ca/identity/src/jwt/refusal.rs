@@ -11,8 +11,8 @@ pub enum TokenRefusal {
     /// VJ-01: the verifier was asked without an audience.
     #[error("no audience to check the token against was given")]
     NoAudienceExpected,
-    /// VJ-01: over 8 KiB.
-    #[error("the token is larger than 8 KiB")]
+    /// VJ-01, S39: over 8 KiB, for users over 16.
+    #[error("the token is too large")]
     TooLarge,
     /// VJ-01, JW-01: not the compact serialization.
     #[error("the token is not three segments of base64url without padding")]
@@ -57,7 +57,7 @@ pub enum TokenRefusal {
     #[error("the bundle of the trust domain is too old")]
     BundleStale,
     /// TB-05: the trust domain issues no tokens.
-    #[error("the bundle of the trust domain holds no key for tokens")]
+    #[error("no key is known that its tokens are signed with")]
     NoKeys,
     /// VJ-04: no key of that name, or none of that kind.
     #[error("no key of the trust domain signed the token")]
@@ -77,6 +77,9 @@ pub enum TokenRefusal {
     /// VJ-06: issued for others.
     #[error("the token is for another audience")]
     WrongAudience,
+    /// MO5: of no issuer whose users may call here.
+    #[error("no issuer of that name is known here")]
+    UnknownIssuer,
     /// RV-03: its key is on the deny set.
     #[error("the key of the token is revoked")]
     RevokedKey,
@@ -124,6 +127,7 @@ impl TokenRefusal {
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::WrongAudience => "wrong_audience",
+            Self::UnknownIssuer => "unknown_issuer",
             Self::RevokedKey => "revoked_key",
             Self::RevokedId => "revoked_id",
             Self::RevokedToken => "revoked_token",

@@ -141,7 +141,7 @@ impl TokenForge {
         ]
     }
 
-    fn kid(&self) -> &str {
+    pub(crate) fn kid(&self) -> &str {
         self.signer.public().kid()
     }
 

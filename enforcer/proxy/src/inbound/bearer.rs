@@ -1,5 +1,6 @@
-//! Callers that name themselves by a token (TL-06, MO5): a JWT-SVID in `authorization`, on a connection without certificate
-//! and a listener that names its audience.
+//! Callers that name themselves by a token in `authorization` (TL-06, MO5): a JWT-SVID, on a connection without certificate
+//! and a listener that names its audience, or the token of a person, on a listener that names the issuer. With a certificate
+//! the workload stays who calls, and the person is known besides.
 //!
 //! Such a call goes on as if it had come over a connection of its own, which ends with the token. Calls that bring the same
 //! token share that; the token itself is not kept. A token that is present and not good is 401, never nobody.
@@ -7,12 +8,13 @@
 use std::sync::Arc;
 
 use base_ports::Now;
-use ca_identity::{TokenRefusal, VerifiedToken, token_digest, verify_jwt_svid};
+use ca_identity::{TokenRefusal, VerifiedToken, issuer_of, token_digest, verify_jwt_svid};
 use enforcer_codec::Call;
 use parking_lot::Mutex;
 
 use super::{Connection, Stop};
 use crate::authorize::not_proven;
+use crate::issuer::Person;
 use crate::trail::Trail;
 
 /// So many tokens a connection remembers.
@@ -27,7 +29,7 @@ pub(crate) struct Bearers(Mutex<Vec<([u8; 32], Arc<Connection>)>>);
 /// # Errors
 /// When there is a token that is not good.
 pub(super) fn named(conn: &Connection, call: &Call) -> Result<Option<Arc<Connection>>, Box<TokenRefusal>> {
-    if conn.listening.audience.is_empty() || !conn.secured.is_stranger() {
+    if !takes_svids(conn) && conn.listening.issuers.is_empty() {
         return Ok(None);
     }
     // The codec takes no call with two of them.
@@ -39,7 +41,7 @@ pub(super) fn named(conn: &Connection, call: &Call) -> Result<Option<Arc<Connect
     {
         return Ok(Some(Arc::clone(named)));
     }
-    let named = Arc::new(conn.named_by(verified(conn, token)?, now));
+    let named = Arc::new(conn.named_by(judged(conn, token)?, now));
     known.retain(|(_, named)| now.mono < named.secured.ends);
     if known.len() >= MOST {
         known.remove(0);
@@ -69,9 +71,31 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     is_bearer.then(|| token.trim_ascii_start())
 }
 
-/// For one of the audiences of the listener.
-fn verified(conn: &Connection, token: &[u8]) -> Result<VerifiedToken, TokenRefusal> {
+/// Whom a token names.
+enum Named {
+    Workload(VerifiedToken),
+    Person(Person),
+}
+
+fn takes_svids(conn: &Connection) -> bool {
+    !conn.listening.audience.is_empty() && conn.secured.is_stranger()
+}
+
+/// By the keys of the issuer that the token says it is from, else as a JWT-SVID.
+fn judged(conn: &Connection, token: &[u8]) -> Result<Named, TokenRefusal> {
     let token = str::from_utf8(token).unwrap_or_default(); // none is no token either
+    let issuers = &conn.listening.issuers;
+    let said = if issuers.is_empty() { None } else { issuer_of(token) };
+    let issuer = said.and_then(|said| issuers.iter().find(|issuer| issuer.url() == said));
+    match issuer {
+        Some(issuer) => issuer.judge(token, conn.worker.trust.now()).map(Named::Person),
+        None if takes_svids(conn) => verified(conn, token).map(Named::Workload),
+        None => Err(TokenRefusal::UnknownIssuer),
+    }
+}
+
+/// For one of the audiences of the listener.
+fn verified(conn: &Connection, token: &str) -> Result<VerifiedToken, TokenRefusal> {
     let (snapshot, now) = (conn.worker.trust.snapshot(), conn.worker.trust.now());
     let mut judged = Err(TokenRefusal::NoAudienceExpected);
     for audience in &*conn.listening.audience {
@@ -85,9 +109,12 @@ fn verified(conn: &Connection, token: &[u8]) -> Result<VerifiedToken, TokenRefus
 
 impl Connection {
     /// As if the caller that the token names had a connection of its own.
-    fn named_by(&self, token: VerifiedToken, now: Now) -> Self {
+    fn named_by(&self, token: Named, now: Now) -> Self {
         let mut named = self.copy();
-        named.secured = self.secured.named_by(token, now);
+        named.secured = match token {
+            Named::Workload(token) => self.secured.named_by(token, now),
+            Named::Person(person) => self.secured.on_behalf_of(person, now),
+        };
         named
     }
 }

@@ -1,16 +1,20 @@
-//! Callers without a certificate whom a token names (TL-06): a JWT-SVID for the audience of the listener.
+//! Callers whom a token names (TL-06): a JWT-SVID for the audience of the listener, in place of a certificate, and the token
+//! of a person, alone or beside a certificate (MO5).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ca_identity::testing::{BadToken, TokenForge};
 use ca_identity::tls::ClientAuth;
-use ca_identity::{Bundle, Revoked};
+use ca_identity::{Bundle, IssuerKeys, JwksReader, Revoked};
 use http::Request;
 use policies_engine::{CredentialKind, PrincipalKind, Reason};
+use serde_json::{Value, json};
 
 use super::client::{H1, H2, connect, framed, grpc};
 use super::harness::{Gateway, Setup, WEB};
 use super::origin::Origin;
+use crate::{Issuer, IssuerSettings};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -135,4 +139,139 @@ async fn ct_02_a_call_ends_with_its_token_and_with_what_takes_the_token_back() {
     gateway.trust.update(|snapshot| snapshot.revoked.deny(&Revoked::Id(id))).unwrap();
     assert_eq!(old.ask(get("/hello", &bearer)).await.status, 401);
     assert_eq!(gateway.records.last().1.reason, Reason::IdentityRevoked);
+}
+
+const CORP: &str = "https://id.corp.test";
+
+/// A gateway where users of `corp` may call, its keys, and what its tokens say.
+async fn of_people(client_auth: ClientAuth, passes_on: bool) -> (Gateway, TokenForge, Arc<Issuer>, Origin) {
+    let h1 = Origin::h1().await;
+    let issuer = Issuer::new(IssuerSettings {
+        name: "corp".to_owned(),
+        url: CORP.to_owned(),
+        audience: vec!["shop".to_owned()],
+        groups_claim: "groups".to_owned(),
+        passes_on,
+    });
+    let issuers = vec![Arc::clone(&issuer)];
+    let gateway = Setup { client_auth, issuers, ..Setup::with_h1(h1.address) }.start();
+    let forge = TokenForge::new(gateway.trust.now());
+    let staff = r#"
+        @id("staff") permit (principal in UserGroup::"corp/staff", action, resource == Route::"site");
+        @id("for-staff") permit (principal is Workload, action, resource == Route::"site")
+            when { context has jwt && context.jwt.user in UserGroup::"corp/staff" && context.jwt.scopes.contains("read") };
+        @id("not-mallory") forbid (principal, action, resource)
+            when { context has jwt && context.jwt.user has email && context.jwt.user.email == "mallory@corp.test" };
+    "#;
+    gateway.publish(staff, 2);
+    issuer.publish(keys(&forge));
+    (gateway, forge, issuer, h1)
+}
+
+fn keys(forge: &TokenForge) -> IssuerKeys {
+    IssuerKeys::from_jwks(forge.bundle().to_jwt_jwks(JwksReader::Oidc { names_use: true }).as_bytes())
+        .unwrap()
+}
+
+/// A token of `corp` with those claims besides the usual ones.
+fn of_corp(forge: &TokenForge, more: &Value) -> String {
+    let now = forge.now().as_secs();
+    let mut claims = json!({ "iss": CORP, "aud": "shop", "sub": "4711", "iat": now, "exp": now + 3_600,
+        "groups": ["staff"], "scope": "read write" });
+    for (name, value) in more.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": forge.signer().public().kid() });
+    format!("Bearer {}", forge.token(&header.to_string(), &claims.to_string()))
+}
+
+#[tokio::test]
+async fn mo5_a_token_names_a_person_who_is_judged_by_its_groups() {
+    let (gateway, forge, _issuer, _h1) = of_people(ClientAuth::Optional, true).await;
+    let mut h1 = gateway.stranger_h1().await;
+    let answer = h1.ask(get("/head", &of_corp(&forge, &json!({})))).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.text().contains("Bearer "), "the token is the endpoint's as well: {}", answer.text());
+    let (_, record) = gateway.records.last();
+    assert_eq!((record.principal.kind(), record.principal.id()), (PrincipalKind::User, "corp/4711"));
+    let credential = record.credential.clone().unwrap();
+    assert_eq!(
+        (credential.kind, credential.issuer.as_deref()),
+        (CredentialKind::Jwt, Some(forge.signer().public().kid()))
+    );
+    // The same person, by a token that tells of other groups, and by one that tells of whom a policy forbids.
+    assert_eq!(h1.ask(get("/hello", &of_corp(&forge, &json!({ "groups": ["guests"] })))).await.status, 403);
+    let email = |verified: bool| json!({ "email": "mallory@corp.test", "email_verified": verified });
+    assert_eq!(h1.ask(get("/hello", &of_corp(&forge, &email(true)))).await.status, 403);
+    assert_eq!(gateway.records.last().1.reason, Reason::Forbid);
+    assert_eq!(
+        h1.ask(get("/hello", &of_corp(&forge, &email(false)))).await.status,
+        200,
+        "nobody checked that address"
+    );
+    assert_eq!(h1.get("/hello").await.status, 403, "the next call without a token is nobody's");
+}
+
+#[tokio::test]
+async fn mo5_beside_a_certificate_the_workload_calls_and_the_person_is_known() {
+    let (gateway, forge, _issuer, _h1) = of_people(ClientAuth::Required, false).await;
+    let mut web = gateway.h1("/web").await;
+    let ask = |more: Value| get("/head", &of_corp(&forge, &more));
+    let answer = web.ask(ask(json!({}))).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(answer.text().contains(&format!("portcullis-peer: {WEB}\r\n")), "{}", answer.text());
+    assert!(!answer.text().to_lowercase().contains("authorization"), "it is kept here: {}", answer.text());
+    let (_, record) = gateway.records.last();
+    assert_eq!((record.principal.id(), record.credential.unwrap().kind), (WEB, CredentialKind::X509));
+    assert!(record.facts.unwrap().connection().mtls);
+    for more in [
+        json!({ "groups": ["guests"] }),
+        json!({ "scope": "write" }),
+        json!({ "email": "mallory@corp.test", "email_verified": true }),
+    ] {
+        assert_eq!(web.ask(ask(more.clone())).await.status, 403, "{more}");
+    }
+    assert_eq!(web.get("/hello").await.status, 403, "nobody on whose behalf it calls");
+}
+
+#[tokio::test]
+async fn mo5_a_token_of_nobody_known_is_401_whoever_brings_it() {
+    let (gateway, forge, issuer, h1) = of_people(ClientAuth::Optional, true).await;
+    let (mut stranger, mut web) = (gateway.stranger_h1().await, gateway.h1("/web").await);
+    let others = TokenForge::new(forge.now());
+    for bearer in [
+        of_corp(&forge, &json!({ "iss": "https://id.other.test" })),
+        of_corp(&forge, &json!({ "aud": "others" })),
+        of_corp(&forge, &json!({ "exp": forge.now().as_secs() - 60 })),
+        of_corp(&others, &json!({})),
+        format!("Bearer {}", forge.composed(HOUR)),
+        "Bearer of.an.application".to_owned(),
+        "Bearer ".to_owned(),
+    ] {
+        for client in [&mut stranger, &mut web] {
+            assert_eq!(client.ask(get("/hello", &bearer)).await.status, 401, "{bearer}");
+            let reason = gateway.records.last().1.reason;
+            assert!(reason.is_about_a_token(), "{bearer}: {reason:?}");
+        }
+    }
+    assert_eq!(h1.requests(), 0);
+    assert!(issuer.is_wanted(), "a key that is not known is asked for");
+}
+
+#[tokio::test]
+async fn ct_02_a_person_is_known_until_the_token_ends_or_its_key_is_withdrawn() {
+    let (gateway, forge, issuer, _h1) = of_people(ClientAuth::Optional, true).await;
+    let mut h1 = gateway.stranger_h1().await;
+    let bearer = of_corp(&forge, &json!({}));
+    assert_eq!(h1.ask(get("/hello", &bearer)).await.status, 200);
+    issuer.publish(keys(&TokenForge::new(forge.now())));
+    assert_eq!(h1.ask(get("/hello", &bearer)).await.status, 401);
+    assert_eq!(gateway.records.last().1.reason, Reason::TokenInvalid);
+    issuer.publish(keys(&forge));
+    let soon = of_corp(&forge, &json!({ "exp": gateway.trust.now().as_secs() + 3 }));
+    let mut h1 = gateway.stranger_h1().await;
+    assert_eq!(h1.ask(get("/hello", &soon)).await.status, 200);
+    let started = tokio::time::Instant::now();
+    let answer = h1.ask(get("/silent", &soon)).await;
+    assert!(answer.status >= 500 && started.elapsed() < Duration::from_secs(10), "{}", answer.status);
 }

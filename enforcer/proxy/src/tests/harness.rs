@@ -22,7 +22,9 @@ use policies_engine::{
     PolicySource, Receipt, RouteEntity, SchemaText, ServiceEntity, Snapshot, SnapshotInput, baseline,
 };
 
-use crate::{Carries, Gauges, ListenerSpec, Names, Ports, Proxy, ProxyConfig, Reveal, View, ViewHandle};
+use crate::{
+    Carries, Gauges, Issuer, ListenerSpec, Names, Ports, Proxy, ProxyConfig, Reveal, View, ViewHandle,
+};
 
 pub(super) const WEB: &str = "spiffe://example.org/web";
 
@@ -120,6 +122,7 @@ pub(super) struct Setup {
     pub(super) hosts: Vec<String>,
     /// For whom tokens must be that name callers.
     pub(super) audience: Vec<String>,
+    pub(super) issuers: Vec<Arc<Issuer>>,
     /// `Bytes` has one more route, `db`, to the origins `tcp`.
     pub(super) carries: Carries,
     pub(super) tcp: Vec<SocketAddr>,
@@ -158,6 +161,7 @@ impl Default for Setup {
             client_auth: ClientAuth::Required,
             hosts: Vec::new(),
             audience: Vec::new(),
+            issuers: Vec::new(),
             carries: Carries::Http,
             tcp: Vec::new(),
             spoken: UpstreamProtocol::Http2,
@@ -260,6 +264,7 @@ impl Setup {
                 max_body: None,
                 max_held: self.max_held,
                 audience: self.audience.clone(),
+                issuers: self.issuers.clone(),
                 tells_shed: true,
                 profile: enforcer_codec::Profile::Mesh,
             }],

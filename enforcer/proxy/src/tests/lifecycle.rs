@@ -255,6 +255,7 @@ fn second(gateway: &Gateway, binds: Vec<SocketAddr>) -> ProxyError {
             max_body: None,
             max_held: 20 << 20,
             audience: Vec::new(),
+            issuers: Vec::new(),
             tells_shed: true,
             profile: enforcer_codec::Profile::Mesh,
         }],

@@ -48,8 +48,8 @@ fn declared(site: &Part<'_>) -> Checked<Declared> {
         headers: site.names("SiteHeaders", Shape::TextSet)?,
         query: site.names("SiteQuery", Shape::TextSet)?,
         params: site.names("SiteParams", Shape::Text)?,
+        claims: site.names("SiteClaims", Shape::TextSet)?,
     };
-    site.record("SiteClaims")?;
     for name in &declared.headers {
         if CREDENTIALS.contains(&&**name) {
             let found =

@@ -1,7 +1,10 @@
 //! Operations on values: the one place where an operator means something. Folding and evaluation both come here.
 
-use super::{pattern::Pattern, value::Value};
-use crate::ErrorClass;
+use super::{
+    pattern::Pattern,
+    value::{Const, Several, Value},
+};
+use crate::{ErrorClass, Token};
 use cedar_policy::pst::{BinaryOp, UnaryOp};
 use std::cmp::Ordering;
 
@@ -88,6 +91,27 @@ fn number<'a>(op: BinaryOp, left: &Value<'a>, right: &Value<'a>) -> Applied<'a> 
         _ => return Err(ErrorClass::Type),
     }
     .ok_or(ErrorClass::Overflow)
+}
+
+/// The same for a person whose token tells of tags and groups.
+pub(super) fn binary_of_user<'a>(
+    op: BinaryOp,
+    token: &'a Token,
+    left: &Value<'a>,
+    right: &Value<'a>,
+) -> Applied<'a> {
+    let claim = |name: &str| token.claims.get(name).map(|words| Value::Set(Several::Words(words)));
+    match (op, right) {
+        (BinaryOp::HasTag, Value::Text(name)) => Ok(Value::Bool(claim(name).is_some())),
+        (BinaryOp::GetTag, Value::Text(name)) => claim(name).ok_or(ErrorClass::MissingTag),
+        (BinaryOp::In, Value::Entity(kind, id)) => Ok(Value::Bool(token.is_in(kind, id))),
+        (BinaryOp::In, Value::Set(Several::Fixed(items))) => {
+            let is_in =
+                |item: &Const| matches!(item, Const::Entity(named) if token.is_in(&named.kind, named.id()));
+            Ok(Value::Bool(items.iter().any(is_in)))
+        }
+        _ => binary(op, left, right),
+    }
 }
 
 /// Folding made a record of the tags of an entity; whom only an id describes has none.

@@ -6,7 +6,9 @@ use super::{
     expr::{Expr, Fact, Subject},
     value::{Const, Value},
 };
-use crate::{AccessRequest, ConnectionFacts, ErrorClass, PrincipalKind, Reason, principal::spiffe_parts};
+use crate::{
+    AccessRequest, ConnectionFacts, ErrorClass, PrincipalKind, Reason, Token, principal::spiffe_parts,
+};
 use cedar_policy::pst::{BinaryOp, UnaryOp};
 use std::borrow::Cow;
 
@@ -20,6 +22,14 @@ pub(crate) struct Scene<'a> {
 impl<'a> Scene<'a> {
     pub(crate) fn new(request: &'a AccessRequest<'a>) -> Scene<'a> {
         Scene { request, connection: request.facts.connection() }
+    }
+
+    /// The token that tells of that entity.
+    fn token_of(&self, kind: &str, id: &str) -> Option<&'a Token> {
+        if kind != PrincipalKind::User.as_str() {
+            return None;
+        }
+        self.request.token().filter(|token| token.user() == id)
     }
 }
 
@@ -81,8 +91,8 @@ pub(super) fn value<'a>(of: &'a Expr, scene: Scene<'a>) -> Result<Value<'a>, Sto
         Expr::Fact(fact) => scene.read(fact)?.ok_or(Stop::Error(ErrorClass::MissingAttribute)),
         Expr::Has(fact) => Ok(Value::Bool(scene.read(fact)?.is_some())),
         Expr::HasGroup(group) => Ok(Value::Bool(scene.has_group(*group))),
-        Expr::Attr(of, name) => attribute(value(of, scene)?, name),
-        Expr::HasAttr(of, name) => match attribute(value(of, scene)?, name) {
+        Expr::Attr(of, name) => attribute(value(of, scene)?, name, scene),
+        Expr::HasAttr(of, name) => match attribute(value(of, scene)?, name, scene) {
             Ok(_) => Ok(Value::Bool(true)),
             Err(Stop::Error(ErrorClass::MissingAttribute | ErrorClass::MissingEntity)) => {
                 Ok(Value::Bool(false))
@@ -97,8 +107,15 @@ pub(super) fn value<'a>(of: &'a Expr, scene: Scene<'a>) -> Result<Value<'a>, Sto
         Expr::If(test, then, otherwise) => value(if truth(test, scene)? { then } else { otherwise }, scene),
         Expr::Unary(op, of) => Ok(apply::unary(*op, value(of, scene)?)?),
         Expr::Binary(op, left, right) => {
-            let left = value(left, scene)?;
-            Ok(apply::binary(*op, &left, &value(right, scene)?)?)
+            let (left, right) = (value(left, scene)?, value(right, scene)?);
+            let token = match left {
+                Value::Entity(kind, id) => scene.token_of(kind, id),
+                _ => None,
+            };
+            Ok(match token {
+                Some(token) => apply::binary_of_user(*op, token, &left, &right)?,
+                None => apply::binary(*op, &left, &right)?,
+            })
         }
     }
 }
@@ -112,8 +129,8 @@ fn subject_of(subject: Subject, scene: Scene<'_>) -> Value<'_> {
     }
 }
 
-/// An attribute of a principal whom only its id describes, or a member of a record.
-fn attribute<'a>(of: Value<'a>, name: &str) -> Result<Value<'a>, Stop> {
+/// An attribute of a principal whom its token or only its id describes, or a member of a record.
+fn attribute<'a>(of: Value<'a>, name: &str, scene: Scene<'a>) -> Result<Value<'a>, Stop> {
     let (kind, id) = match of {
         Value::Entity(kind, id) => (kind, id),
         Value::Record(members) => {
@@ -131,6 +148,8 @@ fn attribute<'a>(of: Value<'a>, name: &str) -> Result<Value<'a>, Stop> {
         }
     } else if kind == PrincipalKind::Agent.as_str() {
         spiffe_parts(id).filter(|_| name == "path").map(|(_, path)| path)
+    } else if let Some(token) = scene.token_of(kind, id) {
+        token.attribute(name)
     } else if kind == PrincipalKind::User.as_str() {
         let (issuer, subject) = id.split_once('/').ok_or(Stop::Error(ErrorClass::MissingEntity))?;
         match name {

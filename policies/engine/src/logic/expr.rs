@@ -98,6 +98,25 @@ pub(crate) enum Fact {
     TouchesBaseline,
     ReplayNewlyDenied,
     TwoPerson,
+    Token(Told),
+}
+
+/// What the token of a person tells.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Told {
+    /// That there is one.
+    Token,
+    User,
+    Issuer,
+    Subject,
+    Audience,
+    Scopes,
+    Client,
+    Acr,
+    Amr,
+    Issued,
+    Expires,
+    Claim(Arc<str>),
 }
 
 impl Expr {
@@ -195,6 +214,7 @@ impl Fact {
                 | Fact::Audience
                 | Fact::AttestedBy
                 | Fact::Selectors
+                | Fact::Token(Told::Audience | Told::Scopes | Told::Amr | Told::Claim(_))
         )
     }
 }

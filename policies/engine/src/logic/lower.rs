@@ -2,7 +2,7 @@
 //! cost would depend on two sets of the call sends the policy to stock Cedar; the answer says why.
 
 use super::{
-    expr::{Expr, Fact, Group, Subject},
+    expr::{Expr, Fact, Group, Subject, Told},
     literal,
     pattern::Pattern,
     value::{Const, Named},
@@ -34,6 +34,8 @@ enum Place {
     Rpc,
     Time,
     Change,
+    Token,
+    Claims,
 }
 
 /// A member of a record.
@@ -165,6 +167,7 @@ fn binary(op: BinaryOp, left: &pst::Expr, right: &pst::Expr) -> Lowered<Expr> {
         {
             Err("it compares two sets of the call")
         }
+        BinaryOp::In if asks_for_groups(&left, &right) => Ok(Expr::Binary(op, left, right)),
         BinaryOp::In if left.reads_call() || right.reads_call() => {
             Err("it asks `in` about something that each call decides")
         }
@@ -195,6 +198,18 @@ fn binary(op: BinaryOp, left: &pst::Expr, right: &pst::Expr) -> Lowered<Expr> {
         | BinaryOp::DecimalGreaterEq => Ok(Expr::Binary(op, left, right)),
         _ => Err("it uses an operator this version does not compile"),
     }
+}
+
+/// Whether it asks for groups of the person in the token, which the token alone tells of.
+fn asks_for_groups(left: &Expr, right: &Expr) -> bool {
+    let is_told =
+        |high: &Const| matches!(high, Const::Entity(named) if matches!(&*named.kind, "User" | "UserGroup"));
+    *left == Expr::Fact(Fact::Token(Told::User))
+        && match right {
+            Expr::Const(Const::Set(items)) => items.iter().all(is_told),
+            Expr::Const(one) => is_told(one),
+            _ => false,
+        }
 }
 
 /// `e has a.b.c` is `e has a && e.a has b && e.a.b has c`.
@@ -232,7 +247,9 @@ fn present(outer: Place, inner: Place) -> Expr {
         (Place::Context, Place::Request) => Expr::HasGroup(Group::Request),
         (Place::Context, Place::Rpc) => Expr::HasGroup(Group::Rpc),
         (Place::Context, Place::Change) => Expr::HasGroup(Group::Change),
-        // Inside the request, which must be there.
+        (Place::Context, Place::Token) => Expr::Has(Fact::Token(Told::Token)),
+        // Inside the token or the request, which must be there.
+        (Place::Token, _) => Expr::Has(Fact::Token(Told::User)),
         (Place::Request, _) => Expr::Has(Fact::Path),
         _ => Expr::Const(Const::Bool(true)),
     }
@@ -246,7 +263,8 @@ fn member(place: Place, name: &str) -> Lowered<Member> {
         (Place::Context, "rpc") => Member::Place(Place::Rpc),
         (Place::Context, "time") => Member::Place(Place::Time),
         (Place::Context, "change") => Member::Place(Place::Change),
-        (Place::Context, "jwt" | "forwarded_by") => Member::Never,
+        (Place::Context, "jwt") => Member::Place(Place::Token),
+        (Place::Context, "forwarded_by") => Member::Never,
         (Place::Context, "kind") => Member::Fact(Fact::Kind),
         (Place::Context, "ttl_seconds") => Member::Fact(Fact::TtlSeconds),
         (Place::Context, "audience") => Member::Fact(Fact::Audience),
@@ -293,6 +311,21 @@ fn member(place: Place, name: &str) -> Lowered<Member> {
         (Place::Change, "touches_baseline") => Member::Fact(Fact::TouchesBaseline),
         (Place::Change, "replay_newly_denied") => Member::Fact(Fact::ReplayNewlyDenied),
         (Place::Change, "two_person") => Member::Fact(Fact::TwoPerson),
+        (Place::Token, "claims") => Member::Place(Place::Claims),
+        (Place::Token, name) => Member::Fact(Fact::Token(match name {
+            "user" => Told::User,
+            "issuer" => Told::Issuer,
+            "subject" => Told::Subject,
+            "audience" => Told::Audience,
+            "scopes" => Told::Scopes,
+            "client" => Told::Client,
+            "acr" => Told::Acr,
+            "amr" => Told::Amr,
+            "issued" => Told::Issued,
+            "expires" => Told::Expires,
+            _ => return Err("it reads something of a token that this version does not compile"),
+        })),
+        (Place::Claims, _) => Member::Fact(Fact::Token(Told::Claim(text()))),
         _ => return Err("it reads a fact this version does not compile"),
     })
 }

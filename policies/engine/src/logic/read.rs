@@ -2,13 +2,15 @@
 
 use super::{
     eval::{Scene, Stop},
-    expr::{Fact, Group},
+    expr::{Fact, Group, Told},
     range::Range,
     value::{Several, Value},
 };
 use crate::{
-    Action, AdminAction, AdminContext, ChangeContext, ErrorClass, IssueContext, Reason, RequestView, facts,
+    Action, AdminAction, AdminContext, ChangeContext, ErrorClass, IssueContext, PrincipalKind, Reason,
+    RequestView, facts,
 };
+use base_ports::UnixTime;
 use std::borrow::Cow;
 
 const DAY: i64 = 86_400_000;
@@ -59,8 +61,33 @@ impl<'a> Scene<'a> {
             | Fact::Entry => {
                 return Ok(self.issue()?.and_then(|issue| issued(issue, fact)));
             }
+            Fact::Token(told) => return self.told(told),
             _ => return Ok(changed(self.change()?, fact)),
         }))
+    }
+
+    fn told(&self, told: &Told) -> Result<Option<Value<'a>>, Stop> {
+        let token = self.request.token();
+        if *told == Told::Token {
+            return Ok(token.map(|_| Value::Bool(true)));
+        }
+        let token = token.ok_or(Stop::Error(ErrorClass::MissingAttribute))?;
+        let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
+        let moment = |at: UnixTime| Value::Moment(at.as_nanos().div_euclid(1_000_000));
+        let set = |words: &'a [String]| Value::Set(Several::Words(words));
+        Ok(match told {
+            Told::Token | Told::User => Some(Value::Entity(PrincipalKind::User.as_str(), token.user())),
+            Told::Issuer => Some(text(&token.issuer)),
+            Told::Subject => Some(text(&token.subject)),
+            Told::Audience => Some(set(&token.audience)),
+            Told::Scopes => Some(set(&token.scopes)),
+            Told::Client => token.client.as_deref().map(text),
+            Told::Acr => token.acr.as_deref().map(text),
+            Told::Amr => (!token.amr.is_empty()).then(|| set(&token.amr)),
+            Told::Issued => Some(moment(token.issued)),
+            Told::Expires => Some(moment(token.expires)),
+            Told::Claim(name) => token.claims.get(&**name).map(|words| set(words)),
+        })
     }
 
     /// A text that every call of its kind has; `None` for other facts.

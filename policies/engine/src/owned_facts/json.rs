@@ -2,7 +2,8 @@
 //! unknown members are left alone, they belong to later versions.
 
 use super::{OwnedFacts, OwnedRequest};
-use crate::{ConnectionFacts, Facts, Protocol};
+use crate::{ConnectionFacts, Facts, Protocol, Token};
+use base_ports::UnixTime;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ pub struct FactsJsonError {
 type Read<T> = Result<T, FactsJsonError>;
 
 impl OwnedFacts {
-    /// An object with `connection` and, where there are any, `request` and `rpc`.
+    /// An object with `connection` and, where there are any, `request`, `rpc` and `jwt`.
     #[must_use]
     pub fn to_json(&self) -> Map<String, Value> {
         let mut out = Map::new();
@@ -27,6 +28,9 @@ impl OwnedFacts {
         }
         if let Some((service, method)) = self.rpc() {
             out.insert("rpc".to_owned(), json!({ "service": service, "method": method }));
+        }
+        if let Some(token) = &self.token {
+            out.insert("jwt".to_owned(), token_json(token));
         }
         out
     }
@@ -44,6 +48,9 @@ impl OwnedFacts {
         }
         if let Some(rpc) = Object::of(document, "rpc")? {
             facts = facts.with_rpc(rpc.text("service")?, rpc.text("method")?);
+        }
+        if let Some(token) = Object::of(document, "jwt")? {
+            facts = facts.with_token(token.token()?.into());
         }
         Ok(facts)
     }
@@ -83,6 +90,28 @@ fn connection_json(connection: &ConnectionFacts) -> Value {
     });
     if let (Some(sni), Some(out)) = (&connection.sni, out.as_object_mut()) {
         out.insert("sni".to_owned(), json!(&**sni));
+    }
+    out
+}
+
+/// The schema's `Token`, and what it tells of the entity `User` besides.
+fn token_json(token: &Token) -> Value {
+    let mut out = json!({
+        "user": token.user(),
+        "groups": token.groups(),
+        "issuer": token.issuer,
+        "subject": token.subject,
+        "audience": token.audience,
+        "scopes": token.scopes,
+        "issued": token.issued.to_string(),
+        "expires": token.expires.to_string(),
+        "claims": token.claims,
+    });
+    let texts = [("email", &token.email), ("client", &token.client), ("acr", &token.acr)];
+    let texts = texts.into_iter().filter_map(|(name, text)| Some((name, json!(text.as_ref()?))));
+    let amr = (!token.amr.is_empty()).then(|| ("amr", json!(token.amr)));
+    if let Some(out) = out.as_object_mut() {
+        out.extend(texts.chain(amr).map(|(name, value)| (name.to_owned(), value)));
     }
     out
 }
@@ -134,6 +163,33 @@ impl<'a> Object<'a> {
             media_type: self.optional_text("media_type")?.map(str::to_owned),
             length: self.number("length")?,
         })
+    }
+
+    fn token(&self) -> Read<Token> {
+        let (issuer, subject) = (self.text("issuer")?, self.text("subject")?);
+        let groups = self.list("groups")?;
+        let names = groups.iter().map(|group| group.strip_prefix(issuer)?.strip_prefix('/'));
+        let names = names.collect::<Option<Vec<_>>>();
+        let names = names.ok_or_else(|| self.wrong("groups", "has a group of another issuer"))?;
+        let text = |name| Ok(self.optional_text(name)?.map(str::to_owned));
+        let mut token = Token::new(issuer, subject, self.time("issued")?, self.time("expires")?);
+        token.email = text("email")?;
+        token.audience = self.list("audience")?;
+        token.scopes = self.list("scopes")?;
+        token.client = text("client")?;
+        token.acr = text("acr")?;
+        token.amr = self.list("amr")?;
+        token.claims = self.text_sets("claims")?;
+        Ok(token.in_groups(names))
+    }
+
+    fn list(&self, name: &str) -> Read<Vec<String>> {
+        self.get(name).map_or_else(|| Ok(Vec::new()), |list| self.texts(name, list))
+    }
+
+    fn time(&self, name: &str) -> Read<UnixTime> {
+        let text = self.text(name)?;
+        UnixTime::parse_rfc3339(text).ok().ok_or_else(|| self.wrong(name, "is no time"))
     }
 
     fn params(&self) -> Read<BTreeMap<String, String>> {
@@ -220,10 +276,20 @@ mod tests {
             ("/request/path", Value::Null, "`request.path` is missing"),
             ("/request/headers", json!({"x": "y"}), "`headers.x` is not a list of texts"),
             ("/rpc/method", json!(1), "`rpc.method` is not a text"),
+            ("/jwt", json!({"issuer": "corp"}), "`jwt.subject` is missing"),
+            (
+                "/jwt",
+                json!({"issuer": "corp", "subject": "1", "groups": ["ext/x"]}),
+                "`jwt.groups` has a group of another issuer",
+            ),
+            ("/jwt", json!({"issuer": "corp", "subject": "1", "issued": "then"}), "`jwt.issued` is no time"),
         ];
         for (pointer, value, message) in cases {
             let mut document = Value::from(document());
-            *document.pointer_mut(pointer).unwrap() = value;
+            match pointer {
+                "/jwt" => document["jwt"] = value,
+                _ => *document.pointer_mut(pointer).unwrap() = value,
+            }
             let error = OwnedFacts::from_json(document.as_object().unwrap()).unwrap_err();
             assert_eq!(error.to_string(), message);
         }
@@ -237,18 +303,24 @@ mod tests {
             other in proptest::collection::btree_set("[a-z]{1,3}", 0..3),
             line in "[ -~]{0,10}",
             length in proptest::option::of(any::<u64>()),
+            token in any::<bool>(),
         ) {
-            let headers = BTreeMap::from([("x-tenant".to_owned(), vec![line.clone(), line])]);
+            let headers = BTreeMap::from([("x-tenant".to_owned(), vec![line.clone(), line.clone()])]);
             let request = OwnedRequest {
-                method: "GET".into(), host: "h".into(), path, query: query.clone(), query_names: other, headers, length,
+                method: "GET".into(), host: "h".into(), path, query: query.clone(), query_names: other.clone(), headers: headers.clone(), length,
                 ..OwnedRequest::default()
             };
-            let facts = OwnedFacts::local("public").with_request(request);
+            let at = UnixTime::from_secs(1_795_000_000);
+            let is_told = token;
+            let mut token = Token::new("corp", "a/b", at, at).in_groups(other.iter().map(String::as_str));
+            token.email = is_told.then(|| line.clone());
+            token.claims = query.clone();
+            let facts = OwnedFacts::local("public").with_request(request).with_token(token.into());
             prop_assert_eq!(&OwnedFacts::from_json(&facts.to_json()).unwrap(), &facts);
             let declared = crate::schema::Declared {
                 headers: std::collections::BTreeSet::from(["x-tenant".into()]),
                 query: query.keys().map(|name| name.as_str().into()).collect(),
-                params: std::collections::BTreeSet::new(),
+                ..Default::default()
             };
             prop_assert_eq!(&OwnedFacts::copy(&facts, &declared), &facts);
         }

@@ -16,7 +16,7 @@ pub(super) struct Slow {
     policies: PolicySet,
     reads: Reads,
     is_ending: bool,
-    /// `None` in plans that principals share: each call brings its own.
+    /// `None` where calls bring entities of their own: in plans that principals share, and where tokens are read.
     stage: Option<Stage>,
 }
 
@@ -34,7 +34,7 @@ impl Slow {
             Reason::EngineFault
         })?;
         let reads = found().filter_map(|rule| rule.reads).fold(Reads::default(), Reads::and);
-        let stage = if is_own { Some(snapshot.stage(cast)?) } else { None };
+        let stage = if is_own && !reads.jwt { Some(snapshot.stage(cast)?) } else { None };
         let is_ending = found().any(|rule| rule.notes.expires.is_some());
         Ok(Slow { rules: rules.to_vec(), policies, reads, is_ending, stage })
     }

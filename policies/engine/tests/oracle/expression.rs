@@ -141,6 +141,12 @@ impl<'a> Maker<'a> {
 
     /// A test of one thing the policy can see, behind its guards.
     fn about_leaf(&mut self, depth: usize) -> Expr {
+        // No fact is of these types; a site's own entities may be.
+        if self.one_in(30) {
+            let kind = self.pick(&[Type::Decimal, Type::Longs]);
+            let subject = self.value(kind, 0);
+            return self.test(subject, depth);
+        }
         let scope = self.scope;
         // Any, or one of a kind that errs or has a method for everything.
         let kind =

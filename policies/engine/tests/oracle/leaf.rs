@@ -107,15 +107,24 @@ pub(crate) fn context(leaves: &mut Vec<Leaf>, domain: &Domain, site: &Site) {
         let sets = ["audience", "attested_by", "selectors"];
         sets.iter().for_each(|name| record(leaves, "context", name, Type::Texts, &guards));
     }
-    // Nobody fills this one yet; what reads it must know that it is absent.
     if domain.has_request {
         let guards = ["context has jwt".to_owned()];
-        record(leaves, "context.jwt", "issuer", Type::Text, &guards);
-        record(leaves, "context.jwt", "scopes", Type::Texts, &guards);
-        record(leaves, "context.jwt", "expires", Type::Moment, &guards);
+        let token = [
+            ("issuer", Type::Text),
+            ("subject", Type::Text),
+            ("audience", Type::Texts),
+            ("scopes", Type::Texts),
+            ("client?", Type::Text),
+            ("acr?", Type::Text),
+            ("amr?", Type::Texts),
+            ("issued", Type::Moment),
+            ("expires", Type::Moment),
+        ];
+        token.iter().for_each(|(name, kind)| record(leaves, "context.jwt", name, *kind, &guards));
         site.claims
             .iter()
-            .for_each(|(name, kind)| record(leaves, "context.jwt.claims", name, *kind, &guards));
+            .for_each(|name| record(leaves, "context.jwt.claims", &format!("{name}?"), Type::Texts, &guards));
+        entity(leaves, "context.jwt.user", "User", &guards);
     }
 }
 

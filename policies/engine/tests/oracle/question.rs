@@ -4,8 +4,9 @@ use crate::{support::dice::Dice, words, world::Site};
 use base_ports::UnixTime;
 use policies_engine::{
     AccessRequest, Action, AdminAction, AdminContext, ChangeContext, ConnectionFacts, Facts, IssueContext,
-    Principal, Protocol, RequestView, Resource, Role,
+    Principal, Protocol, RequestView, Resource, Role, Token,
 };
+use std::sync::Arc;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Question {
@@ -30,6 +31,7 @@ pub(crate) struct Call {
     media_type: Option<&'static str>,
     length: Option<u64>,
     rpc: (&'static str, &'static str),
+    token: Option<Arc<Token>>,
 }
 
 impl Facts for Call {
@@ -54,6 +56,10 @@ impl Facts for Call {
     fn param(&self, name: &str) -> Option<&str> {
         self.params.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
     }
+
+    fn token(&self) -> Option<&Arc<Token>> {
+        self.token.as_ref()
+    }
 }
 
 impl Question {
@@ -70,8 +76,16 @@ impl Question {
 
     pub(crate) fn random(dice: &mut Dice, site: &Site, focus: &[usize]) -> Question {
         let (action, resource, extra) = target(dice, focus);
-        let principal = principal(dice);
-        let call = Call::random(dice, site, action);
+        let mut principal = principal(dice);
+        let mut call = Call::random(dice, site, action);
+        // With a workload as well as alone; administrative actions and TCP take none, so those are asked without.
+        if !matches!(action, Action::Admin(_) | Action::TcpConnect) && dice.below(3) > 0 {
+            let token = token(dice, site);
+            if dice.below(2) == 0 {
+                principal = Principal::user(&token);
+            }
+            call.token = Some(token.into());
+        }
         let now = match dice.below(3) {
             0 => UnixTime::from_millis(1_795_000_000_000 + dice.below(1_000_000_000) as i64),
             // Around the instant at which permits of these tests expire.
@@ -112,6 +126,23 @@ fn principal(dice: &mut Dice) -> Principal {
             Principal::workload(&id(ALL[dice.below(ALL.len())]))
         }
     }
+}
+
+fn token(dice: &mut Dice, site: &Site) -> Token {
+    let (issuer, subject) =
+        [("corp", "alice"), ("corp", "named"), ("corp", "bob"), ("ext", "eve")][dice.below(4)];
+    let time = |dice: &mut Dice| UnixTime::from_millis(1_795_348_800_000 + dice.below(3) as i64 - 1);
+    let (issued, expires) = (time(dice), time(dice));
+    let mut groups = ["staff", "none", "x"].to_vec();
+    groups.retain(|_| dice.below(2) == 0);
+    let maybe = |dice: &mut Dice| Some(words::text(dice).to_owned()).filter(|_| dice.below(2) == 0);
+    let claims = site.claims.iter().copied().chain(["team", "tier", ""]);
+    let claims: Vec<_> = claims.filter(|_| dice.below(2) == 0).collect();
+    let mut token = Token::new(issuer, subject, issued, expires).in_groups(groups);
+    (token.email, token.client, token.acr) = (maybe(dice), maybe(dice), maybe(dice));
+    (token.audience, token.scopes, token.amr) = (texts(dice), texts(dice), texts(dice));
+    token.claims = claims.into_iter().map(|name| (name.to_owned(), texts(dice))).collect();
+    token
 }
 
 /// What is asked for, mostly of the domains of the focus (`scope::DOMAINS`, same order).
@@ -260,6 +291,7 @@ impl Call {
             media_type: maybe(dice),
             length: [None, Some(0), Some(7), Some(i64::MAX as u64)][dice.below(4)],
             rpc: (words::text(dice), words::text(dice)),
+            token: None,
         }
     }
 }

@@ -237,6 +237,18 @@ impl Scope {
         leaf::context(&mut leaves, domain, site);
         let mut relations = relations("principal", caller, domain.principals);
         relations.extend(self::relations("resource", target, domain.resources));
+        if domain.has_request {
+            for kind in ["UserGroup", "Portcullis::Role"] {
+                relations.push(Box::new(move |dice| {
+                    let (one, other) = (named(dice, kind), named(dice, "UserGroup"));
+                    let over = if dice.below(2) == 0 { one } else { format!("[{one}, {other}]") };
+                    format!("(context has jwt && context.jwt.user in {over})")
+                }));
+            }
+            relations.push(Box::new(|dice| {
+                format!("(context has jwt && context.jwt.user == {})", named(dice, "User"))
+            }));
+        }
         if !action.contains("Portcullis") && action != "action" {
             relations.push(Box::new(|dice| {
                 let one = "action == Action::\"grpc\"";

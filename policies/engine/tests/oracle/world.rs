@@ -1,6 +1,6 @@
 //! A random installation: what the site declares, and entities of which much is absent.
 
-use crate::{expression::Type, support::dice::Dice, words};
+use crate::{support::dice::Dice, words};
 use policies_engine::{
     EntitySet, MethodEntity, Role, RouteEntity, SchemaText, ServiceEntity, TeamSchema, WorkloadEntity,
 };
@@ -12,8 +12,7 @@ pub(crate) struct Site {
     pub(crate) headers: Vec<&'static str>,
     pub(crate) query: Vec<&'static str>,
     pub(crate) params: Vec<&'static str>,
-    /// With a question mark where they may be absent.
-    pub(crate) claims: Vec<(&'static str, Type)>,
+    pub(crate) claims: Vec<&'static str>,
     pub(crate) schema: SchemaText,
 }
 
@@ -24,7 +23,7 @@ impl Site {
             headers: vec!["user-agent", "origin", "x-tenant"],
             query: vec!["tenant"],
             params: vec!["id"],
-            claims: vec![("department?", Type::Texts)],
+            claims: vec!["department"],
             schema: SchemaText::default(),
         }
     }
@@ -37,34 +36,17 @@ impl Site {
         let headers = some(&["user-agent", "origin", "x-tenant", "x~z", "accept", "x.y", "has", "x_under"]);
         let query = some(&["tenant", "q", "page size", "a.b", "in", "__x"]);
         let params = some(&["id", "name", "order-id", "if", "Id"]);
-        let kinds = [
-            ("Long", Type::Long),
-            ("String", Type::Text),
-            ("Bool", Type::Bool),
-            ("ipaddr", Type::Ip),
-            ("decimal", Type::Decimal),
-            ("datetime", Type::Moment),
-            ("duration", Type::Span),
-            ("Set<String>", Type::Texts),
-            ("Set<Long>", Type::Longs),
-        ];
-        let mut claims = Vec::new();
-        let mut members = Vec::new();
-        for name in ["a", "b?", "level", "since?"] {
-            let (written, kind) = kinds[dice.below(kinds.len())];
-            claims.push((name, kind));
-            members.push(format!("{name}: {written}"));
-        }
+        let claims = some(&["department", "team", "a.b", "if"]);
         let record = |names: &[&str], kind: &str| {
             let members: Vec<String> = names.iter().map(|name| format!("\"{name}\"?: {kind}")).collect();
             format!("{{ {} }}", members.join(", "))
         };
         let text = format!(
-            "type SiteHeaders = {};\ntype SiteQuery = {};\ntype SiteParams = {};\ntype SiteClaims = {{ {} }};\n",
+            "type SiteHeaders = {};\ntype SiteQuery = {};\ntype SiteParams = {};\ntype SiteClaims = {};\n",
             record(&headers, "Set<String>"),
             record(&query, "Set<String>"),
             record(&params, "String"),
-            members.join(", ")
+            record(&claims, "Set<String>")
         );
         let mut schema = SchemaText::with_site("site.cedarschema", &text);
         for name in ["Team", "Other::Team"].into_iter().filter(|_| dice.below(2) == 0) {

@@ -118,13 +118,18 @@ impl Judge {
         if let Some(refusal) = self.refusal(asked) {
             return refusal;
         }
-        let key = (asked.principal.clone(), asked.resource.clone());
-        let overlaid = self.overlaid.entry(key).or_insert_with(|| {
+        let overlay = || {
             let brought = entities::brought(&self.entities, asked);
             let with =
                 |brought| self.entities.clone().upsert_entities(brought, None).expect("an entity from an id");
             (!brought.is_empty()).then(|| with(brought))
-        });
+        };
+        let key = (asked.principal.clone(), asked.resource.clone());
+        let of_token = asked.facts.token().and_then(|_| overlay());
+        let overlaid = match of_token {
+            Some(_) => &of_token,
+            None => self.overlaid.entry(key).or_insert_with(overlay),
+        };
         let entities = overlaid.as_ref().unwrap_or(&self.entities);
         let request = request(asked, declared);
         let judged = |policies: &PolicySet| {

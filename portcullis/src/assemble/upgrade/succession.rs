@@ -14,6 +14,7 @@ use ca_identity::tls::{ClientAuth, Expected, Trust, client_config, server_config
 use tokio::sync::Notify;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::super::issuers::Issuers;
 use super::super::numbers::Numbers;
 use super::super::{Running, view};
 use super::successor::SOCKET;
@@ -84,7 +85,8 @@ impl Predecessor {
         let numbers = Numbers::default();
         view::Traffic::of(config, &numbers, None).map_err(|fault| fault.in_one_line())?;
         if let Some(enforcer) = &config.enforcer {
-            view::settings(config, enforcer, &numbers, &SystemRng).map_err(|fault| fault.in_one_line())?;
+            view::settings(config, enforcer, (&numbers, &Issuers::default()), &SystemRng)
+                .map_err(|fault| fault.in_one_line())?;
         }
         self.peer.say(&Word::Prepared, &[])?;
         match self.peer.listen(PATIENCE).await? {

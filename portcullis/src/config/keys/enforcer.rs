@@ -133,6 +133,12 @@ pub(super) static KEYS: &[Key] = &[
         "a caller without a certificate is whom the JWT-SVID in `authorization` names, when that is for one of these; a token that is not good is 401, and none is passed on",
         "[\"https://api.example.org\"]",
     ),
+    key(
+        "enforcer.listener.issuers",
+        Kind::List(&Kind::Text),
+        "issuers whose users may call: the token in `authorization` must then be good; with a certificate the workload calls, and context.jwt tells of the person",
+        "[\"corp\"]",
+    ),
     preset(
         "enforcer.listener.proxy_protocol",
         Kind::Choice(&["off", "require"]),

@@ -50,6 +50,7 @@ impl Meaning<'_> {
             dns_names: section.texts("dns_names"),
             resolver: section.address("resolver").and_then(Address::socket),
             listeners: section.tables("listener").iter().filter_map(|table| self.listener(table)).collect(),
+            issuers: section.tables("issuer").iter().filter_map(|table| self.issuer(table)).collect(),
             services: section.tables("service").iter().filter_map(service).collect(),
             clusters,
             routes,
@@ -59,9 +60,13 @@ impl Meaning<'_> {
             self.identity(section, "id", &error);
         }
         self.unique(section, "listener");
+        self.unique(section, "issuer");
         self.unique(section, "service");
         self.unique(section, "cluster");
         self.unique(section, "route");
+        for table in section.tables("listener") {
+            self.all_known(section, table, "issuer");
+        }
         self.binds(section, &enforcer.listeners);
         self.carried(section, &enforcer);
         for table in section.tables("route") {
@@ -165,16 +170,29 @@ impl Meaning<'_> {
 
     /// `key` of `table`, when written, names one of the tables `key` of `section`.
     fn known(&mut self, section: &Table, table: &Table, key: &str) {
-        let Some(written) = table.text(key) else { return };
+        if let Some(written) = table.text(key) {
+            self.names_one(section, table, (key, key), written);
+        }
+    }
+
+    /// Each of the list `{kind}s` of `table` names one of the tables `kind` of `section`.
+    fn all_known(&mut self, section: &Table, table: &Table, kind: &str) {
+        let key = format!("{kind}s");
+        for written in table.texts(&key) {
+            self.names_one(section, table, (&key, kind), &written);
+        }
+    }
+
+    fn names_one(&mut self, section: &Table, table: &Table, (key, kind): (&str, &str), written: &str) {
         let names: Vec<_> =
-            section.tables(key).iter().filter_map(|table| table.text("name")).map(String::as_str).collect();
-        if names.contains(&written.as_str()) {
+            section.tables(kind).iter().filter_map(|table| table.text("name")).map(String::as_str).collect();
+        if names.contains(&written) {
             return;
         }
-        let mut fault = self.fault("PC0105", table, key, format!("`{written}` names no {key} of this file"));
+        let mut fault = self.fault("PC0105", table, key, format!("`{written}` names no {kind} of this file"));
         fault.label = nearest(written, names.iter().copied()).map(|near| format!("did you mean `{near}`?"));
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        self.messages.push(fault.help(format!("{key}s are {names}")));
+        self.messages.push(fault.help(format!("{kind}s are {names}")));
     }
 
     fn unique(&mut self, section: &Table, kind: &str) {

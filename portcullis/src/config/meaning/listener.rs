@@ -68,6 +68,7 @@ impl Meaning<'_> {
             forwarders,
             client_auth: table.text("client_auth")?.clone(),
             audience: self.audience(table),
+            issuers: self.issuers(table),
             observe: table.text("mode").map(|mode| mode == "observe"),
             hosts: table.texts("hosts"),
             handshake_timeout: *table.duration("handshake_timeout")?,
@@ -117,7 +118,7 @@ impl Meaning<'_> {
             }
             (true, false) => {}
         }
-        for key in ["client_auth", "audience", "certificate", "hosts", "proxy_protocol"] {
+        for key in ["client_auth", "audience", "issuers", "certificate", "hosts", "proxy_protocol"] {
             if table.is_written(key) {
                 let text = format!("`{key}` is about TLS, and the local application comes without");
                 self.wrong(table, key, text);

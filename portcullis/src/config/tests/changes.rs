@@ -96,7 +96,8 @@ fn cf9_a_reload_tells_what_it_changes_from_what_needs_a_restart() {
 fn cf9_every_key_says_whether_a_reload_or_a_restart_brings_it_into_force() {
     for key in keys::all().filter(|key| key.kind != Kind::Table) {
         let text = explain(key.path).unwrap();
-        let live = ["route", "cluster", "service", "listener"].map(|section| format!("enforcer.{section}"));
+        let live = ["route", "cluster", "service", "listener", "issuer"]
+            .map(|section| format!("enforcer.{section}"));
         let is_live = live.iter().any(|section| key.path.starts_with(section))
             || key.path.starts_with("decisions.keep.")
             || ["enforcer.mode", "enforcer.zone"].contains(&key.path);

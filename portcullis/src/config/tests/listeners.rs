@@ -5,7 +5,7 @@ use std::time::Duration;
 use enforcer_proxy::Carries;
 
 use super::{places, read, with};
-use crate::config::meant::Enforcer;
+use crate::config::meant::{Enforcer, Keys};
 
 /// `GOOD` with more lines of its listener, and `more` after it.
 fn listener(lines: &str, more: &str) -> String {
@@ -176,6 +176,37 @@ fn tl_07_certificates_need_to_be_told_from_the_own_svid() {
     assert!(faults[0].to_string().contains("needs `hosts`"), "{faults:#?}");
     let faults = read(&listener("hosts = [\"own.test\"]", &certificate.replace("key =", "kee =")), &[]);
     assert!(faults.map(|_| ()).unwrap_err()[0].to_string().contains("did you mean `key`?"));
+}
+
+#[test]
+fn mo5_an_issuer_is_believed_as_the_guide_says_and_not_without_an_audience() {
+    let guide = include_str!("../../../../docs/guide.md");
+    let section = guide.split("### People as callers").nth(1).unwrap();
+    let toml = section.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let (issuer, lines) = toml.split_once("[[enforcer.listener]]").unwrap();
+    let lines: Vec<&str> =
+        lines.lines().filter(|line| line.contains("issuers") || line.contains("client_auth")).collect();
+    let enforcer = enforcer(&listener(&lines.join("\n"), issuer));
+    let meant = &enforcer.issuers[0];
+    assert_eq!((meant.believed.name.as_str(), meant.believed.passes_on), ("corp", true));
+    assert_eq!((meant.believed.groups_claim.as_str(), &meant.keys), ("groups", &Keys::Discovery));
+    assert_eq!(enforcer.listeners[0].issuers, ["corp"]);
+    let corp = "[[enforcer.issuer]]\nname = \"corp\"\nurl = \"https://id.test\"\naudience = [\"shop\"]\n";
+    for (lines, issuer, told) in [
+        ("", corp.replace("corp", "Corp"), "`Corp` is no alias"),
+        ("", corp.replace("\"shop\"", ""), "tokens for anybody would be taken"),
+        ("", corp.replace("https", "http"), "`http://id.test` is no https URL"),
+        ("", format!("{corp}jwks_url = \"http://id.test/keys\""), "`http://id.test/keys` is no https URL"),
+        ("", format!("{corp}jwks_url = \"https://id.test\"\njwks_file = \"keys\""), "not from both"),
+        ("", format!("{corp}jwks_file = \"keys\"\nroots = \"roots\""), "a file has no server"),
+        ("issuers = [\"cop\"]", corp.to_owned(), "did you mean `corp`?"),
+        ("issuers = [\"corp\"]", String::new(), "issuers are none"),
+        ("profile = \"tcp\"\nissuers = [\"corp\"]", corp.to_owned(), "this listener carries bytes"),
+        ("", format!("{corp}{corp}"), "issuer `corp` is defined twice"),
+    ] {
+        let faults = read(&listener(lines, &issuer), &[]).map(|_| ()).unwrap_err();
+        assert!(faults.iter().any(|fault| fault.to_string().contains(told)), "{told}: {faults:#?}");
+    }
 }
 
 #[test]

@@ -33,6 +33,7 @@ fn re7_no_record_is_larger_than_32_kib() {
         headers: sets.keys().map(|name| name.as_str().into()).collect(),
         query: sets.keys().map(|name| name.as_str().into()).collect(),
         params: sets.keys().map(|name| name.as_str().into()).collect(),
+        ..Declared::default()
     };
     let request = OwnedRequest {
         method: long(0),

@@ -8,6 +8,7 @@ fn call() -> DecisionRecord {
         headers: ["x-token".into(), "x-empty".into(), "origin".into()].into(),
         query: ["token".into(), "page".into()].into(),
         params: ["id".into()].into(),
+        ..Declared::default()
     };
     let sets = |pairs: &[(&str, &[&str])]| {
         let own = |(name, values): &(&str, &[&str])| {

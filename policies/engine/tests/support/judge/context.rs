@@ -1,8 +1,9 @@
 //! A question to the engine as a question to stock Cedar: the whole context of the schema, always.
 
 use super::values::{record, string, strings, text, uid};
+use base_ports::UnixTime;
 use cedar_policy::{Context, Request, RestrictedExpression as Value};
-use policies_engine::{AccessRequest, Action, AdminContext, Declared};
+use policies_engine::{AccessRequest, Action, AdminContext, Declared, Token};
 use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
@@ -12,6 +13,7 @@ pub(crate) fn request(asked: &AccessRequest<'_>, declared: &Declared) -> Request
     let is_call = !matches!(asked.action, Action::Admin(_) | Action::TcpConnect);
     if is_call {
         context.push(("request", http(asked, declared)));
+        context.extend(asked.facts.token().map(|token| ("jwt", jwt(token, declared))));
     }
     if let (Action::Grpc, Some((service, method))) = (asked.action, asked.facts.rpc()) {
         context.push(("rpc", record(vec![text("service", service), text("method", method)])));
@@ -67,11 +69,43 @@ fn connection(asked: &AccessRequest<'_>) -> Value {
     record(pairs)
 }
 
+fn jwt(token: &Token, declared: &Declared) -> Value {
+    let claims = declared.claims.iter().filter_map(|name| Some((&**name, token.claims.get(&**name)?)));
+    let claims = claims.map(|(name, words)| (name.to_owned(), strings(words))).collect();
+    let moment = |at: UnixTime| Value::new_datetime(stamp(at.as_millis()));
+    let mut pairs = vec![
+        ("user".to_owned(), Value::new_entity_uid(uid("User", token.user()))),
+        text("issuer", &token.issuer),
+        text("subject", &token.subject),
+        ("audience".to_owned(), strings(&token.audience)),
+        ("scopes".to_owned(), strings(&token.scopes)),
+        ("issued".to_owned(), moment(token.issued)),
+        ("expires".to_owned(), moment(token.expires)),
+        ("claims".to_owned(), record::<String>(claims)),
+    ];
+    pairs.extend(token.client.iter().map(|client| text("client", client)));
+    pairs.extend(token.acr.iter().map(|acr| text("acr", acr)));
+    if !token.amr.is_empty() {
+        pairs.push(("amr".to_owned(), strings(&token.amr)));
+    }
+    record(pairs)
+}
+
 fn clock(millis: i64) -> Value {
+    let days = millis.div_euclid(86_400_000);
+    record(vec![
+        ("now".to_owned(), Value::new_datetime(stamp(millis))),
+        // 1970-01-01 was a Thursday.
+        ("weekday".to_owned(), Value::new_long((days + 3).rem_euclid(7) + 1)),
+        ("minute".to_owned(), Value::new_long(millis.rem_euclid(86_400_000) / 60_000)),
+    ])
+}
+
+fn stamp(millis: i64) -> String {
     let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000)
         .expect("a year with four digits");
     let (date, time) = (at.date(), at.time());
-    let stamp = format!(
+    format!(
         "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
         date.year(),
         u8::from(date.month()),
@@ -80,14 +114,7 @@ fn clock(millis: i64) -> Value {
         time.minute(),
         time.second(),
         time.millisecond()
-    );
-    let days = millis.div_euclid(86_400_000);
-    record(vec![
-        ("now".to_owned(), Value::new_datetime(stamp)),
-        // 1970-01-01 was a Thursday.
-        ("weekday".to_owned(), Value::new_long((days + 3).rem_euclid(7) + 1)),
-        ("minute".to_owned(), Value::new_long(millis.rem_euclid(86_400_000) / 60_000)),
-    ])
+    )
 }
 
 fn http(asked: &AccessRequest<'_>, declared: &Declared) -> Value {

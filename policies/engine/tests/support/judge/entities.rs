@@ -2,8 +2,8 @@
 
 use super::values::{entity, strings, tagged, text, uid};
 use cedar_policy::{Entities, Entity, EntityUid, RestrictedExpression as Value, Schema};
-use policies_engine::{AccessRequest, EntitySet, Principal, PrincipalKind, Resource, ResourceKind};
-use std::collections::{BTreeSet, HashMap};
+use policies_engine::{AccessRequest, EntitySet, Principal, PrincipalKind, Resource, ResourceKind, Token};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// The entity values as Cedar's.
 pub(super) fn all(set: &EntitySet, schema: &Schema) -> Entities {
@@ -77,13 +77,29 @@ pub(super) fn brought(entities: &Entities, asked: &AccessRequest<'_>) -> Vec<Ent
     let resource = uid(asked.resource.entity_type(), asked.resource.id());
     let mut all = Vec::new();
     // Roles of a local user are facts of its connection, whatever is registered.
-    if entities.get(&principal).is_none() || !asked.principal.roles().is_empty() {
+    let names = |id: &str| asked.facts.token().filter(|token| token.user() == id);
+    let is_named = asked.principal.kind() == PrincipalKind::User && names(asked.principal.id()).is_some();
+    if !is_named && (entities.get(&principal).is_none() || !asked.principal.roles().is_empty()) {
         all.extend(caller(asked.principal));
     }
+    all.extend(asked.facts.token().map(|token| person(entities, token)));
     if entities.get(&resource).is_none() && resource != principal {
         all.extend(target(asked.resource));
     }
     all
+}
+
+/// MO2: people are as their token says, but for roles.
+fn person(entities: &Entities, token: &Token) -> Entity {
+    let id = uid("User", token.user());
+    let above = entities.ancestors(&id).into_iter().flatten().cloned();
+    let mut parents: HashSet<EntityUid> =
+        above.filter(|above| above.type_name().to_string() == "Portcullis::Role").collect();
+    parents.extend(token.groups().iter().map(|group| uid("UserGroup", group)));
+    let mut attributes = vec![text("issuer", &token.issuer), text("subject", &token.subject)];
+    attributes.extend(token.email.iter().map(|email| text("email", email)));
+    let tags = token.claims.iter().map(|(name, words)| (name.clone(), strings(words)));
+    Entity::new_with_tags(id, attributes, parents, tags).expect("values, not expressions")
 }
 
 fn caller(principal: &Principal) -> Option<Entity> {

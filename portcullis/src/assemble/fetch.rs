@@ -1,8 +1,9 @@
-//! One GET of a bundle: resolve, look where it leads, connect, let the server prove itself, read at most 1 MiB (FE-05, FE-06,
-//! FB-02). Each redirect begins anew with the same rules.
+//! One GET of what others publish, the bundle of a trust domain or the keys of an issuer: resolve, look where it leads,
+//! connect, let the server prove itself, read at most 1 MiB (FE-05, FE-06, FB-02). Each redirect begins anew with the same
+//! rules.
 //!
 //! Refused: special addresses, servers that are somebody else, permanent redirects, answers that are not 200 or too large.
-//! No certificate of ours is shown. The authority bounds the whole time.
+//! No certificate of ours is shown. Whoever asks bounds the whole time.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -23,8 +24,6 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::config::Ca;
-
 const CONNECT: Duration = Duration::from_secs(5);
 const BODY_BYTES: usize = 1024 * 1024;
 /// Addresses of one name that are tried.
@@ -39,7 +38,7 @@ const SYSTEM_ROOTS: [&str; 4] = [
 
 /// Fetches over the network of this machine.
 #[derive(Debug, Clone)]
-pub(in crate::assemble) struct Fetcher {
+pub(super) struct Fetcher {
     clock: Arc<dyn Clock>,
     net: Arc<dyn Net>,
     /// None = those of the machine.
@@ -48,12 +47,17 @@ pub(in crate::assemble) struct Fetcher {
 }
 
 impl Fetcher {
-    pub(in crate::assemble) fn new(ca: &Ca, clock: &Arc<dyn Clock>) -> Self {
-        let (web_roots, fetch_from) = (ca.web_roots.clone(), ca.fetch_from.clone().into());
+    /// One that may go to special addresses of `fetch_from` alone.
+    pub(super) fn new(web_roots: Option<PathBuf>, fetch_from: Vec<Network>, clock: &Arc<dyn Clock>) -> Self {
+        let fetch_from = fetch_from.into();
         Self { clock: Arc::clone(clock), net: Arc::new(SystemNet), web_roots, fetch_from }
     }
 
-    async fn get(&self, endpoint: Endpoint) -> Result<Vec<u8>, FetchError> {
+    /// What lies there.
+    ///
+    /// # Errors
+    /// Why it could not be had.
+    pub(super) async fn get(&self, endpoint: Endpoint) -> Result<Vec<u8>, FetchError> {
         let config = self.config(&endpoint.peer).await?;
         let parse = |url: &str| url.parse::<Uri>().map_err(|error| FetchError::Answer(error.to_string()));
         let mut uri = parse(&endpoint.url)?;
@@ -109,7 +113,7 @@ impl Fetcher {
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| unreadable(&error))?;
-        let tasks = Tasks::new("bundle fetch");
+        let tasks = Tasks::new("fetch");
         tasks.spawn("connection", async move {
             if let Err(error) = connection.await {
                 tracing::debug!(event = "bundle_connection", %error, "a connection to a bundle endpoint ended");
