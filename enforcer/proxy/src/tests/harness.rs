@@ -42,6 +42,8 @@ pub(super) struct Records {
     kept: Arc<Mutex<Vec<(DecisionId, DecisionRecord)>>>,
     /// Fails every record that must be kept before its effect.
     pub(super) fails: Arc<AtomicBool>,
+    /// Until this is over none of those is kept.
+    pub(super) waits: Arc<AtomicBool>,
     /// Panics once.
     pub(super) panics: Arc<AtomicBool>,
     next: Arc<AtomicU64>,
@@ -62,10 +64,16 @@ impl Lane for TestLane {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 Err(AuditUnavailable("full".to_owned()))
             })),
-            _ => Receipt::Pending(Box::pin(async {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                Ok(())
-            })),
+            _ => {
+                let waits = Arc::clone(&self.0.waits);
+                Receipt::Pending(Box::pin(async move {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    while waits.load(Ordering::Relaxed) {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    Ok(())
+                }))
+            }
         };
         self.0.kept.lock().push((id, record));
         (id, receipt)

@@ -40,12 +40,33 @@ async fn pa_07_a_record_that_is_required_and_refused_stops_the_call() {
 }
 
 #[tokio::test]
-async fn pa_07_a_required_record_is_kept_before_the_upstream_hears_of_the_call() {
+async fn re3_pa_07_a_record_is_fixed_and_kept_before_the_upstream_hears_of_the_call() {
     let origin = Origin::h1().await;
     let gateway = Setup { policy: Some(strict()), ..Setup::with_h1(origin.address) }.start();
-    let mut web = gateway.h1("/web").await;
-    assert_eq!(web.get("/hello").await.status, 200);
-    assert_eq!(gateway.records.last().1.audit, Audit::Required);
+    let (mut old, mut new) = (gateway.h1("/web").await, gateway.h2("/web").await);
+    for (calls, is_new) in [(1, false), (2, true)] {
+        gateway.records.waits.store(true, Ordering::Relaxed);
+        let looking = async {
+            gateway.records.wait(calls).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            // Nobody has kept it yet, so the call has not left.
+            assert_eq!(origin.requests(), calls - 1);
+            let fixed = gateway.records.last();
+            gateway.records.waits.store(false, Ordering::Relaxed);
+            fixed
+        };
+        let asking = async {
+            if is_new { new.get("site.test", "/hello").await.status } else { old.get("/hello").await.status }
+        };
+        let (status, (id, fixed)) = tokio::join!(asking, looking);
+        assert_eq!((status, origin.requests(), fixed.audit), (200, calls, Audit::Required));
+        // What the call came to is no part of it.
+        let (last, kept) = gateway.records.last();
+        assert_eq!(
+            (last, kept.effect, kept.time.wall, gateway.records.all().len()),
+            (id, fixed.effect, fixed.time.wall, calls)
+        );
+    }
 }
 
 #[tokio::test]
