@@ -184,7 +184,8 @@ async fn authorize(State(api): State<Arc<Api>>, mut request: Request, next: Next
         return missing(request).await;
     };
     let principal = principal(&api, &caller);
-    if matches!(action, AdminAction::DecisionsRead | AdminAction::DecisionsExport) {
+    use AdminAction::{DecisionsExport, DecisionsRead, DecisionsReveal};
+    if matches!(action, DecisionsRead | DecisionsExport | DecisionsReveal) {
         resource = reading::admit(&api, &caller, &principal, action, &mut request);
     }
     if is_asked(request.uri().path()) {
@@ -328,6 +329,8 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
         "decisions" if path == "/v1/decisions:export" => (AdminAction::DecisionsExport, domain()),
         "decisions" if path == "/v1/decisions:verify" => (AdminAction::DecisionsVerify, domain()),
         "decisions" if path == "/v1/decisions:hold" => (AdminAction::DecisionsHold, domain()),
+        "decisions" if path == "/v1/decisions:reveal" => (AdminAction::DecisionsReveal, domain()),
+        "decisions" if path == "/v1/decisions:erase" => (AdminAction::DecisionsErase, domain()),
         "decisions" if path == "/v1/decisions:release" => (AdminAction::DecisionsRelease, domain()),
         "decisions" => (AdminAction::DecisionsRead, domain()),
         // Bundles hold the records of everybody; hashes tell nothing of them (RR3).

@@ -179,12 +179,16 @@ fn audit(guide: &mut Guide) -> Result {
             0,
         ),
         (
-            "portcullis decisions hold add case-8 --purpose \"inquiry 8\" --principal alice@corp.example --deny",
+            "portcullis decisions hold add case-8 --purpose \"inquiry 8\" --principal spiffe://example.org/web --deny",
             0,
         ),
         ("portcullis decisions hold list", 0),
         // Nobody here is an approver.
         ("portcullis decisions hold release case-7", 77),
+        // No person has called: `redaction.rs` has the story of one.
+        ("portcullis decisions reveal DECISION_ID --purpose \"inquiry 7\" -o json > opening.json", 3),
+        ("portcullis decisions verify one.tlog-proof --key main.vkey --opening opening.json", 3),
+        ("portcullis decisions erase alice@corp.example --purpose \"request 12\"", 0),
     ] {
         guide.expect(line, code)?;
     }

@@ -62,6 +62,8 @@ fn names(gateway: &Gateway) -> Result<Vec<String>> {
 
 fn held() -> Result {
     let mut gateway = Gateway::build()
+        // A person who is committed is found by no hold.
+        .decisions("people = \"hashed\"")
         .user(APPROVER, &["approver"])
         .user(AUDITOR, &["auditor"])
         .site(Upstream::echo().address)

@@ -1,5 +1,6 @@
 //! What must not stand on record: secrets of calls in any file or answer, and names of people in a record.
 
+mod erased;
 mod planted;
 
 use std::fs;
@@ -20,6 +21,7 @@ use crate::trial;
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("cm2_people_are_on_record_by_a_hash_and_found_by_their_name", None, people),
+        trial("cm5_rr3_a_person_is_revealed_to_who_may_and_then_erased", missing("setpriv"), erased::story),
         trial("re5_planted_secrets_reach_no_file_and_no_answer", missing("curl"), planted::secrets),
     ]
 }
@@ -46,6 +48,7 @@ fn people() -> Result {
     let mut gateway = Gateway::build()
         .policy(ALLOW_WEB)
         .site(Upstream::echo().address)
+        .decisions("people = \"hashed\"")
         .section("[authzen]\nurl = \"https://localhost:8443\"\n")
         .start()?;
     let id = asked(&gateway, ALICE)?;

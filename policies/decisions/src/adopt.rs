@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     archive,
-    error::LedgerError,
+    error::{LedgerError, disk},
     leaf::{Body, View},
     ledger::Ledger,
     quarantine::Quarantine,
@@ -51,6 +51,10 @@ impl Ledger {
         let mut boots = all.known();
         boots.extend(state.iter().flat_map(|state| state.boots.keys()));
         let here = self.known(&mut all, &boots, span)?;
+        // Before the records that need it.
+        if let Some(side) = self.redaction().side() {
+            side.adopt(dir).map_err(disk("take over what is beside", dir))?;
+        }
         let mut count = 0;
         for volume in there.volumes() {
             count += self.take(&there, &volume, &here, disk_port)?;

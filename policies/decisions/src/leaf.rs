@@ -28,7 +28,7 @@ use base_ports::UnixTime;
 use bytes::Bytes;
 use policies_engine::{DecisionId, Numbers, OwnedFacts, Record, Trace};
 
-use crate::redact::is_hashed;
+use crate::{commit::PRINCIPAL, redact::is_hidden};
 
 /// The version this code writes and the only one it reads.
 pub(crate) const VERSION: u64 = 1;
@@ -166,7 +166,7 @@ pub struct StoredRecord {
     pub time: UnixTime,
     /// Monotonic nanoseconds since boot.
     pub mono: u64,
-    /// Who caused it; the enforcer itself where nobody else did.
+    /// Who caused it; the enforcer itself where nobody else did. The id of a person may be a commitment, as text.
     pub principal: Entity,
     /// What judged, where something did.
     pub versions: Option<StoredVersions>,
@@ -190,10 +190,10 @@ impl StoredRecord {
         }
     }
 
-    /// The fields that are not on record as they were: cut, hashed or left out.
+    /// The fields that are not on record as they were: cut, hashed, committed or left out.
     pub fn incomplete(&self) -> impl Iterator<Item = &str> {
-        let hashed = is_hashed(&self.principal.kind, &self.principal.id).then_some("principal.id");
-        hashed.into_iter().chain(self.truncated.iter().map(|cut| cut.field.as_str()))
+        let hidden = is_hidden(&self.principal.kind, &self.principal.id).then_some(PRINCIPAL);
+        hidden.into_iter().chain(self.truncated.iter().map(|cut| cut.field.as_str()))
     }
 
     /// Whether the site left that field out.

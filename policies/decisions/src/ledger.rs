@@ -34,7 +34,6 @@ use crate::{
     quarantine::Quarantine,
     query::Query,
     recover::{Recovered, recover},
-    redact::Redaction,
     reserve::Reserve,
     retain::{Keep, Retention},
     roll::Heard,
@@ -72,7 +71,7 @@ pub struct Ledger(Arc<Inner>);
 
 #[derive(Debug)]
 pub(crate) struct Inner {
-    config: LedgerConfig,
+    pub(crate) config: LedgerConfig,
     origin: String,
     boot: [u8; 8],
     pub(crate) disk: Arc<dyn Disk>,
@@ -106,6 +105,8 @@ impl Ledger {
         clock: Arc<dyn Clock>,
         rng: &dyn Rng,
     ) -> Result<Self, LedgerError> {
+        let redaction = Arc::new(config.redaction.beside(&config.dir, &disk_port));
+        let config = LedgerConfig { redaction, ..config };
         let (wal, seg) = (config.dir.join("wal"), config.dir.join("seg"));
         let state_path = config.dir.join("state");
         disk_port.create_dir_all(&wal).map_err(disk("create", &wal))?;
@@ -215,6 +216,8 @@ impl Ledger {
                 writer: Arc::clone(&writer_desk),
                 is_over: false,
                 known: HashMap::new(),
+                people: config.redaction.side().map(Arc::clone),
+                clear: config.clear,
             },
             counter,
             state: ArchiveState::default(),
@@ -301,16 +304,6 @@ impl Ledger {
         appended.ok_or_else(|| AuditUnavailable("the control lane is full".to_owned()))
     }
 
-    pub(crate) fn redaction(&self) -> &Redaction {
-        &self.0.config.redaction
-    }
-
-    /// The value of a filter as it may go on record: who asks for a person does not write the name into the ledger.
-    #[must_use]
-    pub fn told<'v>(&self, name: &str, value: &'v str) -> Cow<'v, str> {
-        self.0.config.redaction.told(name, value)
-    }
-
     /// Origin of the log: `example.org/decisions/main`.
     #[must_use]
     pub fn origin(&self) -> &str {
@@ -375,6 +368,12 @@ impl Inner {
     /// The question in the terms of the records, where people stand by a hash.
     pub(crate) fn finds<'q>(&self, query: &'q Query) -> Cow<'q, Query> {
         query.hashed(&self.config.redaction)
+    }
+
+    /// How long it can be told who the people on record are.
+    pub(crate) fn clear(&self) -> Duration {
+        let kept = self.keep.lock().age;
+        self.config.clear.map_or(kept, |clear| clear.min(kept))
     }
 
     /// A record of the ledger itself.

@@ -5,6 +5,7 @@
 
 mod filter;
 mod net;
+mod person;
 
 use std::{borrow::Cow, time::Duration};
 
@@ -183,7 +184,15 @@ impl Query {
         self
     }
 
-    /// The same question where people also stand on record by a hash of their id.
+    /// The same question of a reader who may open commitments in the rows that `sight` shows whole: those he finds by
+    /// the id of a person.
+    #[must_use]
+    pub fn revealing(mut self, sight: Sight) -> Self {
+        self.filter.reveals = Some(sight);
+        self
+    }
+
+    /// The same question where people also stand on record by a hash of their id, or by a commitment.
     pub(crate) fn hashed(&self, redaction: &Redaction) -> Cow<'_, Query> {
         match self.filter.hashed(redaction) {
             Some(filter) => Cow::Owned(Query { filter, ..self.clone() }),

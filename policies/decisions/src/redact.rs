@@ -1,17 +1,20 @@
-//! What of a record is never written in clear: ids of people become keyed hashes, and fields that the site names are left
-//! out (CM2, S35).
+//! What of a record is never written in clear: ids of people become commitments or keyed hashes, and fields that the site
+//! names are left out (CM2, S35).
 //!
 //! The encoder asks for every value, questions ask how an id stands in records. A name that is no field of a record, or
 //! one that every record needs, is refused. The key is the ledger's own and reaches no file of this crate.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, io, path::Path, sync::Arc};
 
 use aws_lc_rs::hmac;
-use policies_engine::{Principal, PrincipalKind};
+use base_ports::{Disk, Rng};
+use policies_engine::{DecisionId, Principal, PrincipalKind};
 
 use crate::{
+    commit::{Commitment, SHOWN, WORD},
     leaf::{Field, hex},
     query::{is_filter, nearest},
+    side::{LONGEST, Side},
 };
 
 /// Begins the id of a person that is on record as a hash.
@@ -38,15 +41,37 @@ const FIELDS: [&str; 11] = [
 /// Those of which single members may be left out, by name: `request.query.token`.
 const MAPS: [&str; 3] = ["request.headers", "request.params", "request.query"];
 
-/// What is hashed, and what is left out.
+/// How ids of people stand on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum People {
+    /// By a commitment that says nothing; who they are lies in the side store, and can be erased.
+    Committed,
+    /// By a hash under the key of the ledger, for as long as the record lives.
+    #[default]
+    Hashed,
+    /// As they are.
+    Clear,
+}
+
+/// What does not go on record in clear, and what goes there instead.
 #[derive(Debug, Clone, Default)]
 pub struct Redaction {
-    people: Option<Key>,
+    people: People,
+    key: Option<Key>,
+    rng: Option<Arc<dyn Rng>>,
+    side: Option<Arc<Side>>,
     dropped: DropList,
 }
 
+/// How the id of a caller goes on record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stands<'p> {
+    Text(Cow<'p, str>),
+    Committed(Commitment),
+}
+
 #[derive(Clone)]
-struct Key(hmac::Key);
+struct Key([u8; 32], hmac::Key);
 
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,13 +146,53 @@ impl Redaction {
     /// Hashes ids of people under `key` and leaves out what `dropped` names.
     #[must_use]
     pub fn new(key: &[u8; 32], dropped: DropList) -> Redaction {
-        Redaction { people: Some(Key(hmac::Key::new(hmac::HMAC_SHA256, key))), dropped }
+        let key = Key(*key, hmac::Key::new(hmac::HMAC_SHA256, key));
+        Redaction { key: Some(key), dropped, ..Redaction::default() }
     }
 
-    /// The id under which a caller goes on record; that of a person is hashed, an empty one never.
-    pub(crate) fn id_of<'p>(&self, principal: &'p Principal) -> Cow<'p, str> {
+    /// The same with people on record as `people` says. What was committed before is opened in any case.
+    #[must_use]
+    pub fn with(self, people: People, rng: Arc<dyn Rng>) -> Redaction {
+        Redaction { people, rng: Some(rng), ..self }
+    }
+
+    /// The same beside the log in `dir`.
+    pub(crate) fn beside(&self, dir: &Path, disk: &Arc<dyn Disk>) -> Redaction {
+        let parts = self.key.as_ref().zip(self.rng.as_ref());
+        let side = parts.map(|(Key(key, _), rng)| Arc::new(Side::new(dir, disk, rng, key)));
+        Redaction { side, ..self.clone() }
+    }
+
+    /// Where the clear values of commitments are.
+    pub(crate) fn side(&self) -> Option<&Arc<Side>> {
+        self.side.as_ref()
+    }
+
+    /// Whether ids of people are committed.
+    pub(crate) fn commits(&self) -> bool {
+        self.people == People::Committed && self.side.is_some()
+    }
+
+    /// How a caller stands in that record. Of a person who is committed the key is durable after [`Redaction::flush`].
+    pub(crate) fn stands<'p>(&self, principal: &'p Principal, record: DecisionId) -> Stands<'p> {
         let id = principal.id();
-        let hashed = (principal.kind() == PrincipalKind::User).then(|| self.hashed(id)).flatten();
+        let side = self.side.as_ref().filter(|_| self.people == People::Committed);
+        match side.filter(|_| is_person(principal) && !id.is_empty() && id.len() <= LONGEST) {
+            Some(side) => Stands::Committed(side.commit(id, record)),
+            None => Stands::Text(self.id_of(principal)),
+        }
+    }
+
+    /// Before records are written: what opens them is on disk.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        self.side.as_ref().map_or(Ok(()), |side| side.flush())
+    }
+
+    /// The id of a caller where nothing can be committed: that of a person is hashed, an empty one never.
+    fn id_of<'p>(&self, principal: &'p Principal) -> Cow<'p, str> {
+        let id = principal.id();
+        let is_hidden = self.people != People::Clear && is_person(principal);
+        let hashed = is_hidden.then(|| self.hashed(id)).flatten();
         hashed.map_or(Cow::Borrowed(id), Cow::Owned)
     }
 
@@ -137,9 +202,9 @@ impl Redaction {
             .map_or_else(|| principal.entity_type().to_owned(), |shown| shown.to_string())
     }
 
-    /// How the id of a person stands on record; `None` where it stands as it is.
+    /// The hash of the id of a person; `None` where there is nothing to hash, or no key.
     pub(crate) fn hashed(&self, id: &str) -> Option<String> {
-        let Key(key) = self.people.as_ref().filter(|_| !id.is_empty())?;
+        let Key(_, key) = self.key.as_ref().filter(|_| !id.is_empty())?;
         let mut context = hmac::Context::with_key(key);
         context.update(b"portcullis-user/1\0");
         context.update(id.as_bytes());
@@ -157,9 +222,7 @@ impl Redaction {
             Some(id) => ("prefix:", id),
             None => ("", value),
         };
-        let is_open = name != "principal"
-            || id == "anonymous"
-            || ["spiffe://", HASHED].iter().any(|known| id.starts_with(known));
+        let is_open = name != "principal" || self.people == People::Clear || !may_be_person(id);
         match self.hashed(id).filter(|_| !is_open) {
             Some(hashed) => Cow::Owned(format!("{prefix}{hashed}")),
             None => Cow::Borrowed(value),
@@ -172,9 +235,20 @@ impl Redaction {
     }
 }
 
-/// Whether the caller of that type and id is on record by a hash alone.
-pub(crate) fn is_hashed(kind: &str, id: &str) -> bool {
-    kind == PrincipalKind::User.as_str() && id.starts_with(HASHED)
+/// Whether somebody who is looked for by that id may be a person, and it says who.
+pub(crate) fn may_be_person(id: &str) -> bool {
+    let known = ["spiffe://", HASHED, SHOWN];
+    id != "anonymous" && id != WORD && !known.iter().any(|known| id.starts_with(known))
+}
+
+fn is_person(principal: &Principal) -> bool {
+    principal.kind() == PrincipalKind::User
+}
+
+/// Whether what stands on record for the caller of that type says nothing of who it is.
+pub(crate) fn is_hidden(kind: &str, id: &str) -> bool {
+    let is_shown = id == WORD || [HASHED, SHOWN].iter().any(|word| id.starts_with(word));
+    kind == PrincipalKind::User.as_str() && is_shown
 }
 
 #[cfg(test)]

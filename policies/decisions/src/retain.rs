@@ -1,7 +1,12 @@
 //! How long records are kept: whole files go, oldest first, when they are too old or too many (LG4), unless they are
 //! held (LG5).
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use base_ports::{Disk, Now, UnixTime};
 use parking_lot::Mutex;
@@ -13,6 +18,7 @@ use crate::{
     error::{LedgerError, disk},
     holds::Holds,
     shelf::{Shelf, Span, WalFile},
+    side::{Side, day_at, oldest, span_of},
     source::{Source, Volume},
     writer::WriterDesk,
 };
@@ -78,6 +84,9 @@ pub(crate) struct Retention {
     pub(crate) is_over: bool,
     /// Whether closed segments, by their first index, have a record that the filter of a hold asks for.
     pub(crate) known: HashMap<(String, UnixTime, u64), bool>,
+    /// Who committed ids are, and how long that is kept where it is less long than records.
+    pub(crate) people: Option<Arc<Side>>,
+    pub(crate) clear: Option<Duration>,
 }
 
 impl Retention {
@@ -130,7 +139,27 @@ impl Retention {
                 time: now,
             }));
         }
+        self.retire_people(&pieces, &removed, keep, now.wall)?;
         outcome.and_then(|()| shelf.quarantine().retire(shelf.first_index()..shelf.next_index()))
+    }
+
+    /// Removes what opens commitments of days that are past their time, or have no records any more. What is held keeps it.
+    fn retire_people(
+        &self,
+        pieces: &[Piece],
+        removed: &[Piece],
+        keep: Keep,
+        now: UnixTime,
+    ) -> Result<(), LedgerError> {
+        let Some(side) = &self.people else { return Ok(()) };
+        let left = pieces.iter().filter(|piece| piece.end > piece.first && !removed.contains(piece));
+        let first = left.clone().map(|piece| day_at(UnixTime::from_nanos(piece.span.from))).min();
+        let kept = oldest(now, self.clear.map_or(keep.age, |clear| clear.min(keep.age)));
+        let held: Vec<Span> = left.filter(|piece| piece.is_held).map(|piece| piece.span).collect();
+        let is_held = |day| held.iter().any(|span| span.touches(span_of(day)));
+        // Keys are there before their records: those of today and of a record from before midnight are left alone.
+        let oldest = first.map_or(kept, |first| first.max(kept)).min(day_at(now).saturating_sub(1));
+        side.retire(oldest, is_held).map_err(disk("remove files in", Path::new("side")))
     }
 
     fn pieces(&mut self, shelf: &Shelf, growing: Option<u64>, disk_port: &dyn Disk) -> Vec<Piece> {

@@ -11,6 +11,7 @@ mod export;
 mod holds;
 mod limits;
 mod log;
+mod people;
 mod problem;
 mod report;
 mod streams;
@@ -78,6 +79,8 @@ pub fn router(ledger: Ledger, options: Options) -> Router {
         .route("/v1/decisions/gaps", get(streams::gaps))
         .route("/v1/decisions:hold", get(holds::list).post(holds::hold))
         .route("/v1/decisions:release", post(holds::release))
+        .route("/v1/decisions:reveal", post(people::reveal))
+        .route("/v1/decisions:erase", post(people::erase))
         .route("/v1/decisions/{id}", get(one))
         .with_state(service)
 }
@@ -87,7 +90,7 @@ pub fn router(ledger: Ledger, options: Options) -> Router {
 #[openapi(
     paths(
         list, one, streams::streams, streams::gaps, aggregate::aggregate, export::export, report::report,
-        holds::list, holds::hold, holds::release, log::proof, log::checkpoint, log::keys, log::rotate,
+        holds::list, holds::hold, holds::release, people::reveal, people::erase, log::proof, log::checkpoint, log::keys, log::rotate,
         log::consistency, log::tile
     ),
     tags((name = "decisions", description = "What was decided, and why"))

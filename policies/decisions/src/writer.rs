@@ -295,7 +295,8 @@ impl Writer {
         if self.batch.is_empty() {
             return Ok(());
         }
-        if let Err(error) = self.append() {
+        // Never the record before what opens it.
+        if let Err(error) = self.redaction.flush().and_then(|()| self.append()) {
             self.desk.counts.write_failures.fetch_add(1, Ordering::Relaxed);
             self.desk.counts.is_failing.store(true, Ordering::Relaxed);
             tracing::error!(event = "ledger_write_failed", %error, records = self.batch.count(), "decisions are lost");

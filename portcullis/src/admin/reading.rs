@@ -22,6 +22,7 @@ use super::{Api, facts};
 use crate::assemble::judge::Judge;
 
 const READ: &[AdminAction] = &[AdminAction::DecisionsRead];
+const REVEAL: &[AdminAction] = &[AdminAction::DecisionsRead, AdminAction::DecisionsReveal];
 const EXPORT: &[AdminAction] = &[AdminAction::DecisionsRead, AdminAction::DecisionsExport];
 
 /// Who calls and what he proved himself with, for handlers that ask for rights themselves.
@@ -59,11 +60,16 @@ pub(super) fn admit(
     action: AdminAction,
     request: &mut Request,
 ) -> Resource {
-    let needs = if action == AdminAction::DecisionsExport { EXPORT } else { READ };
+    let needs = match action {
+        AdminAction::DecisionsExport => EXPORT,
+        AdminAction::DecisionsReveal => REVEAL,
+        _ => READ,
+    };
     let gate = Gate::of(api, caller, principal, needs);
     let resource = gate.foothold();
     let credential = request.extensions().get::<Arc<Credential>>().cloned();
-    let reader = Reader { principal: principal.clone(), sight: Sight::new(gate), credential };
+    let reveals = Sight::new(Gate { needs: REVEAL, ..gate.clone() });
+    let reader = Reader { principal: principal.clone(), sight: Sight::new(gate), reveals, credential };
     request.extensions_mut().insert(reader);
     resource
 }

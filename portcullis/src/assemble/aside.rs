@@ -45,7 +45,7 @@ impl Aside {
         let lock = Lock::take(&unlocked).map_err(|error| fault(&error))?;
         std::fs::rename(&unlocked, &dir).map_err(|error| fault(&error))?;
         let people = open::people(config, disk.as_ref(), rng.as_ref())?;
-        let settings = open::vouched(open::ledger_config(config, &people), identity);
+        let settings = open::vouched(open::ledger_config(config, &people, &rng), identity);
         let settings = LedgerConfig { dir: dir.clone(), reserve: 0, ..settings };
         let ledger = Ledger::open(settings, disk, clock, rng.as_ref()).map_err(|error| fault(&error))?;
         Ok(Self { ledger, lock })

@@ -64,11 +64,11 @@ fn signing(
     rng: &Arc<dyn Rng>,
 ) -> Result<LedgerConfig, Message> {
     let keys = KeyFile::open(&config.data_dir, disk, rng, clock).map_err(unusable)?;
-    let unsigned = ledger_config(config, &people(config, disk.as_ref(), rng.as_ref())?);
+    let unsigned = ledger_config(config, &people(config, disk.as_ref(), rng.as_ref())?, rng);
     Ok(LedgerConfig { signer: Some(Arc::new(keys)), ..unsigned })
 }
 
-/// The key that ids of people are hashed with.
+/// The key that ids of people are hidden with.
 pub(super) fn people(config: &Config, disk: &dyn Disk, rng: &dyn Rng) -> Result<PeopleKey, Message> {
     people_key::open(&config.data_dir, disk, rng).map_err(unusable)
 }
@@ -105,7 +105,7 @@ pub(super) fn vouched(settings: LedgerConfig, identity: Arc<Trust>) -> LedgerCon
 }
 
 /// How records are kept, by nobody signed for.
-pub(super) fn ledger_config(config: &Config, people: &PeopleKey) -> LedgerConfig {
+pub(super) fn ledger_config(config: &Config, people: &PeopleKey, rng: &Arc<dyn Rng>) -> LedgerConfig {
     let enforcer = match &config.enforcer {
         Some(enforcer) => enforcer.id.as_str().to_owned(),
         None => format!("spiffe://{}{AUTHORITY_PATH}", config.trust_domain.as_str()),
@@ -115,7 +115,11 @@ pub(super) fn ledger_config(config: &Config, people: &PeopleKey) -> LedgerConfig
         name: config.decisions.name.clone(),
         keep: config.decisions.keep,
         commit_interval: config.decisions.commit_interval,
-        redaction: Arc::new(Redaction::new(people, config.decisions.dropped.clone())),
+        clear: config.decisions.clear,
+        redaction: Arc::new(
+            Redaction::new(people, config.decisions.dropped.clone())
+                .with(config.decisions.people, Arc::clone(rng)),
+        ),
         ..LedgerConfig::new(config.data_dir.join("ledger"), config.trust_domain.as_str(), &enforcer, &host)
     }
 }

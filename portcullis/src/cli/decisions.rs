@@ -8,6 +8,7 @@ mod hold;
 mod identities;
 mod log;
 mod online;
+mod people;
 mod recompute;
 mod report;
 mod stats;
@@ -88,12 +89,22 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: hold::Command,
     },
+    /// Who the caller of a record is, where his id is committed; needs decisions:reveal
+    #[command(
+        after_help = "Example:\n  portcullis decisions reveal 01JD8Z…7Q --purpose \"inquiry 7\" -o json > opening.json"
+    )]
+    Reveal(people::RevealOptions),
+    /// Make it impossible to tell which records were about a person; records and proofs stay
+    #[command(
+        after_help = "Example:\n  portcullis decisions erase alice@corp.example --purpose \"request 12\""
+    )]
+    Erase(people::EraseOptions),
     /// Prove that a record stands in the signed log; the file verifies offline
     #[command(after_help = "Example:\n  portcullis decisions prove 01JD8Z…7Q --out refund.tlog-proof")]
     Prove(log::ProveOptions),
     /// Verify the log of a running process, a copied ledger directory, a proof, or an export with proofs
     #[command(
-        after_help = "Examples:\n  portcullis decisions verify --key main.vkey --since-checkpoint march.cp\n  portcullis decisions verify --dir /backup/ledger --key main.vkey\n  portcullis decisions verify refund.tlog-proof --key main.vkey\n  portcullis decisions verify denials.bundle --key main.vkey"
+        after_help = "Examples:\n  portcullis decisions verify --key main.vkey --since-checkpoint march.cp\n  portcullis decisions verify --dir /backup/ledger --key main.vkey\n  portcullis decisions verify refund.tlog-proof --key main.vkey --opening opening.json\n  portcullis decisions verify denials.bundle --key main.vkey"
     )]
     Verify(log::VerifyOptions),
     /// Starts of enforcers: how each stands, how far it came, what it lost
@@ -167,6 +178,8 @@ pub(crate) fn run(command: Command, global: &Global) -> Exit {
         Command::Report(options) => days::run(options, global),
         Command::Export(options) => export::run(&options, global),
         Command::Hold { command } => hold::run(command, global),
+        Command::Reveal(options) => people::reveal(options, global),
+        Command::Erase(options) => people::erase(options, global),
         Command::Prove(options) => log::prove(options, global),
         Command::Verify(options) => log::verified(options, global),
         Command::Streams(options) => streams::streams(options, global),

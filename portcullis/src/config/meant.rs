@@ -10,7 +10,7 @@ use ca_authority::{NewEntry, NewRelationship};
 use ca_identity::{SpiffeId, TrustDomain};
 use enforcer_proxy::{Carries, IssuerSettings};
 use enforcer_traffic::{ClusterSpec, Network, RateSettings, RouteSpec};
-use policies_decisions::{DropList, Keep};
+use policies_decisions::{DropList, Keep, People};
 use policies_engine::{Patience, Role};
 use policies_store::Verifier;
 use serde_json::Value as Json;
@@ -257,6 +257,9 @@ pub(crate) struct Decisions {
     pub(crate) reveal_decision_id: String,
     /// What is not recorded of calls.
     pub(crate) dropped: DropList,
+    pub(crate) people: People,
+    /// How long clear values of commitments are kept; as long as records without.
+    pub(crate) clear: Option<Duration>,
     /// Where decisions go as logs.
     pub(crate) collector: Option<Collector>,
     pub(crate) reads: policies_decisions::Options,

@@ -54,7 +54,7 @@ pub(crate) enum Want<'a> {
     /// The field has a value that begins so.
     Prefix(Field, &'a str),
     /// The field has one of these values.
-    Either(Field, &'a str, &'a str),
+    Any(Field, [Option<&'a str>; 3]),
     /// The field has a number between these, both included.
     Number(Field, u64, u64),
     /// The record belongs to this trace.
@@ -323,10 +323,9 @@ impl<'a> Finder<'a> {
 impl Want<'_> {
     fn field(&self) -> Option<Field> {
         match self {
-            Want::Text(field, _)
-            | Want::Prefix(field, _)
-            | Want::Either(field, ..)
-            | Want::Number(field, ..) => Some(*field),
+            Want::Text(field, _) | Want::Prefix(field, _) | Want::Any(field, _) | Want::Number(field, ..) => {
+                Some(*field)
+            }
             Want::Trace(_) => None,
         }
     }
@@ -335,7 +334,7 @@ impl Want<'_> {
         match self {
             Want::Text(_, text) => value == text.as_bytes(),
             Want::Prefix(_, text) => value.starts_with(text.as_bytes()),
-            Want::Either(_, text, other) => [text, other].iter().any(|text| value == text.as_bytes()),
+            Want::Any(_, texts) => texts.iter().flatten().any(|text| value == text.as_bytes()),
             Want::Number(_, from, to) => {
                 value.try_into().is_ok_and(|bytes| (*from..=*to).contains(&u64::from_be_bytes(bytes)))
             }

@@ -92,6 +92,8 @@ pub(crate) fn on(disk: &MemoryDisk, limits: SegmentLimits) -> Result<Archive, Le
             writer: WriterDesk::new(),
             is_over: false,
             known: std::collections::HashMap::new(),
+            people: None,
+            clear: None,
         },
         state: ArchiveState::default(),
     })

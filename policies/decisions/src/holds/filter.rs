@@ -6,7 +6,7 @@ use super::{HoldError, HoldRange};
 use crate::{
     archive::Want,
     query::{Filter, Query, nearest},
-    redact::Redaction,
+    redact::{Redaction, may_be_person},
 };
 
 /// Filters that a hold may have. Of the others no index says whether a segment has such a record.
@@ -55,6 +55,11 @@ impl HoldFilter {
             if name == "principal" && finds_nobody(value) {
                 return refuse(format!(
                     "`{value}`: a hold finds a workload by its SPIFFE ID or a prefix of it and a person by the whole id; for local users hold the time"
+                ));
+            }
+            if name == "principal" && redaction.commits() && may_be_person(value) {
+                return refuse(format!(
+                    "`{value}`: ids of people are committed, so a hold finds no person; hold the time, or a service in it"
                 ));
             }
             pairs.push((name.clone(), redaction.told(name, value).into_owned()));

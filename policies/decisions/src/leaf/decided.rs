@@ -10,12 +10,13 @@ use policies_engine::{ConnectionFacts, DecisionId, Facts, OwnedRequest, Protocol
 
 use super::{
     Kind, LeafError, VERSION,
-    decode::{address, text_sets, texts},
+    decode::{address, text_or_commitment, text_sets, texts},
     key,
 };
 use crate::{
     cbor::{CborError, Reader},
-    redact::is_hashed,
+    commit::{self, PRINCIPAL},
+    redact::is_hidden,
 };
 
 /// A stored decision, as far as judging it again needs it.
@@ -49,7 +50,7 @@ pub struct Decided<'a> {
     pub schema: Option<[u8; 32]>,
     /// The facts of the call.
     pub facts: Option<LeafFacts<'a>>,
-    /// Fields that were cut, hashed or left out, and parts of the context that this version does not read.
+    /// Fields that were cut, hashed, committed or left out, and parts of the context that this version does not read.
     pub cut: Vec<&'a str>,
 }
 
@@ -133,8 +134,8 @@ impl<'a> Parts<'a> {
             key::REASON => self.reason = Some(value.text()?),
             key::PHASE => self.phase = Some(value.text()?),
             key::PRINCIPAL => {
-                let (kind, id) = pair(value, "type", "id")?;
-                self.cut.extend(is_hashed(kind, id).then_some("principal.id"));
+                let (kind, id) = principal(value)?;
+                self.cut.extend(is_hidden(kind, id).then_some(PRINCIPAL));
                 self.principal = Some((kind, id));
             }
             key::ACTION => self.action = Some(value.text()?),
@@ -209,6 +210,20 @@ fn pair<'a>(value: &mut Reader<'a>, first: &str, second: &str) -> Result<(&'a st
             found.1 = value.text()?;
         } else {
             value.skip()?;
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Type and id of the caller; of one who is committed the word for that.
+fn principal<'a>(value: &mut Reader<'a>) -> Result<(&'a str, &'a str), CborError> {
+    let mut found = ("", "");
+    value.text_map(|name, value| {
+        match name {
+            "id" => found.1 = text_or_commitment(value)?.unwrap_or(commit::WORD),
+            "type" => found.0 = value.text()?,
+            _ => drop(value.skip()?),
         }
         Ok(())
     })?;

@@ -17,7 +17,7 @@ use bodies::BodyFields;
 use members::*;
 
 pub(crate) use bodies::gap;
-pub(super) use members::{address, text_sets, texts};
+pub(super) use members::{address, commitment, text_or_commitment, text_sets, texts};
 
 /// Why a leaf cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -122,7 +122,7 @@ impl Parts {
             key::MODE => self.mode = Some(choice(value, [Mode::Enforce, Mode::Observe])?),
             key::PHASE => self.phase = Some(value.text()?.to_owned()),
             key::WOULD => self.would = Some(would(value, &mut self.extra)?),
-            key::PRINCIPAL => self.principal = Some(entity(value, "principal", &mut self.extra)?),
+            key::PRINCIPAL => self.principal = Some(principal(value, &mut self.extra)?),
             key::CREDENTIAL => self.credential = Some(credential(value, &mut self.extra)?),
             key::ACTION => self.action = Some(value.text()?.to_owned()),
             key::RESOURCE => self.resource = Some(entity(value, "resource", &mut self.extra)?),

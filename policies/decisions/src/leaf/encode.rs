@@ -3,6 +3,7 @@
 //! Inner maps have text keys in the order of RFC 8949 4.2.1: shorter first, then by bytes. What may never be
 //! recorded (RE5) is refused here once more, whatever a schema declares.
 
+mod caller;
 mod facts;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -23,6 +24,7 @@ use crate::{
     redact::Redaction,
 };
 use base_ports::Now;
+use caller::{credential_members, principal};
 
 /// Members that every record has.
 #[derive(Debug, Clone, Copy)]
@@ -115,7 +117,7 @@ fn decision_within(out: &mut Vec<u8>, head: Head<'_>, record: &DecisionRecord, l
         if let Some(would) = &record.would {
             map.key(key::WOULD).text_map(|map| would_members(map, would, caps));
         }
-        principal(map, &record.principal, head.redaction, caps);
+        principal(map, &record.principal, head, caps);
         if let Some(credential) = &record.credential {
             map.key(key::CREDENTIAL).text_map(|map| credential_members(map, credential, caps));
         }
@@ -241,7 +243,7 @@ fn proved(
         opening(map, kind, head, time);
         match who {
             Some((who, credential)) => {
-                principal(map, who, head.redaction, &mut caps);
+                principal(map, who, head, &mut caps);
                 if let Some(credential) = credential {
                     map.key(key::CREDENTIAL).text_map(|map| credential_members(map, credential, &mut caps));
                 }
@@ -301,11 +303,6 @@ fn effect(effect: Effect) -> u64 {
     }
 }
 
-fn principal(map: &mut IntMap<'_>, principal: &Principal, redaction: &Redaction, caps: &mut Caps<'_>) {
-    let id = redaction.id_of(principal);
-    entity(map, key::PRINCIPAL, principal.entity_type(), caps.name("principal.id", &id));
-}
-
 /// The tickets of the determining policies, for those who look for what a change did.
 fn notes(map: &mut IntMap<'_>, determining: &[Arc<str>], versions: &Versions, caps: &mut Caps<'_>) {
     let mut tickets: Vec<&str> =
@@ -351,22 +348,6 @@ fn would_members(map: &mut TextMap<'_>, would: &Would, caps: &mut Caps<'_>) {
         map.key("version").uint(version);
     }
     texts(&mut map.key("determining"), "would.determining".into(), &would.determining, caps);
-}
-
-fn credential_members(map: &mut TextMap<'_>, credential: &Credential, caps: &mut Caps<'_>) {
-    map.key("kind").text(credential.kind.as_str());
-    if let Some(issuer) = &credential.issuer {
-        map.key("issuer").text(caps.value("credential.issuer", issuer));
-    }
-    if let Some(serial) = &credential.serial {
-        map.key("serial").text(caps.value("credential.serial", serial));
-    }
-    if let Some(not_after) = credential.not_after {
-        map.key("not_after").int(not_after.as_nanos());
-    }
-    if let Some(fingerprint) = &credential.fingerprint {
-        map.key("fingerprint").bytes(fingerprint);
-    }
 }
 
 fn versions_members(map: &mut TextMap<'_>, versions: &Versions) {

@@ -5,8 +5,15 @@ use std::net::IpAddr;
 
 use policies_engine::DecisionId;
 
-use super::{Kind, LeafError, VERSION, decode::address, key};
-use crate::cbor::{CborError, Reader};
+use super::{
+    Kind, LeafError, VERSION,
+    decode::{address, commitment},
+    key,
+};
+use crate::{
+    cbor::{CborError, Reader},
+    commit::{self, Commitment},
+};
 
 /// The members of a leaf that filters read. Absent members are empty.
 #[derive(Debug, Clone, Copy, Default)]
@@ -135,8 +142,14 @@ impl<'a> View<'a> {
         text_member(self.stream, "enforcer")
     }
 
+    /// Id of the caller; of one who is committed the word for that.
     pub(crate) fn principal(&self) -> Option<&'a str> {
-        text_member(self.principal, "id")
+        text_member(self.principal, "id").or_else(|| self.commitment().map(|_| commit::WORD))
+    }
+
+    /// What the id of the caller is committed to, where it is.
+    pub(crate) fn commitment(&self) -> Option<Commitment> {
+        member(self.principal, "id").and_then(|value| commitment(value).ok())
     }
 
     pub(crate) fn resource(&self) -> Option<&'a str> {

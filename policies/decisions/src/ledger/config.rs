@@ -45,6 +45,8 @@ pub struct LedgerConfig {
     pub signer: Option<Arc<dyn Signer>>,
     /// What does not go on record in clear.
     pub redaction: Arc<Redaction>,
+    /// How long the clear values of commitments are kept; as long as records without, and never longer.
+    pub clear: Option<Duration>,
     /// Whose SVID signs heartbeats; without one they are unsigned.
     pub voucher: Option<Arc<dyn Voucher>>,
     /// Where records, syncs and reads are counted.
@@ -72,6 +74,7 @@ impl LedgerConfig {
             reserve: 64 << 20,
             signer: None,
             redaction: Arc::default(),
+            clear: None,
             voucher: None,
             meter: None,
         }

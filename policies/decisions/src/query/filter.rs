@@ -2,12 +2,13 @@
 
 use policies_engine::{Effect, Reason};
 
-use super::{QueryError, kind, nearest, net::Network};
+use super::{QueryError, kind, nearest, net::Network, person::Person};
 use crate::{
     archive::{Field, Want},
+    commit::{self, Commitment},
     cursor::unhex,
     leaf::{Kind, View},
-    redact::Redaction,
+    redact::{Redaction, may_be_person},
     sight::{Seen, Sight},
 };
 
@@ -34,6 +35,11 @@ pub(crate) struct Filter {
     trace: Option<Vec<u8>>,
     /// What its reader may see; `None` for questions of this process itself.
     pub(super) sight: Option<Sight>,
+    /// The commitment that the caller is looked for by.
+    committed: Option<Commitment>,
+    /// The person that the caller is looked for as, by who may open commitments.
+    person: Option<Person>,
+    pub(super) reveals: Option<Sight>,
 }
 
 /// How a text is compared.
@@ -83,15 +89,30 @@ impl Filter {
             serial: get("serial").map(str::to_owned),
             path: get("path~").map(str::to_owned),
             trace: get("trace").map(trace).transpose()?,
-            sight: None,
+            committed: get("principal").and_then(Commitment::read),
+            ..Self::default()
         })
     }
 
-    /// The same filter where a person also stands on record by a hash; `None` when it names nobody.
+    /// The same filter where a person also stands on record by a hash or a commitment; `None` when it names nobody.
     pub(super) fn hashed(&self, redaction: &Redaction) -> Option<Self> {
         let Some(Text::Exact(id)) = &self.principal else { return None };
         let principal = Some(Text::Either(id.clone(), redaction.hashed(id)?));
-        Some(Self { principal, ..self.clone() })
+        // Who may reveal nothing learns nothing of whom a commitment is about, so he finds none by name.
+        let person = redaction.side().filter(|_| self.reveals.is_some() && may_be_person(id));
+        let person = person.map(|side| Person::new(id, side));
+        Some(Self { principal, person, ..self.clone() })
+    }
+
+    /// Whether the caller is committed, and is who is looked for.
+    fn is_committed_to(&self, view: &View<'_>) -> bool {
+        if self.committed.is_none() && self.person.is_none() {
+            return false;
+        }
+        let Some(committed) = view.commitment() else { return false };
+        let may_reveal = || self.reveals.as_ref().is_some_and(|reveals| reveals.of_view(view) == Seen::Whole);
+        self.committed == Some(committed)
+            || self.person.as_ref().is_some_and(|person| person.is(view, committed) && may_reveal())
     }
 
     /// How the record is seen by who asks.
@@ -145,9 +166,15 @@ impl Filter {
         ];
         let texts = texts.into_iter().filter_map(|(field, text)| {
             text.as_ref().map(|text| match text {
+                Text::Exact(_) if field == Field::Principal && self.committed.is_some() => {
+                    Want::Text(field, commit::WORD)
+                }
                 Text::Exact(text) => Want::Text(field, text),
                 Text::Prefix(text) => Want::Prefix(field, text),
-                Text::Either(text, hash) => Want::Either(field, text, hash),
+                Text::Either(text, hash) => {
+                    let word = self.committed.is_some() || self.person.is_some();
+                    Want::Any(field, [Some(text), Some(hash), word.then_some(commit::WORD)])
+                }
             })
         });
         let numbers = [
@@ -185,7 +212,9 @@ impl Filter {
             && text(&self.action, view.action)
             && text(&self.service, view.service)
             && (self.namespace.is_none() || text(&self.namespace, view.callee()))
-            && (self.principal.is_none() || text(&self.principal, view.principal()))
+            && (self.principal.is_none()
+                || text(&self.principal, view.principal())
+                || self.is_committed_to(view))
             && (self.resource.is_none() || text(&self.resource, view.resource()))
             && (self.enforcer.is_none() || text(&self.enforcer, view.enforcer()))
             && self.would.is_none_or(|effect| view.would_effect() == Some(effect))

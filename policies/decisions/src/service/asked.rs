@@ -23,6 +23,8 @@ pub struct Reader {
     pub principal: Principal,
     /// What he sees, by the policies in force when he asked.
     pub sight: Sight,
+    /// The rows in which he may have commitments opened: those that this shows whole.
+    pub reveals: Sight,
     /// What he proved himself with.
     pub credential: Option<Arc<Credential>>,
 }
@@ -31,7 +33,7 @@ impl Reader {
     /// The question as he may ask it.
     #[must_use]
     pub fn asks(&self, query: Query) -> Query {
-        query.seen_by(self.sight.clone(), &self.principal.to_string())
+        query.seen_by(self.sight.clone(), &self.principal.to_string()).revealing(self.reveals.clone())
     }
 }
 
@@ -120,6 +122,15 @@ impl Asked {
 }
 
 impl Service {
+    /// Refuses what needs a purpose here and has none.
+    pub(super) fn needs_purpose(&self, asked: &Asked, what: &str, hint: &str) -> Result<(), Problem> {
+        if !self.options.require_purpose || asked.purpose.is_some() {
+            return Ok(());
+        }
+        let detail = format!("this installation wants to know what {what} is for: send portcullis-purpose");
+        Err(Problem::new(StatusCode::BAD_REQUEST, "purpose-required", detail).with("hint", hint))
+    }
+
     /// Lets an answer out once it is on record; a refusal is put on record too. Without a record there is no answer.
     pub(super) fn told<T>(
         &self,

@@ -3,7 +3,7 @@
 use axum::{
     body::Bytes,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::HeaderMap,
     response::{AppendHeaders, IntoResponse, Response},
 };
 use serde::Deserialize;
@@ -61,11 +61,7 @@ async fn answer(
     let form = request.format.as_deref().map(Form::read).transpose()?.unwrap_or_default();
     let question = body::Question::new(request.since, request.until, request.filter, request.cursor)?;
     *text = format!("{} as={}", service.asked(&question.pairs), form.as_str());
-    if service.options.require_purpose && asked.purpose.is_none() {
-        let detail = "this installation wants to know what an export is for: send portcullis-purpose";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "purpose-required", detail.to_owned())
-            .with("hint", "portcullis decisions export --purpose TEXT"));
-    }
+    service.needs_purpose(asked, "an export", "portcullis decisions export --purpose TEXT")?;
     let rows = request.limit.unwrap_or(ROWS);
     if !(1..=ROWS).contains(&rows) {
         let (value, expected) = (rows.to_string(), "a number from 1 to 10000");

@@ -1,5 +1,6 @@
 //! The service as a client sees it.
 
+mod people;
 mod streams;
 
 use std::sync::Arc;
@@ -22,7 +23,12 @@ use crate::testing::{
 /// A reader of those namespaces, and of the trust domain where an empty name stands among them.
 fn reader(uid: u32, namespaces: &'static [&'static str]) -> Reader {
     let sight = Sight::new(Namespaces(namespaces));
-    Reader { principal: Principal::local_user(uid, None, &[]), sight, credential: None }
+    Reader {
+        principal: Principal::local_user(uid, None, &[]),
+        reveals: sight.clone(),
+        sight,
+        credential: None,
+    }
 }
 
 /// Somebody who sees everything.
@@ -249,10 +255,12 @@ fn the_description_names_every_call() {
         "/v1/decisions/{id}",
         "/v1/decisions/{id}/proof",
         "/v1/decisions:aggregate",
+        "/v1/decisions:erase",
         "/v1/decisions:export",
         "/v1/decisions:hold",
         "/v1/decisions:release",
         "/v1/decisions:report",
+        "/v1/decisions:reveal",
         "/v1/log/checkpoint",
         "/v1/log/consistency",
         "/v1/log/keys",

@@ -20,7 +20,7 @@ use super::identities::Known;
 use super::online::Online;
 use super::recompute::judged;
 use super::report::Given;
-use super::{bundle, encode, report};
+use super::{bundle, encode, people, report};
 use crate::cli::{Global, block_on};
 use crate::client::{Client, Fault};
 use crate::messages::Message;
@@ -43,6 +43,9 @@ pub(crate) struct VerifyOptions {
     /// A proof of one record, as `decisions prove` writes it, or a bundle of `decisions export --with-proofs`
     #[arg(value_name = "PROOF", conflicts_with_all = ["dir", "since_checkpoint", "bundle", "recompute"])]
     proof: Option<PathBuf>,
+    /// Also check that this opening, of `decisions reveal -o json`, is the one of the record that is proved
+    #[arg(long, value_name = "FILE", requires = "proof")]
+    opening: Option<PathBuf>,
     /// Read the ledger in this directory and ask no process
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -230,14 +233,19 @@ fn one(path: &Path, options: &VerifyOptions) -> Result<(Answer, Exit), Fault> {
         Fault::new(Exit::Failed, Message::error("PC5003", text))
     })?;
     let (id, time) = (record.id.to_string(), record.time.to_string());
-    let text = format!(
+    let opening = options.opening.as_deref().map(|file| people::opened(file, &record)).transpose()?;
+    let mut text = format!(
         "record      {id} of {time}, index {}\ntree        {} records, signed by {}\nresult      proved",
         document.index, checkpoint.size, checkpoint.origin
     );
-    let shown = json!({
+    let mut shown = json!({
         "result": "proved", "id": id, "time": time, "index": document.index.to_string(),
         "size": checkpoint.size.to_string(), "origin": checkpoint.origin,
     });
+    if let Some((opening, members)) = opening.zip(shown.as_object_mut()) {
+        text.push_str(&format!("\nopened      {} is {}", opening.field, opening.value.escape_debug()));
+        members.insert(opening.field, opening.value.into());
+    }
     Ok((Answer::object("Verification", shown, text), Exit::Done))
 }
 
@@ -261,7 +269,7 @@ fn keys_given(options: &VerifyOptions) -> Result<Vec<VerifierKey>, Fault> {
     keys.map_err(|error| usage(format!("`{key}`: {error}")))
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Fault> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Fault> {
     let said = |error: &dyn std::fmt::Display| {
         let text = format!("`{}`: {error}", path.display());
         Fault::new(Exit::Invalid, Message::error("PC6022", text))

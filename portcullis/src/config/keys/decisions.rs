@@ -40,6 +40,19 @@ pub(super) static KEYS: &[Key] = &[
         "on which answers callers see the decision id",
         "\"denied\"",
     ),
+    preset(
+        "decisions.people",
+        Kind::Choice(&["committed", "hashed", "clear"]),
+        "committed",
+        "how ids of people (User) are on record: a commitment that can be opened until it is erased, a hash for good, or as they are",
+        "\"committed\"",
+    ),
+    key(
+        "decisions.clear_days",
+        Kind::Integer { min: 1, max: 36_500 },
+        "how long it can be told who a committed id is; absent = as long as records are kept",
+        "30",
+    ),
     key(
         "decisions.drop",
         Kind::List(&Kind::Text),

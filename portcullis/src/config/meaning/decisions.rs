@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use policies_decisions::{DropList, Keep, Options};
+use policies_decisions::{DropList, Keep, Options, People};
 
 use super::super::meant::Decisions;
 use super::super::read::Table;
@@ -23,6 +23,8 @@ impl Meaning<'_> {
             commit_interval: *section.duration("commit_interval")?,
             reveal_decision_id: section.text("reveal_decision_id")?.clone(),
             dropped: self.dropped(section),
+            people: people(section.text("people")?),
+            clear: section.integer("clear_days").map(|days| DAY * u32::try_from(*days).unwrap_or(u32::MAX)),
             collector: self.logs(section),
             reads: Options {
                 require_purpose: *section.flag("require_purpose")?,
@@ -53,5 +55,13 @@ impl Meaning<'_> {
             self.messages.push(fault.help(&help));
             DropList::default()
         })
+    }
+}
+
+fn people(word: &str) -> People {
+    match word {
+        "hashed" => People::Hashed,
+        "clear" => People::Clear,
+        _ => People::Committed,
     }
 }

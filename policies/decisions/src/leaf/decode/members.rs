@@ -15,7 +15,10 @@ use super::{
     },
     Extra, Read,
 };
-use crate::cbor::{CborError, Reader};
+use crate::{
+    cbor::{CborError, Reader},
+    commit::Commitment,
+};
 
 pub(super) fn effect(value: &mut Reader<'_>) -> Read<Effect> {
     choice(value, [Effect::Deny, Effect::Allow])
@@ -62,6 +65,50 @@ pub(super) fn entity(value: &mut Reader<'_>, section: &str, extra: &mut Extra) -
         Ok(())
     })?;
     Ok(entity)
+}
+
+/// The caller. A commitment in place of the id is kept as the text that shows it.
+pub(super) fn principal(value: &mut Reader<'_>, extra: &mut Extra) -> Read<Entity> {
+    let mut entity = Entity { kind: String::new(), id: String::new() };
+    value.text_map(|name, value| {
+        match name {
+            "id" => {
+                let committed = value.clone();
+                entity.id = match text_or_commitment(value)? {
+                    Some(id) => id.to_owned(),
+                    None => commitment(committed)?.to_string(),
+                };
+            }
+            "type" => value.text()?.clone_into(&mut entity.kind),
+            other => extra.keep(format!("principal.{other}"), value)?,
+        }
+        Ok(())
+    })?;
+    Ok(entity)
+}
+
+/// A text; `None` for a commitment that stands in its place.
+pub(in crate::leaf) fn text_or_commitment<'a>(value: &mut Reader<'a>) -> Read<Option<&'a str>> {
+    match value.clone().text() {
+        Err(CborError::Type { .. }) => {
+            commitment(value.clone())?;
+            value.skip().map(|_| None)
+        }
+        _ => value.text().map(Some),
+    }
+}
+
+/// What stands in place of a committed value: `{0: h'..'}`.
+pub(in crate::leaf) fn commitment(mut value: Reader<'_>) -> Read<Commitment> {
+    let mut found = None;
+    value.int_map(|at, value| match at {
+        0 => {
+            found = Some(Commitment(value.byte_array()?));
+            Ok(())
+        }
+        _ => Err(CborError::Range),
+    })?;
+    found.ok_or(CborError::Range)
 }
 
 pub(super) fn errors(
