@@ -63,6 +63,10 @@ bench-pair *flags:
 bench-policy *flags:
     python3 tests/load/policy.py {{flags}}
 
+# The decision ledger, beside sled and PostgreSQL with the same records; writes its part of docs/benchmarks.md
+bench-ledger *flags:
+    python3 tests/load/ledger.py {{flags}}
+
 # The engine against stock Cedar over a million random cases
 oracle:
     PORTCULLIS_TEST_SCALE=50 cargo test --release --locked -p policies-engine --test oracle -- --nocapture

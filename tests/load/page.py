@@ -4,7 +4,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-HEAD = ["# Benchmarks", "", "Written by `just bench`, `just bench-pair` and `just bench-policy`; the numbers of a part come from one run."]
+HEAD = ["# Benchmarks", "", "Written by `just bench`, `just bench-pair`, `just bench-policy` and `just bench-ledger`; the numbers of a part come from one run."]
 
 
 def write(part, lines):

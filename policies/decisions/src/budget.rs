@@ -80,3 +80,32 @@ impl<'a> Budget<'a> {
         (self.read > self.caps.read).then_some(Cap::Bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use base_ports::{ManualClock, UnixTime};
+
+    use super::*;
+
+    #[test]
+    fn qy3_each_cap_ends_a_question_by_itself() {
+        let second = Duration::from_secs(1);
+        assert_eq!(Caps::READER, Caps { scan: 2 * second, wall: 10 * second, read: 1 << 30 });
+        for (waited, scanned, read, over) in [
+            (Duration::ZERO, 2 * second, 1 << 30, None),
+            (8 * second, 2 * second, 1 << 30, None),
+            (Duration::ZERO, 2 * second + Duration::from_nanos(1), 0, Some(Cap::Time)),
+            // It has waited for a thread for longer than it may take.
+            (10 * second, Duration::from_nanos(1), 0, Some(Cap::Time)),
+            (Duration::ZERO, Duration::ZERO, (1 << 30) + 1, Some(Cap::Bytes)),
+        ] {
+            let clock = ManualClock::new(UnixTime::from_secs(1));
+            let asked = clock.mono();
+            clock.advance(waited);
+            let mut budget = Budget::new(Caps::READER, asked, &clock);
+            clock.advance(scanned);
+            budget.spend(read);
+            assert_eq!(budget.over(), over, "{waited:?} {scanned:?} {read}");
+        }
+    }
+}
