@@ -144,6 +144,7 @@ fn v1(api: &Arc<Api>, more: Router) -> Router {
                     .with_state(Arc::clone(api)),
             )
             .merge(service::entries(Arc::clone(authority)))
+            .merge(service::agents(Arc::clone(authority)))
             .merge(service::revocations(Arc::clone(authority)))
             .merge(service::crls(Arc::clone(authority)))
             .merge(service::mint(Arc::clone(authority)))
@@ -316,6 +317,8 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
         // Who verifies needs the one as the other.
         "bundle" | "crls" => (AdminAction::BundleRead, Resource::system()),
         "agents" if path == "/v1/agents:attest" => (AdminAction::AgentAttest, Resource::system()),
+        "agents" if OF_AGENTS.contains(&path) => (AdminAction::AgentSync, Resource::system()),
+        "agents" if reads => (AdminAction::CaRead, Resource::system()),
         "agents" => (AdminAction::AgentManage, Resource::system()),
         "svids" if path == "/v1/svids" => (AdminAction::CaRead, Resource::system()),
         "svids" if path == "/v1/svids:mint" => (AdminAction::SvidMint, domain()),
@@ -341,6 +344,9 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
         _ => return None,
     })
 }
+
+/// What agents ask with their own SVID.
+const OF_AGENTS: [&str; 3] = ["/v1/agents:sync", "/v1/agents:renew", "/v1/agents:acknowledge"];
 
 /// Whether enforcers that are not ours put their questions there.
 fn is_asked(path: &str) -> bool {

@@ -22,6 +22,7 @@ mod fetch;
 mod gauges;
 mod identity;
 mod issuers;
+mod join;
 mod journal;
 pub(crate) mod judge;
 mod listeners;
@@ -46,6 +47,7 @@ mod view;
 mod vitals;
 mod vouch;
 
+pub(crate) use join::fingerprint;
 pub(crate) use process::{DataPlane, Process};
 pub(crate) use running::Running;
 
@@ -215,7 +217,7 @@ pub(crate) async fn start(
         };
         let names = config.enforcer.as_ref().map(|enforcer| enforcer.dns_names.clone()).unwrap_or_default();
         let (ports, condition) = ((&clock, &rng, &running.tasks), conditions.identity.clone());
-        own::keep(&kept, authority, (&own, &names), ports, (condition, metrics.as_ref())).await?;
+        own::keep(&kept, authority, ("gateway", &own, &names), ports, (condition, metrics.as_ref())).await?;
         trust = Some(Arc::clone(&kept));
         if let Some(agent) = &config.agent {
             let changed = identity::changes(authority, &running.tasks);
@@ -225,6 +227,14 @@ pub(crate) async fn start(
             apis.workload(agent, Arc::clone(&service))?;
             served = Some(service);
         }
+    }
+
+    if let (Some(join), Some(agent)) = (&config.join, &config.agent) {
+        let ground = join::Ground { disk: &disk, clock: &clock, rng: &rng, tasks: &running.tasks };
+        let service = join::start(&config, join, &kept, conditions.identity.clone(), ground).await?;
+        trust = Some(Arc::clone(&kept));
+        apis.workload(agent, Arc::clone(&service))?;
+        served = Some(service);
     }
 
     if let Some((id, socket)) = workload_api(&config) {
@@ -264,8 +274,16 @@ pub(crate) async fn start(
     for addr in &config.admin.listen {
         running.admin = Some(apis.public(*addr, &api)?);
     }
-    if let (Some(Ca { listen: Some(addr), .. }), Some(trust)) = (&config.ca, &trust) {
-        apis.remote(*addr, trust, &api)?;
+    if let (Some(Ca { listen: Some(addr), .. }), Some(authority)) = (&config.ca, &authority) {
+        let names = config.enforcer.as_ref().map(|enforcer| enforcer.dns_names.clone()).unwrap_or_default();
+        // Agents know the authority by this id, which no entry can grant.
+        let id = SpiffeId::new(&config.trust_domain, AUTHORITY_PATH)
+            .map_err(|error| Message::error("PC9001", error.to_string()))?;
+        let (ports, shown) = ((&clock, &rng, &running.tasks), Trust::new(Arc::clone(&clock)));
+        let condition = health.condition("authority");
+        own::keep(&shown, authority, ("authority", &id, &names), ports, (condition, metrics.as_ref()))
+            .await?;
+        apis.remote(*addr, &shown, &api)?;
     }
 
     if let (Some(bundle), Some(authority)) =
@@ -330,7 +348,10 @@ impl Conditions {
             condition
         };
         Self {
-            identity: idle(config.ca.is_some() || workload_api(config).is_some(), "identity"),
+            identity: idle(
+                config.ca.is_some() || config.join.is_some() || workload_api(config).is_some(),
+                "identity",
+            ),
             policy: idle(config.enforcer.is_some(), "policy"),
             ledger: {
                 idle(config.enforcer.is_some(), process::LISTENERS);

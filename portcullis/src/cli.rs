@@ -1,5 +1,6 @@
 //! The command tree. One file per noun; this one reads the line, finds the running process and maps the outcome.
 
+mod agent;
 mod authority;
 mod bundle;
 mod ca;
@@ -100,7 +101,7 @@ enum Command {
     Ca(ca::Command),
     /// Agents of other hosts
     #[command(subcommand)]
-    Agent(authority::AgentCommand),
+    Agent(agent::AgentCommand),
     /// Policies: check them, test them, have one suggested
     #[command(subcommand)]
     Policy(policy::Command),
@@ -181,7 +182,7 @@ pub(crate) fn main() -> Exit {
         Command::Bundle(command) => bundle::run(command, &global),
         Command::Federation(command) => federation::run(command, &global),
         Command::Ca(command) => ca::run(command, &global),
-        Command::Agent(command) => authority::agent(command, &global),
+        Command::Agent(command) => agent::run(command, &global),
         Command::Policy(command) => policy::run(command, &global),
         Command::Schema(command) => schema::run(command, &global),
         Command::Can(options) => policy::can(&options, &global),

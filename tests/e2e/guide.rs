@@ -98,6 +98,13 @@ fn settled(guide: &Guide) -> Result {
     Err("what was suggested is not in force".into())
 }
 
+fn agents(guide: &mut Guide) -> Result {
+    let token = guide.expect("portcullis agent token", 0)?;
+    check!(token.contains("token    ") && token.contains("ca.listen"), "no other host reaches it: {token}");
+    guide.expect("portcullis agent list", 0)?;
+    Ok(())
+}
+
 fn tokens(guide: &mut Guide) -> Result {
     guide.expect("portcullis svid fetch --audience orders", 0)?;
     guide.expect("portcullis svid fetch --audience orders -o json | jq -r .items[0].token > token.jwt", 0)?;
@@ -311,6 +318,7 @@ fn guide() -> Result {
     guide.expect("portcullis svid write --dir tls --once", 0)?;
     guide.expect("portcullis svid inspect tls/svid.pem", 0)?;
     tokens(&mut guide)?;
+    agents(&mut guide)?;
     identities(&mut guide)?;
     federation(&mut guide)?;
 

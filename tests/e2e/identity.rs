@@ -6,6 +6,7 @@ mod envoy;
 pub(crate) mod federation;
 mod files;
 mod forged;
+mod hosts;
 mod people;
 mod revoked;
 mod sds;
@@ -44,6 +45,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         federation::trials(),
         files::trials(),
         forged::trials(),
+        hosts::trials(),
         revoked::trials(),
         sds::trials(),
         people::trials(),

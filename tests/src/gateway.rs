@@ -47,7 +47,7 @@ pub struct Builder {
     environment: Vec<(String, String)>,
     pub(crate) wrapper: Vec<String>,
     /// Lines about an identity that a Workload API gives, in place of an own CA.
-    given: Option<String>,
+    pub(crate) given: Option<String>,
     pub(crate) trust_domain: String,
     pub(crate) arguments: Vec<String>,
     /// The binary stands in the directory of the gateway, where it can be replaced.
@@ -182,12 +182,6 @@ impl Builder {
     /// An environment variable of the process.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
-        self
-    }
-
-    /// The gateway is that workload, and has its SVID from the Workload API of `other`, in place of a CA of its own.
-    pub fn identity_of(mut self, other: &Gateway, id: &str) -> Self {
-        self.given = Some(format!("id = \"{id}\"\nworkload_api = \"{}\"", other.workload_socket()));
         self
     }
 

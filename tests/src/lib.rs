@@ -8,6 +8,7 @@ pub mod forge;
 pub mod frames;
 pub mod gateway;
 pub mod h3;
+pub mod host;
 mod outcome;
 pub mod peers;
 mod people;

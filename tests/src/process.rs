@@ -22,6 +22,17 @@ impl Builder {
         self
     }
 
+    /// The gateway is that workload, and has its SVID from the Workload API of `other`, in place of a CA of its own.
+    pub fn identity_of(self, other: &Gateway, id: &str) -> Self {
+        self.identity_from(&other.workload_socket(), id)
+    }
+
+    /// The same with the Workload API at that socket.
+    pub fn identity_from(mut self, socket: &str, id: &str) -> Self {
+        self.given = Some(format!("id = \"{id}\"\nworkload_api = \"{socket}\""));
+        self
+    }
+
     /// Runs the binary below another program, such as `faketime`.
     pub fn below(mut self, command: &[&str]) -> Self {
         self.wrapper = command.iter().map(|word| (*word).to_owned()).collect();

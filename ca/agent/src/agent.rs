@@ -85,6 +85,7 @@ impl Agent {
         cache.deny(upstream.revoked());
         cache.list(&upstream.crls());
         cache.federate(upstream.federated());
+        cache.hear(upstream.is_known());
         let (publish, states) = watch::channel(Arc::new(cache.state()));
         let delays = Arc::default();
         let work = Work {
@@ -206,6 +207,7 @@ impl Work {
                     self.cache.deny(self.upstream.revoked());
                     self.cache.list(&self.upstream.crls());
                     self.cache.federate(self.upstream.federated());
+                    self.cache.hear(self.upstream.is_known());
                     self.cache.renew(&self.upstream.tainted(), self.clock.now(), || self.rng.u64());
                 }
                 Some(answer) = signing.next(), if !signing.is_empty() => {

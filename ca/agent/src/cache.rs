@@ -29,6 +29,7 @@ pub(crate) struct Cache {
     crls: Crls,
     revoked: RevocationSet,
     others: Arc<Others>,
+    is_known: bool,
     latest: UnixTime,
     dirty: bool,
     /// How long entries waited for their SVID, until somebody takes that.
@@ -66,7 +67,8 @@ impl Cache {
         let (items, revoked) = (BTreeMap::new(), RevocationSet::default());
         let (crls, latest) = (Crls::default(), UnixTime::from_nanos(i64::MIN));
         let (others, delays) = (Arc::default(), Vec::new());
-        let mut cache = Self { items, bundle, crls, revoked, others, latest, dirty: true, delays };
+        let mut cache =
+            Self { items, bundle, crls, revoked, others, is_known: true, latest, dirty: true, delays };
         cache.take_entries(entries);
         cache
     }
@@ -79,6 +81,12 @@ impl Cache {
         }
         self.bundle = bundle;
         self.dirty = true;
+    }
+
+    /// Whether the authority was heard.
+    pub(crate) fn hear(&mut self, is_known: bool) {
+        self.dirty |= self.is_known != is_known;
+        self.is_known = is_known;
     }
 
     /// Takes the revocation lists.
@@ -225,7 +233,7 @@ impl Cache {
         let mut served: Vec<Arc<Served>> = self.items.values().map(|item| Arc::new(item.served())).collect();
         served.sort_by(|a, b| a.order().cmp(&b.order()));
         let state = State::new(served, &self.bundle).listing(self.crls.clone());
-        state.denying(self.revoked.clone()).knowing(Arc::clone(&self.others))
+        state.denying(self.revoked.clone()).knowing(Arc::clone(&self.others)).heard(self.is_known)
     }
 
     /// The time that validity is judged by: a wall clock that goes back does not revive what has expired.

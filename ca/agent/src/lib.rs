@@ -1,9 +1,9 @@
 //! The agent: attests the processes of this host, keeps an SVID for each registration entry that they may use, and
 //! serves them over the SPIFFE Workload API.
 //!
-//! Five types carry it: [`Agent`] (the SVID cache and its renewal), [`Upstream`] (its way to the authority),
-//! [`Caller`] (the pinned process at the other end of a Unix connection), [`Keeper`] (one own SVID kept fresh) and
-//! [`WorkloadClient`] (the other side of the same API).
+//! Six types carry it: [`Agent`] (the SVID cache and its renewal), [`Upstream`] (its way to the authority), [`Caller`] (the
+//! pinned process at the other end of a Unix connection), [`Keeper`] (one own SVID kept fresh), [`replica::Replica`] (the copy
+//! of what an authority elsewhere says) and [`WorkloadClient`] (the other side of the same API).
 //!
 //! Never here: signing, policy text, sockets that listen (`portcullis` accepts and inserts the [`Caller`]), private
 //! keys of a CA. A workload's key is made on this node and leaves it only to the attested workload.
@@ -14,6 +14,8 @@ mod cache;
 pub mod client;
 mod generated;
 mod issue;
+pub mod own;
+pub mod replica;
 pub mod rotate;
 mod secret;
 mod service;
@@ -26,6 +28,7 @@ mod upstream;
 pub use agent::{Agent, AgentStatus};
 pub use attest::Caller;
 pub use client::{ClientError, FetchedToken, ValidatedToken, WorkloadClient, X509Context};
+pub use issue::{IssueError, enrol};
 pub use rotate::Keeper;
 pub use secret::SdsNames;
 pub use service::{LocalStream, Settings, workload_api};

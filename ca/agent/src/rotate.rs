@@ -35,7 +35,7 @@ pub fn retry_after(failures: u32, jitter: u64) -> Duration {
 }
 
 /// When, from now, an SVID of a tainted key is renewed (AU-04): `jitter` is any random number.
-pub(crate) fn spread(jitter: u64) -> Duration {
+pub fn spread(jitter: u64) -> Duration {
     TAINT_WITHIN.mul_f64(unit(jitter))
 }
 

@@ -33,6 +33,7 @@ pub(crate) use others::Others;
 const IDENTITIES: usize = 64;
 const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 const HINT_BYTES: usize = 1024;
+const UNHEARD: &str = "the authority was not heard since this agent started";
 const NO_ROOTS: &str = "the trust domain has no roots";
 
 /// Everything that callers can be served, in the order in which they see it.
@@ -51,6 +52,8 @@ pub(crate) struct State {
     trust: IdentitySnapshot,
     /// Other trust domains, for those whose entries federate with them.
     others: Arc<Others>,
+    /// The authority was heard: who matches nothing has nothing.
+    is_known: bool,
 }
 
 /// One entry and what is ready for it. Neither SVID nor problem means that the first answer is still to come.
@@ -113,6 +116,7 @@ impl State {
             jwt_bundle: bundle.to_jwt_jwks(JwksReader::WorkloadApi).into(),
             trust: IdentitySnapshot { bundles, ..IdentitySnapshot::default() },
             others: Arc::default(),
+            is_known: true,
         }
     }
 
@@ -124,6 +128,12 @@ impl State {
     /// The same, knowing other trust domains.
     pub(crate) fn knowing(mut self, others: Arc<Others>) -> Self {
         self.others = others;
+        self
+    }
+
+    /// The same, knowing whether the authority was heard.
+    pub(crate) fn heard(mut self, is_known: bool) -> Self {
+        self.is_known = is_known;
         self
     }
 
@@ -181,7 +191,7 @@ impl State {
     pub(crate) fn bundles(&self, selectors: &[Selector], now: UnixTime) -> View<X509BundlesResponse> {
         let matching = self.matching(selectors);
         if matching.is_empty() {
-            return View::Denied;
+            return self.nothing();
         }
         let mut bundles = BTreeMap::from([(self.domain().id().to_string(), self.bundle.clone())]);
         bundles.extend(self.others.of(&matching, now).into_iter().filter_map(|other| other.roots()));
@@ -192,7 +202,7 @@ impl State {
     pub(crate) fn jwt_bundles(&self, selectors: &[Selector], now: UnixTime) -> View<JwtBundlesResponse> {
         let matching = self.matching(selectors);
         if matching.is_empty() {
-            return View::Denied;
+            return self.nothing();
         }
         let mut bundles = BTreeMap::from([(self.domain().id().to_string(), self.jwt_bundle.clone())]);
         bundles.extend(self.others.of(&matching, now).into_iter().filter_map(|other| other.tokens()));
@@ -213,10 +223,15 @@ impl State {
     fn entitled(&self, selectors: &[Selector]) -> View<Vec<&Served>> {
         let matching = self.matching(selectors);
         match matching.len() {
-            0 => View::Denied,
+            0 => self.nothing(),
             entries if entries > IDENTITIES => View::TooLarge { entries },
             _ => View::Complete(matching),
         }
+    }
+
+    /// For who matches nothing.
+    fn nothing<M>(&self) -> View<M> {
+        if self.is_known { View::Denied } else { View::Unavailable(UNHEARD.to_owned()) }
     }
 
     fn matching(&self, selectors: &[Selector]) -> Vec<&Served> {

@@ -1,5 +1,5 @@
 //! The agent's way to the authority, as a port: in one process `portcullis` fills it with the authority itself, on
-//! another host with the enrolment API. Called by `agent`; it refuses nothing by itself.
+//! another host with a copy that a stream keeps the same. Called by `agent`; it refuses nothing by itself.
 
 use std::{fmt, sync::Arc};
 
@@ -13,8 +13,13 @@ pub trait Upstream: Send + Sync + fmt::Debug {
     /// The registration entries of this agent, complete.
     fn entries(&self) -> Vec<AgentEntry>;
 
+    /// Whether the authority was heard since the start; until then no workload is told that it has no identity.
+    fn is_known(&self) -> bool {
+        true
+    }
+
     /// A number that moves whenever [`Upstream::entries`], [`Upstream::bundle`], [`Upstream::federated`],
-    /// [`Upstream::revoked`], [`Upstream::tainted`] or [`Upstream::crls`] would answer something new.
+    /// [`Upstream::revoked`], [`Upstream::tainted`], [`Upstream::crls`] or [`Upstream::is_known`] would answer something new.
     fn changed(&self) -> watch::Receiver<u64>;
 
     /// The bundle of the own trust domain.

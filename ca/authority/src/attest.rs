@@ -12,6 +12,7 @@ use base_store::{Compare, Store, Transaction};
 use ca_identity::{SpiffeId, TrustDomain, spki_sha256};
 use serde::{Deserialize, Serialize};
 
+use crate::agent::AgentRecord;
 use crate::error::AuthorityError;
 use crate::{agent, row};
 
@@ -112,8 +113,8 @@ pub(crate) fn attest(
             let consume = Transaction::new()
                 .require(key.clone(), Compare::ModifiedAt(entry.modified))
                 .delete(key)
-                .require(agent_key.clone(), Compare::Absent)
-                .put(agent_key, agent::to_row(&agent, attested_by, now)?);
+                .require(agent_key, Compare::Absent);
+            let consume = AgentRecord::new(agent.clone(), attested_by, now).write(consume)?;
             Ok(Attested { agent, attested_by, consume })
         }
     }

@@ -27,8 +27,10 @@ use crate::issue::{Current, IssuanceRecord, Issued, Requested, Subject};
 use crate::keys::{KeyInfo, KeyTable, Vault};
 use crate::ports::{IdentityEvent, IssueKind, Ports, SvidKind};
 use crate::row;
+use crate::sync::Removals;
 use crate::token::TokenKey;
 
+mod agents;
 mod crls;
 mod entries;
 mod federation;
@@ -36,12 +38,15 @@ mod mint;
 mod open;
 mod revocations;
 mod slots;
+mod standing;
 mod sweep;
 mod tokens;
 
+pub use agents::{Banned, Following};
 pub use entries::Applied;
 use federation::{Federation, Fetches};
 pub use mint::Minting;
+pub(crate) use standing::Changes;
 
 /// The clock may stand this much before the last issue (identity.md 15).
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
@@ -73,8 +78,12 @@ pub struct Authority {
     crls: watch::Sender<Arc<[Crl]>>,
     /// The one writer of revocation lists.
     listing: Mutex<()>,
-    /// Which bundle the roles of this process have in force (AU-05).
-    taken: watch::Sender<HashMap<&'static str, u64>>,
+    /// Which bundle the roles of this process, and agents with an open stream, have in force (AU-05).
+    taken: watch::Sender<HashMap<String, u64>>,
+    /// How many streams each agent has open.
+    followed: Brief<HashMap<SpiffeId, usize>>,
+    /// Moves when an agent was evicted or banned.
+    agents_changed: watch::Sender<u64>,
     /// Identities of roles of this process.
     own: Brief<HashSet<SpiffeId>>,
     /// Other trust domains with their bundles; moves after the record is durable.
@@ -84,6 +93,8 @@ pub struct Authority {
     fetches: Brief<Fetches>,
     entries: RwLock<Index>,
     entries_revision: watch::Sender<u64>,
+    /// Entries that agents may still have and have no more.
+    removals: Brief<Removals>,
     last_issue_nanos: AtomicI64,
     /// Where the next sweep goes on looking for expired issuance records.
     pruned_to: Mutex<Option<Vec<u8>>>,
@@ -163,7 +174,7 @@ impl Authority {
             attested_by: attested.attested_by.to_owned(),
             spiffe_id: attested.agent,
             dns_names: Vec::new(),
-            ttl: None,
+            ttl: Some(self.config.agent_ttl),
             kind: IssueKind::Agent,
             entry: None,
         };
@@ -173,6 +184,13 @@ impl Authority {
                 if attest::is_token_key(&key) =>
             {
                 Err(AuthorityError::TokenRefused)
+            }
+            Ok(issued) => {
+                // The token is used up: without the note the first SVID that the agent shows is the one.
+                if let Err(fault) = self.expect_svid(&issued).await {
+                    tracing::warn!(event = "agent_svid", error = %fault, "the SVID of a new agent is not noted");
+                }
+                Ok(issued)
             }
             other => other,
         }
@@ -189,8 +207,12 @@ impl Authority {
         csr_der: &[u8],
     ) -> Result<Issued, AuthorityError> {
         let asked = self.name_of(&requester);
+        let with = admitted(&requester);
         match self.entitled(requester, entry_id) {
-            Ok(subject) => self.issue(subject, csr_der, Transaction::new()).await,
+            Ok(subject) => {
+                let issued = self.issue(subject, csr_der, with).await;
+                issued.map_err(|fault| agent::lost(fault, &asked))
+            }
             Err(fault) => {
                 self.tell_refusal((asked, None), SvidKind::X509, &fault);
                 Err(fault)
@@ -278,7 +300,8 @@ impl Authority {
         match requester {
             Requester::Local => Ok((self.local_agent.clone(), "local".to_owned())),
             Requester::Agent(id) => match agent::find(self.ports.store.as_ref(), &id)? {
-                Some(agent) => Ok((id, agent.attested_by)),
+                Some((agent, _)) if agent.ban.is_some() => Err(AuthorityError::AgentBanned(id)),
+                Some((agent, _)) => Ok((id, agent.attested_by)),
                 None => Err(AuthorityError::NotAnAgent(id)),
             },
         }
@@ -360,6 +383,14 @@ impl Authority {
 
     fn now(&self) -> UnixTime {
         self.ports.clock.now().wall
+    }
+}
+
+/// What must hold when something is issued to that requester.
+fn admitted(requester: &Requester) -> Transaction {
+    match requester {
+        Requester::Agent(id) => agent::while_admitted(id),
+        Requester::Local => Transaction::new(),
     }
 }
 

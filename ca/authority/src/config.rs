@@ -30,6 +30,8 @@ pub struct Config {
     pub seal_key_path: PathBuf,
     /// Lifetime of an SVID whose entry says nothing; default 1 h.
     pub svid_ttl: Duration,
+    /// Lifetime of the SVID of an agent; default 24 h. A host that slept for less needs no new token.
+    pub agent_ttl: Duration,
     /// Lifetime of a root; default 365 d.
     pub root_ttl: Duration,
     /// Lifetime of a signing CA; default 7 d.
@@ -56,6 +58,7 @@ impl Config {
             keys_dir: data_dir.join("keys"),
             seal_key_path: data_dir.join("seal.key"),
             svid_ttl: Duration::from_secs(3600),
+            agent_ttl: DAY,
             root_ttl: DAY.saturating_mul(365),
             signing_ttl: DAY.saturating_mul(7),
             jwt_ttl: Duration::from_secs(300),

@@ -207,6 +207,18 @@ pub enum AuthorityError {
     /// The requester is no agent of this authority.
     #[error("`{0}` is not an attested agent")]
     NotAnAgent(SpiffeId),
+    /// RV-02: nothing is done for this agent.
+    #[error("the agent `{0}` is banned; `portcullis agent evict` at the authority lifts that")]
+    AgentBanned(SpiffeId),
+    /// NA-05: an agent renews before its SVID ends.
+    #[error("the SVID of the agent `{0}` has ended; it has to attest anew")]
+    AgentExpired(SpiffeId),
+    /// NA-06: another SVID of the same agent is in use.
+    #[error("another SVID of the agent `{0}` is in use; this one was replaced")]
+    AgentSuperseded(SpiffeId),
+    /// No such agent.
+    #[error("there is no agent `{0}`; `portcullis agent list` shows those there are")]
+    UnknownAgent(SpiffeId),
     /// No such entry.
     #[error("there is no entry `{0}`")]
     UnknownEntry(String),
@@ -337,11 +349,15 @@ impl AuthorityError {
             | Self::Reason => Fault::Request,
             Self::TokenRefused
             | Self::NotAnAgent(_)
+            | Self::AgentBanned(_)
+            | Self::AgentExpired(_)
+            | Self::AgentSuperseded(_)
             | Self::ForeignEntry { .. }
             | Self::EntryExpired(_)
             | Self::Revoked(_)
             | Self::GateRefused { .. } => Fault::Denied,
             Self::UnknownEntry(_)
+            | Self::UnknownAgent(_)
             | Self::UnknownCertificate(_)
             | Self::NotRevoked(_)
             | Self::UnknownFederation(_) => Fault::NotFound,
@@ -375,6 +391,10 @@ impl AuthorityError {
             Self::TokenRefused => "token_refused",
             Self::TokenTtl { .. } => "token_ttl",
             Self::NotAnAgent(_) => "not_an_agent",
+            Self::AgentBanned(_) => "agent_banned",
+            Self::AgentExpired(_) => "agent_expired",
+            Self::AgentSuperseded(_) => "agent_superseded",
+            Self::UnknownAgent(_) => "unknown_agent",
             Self::UnknownEntry(_) => "unknown_entry",
             Self::ForeignEntry { .. } => "foreign_entry",
             Self::EntryExpired(_) => "entry_expired",

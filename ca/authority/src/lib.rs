@@ -24,13 +24,15 @@ mod revocation;
 mod rotate;
 mod row;
 pub mod service;
+mod sync;
 mod template;
 #[cfg(test)]
 mod testing;
 mod token;
 
+pub use agent::{AgentRecord, AgentSvid, Ban};
 pub use attest::{Evidence, JoinToken};
-pub use authority::{Applied, Authority, Minting, Requester};
+pub use authority::{Applied, Authority, Banned, Following, Minting, Requester};
 pub use config::{AUTHORITY_PATH, Config};
 pub use crl::Crl;
 pub use entry::{EntryError, EntryFilter, EntryRecord, NewEntry, check_identity};

@@ -223,6 +223,24 @@ pub enum IdentityEvent {
         /// Why.
         reason: String,
     },
+    /// An agent is none any more; its host may attest anew.
+    AgentEvicted {
+        /// Its identity.
+        agent: SpiffeId,
+        /// Who said so.
+        by: String,
+    },
+    /// Nothing is done for an agent any more, until it is evicted.
+    AgentBanned {
+        /// Its identity.
+        agent: SpiffeId,
+        /// Who said so.
+        by: String,
+        /// Why.
+        reason: String,
+        /// What was issued through it holds on.
+        keep_svids: bool,
+    },
     /// A certificate was released; its record is durable.
     Issued(IssuanceRecord),
     /// The certificate that was released last under that serial number was an administrator's wish.

@@ -16,6 +16,8 @@ use crate::row;
 /// How long an item stays after what it denies has ended: clocks differ (RV-05).
 const STAYS: Duration = Duration::from_secs(600);
 const REASON_BYTES: usize = 200;
+/// So many characters of any kind fit into a reason.
+pub(crate) const REASON_CHARS: usize = REASON_BYTES / 4;
 
 /// What somebody wants denied, as far as he knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,6 +18,8 @@ pub(crate) const ENTRY_NAME: &str = "ca/entry-name/";
 pub(crate) const TOKEN: &str = "ca/token/";
 /// Attested agents by SPIFFE ID path.
 pub(crate) const AGENT: &str = "ca/agent";
+/// Bans of agents by SPIFFE ID path.
+pub(crate) const BANNED: &str = "ca/banned";
 /// Issuance records by serial number, until their certificate has expired.
 pub(crate) const ISSUED: &str = "ca/issued/";
 /// What is denied, by its name.

@@ -14,6 +14,8 @@ use utoipa::OpenApi;
 
 use crate::Authority;
 
+mod agents;
+mod asker;
 mod attest;
 mod body;
 mod bundle;
@@ -25,9 +27,11 @@ mod keys;
 mod mint;
 mod oidc;
 mod problem;
+mod renew;
 mod revocations;
 mod sign;
 mod sign_token;
+mod sync;
 
 pub use bundle::{Source, bundle};
 pub use oidc::{Oidc, oidc};
@@ -41,7 +45,7 @@ pub enum Caller {
         /// Its user.
         uid: u32,
     },
-    /// The holder of a verified SVID.
+    /// The holder of a verified SVID. Where agents ask, the listener adds the SVID itself as [`crate::AgentSvid`].
     Svid(SpiffeId),
     /// Nobody known.
     #[default]
@@ -54,12 +58,28 @@ const ENTRY_BODY_LIMIT: usize = 1024 * 1024;
 /// A bundle of 1 MiB as a JSON string, escaped, with room to spare.
 const BUNDLE_BODY_LIMIT: usize = 4 * 1024 * 1024;
 
-/// `POST /v1/agents:attest`, `POST /v1/svids:sign` and `POST /v1/svids:signJwt` (S24), for agents of other hosts.
+/// What agents of other hosts ask (S24): attestation, for anybody; renewal, the stream of what they have to know, and signing,
+/// for who shows the SVID of an agent.
 pub fn enrolment(authority: Arc<Authority>) -> Router {
     Router::new()
         .route("/v1/agents:attest", post(attest::attest))
+        .route("/v1/agents:renew", post(renew::renew))
+        .route("/v1/agents:sync", post(sync::sync))
+        .route("/v1/agents:acknowledge", post(sync::acknowledge))
         .route("/v1/svids:sign", post(sign::sign))
         .route("/v1/svids:signJwt", post(sign_token::sign))
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(DefaultBodyLimit::max(ENROLMENT_BODY_LIMIT))
+        .with_state(authority)
+}
+
+/// `/v1/agents`, for administrators. Authorization stands in front of it.
+pub fn agents(authority: Arc<Authority>) -> Router {
+    Router::new()
+        .route("/v1/agents", get(agents::list))
+        .route("/v1/agents/{*name}", get(agents::get))
+        .route("/v1/agents:ban", post(agents::ban))
+        .route("/v1/agents:evict", post(agents::evict))
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(ENROLMENT_BODY_LIMIT))
         .with_state(authority)
@@ -137,6 +157,13 @@ pub fn keys(authority: Arc<Authority>) -> Router {
 #[derive(OpenApi)]
 #[openapi(paths(
     attest::attest,
+    renew::renew,
+    sync::sync,
+    sync::acknowledge,
+    agents::list,
+    agents::get,
+    agents::ban,
+    agents::evict,
     sign::sign,
     sign_token::sign,
     entries::list,

@@ -195,8 +195,12 @@ pub(crate) struct Checked {
 }
 
 impl Checked {
-    /// Makes the record durable (IS-07).
-    pub(crate) async fn journal(self, store: &dyn Store) -> Result<Journaled, AuthorityError> {
+    /// Makes the record durable, where `with` holds (IS-07).
+    pub(crate) async fn journal(
+        self,
+        store: &dyn Store,
+        with: Transaction,
+    ) -> Result<Journaled, AuthorityError> {
         let Signed { permitted, token, jti } = self.signed;
         let Permitted { requested, decision_id } = permitted;
         let Requested { subject, audience, issued, expires, clamped } = requested;
@@ -212,7 +216,7 @@ impl Checked {
             decision_id,
         };
         let key = record.row_key();
-        let transaction = Transaction::new().require(key.clone(), Compare::Absent).put(key, record.to_row()?);
+        let transaction = with.require(key.clone(), Compare::Absent).put(key, record.to_row()?);
         let committed = store.commit(unless_revoked(transaction, &record.spiffe_id)).await;
         committed.map_err(|fault| revocation::lost(fault, &record.spiffe_id))?;
         Ok(Journaled { token, record, clamped })

@@ -45,7 +45,7 @@ pub use key::{KeyError, PrivateKey};
 pub use key_id::{KeyId, Serial, spki_sha256};
 pub use name::IdError;
 pub use refusal::{Refusal, RefusalClass};
-pub use revocation::{RevocationSet, Revoked};
+pub use revocation::{MARK, RevocationSet, Revoked};
 pub use rustls_pki_types::CertificateDer;
 pub use selector::{Selector, SelectorError};
 pub use signed::signer_of;

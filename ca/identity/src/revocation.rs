@@ -13,6 +13,10 @@ use crate::refusal::Refusal;
 use crate::verify_x509::PathLink;
 use crate::{SpiffeId, TrustDomain, VerifiedPeer};
 
+mod marks;
+
+pub use marks::MARK;
+
 /// The longest `kid` or `jti` that can be denied, in bytes.
 const NAME_BYTES: usize = 256;
 

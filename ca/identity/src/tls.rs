@@ -9,6 +9,7 @@ mod cache;
 mod config;
 mod named;
 mod trust;
+mod unjudged;
 mod verifier;
 mod web;
 
@@ -17,6 +18,7 @@ pub use config::{
 };
 pub use named::{NamedCertificate, NamedError};
 pub use trust::{PublishError, Trust};
+pub use unjudged::unjudged_client_config;
 pub use verifier::{Expected, Refused, alert_in, alerted, peer, refusal_in, refusal_in_alert, refusal_of};
 pub use web::{WebError, public_config, web_client_config};
 

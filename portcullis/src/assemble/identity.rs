@@ -146,6 +146,14 @@ fn tell(event: &IdentityEvent) -> Told {
             None,
             &[("by", (*attested_by).to_owned()), ("reason", reason.clone())],
         ),
+        IdentityEvent::AgentEvicted { agent, by } => {
+            told("agent_evicted", Some(agent), &[("by", by.clone())])
+        }
+        IdentityEvent::AgentBanned { agent, by, reason, keep_svids } => told(
+            "agent_banned",
+            Some(agent),
+            &[("by", by.clone()), ("reason", reason.clone()), ("keep_svids", keep_svids.to_string())],
+        ),
         IdentityEvent::Issued(record) => told(
             "issued",
             Some(&record.spiffe_id),

@@ -9,8 +9,8 @@ use base_net::{
     Accepted, Bind, Caps, DrainWatch, Listener, Peer, Sockets, Stream, Timers, accept_loop, deadline,
 };
 use base_ports::{Clock, Tasks};
-use ca_authority::Authority;
 use ca_authority::service::{self, Caller};
+use ca_authority::{AgentSvid, Authority};
 use ca_identity::Usage;
 use ca_identity::tls::{ClientAuth, Trust, peer, public_config, server_config, server_config_by_name};
 use enforcer_proxy::credential_of;
@@ -123,9 +123,16 @@ impl Apis {
                     None => Duration::from_secs(60),
                 };
                 let credential = verified.as_ref().map(|verified| Arc::new(credential_of(verified)));
+                let shown = verified.as_ref().map(|verified| AgentSvid {
+                    serial: verified.serial.clone(),
+                    not_after: verified.expires,
+                });
                 let caller = verified.map_or(Caller::Anonymous, |verified| Caller::Svid(verified.id));
                 serve::http(stream, router, age, drain, move |request| {
                     request.extensions_mut().insert(caller.clone());
+                    if let Some(shown) = &shown {
+                        request.extensions_mut().insert(shown.clone());
+                    }
                     credential.iter().for_each(|credential| {
                         request.extensions_mut().insert(Arc::clone(credential));
                     });

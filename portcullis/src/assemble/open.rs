@@ -19,6 +19,9 @@ use crate::admin::Repeats;
 use crate::config::{Ca, Config, Federation};
 use crate::messages::Message;
 
+/// Whose records those of an agent of another host are, before it has an id of its own.
+const AGENT_PATH: &str = "/portcullis/agent";
+
 pub(super) fn store(
     config: &Config,
     disk: &Arc<dyn Disk>,
@@ -108,6 +111,7 @@ pub(super) fn vouched(settings: LedgerConfig, identity: Arc<Trust>) -> LedgerCon
 pub(super) fn ledger_config(config: &Config, people: &PeopleKey, rng: &Arc<dyn Rng>) -> LedgerConfig {
     let enforcer = match &config.enforcer {
         Some(enforcer) => enforcer.id.as_str().to_owned(),
+        None if config.join.is_some() => format!("spiffe://{}{AGENT_PATH}", config.trust_domain.as_str()),
         None => format!("spiffe://{}{AUTHORITY_PATH}", config.trust_domain.as_str()),
     };
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -170,6 +174,7 @@ pub(super) async fn authority(
     let settings = ca_authority::Config {
         svid_ttl: ca.svid_ttl,
         jwt_ttl: ca.jwt_ttl,
+        agent_ttl: ca.agent_ttl,
         outside_hint: ca.bundle.as_ref().map(|bundle| bundle.hint),
         jwt_issuer: config.oidc.as_ref().map(|oidc| oidc.published.issuer.clone()),
         ..ca_authority::Config::new(config.trust_domain.clone(), &config.data_dir)

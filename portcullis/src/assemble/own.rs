@@ -26,7 +26,7 @@ const START: Duration = Duration::from_secs(20);
 pub(super) async fn keep(
     trust: &Arc<Trust>,
     authority: &Arc<Authority>,
-    (id, dns_names): (&SpiffeId, &[String]),
+    (role, id, dns_names): (&'static str, &SpiffeId, &[String]),
     (clock, rng, tasks): (&Arc<dyn Clock>, &Arc<dyn Rng>, &Tasks),
     (condition, metrics): (Condition, &Metrics),
 ) -> Result<(), Message> {
@@ -74,7 +74,7 @@ pub(super) async fn keep(
         }
         let snapshot = IdentitySnapshot { own, bundles, revoked, ..Default::default() };
         publish(&trust, &condition, snapshot, "own SVID expired");
-        authority.acknowledge("gateway", sequence);
+        authority.acknowledge(role, sequence);
     };
     in_force();
     tasks.spawn("identity", async move {

@@ -84,7 +84,7 @@ pub(crate) struct UpdateOptions {
     #[command(flatten)]
     fields: Fields,
     /// What the entry is to say no longer; repeat for several
-    #[arg(long, value_name = "FIELD", value_parser = ["dns-name", "federates-with", "ttl", "jwt-ttl", "hint", "namespace"])]
+    #[arg(long, value_name = "FIELD", value_parser = ["dns-name", "federates-with", "ttl", "jwt-ttl", "hint", "namespace", "parent"])]
     clear: Vec<String>,
 }
 

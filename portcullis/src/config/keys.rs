@@ -6,6 +6,7 @@ mod decisions;
 mod enforcer;
 mod federation;
 mod issuer;
+mod join;
 mod oidc;
 mod rate;
 mod route;
@@ -76,6 +77,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Key> + Clone {
         KEYS,
         decisions::KEYS,
         federation::KEYS,
+        join::KEYS,
         oidc::KEYS,
         enforcer::KEYS,
         issuer::KEYS,
@@ -107,6 +109,13 @@ static KEYS: &[Key] = &[
     ),
     preset("ca.svid_ttl", Kind::Duration, "1h", "lifetime of an X.509-SVID; 5m to 28h", "\"1h\""),
     preset("ca.jwt_ttl", Kind::Duration, "5m", "lifetime of a JWT-SVID; 1m to 28h", "\"5m\""),
+    preset(
+        "ca.agent_ttl",
+        Kind::Duration,
+        "24h",
+        "lifetime of the SVID of an agent on another host; one that slept longer needs a new token; 5m to 28h",
+        "\"24h\"",
+    ),
     key("ca.entry", Kind::Tables, "a registration entry", "[[ca.entry]]"),
     required(
         "ca.entry.spiffe_id",

@@ -11,6 +11,7 @@ mod enforcer;
 mod federation;
 mod handling;
 mod issuer;
+mod join;
 mod listener;
 mod matches;
 mod oidc;
@@ -102,10 +103,12 @@ impl Meaning<'_> {
             let text = "the SVID of the enforcer comes from the [ca] of this process, or from a Workload API";
             self.wrong(section, "workload_api", text.to_owned());
         }
-        if ca.is_none() && !(is_given && agent.is_none()) {
+        let join = table.table("join").and_then(|section| self.join(section)).map(Box::new);
+        self.beside_join(table);
+        if ca.is_none() && table.table("join").is_none() && !(is_given && agent.is_none()) {
             for section in ["agent", "enforcer"].into_iter().filter_map(|role| table.table(role)) {
                 let text = format!("[{}] needs an identity, and no [ca] runs in this process", section.path);
-                let help = "add a [ca] section, or enforcer.workload_api; roles over several hosts ([join]) come with a later release";
+                let help = "add a [ca] section; or [join] for an agent of an authority on another host; or enforcer.workload_api";
                 self.messages.push(self.fault("PC0105", section, "", text).help(help));
             }
         }
@@ -127,6 +130,7 @@ impl Meaning<'_> {
             trust_domain,
             data_dir,
             ca,
+            join,
             agent,
             oidc,
             policies,
@@ -146,12 +150,14 @@ impl Meaning<'_> {
         let svid_ttl = self.duration_within(section, "svid_ttl", 5 * minute..=longest, text)?;
         let text = "`jwt_ttl` must lie between 1m and 28h (a sixth of its key's week)";
         let jwt_ttl = self.duration_within(section, "jwt_ttl", minute..=longest, text)?;
+        let text = "`agent_ttl` must lie between 5m and 28h (a sixth of the signing CA's week)";
+        let agent_ttl = self.duration_within(section, "agent_ttl", 5 * minute..=longest, text)?;
         let bundle = section.table("bundle").and_then(|table| self.bundle_endpoints(table));
         let federation = self.federation(section.tables("federation"))?;
         let web_roots = section.path("web_roots").map(|path| self.resolve(path));
         let fetch_from = self.fetch_from(section);
         let listen = section.address("listen").and_then(Address::socket);
-        Some(Ca { listen, svid_ttl, jwt_ttl, entries, bundle, federation, web_roots, fetch_from })
+        Some(Ca { listen, svid_ttl, jwt_ttl, agent_ttl, entries, bundle, federation, web_roots, fetch_from })
     }
 
     /// One registration entry, as the authority takes it.

@@ -24,6 +24,7 @@ pub(crate) struct Config {
     pub(crate) trust_domain: TrustDomain,
     pub(crate) data_dir: PathBuf,
     pub(crate) ca: Option<Ca>,
+    pub(crate) join: Option<Box<Join>>,
     /// Boxed: a configuration is held by futures whose size is bounded.
     pub(crate) agent: Option<Box<Agent>>,
     pub(crate) oidc: Option<Box<Oidc>>,
@@ -42,6 +43,7 @@ pub(crate) struct Ca {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) svid_ttl: Duration,
     pub(crate) jwt_ttl: Duration,
+    pub(crate) agent_ttl: Duration,
     pub(crate) entries: Vec<NewEntry>,
     /// Where others fetch the own bundle.
     pub(crate) bundle: Option<BundleEndpoints>,
@@ -49,6 +51,26 @@ pub(crate) struct Ca {
     /// PEM; none = those of the machine.
     pub(crate) web_roots: Option<PathBuf>,
     pub(crate) fetch_from: Vec<Network>,
+}
+
+/// An authority on another host.
+#[derive(Debug, Clone)]
+pub(crate) struct Join {
+    /// Name or address.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Until something better is known: by what the authority is told from others.
+    pub(crate) known_by: KnownBy,
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// What tells an authority from others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum KnownBy {
+    /// SHA-256 of its root certificate.
+    Fingerprint([u8; 32]),
+    /// PEM file with its roots.
+    Bundle(PathBuf),
 }
 
 /// Where others fetch the own bundle.

@@ -14,8 +14,13 @@ use super::value::{self, Address};
 use crate::messages::{Message, Place, nearest};
 
 /// Variables that are no keys: where to look, and what the tests of this repository say.
-const OWN_VARIABLES: &[&str] =
-    &["PORTCULLIS_SERVER", "PORTCULLIS_CONFIG", "PORTCULLIS_BIN", "PORTCULLIS_TEST_SCALE"];
+const OWN_VARIABLES: &[&str] = &[
+    "PORTCULLIS_SERVER",
+    "PORTCULLIS_CONFIG",
+    "PORTCULLIS_BIN",
+    "PORTCULLIS_TEST_SCALE",
+    "PORTCULLIS_JOIN_TOKEN",
+];
 
 /// A value of the kind its key demands.
 #[derive(Debug, Clone)]
@@ -252,14 +257,6 @@ impl<'a> Reader<'a> {
     /// Reports an unknown key; gives the one that was probably meant.
     fn unknown(&mut self, path: &str, name: &str, span: Range<usize>) -> Option<&'static str> {
         let place = self.place(span);
-        if path.is_empty() && name == "join" {
-            self.faults.push(
-                Message::error("PC0132", "[join] is not available yet: all roles run in one process")
-                    .at(place)
-                    .help("delete the section; roles over several hosts come with a later release"),
-            );
-            return None;
-        }
         let names: Vec<_> = keys::children(path).map(|(name, _)| name).collect();
         let mut message = Message::error("PC0103", format!("unknown key `{name}` in {}", section(path)))
             .at(place)

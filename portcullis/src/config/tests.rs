@@ -4,6 +4,7 @@ mod agent;
 mod broken;
 mod changes;
 mod clusters;
+mod join;
 mod ledger;
 mod listeners;
 mod rates;

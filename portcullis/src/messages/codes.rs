@@ -1,5 +1,6 @@
 //! The registry of message codes: what `portcullis code` answers, and what every code in the source must be in.
 
+mod identity;
 mod ledger;
 
 /// A code and what it means. Codes are API: never reused, never renamed.
@@ -11,10 +12,10 @@ pub(crate) struct Code {
 
 /// The registry, in order.
 pub(crate) fn codes() -> impl Iterator<Item = &'static Code> {
-    CODES.iter().chain(ledger::CODES)
+    CODES.iter().chain(identity::CODES).chain(FURTHER).chain(ledger::CODES)
 }
 
-/// All but those of the ledger and of the state, which come after them.
+/// Those of commands and of the configuration.
 static CODES: &[Code] = &[
     Code {
         code: "PC0101",
@@ -75,8 +76,8 @@ static CODES: &[Code] = &[
     },
     Code {
         code: "PC0132",
-        title: "role over several hosts",
-        text: "Roles over several hosts ([join]) are not available yet.",
+        title: "policies over the network",
+        text: "An enforcer does not follow a publisher on another host yet. An agent can be on another host ([join]).",
     },
     Code {
         code: "PC0140",
@@ -90,47 +91,10 @@ static CODES: &[Code] = &[
     },
     Code { code: "PC0142", title: "timed out", text: "What was waited for did not happen in time." },
     Code { code: "PC0150", title: "exists already", text: "init never overwrites a file." },
-    Code { code: "PC1001", title: "identity could not be obtained", text: "The Workload API gave no SVID." },
-    Code {
-        code: "PC1002",
-        title: "not a usable certificate",
-        text: "The file holds no certificate that can be read.",
-    },
-    Code {
-        code: "PC1003",
-        title: "not a usable JWT-SVID",
-        text: "The file holds no JWT-SVID, or one that the Workload API refuses; the reason is said.",
-    },
-    Code {
-        code: "PC1004",
-        title: "nobody was told of new files",
-        text: "The identity is written, but the program that reads it could not be sent its signal.",
-    },
-    Code {
-        code: "PC1005",
-        title: "program cannot be run",
-        text: "svid exec could not start or watch the command behind `--`.",
-    },
-    Code {
-        code: "PC1006",
-        title: "an SVID does not verify",
-        text: "The first rule that it breaks is said, with a word for it in brackets. The rules are those that the gateway judges its peers by.",
-    },
-    Code {
-        code: "PC1007",
-        title: "bundle of another trust domain",
-        text: "It cannot be fetched, or trusts nobody: identities of that domain are refused, or will be when it has been unseen for too long.",
-    },
-    Code {
-        code: "PC1010",
-        title: "certificate authority cannot start",
-        text: "The key files and the records of the authority do not fit together.",
-    },
-    Code {
-        code: "PC1012",
-        title: "no new revocation lists",
-        text: "What others verify with grows old; the deny set is in force all the same. The cause is said, and it is tried again.",
-    },
+];
+
+/// What comes after those of identities.
+static FURTHER: &[Code] = &[
     Code {
         code: "PC2001",
         title: "not a policy",

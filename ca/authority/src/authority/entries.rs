@@ -217,6 +217,9 @@ impl Authority {
             Change::Put { record, before } => {
                 let entry = Arc::new(EntryRecord { revision, ..*record });
                 entries.insert(Arc::clone(&entry));
+                if before.as_ref().is_some_and(|before| before.parent_id != entry.parent_id) {
+                    self.removals.lock().note(revision, &entry.id);
+                }
                 let event = match before {
                     Some(_) => IdentityEvent::EntryUpdated(Arc::clone(&entry)),
                     None => IdentityEvent::EntryCreated(Arc::clone(&entry)),
@@ -225,6 +228,7 @@ impl Authority {
             }
             Change::Delete(entry) => {
                 entries.remove(&entry.id);
+                self.removals.lock().note(revision, &entry.id);
                 (Arc::clone(&entry), IdentityEvent::EntryDeleted(entry))
             }
         }

@@ -22,6 +22,7 @@ use crate::error::AuthorityError;
 use crate::issue::Current;
 use crate::keys::{KeyInfo, KeyKind, KeyState, KeyTable, Vault};
 use crate::ports::{IdentityEvent, Ports};
+use crate::sync::Removals;
 use crate::token::TokenKey;
 use crate::{agent, lint, row, template};
 
@@ -77,9 +78,12 @@ impl Authority {
             fetches: Brief::default(),
             entries: RwLock::new(entries),
             entries_revision: watch::Sender::new(revision),
+            removals: Brief::new(Removals::since(revision)),
             last_issue_nanos: AtomicI64::new(i64::MIN),
             pruned_to: Mutex::new(None),
             taken: watch::Sender::default(),
+            followed: Brief::default(),
+            agents_changed: watch::Sender::default(),
             table: Mutex::new(table),
             writing: Mutex::new(()),
             config,

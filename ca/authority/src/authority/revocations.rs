@@ -42,15 +42,19 @@ impl Authority {
         if self.revoked.borrow().contains(&what) {
             return Err(AuthorityError::AlreadyRevoked(what));
         }
-        if self.revoked.borrow().len() >= LIMIT {
-            return Err(AuthorityError::TooManyRevocations(LIMIT));
-        }
+        self.check_room(1)?;
         let until = match (new.until, end) {
             // Denied for a shorter time than it holds, it would come back.
             (Some(asked), Some(end)) => Some(asked.max(end)),
             (asked, end) => asked.or(end),
         };
         Ok(Revocation { what, reason: new.reason, author: new.author, at: self.now(), until })
+    }
+
+    /// Whether so many more fit into the set.
+    pub(super) fn check_room(&self, more: usize) -> Result<(), AuthorityError> {
+        let all = self.revoked.borrow().len().saturating_add(more);
+        if all > LIMIT { Err(AuthorityError::TooManyRevocations(LIMIT)) } else { Ok(()) }
     }
 
     /// Denies something from now on.

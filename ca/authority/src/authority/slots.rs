@@ -175,9 +175,9 @@ impl Authority {
         self.keys.subscribe()
     }
 
-    /// A role of this process has put the bundle of that sequence in force (AU-05).
-    pub fn acknowledge(&self, role: &'static str, sequence: u64) {
-        self.taken.send_if_modified(|taken| taken.insert(role, sequence) != Some(sequence));
+    /// A role of this process, or an agent, has put the bundle of that sequence in force (AU-05).
+    pub fn acknowledge(&self, role: &str, sequence: u64) {
+        self.taken.send_if_modified(|taken| taken.insert(role.to_owned(), sequence) != Some(sequence));
     }
 
     fn name_of_key(&self, slot: &KeyInfo) -> Revoked {
@@ -193,17 +193,17 @@ impl Authority {
         if kind == KeyKind::Signing {
             return Ok(());
         }
-        let behind = self.taken.borrow().iter().find(|(_, taken)| **taken < sequence).map(|(role, _)| *role);
+        // Agents have a time of their own below: one that says nothing holds nobody up for long.
+        let is_behind =
+            |(role, taken): &(&String, &u64)| **taken < sequence && !role.starts_with("spiffe://");
+        let behind = self.taken.borrow().iter().find(is_behind).map(|(role, _)| role.clone());
         if let Some(role) = behind {
             return Err(SlotError::NotTaken { kind, role, sequence }.into());
         }
-        // Agents of other hosts learn of a root when they have something signed, which is at half life.
-        let has_agents = || -> Result<bool, AuthorityError> {
-            Ok(!self.ports.store.range(row::AGENT.as_bytes(), None, 1)?.is_empty())
-        };
+        // An agent whose stream is not open learns of a root when it comes back, while its own SVID holds.
         let until = match kind {
-            KeyKind::Root if has_agents()? => {
-                let known = self.config.svid_ttl.max(self.published_before());
+            KeyKind::Root if !self.agents_know(sequence)? => {
+                let known = self.config.agent_ttl.max(self.published_before());
                 waiting.not_before + self.config.backdate + known
             }
             KeyKind::Root if self.config.outside_hint.is_some() => {

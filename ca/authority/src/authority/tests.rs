@@ -1,5 +1,6 @@
 //! What the authority promises, on a memory disk and a memory store.
 
+mod agents;
 mod conformance;
 mod crls;
 mod federation;

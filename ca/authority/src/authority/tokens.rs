@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Authority, Requester};
+use base_store::Transaction;
+
+use super::{Authority, Requester, admitted};
+use crate::agent;
 use crate::error::{AuthorityError, Fault};
 use crate::issue::Subject;
 use crate::ports::{IdentityEvent, SvidKind};
@@ -24,7 +27,7 @@ impl Authority {
         entry_id: &str,
         audience: Vec<String>,
     ) -> Result<IssuedToken, AuthorityError> {
-        let asked = self.name_of(&requester);
+        let (asked, with) = (self.name_of(&requester), admitted(&requester));
         let subject = match self.entitled_to_token(requester, entry_id) {
             Ok(subject) => subject,
             Err(fault) => {
@@ -36,7 +39,8 @@ impl Authority {
             }
         };
         let spiffe_id = subject.spiffe_id.clone();
-        match self.token_stages(subject, audience).await {
+        let staged = self.token_stages(subject, audience, with).await;
+        match staged.map_err(|fault| agent::lost(fault, &asked)) {
             Ok((issued, record)) => {
                 self.ports.events.event(IdentityEvent::TokenIssued(record));
                 Ok(issued)
@@ -70,6 +74,7 @@ impl Authority {
         &self,
         subject: Subject,
         audience: Vec<String>,
+        with: Transaction,
     ) -> Result<(IssuedToken, TokenRecord), AuthorityError> {
         let now = self.signing_time()?;
         self.refuse_revoked([&subject.requester, &subject.spiffe_id])?;
@@ -78,7 +83,7 @@ impl Authority {
             .pass(self.ports.gate.as_ref())?
             .sign(&key, self.ports.rng.as_ref())?
             .check(&key, now)?
-            .journal(self.ports.store.as_ref())
+            .journal(self.ports.store.as_ref(), with)
             .await?;
         Ok(journaled.release())
     }

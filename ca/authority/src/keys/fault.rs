@@ -45,7 +45,7 @@ pub enum SlotError {
         /// What the key is for.
         kind: KeyKind,
         /// Which role.
-        role: &'static str,
+        role: String,
         /// The bundle.
         sequence: u64,
     },

@@ -143,7 +143,12 @@ pub(crate) struct PageQuery {
 }
 
 impl PageQuery {
-    fn limit(&self) -> Result<usize, Problem> {
+    /// Behind what the page begins.
+    pub(crate) fn cursor(&self) -> Option<&str> {
+        self.cursor.as_deref()
+    }
+
+    pub(crate) fn limit(&self) -> Result<usize, Problem> {
         let limit = self.limit.unwrap_or(DEFAULT_LIMIT);
         if (1..=LIMIT).contains(&limit) {
             return Ok(limit);

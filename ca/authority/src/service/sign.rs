@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
-use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::Caller;
+use super::asker::Asker;
 use super::body::{self, Json};
 use super::issued::IssuedBody;
 use super::problem::Problem;
-use crate::{Authority, Requester};
+use crate::Authority;
 
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -30,23 +28,10 @@ pub(crate) struct SignBody {
 )]
 pub(crate) async fn sign(
     State(authority): State<Arc<Authority>>,
-    caller: Option<Extension<Caller>>,
+    Asker(requester): Asker,
     Json(body): Json<SignBody>,
 ) -> Result<axum::Json<IssuedBody>, Problem> {
-    let requester = requester(caller)?;
     let csr = body::csr(&body.csr)?;
     let issued = Box::pin(authority.sign(requester, &body.entry_id, &csr)).await?;
     Ok(axum::Json(issued.into()))
-}
-
-/// Who has something signed.
-pub(crate) fn requester(caller: Option<Extension<Caller>>) -> Result<Requester, Problem> {
-    match caller.map(|Extension(caller)| caller).unwrap_or_default() {
-        Caller::Local { .. } => Ok(Requester::Local),
-        Caller::Svid(id) => Ok(Requester::Agent(id)),
-        Caller::Anonymous => {
-            let detail = "signing needs the SVID of an attested agent";
-            Err(Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail))
-        }
-    }
 }

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Caller;
+use super::asker::Asker;
 use super::body::Json;
 use super::problem::Problem;
-use super::sign::requester;
 use crate::Authority;
 
 #[derive(Deserialize, ToSchema)]
@@ -44,10 +42,10 @@ pub(crate) struct TokenBody {
 )]
 pub(crate) async fn sign(
     State(authority): State<Arc<Authority>>,
-    caller: Option<Extension<Caller>>,
+    Asker(requester): Asker,
     Json(body): Json<SignTokenBody>,
 ) -> Result<axum::Json<TokenBody>, Problem> {
-    let issued = Box::pin(authority.sign_token(requester(caller)?, &body.entry_id, body.audience)).await?;
+    let issued = Box::pin(authority.sign_token(requester, &body.entry_id, body.audience)).await?;
     Ok(axum::Json(TokenBody {
         spiffe_id: issued.id.to_string(),
         token: issued.token,

@@ -12,6 +12,8 @@ use tower::ServiceExt;
 use super::*;
 use crate::testing::{Bench, HOUR, request};
 
+mod agents;
+
 struct Answer {
     status: StatusCode,
     headers: HeaderMap,
@@ -279,7 +281,14 @@ async fn s24_an_agent_gets_tokens_for_its_entries() {
 fn the_openapi_part_names_every_path() {
     let paths: Vec<_> = openapi().paths.paths.keys().cloned().collect();
     let known = [
+        "/v1/agents",
+        "/v1/agents/{name}",
+        "/v1/agents:acknowledge",
         "/v1/agents:attest",
+        "/v1/agents:ban",
+        "/v1/agents:evict",
+        "/v1/agents:renew",
+        "/v1/agents:sync",
         "/v1/authorities:activate",
         "/v1/authorities:prepare",
         "/v1/authorities:revoke",

@@ -27,7 +27,7 @@ pub enum ClientAuth {
 }
 
 /// TL-01, TLS-01: hybrid key exchange first, three AEAD suites, nothing older than TLS 1.3.
-fn provider() -> CryptoProvider {
+pub(super) fn provider() -> CryptoProvider {
     CryptoProvider {
         cipher_suites: vec![
             cipher_suite::TLS13_AES_128_GCM_SHA256,

@@ -12,7 +12,7 @@ use crate::output;
 const OWN: [&str; 6] = ["apiVersion", "kind", "id", "revision", "created_at", "origin"];
 
 /// Members of an entry, and the flags that set them.
-const FLAGS: [(&str, &str); 7] = [
+const FLAGS: [(&str, &str); 8] = [
     ("selectors", "selector"),
     ("dns_names", "dns-name"),
     ("federates_with", "federates-with"),
@@ -20,6 +20,7 @@ const FLAGS: [(&str, &str); 7] = [
     ("jwt_ttl", "jwt-ttl"),
     ("hint", "hint"),
     ("namespace", "namespace"),
+    ("parent_id", "parent"),
 ];
 
 /// What an entry may say beyond identity and selectors.
@@ -43,6 +44,9 @@ pub(super) struct Fields {
     /// Namespace in policies
     #[arg(long)]
     namespace: Option<String>,
+    /// The agent whose workloads get it [default: every agent]
+    #[arg(long, value_name = "SPIFFE_ID")]
+    parent: Option<String>,
 }
 
 impl Fields {
@@ -56,6 +60,7 @@ impl Fields {
             ("jwt_ttl", self.jwt_ttl.map(seconds)),
             ("hint", self.hint.clone().map(Value::from)),
             ("namespace", self.namespace.clone().map(Value::from)),
+            ("parent_id", self.parent.clone().map(Value::from)),
         ];
         for (name, value) in given.into_iter().filter_map(|(name, value)| Some((name, value?))) {
             set(body, name, value);

@@ -32,7 +32,7 @@ impl Meaning<'_> {
             Address::Unix(path) => self.resolve(&path),
             Address::Socket { .. } | Address::Name { .. } => {
                 let text = "`follow` over https needs an identity that the publisher knows".to_owned();
-                let help = "roles over several hosts ([join]) come with a later release; follow the publisher's admin socket, unix:///path/to/admin.sock";
+                let help = "enforcers on other hosts come with a later release; follow the publisher's admin socket, unix:///path/to/admin.sock";
                 let fault = self.fault("PC0132", section, "follow", text).help(help);
                 self.messages.push(fault);
                 return None;

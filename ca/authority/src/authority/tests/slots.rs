@@ -113,7 +113,7 @@ async fn au_05_a_root_waits_for_the_roles_of_this_process_and_for_agents_elsewhe
     let token = authority.create_join_token(HOUR).await.unwrap();
     authority.attest(Evidence::JoinToken(token.token), &request().1).await.unwrap();
     assert_eq!(code(authority.activate_key(KeyKind::Root, false, BY).await), "key_not_known");
-    bench.clock.advance(HOUR);
+    bench.clock.advance(DAY);
     authority.activate_key(KeyKind::Root, false, BY).await.unwrap();
     // Force is on record.
     authority.prepare_key(KeyKind::Root, false, BY).await.unwrap();
