@@ -1,8 +1,10 @@
-//! A running gateway with a test authority, and a lane that keeps what it is given.
+//! A running gateway with a test authority, and a lane that keeps what it is given (`records`).
+
+mod records;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use base_net::{Caps, Sockets, Timers};
@@ -16,11 +18,12 @@ use enforcer_traffic::{
     ClusterSpec, EndpointSpec, GrpcMatch, MatchSpec, Network, RateSettings, RetrySettings, RouteSpec, Routes,
     ServiceSpec, Share, Timeouts, UpstreamProtocol,
 };
-use parking_lot::Mutex;
 use policies_engine::{
-    Audit, AuditUnavailable, DecisionId, DecisionRecord, EntitySet, Lane, MethodEntity, Mode, Numbers,
-    PolicySource, Receipt, RouteEntity, SchemaText, ServiceEntity, Snapshot, SnapshotInput, baseline,
+    EntitySet, MethodEntity, Mode, Numbers, PolicySource, RouteEntity, SchemaText, ServiceEntity, Snapshot,
+    SnapshotInput, baseline,
 };
+
+use records::{Records, TestLane};
 
 use crate::{
     Carries, Gauges, Issuer, ListenerSpec, Names, Ports, Proxy, ProxyConfig, Reveal, View, ViewHandle,
@@ -35,70 +38,6 @@ pub(super) const POLICY: &str = r#"
 @id("web-get") permit (principal == Workload::"spiffe://example.org/web", action == Action::"grpc", resource)
   when { resource in [Method::"shop.Orders/Get", Method::"shop.Orders/Watch"] };
 "#;
-
-/// Records by id, in order.
-#[derive(Debug, Default, Clone)]
-pub(super) struct Records {
-    kept: Arc<Mutex<Vec<(DecisionId, DecisionRecord)>>>,
-    /// Fails every record that must be kept before its effect.
-    pub(super) fails: Arc<AtomicBool>,
-    /// Until this is over none of those is kept.
-    pub(super) waits: Arc<AtomicBool>,
-    /// Panics once.
-    pub(super) panics: Arc<AtomicBool>,
-    next: Arc<AtomicU64>,
-}
-
-struct TestLane(Records, u16);
-
-impl Lane for TestLane {
-    fn record(&mut self, record: DecisionRecord) -> (DecisionId, Receipt) {
-        let millis = u64::try_from(record.time.wall.as_millis()).unwrap();
-        let seq = self.0.next.fetch_add(1, Ordering::Relaxed);
-        let id = DecisionId::new(millis, u64::from(self.1), seq);
-        let fails = self.0.fails.load(Ordering::Relaxed);
-        assert!(!self.0.panics.swap(false, Ordering::Relaxed), "a panic on purpose");
-        let receipt = match record.audit {
-            Audit::BestEffort => Receipt::Taken,
-            _ if fails => Receipt::Pending(Box::pin(async {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                Err(AuditUnavailable("full".to_owned()))
-            })),
-            _ => {
-                let waits = Arc::clone(&self.0.waits);
-                Receipt::Pending(Box::pin(async move {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                    while waits.load(Ordering::Relaxed) {
-                        tokio::time::sleep(Duration::from_millis(1)).await;
-                    }
-                    Ok(())
-                }))
-            }
-        };
-        self.0.kept.lock().push((id, record));
-        (id, receipt)
-    }
-}
-
-impl Records {
-    pub(super) fn all(&self) -> Vec<(DecisionId, DecisionRecord)> {
-        self.kept.lock().clone()
-    }
-
-    pub(super) fn last(&self) -> (DecisionId, DecisionRecord) {
-        self.kept.lock().last().cloned().expect("a record")
-    }
-
-    pub(super) async fn wait(&self, count: usize) {
-        for _ in 0..500 {
-            if self.kept.lock().len() >= count {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("only {} records", self.kept.lock().len());
-    }
-}
 
 /// What a gateway is started with.
 pub(super) struct Setup {
