@@ -87,7 +87,7 @@ fn a_broken_file_is_told_in_text_and_in_json_with_line_and_column() {
     ends(&output, 3);
     assert_eq!(
         text(&output.stderr),
-        "error[PC0103]: unknown key `svid_tll` in [ca]\n --> portcullis.toml:5:1\n5 | svid_tll = \"1h\"\n  | ^^^^^^^^ did you mean `svid_ttl`?\nhelp: keys are listen, svid_ttl, jwt_ttl, entry, bundle, federation, web_roots, fetch_from\nnext: portcullis config explain ca\n\n"
+        "error[PC0103]: unknown key `svid_tll` in [ca]\n --> portcullis.toml:5:1\n5 | svid_tll = \"1h\"\n  | ^^^^^^^^ did you mean `svid_ttl`?\nhelp: keys are listen, svid_ttl, jwt_ttl, agent_ttl, entry, bundle, federation, web_roots, fetch_from\nnext: portcullis config explain ca\n\n"
     );
     let output = portcullis(dir.path(), &["config", "validate", "-o", "json"]).output().unwrap();
     ends(&output, 3);
