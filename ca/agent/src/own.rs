@@ -12,12 +12,12 @@ use ca_identity::{SpiffeId, TrustDomain, X509Svid, pem};
 use zeroize::Zeroizing;
 
 const FILE: &str = "agent.svid";
-const SEAL: &str = "seal.key";
-const MODE: u32 = 0o600;
+pub(crate) const SEAL: &str = "seal.key";
+pub(crate) const MODE: u32 = 0o600;
 /// First line of the sealed text.
 const FIRST: &str = "portcullis agent svid 1";
 /// A line between its parts. No line of PEM or JSON is it.
-const BETWEEN: &str = "\n---\n";
+pub(crate) const BETWEEN: &str = "\n---\n";
 
 /// Why there is no usable file.
 #[derive(Debug, thiserror::Error)]

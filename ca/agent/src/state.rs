@@ -234,7 +234,11 @@ impl State {
         if self.is_known { View::Denied } else { View::Unavailable(UNHEARD.to_owned()) }
     }
 
-    fn matching(&self, selectors: &[Selector]) -> Vec<&Served> {
+    pub(crate) fn is_known(&self) -> bool {
+        self.is_known
+    }
+
+    pub(crate) fn matching(&self, selectors: &[Selector]) -> Vec<&Served> {
         let facts: HashSet<&Selector> = selectors.iter().collect();
         let matches = |entry: &AgentEntry| {
             !entry.selectors.is_empty() && entry.selectors.iter().all(|selector| facts.contains(selector))
@@ -289,6 +293,11 @@ impl Resource {
             svid: Arc::clone(svid),
             secrets: OnceLock::new(),
         }
+    }
+
+    /// The SVID itself, while it holds.
+    pub(crate) fn held(&self, now: UnixTime) -> Option<Arc<X509Svid>> {
+        (self.not_after > now).then(|| Arc::clone(&self.svid))
     }
 
     fn secrets(&self, names: &SdsNames) -> &[Arc<Secret>; 2] {

@@ -34,6 +34,7 @@ mod sign_token;
 mod sync;
 
 pub use bundle::{Source, bundle};
+pub use issued::PolicyKeys;
 pub use oidc::{Oidc, oidc};
 pub use problem::Problem;
 
@@ -59,7 +60,7 @@ const ENTRY_BODY_LIMIT: usize = 1024 * 1024;
 const BUNDLE_BODY_LIMIT: usize = 4 * 1024 * 1024;
 
 /// What agents of other hosts ask (S24): attestation, for anybody; renewal, the stream of what they have to know, and signing,
-/// for who shows the SVID of an agent.
+/// for who shows the SVID of an agent. With the extension [`PolicyKeys`] agents are told whose policies they may believe.
 pub fn enrolment(authority: Arc<Authority>) -> Router {
     Router::new()
         .route("/v1/agents:attest", post(attest::attest))

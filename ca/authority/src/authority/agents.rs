@@ -4,7 +4,9 @@
 //! ended, and one that was replaced (SV-03, NA-05, NA-06).
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use base_ports::UnixTime;
 use base_store::{StoreError, Transaction};
 use ca_identity::{Revoked, SpiffeId};
 use tokio::sync::watch;
@@ -18,6 +20,8 @@ use crate::revocation::{self, Revocation};
 use crate::row;
 
 const PAGE: usize = 1000;
+/// So often it is looked whether an SVID has ended, whatever the wall clock does.
+const LOOK: Duration = Duration::from_secs(60);
 /// Certificates that are denied in one transaction.
 const DENIED_AT_ONCE: usize = 500;
 /// Two requests may find a new SVID first at the same moment.
@@ -123,6 +127,37 @@ impl Authority {
     /// Whether a stream of that agent is open.
     pub fn is_followed_by(&self, id: &SpiffeId) -> bool {
         self.followed.lock().contains_key(id)
+    }
+
+    /// Why that agent may follow no longer; none while it may.
+    pub(crate) fn dismissed(&self, id: &SpiffeId) -> Option<AuthorityError> {
+        self.agent_row(id).err()
+    }
+
+    /// Returns when the holder of an SVID of that agent that ends then may follow no longer, with the reason: evicted, banned,
+    /// or the SVID has ended. What happens from the call on is seen, also before the first poll.
+    pub fn dismissal(
+        self: &Arc<Self>,
+        id: SpiffeId,
+        end: UnixTime,
+    ) -> impl Future<Output = AuthorityError> + Send + use<> {
+        let (authority, mut changed) = (Arc::clone(self), self.watch_agents());
+        async move {
+            loop {
+                if let Some(why) = authority.dismissed(&id) {
+                    return why;
+                }
+                let left = end.saturating_since(authority.now());
+                if left.is_zero() {
+                    return AuthorityError::AgentExpired(id);
+                }
+                // The end of the watch is that of the authority, and of who serves this.
+                let moved = tokio::time::timeout(left.min(LOOK), changed.changed()).await;
+                if moved.is_ok_and(|moved| moved.is_err()) {
+                    return AuthorityError::NotAnAgent(id);
+                }
+            }
+        }
     }
 
     /// Moves whenever an agent was evicted or banned.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::body::{self, Json};
-use super::issued::IssuedBody;
+use super::issued::{EnrolledBody, PolicyKeys};
 use super::problem::Problem;
 use crate::{Authority, Evidence};
 
@@ -28,16 +29,17 @@ enum EvidenceBody {
 /// Makes an agent of a host: a join token and a certificate request for an SVID of an agent. A token is good once.
 #[utoipa::path(
     post, path = "/v1/agents:attest", request_body = AttestBody,
-    responses((status = 200, body = IssuedBody), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+    responses((status = 200, body = EnrolledBody), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 pub(crate) async fn attest(
     State(authority): State<Arc<Authority>>,
+    keys: Option<Extension<PolicyKeys>>,
     Json(body): Json<AttestBody>,
-) -> Result<axum::Json<IssuedBody>, Problem> {
+) -> Result<axum::Json<EnrolledBody>, Problem> {
     let csr = body::csr(&body.csr)?;
     let evidence = match body.evidence {
         EvidenceBody::JoinToken { token } => Evidence::JoinToken(token),
     };
     let issued = Box::pin(authority.attest(evidence, &csr)).await?;
-    Ok(axum::Json(issued.into()))
+    Ok(axum::Json(EnrolledBody::new(issued, keys)))
 }

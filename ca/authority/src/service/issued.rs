@@ -1,5 +1,10 @@
-//! The answer of both enrolment calls: a chain and what to verify peers with.
+//! The answers of calls that have something signed: a chain and what to verify peers with; and to agents besides, whose
+//! policies they may believe.
 
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Extension;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
@@ -35,6 +40,33 @@ pub(crate) struct BundleBody {
     sequence: String,
     /// Base64 of DER.
     authorities: Vec<String>,
+}
+
+/// A fresh SVID of an agent.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EnrolledBody {
+    #[serde(flatten)]
+    issued: IssuedBody,
+    /// Public keys whose signature on policies the agent may believe, the newest first; absent = no policies come from here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    policy_keys: Vec<String>,
+}
+
+impl EnrolledBody {
+    pub(super) fn new(issued: Issued, keys: Option<Extension<PolicyKeys>>) -> Self {
+        let policy_keys = keys.map(|Extension(PolicyKeys(keys))| keys()).unwrap_or_default();
+        Self { issued: issued.into(), policy_keys }
+    }
+}
+
+/// The keys that sign policies at a moment. A request extension, for what serves the authority knows them (BN-03).
+#[derive(Clone)]
+pub struct PolicyKeys(pub Arc<dyn Fn() -> Vec<String> + Send + Sync>);
+
+impl fmt::Debug for PolicyKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PolicyKeys").field(&(self.0)()).finish()
+    }
 }
 
 impl From<Issued> for IssuedBody {

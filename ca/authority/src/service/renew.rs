@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::asker::Asker;
 use super::body::{self, Json};
-use super::issued::IssuedBody;
+use super::issued::{EnrolledBody, PolicyKeys};
 use super::problem::Problem;
 use crate::Authority;
 
@@ -22,14 +23,15 @@ pub(crate) struct RenewBody {
 /// Signs for the agent that asks. The SVID that it shows holds until the new one is used.
 #[utoipa::path(
     post, path = "/v1/agents:renew", request_body = RenewBody,
-    responses((status = 200, body = IssuedBody), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
+    responses((status = 200, body = EnrolledBody), (status = "4XX", body = Problem), (status = "5XX", body = Problem))
 )]
 pub(crate) async fn renew(
     State(authority): State<Arc<Authority>>,
     Asker(requester): Asker,
+    keys: Option<Extension<PolicyKeys>>,
     Json(RenewBody { csr }): Json<RenewBody>,
-) -> Result<axum::Json<IssuedBody>, Problem> {
+) -> Result<axum::Json<EnrolledBody>, Problem> {
     let csr = body::csr(&csr)?;
     let issued = Box::pin(authority.renew_agent(requester, &csr)).await?;
-    Ok(axum::Json(issued.into()))
+    Ok(axum::Json(EnrolledBody::new(issued, keys)))
 }

@@ -137,12 +137,10 @@ impl Line {
     }
 
     fn is_admitted(&self) -> bool {
-        match self.authority.agent(&self.id) {
-            Ok(agent) => agent.ban.is_none(),
-            Err(fault) => {
-                tracing::info!(event = "agent_stream_ends", agent = %self.id, reason = %fault, "not an agent now");
-                false
-            }
+        let dismissed = self.authority.dismissed(&self.id);
+        if let Some(reason) = &dismissed {
+            tracing::info!(event = "agent_stream_ends", agent = %self.id, %reason, "not an agent now");
         }
+        dismissed.is_none()
     }
 }

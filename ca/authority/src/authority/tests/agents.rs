@@ -176,3 +176,27 @@ async fn au_05_a_root_waits_for_agents_unless_they_all_say_that_they_know_it() {
     authority.acknowledge(first.id.as_str(), sequence);
     authority.activate_key(KeyKind::Root, false, "x").await.unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn sv_03_who_follows_is_dismissed_at_a_ban_an_eviction_and_the_end_of_its_svid_and_not_before() {
+    let bench = Bench::new();
+    let authority = bench.open().await;
+    let [banned, evicted, expired] =
+        [agent(&authority).await, agent(&authority).await, agent(&authority).await];
+    let follow = |issued: &Issued| Box::pin(authority.dismissal(issued.id.clone(), issued.not_after));
+    let soon = HOUR / 60;
+    let (ban, eviction, mut end) = (follow(&banned), follow(&evicted), follow(&expired));
+    assert!(tokio::time::timeout(soon * 10, &mut end).await.is_err(), "it is an agent");
+    // Before the first poll of the first two.
+    authority.ban_agent(&banned.id, "lost", "test", true).await.unwrap();
+    authority.evict_agent(&evicted.id, "test").await.unwrap();
+    let now = std::time::Duration::from_millis(1);
+    let why = tokio::time::timeout(now, ban).await.expect("at once");
+    assert!(matches!(why, AuthorityError::AgentBanned(_)), "{why}");
+    let why = tokio::time::timeout(now, eviction).await.expect("at once");
+    assert!(matches!(why, AuthorityError::NotAnAgent(_)), "{why}");
+    assert!(tokio::time::timeout(soon * 10, &mut end).await.is_err(), "the others are agents still");
+    bench.clock.advance(DAY + HOUR);
+    let why = tokio::time::timeout(soon * 2, end).await.expect("within a minute");
+    assert!(matches!(why, AuthorityError::AgentExpired(_)), "{why}");
+}

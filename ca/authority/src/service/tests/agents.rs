@@ -61,3 +61,28 @@ async fn rv_02_agents_are_listed_banned_and_evicted_over_rest() {
     // A local process is no agent of another host.
     call(Method::POST, "/v1/agents:sync", Some(json!({}))).await.is_problem(403, "not_an_agent");
 }
+
+#[tokio::test]
+async fn st4_who_enrols_is_told_whose_policies_to_believe_where_there_are_any() {
+    let authority = Bench::new().open().await;
+    let keys = PolicyKeys(Arc::new(|| vec!["example.org/policies+1".to_owned()]));
+    let without = enrolment(Arc::clone(&authority));
+    let with = without.clone().layer(axum::Extension(keys));
+    for (router, told) in [(without, Value::Null), (with, json!(["example.org/policies+1"]))] {
+        let token = authority.create_join_token(HOUR).await.unwrap().token;
+        let csr = STANDARD.encode(request().1);
+        let body = json!({ "evidence": { "type": "join_token", "token": token }, "csr": csr });
+        let joined = ask(&router, Method::POST, "/v1/agents:attest", &[], None, Some(body)).await;
+        assert_eq!((joined.status, &joined.body["policy_keys"]), (StatusCode::OK, &told), "{}", joined.body);
+        let agent = Caller::Svid(SpiffeId::parse(joined.body["spiffe_id"].as_str().unwrap()).unwrap());
+        let csr = json!({ "csr": STANDARD.encode(request().1) });
+        let renewed = ask(&router, Method::POST, "/v1/agents:renew", &[], Some(agent), Some(csr)).await;
+        assert_eq!(
+            (renewed.status, &renewed.body["policy_keys"]),
+            (StatusCode::OK, &told),
+            "{}",
+            renewed.body
+        );
+        assert!(renewed.body["chain"].is_array() && renewed.body["bundle"]["authorities"].is_array());
+    }
+}
