@@ -132,7 +132,7 @@ impl Ledger {
     }
 
     /// Waits until they are on disk, and everything said before.
-    fn written(&self, mut adopted: Vec<Adopted>) -> Result<(), LedgerError> {
+    pub(crate) fn written(&self, mut adopted: Vec<Adopted>) -> Result<(), LedgerError> {
         let (done, outcome) = oneshot::channel();
         match adopted.last_mut() {
             Some(last) => last.done = Some(done),
@@ -150,7 +150,7 @@ impl Ledger {
     }
 }
 
-fn unreadable(volume: &Volume) -> impl FnOnce(crate::LeafError) -> LedgerError {
+pub(crate) fn unreadable(volume: &Volume) -> impl FnOnce(crate::LeafError) -> LedgerError {
     let path = volume.path().to_owned();
     move |source| LedgerError::Unreadable { path, offset: 0, source }
 }

@@ -22,6 +22,7 @@ mod error;
 mod export;
 mod frame;
 mod holds;
+mod ingest;
 mod keeper;
 mod lane;
 mod leaf;
@@ -67,6 +68,7 @@ pub use dir::LedgerDir;
 pub use error::LedgerError;
 pub use frame::BadFrame;
 pub use holds::{Hold, HoldError, HoldFilter, HoldRange, NewHold};
+pub use ingest::{Ingest, IngestError};
 pub use lane::{Pending, Waits};
 pub use leaf::{
     Body, Decided, DecisionBody, Entity, Gap, GapCause, Heartbeat, Kind, LeafError, LeafFacts, Reading,
