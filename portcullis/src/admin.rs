@@ -40,10 +40,11 @@ use policies_decisions::Ledger;
 use policies_engine::{AdminAction, OwnedFacts, Phase, Principal, Resource, Role};
 use policies_store::{Follower, PolicyStore};
 
-use crate::assemble::Process;
 use crate::assemble::configuration::Configuration;
 use crate::assemble::judge::{Judge, Question};
+use crate::assemble::{Process, Shipping};
 use crate::config::LocalUser;
+pub(crate) use decisions::append::Ingests;
 #[cfg(test)]
 pub(crate) use docs::document;
 use grant::Deferred;
@@ -74,6 +75,10 @@ pub(crate) struct Api {
     pub(crate) repeats: Arc<Repeats>,
     /// In place of a store: whose policies are in force here.
     pub(crate) follower: Option<Arc<Follower>>,
+    /// What enforcers of other hosts have sent.
+    pub(crate) ingests: Ingests,
+    /// How far the own records have come at the authority that this process joined.
+    pub(crate) shipping: Option<Arc<Shipping>>,
     /// Judges for enforcers that are not ours, when they may ask.
     pub(crate) outside: Option<Arc<dyn policies_adapters::Judge>>,
     pub(crate) ext_authz: Option<ext_authz::Options>,
@@ -120,12 +125,16 @@ fn v1(api: &Arc<Api>, more: Router) -> Router {
             "/v1/decisions:verify",
             post(decisions::recompute::verify).layer(DefaultBodyLimit::max(decisions::recompute::BODY_BYTES)),
         )
+        .route(
+            "/v1/decisions:append",
+            post(decisions::append::append).layer(DefaultBodyLimit::max(decisions::append::BODY_BYTES)),
+        )
         .with_state(Arc::clone(api))
         .merge(policies_decisions::router(api.ledger.clone(), api.reads))
         .merge(policies_decisions::log_router(api.ledger.clone()))
         .merge(more);
     if let Some(store) = &api.store {
-        v1 = v1.route_service(policies::FEED, store.feed().routes());
+        v1 = v1.merge(policies::followers::router(api, store.feed()));
     }
     if let Some((judge, options)) = api.outside.as_ref().zip(api.ext_authz) {
         v1 = v1.route_service(ext_authz::PATH, ext_authz::routes(Arc::clone(judge), options));
@@ -150,7 +159,10 @@ fn v1(api: &Arc<Api>, more: Router) -> Router {
             .merge(service::mint(Arc::clone(authority)))
             .merge(service::keys(Arc::clone(authority)))
             .merge(service::federations(Arc::clone(authority)))
-            .merge(service::enrolment(Arc::clone(authority)));
+            .merge(
+                service::enrolment(Arc::clone(authority))
+                    .layer(axum::Extension(policies::followers::keys(api))),
+            );
     }
     let v1 = v1
         .fallback(missing)
@@ -181,7 +193,7 @@ fn open(api: &Arc<Api>) -> Router {
 async fn authorize(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().cloned().unwrap_or(Caller::Anonymous);
     // What no row names is refused even if a handler exists: a new path is closed until it is put in the table.
-    let Some((action, mut resource)) = asked(&api, request.method(), request.uri().path()) else {
+    let Some((action, mut resource)) = asked(&api, &caller, request.method(), request.uri().path()) else {
         return missing(request).await;
     };
     let principal = principal(&api, &caller);
@@ -253,12 +265,7 @@ fn principal(api: &Api, caller: &Caller) -> Principal {
             }
             Principal::local_user(*uid, None, &roles)
         }
-        // Of another trust domain nobody is an agent here, whatever its path says.
-        Caller::Svid(id)
-            if id.is_member_of(&api.trust_domain) && id.path().starts_with("/portcullis/agent/") =>
-        {
-            Principal::agent(id.as_str())
-        }
+        Caller::Svid(id) if policies::followers::is_agent(api, caller) => Principal::agent(id.as_str()),
         Caller::Svid(id) => Principal::workload(id.as_str()),
         Caller::Anonymous => Principal::anonymous(),
     }
@@ -281,7 +288,7 @@ fn facts(caller: &Caller) -> OwnedFacts {
 }
 
 /// What a call asks for: the table of rights. `None` for every other path, which answers 404 to everybody.
-fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resource)> {
+fn asked(api: &Api, caller: &Caller, method: &Method, path: &str) -> Option<(AdminAction, Resource)> {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let domain = || Resource::trust_domain(api.trust_domain.as_str());
     let enforcer = || {
@@ -289,6 +296,10 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
         in_force.enforcer.as_ref().map(|enforcer| Resource::enforcer(enforcer.id.as_str()))
     };
     if path.starts_with(policies::FEED_PATHS) {
+        // Agents follow the policies of their authority as they follow everything else of it.
+        if policies::followers::is_agent(api, caller) {
+            return Some((AdminAction::AgentSync, Resource::system()));
+        }
         return Some((AdminAction::PolicyRead, Resource::policy_scope("/")));
     }
     if grpc::PATHS.iter().any(|prefix| path.starts_with(prefix)) {
@@ -330,6 +341,7 @@ fn asked(api: &Api, method: &Method, path: &str) -> Option<(AdminAction, Resourc
         "entries" if reads => (AdminAction::EntryRead, domain()),
         "entries" => (AdminAction::EntryWrite, domain()),
         "decisions" if path == "/v1/decisions:export" => (AdminAction::DecisionsExport, domain()),
+        "decisions" if path == "/v1/decisions:append" => (AdminAction::DecisionsAppend, domain()),
         "decisions" if path == "/v1/decisions:verify" => (AdminAction::DecisionsVerify, domain()),
         "decisions" if path == "/v1/decisions:hold" => (AdminAction::DecisionsHold, domain()),
         "decisions" if path == "/v1/decisions:reveal" => (AdminAction::DecisionsReveal, domain()),

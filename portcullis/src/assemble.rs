@@ -47,7 +47,7 @@ mod view;
 mod vitals;
 mod vouch;
 
-pub(crate) use join::fingerprint;
+pub(crate) use join::{Shipped, Shipping, fingerprint};
 pub(crate) use process::{DataPlane, Process};
 pub(crate) use running::Running;
 
@@ -65,7 +65,7 @@ use ca_identity::SpiffeId;
 use ca_identity::tls::Trust;
 use tokio::sync::watch;
 
-use crate::admin::{Api, StatusFacts};
+use crate::admin::{Api, Ingests, StatusFacts};
 use crate::config::{Ca, Config};
 use crate::messages::Message;
 use configuration::Configuration;
@@ -153,7 +153,9 @@ pub(crate) async fn start(
     let saves = saves::CedarSaves::closed(owner, config.admin.is_two_person(owner));
     let machine = open::Machine { disk: &disk, clock: &clock, rng: &rng };
     let asked = Arc::clone(&saves) as Arc<dyn policies_store::Saves>;
-    let policies = Policies::open(&config, &store, machine, &ledger, asked, &mismatches).await?;
+    let fleet = join::Fleet::open(&config, &kept, &clock, &disk)?;
+    let sources = (fleet.as_ref(), &mismatches);
+    let policies = Policies::open(&config, &store, machine, &ledger, asked, sources).await?;
     let snapshots = policies.subscribe();
     let judge = Judge::new(policies.judging(&tasks)?, ledger.patient_lane(CONTROL_LANE), Arc::clone(&clock));
     saves.open(Arc::clone(&judge));
@@ -182,7 +184,9 @@ pub(crate) async fn start(
         ends::watch(Arc::clone(authority), Arc::clone(&kept), &metrics, &tasks);
         federation::start(authority, &metrics, &tasks);
     }
-    policies.start(&tasks, &metrics);
+    if fleet.is_none() {
+        policies.start(&tasks, &metrics);
+    }
 
     let mut running = Running {
         process: process.clone(),
@@ -208,7 +212,7 @@ pub(crate) async fn start(
     };
 
     // Agent and own identity.
-    let (mut trust, mut served) = (None, None);
+    let (mut trust, mut served, mut shipping) = (None, None, None);
     if let Some(authority) = &authority {
         let own = match &config.enforcer {
             Some(enforcer) => enforcer.id.clone(),
@@ -229,10 +233,18 @@ pub(crate) async fn start(
         }
     }
 
-    if let (Some(join), Some(agent)) = (&config.join, &config.agent) {
+    if let (Some(fleet), Some(agent)) = (&fleet, &config.agent) {
         let ground = join::Ground { disk: &disk, clock: &clock, rng: &rng, tasks: &running.tasks };
-        let service = join::start(&config, join, &kept, conditions.identity.clone(), ground).await?;
+        let told = (&health, conditions.identity.clone());
+        let records = (&ledger, metrics.as_ref());
+        let (service, ships) = join::start(&config, fleet, &kept, told, records, ground).await?;
+        shipping = ships;
         trust = Some(Arc::clone(&kept));
+        // Who follows shows the SVID that the agent has by now.
+        if let Some(follower) = &running.follower {
+            fleet.pins.lead(follower, &clock, &running.tasks).await;
+        }
+        policies.start(&running.tasks, &metrics);
         apis.workload(agent, Arc::clone(&service))?;
         served = Some(service);
     }
@@ -256,6 +268,8 @@ pub(crate) async fn start(
         store: policies.own(),
         repeats: open::repeats(&store, &clock)?,
         follower: running.follower.clone(),
+        ingests: Ingests::default(),
+        shipping,
         outside: outside::ask(&config, &snapshots, &ledger, trust.as_ref(), &clock)?,
         ext_authz: config.ext_authz,
         authzen: config.authzen.clone(),

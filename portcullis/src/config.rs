@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use ca_authority::NewEntry;
 pub(crate) use changes::{Changes, changes};
 pub(crate) use meant::{
-    Admin, Agent, BundleEndpoints, Ca, Collector, Config, Enforcer, Federation, Follow, Issuer, Join, Keys,
-    KnownBy, Listener, LocalUser, Oidc, Pushed, Spans, TrailTo,
+    Admin, Agent, BundleEndpoints, Ca, Collector, Config, Enforcer, Federation, Issuer, Join, Keys, KnownBy,
+    Listener, LocalUser, Oidc, Pushed, Spans, TrailTo,
 };
 pub(crate) use schema::{explain, json_schema, paths as key_paths};
 pub(crate) use value::{Address, duration, print_duration};

@@ -5,6 +5,7 @@ mod enrolment;
 mod envoy;
 pub(crate) mod federation;
 mod files;
+mod fleet;
 mod forged;
 mod hosts;
 mod people;
@@ -45,6 +46,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         federation::trials(),
         files::trials(),
         forged::trials(),
+        fleet::trials(),
         hosts::trials(),
         revoked::trials(),
         sds::trials(),

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::binary::{end, portcullis};
 use crate::people::{open_to_all, own_uid};
 use crate::port::free_port;
-use crate::{Outcome, Result};
+use crate::{Outcome, Result, curl};
 
 /// A running gateway. Dropping it kills the process and removes the directory.
 pub struct Gateway {
@@ -398,23 +398,12 @@ impl Gateway {
 
     /// curl through the data plane with the identity of `tls`; the answer's status and body.
     pub fn curl(&self, tls: &Path, path: &str, arguments: &[&str]) -> Result<(u16, String)> {
-        let own = ["--max-time", "10", "-w", "\n%{http_code}"];
-        let output = self.curl_command(tls, path).args(own).args(arguments).output()?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let (body, status) = text.rsplit_once('\n').ok_or("curl printed nothing")?;
-        if !output.status.success() && status == "000" {
-            return Err(format!("curl: {}", String::from_utf8_lossy(&output.stderr)).into());
-        }
-        Ok((status.parse()?, body.to_owned()))
+        curl::answer(self.curl_command(tls, path), arguments)
     }
 
     /// The same curl, to be started by the caller.
     pub fn curl_command(&self, tls: &Path, path: &str) -> Command {
-        let mut curl = Command::new("curl");
-        curl.args(["-sS", "--cacert"]).arg(tls.join("bundle.pem"));
-        curl.arg("--cert").arg(tls.join("svid.pem")).arg("--key").arg(tls.join("svid.key"));
-        curl.arg(format!("https://localhost:{}{path}", self.address.port()));
-        curl
+        curl::command(self.address.port(), tls, path)
     }
 
     /// Plain HTTP to the admin listener.

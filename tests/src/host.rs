@@ -1,6 +1,8 @@
-//! Another host: a process that is an agent of a gateway's authority, with a directory and sockets of its own.
+//! Another host: a process that is an agent of a gateway's authority, with a directory and sockets of its own; and a gateway
+//! itself, where that is asked for.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::binary::{end, portcullis};
 use crate::port::free_port;
-use crate::{Gateway, Outcome, Result};
+use crate::{Gateway, Outcome, Result, curl};
 
 /// A host. Dropping it kills the process and removes the directory.
 pub struct Host {
@@ -20,6 +22,8 @@ pub struct Host {
     child: Option<Child>,
     /// How far its clock is ahead, as faketime writes it.
     ahead: Option<String>,
+    /// Of its own data plane.
+    port: Option<u16>,
 }
 
 impl Host {
@@ -27,11 +31,37 @@ impl Host {
     pub fn of(ca: &Gateway, port: u16) -> Result<Self> {
         let printed = ca.json(&["agent", "token", "--authority", &format!("https://127.0.0.1:{port}")])?;
         let of = |name: &str| printed[name].as_str().unwrap_or_default().to_owned();
-        let host = Self { dir: tempfile::tempdir()?, child: None, ahead: None };
+        let host = Self { dir: tempfile::tempdir()?, child: None, ahead: None, port: None };
         let admin = format!("[admin]\nlisten = [\"http://127.0.0.1:{}\"]\n", free_port());
         fs::write(host.config(), of("join") + &admin)?;
         host.lay_token(&of("token"))?;
         Ok(host)
+    }
+
+    /// A gateway beside its agent: one HTTP service at `upstream`, for every path.
+    pub fn with_gateway(mut self, upstream: SocketAddr) -> Result<Self> {
+        let port = free_port();
+        let gateway = format!(
+            "[enforcer]\nid = \"spiffe://example.org/edge\"\nworkers = 2\nmax_delay = \"20s\"\n\
+             [[enforcer.listener]]\nname = \"public\"\nbind = [\"tcp://127.0.0.1:{port}\"]\n\
+             [[enforcer.service]]\nname = \"site\"\nnamespace = \"shop\"\n\
+             [[enforcer.route]]\nname = \"site\"\nservice = \"site\"\nmatch = {{ path = \"/\" }}\nto = [\"http://{upstream}\"]\n"
+        );
+        let text = fs::read_to_string(self.config())?;
+        fs::write(self.config(), text + &gateway)?;
+        self.port = Some(port);
+        Ok(self)
+    }
+
+    /// curl through its data plane with the identity of `tls`; the answer's status and body.
+    pub fn curl(&self, tls: &Path, path: &str) -> Result<(u16, String)> {
+        curl::answer(curl::command(self.port.ok_or("it is no gateway")?, tls, path), &[])
+    }
+
+    /// Decisions on record there that match, newest first.
+    pub fn decisions(&self, filters: &[&str]) -> Result<Vec<Value>> {
+        let found = self.json(&[&["decisions", "query"], filters].concat())?;
+        Ok(found["items"].as_array().cloned().unwrap_or_default())
     }
 
     /// Puts a token where the configuration looks for it.
@@ -80,6 +110,7 @@ impl Host {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.dir().join("log"))?;
         let mut command = Command::new(portcullis());
         command.args(["run", "-c"]).arg(self.config());
+        command.env("PORTCULLIS_DECISIONS__QUESTIONS_PER_MINUTE", "10000");
         if let Some(ahead) = &self.ahead {
             let preload =
                 Command::new("faketime").args(["-m", "-f", "+0", "printenv", "LD_PRELOAD"]).output()?;

@@ -3,6 +3,7 @@
 
 pub mod binary;
 pub mod bytes;
+mod curl;
 pub mod envoy;
 pub mod forge;
 pub mod frames;

@@ -17,6 +17,7 @@ mod take;
 #[cfg(test)]
 mod tests;
 mod unwritten;
+mod way;
 
 use crate::{PolicyStoreError, Verifier, content::Hash, registry, writer::blocking};
 use apply::{Checked, Own};
@@ -38,6 +39,7 @@ use unwritten::Unwritten;
 
 pub(crate) use file::SnapshotFile;
 pub use status::FollowStatus;
+pub use way::{AdminSocket, Connection, Way};
 
 /// Retired snapshots held compiled.
 const PINNED: usize = 4;
@@ -47,11 +49,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Whom to follow, and whom to believe.
 #[derive(Debug, Clone)]
 pub struct FollowConfig {
-    /// The publisher's admin socket.
-    pub socket: PathBuf,
+    /// The way to the publisher.
+    pub way: Arc<dyn Way>,
     /// What this enforcer calls itself, for the publisher's `status`.
     pub name: String,
-    /// The keys whose signature is believed; never empty.
+    /// The keys whose signature is believed at first; nothing is taken while there is none.
     pub signers: Vec<Verifier>,
     /// Where snapshot files are kept.
     pub dir: PathBuf,
@@ -73,6 +75,8 @@ pub struct FollowConfig {
 #[derive(Debug)]
 pub struct Follower {
     config: FollowConfig,
+    /// Whose signature is believed.
+    keys: Mutex<Arc<[Verifier]>>,
     shelf: Shelf,
     unwritten: Unwritten,
     contact: Contact,
@@ -117,6 +121,7 @@ impl Follower {
         Ok(Arc::new(Follower {
             freshness: channel::Sender::new(contact.freshness()),
             silence: channel::Sender::new(contact.silence()),
+            keys: Mutex::new(config.signers.clone().into()),
             config,
             shelf,
             unwritten: Unwritten::default(),
@@ -219,7 +224,7 @@ impl Follower {
         }
         let held = match self.unwritten.get(snapshot) {
             Some(held) => held,
-            None => match self.shelf.get(snapshot, &self.config.signers) {
+            None => match self.shelf.get(snapshot, &self.keys()) {
                 None => return Err(PolicyStoreError::Unknown(snapshot)),
                 Some(Err(cause)) => {
                     return Err(PolicyStoreError::damaged(format!("snapshot {snapshot}"), cause));
@@ -234,6 +239,23 @@ impl Follower {
         pinned.push_front(Arc::clone(&compiled.snapshot));
         pinned.truncate(PINNED);
         Ok(compiled.snapshot)
+    }
+
+    /// From now on the signatures of these keys are believed, and no others. What was refused is asked for again.
+    pub async fn believe(&self, keys: Vec<Verifier>) {
+        *self.keys.lock() = keys.into();
+        self.writer.lock().await.refused = None;
+        self.again.notify_one();
+    }
+
+    /// Ends the connection, and asks again over a new one: such as when this process shows another identity from now on.
+    pub fn reconnect(&self) {
+        self.again.notify_one();
+    }
+
+    /// The keys whose signature is believed.
+    pub(crate) fn keys(&self) -> Arc<[Verifier]> {
+        Arc::clone(&self.keys.lock())
     }
 
     /// The snapshot file of what was taken last.

@@ -59,7 +59,7 @@ pub use change::{Approval, Change, ChangeId, Checked, Checks, Edit, Impact, NewC
 pub use check::{Report, check_dir, compile_dir};
 pub use error::PolicyStoreError;
 pub use feed::{Announcement, EnforcerStatus, Feed};
-pub use follow::{FollowConfig, FollowStatus, Follower};
+pub use follow::{AdminSocket, Connection, FollowConfig, FollowStatus, Follower, Way};
 pub use format::{Formatted, format_files, format_path, write_formatted};
 pub use lint::{LintAsk, LintReport, fix_path, lint_path};
 pub use note::{NoteError, Verifier, verify};

@@ -1,6 +1,7 @@
 //! `GET /v1/decisions/{id}/explain`: the record and the policies that judged it, joined.
 //! The ledger knows no Cedar and the engine no ledger; they meet here (policy EX6).
 
+pub(super) mod append;
 pub(super) mod case;
 pub(super) mod recompute;
 mod repeats;

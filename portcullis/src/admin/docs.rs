@@ -58,6 +58,7 @@ use utoipa_swagger_ui::SwaggerUi;
         super::policies::history::read,
         super::policies::history::history,
         super::policies::history::blame,
+        super::decisions::append::append,
         super::decisions::explain,
         super::decisions::case::case,
         super::decisions::suggested::suggest,

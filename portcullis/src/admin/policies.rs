@@ -6,6 +6,7 @@ pub(super) mod can;
 pub(super) mod changes;
 pub(super) mod diff;
 mod documents;
+pub(super) mod followers;
 pub(super) mod format;
 pub(super) mod grpc;
 pub(super) mod history;
@@ -31,7 +32,6 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::problem::Problem;
-use crate::config::Follow;
 pub(super) use changes::BODY_BYTES;
 
 /// The gRPC service that enforcers follow; to read policies is the right they need.
@@ -102,10 +102,13 @@ fn nothing_kept(api: &Api) -> Problem {
     let Some(follower) = &api.follower else {
         return Problem::new(StatusCode::NOT_FOUND, "no policies are kept here");
     };
-    let publisher = Follow::publisher(&follower.follow_status().publisher);
+    let publisher = follower.follow_status().publisher;
     Problem::new(StatusCode::CONFLICT, "policies are followed, not written here")
         .detail(format!("this process follows `{publisher}`; ask there"))
-        .next(format!("portcullis policy versions --server {publisher}"))
+        .next(match publisher.starts_with("unix://") {
+            true => format!("portcullis policy versions --server {publisher}"),
+            false => "portcullis policy versions    (on the host of the authority)".to_owned(),
+        })
 }
 
 fn nothing_in_force() -> Problem {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use base_ports::UnixTime;
 use ca_identity::tls::Trust;
 use policies_store::{EnforcerStatus, FollowStatus, Position};
 use serde_json::{Value, json};
 
 use super::Api;
+use crate::assemble::Shipped;
 use crate::assemble::upgrade::Upgrades;
-use crate::config::Follow;
 
 /// What only the assembly knows.
 #[derive(Debug, Clone)]
@@ -62,6 +63,15 @@ fn ledger(api: &Api) -> Value {
     json!({
         "origin": api.ledger.origin(), "records": stats.next_index.to_string(), "first": stats.first_index.to_string(),
         "tree_size": stats.tree_size.to_string(), "self_checked": stats.self_checked, "alarms": alarms,
+        "ships": api.shipping.as_ref().map(|shipping| ships(&shipping.now(), stats.next_index)),
+    })
+}
+
+/// How far the records of this process have come elsewhere.
+fn ships(shipped: &Shipped, end: u64) -> Value {
+    json!({
+        "to": shipped.to, "acknowledged": shipped.next.to_string(),
+        "waiting": end.saturating_sub(shipped.next).to_string(), "problem": shipped.problem,
     })
 }
 
@@ -81,6 +91,7 @@ fn policies(api: &Api) -> Value {
         (None, Some(follower)) => follower.status(),
         (None, None) => return Value::Null,
     };
+    let now = api.clock.now().wall;
     let diagnostics = status.diagnostics.iter().map(|found| crate::messages::Message::from(found).to_json());
     let mut document = json!({
         "version": status.numbers.map(|numbers| numbers.policies),
@@ -92,22 +103,25 @@ fn policies(api: &Api) -> Value {
         let keys: Vec<_> = store.verifiers().iter().map(ToString::to_string).collect();
         let wanted = store.feed().newest();
         let enforcers: Vec<_> =
-            store.feed().enforcers().iter().map(|enforcer| followed_by(enforcer, wanted)).collect();
+            store.feed().enforcers().iter().map(|enforcer| followed_by(enforcer, wanted, now)).collect();
         members.extend(super::policies::standing::standing(api, store));
         members.insert("keys".to_owned(), json!(keys));
         members.insert("enforcers".to_owned(), json!(enforcers));
     }
     if let Some(follower) = &api.follower {
-        members.insert("follows".to_owned(), follows(&follower.follow_status()));
+        members.insert("follows".to_owned(), follows(&follower.follow_status(), status.since, now));
     }
     document
 }
 
-fn follows(status: &FollowStatus) -> Value {
+fn follows(status: &FollowStatus, since: Option<UnixTime>, now: UnixTime) -> Value {
     json!({
-        "publisher": Follow::publisher(&status.publisher),
+        "publisher": status.publisher,
         "connected": status.is_connected,
+        "problem": status.problem,
         "heard": status.heard.map(|heard| heard.to_string()),
+        "heard_seconds_ago": status.heard.map(|heard| now.saturating_since(heard).as_secs()),
+        "since": since.map(|since| since.to_string()),
         "freshness": status.freshness.as_str(),
         "wanted": status.wanted.map(|position| position.to_string()),
         "running": status.running.map(|position| position.to_string()),
@@ -116,7 +130,7 @@ fn follows(status: &FollowStatus) -> Value {
     })
 }
 
-fn followed_by(enforcer: &EnforcerStatus, wanted: Option<Position>) -> Value {
+fn followed_by(enforcer: &EnforcerStatus, wanted: Option<Position>, now: UnixTime) -> Value {
     let refusal = enforcer.refusal.as_ref();
     json!({
         "principal": enforcer.principal,
@@ -133,5 +147,6 @@ fn followed_by(enforcer: &EnforcerStatus, wanted: Option<Position>) -> Value {
             json!({ "snapshot": offered.map(|position| position.to_string()), "code": code, "detail": detail })
         }),
         "reported": enforcer.reported.map(|time| time.to_string()),
+        "reported_seconds_ago": enforcer.reported.map(|time| now.saturating_since(time).as_secs()),
     })
 }

@@ -1,19 +1,24 @@
 //! This process as an agent of an authority on another host: it becomes one, stays one, and follows what it has to know.
 //!
 //! `assemble` starts it in place of an authority of its own. What it knows is kept while the authority is away, and served
-//! until it ends (AG-04); then it comes back by itself. Refused at the start, with what a person has to do: an authority
+//! until it ends (AG-04); then it comes back by itself. A gateway beside it has its identity from here (`gateway`), and whose
+//! policies are believed (`pins`). Refused at the start, with what a person has to do: an authority
 //! that is another one, and a host that is no agent and has no usable token.
 
 mod enter;
 mod follow;
+mod gateway;
 mod line;
+mod pins;
+mod ship;
 mod upstream;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use base_ports::{Clock, Disk, Rng, Tasks, UnixTime};
-use base_telemetry::Condition;
+use base_telemetry::{Condition, Health, Metrics};
+use ca_agent::kept::KeptFile;
 use ca_agent::own::{Own, OwnFile};
 use ca_agent::replica::{Receiver, Replica, SyncError};
 use ca_agent::rotate::{renew_at, retry_after, spread};
@@ -21,14 +26,18 @@ use ca_agent::{Agent, UpstreamError, enrol};
 use ca_identity::tls::Trust;
 use ca_identity::{Bundle, BundleMap, IdentitySnapshot, TrustDomain};
 use parking_lot::Mutex;
+use policies_decisions::Ledger;
 
 use crate::config::{Config, Join};
 use crate::messages::Message;
 use enter::Barred;
+use gateway::Gateway;
 use line::{Line, LineError};
 use upstream::Elsewhere;
 
 pub(crate) use enter::fingerprint;
+pub(super) use pins::{Pins, ToAuthority};
+pub(crate) use ship::{Shipped, Shipping};
 
 /// So often it is looked what is due, whatever the wall clock does.
 const TICK: Duration = Duration::from_secs(1);
@@ -38,6 +47,7 @@ const BETWEEN: Duration = Duration::from_secs(30);
 const FIRST: Duration = Duration::from_secs(10);
 
 /// What this machine gives.
+#[derive(Clone, Copy)]
 pub(super) struct Ground<'a> {
     pub(super) disk: &'a Arc<dyn Disk>,
     pub(super) clock: &'a Arc<dyn Clock>,
@@ -45,17 +55,78 @@ pub(super) struct Ground<'a> {
     pub(super) tasks: &'a Tasks,
 }
 
-/// Becomes an agent, or goes on being one. An authority that is away is waited for in the background.
+/// What an agent elsewhere is, for the rest of its process.
+pub(super) struct Fleet {
+    pub(super) join: Box<Join>,
+    /// What it shows its authority, and whom it believes; never the identity of a gateway beside it.
+    pub(super) trust: Arc<Trust>,
+    pub(super) pins: Arc<Pins>,
+}
+
+impl Fleet {
+    /// None where the process joins nobody; `own` is the identity of the process towards its peers.
+    ///
+    /// # Errors
+    /// What the last process knew cannot be read.
+    pub(super) fn open(
+        config: &Config,
+        own: &Arc<Trust>,
+        clock: &Arc<dyn Clock>,
+        disk: &Arc<dyn Disk>,
+    ) -> Result<Option<Self>, Message> {
+        let Some(join) = config.join.clone() else { return Ok(None) };
+        let dir = config.data_dir.join(super::policies::FILES);
+        let pins = Pins::open((&dir, &config.trust_domain), &join, disk)?;
+        let trust = match &config.enforcer {
+            Some(_) => Trust::new(Arc::clone(clock)),
+            None => Arc::clone(own),
+        };
+        Ok(Some(Self { join, trust, pins }))
+    }
+}
+
+/// Starts the agent, and beside it identity and shipping of the gateway, where there is one; `own` is the identity of the process
+/// towards its peers, and `condition` says how it stands.
 ///
 /// # Errors
 /// What a person has to do before this host can be an agent.
 pub(super) async fn start(
     config: &Config,
-    join: &Join,
-    trust: &Arc<Trust>,
+    fleet: &Fleet,
+    own: &Arc<Trust>,
+    (health, condition): (&Health, Condition),
+    (ledger, metrics): (&Ledger, &Metrics),
+    ground: Ground<'_>,
+) -> Result<(Arc<Agent>, Option<Arc<Shipping>>), Message> {
+    let Some(enforcer) = &config.enforcer else {
+        return Ok((enrolled(config, fleet, false, condition, ground).await?.0, None));
+    };
+    let file =
+        KeptFile::open(&config.data_dir, &enforcer.id, Arc::clone(ground.disk), Arc::clone(ground.rng));
+    let file = file.map_err(|error| {
+        Message::error("PC6001", format!("SVID of the gateway: {error}")).next("portcullis check")
+    })?;
+    let (kept, tasks) = (gateway::kept(&file, ground.clock.now().wall), ground.tasks);
+    let (agent, upstream) =
+        enrolled(config, fleet, kept.is_some(), health.condition("agent"), ground).await?;
+    let gateway = Gateway::new((&enforcer.id, own), &agent, upstream, (file, kept), condition)?;
+    gateway.start(tasks).await;
+    let shipping = ship::start(config, &fleet.join, own, ledger, (ground, metrics))?;
+    Ok((agent, Some(shipping)))
+}
+
+/// Becomes an agent, or goes on being one. An authority that is away is waited for in the background; where something can be
+/// served without it, by an SVID that is `kept`, the start does not wait for its first word.
+///
+/// # Errors
+/// What a person has to do before this host can be an agent.
+async fn enrolled(
+    config: &Config,
+    Fleet { join, trust, pins }: &Fleet,
+    is_kept: bool,
     condition: Condition,
     Ground { disk, clock, rng, tasks }: Ground<'_>,
-) -> Result<Arc<Agent>, Message> {
+) -> Result<(Arc<Agent>, Arc<dyn ca_agent::Upstream>), Message> {
     let domain = config.trust_domain.clone();
     let unusable = |error: &dyn std::fmt::Display| {
         Message::error("PC6001", format!("own SVID of this agent: {error}")).next("portcullis check")
@@ -77,7 +148,9 @@ pub(super) async fn start(
     let upstream = Arc::clone(&elsewhere) as Arc<dyn ca_agent::Upstream>;
     let agent = Agent::start(Arc::clone(&upstream), Arc::clone(clock), Arc::clone(rng), tasks);
     let mut member = Member {
-        join: join.clone(),
+        join: join.as_ref().clone(),
+        pins: Arc::clone(pins),
+        is_kept,
         domain,
         file,
         own,
@@ -102,16 +175,21 @@ pub(super) async fn start(
     }
     let mut changed = upstream.changed();
     tasks.spawn("join", member.run());
-    let heard = async { while !upstream.is_known() && changed.changed().await.is_ok() {} };
-    if tokio::time::timeout(FIRST, heard).await.is_err() {
+    let asked = Arc::clone(&upstream);
+    let heard = async move { while !asked.is_known() && changed.changed().await.is_ok() {} };
+    if !is_kept && tokio::time::timeout(FIRST, heard).await.is_err() {
         tracing::warn!(event = "authority_silent", "this agent starts without a word of its authority");
     }
-    Ok(agent)
+    Ok((agent, upstream))
 }
 
 /// The one task that has the own SVID and the copy of what the authority says.
 struct Member {
     join: Join,
+    /// Told whose policies are believed.
+    pins: Arc<Pins>,
+    /// A gateway beside this agent serves without a word of the authority.
+    is_kept: bool,
     domain: TrustDomain,
     file: OwnFile,
     own: Option<Own>,
@@ -192,9 +270,10 @@ impl Member {
         self.show();
         self.line.reset().await;
         let token = enter::token(&self.join).map_err(Barred::Person)?;
-        let (line, refused) = (Arc::clone(&self.line), Mutex::new(None));
+        let (line, refused, keys) = (Arc::clone(&self.line), Mutex::new(None), Mutex::default());
         let ask = async |csr: Vec<u8>| {
-            enter::attest(&line, &token, &csr).await.map_err(|error| note(&refused, error))
+            let answer = enter::attest(&line, &token, &csr).await;
+            answer.map(|given| given.noting(&keys)).map_err(|error| note(&refused, error))
         };
         let now = || self.clock.now().wall;
         let svid = enrol(&self.domain, None, ask, now).await.map_err(|error| barred(&refused, &error))?;
@@ -207,6 +286,7 @@ impl Member {
         self.show();
         // From now on it is shown.
         self.line.reset().await;
+        self.pins.given(&keys.into_inner());
         Ok(())
     }
 
@@ -214,8 +294,11 @@ impl Member {
     async fn renew(&mut self) -> Result<(), Barred> {
         let Some(own) = &self.own else { return Ok(()) };
         let Some(id) = own.newest().map(|svid| svid.id.clone()) else { return Ok(()) };
-        let (line, refused) = (Arc::clone(&self.line), Mutex::new(None));
-        let ask = async |csr: Vec<u8>| enter::renew(&line, &csr).await.map_err(|error| note(&refused, error));
+        let (line, refused, keys) = (Arc::clone(&self.line), Mutex::new(None), Mutex::default());
+        let ask = async |csr: Vec<u8>| {
+            let answer = enter::renew(&line, &csr).await;
+            answer.map(|given| given.noting(&keys)).map_err(|error| note(&refused, error))
+        };
         let now = || self.clock.now().wall;
         let svid =
             enrol(&self.domain, Some(&id), ask, now).await.map_err(|error| barred(&refused, &error))?;
@@ -225,6 +308,7 @@ impl Member {
         self.received();
         self.show();
         self.line.reset().await;
+        self.pins.given(&keys.into_inner());
         Ok(())
     }
 
@@ -314,10 +398,10 @@ impl Member {
         let away = away.filter(|away| !away.is_empty());
         let (is_ready, text) = match (own, away) {
             (None, away) => (false, away.unwrap_or("this host is no agent yet").to_owned()),
-            (Some(_), away) if !self.receiver.current().is_known() => {
-                (false, away.unwrap_or("the authority was not heard yet").to_owned())
-            }
             (Some(_), Some(away)) if self.is_barred => (false, away.to_owned()),
+            (Some(_), away) if !self.receiver.current().is_known() => {
+                (self.is_kept, away.unwrap_or("the authority was not heard yet").to_owned())
+            }
             (Some(_), Some(away)) if status.held < status.entries => {
                 (false, format!("{} of {} entries have an SVID: {away}", status.held, status.entries))
             }

@@ -1,7 +1,7 @@
-//! Where the policies of this process come from: its own store, or another process that it follows. Both publish
-//! snapshots through the same kind of channel, so nothing behind them knows the difference.
+//! Where the policies of this process come from: its own store, another process of this host that it follows, or the authority
+//! that it joined. All publish snapshots through the same kind of channel, so nothing behind them knows the difference.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -10,16 +10,19 @@ use base_ports::Tasks;
 use base_store::Store;
 use base_telemetry::Metrics;
 use policies_decisions::Ledger;
-use policies_engine::{Diagnostic, EntitySet, Freshness, Numbers, SchemaText, Snapshot, SnapshotInput};
-use policies_store::{FollowConfig, Follower, PolicyStore, Saves};
+use policies_engine::{
+    Diagnostic, EntitySet, Freshness, Numbers, Patience, SchemaText, Snapshot, SnapshotInput,
+};
+use policies_store::{AdminSocket, FollowConfig, Follower, PolicyStore, Saves, Verifier, Way};
 use tokio::sync::watch;
 
+use super::join::{Fleet, ToAuthority};
 use super::open;
-use crate::config::{Config, Follow};
+use crate::config::Config;
 use crate::messages::Message;
 
 /// Snapshot files of a follower, below the data directory.
-const FILES: &str = "policies";
+pub(super) const FILES: &str = "policies";
 
 /// Who makes snapshots.
 #[derive(Debug, Clone)]
@@ -35,19 +38,19 @@ impl Policies {
         machine: open::Machine<'_>,
         ledger: &Ledger,
         saves: Arc<dyn Saves>,
-        mismatches: &Arc<AtomicU64>,
+        (fleet, mismatches): (Option<&Fleet>, &Arc<AtomicU64>),
     ) -> Result<Self, Message> {
-        let Some(follow) = config.policies.as_ref().and_then(|policies| policies.follow.as_ref()) else {
+        let Some(followed) = Followed::of(config, fleet)? else {
             return open::policies(config, store, machine, ledger, saves).await.map(Self::Own);
         };
         let open::Machine { disk, clock, rng } = machine;
         let settings = FollowConfig {
-            socket: follow.socket.clone(),
+            way: followed.way,
             name: name(config),
-            signers: vec![follow.signer.clone()],
+            signers: followed.signers,
             dir: config.data_dir.join(FILES),
-            bootstrap: follow.bootstrap.clone(),
-            patience: follow.patience,
+            bootstrap: followed.bootstrap,
+            patience: followed.patience,
             disk: Arc::clone(disk),
             clock: Arc::clone(clock),
             rng: Arc::clone(rng),
@@ -152,10 +155,39 @@ pub(crate) fn shipped() -> Result<Arc<Snapshot>, String> {
     Snapshot::compile(input).map(Arc::new).map_err(first)
 }
 
+/// Whose policies are in force here, and who is believed to have signed them.
+struct Followed {
+    way: Arc<dyn Way>,
+    signers: Vec<Verifier>,
+    bootstrap: Option<PathBuf>,
+    patience: Patience,
+}
+
+impl Followed {
+    /// None where the policies are those of the own store.
+    fn of(config: &Config, fleet: Option<&Fleet>) -> Result<Option<Self>, Message> {
+        if let Some(Fleet { join, trust, pins }) = fleet {
+            let way = Arc::new(ToAuthority::new(join, &config.trust_domain, trust)?);
+            let (signers, patience) = (pins.keys(), Patience::default());
+            return Ok(Some(Self { way, signers, bootstrap: None, patience }));
+        }
+        let follow = config.policies.as_ref().and_then(|policies| policies.follow.as_ref());
+        Ok(follow.map(|follow| Self {
+            way: Arc::new(AdminSocket(follow.socket.clone())),
+            signers: vec![follow.signer.clone()],
+            bootstrap: follow.bootstrap.clone(),
+            patience: follow.patience,
+        }))
+    }
+}
+
 /// What the publisher's `status` calls this process, beside the identity that its connection proves.
 fn name(config: &Config) -> String {
     match &config.enforcer {
         Some(enforcer) => enforcer.id.as_str().to_owned(),
+        None if config.join.is_some() => {
+            format!("agent on {}", rustix::system::uname().nodename().to_string_lossy())
+        }
         None => config.data_dir.display().to_string(),
     }
 }
@@ -176,11 +208,4 @@ fn gauge(mut freshness: watch::Receiver<Freshness>, metrics: &Metrics, tasks: &T
             }
         }
     });
-}
-
-impl Follow {
-    /// The publisher, as people name it.
-    pub(crate) fn publisher(socket: &Path) -> String {
-        format!("unix://{}", socket.display())
-    }
 }

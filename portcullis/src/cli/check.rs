@@ -5,11 +5,12 @@ use std::path::Path;
 
 use base_ports::{Clock, SystemClock, UnixTime};
 use clap::{Args, ValueEnum};
+use policies_store::{AdminSocket, Way};
 use serde_json::{Value, json};
 
 use super::{Global, block_on};
 use crate::assemble::entities;
-use crate::config::{Config, Follow};
+use crate::config::Config;
 use crate::messages::{Message, Severity};
 use crate::output::{Answer, Exit};
 
@@ -128,10 +129,16 @@ fn keys(dir: &Path) -> Vec<std::path::PathBuf> {
 }
 
 fn policies(config: &Config, lines: &mut Vec<Line>) {
+    if let Some(join) = &config.join {
+        lines.push(Line::ok("policies", format!("of the authority at {}", join.url())));
+        return observing(config, lines);
+    }
     let Some(policies) = &config.policies else { return };
     if let Some(follow) = &policies.follow {
-        lines
-            .push(Line::ok("policies", format!("of the publisher at {}", Follow::publisher(&follow.socket))));
+        lines.push(Line::ok(
+            "policies",
+            format!("of the publisher at {}", AdminSocket(follow.socket.clone()).place()),
+        ));
         return observing(config, lines);
     }
     let ask = policies_store::LintAsk { now: SystemClock.now().wall, usage: None, threshold: 0 };

@@ -85,7 +85,6 @@ fn text(status: &Value) -> String {
         ("snapshot", "/policies/snapshot"),
         ("policy key", "/policies/keys/0"),
         ("follows", "/policies/follows/publisher"),
-        ("publisher", "/policies/follows/freshness"),
         ("mode", "/mode"),
         ("own svid", "/identity/id"),
         ("expires", "/identity/not_after"),
@@ -95,6 +94,7 @@ fn text(status: &Value) -> String {
             lines.push(format!("{label:<13} {value}"));
         }
     }
+    lines.extend(status.pointer("/policies/follows").map(publisher));
     lines.extend(configuration(status).into_iter().map(|line| format!("{:<13} {line}", "configuration")));
     lines
         .extend(super::policy::standing(status).into_iter().map(|line| format!("{:<13} {line}", "policies")));
@@ -113,6 +113,7 @@ fn text(status: &Value) -> String {
             lines.push(format!("{:<13} ALARM {}", "ledger", message.in_one_line()));
         }
     }
+    lines.extend(status.pointer("/ledger/ships").filter(|ships| !ships.is_null()).map(ships));
     for enforcer in status.pointer("/policies/enforcers").and_then(Value::as_array).into_iter().flatten() {
         lines.push(followed_by(enforcer));
     }
@@ -153,6 +154,33 @@ fn configuration(status: &Value) -> Vec<String> {
     lines
 }
 
+/// The publisher whose policies are in force here: since when they are, how long ago it was heard, and what is wrong.
+fn publisher(follows: &Value) -> String {
+    let of = |name: &str| follows.get(name).and_then(Value::as_str);
+    let mut line = format!("{:<13} {}", "publisher", of("freshness").unwrap_or_default());
+    match follows.get("heard_seconds_ago").and_then(Value::as_u64) {
+        Some(seconds) => line.push_str(&format!(", heard {seconds} s ago")),
+        None => line.push_str(", never heard"),
+    }
+    if let Some(since) = of("since") {
+        line.push_str(&format!("; in force since {since}"));
+    }
+    if let Some(problem) = of("problem") {
+        line.push_str(&format!("; {problem}"));
+    }
+    line
+}
+
+/// How far the records of this process have come at the authority.
+fn ships(ships: &Value) -> String {
+    let of = |name: &str| ships.get(name).and_then(Value::as_str).unwrap_or_default();
+    let mut line = format!("{:<13} goes to {}, {} records wait", "ledger", of("to"), of("waiting"));
+    if let Some(problem) = ships.get("problem").and_then(Value::as_str) {
+        line.push_str(&format!(": {problem}"));
+    }
+    line
+}
+
 /// One enforcer that follows the policies of this process: what it should run, what it runs, what it refused.
 fn followed_by(enforcer: &Value) -> String {
     let of = |pointer: &str| enforcer.pointer(pointer).and_then(Value::as_str).unwrap_or("nothing");
@@ -164,6 +192,9 @@ fn followed_by(enforcer: &Value) -> String {
     };
     let mut line =
         format!("{:<13} {} {state} runs {} of {}", "enforcer", of("/name"), of("/running"), of("/wanted"));
+    if let Some(seconds) = enforcer.get("reported_seconds_ago").and_then(Value::as_u64) {
+        line.push_str(&format!(", reported {seconds} s ago"));
+    }
     if enforcer.pointer("/refusal/code").is_some() {
         line.push_str(&format!(", refused: {} [{}]", of("/refusal/detail"), of("/refusal/code")));
     }

@@ -108,14 +108,15 @@ impl Meaning<'_> {
         if ca.is_none() && table.table("join").is_none() && !(is_given && agent.is_none()) {
             for section in ["agent", "enforcer"].into_iter().filter_map(|role| table.table(role)) {
                 let text = format!("[{}] needs an identity, and no [ca] runs in this process", section.path);
-                let help = "add a [ca] section; or [join] for an agent of an authority on another host; or enforcer.workload_api";
+                let help = "add a [ca] section; or [join] for an authority on another host; or enforcer.workload_api";
                 self.messages.push(self.fault("PC0105", section, "", text).help(help));
             }
         }
-        if let (Some(section), None) = (table.table("enforcer"), &policies) {
+        if let (Some(section), None, None) = (table.table("enforcer"), &policies, table.table("join")) {
             let text = "[enforcer] needs [policies]: without a policy every call is refused".to_owned();
             let fault = self.fault("PC0105", section, "", text);
-            self.messages.push(fault.help("add [policies] with dir = \"./policies\""));
+            let help = "add [policies] with dir = \"./policies\"; or [join], and the policies are those of the authority";
+            self.messages.push(fault.help(help));
         }
         let decisions = self.decisions(table.table("decisions")?)?;
         let ext_authz = table.table("ext_authz").map(|section| policies_adapters::ext_authz::Options {

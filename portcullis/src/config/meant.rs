@@ -64,6 +64,19 @@ pub(crate) struct Join {
     pub(crate) token_file: Option<PathBuf>,
 }
 
+impl Join {
+    /// Where the authority listens, as URLs have it.
+    pub(crate) fn place(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
+    /// The same as a URL.
+    pub(crate) fn url(&self) -> String {
+        format!("https://{}", self.place())
+    }
+}
+
 /// What tells an authority from others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum KnownBy {

@@ -77,7 +77,7 @@ static CODES: &[Code] = &[
     Code {
         code: "PC0132",
         title: "policies over the network",
-        text: "An enforcer does not follow a publisher on another host yet. An agent can be on another host ([join]).",
+        text: "A publisher on another host is followed by who joined it: `[join]` in place of `[policies]`. `follow` names the admin socket of a process on this host.",
     },
     Code {
         code: "PC0140",

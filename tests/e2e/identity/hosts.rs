@@ -40,25 +40,25 @@ pub(super) fn trials() -> Vec<Trial> {
     ]
 }
 
-const SECOND: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A gateway whose authority enrols agents of other hosts.
-struct Ca {
-    gateway: Gateway,
-    upstream: Upstream,
+pub(super) struct Ca {
+    pub(super) gateway: Gateway,
+    pub(super) upstream: Upstream,
     port: u16,
 }
 
 impl Ca {
-    fn start() -> Result<Self> {
+    pub(super) fn start() -> Result<Self> {
         let (upstream, port) = (Upstream::echo(), free_port());
         let listen = format!("listen = \"https://127.0.0.1:{port}\"");
         let gateway = Gateway::build().ca(&listen).site(upstream.address).start()?;
         Ok(Self { gateway, upstream, port })
     }
 
-    fn host(&self) -> Result<Host> {
+    pub(super) fn host(&self) -> Result<Host> {
         Host::of(&self.gateway, self.port)
     }
 
@@ -68,17 +68,17 @@ impl Ca {
         Ok(host)
     }
 
-    fn token(&self, more: &[&str]) -> Result<String> {
+    pub(super) fn token(&self, more: &[&str]) -> Result<String> {
         let token = self.gateway.json(&[&["agent", "token"], more].concat())?;
         Ok(token["token"].as_str().ok_or("no token")?.to_owned())
     }
 
-    fn agents(&self) -> Result<Vec<Value>> {
+    pub(super) fn agents(&self) -> Result<Vec<Value>> {
         Ok(self.gateway.json(&["agent", "list"])?["items"].as_array().cloned().unwrap_or_default())
     }
 
     /// Registers an identity for processes of this user; its entry.
-    fn entry(&self, path: &str, more: &[&str]) -> Result<String> {
+    pub(super) fn entry(&self, path: &str, more: &[&str]) -> Result<String> {
         let (id, user) = (format!("spiffe://example.org{path}"), format!("unix:uid:{}", own_uid()));
         let entry = [&["entry", "create", "--id", &id, "--selector", &user], more].concat();
         Ok(self.gateway.json(&entry)?["id"].as_str().ok_or("no id")?.to_owned())
@@ -91,7 +91,11 @@ impl Ca {
 }
 
 /// Waits until it holds; how long that took.
-fn within(limit: Duration, what: &str, mut holds: impl FnMut() -> Result<bool>) -> Result<Duration> {
+pub(super) fn within(
+    limit: Duration,
+    what: &str,
+    mut holds: impl FnMut() -> Result<bool>,
+) -> Result<Duration> {
     let begun = Instant::now();
     while begun.elapsed() < limit {
         if holds()? {

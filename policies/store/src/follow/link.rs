@@ -1,6 +1,6 @@
 //! The connection to the publisher: watch, fetch what is missing, report; connect again after growing, jittered waits.
 
-use super::{Follower, held::damaged, refused::Refused, take::Taken};
+use super::{Follower, Way, held::damaged, refused::Refused, take::Taken};
 use crate::{
     content::Hash,
     feed::bytes_of,
@@ -12,10 +12,14 @@ use crate::{
 };
 use base_ports::Rng;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use prost::bytes::{Bytes, BytesMut};
-use std::{collections::HashMap, fmt, path::PathBuf, sync::Arc, time::Duration};
-use tokio::{net::UnixStream, time::timeout};
-use tonic::transport::{Channel, Endpoint};
+use std::{collections::HashMap, fmt, io, sync::Arc, time::Duration};
+use tokio::time::timeout;
+use tonic::{
+    Code,
+    transport::{Channel, Endpoint},
+};
 
 /// Waits between connections: half of it is certain, half is chance.
 const FIRST: Duration = Duration::from_millis(100);
@@ -24,10 +28,14 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Three heartbeats.
 const QUIET: Duration = Duration::from_secs(15);
 const ANSWER: Duration = Duration::from_secs(30);
+/// What is in force is told this often, also when it is the same.
+const REPORT: Duration = Duration::from_secs(60);
 /// A manifest of 100,000 objects, and small objects with it.
 const FRAME_BYTES: usize = 64 << 20;
 /// Objects asked for in one call.
 const HASHES: usize = 1_000;
+/// How tonic tells of a refusal of HTTP alone, without a body and with one.
+const NO_SERVICE: [&str; 2] = ["grpc-status header missing", "while receiving response with status: 4"];
 /// No object is larger.
 const OBJECT_BYTES: usize = 64 << 20;
 
@@ -37,8 +45,7 @@ pub(super) async fn run(follower: Arc<Follower>) {
     loop {
         let mut has_heard = false;
         let ended = session(&follower, &mut has_heard).await;
-        follower.state.lock().is_connected = false;
-        tracing::debug!(event = "policy_feed_ended", cause = %ended, "the publisher is asked again");
+        follower.parted(&ended);
         wait = if has_heard { FIRST } else { wait.saturating_mul(2).min(LONGEST) };
         tokio::select! {
             () = tokio::time::sleep(jittered(wait, follower.config.rng.as_ref())) => {}
@@ -54,48 +61,91 @@ fn jittered(wait: Duration, rng: &dyn Rng) -> Duration {
 }
 
 /// Why a connection ended.
-struct Ended(String);
+pub(super) enum Ended {
+    /// As it should: it is asked again over a new one.
+    Well(&'static str),
+    /// It is asked again as well, and somebody may have to do something.
+    Ill(String),
+}
 
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+impl Ended {
+    fn ill(cause: impl fmt::Display) -> Ended {
+        Ended::Ill(cause.to_string())
     }
 }
 
 impl From<tonic::Status> for Ended {
     fn from(status: tonic::Status) -> Ended {
-        Ended(format!("{}: {}", status.code(), status.message()))
+        let message = status.message();
+        // No service answered: the call was turned away before.
+        if NO_SERVICE.iter().any(|words| message.contains(words)) {
+            return Ended::ill(
+                "the publisher does not let this process follow: it is of an older release, publishes no policies, or its \
+                 policies forbid it",
+            );
+        }
+        if matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated | Code::Unimplemented) {
+            return Ended::Ill(format!("the publisher does not let this process follow: {message}"));
+        }
+        Ended::Ill(format!("{}: {}", status.code(), message))
+    }
+}
+
+impl Follower {
+    /// A connection ended. What is wrong is told once, until the publisher was heard again.
+    fn parted(&self, ended: &Ended) {
+        let mut state = self.state.lock();
+        state.is_connected = false;
+        match ended {
+            Ended::Well(why) => {
+                tracing::debug!(event = "policy_feed_ended", why, "the publisher is asked again")
+            }
+            Ended::Ill(cause) if state.problem.as_ref() == Some(cause) => {}
+            Ended::Ill(cause) => {
+                tracing::warn!(event = "policy_feed_ended", publisher = %self.config.way.place(), cause, "the last good policies stay in force");
+                state.problem = Some(cause.clone());
+            }
+        }
     }
 }
 
 /// One connection, from its first frame to its end.
 async fn session(follower: &Follower, has_heard: &mut bool) -> Ended {
     match follow(follower, has_heard).await {
-        Ok(()) => Ended("the publisher closed the stream".to_owned()),
+        Ok(()) => Ended::Well("the publisher closed the stream"),
         Err(ended) => ended,
     }
 }
 
 async fn follow(follower: &Follower, has_heard: &mut bool) -> Result<(), Ended> {
-    let channel = connect(follower.config.socket.clone()).await.map_err(|cause| Ended(cause.to_string()))?;
+    if follower.keys().is_empty() {
+        return Err(Ended::ill("no key is known yet whose signature on policies would be believed"));
+    }
+    let channel = connect(follower.config.way.as_ref()).await.map_err(Ended::ill)?;
     let mut feed = PolicyFeedClient::new(channel).max_decoding_message_size(FRAME_BYTES);
     let held = follower.writer.lock().await.held.as_ref().map(|held| held.offer.position);
     let asked = WatchRequest { from: held.map(Position::to_message), enforcer: follower.config.name.clone() };
-    let watching = timeout(ANSWER, feed.watch(asked)).await.map_err(|_late| Ended("no answer".to_owned()))?;
+    let watching = timeout(ANSWER, feed.watch(asked)).await.map_err(|_late| Ended::ill("no answer"))?;
     let mut frames = watching?.into_inner();
     follower.state.lock().is_connected = true;
     report(follower, &mut feed).await;
+    let mut reported = follower.config.clock.mono();
     loop {
         let frame = tokio::select! {
             frame = timeout(QUIET, frames.message()) => frame,
-            () = follower.again.notified() => return Err(Ended("what was refused is asked for again".to_owned())),
+            () = follower.again.notified() => return Err(Ended::Well("it is asked again from the start")),
         };
-        let frame = frame.map_err(|_late| Ended("no heartbeat".to_owned()))??;
+        let frame = frame.map_err(|_late| Ended::ill("no heartbeat"))??;
         let Some(frame) = frame else { return Ok(()) };
         *has_heard = true;
         match frame.frame {
             Some(Frame::Heartbeat(heartbeat)) => {
                 follower.hear(heartbeat.newest.as_ref().and_then(Position::from_message)).await;
+                let now = follower.config.clock.mono();
+                if now.saturating_since(reported) >= REPORT {
+                    report(follower, &mut feed).await;
+                    reported = now;
+                }
             }
             Some(Frame::Snapshot(snapshot)) => {
                 let fetching = feed.clone();
@@ -110,22 +160,27 @@ async fn follow(follower: &Follower, has_heard: &mut bool) -> Result<(), Ended> 
                     // Somebody on the way changes what is sent; it is no sign of life either.
                     Taken::Refused(refused) => {
                         *has_heard = false;
-                        return Err(Ended(refused.detail));
+                        return Err(Ended::Ill(refused.detail));
                     }
                 }
             }
-            None => return Err(Ended("a frame of an unknown kind".to_owned())),
+            None => return Err(Ended::ill("a frame of an unknown kind")),
         }
     }
 }
 
-pub(super) async fn connect(path: PathBuf) -> Result<Channel, tonic::transport::Error> {
+/// A channel over one connection: when that ends, so does the channel.
+pub(super) async fn connect(way: &dyn Way) -> io::Result<Channel> {
+    let dialled = timeout(CONNECT, way.dial()).await;
+    let stream = dialled.unwrap_or_else(|_late| Err(io::Error::from(io::ErrorKind::TimedOut)))?;
+    let stream = Arc::new(Mutex::new(Some(TokioIo::new(stream))));
     let connector = tower::service_fn(move |_| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        let first = stream.lock().take();
+        async move { first.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
     });
-    // The authority of a Unix socket has no meaning; clients send this one.
-    Endpoint::from_static("http://localhost").connect_timeout(CONNECT).connect_with_connector(connector).await
+    // Who answers is for the way to know, so the name in the requests has no meaning; clients of sockets send this one.
+    let endpoint = Endpoint::from_static("http://localhost").connect_timeout(CONNECT);
+    endpoint.connect_with_connector(connector).await.map_err(io::Error::other)
 }
 
 /// Tells the publisher what is in force. It is for people to see, so a failure changes nothing.

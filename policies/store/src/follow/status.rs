@@ -4,15 +4,17 @@ use super::{Follower, refused::Refused};
 use crate::{Position, Status, generated::messages};
 use base_ports::UnixTime;
 use policies_engine::Freshness;
-use std::{path::PathBuf, sync::atomic::Ordering, time::Duration};
+use std::{sync::atomic::Ordering, time::Duration};
 
 /// What a follower says of itself beside [`Status`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FollowStatus {
-    /// The publisher's socket.
-    pub publisher: PathBuf,
+    /// The publisher, as people name it.
+    pub publisher: String,
     /// Whether a stream is open.
     pub is_connected: bool,
+    /// Why none is, or why the last one ended too soon; none when the publisher was heard since.
+    pub problem: Option<String>,
     /// When the publisher was heard last, in this process or the one before it.
     pub heard: Option<UnixTime>,
     /// What follows from that.
@@ -34,6 +36,7 @@ pub(super) struct State {
     pub(super) running: Option<Position>,
     pub(super) wanted: Option<Position>,
     pub(super) is_connected: bool,
+    pub(super) problem: Option<String>,
     pub(super) compile: Duration,
     /// Ids of policies that the stock evaluator runs.
     pub(super) slow: Vec<String>,
@@ -55,8 +58,9 @@ impl Follower {
     pub fn follow_status(&self) -> FollowStatus {
         let state = self.state.lock();
         FollowStatus {
-            publisher: self.config.socket.clone(),
+            publisher: self.config.way.place(),
             is_connected: state.is_connected,
+            problem: state.problem.clone(),
             heard: self.contact.heard(),
             freshness: self.contact.freshness(),
             wanted: state.wanted,
@@ -84,8 +88,10 @@ impl Follower {
     pub(super) async fn hear(&self, newest: Option<Position>) {
         let write = self.contact.hear();
         self.look();
-        if newest.is_some() {
-            self.state.lock().wanted = newest;
+        {
+            let mut state = self.state.lock();
+            state.problem = None;
+            state.wanted = newest.or(state.wanted);
         }
         if let Some(write) = write {
             drop(tokio::task::spawn_blocking(write).await);

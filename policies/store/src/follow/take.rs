@@ -71,7 +71,7 @@ impl Follower {
         fetch: impl AsyncFnOnce(Vec<Hash>) -> Result<HashMap<Hash, Bytes>, Refused>,
     ) -> Result<Held, Refused> {
         let messages::Snapshot { manifest, note, objects } = frame;
-        let offer = Offer::verified(manifest, note, &self.config.signers)?;
+        let offer = Offer::verified(manifest, note, &self.keys())?;
         let held = writer.held.clone();
         offer.follows(held.as_ref().map(|held| &held.offer))?;
         let mut came = received(objects)?;

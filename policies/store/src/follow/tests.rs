@@ -106,7 +106,7 @@ impl Publisher {
 
     fn config(&self, disk: &Arc<MemoryDisk>) -> FollowConfig {
         FollowConfig {
-            socket: "/nowhere".into(),
+            way: Arc::new(AdminSocket("/nowhere".into())),
             name: "gw-1".to_owned(),
             signers: self.signer.verifiers(),
             dir: "/follow".into(),

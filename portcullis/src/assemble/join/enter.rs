@@ -15,9 +15,10 @@ use ca_identity::{Bundle, CertificateDer, TrustDomain, pem, spki_sha256};
 use http::{Request, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::line::{Line, LineError, REVOKED, connect, place};
+use super::line::{Line, LineError, REVOKED, connect};
 use crate::config::{Join, KnownBy};
 use crate::messages::Message;
 
@@ -59,7 +60,7 @@ pub(super) async fn known(join: &Join, domain: &TrustDomain) -> Result<String, B
     };
     let bundle = Bundle::new(domain.clone(), roots, 0);
     let bundle = bundle.map_err(|error| {
-        let text = format!("the authority at {} cannot be the one of `{domain}`: {error}", at(join));
+        let text = format!("the authority at {} cannot be the one of `{domain}`: {error}", join.place());
         Barred::Person(Message::error("PC1021", text))
     })?;
     Ok(bundle.to_jwks())
@@ -78,12 +79,12 @@ fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, Message> {
 /// The roots that whoever answers there says are his. Worth nothing before they are compared.
 async fn shown(join: &Join) -> Result<Vec<CertificateDer<'static>>, Barred> {
     let later = |error: &dyn std::fmt::Display| Barred::Later(error.to_string());
-    let stream = connect(&join.host, join.port, &unjudged_client_config(&[b"http/1.1"])).await?;
+    let stream = connect(join, &unjudged_client_config(&[b"http/1.1"])).await?;
     let made = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = made.map_err(|error| later(&error))?;
     let tasks = Tasks::new("first bundle");
     tasks.spawn("connection", async move { drop(connection.await) });
-    let request = Request::get("/v1/bundle").header(header::HOST, at(join)).body(Empty::<Bytes>::new());
+    let request = Request::get("/v1/bundle").header(header::HOST, join.place()).body(Empty::<Bytes>::new());
     let request = request.map_err(|error| later(&error))?;
     let answer = sender.send_request(request).await.map_err(|error| later(&error))?;
     if !answer.status().is_success() {
@@ -100,7 +101,7 @@ fn stranger(join: &Join, wanted: &[u8; 32], shown: &[CertificateDer<'_>]) -> Mes
     let roots: Vec<_> = shown.iter().map(|root| fingerprint(&spki_sha256(root))).collect();
     let text = format!(
         "the authority at {} has no root with the fingerprint {}; it shows {}",
-        at(join),
+        join.place(),
         fingerprint(wanted),
         if roots.is_empty() { "none".to_owned() } else { roots.join(", ") }
     );
@@ -113,10 +114,6 @@ fn stranger(join: &Join, wanted: &[u8; 32], shown: &[CertificateDer<'_>]) -> Mes
 pub(crate) fn fingerprint(hash: &[u8]) -> String {
     let digits: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{digits}")
-}
-
-fn at(join: &Join) -> String {
-    place(&join.host, join.port)
 }
 
 /// The token that this host may show.
@@ -147,18 +144,40 @@ pub(super) fn token(join: &Join) -> Result<String, Message> {
     Ok(token)
 }
 
-/// Shows the token; what comes back is an SVID that is judged by who asks.
-pub(super) async fn attest(line: &Line, token: &str, csr: &[u8]) -> Result<SignedChain, LineError> {
+/// Shows the token; what comes back is an SVID that is judged by who asks, and the keys of policies.
+pub(super) async fn attest(line: &Line, token: &str, csr: &[u8]) -> Result<Enrolled, LineError> {
     let evidence = json!({ "type": "join_token", "token": token });
     let answer =
         line.post("/v1/agents:attest", &json!({ "evidence": evidence, "csr": STANDARD.encode(csr) })).await?;
-    chain(&answer)
+    enrolled(&answer)
 }
 
 /// Has a request for another SVID of this agent signed.
-pub(super) async fn renew(line: &Line, csr: &[u8]) -> Result<SignedChain, LineError> {
+pub(super) async fn renew(line: &Line, csr: &[u8]) -> Result<Enrolled, LineError> {
     let answer = line.post("/v1/agents:renew", &json!({ "csr": STANDARD.encode(csr) })).await?;
-    chain(&answer)
+    enrolled(&answer)
+}
+
+/// What an agent is given.
+#[derive(Debug)]
+pub(super) struct Enrolled {
+    pub(super) chain: SignedChain,
+    /// As they are written; none from an authority that publishes no policies, or of an older release.
+    pub(super) policy_keys: Vec<String>,
+}
+
+impl Enrolled {
+    /// The chain; the keys are noted, for when the chain turns out to be good.
+    pub(super) fn noting(self, keys: &Mutex<Vec<String>>) -> SignedChain {
+        *keys.lock() = self.policy_keys;
+        self.chain
+    }
+}
+
+fn enrolled(answer: &Value) -> Result<Enrolled, LineError> {
+    let keys = answer.get("policy_keys").and_then(Value::as_array).into_iter().flatten();
+    let policy_keys = keys.filter_map(|key| key.as_str().map(str::to_owned)).collect();
+    Ok(Enrolled { chain: chain(answer)?, policy_keys })
 }
 
 /// The chain of an answer, leaf first.

@@ -51,7 +51,8 @@ impl Member {
                 self.line.post("/v1/agents:acknowledge", &body).await?;
                 told = Some(current);
             }
-            if self.due.is_some_and(|due| due <= now.wall) && renew_after <= now.mono {
+            let is_due = self.due.is_some_and(|due| due <= now.wall) || self.pins.is_missing();
+            if is_due && renew_after <= now.mono {
                 match self.renew().await {
                     Ok(()) => return Ok(()),
                     Err(Barred::Later(cause)) => {

@@ -79,8 +79,7 @@ impl std::fmt::Display for LineError {
 /// A way to one authority.
 #[derive(Debug)]
 pub(super) struct Line {
-    host: String,
-    port: u16,
+    join: Join,
     config: Arc<ClientConfig>,
     open: Mutex<Option<Open>>,
 }
@@ -95,14 +94,12 @@ struct Open {
 impl Line {
     /// One that shows and believes what `trust` holds.
     pub(super) fn new(join: &Join, domain: &TrustDomain, trust: &Arc<Trust>) -> Result<Self, String> {
-        let authority = SpiffeId::new(domain, AUTHORITY_PATH).map_err(|error| error.to_string())?;
-        let config = client_config(trust, Expected::Ids(vec![authority]), &[b"h2"]);
-        Ok(Self { host: join.host.clone(), port: join.port, config, open: Mutex::default() })
+        Ok(Self { join: join.clone(), config: only_the_authority(domain, trust)?, open: Mutex::default() })
     }
 
     /// Where it leads.
     pub(super) fn place(&self) -> String {
-        place(&self.host, self.port)
+        self.join.place()
     }
 
     /// The next request makes a new connection, such as after a new SVID.
@@ -157,7 +154,7 @@ impl Line {
             return Ok(sender.clone());
         }
         *open = None;
-        let stream = connect(&self.host, self.port, &self.config).await?;
+        let stream = connect(&self.join, &self.config).await?;
         let mut builder = Builder::new(TokioExecutor::new());
         builder
             .timer(TokioTimer::new())
@@ -180,20 +177,20 @@ impl Line {
     }
 }
 
-/// Where an authority listens, as URLs have it.
-pub(super) fn place(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+/// Shows and believes what `trust` holds, and takes no other server than the authority.
+pub(super) fn only_the_authority(
+    domain: &TrustDomain,
+    trust: &Arc<Trust>,
+) -> Result<Arc<ClientConfig>, String> {
+    let authority = SpiffeId::new(domain, AUTHORITY_PATH).map_err(|error| error.to_string())?;
+    Ok(client_config(trust, Expected::Ids(vec![authority]), &[b"h2"]))
 }
 
 /// The first address that answers, with TLS on it.
-pub(super) async fn connect(
-    host: &str,
-    port: u16,
-    config: &Arc<ClientConfig>,
-) -> Result<TlsStream<Stream>, LineError> {
+pub(super) async fn connect(join: &Join, config: &Arc<ClientConfig>) -> Result<TlsStream<Stream>, LineError> {
     let secured = async {
-        let stream = dial(host, port).await?;
-        let name = ServerName::try_from(host.to_owned()).map_err(LineError::unavailable)?;
+        let stream = dial(&join.host, join.port).await?;
+        let name = ServerName::try_from(join.host.clone()).map_err(LineError::unavailable)?;
         let secured = TlsConnector::from(Arc::clone(config)).connect(name, stream).await;
         secured.map_err(|error| {
             LineError::Unavailable(match refusal_in(&error) {

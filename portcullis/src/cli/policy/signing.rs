@@ -52,13 +52,13 @@ fn rotate(options: RotateOptions, global: &Global) -> Exit {
         if let (Some(oldest), true, false) = (before.last(), before.len() >= BOTH, options.yes) {
             let text = format!("`{oldest}` would sign no more");
             let message = Message::error("PC2046", text)
-                .help("let every follower pin the newest key (`signer` in its configuration), then rotate with --yes")
+                .help("let every follower pin the newest key (`signer` in its configuration; hosts that joined learn it by themselves), then rotate with --yes")
                 .next("portcullis status");
             return Err(Fault::new(Exit::Usage, message));
         }
         let signing = post(&client, "rotate").await?;
         let mut text = lines(&keys(&signing));
-        text.push_str("\nnext: pin the newest key at every follower, as `signer` in its portcullis.toml, before the next rotation");
+        text.push_str("\nnext: pin the newest key at every follower of this host, as `signer` in its portcullis.toml, before the next rotation; hosts that joined learn it by themselves");
         Ok((Answer::object("PolicySigning", signing, text), Exit::Done))
     })
 }

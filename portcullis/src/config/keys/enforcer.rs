@@ -7,13 +7,13 @@ pub(super) static KEYS: &[Key] = &[
     required(
         "enforcer.id",
         Kind::SpiffeId,
-        "identity of the gateway; issued to this process, needs no entry",
+        "identity of the gateway; the [ca] of this process issues it without an entry, an authority elsewhere needs one",
         "\"spiffe://example.org/gateway\"",
     ),
     key(
         "enforcer.workload_api",
         Kind::Address(&["unix"]),
-        "where the SVID of enforcer.id comes from, in place of a [ca] in this process",
+        "where the SVID of enforcer.id comes from, in place of a [ca] or a [join] in this process",
         "\"unix:///run/portcullis/workload.sock\"",
     ),
     preset(

@@ -3,7 +3,12 @@
 use super::{Key, Kind, key, required};
 
 pub(super) static KEYS: &[Key] = &[
-    key("join", Kind::Table, "this process is an agent of an authority on another host", "[join]"),
+    key(
+        "join",
+        Kind::Table,
+        "this process is an agent of an authority on another host, and follows its policies",
+        "[join]",
+    ),
     required(
         "join.authority",
         Kind::Endpoint(&["https"]),

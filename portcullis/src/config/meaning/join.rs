@@ -1,6 +1,7 @@
 //! What `[join]` means: which authority elsewhere this process is an agent of, and by what it is known at first.
 //!
-//! Refused: an authority that is known by nothing, or by two things; and roles beside the agent.
+//! Refused: an authority that is known by nothing, or by two things; and beside the agent whatever that authority has for this
+//! process already: an authority, policies, another agent.
 
 use super::super::meant::{Join, KnownBy};
 use super::super::read::Table;
@@ -57,21 +58,36 @@ impl Meaning<'_> {
         is_one.then_some(bytes)
     }
 
-    /// What else may be in a process that joined: an agent, and nothing that has an identity of its own.
+    /// What else may be in a process that joined: an agent and a gateway, which have identity and policies from the authority.
     pub(super) fn beside_join(&mut self, table: &Table) {
         let Some(join) = table.table("join") else { return };
-        for (role, help) in [
-            ("ca", "a process with an authority joins no other; delete one of the two sections"),
+        for (role, why, help) in [
             (
-                "enforcer",
-                "a gateway of this host is a process of its own: its enforcer.workload_api is the socket of this agent",
+                "ca",
+                "the authority of this process is the one that it joins",
+                "a process with an authority joins no other; delete one of the two sections",
+            ),
+            (
+                "policies",
+                "the policies of the authority that it joins are in force here",
+                "delete [policies]; write policies at the authority, and a save there is in force here within a second",
             ),
         ] {
             if let Some(section) = table.table(role) {
-                let text = format!("[{role}] cannot be in a process with [join]");
+                let text = format!("[{role}] cannot be in a process with [join]: {why}");
                 let fault = self.fault("PC0105", section, "", text);
                 self.messages.push(fault.help(help));
             }
+        }
+        if let Some(section) =
+            table.table("enforcer").filter(|section| section.address("workload_api").is_some())
+        {
+            let text =
+                "the SVID of the enforcer comes from the agent of this process, or from a Workload API";
+            let fault = self.fault("PC0105", section, "workload_api", text.to_owned());
+            let help =
+                "delete `workload_api`; the authority needs an entry that grants enforcer.id to this process";
+            self.messages.push(fault.help(help));
         }
         if table.table("agent").is_none() {
             let text = "[join] needs [agent]: a process joins as an agent".to_owned();

@@ -1,5 +1,5 @@
 //! What `[policies]` means: a directory of this process, or a publisher that it follows with the key to believe.
-//! Refuses both at once, a publisher without its key, and publishers on other hosts until processes can join.
+//! Refuses both at once, a publisher without its key, and publishers on other hosts, which are followed by who joined them.
 
 use policies_engine::Patience;
 use policies_store::Verifier;
@@ -32,7 +32,7 @@ impl Meaning<'_> {
             Address::Unix(path) => self.resolve(&path),
             Address::Socket { .. } | Address::Name { .. } => {
                 let text = "`follow` over https needs an identity that the publisher knows".to_owned();
-                let help = "enforcers on other hosts come with a later release; follow the publisher's admin socket, unix:///path/to/admin.sock";
+                let help = "with [join] in place of [policies] the policies of that authority are in force here; a publisher on this host is followed by its admin socket, unix:///path/to/admin.sock";
                 let fault = self.fault("PC0132", section, "follow", text).help(help);
                 self.messages.push(fault);
                 return None;

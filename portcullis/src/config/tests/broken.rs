@@ -66,7 +66,7 @@ const BROKEN: &[Broken] = &[
     // Policies of a publisher.
     (10, "dir", "signer = \"x\"", "PC0105", (10, 10), "`follow` names none"),
     (10, "dir", "follow = \"unix:///run/p/admin.sock\"", "PC0102", (10, 10), "portcullis status prints it"),
-    (10, "dir", "follow = \"https://127.0.0.1:8443\"", "PC0132", (10, 10), "enforcers on other hosts"),
+    (10, "dir", "follow = \"https://127.0.0.1:8443\"", "PC0132", (10, 10), "[join] in place of [policies]"),
     (10, "dir", "follow = \"/run/p/admin.sock\"", "PC0104", (10, 10), "unix:///run/p/admin.sock"),
     (
         10,

@@ -50,19 +50,38 @@ fn an_agent_of_an_authority_elsewhere_knows_it_by_one_thing() {
 }
 
 #[test]
-fn a_process_that_joins_is_an_agent_and_nothing_with_an_identity_besides() {
+fn a_process_that_joins_has_no_authority_and_no_policies_of_its_own() {
     let join = "[join]\nauthority = \"https://ca.example.org:8443\"\nbundle = \"b.pem\"";
     let messages = read(&with(29, "[decisions]", join), &[]).unwrap_err();
     let told: Vec<_> = messages.iter().map(ToString::to_string).collect();
     assert!(messages.iter().all(|message| message.code == "PC0105"), "{told:?}");
     assert!(
-        told.len() == 2 && told[0].contains("[ca]") && told[1].contains("enforcer.workload_api"),
+        told.len() == 2
+            && told[0].contains("[ca] cannot be")
+            && told[0].contains("delete one of the two")
+            && told[1].contains("[policies] cannot be")
+            && told[1].contains("write policies at the authority"),
         "{told:?}"
     );
     let alone =
         file("authority = \"https://ca.example.org:8443\"\nbundle = \"b.pem\"").replace("[agent]\n", "");
     let messages = read(&alone, &[]).unwrap_err();
     assert!(messages.len() == 1 && messages[0].to_string().contains("add [agent]"), "{messages:?}");
+    // A gateway has its identity from the agent beside it.
+    let gateway = |more: &str| {
+        let text = file("authority = \"https://ca.example.org:8443\"\nbundle = \"b.pem\"");
+        read(
+            &format!(
+                "{text}[enforcer]\nid = \"spiffe://example.org/edge\"\n{more}\n[[enforcer.listener]]\nname = \"public\"\nbind = [\"tcp://127.0.0.1:8443\"]\n"
+            ),
+            &[],
+        )
+    };
+    let beside = gateway("").unwrap().config;
+    assert!(beside.enforcer.is_some() && beside.join.is_some() && beside.policies.is_none());
+    let messages = gateway("workload_api = \"unix:///run/w.sock\"").unwrap_err();
+    let told: Vec<_> = messages.iter().map(ToString::to_string).collect();
+    assert!(told.len() == 1 && told[0].contains("delete `workload_api`"), "{told:?}");
     // The token is no key of the file, and is no typing error either.
     let text = file("authority = \"https://ca.example.org:8443\"\nbundle = \"b.pem\"");
     let loaded = read(&text, &[("PORTCULLIS_JOIN_TOKEN", "x")]).unwrap();

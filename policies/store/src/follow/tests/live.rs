@@ -37,7 +37,7 @@ pub(super) async fn serve(listener: UnixListener, feed: Arc<Feed>) {
 
 pub(super) fn config(publisher: &Publisher, socket: &Path, name: &str) -> FollowConfig {
     FollowConfig {
-        socket: socket.to_owned(),
+        way: Arc::new(AdminSocket(socket.to_owned())),
         name: name.to_owned(),
         clock: Arc::new(SystemClock),
         rng: Arc::new(SystemRng),
@@ -179,4 +179,74 @@ async fn st8_a_slow_reader_gets_the_newest_state_next_and_no_backlog() {
     let known = publisher.newest().position.number();
     let quiet = timeout(Duration::from_millis(200), publisher.feed.announcements(Some(known)).next()).await;
     assert!(quiet.is_err(), "who has the newest is told nothing");
+}
+
+async fn is_told(follower: &Follower, words: &str) {
+    let told = async {
+        while !follower.follow_status().problem.is_some_and(|problem| problem.contains(words)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let seen = timeout(Duration::from_secs(10), told).await;
+    seen.unwrap_or_else(|_late| panic!("{:?}", follower.follow_status()));
+}
+
+#[tokio::test]
+async fn st4_a_follower_takes_nothing_until_it_believes_a_key_and_then_what_that_key_signed() {
+    let (home, tasks) = (tempfile::tempdir().unwrap(), Tasks::new("test"));
+    let socket = home.path().join("admin.sock");
+    let publisher = Publisher::start(&[("a.cedar", READ), ("b.cedar", "")]).await;
+    tasks.spawn("serve", serve(UnixListener::bind(&socket).unwrap(), Arc::clone(&publisher.feed)));
+    let keyless = FollowConfig { signers: Vec::new(), ..config(&publisher, &socket, "gw-1") };
+    let follower = begun(keyless).await;
+    follower.start(&tasks);
+    is_told(&follower, "no key is known yet").await;
+    assert!(publisher.feed.enforcers().is_empty(), "it asks nobody");
+
+    let stranger = Signer::ephemeral("example.org", Arc::new(SeededRng::new(8))).unwrap();
+    follower.believe(stranger.verifiers()).await;
+    let refused = async {
+        while follower.follow_status().refusal.is_none_or(|(code, _)| code != "PC2021") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(10), refused).await.expect("another key signed it");
+    assert!(follower.subscribe().borrow().is_none());
+
+    follower.believe(publisher.signer.verifiers()).await;
+    reaches(&follower, 1).await;
+    let status = follower.follow_status();
+    assert!(status.refusal.is_none(), "{status:?}");
+    // Over a new connection nothing is taken twice, and nothing lost.
+    follower.reconnect();
+    publisher.publish("b.cedar", STOP).await;
+    reaches(&follower, 2).await;
+    assert_eq!(follower.follow_status().problem, None);
+}
+
+#[tokio::test]
+async fn ps8_a_publisher_that_knows_no_such_right_is_named_and_the_last_good_policies_stay() {
+    let (home, tasks) = (tempfile::tempdir().unwrap(), Tasks::new("test"));
+    let socket = home.path().join("admin.sock");
+    let publisher = Publisher::start(&[("a.cedar", READ), ("b.cedar", "")]).await;
+    let listener = UnixListener::bind(&socket).unwrap();
+    // As a release answers that lets no agent read policies.
+    tasks.spawn("refuse", async move {
+        let tasks = Tasks::new("connections");
+        while let Ok((stream, _)) = listener.accept().await {
+            let service = hyper::service::service_fn(|_: http::Request<hyper::body::Incoming>| async {
+                let answer = http::Response::builder().status(403).body(String::from("{\"title\":\"no\"}"));
+                Ok::<_, std::convert::Infallible>(answer.unwrap())
+            });
+            tasks.spawn("connection", async move {
+                let server = auto::Builder::new(TokioExecutor::new()).http2_only();
+                drop(server.serve_connection(TokioIo::new(stream), service).await);
+            });
+        }
+    });
+    let follower = begun(config(&publisher, &socket, "gw-1")).await;
+    assert_eq!(take(&follower, publisher.whole(&publisher.newest())).await, Taken::InForce);
+    follower.start(&tasks);
+    is_told(&follower, "it is of an older release").await;
+    assert_eq!(verdict(&follower).0, 1, "the last good one stays in force");
 }

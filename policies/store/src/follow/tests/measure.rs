@@ -88,7 +88,7 @@ async fn measure(policies: usize, whole: usize) {
         let (socket, say, keys) = (socket.clone(), say.clone(), publisher.signer.verifiers());
         let from = publisher.newest().position;
         tasks.spawn("watcher", async move {
-            let channel = link::connect(socket).await.unwrap();
+            let channel = link::connect(&AdminSocket(socket)).await.unwrap();
             let mut feed = PolicyFeedClient::new(channel).max_decoding_message_size(64 << 20);
             let request = WatchRequest { from: Some(from.to_message()), enforcer: format!("watcher-{at}") };
             let mut frames = feed.watch(request).await.unwrap().into_inner();

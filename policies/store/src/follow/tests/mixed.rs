@@ -64,7 +64,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let config = FollowConfig {
-                socket: "/nowhere".into(),
+                way: Arc::new(AdminSocket("/nowhere".into())),
                 name: "gw".to_owned(),
                 signers: keys.clone(),
                 dir: "/follow".into(),
