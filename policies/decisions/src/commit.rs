@@ -16,8 +16,9 @@ use crate::{
     leaf::{StoredRecord, hex},
 };
 
-/// The field that is committed: the id of a person.
+/// The fields that are committed: the id of a person who calls, and of one on whose behalf a workload does.
 pub(crate) const PRINCIPAL: &str = "principal.id";
+pub(crate) const BEHALF: &str = "jwt.id";
 
 /// Begins a commitment where an id is shown.
 pub(crate) const SHOWN: &str = "committed:";
@@ -84,9 +85,9 @@ impl PersonKey {
         salt
     }
 
-    /// What stands in that record for the id of the person.
-    pub(crate) fn commit(&self, id: &str, record: DecisionId) -> Commitment {
-        Commitment::of(PRINCIPAL, &self.salt(PRINCIPAL, record), id)
+    /// What stands in that field of that record for the id of the person.
+    pub(crate) fn commit(&self, field: &str, id: &str, record: DecisionId) -> Commitment {
+        Commitment::of(field, &self.salt(field, record), id)
     }
 }
 
@@ -99,7 +100,7 @@ impl fmt::Debug for PersonKey {
 /// What shows that a value is the one on record: for one auditor, about one record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opening {
-    /// The field, `principal.id`.
+    /// The field, `principal.id` or `jwt.id`.
     pub field: String,
     /// What it was.
     pub value: String,
@@ -132,8 +133,8 @@ impl Opening {
     /// # Errors
     /// Why it does not.
     pub fn check(&self, record: &StoredRecord) -> Result<(), OpeningError> {
-        let committed = commitment_of(record).filter(|_| self.field == PRINCIPAL);
-        let committed = committed.ok_or_else(|| OpeningError::NotCommitted(self.field.clone()))?;
+        let committed = commitment_of(record).filter(|(field, _)| self.field == *field);
+        let (_, committed) = committed.ok_or_else(|| OpeningError::NotCommitted(self.field.clone()))?;
         if Commitment::of(&self.field, &self.salt, &self.value) == committed {
             Ok(())
         } else {
@@ -142,10 +143,13 @@ impl Opening {
     }
 }
 
-/// What the id of the caller is committed to in that record.
-pub(crate) fn commitment_of(record: &StoredRecord) -> Option<Commitment> {
-    let is_person = record.principal.kind == PrincipalKind::User.as_str();
-    Commitment::read(&record.principal.id).filter(|_| is_person)
+/// Which field of that record is committed, and to what: who calls himself is named nowhere else in it.
+pub(crate) fn commitment_of(record: &StoredRecord) -> Option<(&'static str, Commitment)> {
+    if record.principal.kind == PrincipalKind::User.as_str() {
+        return Some((PRINCIPAL, Commitment::read(&record.principal.id)?));
+    }
+    let person = record.decision()?.behalf.as_ref()?.id.as_deref()?;
+    Some((BEHALF, Commitment::read(person)?))
 }
 
 #[cfg(test)]
@@ -165,11 +169,12 @@ mod tests {
             prop_assume!(secret != other && ids.0 != ids.1 && seqs.0 != seqs.1);
             let (record, later) = (DecisionId::new(1, 7, seqs.0), DecisionId::new(1, 7, seqs.1));
             let key = PersonKey::new(secret);
-            let committed = key.commit(&ids.0, record);
+            let committed = key.commit(PRINCIPAL, &ids.0, record);
             prop_assert_eq!(Commitment::of(PRINCIPAL, &key.salt(PRINCIPAL, record), &ids.0), committed);
-            prop_assert_ne!(key.commit(&ids.1, record), committed);
-            prop_assert_ne!(key.commit(&ids.0, later), committed);
-            prop_assert_ne!(PersonKey::new(other).commit(&ids.0, record), committed);
+            prop_assert_ne!(key.commit(PRINCIPAL, &ids.1, record), committed);
+            prop_assert_ne!(key.commit(PRINCIPAL, &ids.0, later), committed);
+            prop_assert_ne!(PersonKey::new(other).commit(PRINCIPAL, &ids.0, record), committed);
+            prop_assert_ne!(key.commit(BEHALF, &ids.0, record), committed);
             // A field that ends where another goes on is another field.
             prop_assert_ne!(Commitment::of("principal", &key.salt(PRINCIPAL, record), &ids.0), committed);
             prop_assert_eq!(Commitment::read(&committed.to_string()), Some(committed));
@@ -181,7 +186,7 @@ mod tests {
         let key = PersonKey::new([7; 32]);
         let record = DecisionId::new(1_795_330_800_123, 7, 1);
         assert_eq!(
-            key.commit("corp/alice", record).to_string(),
+            key.commit(PRINCIPAL, "corp/alice", record).to_string(),
             "committed:d07a0eb608ae851d086298f5762c4c4e2b2acbd632ccca9fca27b887b75a65f0"
         );
     }

@@ -85,7 +85,7 @@ impl LedgerDir {
                 Magic::Known => (),
                 Magic::Cut => continue,
                 Magic::Version => return Err(LedgerError::Newer { path: path.clone() }),
-                Magic::Foreign => return Err(LedgerError::Foreign { path: path.clone() }),
+                Magic::Blank | Magic::Foreign => return Err(LedgerError::Foreign { path: path.clone() }),
             }
             let follows = follows.map(|next| next.saturating_sub(*first));
             let count = known.map(|(count, _)| *count).or(follows).unwrap_or_else(|| whole(&bytes));

@@ -36,6 +36,8 @@ pub(crate) enum Magic {
     Known,
     /// The file ends inside the magic, as after a crash while it was made.
     Cut,
+    /// Zeros stand in its place: the first sector never reached the disk, as after a loss of power.
+    Blank,
     /// Another format version of ours.
     Version,
     Foreign,
@@ -49,6 +51,8 @@ pub(crate) fn magic(bytes: &[u8]) -> Magic {
         Magic::Cut
     } else if bytes.starts_with(FAMILY) {
         Magic::Version
+    } else if bytes.iter().take(MAGIC.len()).all(|byte| *byte == 0) {
+        Magic::Blank
     } else {
         Magic::Foreign
     }
@@ -182,6 +186,8 @@ mod tests {
         assert_eq!(magic(b"PCWAL0"), Magic::Cut);
         assert_eq!(magic(b"PCWAL002"), Magic::Version);
         assert_eq!(magic(b"SQLite format 3"), Magic::Foreign);
+        assert_eq!((magic(&[0; 5]), magic(&[0; 600])), (Magic::Blank, Magic::Blank));
+        assert_eq!(magic(b"\0\0\0\0\0\0\x001"), Magic::Foreign);
     }
 
     #[test]

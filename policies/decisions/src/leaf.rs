@@ -13,7 +13,7 @@ mod heartbeat;
 mod json;
 mod view;
 
-pub use body::{Body, DecisionBody, Gap, GapCause, Reading, StoredCredential, Would};
+pub use body::{Behalf, Body, DecisionBody, Gap, GapCause, Reading, StoredCredential, Would};
 pub(crate) use caps::Field;
 pub(crate) use decided::Shared;
 pub use decided::{Decided, LeafFacts};
@@ -193,7 +193,9 @@ impl StoredRecord {
     /// The fields that are not on record as they were: cut, hashed, committed or left out.
     pub fn incomplete(&self) -> impl Iterator<Item = &str> {
         let hidden = is_hidden(&self.principal.kind, &self.principal.id).then_some(PRINCIPAL);
-        hidden.into_iter().chain(self.truncated.iter().map(|cut| cut.field.as_str()))
+        // Of a token only the person is on record.
+        let claims = self.decision().and_then(|decision| decision.behalf.as_ref()).map(|_| "jwt");
+        hidden.into_iter().chain(claims).chain(self.truncated.iter().map(|cut| cut.field.as_str()))
     }
 
     /// Whether the site left that field out.

@@ -370,12 +370,6 @@ impl Inner {
         query.hashed(&self.config.redaction)
     }
 
-    /// How long it can be told who the people on record are.
-    pub(crate) fn clear(&self) -> Duration {
-        let kept = self.keep.lock().age;
-        self.config.clear.map_or(kept, |clear| clear.min(kept))
-    }
-
     /// A record of the ledger itself.
     pub(crate) fn own(&self, record: Record) {
         self.writer.own(record);

@@ -71,8 +71,8 @@ pub use holds::{Hold, HoldError, HoldFilter, HoldRange, NewHold};
 pub use ingest::{Ingest, IngestError};
 pub use lane::{Pending, Waits};
 pub use leaf::{
-    Body, Decided, DecisionBody, Entity, Gap, GapCause, Heartbeat, Kind, LeafError, LeafFacts, Reading,
-    StoredCredential, StoredRecord, StoredVersions, Stream, Truncated, Would, json_text,
+    Behalf, Body, Decided, DecisionBody, Entity, Gap, GapCause, Heartbeat, Kind, LeafError, LeafFacts,
+    Reading, StoredCredential, StoredRecord, StoredVersions, Stream, Truncated, Would, json_text,
 };
 pub use ledger::{Ledger, LedgerConfig, Stats};
 pub use meter::Meter;

@@ -17,7 +17,7 @@ use base_ports::Disk;
 use crate::{
     archive::{Segment, load, mend, tell_bad_headers},
     error::{LedgerError, disk},
-    frame::{BadFrame, Frames, Magic, magic},
+    frame::{BadFrame, Frames, MAGIC, Magic, magic},
     leaf::{Gap, GapCause, Kind, LeafError, Place, View, gap_of},
     numbers::MAX_RESERVATION,
     proof::LogName,
@@ -196,13 +196,19 @@ pub(crate) fn scan(
     streams: &mut Streams,
     damage: &Torn<'_>,
 ) -> Result<WalFile, LedgerError> {
-    let bytes = disk_port.read(&path).map_err(disk("read", &path))?;
-    match magic(&bytes) {
+    let mut bytes = disk_port.read(&path).map_err(disk("read", &path))?;
+    let found = magic(&bytes);
+    match found {
         Magic::Known => (),
         // The crash came while the file was made: nothing was ever in it.
         Magic::Cut => return Ok(WalFile { path, first, count: 0, len: 0, span: Span::EMPTY }),
+        // The power went before its first sector was on disk; what stands behind that is judged as ever.
+        Magic::Blank if first >= damage.synced => {
+            bytes.resize(bytes.len().max(MAGIC.len()), 0);
+            bytes.splice(..MAGIC.len(), MAGIC);
+        }
         Magic::Version => return Err(LedgerError::Newer { path }),
-        Magic::Foreign => return Err(LedgerError::Foreign { path }),
+        Magic::Blank | Magic::Foreign => return Err(LedgerError::Foreign { path }),
     }
     let mut steps = Steps::of_file(&bytes, first, damage.quarantine.in_file(&path));
     let mut span = Span::EMPTY;
@@ -230,6 +236,10 @@ pub(crate) fn scan(
         }
     }
     let (count, len) = (steps.index() - first, steps.offset() as u64);
+    if found == Magic::Blank && count > 0 {
+        tracing::warn!(event = "ledger_head_restored", file = %path.display(), "the head of the file had not reached the disk");
+        disk_port.write_atomic(&path, &bytes, 0o600).map_err(disk("write", &path))?;
+    }
     settle(&path, len, disk_port)?;
     Ok(WalFile { path, first, count, len, span })
 }

@@ -173,12 +173,12 @@ impl Redaction {
         self.people == People::Committed && self.side.is_some()
     }
 
-    /// How a caller stands in that record. Of a person who is committed the key is durable after [`Redaction::flush`].
-    pub(crate) fn stands<'p>(&self, principal: &'p Principal, record: DecisionId) -> Stands<'p> {
+    /// How a caller stands in that field of that record. Of a person who is committed the key is durable after [`Redaction::flush`].
+    pub(crate) fn stands<'p>(&self, field: &str, principal: &'p Principal, record: DecisionId) -> Stands<'p> {
         let id = principal.id();
         let side = self.side.as_ref().filter(|_| self.people == People::Committed);
         match side.filter(|_| is_person(principal) && !id.is_empty() && id.len() <= LONGEST) {
-            Some(side) => Stands::Committed(side.commit(id, record)),
+            Some(side) => Stands::Committed(side.commit(field, id, record)),
             None => Stands::Text(self.id_of(principal)),
         }
     }

@@ -154,7 +154,7 @@ impl Retention {
         let Some(side) = &self.people else { return Ok(()) };
         let left = pieces.iter().filter(|piece| piece.end > piece.first && !removed.contains(piece));
         let first = left.clone().map(|piece| day_at(UnixTime::from_nanos(piece.span.from))).min();
-        let kept = oldest(now, self.clear.map_or(keep.age, |clear| clear.min(keep.age)));
+        let kept = oldest(now, keep.age, self.clear);
         let held: Vec<Span> = left.filter(|piece| piece.is_held).map(|piece| piece.span).collect();
         let is_held = |day| held.iter().any(|span| span.touches(span_of(day)));
         // Keys are there before their records: those of today and of a record from before midnight are left alone.

@@ -74,13 +74,14 @@ impl Ledger {
         self.redaction().told(name, value)
     }
 
-    /// Opens what the caller of that record is committed to. Reads files: call it from a thread that may block.
+    /// Opens what that record is committed to: who calls, or on whose behalf. Reads files: call it from a thread that may block.
     #[must_use]
     pub fn open_committed(&self, record: &StoredRecord) -> Opened {
         let Some(committed) = commitment_of(record) else { return Opened::Nothing };
         let Some(side) = self.redaction().side() else { return Opened::Lost };
         let inner = self.inner();
-        side.reveal(record.id, committed, oldest(inner.clock.now().wall, inner.clear()))
+        let first = oldest(inner.clock.now().wall, inner.keep.lock().age, inner.config.clear);
+        side.reveal(record.id, committed, first)
     }
 
     /// Erases a person: no commitment can be opened to that id any more, by anybody. Records, tree and proofs stay as they

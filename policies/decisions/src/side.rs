@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use policies_engine::DecisionId;
 
 use crate::{
-    commit::{Commitment, Opening, PRINCIPAL, PersonKey},
+    commit::{Commitment, Opening, PersonKey},
     reveal::Opened,
     shelf::Span,
 };
@@ -93,9 +93,9 @@ impl Side {
         }
     }
 
-    /// What stands in that record in place of the id. Called by the writer alone; the key is on disk after the next
+    /// What stands in that field of that record in place of the id. Called by the writer alone; the key is on disk after the next
     /// [`Side::flush`].
-    pub(crate) fn commit(&self, id: &str, record: DecisionId) -> Commitment {
+    pub(crate) fn commit(&self, field: &str, id: &str, record: DecisionId) -> Commitment {
         let day = day_of(record);
         let mut open = self.open.lock();
         if !open.contains_key(&day) && open.len() >= AT_HAND {
@@ -104,12 +104,12 @@ impl Side {
         }
         let day = open.entry(day).or_default();
         if let Some(key) = day.people.get(id) {
-            return key.commit(id, record);
+            return key.commit(field, id, record);
         }
         let mut secret = [0; 32];
         self.rng.fill(&mut secret);
         let key = PersonKey::new(secret);
-        let committed = key.commit(id, record);
+        let committed = key.commit(field, id, record);
         day.people.insert(id.into(), key);
         day.fresh.push(id.into());
         committed
@@ -171,14 +171,19 @@ impl Side {
 
     /// Opens what that record is committed to; `oldest` is the first day that is still kept. Tries everybody of the day:
     /// call it from a thread that may block.
-    pub(crate) fn reveal(&self, record: DecisionId, committed: Commitment, oldest: Day) -> Opened {
+    pub(crate) fn reveal(
+        &self,
+        record: DecisionId,
+        (field, committed): (&'static str, Commitment),
+        oldest: Day,
+    ) -> Opened {
         let (day, mut opening) = (day_of(record), None);
         let read = self.each(day, |_| true, &mut |id, key| {
-            if opening.is_none() && key.commit(id, record) == committed {
+            if opening.is_none() && key.commit(field, id, record) == committed {
                 opening = Some(Opening {
-                    field: PRINCIPAL.to_owned(),
+                    field: field.to_owned(),
                     value: id.to_owned(),
-                    salt: key.salt(PRINCIPAL, record),
+                    salt: key.salt(field, record),
                 });
             }
         });
@@ -317,9 +322,9 @@ impl Side {
     }
 }
 
-/// The first day that is kept where clear values are kept so long.
-pub(crate) fn oldest(now: UnixTime, clear: Duration) -> Day {
-    day_at(now - clear)
+/// The first day of which it can be told who the people are: as long as records are kept, or `clear` when that is shorter.
+pub(crate) fn oldest(now: UnixTime, age: Duration, clear: Option<Duration>) -> Day {
+    day_at(now - clear.map_or(age, |clear| clear.min(age)))
 }
 
 /// The times of a day.

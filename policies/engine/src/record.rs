@@ -163,6 +163,18 @@ impl Credential {
             not_after: None,
         }
     }
+
+    /// A token, by its `jti`, the id of the key that signed it, and its end.
+    #[must_use]
+    pub const fn token(jti: Option<String>, key: String, expires: UnixTime) -> Credential {
+        Credential {
+            kind: CredentialKind::Jwt,
+            serial: jti,
+            fingerprint: None,
+            issuer: Some(key),
+            not_after: Some(expires),
+        }
+    }
 }
 
 /// Kind of credential.

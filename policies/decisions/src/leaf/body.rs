@@ -122,6 +122,8 @@ pub struct DecisionBody {
     pub would: Option<Would>,
     /// What the caller proved itself with.
     pub credential: Option<StoredCredential>,
+    /// What a token beside it told.
+    pub behalf: Option<Behalf>,
     /// What was asked for.
     pub action: String,
     /// The target.
@@ -165,6 +167,15 @@ pub struct Would {
     pub errors: Vec<(String, String)>,
     /// Policies number of a candidate version.
     pub version: Option<u64>,
+}
+
+/// What a token of the call told of a person.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Behalf {
+    /// Id of the `User`, as it stands on record; none where that is the caller.
+    pub id: Option<String>,
+    /// The issuer, by its name in the configuration.
+    pub issuer: String,
 }
 
 /// What a caller proved itself with.

@@ -9,7 +9,7 @@ use policies_engine::{Audit, ConnectionFacts, DecisionId, Effect, Mode, OwnedFac
 
 use super::{
     Entity, Kind, StoredRecord, StoredVersions, Stream, Truncated, VERSION,
-    body::{Body, DecisionBody, StoredCredential, Would},
+    body::{Behalf, Body, DecisionBody, StoredCredential, Would},
     key,
 };
 use crate::cbor::{CborError, Reader};
@@ -52,6 +52,7 @@ struct Parts {
     would: Option<Would>,
     principal: Option<Entity>,
     credential: Option<StoredCredential>,
+    behalf: Option<Behalf>,
     action: Option<String>,
     resource: Option<Entity>,
     service: Option<String>,
@@ -136,6 +137,7 @@ impl Parts {
             key::CONNECTION => self.connection = Some(connection(value, &mut self.extra)?),
             key::REQUEST => self.request = Some(request(value, &mut self.extra)?),
             key::RPC => self.rpc = Some(rpc(value, &mut self.extra)?),
+            key::JWT => self.behalf = Some(behalf(value, &mut self.extra)?),
             key::TRACE => self.trace = Some(trace(value, &mut self.extra)?),
             key::AUDIT => {
                 self.audit = Some(choice(value, [Audit::BestEffort, Audit::Required, Audit::Durable])?)
@@ -231,6 +233,7 @@ impl Parts {
             phase: self.phase.take().ok_or(LeafError::Missing("phase"))?,
             would: self.would.take(),
             credential: self.credential.take(),
+            behalf: self.behalf.take(),
             action: self.action.take().ok_or(LeafError::Missing("action"))?,
             resource: self.resource.take().ok_or(LeafError::Missing("resource"))?,
             service: self.service.take(),

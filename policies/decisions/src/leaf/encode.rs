@@ -24,7 +24,7 @@ use crate::{
     redact::Redaction,
 };
 use base_ports::Now;
-use caller::{credential_members, principal};
+use caller::{behalf, credential_members, principal};
 
 /// Members that every record has.
 #[derive(Debug, Clone, Copy)]
@@ -147,6 +147,9 @@ fn decision_within(out: &mut Vec<u8>, head: Head<'_>, record: &DecisionRecord, l
         });
         if let Some(facts) = record.facts.as_deref() {
             facts::members(map, facts, record.versions.as_deref(), caps);
+            if let Some(token) = facts.token() {
+                behalf(map, token, &record.principal, head, caps);
+            }
         }
         if let Some(trace) = &record.trace
             && !caps.drops("trace", || trace.trace_id.len() + trace.span_id.len())

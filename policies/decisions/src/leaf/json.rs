@@ -133,6 +133,13 @@ impl StoredRecord {
         out.maybe("would", decision.would.as_ref().map(would));
         out.put("principal", entity(&self.principal));
         out.maybe("credential", decision.credential.as_ref().map(credential));
+        out.maybe(
+            "jwt",
+            decision.behalf.as_ref().map(|behalf| match &behalf.id {
+                Some(id) => json!({"id": id, "issuer": behalf.issuer}),
+                None => json!({"issuer": behalf.issuer}),
+            }),
+        );
         out.put("action", decision.action.as_str());
         out.put("resource", entity(&decision.resource));
         out.maybe("service", decision.service.as_deref());

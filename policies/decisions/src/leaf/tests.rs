@@ -110,6 +110,7 @@ fn expected(record: &DecisionRecord) -> DecisionBody {
             version: would.version,
         }),
         credential: record.credential.as_deref().map(proved_by),
+        behalf: None,
         action: record.action.to_string(),
         resource: Entity {
             kind: record.resource.entity_type().to_owned(),

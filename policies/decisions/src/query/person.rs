@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use policies_engine::DecisionId;
 
 use crate::{
-    commit::{Commitment, PersonKey},
+    commit::{Commitment, PRINCIPAL, PersonKey},
     leaf::View,
     side::{Day, Side, day_of},
 };
@@ -34,7 +34,7 @@ impl Person {
         let Known { id: name, side, keys } = &*self.0;
         let record = DecisionId::from_bytes(id);
         let day = day_of(record);
-        let is_it = |key: &PersonKey| key.commit(name, record) == committed;
+        let is_it = |key: &PersonKey| key.commit(PRINCIPAL, name, record) == committed;
         if side.key_at_hand(name, day).is_some_and(|key| is_it(&key)) {
             return true;
         }

@@ -73,6 +73,39 @@ fn pc6021_damage_in_the_middle_of_another_ledger_is_named_and_nothing_is_changed
 const MAGIC_AND_HEADER: usize = 16;
 
 #[test]
+fn dl2_a_file_whose_first_sector_never_reached_the_disk_does_not_keep_the_ledger_from_opening() {
+    for (records, behind) in [(1, 0), (6, 3)] {
+        let disk = MemoryDisk::new();
+        crashed(&disk, records);
+        let mut bytes = disk.read(Path::new(FIRST)).unwrap();
+        let sector = if behind == 0 { bytes.len() } else { bytes.len().min(512) };
+        bytes[..sector].fill(0);
+        let later = Frames::from(&bytes, MAGIC.len()).any_later();
+        assert_eq!(later, behind > 0);
+        disk.write_atomic(Path::new(FIRST), &bytes, 0o600).unwrap();
+        let ledger = open(&disk).unwrap();
+        let found = all(&ledger);
+        assert!(found.iter().filter(|record| record.kind == Kind::DECISION).count() >= behind, "{found:?}");
+        // What is gone is declared, and the next start reads the same.
+        assert!(found.iter().any(|record| record.kind == Kind::GAP), "{found:?}");
+        let shown = kinds(&ledger).len();
+        ledger.close();
+        drop(ledger);
+        assert!(all(&open(&disk).unwrap()).len() >= shown);
+    }
+    // A record that a checkpoint covers was on disk once: then it is damage.
+    let disk = MemoryDisk::new();
+    crashed(&disk, 3);
+    let mut bytes = disk.read(Path::new(FIRST)).unwrap();
+    bytes[..512].fill(0);
+    disk.write_atomic(Path::new(FIRST), &bytes, 0o600).unwrap();
+    let covered = Torn { synced: 2, ..untouched() };
+    let refused = scan(FIRST.into(), 0, &disk, &mut Streams::default(), &covered);
+    assert!(matches!(refused, Err(LedgerError::Foreign { .. })), "{refused:?}");
+    assert_eq!(disk.read(Path::new(FIRST)).unwrap(), bytes);
+}
+
+#[test]
 fn a_newer_a_foreign_and_an_unreadable_file_are_told_apart() {
     let open_with_file = |content: &[u8]| {
         let disk = MemoryDisk::new();
@@ -88,7 +121,7 @@ fn a_newer_a_foreign_and_an_unreadable_file_are_told_apart() {
         open_with_file(b"SQLite format 3"),
         format!("`{FIRST}` is not a write-ahead file of the ledger")
     );
-    let mut unreadable = crate::frame::MAGIC.to_vec();
+    let mut unreadable = MAGIC.to_vec();
     crate::frame::append(&mut unreadable, |out| out.extend([0xa1, 0, 2]));
     assert_eq!(open_with_file(&unreadable), format!("`{FIRST}` holds an unreadable record at byte 8"));
 }

@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use base_ports::{Disk, MemoryDisk, Survive, SystemRng};
-use policies_engine::{Audit, DecisionRecord, Effect, Receipt};
+use policies_engine::{
+    Audit, ConnectionFacts, DecisionRecord, Effect, Facts, OwnedFacts, Protocol, Receipt, RequestView, Token,
+};
 
 use super::*;
 use crate::{
-    Auditor, DirMaterial, DropList, HoldRange, LedgerConfig, LedgerError, NewHold, OpeningError, People,
-    Query, Seen, Sight,
+    Auditor, Decided, DirMaterial, DropList, HoldRange, LedgerConfig, LedgerError, LogView, NewHold,
+    OpeningError, People, Query, Seen, Sight,
+    leaf::Shared,
     ledger::assert_complete,
     proof::growing::{key, opened, signing},
     testing::{NOON, Namespaces, all, config, decision, eventually, query, vouch::Auditing, wait},
@@ -41,6 +44,53 @@ fn busy(ledger: &Ledger, calls: usize) {
             }
         }
     }
+}
+
+/// A call with the token of a person.
+#[derive(Debug)]
+struct Spoken(OwnedFacts, Arc<Token>);
+
+impl Facts for Spoken {
+    fn connection(&self) -> &ConnectionFacts {
+        self.0.connection()
+    }
+
+    fn request(&self) -> Option<RequestView<'_>> {
+        self.0.request()
+    }
+
+    fn rpc(&self) -> Option<(&str, &str)> {
+        self.0.rpc()
+    }
+
+    fn header(&self, name: &str, each: &mut dyn FnMut(&str)) {
+        self.0.header(name, each);
+    }
+
+    fn param(&self, name: &str) -> Option<&str> {
+        self.0.param(name)
+    }
+
+    fn token(&self) -> Option<&Arc<Token>> {
+        Some(&self.1)
+    }
+}
+
+/// A call that the token of this subject came with.
+fn with_token(mut record: DecisionRecord, subject: &str) -> DecisionRecord {
+    let facts = OwnedFacts::new(ConnectionFacts {
+        mtls: true,
+        tls: 13,
+        source_ip: std::net::Ipv4Addr::LOCALHOST.into(),
+        sni: None,
+        listener: "main".into(),
+        protocol: Protocol::H1,
+    });
+    let at = NOON;
+    let mut token = Token::new("corp", subject, at, at);
+    token.email = Some("alice@mail.example".to_owned());
+    record.facts = Some(Arc::new(Spoken(facts, Arc::new(token))));
+    record
 }
 
 fn people(ledger: &Ledger) -> Vec<StoredRecord> {
@@ -247,4 +297,46 @@ fn cm2_a_ledger_of_hashed_people_goes_on_with_commitments() -> Result<(), Ledger
         Auditor { keys: &[key()], since: None, identities: &Auditing, now: None, sample: (0, &SystemRng) };
     assert_eq!(verify(&material, &auditor).unwrap().faults, []);
     Ok(())
+}
+
+#[test]
+fn cm1_a_person_on_whose_behalf_a_workload_calls_is_on_record_by_a_commitment() {
+    let disk = MemoryDisk::new();
+    let ledger = opened(&disk, committing(config())).unwrap();
+    let mut lane = ledger.lane(0);
+    let workload = decision(Effect::Allow, Audit::Durable, NOON);
+    let himself = of("corp/4711", Audit::Durable);
+    for record in [workload.clone(), with_token(workload, "4711"), with_token(himself, "4711")] {
+        match lane.record(record).1 {
+            Receipt::Pending(pending) => wait(pending).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+    let records: Vec<_> = all(&ledger).into_iter().filter(|record| record.decision().is_some()).collect();
+    let shown: Vec<_> = records.iter().map(|record| record.to_json(&LogView::named("log"))).collect();
+    assert_eq!(shown[0].get("jwt"), None);
+    let person = shown[1]["jwt"]["id"].as_str().unwrap();
+    assert!(person.starts_with("committed:"), "{person}");
+    assert_eq!(shown[2]["jwt"], serde_json::json!({"issuer": "corp"}), "who calls himself is named once");
+    for (record, field) in [(1, "jwt.id"), (2, "principal.id")] {
+        let Opened::Clear(opening) = ledger.open_committed(&records[record]) else { panic!("{field}") };
+        assert_eq!((opening.field.as_str(), opening.value.as_str()), (field, "corp/4711"));
+        opening.check(&records[record]).unwrap();
+        let elsewhere = Opening { field: "principal.id".to_owned(), ..opening.clone() };
+        assert!(elsewhere.check(&records[1]).is_err());
+    }
+    assert_eq!(ledger.open_committed(&records[0]), Opened::Nothing);
+    // What the policies read of the token is not on record, and whoever judges again is told.
+    assert_eq!(records[1].incomplete().collect::<Vec<_>>(), ["jwt"]);
+    let mut shared = Shared::default();
+    let decided = Decided::of(&records[1].leaf, &mut shared).unwrap().unwrap();
+    assert_eq!(decided.cut, ["jwt"]);
+    for path in disk.list(Path::new("/ledger/wal")).unwrap() {
+        let bytes = disk.read(&path).unwrap();
+        for word in ["4711", "alice@mail"] {
+            assert!(!bytes.windows(word.len()).any(|part| part == word.as_bytes()), "{word} is in the log");
+        }
+    }
+    assert!(erase(&ledger, "corp/4711").unwrap() > 0);
+    assert_eq!(ledger.open_committed(&records[1]), Opened::Erased);
 }

@@ -15,7 +15,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Asked, Given, Problem, Service, body, json_answer};
-use crate::{EraseError, IdPattern, Opened, Seen, StoredRecord, leaf::hex};
+use crate::{
+    EraseError, IdPattern, Opened, Seen, StoredRecord,
+    commit::{Commitment, commitment_of},
+    leaf::hex,
+};
 
 /// Longest reason of an erasure, bytes.
 const REASON: usize = 512;
@@ -33,7 +37,7 @@ struct Erase {
     reason: String,
 }
 
-/// Who the caller of a record is, where his id is committed: the id, and the salt that shows it to others.
+/// Who calls, or on whose behalf, where the id of that person is committed: the id, and the salt that shows it to others.
 #[utoipa::path(
     post, path = "/v1/decisions:reveal", tag = "decisions",
     request_body(content_type = "application/json", description = "`id` (26 characters, or start and end joined by `..`)"),
@@ -77,16 +81,16 @@ async fn revealed(
         Ok::<_, crate::GetError>((record, opened))
     });
     let (record, opened) = found.await??;
-    if opened == Opened::Nothing {
+    let Some((field, commitment)) = commitment_of(&record).filter(|_| opened != Opened::Nothing) else {
         let detail = "nothing in this record is committed that you may have opened".to_owned();
         return Err(Problem::new(StatusCode::NOT_FOUND, "nothing-committed", detail));
-    }
-    text.push_str(&format!(" field=principal.id state={}", opened.as_str()));
-    let (response, bytes) = json_answer(&document(&record, &opened));
+    };
+    text.push_str(&format!(" field={field} state={}", opened.as_str()));
+    let (response, bytes) = json_answer(&document(&record, (field, commitment), &opened));
     Ok((response, Given { rows: 1, bytes, is_partial: false }))
 }
 
-fn document(record: &StoredRecord, opened: &Opened) -> Value {
+fn document(record: &StoredRecord, (field, commitment): (&str, Commitment), opened: &Opened) -> Value {
     let mut out = Map::new();
     let mut put = |name: &str, value: Value| out.insert(name.to_owned(), value);
     put("apiVersion", "portcullis/v1".into());
@@ -94,8 +98,8 @@ fn document(record: &StoredRecord, opened: &Opened) -> Value {
     put("id", record.id.to_string().into());
     put("index", record.index.to_string().into());
     put("state", opened.as_str().into());
-    put("field", crate::commit::PRINCIPAL.into());
-    put("commitment", record.principal.id.as_str().into());
+    put("field", field.into());
+    put("commitment", commitment.to_string().into());
     if let Opened::Clear(opening) = opened {
         put("value", opening.value.as_str().into());
         put("salt", hex(&opening.salt).into());

@@ -11,7 +11,7 @@ use policies_engine::{ConnectionFacts, Effect, Numbers, OwnedRequest, Protocol, 
 use super::{
     super::{
         Entity, StoredVersions, Stream, Truncated,
-        body::{StoredCredential, Would},
+        body::{Behalf, StoredCredential, Would},
     },
     Extra, Read,
 };
@@ -72,19 +72,34 @@ pub(super) fn principal(value: &mut Reader<'_>, extra: &mut Extra) -> Read<Entit
     let mut entity = Entity { kind: String::new(), id: String::new() };
     value.text_map(|name, value| {
         match name {
-            "id" => {
-                let committed = value.clone();
-                entity.id = match text_or_commitment(value)? {
-                    Some(id) => id.to_owned(),
-                    None => commitment(committed)?.to_string(),
-                };
-            }
+            "id" => entity.id = id_of_person(value)?,
             "type" => value.text()?.clone_into(&mut entity.kind),
             other => extra.keep(format!("principal.{other}"), value)?,
         }
         Ok(())
     })?;
     Ok(entity)
+}
+
+pub(super) fn behalf(value: &mut Reader<'_>, extra: &mut Extra) -> Read<Behalf> {
+    let mut behalf = Behalf::default();
+    value.text_map(|name, value| {
+        match name {
+            "id" => behalf.id = Some(id_of_person(value)?),
+            "issuer" => value.text()?.clone_into(&mut behalf.issuer),
+            other => extra.keep(format!("jwt.{other}"), value)?,
+        }
+        Ok(())
+    })?;
+    Ok(behalf)
+}
+
+fn id_of_person(value: &mut Reader<'_>) -> Read<String> {
+    let committed = value.clone();
+    match text_or_commitment(value)? {
+        Some(id) => Ok(id.to_owned()),
+        None => Ok(commitment(committed)?.to_string()),
+    }
 }
 
 /// A text; `None` for a commitment that stands in its place.

@@ -1,17 +1,17 @@
 //! Who asked, and what with. The id of a person is on record as the ledger is told to keep it.
 
-use policies_engine::{Credential, Principal};
+use policies_engine::{Credential, Principal, PrincipalKind, Token};
 
 use super::{Caps, Head, entity, key};
 use crate::{
     cbor::{IntMap, TextMap},
-    commit::{Commitment, PRINCIPAL},
+    commit::{BEHALF, Commitment, PRINCIPAL},
     redact::Stands,
 };
 
 pub(super) fn principal(map: &mut IntMap<'_>, principal: &Principal, head: Head<'_>, caps: &mut Caps<'_>) {
     let kind = principal.entity_type();
-    match head.redaction.stands(principal, head.id) {
+    match head.redaction.stands(PRINCIPAL, principal, head.id) {
         Stands::Text(id) => entity(map, key::PRINCIPAL, kind, caps.name(PRINCIPAL, &id)),
         Stands::Committed(Commitment(hash)) => {
             map.key(key::PRINCIPAL).text_map(|map| {
@@ -20,6 +20,27 @@ pub(super) fn principal(map: &mut IntMap<'_>, principal: &Principal, head: Head<
             });
         }
     }
+}
+
+/// What a token of the call tells: its issuer, and on whose behalf the caller calls where that is not himself. Claims are not on
+/// record: they are about a person.
+pub(super) fn behalf(
+    map: &mut IntMap<'_>,
+    token: &Token,
+    caller: &Principal,
+    head: Head<'_>,
+    caps: &mut Caps<'_>,
+) {
+    let person = Principal::user(token);
+    map.key(key::JWT).text_map(|map| {
+        if caller.kind() != PrincipalKind::User {
+            match head.redaction.stands(BEHALF, &person, head.id) {
+                Stands::Text(id) => map.key("id").text(caps.name(BEHALF, &id)),
+                Stands::Committed(Commitment(hash)) => map.key("id").int_map(|map| map.key(0).bytes(&hash)),
+            }
+        }
+        map.key("issuer").text(caps.value("jwt.issuer", &token.issuer));
+    });
 }
 
 pub(super) fn credential_members(map: &mut TextMap<'_>, credential: &Credential, caps: &mut Caps<'_>) {

@@ -138,7 +138,7 @@ impl Material for DirMaterial {
                 Magic::Known => (),
                 Magic::Cut if is_last => continue,
                 Magic::Version => return Err(unreadable(&file, &"it was written by a newer version")),
-                Magic::Cut | Magic::Foreign => {
+                Magic::Cut | Magic::Blank | Magic::Foreign => {
                     let what = "it does not begin as a file of the ledger";
                     damage.get_or_insert(Fault::at(*first, &file, 0, what));
                     continue;
