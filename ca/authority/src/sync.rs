@@ -32,7 +32,8 @@ pub(crate) struct Standing {
     /// Of the last change of entries that is in it.
     pub(crate) revision: u64,
     pub(crate) entries: BTreeMap<String, Arc<EntryRecord>>,
-    pub(crate) bundle: Arc<Bundle>,
+    /// The bundle of the own trust domain as a JWK Set.
+    pub(crate) document: String,
     pub(crate) federated: BTreeMap<TrustDomain, Arc<Bundle>>,
     pub(crate) denied: RevocationSet,
     pub(crate) tainted: RevocationSet,
@@ -175,7 +176,7 @@ impl Sent {
                 false if theirs.denied == ours.denied => resume.revision.and_then(since),
                 false => None,
             },
-            bundle: same(theirs.bundle == ours.bundle).map(|()| now.bundle.to_jwks()),
+            bundle: same(theirs.bundle == ours.bundle).map(|()| now.document.clone()),
             federated: same(theirs.federated == ours.federated).map(|()| now.federated.clone()),
             denied: same(theirs.denied == ours.denied).map(|()| now.denied.clone()),
             tainted: same(theirs.tainted == ours.tainted).map(|()| now.tainted.clone()),
@@ -183,14 +184,13 @@ impl Sent {
         }
     }
 
-    /// The frames after which the agent has what there is now, `state` last; and notes that it has.
-    pub(crate) fn frames(&mut self, now: &Standing) -> Vec<Frame> {
+    /// The parts after which the agent has what there is now; and notes that it has. `Standing::state` comes behind them.
+    pub(crate) fn parts(&mut self, now: &Standing) -> Vec<Frame> {
         let mut frames = Vec::new();
         self.entries(now, &mut frames);
-        let document = now.bundle.to_jwks();
-        if self.bundle.as_ref() != Some(&document) {
-            frames.push(Frame::Bundle { document: document.clone() });
-            self.bundle = Some(document);
+        if self.bundle.as_ref() != Some(&now.document) {
+            frames.push(Frame::Bundle { document: now.document.clone() });
+            self.bundle = Some(now.document.clone());
         }
         self.federated(now, &mut frames);
         let denied = |whole, put, gone| Frame::Denied { whole, put, gone };
@@ -202,7 +202,6 @@ impl Sent {
             frames.push(Frame::Crls { lists });
             self.crls = Some(Arc::clone(&now.crls));
         }
-        frames.push(Frame::State { revision: now.revision, versions: now.versions() });
         frames
     }
 
@@ -276,7 +275,12 @@ fn encode(marks: &[[u8; MARK]]) -> String {
 }
 
 impl Standing {
-    pub(crate) fn versions(&self) -> Versions {
+    /// Says that what came before is whole.
+    pub(crate) fn state(&self) -> Frame {
+        Frame::State { revision: self.revision, versions: self.versions() }
+    }
+
+    fn versions(&self) -> Versions {
         let (mut entries, mut federated) = (Vec::new(), Vec::new());
         for (id, entry) in &self.entries {
             entries.extend_from_slice(format!("{id} {}\n", entry.revision).as_bytes());
@@ -289,7 +293,7 @@ impl Standing {
         let crls: Vec<u8> = self.lists().flat_map(spki_sha256).collect();
         Versions {
             entries: row::hex(&spki_sha256(&entries)),
-            bundle: row::hex(&spki_sha256(self.bundle.to_jwks().as_bytes())),
+            bundle: row::hex(&spki_sha256(self.document.as_bytes())),
             federated: row::hex(&spki_sha256(&federated)),
             denied: row::hex(&self.denied.digest()),
             tainted: row::hex(&self.tainted.digest()),

@@ -135,6 +135,12 @@ pub enum Refusal {
         /// Who it is.
         seen: SpiffeId,
     },
+    /// RFC 9525: the valid certificate of a server outside, for another name than the one it was called by.
+    #[error("the certificate is for {seen}")]
+    WrongName {
+        /// The names in it.
+        seen: String,
+    },
 }
 
 /// The three families that a decision record tells apart.
@@ -204,6 +210,7 @@ impl Refusal {
             Self::RevokedIssuer => "revoked_issuer",
             Self::RevokedId => "revoked_id",
             Self::UnexpectedId { .. } => "unexpected_id",
+            Self::WrongName { .. } => "wrong_name",
         }
     }
 }

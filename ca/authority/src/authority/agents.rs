@@ -9,7 +9,6 @@ use std::time::Duration;
 use base_ports::UnixTime;
 use base_store::{StoreError, Transaction};
 use ca_identity::{Revoked, SpiffeId};
-use tokio::sync::watch;
 
 use super::{Authority, Requester};
 use crate::agent::{self, AgentRecord, AgentSvid, Ban};
@@ -141,7 +140,7 @@ impl Authority {
         id: SpiffeId,
         end: UnixTime,
     ) -> impl Future<Output = AuthorityError> + Send + use<> {
-        let (authority, mut changed) = (Arc::clone(self), self.watch_agents());
+        let (authority, mut changed) = (Arc::clone(self), self.agents_changed.subscribe());
         async move {
             loop {
                 if let Some(why) = authority.dismissed(&id) {
@@ -158,11 +157,6 @@ impl Authority {
                 }
             }
         }
-    }
-
-    /// Moves whenever an agent was evicted or banned.
-    pub fn watch_agents(&self) -> watch::Receiver<u64> {
-        self.agents_changed.subscribe()
     }
 
     /// Ends an agent: its SVID is worth nothing any more, and its host may attest anew, also when it was banned.
@@ -276,32 +270,32 @@ impl Authority {
         }
     }
 
-    /// A stream of that agent is open until the result is dropped, and it has the bundle of that sequence (AU-05).
-    pub fn follow(self: &Arc<Self>, id: &SpiffeId, sequence: u64) -> Following {
+    /// A stream of that agent is open until the result is dropped. It acknowledges what it is sent, not what it may have
+    /// had: until then it knows no bundle (AU-05).
+    pub fn follow(self: &Arc<Self>, id: &SpiffeId) -> Following {
         let open = &mut *self.followed.lock();
         let streams = open.entry(id.clone()).or_default();
         *streams = streams.saturating_add(1);
-        self.acknowledge(id.as_str(), sequence);
+        self.acknowledge(id.as_str(), 0);
         Following { authority: Arc::clone(self), id: id.clone() }
     }
 
     /// Every agent whose SVID holds has the bundle of that sequence.
     pub(super) fn agents_know(&self, sequence: u64) -> Result<bool, AuthorityError> {
         let (now, taken) = (self.now(), self.taken.borrow().clone());
-        for page in base_store::pages(self.ports.store.as_ref(), row::AGENT.as_bytes(), PAGE) {
-            for stored in page? {
-                let path = std::str::from_utf8(&stored.key).ok().and_then(|key| key.strip_prefix(row::AGENT));
-                let read = path.map(|path| SpiffeId::new(&self.config.trust_domain, path)).transpose();
-                let id = read.map_err(|fault| row::unreadable(&stored.key, fault))?;
-                let found = id.map(|id| agent::find(self.ports.store.as_ref(), &id)).transpose()?.flatten();
-                let Some((record, _)) = found else { continue };
-                let lives = record.ban.is_none() && record.ends().is_none_or(|end| now <= end);
-                if lives && taken.get(record.spiffe_id.as_str()).is_none_or(|known| *known < sequence) {
-                    return Ok(false);
-                }
+        let is_behind = |agent: &AgentRecord| {
+            let lives = agent.ban.is_none() && agent.ends().is_none_or(|end| now <= end);
+            lives && taken.get(agent.spiffe_id.as_str()).is_none_or(|known| *known < sequence)
+        };
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.agents(after.as_deref(), PAGE)?;
+            if page.iter().any(is_behind) {
+                return Ok(false);
             }
+            let Some(last) = page.last().filter(|_| page.len() == PAGE) else { return Ok(true) };
+            after = Some(last.spiffe_id.path().to_owned());
         }
-        Ok(true)
     }
 }
 

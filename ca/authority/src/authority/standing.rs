@@ -20,7 +20,7 @@ impl Authority {
         Standing {
             revision,
             entries: entries.map(|entry| (entry.id.clone(), entry)).collect(),
-            bundle: self.bundle(),
+            document: self.bundle().to_jwks(),
             federated: federated.map(|bundle| (bundle.trust_domain.clone(), bundle)).collect(),
             denied: self.revoked.borrow().clone(),
             tainted: self.tainted(),

@@ -52,9 +52,8 @@ pub(crate) async fn sync(
     }
     let now = authority.standing(&id);
     let mut sent = authority.resumed(&resume, &now);
-    let ready = sent.frames(&now).into();
-    // It acknowledges what it is sent, and not what it may have had.
-    let following = authority.follow(&id, 0);
+    let ready = sent.parts(&now).into_iter().chain([now.state()]).collect();
+    let following = authority.follow(&id);
     let line = Line { authority, id, _following: following, changes, sent, ready };
     let kind = HeaderValue::from_static("application/x-ndjson");
     let headers = [(CONTENT_TYPE, kind), (CACHE_CONTROL, HeaderValue::from_static("no-store"))];
@@ -128,10 +127,12 @@ impl Line {
             if moved.is_ok() {
                 tokio::time::sleep(TOGETHER).await;
             }
-            let frames = self.sent.frames(&self.authority.standing(&self.id));
+            let now = self.authority.standing(&self.id);
+            let parts = self.sent.parts(&now);
             // A change that is none for this agent is not told.
-            if frames.len() > 1 || moved.is_err() {
-                self.ready.extend(frames);
+            if !parts.is_empty() || moved.is_err() {
+                self.ready.extend(parts);
+                self.ready.push_back(now.state());
             }
         }
     }

@@ -69,17 +69,34 @@ pub fn server_config_by_name(
         ClientAuth::Optional => builder.with_client_cert_verifier(verifier(false)),
         ClientAuth::None => builder.with_client_cert_verifier(WebPkiClientVerifier::no_client_auth()),
     };
-    let mut config = match named {
+    let config = match named {
         [] => builder.with_cert_resolver(Arc::new(OwnSvid(Arc::clone(trust)))),
         [..] => {
             builder.with_cert_resolver(Arc::new(ByName { trust: Arc::clone(trust), named: named.to_vec() }))
         }
     };
+    bare_server(config, alpn)
+}
+
+/// A server that resumes nothing and takes no early data: who comes again proves himself again.
+pub(super) fn bare_server(mut config: ServerConfig, alpn: &[&[u8]]) -> Arc<ServerConfig> {
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    config.alpn_protocols = names(alpn);
     Arc::new(config)
+}
+
+/// A client that resumes nothing and sends no early data.
+pub(super) fn bare_client(mut config: ClientConfig, alpn: &[&[u8]]) -> Arc<ClientConfig> {
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    config.alpn_protocols = names(alpn);
+    Arc::new(config)
+}
+
+fn names(alpn: &[&[u8]]) -> Vec<Vec<u8>> {
+    alpn.iter().map(|name| name.to_vec()).collect()
 }
 
 /// A client configuration that reads `trust` at every handshake and accepts only `expected` servers.
@@ -102,14 +119,11 @@ pub fn client_config_telling(
     let builder = ClientConfig::builder_with_details(provider, Arc::new(TrustClock(Arc::clone(trust))))
         .with_protocol_versions(&[&version::TLS13])
         .expect("provider speaks TLS 1.3");
-    let mut config = builder
+    let config = builder
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_cert_resolver(Arc::new(OwnSvid(Arc::clone(trust))));
-    config.resumption = Resumption::disabled();
-    config.enable_early_data = false;
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    (Arc::new(config), refused)
+    (bare_client(config, alpn), refused)
 }
 
 /// rustls takes the time from the same clock as our verifiers.

@@ -3,29 +3,25 @@
 
 use std::sync::Arc;
 
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, PeerIncompatible, SignatureScheme, version};
 
-use super::config::provider;
+use super::config::{bare_client, provider};
 
 /// A client configuration that judges no server.
 pub fn unjudged_client_config(alpn: &[&[u8]]) -> Arc<ClientConfig> {
     let provider = Arc::new(provider());
     let algorithms = provider.signature_verification_algorithms;
     #[expect(clippy::expect_used, reason = "INVARIANT: `provider` has TLS 1.3 suites and groups for them")]
-    let mut config = ClientConfig::builder_with_provider(provider)
+    let config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&version::TLS13])
         .expect("provider speaks TLS 1.3")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(AnyServer(algorithms)))
         .with_no_client_auth();
-    config.resumption = Resumption::disabled();
-    config.enable_early_data = false;
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    Arc::new(config)
+    bare_client(config, alpn)
 }
 
 #[derive(Debug)]

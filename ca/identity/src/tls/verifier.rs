@@ -83,9 +83,21 @@ pub fn refusal_of(error: &Error) -> Option<Refusal> {
         | Error::PeerIncompatible(PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon) => {
             Some(Refusal::NoCertificate)
         }
-        Error::InvalidCertificate(CertificateError::Expired) => Some(Refusal::Expired),
-        Error::InvalidCertificate(CertificateError::NotValidYet) => Some(Refusal::NotYetValid),
+        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            Some(Refusal::Expired)
+        }
+        Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => Some(Refusal::NotYetValid),
+        Error::InvalidCertificate(CertificateError::NotValidForNameContext { presented, .. }) => {
+            // The library shows each as `DnsName("localhost")`.
+            let names: Vec<_> =
+                presented.iter().map(|name| name.split('"').nth(1).unwrap_or(name.as_str())).collect();
+            let seen = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
+            Some(Refusal::WrongName { seen })
+        }
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(Refusal::NoPath),
+        Error::InvalidCertificate(CertificateError::BadSignature) => Some(Refusal::BadSignature),
         Error::InvalidCertificate(CertificateError::Revoked) => Some(Refusal::RevokedCertificate),
         Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) => {
             cause.downcast_ref::<Refusal>().cloned()

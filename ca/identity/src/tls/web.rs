@@ -7,17 +7,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base_ports::Clock;
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::{cipher_suite as suite, default_provider, kx_group};
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, VerifierBuilderError};
+use rustls::server::{ClientHello, ResolvesServerCert, VerifierBuilderError};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, version};
 
 use super::Trust;
-use super::config::TrustClock;
+use super::config::{TrustClock, bare_client, bare_server};
 use super::named::NamedCertificate;
 use super::verifier::OwnSvid;
 
@@ -62,15 +62,11 @@ pub fn public_config(
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .expect("provider speaks both versions")
         .with_no_client_auth();
-    let mut config = match shown {
+    let config = match shown {
         Some(named) => builder.with_cert_resolver(Arc::new(Always(Arc::clone(trust), Arc::clone(named)))),
         None => builder.with_cert_resolver(Arc::new(OwnSvid(Arc::clone(trust)))),
     };
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    config.max_early_data_size = 0;
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    Arc::new(config)
+    bare_server(config, alpn)
 }
 
 /// A client of servers that are known by name (RFC 9525) under these roots. It shows no certificate.
@@ -91,15 +87,12 @@ pub fn web_client_config(
     let verifier =
         WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider)).build()?;
     #[expect(clippy::expect_used, reason = "INVARIANT: `provider` has suites and groups of both versions")]
-    let mut config = ClientConfig::builder_with_details(provider, Arc::new(Wall(clock)))
+    let config = ClientConfig::builder_with_details(provider, Arc::new(Wall(clock)))
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .expect("provider speaks both versions")
         .with_webpki_verifier(verifier)
         .with_no_client_auth();
-    config.resumption = Resumption::disabled();
-    config.enable_early_data = false;
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    Ok(Arc::new(config))
+    Ok(bare_client(config, alpn))
 }
 
 /// Shows one certificate, whatever name is asked for, until it ends.

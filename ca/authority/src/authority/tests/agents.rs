@@ -90,7 +90,7 @@ async fn rv_02_a_ban_denies_all_that_was_issued_through_an_agent_and_no_more() {
         authority.sign(requester, &entry.id, &request().1).await.unwrap()
     };
     let (from_bad, from_good) = (through(&bad).await, through(&good).await);
-    let mut changed = authority.watch_agents();
+    let mut changed = authority.agents_changed.subscribe();
     changed.mark_unchanged();
     assert!(matches!(authority.ban_agent(&bad.id, "", "x", false).await, Err(AuthorityError::Reason)));
     let banned = authority.ban_agent(&bad.id, "lost", "local user 0", false).await.unwrap();
@@ -167,12 +167,12 @@ async fn au_05_a_root_waits_for_agents_unless_they_all_say_that_they_know_it() {
     authority.prepare_key(KeyKind::Root, false, "x").await.unwrap();
     assert!(authority.activate_key(KeyKind::Root, false, "x").await.is_err(), "it may not know the root");
     let sequence = authority.bundle().sequence;
-    let following = authority.follow(&first.id, 0);
+    let following = authority.follow(&first.id);
     assert!(authority.activate_key(KeyKind::Root, false, "x").await.is_err(), "it follows, and said nothing");
     authority.acknowledge(first.id.as_str(), sequence);
     drop(following);
     assert!(authority.activate_key(KeyKind::Root, false, "x").await.is_err(), "nobody knows what it knows");
-    let _following = authority.follow(&first.id, 0);
+    let _following = authority.follow(&first.id);
     authority.acknowledge(first.id.as_str(), sequence);
     authority.activate_key(KeyKind::Root, false, "x").await.unwrap();
 }
