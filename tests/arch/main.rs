@@ -38,6 +38,8 @@ const RULES: &[(&str, Rule)] = &[
     ("bn_01_ca_identity_has_no_io_and_no_clock", sources::identity_is_pure),
     ("bn_05_authority_and_agent_take_no_time_and_no_chance_of_their_own", sources::ca_takes_ports),
     ("is_09_certificates_are_signed_where_no_worker_comes", sources::signing_room),
+    ("al_01_network_listeners_are_made_and_accepted_on_in_one_place", sources::listening_room),
+    ("tl_04_the_certificates_of_a_peer_are_read_once", sources::identity_is_made_once),
     ("the_reference_of_metrics_is_what_the_sources_register", metrics::page),
     ("the_threat_model_names_the_tests_that_show_it", threats::page),
     ("ob7_alerts_and_dashboards_name_metrics_that_exist", metrics::users),

@@ -111,10 +111,7 @@ const SIGNING: &[&str] = &[".signed_by(", ".self_signed("];
 
 /// Certificates are signed in the authority alone, which no crate of the data plane reaches, so never on its workers.
 pub fn signing_room(workspace: &Workspace) -> Vec<String> {
-    let product = workspace.sources.iter().filter(|file| {
-        let is_test = ["/testing", "/tests"].iter().any(|part| file.path.contains(part));
-        is_src(file) && !is_test && !file.path.starts_with("ca/authority/")
-    });
+    let product = product(workspace).filter(|file| !file.path.starts_with("ca/authority/"));
     let signs = |file: &&Source| {
         let product = file.text.split("#[cfg(test)]").next().unwrap_or_default();
         SIGNING.iter().any(|word| product.contains(word))
@@ -127,6 +124,47 @@ pub fn signing_room(workspace: &Workspace) -> Vec<String> {
         }
     }
     found
+}
+
+/// What makes a socket that others connect to.
+const LISTENING: &[&str] = &["TcpListener", "UnixListener"];
+
+/// Who may listen besides: the application of the demo is none of ours, its stage looks which ports are free, and one file is a
+/// test.
+const LISTENERS: &[&str] =
+    &["portcullis/src/demo/samples.rs", "portcullis/src/demo/stage.rs", "ca/agent/src/attest/passed.rs"];
+
+/// Whoever connects is taken in by the accept loop of `base/net`, which always sets timers.
+pub fn listening_room(workspace: &Workspace) -> Vec<String> {
+    let product = product(workspace)
+        .filter(|file| !file.path.starts_with("base/net/") && !LISTENERS.contains(&file.path.as_str()));
+    let listens = |file: &&Source| {
+        let product = file.text.split("#[cfg(test)]").next().unwrap_or_default();
+        LISTENING.iter().any(|word| product.contains(word))
+    };
+    product.filter(listens).map(|file| format!("`{}` listens by itself", file.path)).collect()
+}
+
+/// Where a handshake ends, at either side of the proxy.
+const HANDSHAKES: &[&str] =
+    &["enforcer/proxy/src/inbound/handshake.rs", "enforcer/proxy/src/pool/originate.rs"];
+
+/// Who a peer is, is read from its certificates once, where the handshake ends.
+pub fn identity_is_made_once(workspace: &Workspace) -> Vec<String> {
+    let later = product(workspace)
+        .filter(|file| file.path.starts_with("enforcer/") && !HANDSHAKES.contains(&file.path.as_str()));
+    let reads =
+        |file: &&Source| ["peer_certificates(", "peer_identity("].iter().any(|word| file.text.contains(word));
+    later.filter(reads).map(|file| format!("`{}` reads the certificates of a peer", file.path)).collect()
+}
+
+/// What ships, without tests.
+fn product(workspace: &Workspace) -> impl Iterator<Item = &Source> {
+    workspace.sources.iter().filter(|file| {
+        is_src(file)
+            && !file.path.starts_with("tests/")
+            && !["/testing", "/tests"].iter().any(|part| file.path.contains(part))
+    })
 }
 
 /// Whether one of our crates uses another, also through others of ours.
@@ -172,6 +210,16 @@ pub fn broken() -> Vec<Trial> {
             || signing_room(&impure()),
             &["`portcullis/src/mint.rs` signs", "`enforcer-proxy` reaches `ca-authority`"],
         ),
+        breaks(
+            "broken_a_second_accept_loop_is_found",
+            || listening_room(&impure()),
+            &["`portcullis/src/door.rs` listens by itself"],
+        ),
+        breaks(
+            "broken_a_second_look_at_a_certificate_is_found",
+            || identity_is_made_once(&impure()),
+            &["`enforcer/proxy/src/late.rs` reads the certificates"],
+        ),
     ]
 }
 
@@ -197,6 +245,9 @@ fn impure() -> Workspace {
             file("ca/identity/src/testing.rs", "//! T.\nuse std::fs;\n"),
             file("ca/authority/src/late.rs", "//! L.\nfn f() { Instant::now() }\n"),
             file("ca/authority/src/issue.rs", "//! I.\nfn f() { params.signed_by(a, b) }\n"),
+            file("portcullis/src/door.rs", "//! D.\nuse tokio::net::TcpListener;\n"),
+            file("portcullis/src/door/tests.rs", "//! D.\nuse tokio::net::TcpListener;\n"),
+            file("enforcer/proxy/src/late.rs", "//! L.\nfn f() { session.peer_certificates() }\n"),
             file("portcullis/src/mint.rs", "//! M.\nfn f() { params.signed_by(a, b) }\n"),
         ],
         ..Workspace::default()

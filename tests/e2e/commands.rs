@@ -1,5 +1,6 @@
 //! The command line as a newcomer meets it: help with examples, exit codes, files of `init`, broken configurations.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use libtest_mimic::Trial;
@@ -21,6 +22,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("can_answers_allow_and_deny_by_exit_code", None, can),
         trial("entries_come_and_go", None, entries),
         trial("a_closed_pipe_ends_a_command_in_silence", None, closed_pipe),
+        trial("pages_for_people_from_elsewhere_name_what_there_is", None, elsewhere),
     ]
 }
 
@@ -33,6 +35,45 @@ fn run(arguments: &[&str]) -> Result<Outcome> {
         .stdin(Stdio::null())
         .output()?
         .into())
+}
+
+/// Every command, section and example of docs/coming-from exists.
+fn elsewhere() -> Result {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let keys = std::fs::read_to_string(root.join("docs/reference/configuration.md"))?;
+    let (mut commands, mut sections) = (0, 0);
+    for page in std::fs::read_dir(root.join("docs/coming-from"))? {
+        let page = page?.path();
+        let text = std::fs::read_to_string(&page)?;
+        let (name, mut is_code) = (page.display(), false);
+        for word in text.split('`') {
+            is_code = !is_code;
+            if is_code || word.contains('\n') {
+                continue;
+            }
+            if let Some(words) = word.strip_prefix("portcullis ") {
+                commands += 1;
+                let words: Vec<_> = words.split(' ').collect();
+                let is_verb = |word: &&&str| word.starts_with(|c: char| c.is_ascii_lowercase());
+                let verbs: Vec<&str> = words.iter().take_while(is_verb).copied().collect();
+                let told = run(&[&verbs[..], &["--help"]].concat())?;
+                check!(told.code == 0 && !verbs.is_empty(), "{name}: `{word}`: {told:?}");
+                let options = words.iter().filter(|word| word.starts_with('-') && **word != "--");
+                for option in options {
+                    check!(told.stdout.contains(option), "{name}: `{word}` has no {option}");
+                }
+            } else if word.starts_with('[') && word.ends_with(']') {
+                sections += 1;
+                check!(keys.contains(&format!("`{word}`")), "{name}: there is no section {word}");
+            }
+        }
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let place = page.parent().unwrap_or(&root).join(link);
+            check!(place.exists(), "{name}: {link} leads nowhere");
+        }
+    }
+    check!(commands > 12 && sections > 8, "{commands} commands and {sections} sections were found");
+    Ok(())
 }
 
 fn typo() -> Result {

@@ -18,7 +18,9 @@ class Origin(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         peer = self.connection.getpeercert() or {}
         names = [name for kind, name in peer.get("subjectAltName", ()) if kind == "URI"]
-        told = {"caller": names, "version": self.connection.version(), "path": self.path, "sni": self.server.sni}
+        ours = [name.lower() for name in self.headers if name.lower().startswith(("portcullis-", "x-forwarded-client-cert"))]
+        told = {"caller": names, "version": self.connection.version(), "path": self.path, "sni": self.server.sni,
+                "host": self.headers["host"], "ours": sorted(ours)}
         body = json.dumps(told).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))

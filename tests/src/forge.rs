@@ -56,7 +56,13 @@ impl Forge {
 
     /// A CA of nobody's, that says it belongs to `domain`.
     pub fn foreign(gateway: &Gateway, domain: &str, tls: &Path) -> Result<Self> {
-        let dir = gateway.dir().join(format!("forge-{domain}"));
+        let apart = Self::apart(&gateway.dir().join(format!("forge-{domain}")), domain)?;
+        Ok(Self { bundle: tls.join("bundle.pem"), ..apart })
+    }
+
+    /// The same in a directory of its own, without a gateway.
+    pub fn apart(dir: &Path, domain: &str) -> Result<Self> {
+        let dir = dir.to_owned();
         fs::create_dir_all(&dir)?;
         let (certificate, key) = (dir.join("ca.pem"), dir.join("ca.key"));
         self_signed(
@@ -66,7 +72,7 @@ impl Forge {
                 "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\nsubjectKeyIdentifier=hash\nsubjectAltName=URI:spiffe://{domain}\n"
             ),
         )?;
-        Ok(Self { dir, certificate, key, bundle: tls.join("bundle.pem") })
+        Ok(Self { dir, bundle: certificate.clone(), certificate, key })
     }
 
     /// A leaf with these extensions, valid for a day; its directory is laid out as `svid write` does it.

@@ -103,7 +103,8 @@ struct Examiner {
 impl Examiner {
     async fn run(self, place: usize, settings: CheckSettings) {
         let Some(endpoint) = self.cluster.spec.endpoints.get(place) else { return };
-        let secured = |settings| Originator::new(settings, &self.trust, endpoint.protocol, &endpoint.addr);
+        let judged_by = (&self.trust, &self.clock);
+        let secured = |settings| Originator::new(settings, judged_by, endpoint.protocol, &endpoint.addr);
         let originator = self.cluster.spec.tls.as_ref().map(secured);
         let mut checkup = Checkup::default();
         loop {

@@ -8,6 +8,7 @@ mod http1;
 mod http2;
 mod http3;
 mod pick;
+mod rewritten;
 mod tcp;
 mod tries;
 mod websocket;
@@ -20,8 +21,8 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use enforcer_codec::headers::{Extra, HOP};
-use enforcer_codec::{Answer, Asked, Call, CallProtocol, FieldEdit, NotCanonical, Rewriting, Upgrade};
-use enforcer_traffic::{Handling, RetryBudget, RetrySettings, Trigger, UpstreamProtocol};
+use enforcer_codec::{Answer, Asked, Call, CallProtocol, NotCanonical, Upgrade};
+use enforcer_traffic::{RetryBudget, RetrySettings, Trigger, UpstreamProtocol};
 use policies_engine::DecisionId;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -35,6 +36,7 @@ use crate::injection::Injection;
 use crate::mirror;
 use crate::upstream::Upstream;
 use pick::Pick;
+use rewritten::rewritten;
 use tries::{Chance, Tried, Wish};
 
 /// The service by which gRPC asks for health.
@@ -43,39 +45,6 @@ const HEALTH: &str = "grpc.health.v1.Health";
 /// An endpoint says again and again that its answer is to come.
 const TOO_MANY_INTERIM: NotCanonical =
     NotCanonical { rule: "HR-03", status: 502, close: true, detail: "too many interim answers" };
-
-/// The call that the upstream receives instead of the judged one, made of canonical parts of that (CC-09); none when it
-/// receives that.
-fn rewritten(permitted: &Permitted<Call>, conn: &Connection) -> Result<Option<Call>, Fault> {
-    let handling = permitted.handling().filter(|handling| !handling.is_plain());
-    match (handling, conn.secured.keeps_token()) {
-        (None, false) => Ok(None),
-        (handling, has_token) => rewrite(permitted, handling, has_token).map(Some),
-    }
-}
-
-/// A token that named the caller here is not passed on: who has it could speak as the caller.
-#[cold]
-fn rewrite(permitted: &Permitted<Call>, handling: Option<&Handling>, has_token: bool) -> Result<Call, Fault> {
-    let call = permitted.call();
-    let path = handling.and_then(|handling| handling.path(call.path()));
-    let mut fields = handling.map(|handling| handling.request.clone()).unwrap_or_default();
-    if has_token {
-        fields.push("authorization", &FieldEdit::Remove).unwrap_or_default(); // INVARIANT: a name that routes may change
-    }
-    let fields = Some(&fields).filter(|edits| !edits.is_empty());
-    let authority = handling.and_then(Handling::host);
-    let rewriting = Rewriting { authority, path: path.as_deref(), fields };
-    let told = call.rewritten(&rewriting).map_err(Fault::Untold)?;
-    tracing::debug!(
-        event = "rewritten",
-        decision = %permitted.decision(),
-        host = told.authority(),
-        path = told.path(),
-        "the upstream receives another call than was judged"
-    );
-    Ok(told)
-}
 
 /// The way of one call: who calls, what comes in, where the answer goes.
 pub(crate) struct Way<'a, 'b, R, W> {
@@ -117,7 +86,7 @@ where
     if way.body.awaits_continue() {
         Box::pin(way.out.proceed()).await.map_err(Fault::Caller)?;
     }
-    let rewritten = rewritten(permitted, way.conn)?;
+    let rewritten = rewritten(permitted, way.conn, upstream)?;
     let call = rewritten.as_ref().unwrap_or(permitted.call());
     if let Some(to) = upstreams.mirrors() {
         mirror::begin(permitted, to, way.conn, way.body);
@@ -154,7 +123,7 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    let rewritten = rewritten(permitted, way.conn)?;
+    let rewritten = rewritten(permitted, way.conn, to)?;
     let call = rewritten.as_ref().unwrap_or(permitted.call());
     let retry = (&RetrySettings { attempts: 0, ..RetrySettings::default() }, &RetryBudget::default());
     let chance = Chance::new(retry, call, way.conn, way.clocks);
@@ -311,9 +280,14 @@ impl<'a> Told<'a> {
     /// Gives the fields for the upstream, made from facts of the TLS connection (TL-11).
     fn with_identity<T>(&self, then: impl FnOnce(&[Extra<'_>]) -> T) -> T {
         let secured = &self.conn().secured;
+        // Who calls here is no business of strangers.
+        let (peer, cert) = match self.pick.endpoint.is_external() {
+            false => (secured.peer_header.as_bytes(), secured.cert_header.as_bytes()),
+            true => (&[][..], &[][..]),
+        };
         let told = [
-            ("portcullis-peer", secured.peer_header.as_bytes()),
-            ("x-forwarded-client-cert", secured.cert_header.as_bytes()),
+            ("portcullis-peer", peer),
+            ("x-forwarded-client-cert", cert),
             (HOP, self.conn().worker.mark().unwrap_or_default().as_bytes()),
             (MIRROR_HEADER, if self.conn().mirrors.is_some() { b"true" } else { b"" }),
         ];

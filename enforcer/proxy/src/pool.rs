@@ -101,11 +101,10 @@ impl Pools {
             protocol: spec.protocol,
             meter: worker.meters.endpoint(&spec.addr.to_string()),
             state: Arc::clone(state),
-            originator: cluster
-                .spec
-                .tls
-                .as_ref()
-                .map(|settings| Originator::new(settings, &worker.trust, spec.protocol, &spec.addr)),
+            originator: cluster.spec.tls.as_ref().map(|settings| {
+                let judged_by = (&worker.trust, &worker.clock);
+                Originator::new(settings, judged_by, spec.protocol, &spec.addr)
+            }),
             secured: Mutex::default(),
             h1: h1::Idle::default(),
             h2: h2::links(),
@@ -148,6 +147,11 @@ impl Endpoint {
         self.originator.is_some()
     }
 
+    /// Its peers are servers outside all trust domains.
+    pub(crate) fn is_external(&self) -> bool {
+        self.originator.as_ref().is_some_and(Originator::is_external)
+    }
+
     fn is_for(&self, cluster: &Cluster, state: &Arc<EndpointState>) -> bool {
         let settings = self.originator.as_ref().map(|originator| &originator.settings);
         Arc::ptr_eq(&self.state, state) && settings == cluster.spec.tls.as_ref()
@@ -155,7 +159,7 @@ impl Endpoint {
 
     /// The trust that connections must have been opened under to be lent; 0 where there is none to ask for.
     fn generation(&self, worker: &Worker) -> u64 {
-        self.originator.as_ref().map_or(0, |_| worker.trust.generation())
+        if self.is_secured() && !self.is_external() { worker.trust.generation() } else { 0 }
     }
 
     /// Ends secured connections whose identities no longer hold, running calls or not (OUT1).

@@ -123,13 +123,7 @@ impl Secured {
             protocol,
         };
         let grpc_facts = ConnectionFacts { protocol: Protocol::Grpc, ..facts.clone() };
-        // Up to a tenth earlier.
-        let tenth = listening.timers.max_age / 10;
-        let earlier = tenth
-            .checked_div(256)
-            .unwrap_or_default()
-            .saturating_mul(u32::try_from(jitter % 256).unwrap_or(0));
-        let age = listening.timers.max_age.saturating_sub(earlier);
+        let age = listening.timers.age(jitter);
         // Under TLS a connection ends with the certificates that opened it.
         let shown = snapshot.own.as_ref().filter(|_| is_ended);
         let expires = [peer.map(|peer| peer.expires), shown.map(|own| own.not_after)];
@@ -347,13 +341,7 @@ fn credential(proof: &Proof) -> Option<Credential> {
         Proof::None | Proof::Unasked => None,
         Proof::Svid(peer) => Some(credential_of(peer)),
         Proof::Own(_) => Some(Credential::local()),
-        Proof::Token(token) => Some(Credential {
-            kind: CredentialKind::Jwt,
-            serial: token.jti.clone(),
-            fingerprint: None,
-            issuer: Some(token.key.clone()),
-            not_after: Some(token.expires),
-        }),
+        Proof::Token(token) => Some(Credential::token(token.jti.clone(), token.key.clone(), token.expires)),
     }
 }
 

@@ -10,6 +10,7 @@ mod connect;
 mod continuous;
 mod counted;
 mod denied;
+mod external;
 mod flood;
 mod forwarded;
 mod grpc;

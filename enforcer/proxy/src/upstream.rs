@@ -10,6 +10,7 @@ use enforcer_traffic::fleet::{Busy, Entry, Fleet, Turn};
 use enforcer_traffic::{Cluster, Labels, RateLimit, RetryBudget, Route, Split};
 use parking_lot::Mutex;
 
+use crate::authorize::Permitted;
 use crate::fleets::Taker;
 use crate::inbound::Connection;
 use crate::meter::RouteMeter;
@@ -117,9 +118,10 @@ impl Upstream {
     }
 
     /// What keeps the call at one endpoint.
-    pub(crate) fn key(&self, call: &Call, conn: &Connection) -> Option<u64> {
+    pub(crate) fn key(&self, permitted: &Permitted<Call>, conn: &Connection) -> Option<u64> {
         let hash_by = self.cluster.spec.hash_by.as_ref()?;
-        hash_by.key(call, &conn.secured.arrival(), self.cluster.seed)
+        let template = permitted.upstreams().and_then(|upstreams| upstreams.route.template.as_ref());
+        hash_by.key(permitted.call(), template, &conn.secured.arrival(), self.cluster.seed)
     }
 
     /// An endpoint was shut out or let in again.
@@ -182,7 +184,8 @@ impl Upstreams {
             [one] => Some(one),
             _ => {
                 let key = self.route.split_by.as_ref();
-                let key = key.and_then(|key| key.key(call, &conn.secured.arrival(), self.seed));
+                let template = self.route.template.as_ref();
+                let key = key.and_then(|key| key.key(call, template, &conn.secured.arrival(), self.seed));
                 self.to.get(self.split.pick(key.unwrap_or_else(|| roll(&self.rolls)))?)
             }
         }

@@ -6,7 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ca_identity::IdPattern;
+use std::fmt;
+use std::path::PathBuf;
+
+use ca_identity::{CertificateDer, IdPattern};
 
 use crate::balance::{BalanceSettings, Layout, hash};
 use crate::fleet::{CheckSettings, FleetSettings, OutlierSettings};
@@ -86,21 +89,78 @@ impl ClusterSpec {
     }
 }
 
-/// Mutual TLS to the endpoints of a cluster, with the own SVID (TL-09).
+/// TLS to the endpoints of a cluster, and who must be there: never anybody (TL-09).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsSettings {
-    /// Who may be at the other end: one of these, never anybody.
-    pub expect: Vec<IdPattern>,
-    /// The server name that endpoints are told; none = the trust domain of the first that is expected.
-    pub sni: Option<String>,
+pub enum TlsSettings {
+    /// Workloads. Both sides show an SVID.
+    Workloads {
+        /// Who may be at the other end: one of these.
+        expect: Vec<IdPattern>,
+        /// The server name that endpoints are told; none = the trust domain of the first that is expected.
+        sni: Option<String>,
+    },
+    /// Servers outside all trust domains. They prove a name (RFC 9525); nothing of ours is shown.
+    External {
+        /// The name, which they are told as well.
+        name: String,
+        /// The name with the port where that is not 443: what calls are told to be for (RFC 9110 7.2).
+        authority: String,
+        /// What their certificates must lead to.
+        roots: Roots,
+    },
 }
 
 impl TlsSettings {
     /// The server name that endpoints are told.
     #[must_use]
     pub fn server_name(&self) -> Option<&str> {
-        let domain = || self.expect.first().map(|pattern| pattern.trust_domain().as_str());
-        self.sni.as_deref().or_else(domain)
+        match self {
+            Self::Workloads { sni: Some(name), .. } | Self::External { name, .. } => Some(name),
+            Self::Workloads { expect, sni: None } => {
+                expect.first().map(|pattern| pattern.trust_domain().as_str())
+            }
+        }
+    }
+
+    /// The authority of calls, where they cannot keep the one they were made for.
+    #[must_use]
+    pub fn authority(&self) -> Option<&str> {
+        match self {
+            Self::Workloads { .. } => None,
+            Self::External { authority, .. } => Some(authority),
+        }
+    }
+
+    /// Who must be there, as people write it.
+    pub fn expected(&self) -> Vec<String> {
+        match self {
+            Self::Workloads { expect, .. } => expect.iter().map(ToString::to_string).collect(),
+            Self::External { name, .. } => vec![format!("external {name}")],
+        }
+    }
+}
+
+/// Roots of servers that are no workloads.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Roots {
+    /// The PEM file; none = those of the machine.
+    pub file: Option<PathBuf>,
+    /// As they were read; empty before.
+    pub certificates: Arc<[CertificateDer<'static>]>,
+}
+
+impl Roots {
+    /// Those of that file, before it is read.
+    #[must_use]
+    pub fn of(file: Option<PathBuf>) -> Self {
+        Self { file, certificates: Arc::default() }
+    }
+}
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A machine has more than a hundred.
+        f.debug_struct("Roots").field("file", &self.file).finish_non_exhaustive()
     }
 }
 

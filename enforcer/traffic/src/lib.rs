@@ -34,7 +34,7 @@ mod timeouts;
 mod window;
 
 pub use admission::AdmissionSettings;
-pub use cluster::{Cluster, ClusterSpec, Share, TlsSettings};
+pub use cluster::{Cluster, ClusterSpec, Roots, Share, TlsSettings};
 pub use error::RouteError;
 pub use handling::{Handling, HandlingSpec, LONGEST_REPLY, PathMode, ReplySpec, RewriteSpec};
 pub use handshakes::{Begun, Handshakes};

@@ -35,6 +35,7 @@ pub use host::hosts_meet;
 use plan::Plan;
 pub use registry::{method_id, rpc_service_id};
 pub use target::TunnelTarget;
+pub(crate) use template::is_name as is_param;
 pub use template::{Params, Template};
 
 /// All routes of a snapshot.

@@ -10,8 +10,7 @@ use std::time::Duration;
 use base_ports::Tasks;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -21,11 +20,13 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, version};
 
+use super::once;
 use crate::config;
 use crate::messages::Message;
 
 /// At the end there is so long for what is left.
 const LAST: Duration = Duration::from_secs(2);
+const ANSWER_BYTES: usize = 64 * 1024;
 
 /// A running exporter. Dropping it ends it at once.
 #[derive(Debug)]
@@ -130,10 +131,6 @@ impl Collector {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         body: Vec<u8>,
     ) -> io::Result<StatusCode> {
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        let driven = Tasks::new("telemetry export");
-        driven.spawn("connection", async move { drop(connection.await) });
         let mut request = Request::post(self.place.path.as_str())
             .header(header::HOST, format!("{}:{}", self.place.host, self.place.port))
             .header(header::CONTENT_TYPE, "application/x-protobuf");
@@ -141,10 +138,10 @@ impl Collector {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(Bytes::from(body))).map_err(io::Error::other)?;
-        let answer = sender.send_request(request).await.map_err(io::Error::other)?;
-        let status = answer.status();
+        let answer = once::ask(stream, request).await.map_err(io::Error::other)?;
+        let status = answer.status;
         // Its answer says nothing that we could act on.
-        drop(answer.into_body().collect().await);
+        drop(answer.body(ANSWER_BYTES).await);
         Ok(status)
     }
 }

@@ -6,6 +6,7 @@ use ca_authority::{EntryRecord, NewEntry};
 use enforcer_traffic::{Routes, ServiceSpec, method_id};
 use policies_engine::{EntitySet, MethodEntity, RouteEntity, ServiceEntity, WorkloadEntity};
 
+use super::web_roots;
 use crate::config::{Config, Enforcer};
 use crate::messages::Message;
 
@@ -102,7 +103,8 @@ pub(crate) fn services(enforcer: &Enforcer) -> Vec<ServiceSpec> {
 /// The compiled routes of the configuration.
 pub(crate) fn routes(config: &Config) -> Result<Routes, Message> {
     let Some(enforcer) = &config.enforcer else { return Ok(Routes::default()) };
-    Routes::build(&services(enforcer), &enforcer.clusters, &enforcer.routes).map_err(|error| {
+    let clusters = web_roots::filled_in(&enforcer.clusters)?;
+    Routes::build(&services(enforcer), &clusters, &enforcer.routes).map_err(|error| {
         Message::error("PC0105", format!("routes: {error}")).next("portcullis config validate")
     })
 }

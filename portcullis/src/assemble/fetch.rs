@@ -6,36 +6,29 @@
 //! No certificate of ours is shown. Whoever asks bounds the whole time.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base_ports::{Clock, Net, Stream, SystemNet, Tasks};
-use bytes::Bytes;
+use base_ports::{Clock, Net, Stream, SystemNet};
 use ca_authority::{Endpoint, EndpointPeer, FetchBundle, FetchError, Fetching, redirect};
 use ca_identity::tls::{Expected, Trust, client_config, refusal_in, web_client_config};
-use ca_identity::{BundleMap, CertificateDer, IdentitySnapshot, Refusal, pem};
+use ca_identity::{BundleMap, IdentitySnapshot, Refusal};
 use enforcer_traffic::{Network, off_limits};
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http_body_util::Full;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
+use super::once::{self, Answer, Unread};
+use super::web_roots;
+
 const CONNECT: Duration = Duration::from_secs(5);
 const BODY_BYTES: usize = 1024 * 1024;
 /// Addresses of one name that are tried.
 const TRIED: usize = 4;
-/// Where systems keep the roots of the web.
-const SYSTEM_ROOTS: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
 /// Fetches over the network of this machine.
 #[derive(Debug, Clone)]
 pub(super) struct Fetcher {
@@ -64,18 +57,21 @@ impl Fetcher {
         let mut followed = 0_usize;
         loop {
             let answer = self.ask(&uri, &config).await?;
-            let status = answer.status();
+            let status = answer.status;
             if status.is_redirection() {
-                let location = answer.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+                let location = answer.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
                 uri = redirect(&uri, status.as_u16(), location, followed)?;
                 followed = followed.saturating_add(1);
                 continue;
             }
-            return if status == StatusCode::OK {
-                Ok(answer.into_body())
-            } else {
-                Err(FetchError::Status(status.as_u16()))
-            };
+            if status != StatusCode::OK {
+                return Err(FetchError::Status(status.as_u16()));
+            }
+            let body = answer.body(BODY_BYTES).await.map_err(|error| match error {
+                Unread::TooLarge => FetchError::TooLarge,
+                Unread::Broken(cause) => FetchError::Answer(cause.to_string()),
+            })?;
+            return Ok(body.to_vec());
         }
     }
 
@@ -85,7 +81,8 @@ impl Fetcher {
         match peer {
             EndpointPeer::Web => {
                 let path = self.web_roots.clone();
-                let read = tokio::task::spawn_blocking(move || roots(path.as_deref())).await;
+                let read = tokio::task::spawn_blocking(move || web_roots::read(path.as_deref())).await;
+                // Read for each fetch, so that a machine may renew them.
                 let roots = read.unwrap_or_else(|error| Err(error.to_string())).map_err(FetchError::Roots)?;
                 web_client_config(roots, Arc::clone(&self.clock), alpn)
                     .map_err(|error| FetchError::Roots(error.to_string()))
@@ -103,41 +100,17 @@ impl Fetcher {
         }
     }
 
-    async fn ask(
-        &self,
-        uri: &Uri,
-        config: &Arc<ClientConfig>,
-    ) -> Result<http::Response<Vec<u8>>, FetchError> {
+    async fn ask(&self, uri: &Uri, config: &Arc<ClientConfig>) -> Result<Answer, FetchError> {
         let unreadable = |error: &dyn std::fmt::Display| FetchError::Answer(error.to_string());
-        let stream = self.connect(uri, config).await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unreadable(&error))?;
-        let tasks = Tasks::new("fetch");
-        tasks.spawn("connection", async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(event = "bundle_connection", %error, "a connection to a bundle endpoint ended");
-            }
-        });
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let host = uri.authority().map_or("", |authority| authority.as_str());
-        let request = Request::builder()
-            .method(Method::GET)
-            .uri(path)
+        let request = Request::get(path)
             .header(header::HOST, host)
             .header(header::ACCEPT, HeaderValue::from_static("application/json"))
-            .body(Empty::<Bytes>::new())
+            .body(Full::default())
             .map_err(|error| unreadable(&error))?;
-        let answer = sender.send_request(request).await.map_err(|error| unreadable(&error))?;
-        let (head, body) = answer.into_parts();
-        if head.status != StatusCode::OK {
-            return Ok(http::Response::from_parts(head, Vec::new()));
-        }
-        let whole = Limited::new(body, BODY_BYTES).collect().await.map_err(|error| {
-            let is_limit = error.downcast_ref::<http_body_util::LengthLimitError>().is_some();
-            if is_limit { FetchError::TooLarge } else { FetchError::Answer(error.to_string()) }
-        })?;
-        Ok(http::Response::from_parts(head, whole.to_bytes().to_vec()))
+        let stream = self.connect(uri, config).await?;
+        once::ask(stream, request).await.map_err(|error| unreadable(&error))
     }
 
     async fn connect(&self, uri: &Uri, config: &Arc<ClientConfig>) -> Result<TlsStream<Stream>, FetchError> {
@@ -186,16 +159,6 @@ impl FetchBundle for Fetcher {
         let fetcher = self.clone();
         Box::pin(async move { fetcher.get(endpoint).await })
     }
-}
-
-/// The roots of the web: read for each fetch, so that a machine may renew them.
-fn roots(path: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, String> {
-    let system = || SYSTEM_ROOTS.into_iter().map(Path::new).find(|path| path.exists());
-    let path = path
-        .or_else(system)
-        .ok_or("this machine has none at the usual places; name a file in ca.web_roots")?;
-    let bytes = std::fs::read(path).map_err(|error| format!("`{}`: {error}", path.display()))?;
-    pem::read_certificates(&bytes).map_err(|error| format!("`{}`: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use enforcer_proxy::Gauges;
 use rustix::process::{Resource, getrlimit};
 
+use super::cgroup::{self, Version};
+
 /// Descriptors that are kept for administration, ledger and authority (OV-02).
 const RESERVE: u64 = 256;
-const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// The gauges of the operating system.
 #[derive(Debug)]
@@ -31,8 +32,7 @@ struct Group {
 
 impl SystemGauges {
     pub(super) fn new(most: Option<u64>) -> Self {
-        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        Self { most, groups: groups_in(&groups, Path::new(CGROUPS)) }
+        Self { most, groups: groups_in(&cgroup::own(), Path::new(cgroup::ROOT)) }
     }
 }
 
@@ -66,37 +66,24 @@ impl Group {
     }
 }
 
-/// The groups that this process is in, from its own up, as `/proc/self/cgroup` tells them (cgroups(7)). A container sees
-/// its own group as the root, whatever the text says.
+/// The groups with a limit of memory that this process is in.
 fn groups_in(text: &str, root: &Path) -> Vec<Group> {
-    let mut groups = Vec::new();
-    for line in text.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
-        let (top, names) = match controllers {
-            "" => (root.to_owned(), ["memory.max", "memory.current", "inactive_file", "active_file"]),
-            some if some.split(',').any(|controller| controller == "memory") => (
-                root.join("memory"),
-                [
-                    "memory.limit_in_bytes",
-                    "memory.usage_in_bytes",
-                    "total_inactive_file",
-                    "total_active_file",
-                ],
-            ),
-            _ => continue,
-        };
-        let [limit, usage, inactive, active] = names;
-        let own = top.join(path.trim_start_matches('/'));
-        let above = own.ancestors().take_while(|dir| dir.starts_with(&top));
-        groups.extend(above.filter(|dir| dir.join(limit).is_file()).map(|dir| Group {
+    let names = |version| match version {
+        Version::Two => ["memory.max", "memory.current", "inactive_file", "active_file"],
+        Version::One => {
+            ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "total_active_file"]
+        }
+    };
+    let found = cgroup::directories(text, root, "memory").into_iter().map(|(version, dir)| {
+        let [limit, usage, inactive, active] = names(version);
+        Group {
             limit: dir.join(limit),
             usage: dir.join(usage),
             stat: dir.join("memory.stat"),
             files: [inactive, active],
-        }));
-    }
-    groups
+        }
+    });
+    found.filter(|group| group.limit.is_file()).collect()
 }
 
 /// Memory of this process, bytes.

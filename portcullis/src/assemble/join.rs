@@ -206,7 +206,7 @@ struct Member {
     clock: Arc<dyn Clock>,
     rng: Arc<dyn Rng>,
     failures: u32,
-    /// What was told last of what is wrong.
+    /// What was told last of what is wrong; empty while nothing is.
     told: String,
     /// A person has to do something.
     is_barred: bool,
@@ -231,7 +231,7 @@ impl Member {
                     break;
                 }
                 tokio::time::sleep(left.min(TICK)).await;
-                self.stand(Some(&self.told.clone()));
+                self.stand();
             }
         }
     }
@@ -387,15 +387,15 @@ impl Member {
             }
             self.told = text;
         }
-        self.stand(Some(&self.told.clone()));
+        self.stand();
     }
 
     /// Readiness: true as long as this agent and what it serves hold.
-    fn stand(&self, away: Option<&str>) {
+    fn stand(&self) {
         let own = self.own.as_ref().and_then(Own::newest);
         let own = own.filter(|own| own.is_valid_at(self.trust.now()));
         let status = self.agent.status();
-        let away = away.filter(|away| !away.is_empty());
+        let away = Some(self.told.as_str()).filter(|told| !told.is_empty());
         let (is_ready, text) = match (own, away) {
             (None, away) => (false, away.unwrap_or("this host is no agent yet").to_owned()),
             (Some(_), Some(away)) if self.is_barred => (false, away.to_owned()),

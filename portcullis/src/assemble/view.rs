@@ -1,6 +1,5 @@
 //! The view of the data plane: policies and routes that agree, published together; and its settings.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use policies_engine::{Freshness, Mode, Patience, Snapshot};
 use tokio::sync::watch;
 
 use super::certificate;
+use super::cores;
 use super::entities;
 use super::issuers::Issuers;
 use super::numbers::Numbers;
@@ -274,9 +274,8 @@ pub(super) fn settings(
         is_apart(enforcer, listener, &certificates)?;
         shown.push(certificates);
     }
-    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     Ok(ProxyConfig {
-        workers: if enforcer.workers == 0 { cores } else { enforcer.workers },
+        workers: if enforcer.workers == 0 { cores::usable() } else { enforcer.workers },
         handshakes: enforcer.max_handshakes,
         longest_delay: enforcer.max_delay,
         mark: format!("{:016x}", rng.u64()).into(),

@@ -56,7 +56,7 @@ impl<'a> Pick<'a> {
             Some(Upgrade::WebSocket) => Some(UpstreamProtocol::Http1),
             _ => None,
         };
-        let key = upstream.key(call, chance.conn);
+        let key = upstream.key(permitted, chance.conn);
         let fits = |endpoint: &Endpoint| {
             needs.is_none_or(|needed| endpoint.protocol == needed)
                 || (needs == Some(UpstreamProtocol::Http2) && endpoint.protocol == UpstreamProtocol::Http3)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ca_identity::UserToken;
-use policies_engine::{Credential, CredentialKind, Token};
+use policies_engine::{Credential, Token};
 use serde_json::{Map, Value};
 
 use super::Issuer;
@@ -45,13 +45,7 @@ impl Person {
 
     /// The token as records tell it.
     pub(crate) fn credential(&self) -> Credential {
-        Credential {
-            kind: CredentialKind::Jwt,
-            serial: self.jti.clone(),
-            fingerprint: None,
-            issuer: Some(self.key.clone()),
-            not_after: Some(self.token.expires),
-        }
+        Credential::token(self.jti.clone(), self.key.clone(), self.token.expires)
     }
 }
 

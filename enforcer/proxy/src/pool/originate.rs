@@ -1,13 +1,16 @@
-//! Mutual TLS to the endpoints of a cluster, with the own SVID, to nobody but the expected peers (TL-09).
+//! TLS to the endpoints of a cluster, to nobody but who is expected there (TL-09): mutual, with the own SVID, to workloads; to
+//! servers outside without it, by their name.
 
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use base_ports::{Net, NetAddr, Stream, UnixTime};
+use base_ports::{Clock, Net, NetAddr, Stream, UnixTime};
 use ca_identity::Usage;
-use ca_identity::tls::{Expected, Refused, Trust, client_config, client_config_telling, peer};
+use ca_identity::tls::{
+    Expected, Refused, Trust, client_config, client_config_telling, peer, web_client_config,
+};
 use enforcer_traffic::{TlsSettings, UpstreamProtocol};
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -22,7 +25,8 @@ use crate::quic::H3;
 pub(crate) struct Originator {
     pub(super) settings: TlsSettings,
     trust: Arc<Trust>,
-    connector: TlsConnector,
+    /// None = no certificate could be verified; that is refused where a configuration is read.
+    connector: Option<TlsConnector>,
     name: ServerName<'static>,
     protocol: UpstreamProtocol,
     quic: Option<Quic>,
@@ -39,7 +43,7 @@ struct Quic {
 impl Originator {
     pub(crate) fn new(
         settings: &TlsSettings,
-        trust: &Arc<Trust>,
+        (trust, clock): (&Arc<Trust>, &Arc<dyn Clock>),
         protocol: UpstreamProtocol,
         address: &NetAddr,
     ) -> Self {
@@ -48,15 +52,23 @@ impl Originator {
             UpstreamProtocol::Http2 | UpstreamProtocol::Http3 => &[H2],
             UpstreamProtocol::Tcp => &[],
         };
-        let expected = Expected::Matching(settings.expect.clone());
-        let quic = match (protocol, address.tcp()) {
-            (UpstreamProtocol::Http3, Some(address)) => Quic::new(trust, expected.clone(), address),
-            _ => None,
+        let (config, quic) = match settings {
+            TlsSettings::Workloads { expect, .. } => {
+                let expected = Expected::Matching(expect.clone());
+                let quic = match (protocol, address.tcp()) {
+                    (UpstreamProtocol::Http3, Some(address)) => Quic::new(trust, expected.clone(), address),
+                    _ => None,
+                };
+                (Some(client_config(trust, expected, alpn)), quic)
+            }
+            TlsSettings::External { roots, .. } => {
+                (web_client_config(roots.certificates.to_vec(), Arc::clone(clock), alpn).ok(), None)
+            }
         };
         let name = settings.server_name().and_then(|name| ServerName::try_from(name.to_owned()).ok());
         Self {
             settings: settings.clone(),
-            connector: TlsConnector::from(client_config(trust, expected, alpn)),
+            connector: config.map(TlsConnector::from),
             trust: Arc::clone(trust),
             // An address is never told to the peer.
             name: name.unwrap_or_else(|| {
@@ -73,14 +85,18 @@ impl Originator {
     /// # Errors
     /// When it fails, when the own SVID is missing or expired, when the peer does not speak the protocol.
     pub(crate) async fn secure(&self, stream: Stream) -> io::Result<Wire> {
-        let (generation, own_ends) = self.own()?;
-        let stream = self.connector.connect(self.name.clone(), stream).await?;
+        // The trust that the handshake begins under.
+        let own = if self.is_external() { None } else { Some(self.own()?) };
+        let connector = self.connector.as_ref().ok_or_else(|| io::Error::other("there are no roots"))?;
+        let stream = connector.connect(self.name.clone(), stream).await?;
         let session = stream.get_ref().1;
         let is_h2 = matches!(self.protocol, UpstreamProtocol::Http2 | UpstreamProtocol::Http3);
         if is_h2 && session.alpn_protocol() != Some(H2) {
             return Err(io::Error::other("the endpoint does not speak http/2"));
         }
-        let standing = self.standing(session.peer_certificates(), own_ends, generation)?;
+        let standing = own
+            .map(|(generation, own_ends)| self.standing(session.peer_certificates(), own_ends, generation))
+            .transpose()?;
         Ok(Wire::Tls(Box::new(SecuredWire::new(stream, standing))))
     }
 
@@ -125,9 +141,14 @@ impl Originator {
         Ok(Arc::new(Standing::new(peer, own_ends, generation)))
     }
 
+    /// Its peers are no workloads: what they are does not depend on the trust in force.
+    pub(super) fn is_external(&self) -> bool {
+        matches!(self.settings, TlsSettings::External { .. })
+    }
+
     /// Whom the cluster expects, as people wrote it.
     pub(crate) fn expected(&self) -> String {
-        self.settings.expect.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        self.settings.expected().join(", ")
     }
 }
 

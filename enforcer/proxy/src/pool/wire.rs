@@ -23,7 +23,7 @@ use tokio_rustls::client::TlsStream;
 pub(crate) enum Wire {
     /// As it is.
     Plain(Stream),
-    /// Mutual TLS.
+    /// TLS.
     Tls(Box<SecuredWire>),
 }
 
@@ -31,7 +31,8 @@ pub(crate) enum Wire {
 #[derive(Debug)]
 pub(crate) struct SecuredWire {
     stream: TlsStream<Stream>,
-    pub(super) standing: Arc<Standing>,
+    /// None of a server outside, which nobody's trust keeps open.
+    standing: Option<Arc<Standing>>,
     /// Nothing of an answer came yet.
     is_unheard: bool,
 }
@@ -88,7 +89,7 @@ impl Standing {
 }
 
 impl SecuredWire {
-    pub(super) fn new(stream: TlsStream<Stream>, standing: Arc<Standing>) -> Self {
+    pub(super) fn new(stream: TlsStream<Stream>, standing: Option<Arc<Standing>>) -> Self {
         Self { stream, standing, is_unheard: true }
     }
 
@@ -99,7 +100,9 @@ impl SecuredWire {
             None => error,
             Some(alert) if self.is_unheard => {
                 // HTTP/2 passes on only the kind of an error.
-                self.standing.alert.set(alert).unwrap_or_default();
+                if let Some(standing) = &self.standing {
+                    standing.alert.set(alert).unwrap_or_default();
+                }
                 error
             }
             Some(alert) => io::Error::new(io::ErrorKind::ConnectionReset, alert),
@@ -129,7 +132,7 @@ impl Wire {
     pub(super) fn standing(&self) -> Option<&Arc<Standing>> {
         match self {
             Self::Plain(_) => None,
-            Self::Tls(secured) => Some(&secured.standing),
+            Self::Tls(secured) => secured.standing.as_ref(),
         }
     }
 
@@ -167,7 +170,7 @@ impl AsyncRead for SecuredWire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.standing.poll_over(context).is_ready() {
+        if self.standing.as_ref().is_some_and(|standing| standing.poll_over(context).is_ready()) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let before = buffer.filled().len();

@@ -251,3 +251,20 @@ async fn in14_many_streams_end_within_a_second_and_others_do_not_notice() {
     kept.says(2).await;
     assert_eq!(ended(&gateway).len(), 500);
 }
+
+#[tokio::test]
+async fn pa_06_no_verdict_is_kept_for_another_request_or_another_snapshot() {
+    let origin = Origin::h1().await;
+    let by_path = r#"@id("by-path") permit (principal, action, resource == Route::"site") when { context.request.path like "/he*" };"#;
+    let gateway = Setup { policy: Some(by_path.into()), ..Setup::with_h1(origin.address) }.start();
+    let mut caller = gateway.h1("/web").await;
+    for _ in 0..3 {
+        assert_eq!(caller.get("/hello").await.status, 200);
+        assert_eq!(caller.get("/count").await.status, 403);
+    }
+    gateway.publish(&by_path.replace("/he*", "/co*"), 2);
+    for _ in 0..3 {
+        assert_eq!(caller.get("/hello").await.status, 403);
+        assert_eq!(caller.get("/count").await.status, 200);
+    }
+}

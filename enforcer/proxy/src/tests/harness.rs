@@ -286,7 +286,7 @@ impl Setup {
 }
 
 /// A certificate for these names, as a file would hold it.
-fn certificate(ca: &TestCa, names: &[&str]) -> Arc<NamedCertificate> {
+pub(super) fn certificate(ca: &TestCa, names: &[&str]) -> Arc<NamedCertificate> {
     let svid = ca.svid_with("/edge", names, Duration::from_secs(3600));
     let (chain, key) = (write_certificates(&svid.chain), write_private_key(&svid.key));
     Arc::new(NamedCertificate::read(chain.as_bytes(), key.as_bytes()).unwrap())

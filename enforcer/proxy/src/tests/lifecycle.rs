@@ -279,3 +279,29 @@ fn reveal_has_three_words() {
         "`sometimes` is none of denied, always, never"
     );
 }
+
+#[tokio::test]
+async fn al_04_a_connection_takes_256_streams_and_goes_by_its_age_not_with_all_others() {
+    let origin = Origin::h1().await;
+    let mut setup = Setup::with_h1(origin.address);
+    let most = Duration::from_millis(1_500);
+    setup.timers.max_age = most;
+    let gateway = setup.start();
+    let mut streams = gateway.h2("/web").await;
+    assert_eq!(streams.get("site.test", "/hello").await.status, 200);
+    assert_eq!(streams.sender.current_max_send_streams(), 256);
+    let mut open = Vec::new();
+    for _ in 0..8 {
+        let (mut connection, begun) = (gateway.h1("/web").await, SystemClock.now().mono);
+        open.push(async move {
+            assert_eq!(connection.get("/hello").await.status, 200);
+            assert!(connection.is_closed().await);
+            SystemClock.now().mono.saturating_since(begun)
+        });
+    }
+    let ages = futures_util::future::join_all(open).await;
+    let (least, longest) = (ages.iter().min().unwrap(), ages.iter().max().unwrap());
+    // Up to a tenth earlier, and the last quarter is left for what runs.
+    assert!(*least >= most.mul_f64(0.9 * 0.75) && *longest < most + Duration::from_millis(500), "{ages:?}");
+    assert!(*longest - *least >= Duration::from_millis(5), "they go together: {ages:?}");
+}

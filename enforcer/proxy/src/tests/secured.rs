@@ -38,10 +38,16 @@ impl Front {
     }
 
     async fn at(origin: &Origin, alpn: &'static [u8], clock: Arc<dyn Clock>) -> Self {
+        let trust = Trust::new(clock);
+        let config = server_config(&trust, ClientAuth::Required, &[alpn]);
+        Self::under(origin, trust, config).await
+    }
+
+    /// TLS as that configuration has it.
+    pub(super) async fn under(origin: &Origin, trust: Arc<Trust>, config: Arc<rustls::ServerConfig>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, behind) = (listener.local_addr().unwrap(), origin.address);
-        let trust = Trust::new(clock);
-        let acceptor = TlsAcceptor::from(server_config(&trust, ClientAuth::Required, &[alpn]));
+        let acceptor = TlsAcceptor::from(config);
         let (accepting, open) = (Tasks::new("front"), Arc::new(Mutex::new(Tasks::new("open"))));
         let opened = Arc::clone(&open);
         accepting.spawn("accept", async move {
@@ -70,7 +76,7 @@ impl Front {
 
 fn expecting(ids: &[&str]) -> ClusterSpec {
     let expect = ids.iter().map(|id| IdPattern::parse(id).unwrap()).collect();
-    ClusterSpec { tls: Some(TlsSettings { expect, sni: None }), ..ClusterSpec::default() }
+    ClusterSpec { tls: Some(TlsSettings::Workloads { expect, sni: None }), ..ClusterSpec::default() }
 }
 
 fn setup(h1: Option<&Front>, h2: Option<&Front>, expect: &[&str]) -> Setup {

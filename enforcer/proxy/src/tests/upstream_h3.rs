@@ -25,7 +25,11 @@ const SOON: Duration = Duration::from_secs(1);
 
 fn expecting(ids: &[&str]) -> ClusterSpec {
     let expect = ids.iter().map(|id| IdPattern::parse(id).unwrap()).collect();
-    ClusterSpec { tls: Some(TlsSettings { expect, sni: None }), requires_h3: true, ..ClusterSpec::default() }
+    ClusterSpec {
+        tls: Some(TlsSettings::Workloads { expect, sni: None }),
+        requires_h3: true,
+        ..ClusterSpec::default()
+    }
 }
 
 fn setup(origins: &[SocketAddr], expect: &[&str]) -> Setup {

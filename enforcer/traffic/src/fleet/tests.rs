@@ -135,6 +135,29 @@ fn od_03_at_most_half_are_shut_and_one_alone_never_is() {
     }
 }
 
+#[test]
+fn od_03_no_more_than_a_tenth_is_out_by_comparison_however_often_they_are_compared() {
+    let mut settings = OutlierSettings { failures_in_a_row: 1_000, ..OutlierSettings::default() };
+    settings.least_success_percent = 0;
+    let fleet = fleet_with(20, FleetSettings { outlier: Some(settings), ..FleetSettings::default() });
+    let mut most = 0;
+    for turn in 0..3_u64 {
+        let now = at(10_000 * (turn + 1));
+        for place in 0..20 {
+            for nth in 0..100 {
+                // Another one each time.
+                let is_bad = nth < if place == turn as usize { 40 } else { 1 };
+                let outcome = if is_bad { Outcome::Failed } else { Outcome::Answered };
+                // Those that are shut take none.
+                call(&fleet, place, outcome, now).ok();
+            }
+        }
+        fleet.review(now);
+        most = most.max(fleet.endpoints().iter().filter(|endpoint| !endpoint.is_open()).count());
+    }
+    assert_eq!(most, 2, "three of twenty stood out, and the sentence of the first is not over");
+}
+
 fn counts(rates: &[(u64, u64)]) -> Vec<Option<Counts>> {
     rates.iter().map(|&(good, bad)| Some(Counts { good, bad })).collect()
 }

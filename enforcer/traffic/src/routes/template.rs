@@ -103,6 +103,15 @@ impl Template {
         filled
     }
 
+    /// One named segment of a path that it takes.
+    pub fn param(&self, path: &str, name: &str) -> Option<Box<str>> {
+        let mut found = self.segments.iter().zip(path.strip_prefix('/').unwrap_or_default().split('/'));
+        found.find_map(|(segment, found)| match segment {
+            Segment::Param(known) if **known == *name => Some(decoded(found)),
+            _ => None,
+        })
+    }
+
     /// The named segments of a path that it takes.
     pub fn params(&self, path: &str) -> Params {
         let found = path.strip_prefix('/').unwrap_or_default().split('/');
@@ -119,7 +128,8 @@ fn decoded(segment: &str) -> Box<str> {
     percent_decode_str(segment).decode_utf8_lossy().into()
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether a segment can have that name.
+pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
@@ -144,6 +154,8 @@ mod tests {
         let params = template.params("/users/a%20b/orders/%C3%A9");
         let params: Vec<_> = params.iter().map(|(name, value)| (&**name, &**value)).collect();
         assert_eq!(params, [("id", "a b"), ("order_2", "é")]);
+        let param = |name: &str| template.param("/users/a%20b/orders/%C3%A9", name);
+        assert_eq!((param("order_2").as_deref(), param("users")), (Some("é"), None));
         for (path, is_match) in [
             ("/users/1/orders/2", true),
             ("/users//orders/2", false),

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use enforcer_proxy::EndpointReport;
 use enforcer_traffic::fleet::Health;
-use enforcer_traffic::{ClusterSpec, MatchSpec, PathSpec, ReplySpec, RouteSpec};
+use enforcer_traffic::{ClusterSpec, MatchSpec, PathSpec, ReplySpec, RouteSpec, TlsSettings};
 use serde_json::{Value, json};
 
 use super::Api;
@@ -137,8 +137,7 @@ fn cluster(spec: &ClusterSpec, reports: &[EndpointReport]) -> Value {
     let known: Vec<_> = reports.iter().filter(|report| *report.cluster == *spec.name).collect();
     let count = |is_such: fn(&EndpointReport) -> bool| known.iter().filter(|report| is_such(report)).count();
     let in_flight: u64 = known.iter().map(|report| u64::from(report.in_flight)).sum();
-    let expects: Option<Vec<_>> =
-        spec.tls.as_ref().map(|tls| tls.expect.iter().map(ToString::to_string).collect());
+    let expects = spec.tls.as_ref().map(TlsSettings::expected);
     json!({
         "name": spec.name,
         "balancer": spec.balancer.as_str(),

@@ -5,19 +5,17 @@
 
 use std::path::Path;
 
-use base_ports::Tasks;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use ca_agent::SignedChain;
 use ca_identity::tls::unjudged_client_config;
 use ca_identity::{Bundle, CertificateDer, TrustDomain, pem, spki_sha256};
 use http::{Request, header};
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use super::super::once;
 use super::line::{Line, LineError, REVOKED, connect};
 use crate::config::{Join, KnownBy};
 use crate::messages::Message;
@@ -80,18 +78,13 @@ fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, Message> {
 async fn shown(join: &Join) -> Result<Vec<CertificateDer<'static>>, Barred> {
     let later = |error: &dyn std::fmt::Display| Barred::Later(error.to_string());
     let stream = connect(join, &unjudged_client_config(&[b"http/1.1"])).await?;
-    let made = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-    let (mut sender, connection) = made.map_err(|error| later(&error))?;
-    let tasks = Tasks::new("first bundle");
-    tasks.spawn("connection", async move { drop(connection.await) });
-    let request = Request::get("/v1/bundle").header(header::HOST, join.place()).body(Empty::<Bytes>::new());
+    let request = Request::get("/v1/bundle").header(header::HOST, join.place()).body(Full::default());
     let request = request.map_err(|error| later(&error))?;
-    let answer = sender.send_request(request).await.map_err(|error| later(&error))?;
-    if !answer.status().is_success() {
-        return Err(Barred::Later(format!("it shows no bundle: {}", answer.status())));
+    let answer = once::ask(stream, request).await.map_err(|error| later(&error))?;
+    if !answer.status.is_success() {
+        return Err(Barred::Later(format!("it shows no bundle: {}", answer.status)));
     }
-    let body = Limited::new(answer.into_body(), BUNDLE_BYTES).collect().await;
-    let body = body.map_err(|error| Barred::Later(error.to_string()))?.to_bytes();
+    let body = answer.body(BUNDLE_BYTES).await.map_err(|error| later(&error))?;
     let document: Value = serde_json::from_slice(&body).map_err(|error| later(&error))?;
     let text = document.get("pem").and_then(Value::as_str).unwrap_or_default();
     pem::read_certificates(text.as_bytes()).map_err(|error| later(&error))

@@ -64,7 +64,7 @@ impl Member {
                 }
             }
             if told.is_some() {
-                self.stand(None);
+                self.stand();
             }
         }
     }
@@ -94,7 +94,7 @@ impl Member {
             tracing::info!(event = "authority_back", "the authority is followed again");
         }
         (self.failures, self.told, self.is_barred) = (0, String::new(), false);
-        self.stand(None);
+        self.stand();
     }
 
     /// What a refusal means for the own SVID.

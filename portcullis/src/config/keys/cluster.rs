@@ -79,7 +79,7 @@ pub(super) static KEYS: &[Key] = &[
     key(
         "enforcer.cluster.hash_by",
         Kind::Text,
-        "what keeps calls at one endpoint: header:NAME, cookie:NAME, source_id, source_ip",
+        "what keeps calls at one endpoint: header:NAME, cookie:NAME, param:NAME of the route's template, source_id, source_ip",
         "\"header:x-user\"",
     ),
     key(
@@ -236,8 +236,20 @@ pub(super) static KEYS: &[Key] = &[
     key(
         "enforcer.cluster.sni",
         Kind::Text,
-        "the server name told to https endpoints; absent = the trust domain of the first in `expect`",
+        "the server name told to https endpoints; absent = the trust domain of the first in `expect`, the host of `external` ones",
         "\"shop.example.org\"",
+    ),
+    key(
+        "enforcer.cluster.external",
+        Kind::Flag,
+        "true: https endpoints are servers outside all trust domains, known by their name, and the host of calls becomes that; nothing of ours is shown or told",
+        "true",
+    ),
+    key(
+        "enforcer.cluster.roots",
+        Kind::Path,
+        "beside `external`: a PEM file with the roots that verify them; absent = those of this machine",
+        "\"./tls/partner.pem\"",
     ),
     preset(
         "enforcer.cluster.connect_timeout",

@@ -266,7 +266,7 @@ pub(super) static KEYS: &[Key] = &[
     key(
         "enforcer.route.split_by",
         Kind::Text,
-        "beside `split`: keeps callers at one cluster while the weights stay: header:NAME, cookie:NAME, source_id or source_ip",
+        "beside `split`: keeps callers at one cluster while the weights stay: header:NAME, cookie:NAME, param:NAME, source_id or source_ip",
         "\"cookie:session\"",
     ),
     key(

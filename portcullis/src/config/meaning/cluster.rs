@@ -8,7 +8,7 @@ use enforcer_traffic::balance::BalanceSettings;
 use enforcer_traffic::fleet::{CheckSettings, FleetSettings, Limits, OutlierSettings, Probe};
 use enforcer_traffic::{
     AdmissionSettings, BalancerKind, ClusterSpec, EndpointSpec, Fallback, HashBy, Labels, NamedSpec, Network,
-    TlsSettings, UpstreamProtocol,
+    Roots, TlsSettings, UpstreamProtocol,
 };
 
 use super::super::read::{Table, Value};
@@ -28,7 +28,7 @@ impl Meaning<'_> {
         if written.is_empty() {
             self.wrong(table, key, format!("`{key}` names no endpoint"));
         }
-        let tls = self.tls(table, key, written.len());
+        let tls = self.tls(table, key, &written);
         let tells_caller = table.text("proxy_protocol").is_some_and(|word| word == "v2");
         let is_plain_tcp = |end: &Written| end.each.protocol == UpstreamProtocol::Tcp && tls.is_none();
         if tells_caller && !written.iter().all(is_plain_tcp) {
@@ -145,26 +145,34 @@ impl Meaning<'_> {
     }
 
     /// Who https endpoints must be. A cluster is secured as a whole or not at all.
-    fn tls(&mut self, table: &Table, key: &str, endpoints: usize) -> Option<TlsSettings> {
+    fn tls(&mut self, table: &Table, key: &str, endpoints: &[Written]) -> Option<TlsSettings> {
         let addresses = table.list(key).iter().chain(
             table.tables("endpoint").iter().filter_map(|table| Some(&table.entries.get("address")?.0)),
         );
         let secured = addresses.filter(|value| is_https(value)).count();
         if secured == 0 {
-            for key in ["expect", "sni"] {
+            for key in ["expect", "sni", "external", "roots"] {
                 if table.entries.contains_key(key) {
                     self.wrong(table, key, format!("`{key}` is for https endpoints, and there is none"));
                 }
             }
             return None;
         }
-        if secured < endpoints {
+        if secured < endpoints.len() {
             let text = "https and plain endpoints do not mix; make two clusters".to_owned();
             self.wrong(table, key, text);
         }
         let sni = table.text("sni").cloned();
         if let Some(name) = sni.as_deref().filter(|name| !is_host(name)) {
             self.wrong(table, "sni", format!("`{name}` is no host name"));
+        }
+        if table.flag("external").is_some_and(|external| *external) {
+            return self.external(table, key, endpoints, sni);
+        }
+        if table.entries.contains_key("roots") {
+            let text =
+                "`roots` is for external = true; workloads are verified by the bundle of their trust domain";
+            self.wrong(table, "roots", text.to_owned());
         }
         let mut expect = Vec::new();
         for text in table.texts("expect") {
@@ -178,14 +186,56 @@ impl Meaning<'_> {
             }
         }
         if table.texts("expect").is_empty() {
-            let text = "https endpoints need to be somebody: in [[enforcer.cluster]] write expect = [\"spiffe://DOMAIN/PATH\"], the SPIFFE IDs that may answer";
+            let text = "https endpoints need to be somebody: in [[enforcer.cluster]] write expect = [\"spiffe://DOMAIN/PATH\"], the SPIFFE IDs that may answer, or external = true for servers that prove a name";
             self.wrong(
                 table,
                 if table.entries.contains_key("expect") { "expect" } else { key },
                 text.to_owned(),
             );
         }
-        Some(TlsSettings { expect, sni })
+        Some(TlsSettings::Workloads { expect, sni })
+    }
+
+    /// Https endpoints that prove a name instead of an SVID.
+    fn external(
+        &mut self,
+        table: &Table,
+        key: &str,
+        endpoints: &[Written],
+        sni: Option<String>,
+    ) -> Option<TlsSettings> {
+        if table.entries.contains_key("expect") {
+            let text = "`expect` is for workloads; external endpoints prove their name";
+            self.wrong(table, "expect", text.to_owned());
+        }
+        if endpoints.iter().any(|endpoint| endpoint.each.protocol == UpstreamProtocol::Http3) {
+            let text = "external endpoints are asked over http1 or h2";
+            self.wrong(table, "protocol", text.to_owned());
+        }
+        let mut hosts: Vec<_> =
+            endpoints.iter().map(|one| one.host.as_ref().map(|(host, _)| host.to_string())).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        let name = match (sni, hosts.as_slice()) {
+            (Some(name), _) => name,
+            (None, [Some(host)]) => host.clone(),
+            (None, _) => {
+                let text = "external endpoints prove one name: write sni = \"NAME\", or the same name in every address";
+                self.wrong(table, key, text.to_owned());
+                return None;
+            }
+        };
+        let port = match endpoints.first() {
+            Some(Written { host: Some((_, port)), .. }) => Some(*port),
+            Some(endpoint) => endpoint.each.addr.tcp().map(|address| address.port()),
+            None => None,
+        };
+        let authority = match port {
+            None | Some(443) => name.clone(),
+            Some(port) => format!("{name}:{port}"),
+        };
+        let file = table.path("roots").map(|path| self.resolve(path));
+        Some(TlsSettings::External { name, authority, roots: Roots::of(file) })
     }
 
     /// Labels of an endpoint, or that a route asks for.
@@ -280,8 +330,7 @@ impl Meaning<'_> {
             (Some(written), true) => {
                 let hash_by = HashBy::parse(written);
                 if hash_by.is_none() {
-                    let text =
-                        format!("`{written}` is none of header:NAME, cookie:NAME, source_id, source_ip");
+                    let text = format!("`{written}` is none of {}", HashBy::FORMS);
                     self.wrong(table, "hash_by", text);
                 }
                 hash_by

@@ -63,7 +63,7 @@ impl Meaning<'_> {
         }
         let found = HashBy::parse(written);
         if found.is_none() {
-            let text = format!("`{written}` is none of header:NAME, cookie:NAME, source_id, source_ip");
+            let text = format!("`{written}` is none of {}", HashBy::FORMS);
             self.wrong(table, "split_by", text);
         }
         found

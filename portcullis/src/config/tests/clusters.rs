@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use ca_identity::IdPattern;
 use enforcer_traffic::fleet::Probe;
-use enforcer_traffic::{BalancerKind, Fallback, HashBy, Labels, Network, UpstreamProtocol};
+use enforcer_traffic::{BalancerKind, Fallback, HashBy, Labels, Network, TlsSettings, UpstreamProtocol};
 
 use super::{places, read, with};
 
@@ -49,7 +48,7 @@ fn tl_09_the_secured_cluster_of_the_guide_means_what_the_guide_says() {
     let cluster = enforcer.clusters.iter().find(|cluster| cluster.name == "orders").unwrap();
     assert_eq!(cluster.endpoints[0].protocol, UpstreamProtocol::Http2);
     let tls = cluster.tls.as_ref().unwrap();
-    assert_eq!(tls.expect, [IdPattern::parse("spiffe://example.org/orders").unwrap()]);
+    assert_eq!(tls.expected(), ["spiffe://example.org/orders"]);
     assert_eq!(tls.server_name(), Some("orders.example.org"));
     let text = secured("expect = [\"spiffe://example.org/ns/*\"]");
     let enforcer = read(&text, &[]).unwrap().config.enforcer.unwrap();
@@ -59,9 +58,34 @@ fn tl_09_the_secured_cluster_of_the_guide_means_what_the_guide_says() {
 }
 
 #[test]
-fn hc_02_the_named_cluster_of_the_guide_means_what_the_guide_says() {
+fn tl_09_the_external_cluster_of_the_guide_means_what_the_guide_says() {
     let guide = include_str!("../../../../docs/guide.md");
     let toml = guide.split("```toml\n[[enforcer.cluster]]").nth(3).unwrap().split("```").next().unwrap();
+    let text = format!(
+        "{}\n[[enforcer.cluster]]{toml}",
+        with(16, "[[enforcer.service]]", "[[enforcer.service]]\nname = \"shop\"\n[[enforcer.service]]")
+    );
+    let enforcer = read(&text, &[]).unwrap().config.enforcer.unwrap();
+    let cluster = enforcer.clusters.iter().find(|cluster| cluster.name == "partner").unwrap();
+    let tls = cluster.tls.as_ref().unwrap();
+    assert_eq!(
+        (tls.server_name(), tls.authority()),
+        (Some("api.partner.example"), Some("api.partner.example"))
+    );
+    let TlsSettings::External { roots, .. } = tls else { panic!("{tls:?}") };
+    assert!(roots.file.as_ref().unwrap().ends_with("tls/partner.pem"));
+    // By address, at another port.
+    let enforcer =
+        read(&secured("external = true\nsni = \"a.example\""), &[]).unwrap().config.enforcer.unwrap();
+    let cluster = enforcer.clusters.iter().find(|cluster| cluster.name == "a").unwrap();
+    let tls = cluster.tls.as_ref().unwrap();
+    assert_eq!((tls.server_name(), tls.authority()), (Some("a.example"), Some("a.example:1")));
+}
+
+#[test]
+fn hc_02_the_named_cluster_of_the_guide_means_what_the_guide_says() {
+    let guide = include_str!("../../../../docs/guide.md");
+    let toml = guide.split("```toml\n[[enforcer.cluster]]").nth(4).unwrap().split("```").next().unwrap();
     let text = format!(
         "{}\n[[enforcer.cluster]]{toml}",
         with(16, "[[enforcer.service]]", "[[enforcer.service]]\nname = \"shop\"\n[[enforcer.service]]")
@@ -86,7 +110,7 @@ fn hc_02_the_named_cluster_of_the_guide_means_what_the_guide_says() {
 #[test]
 fn lb_14_the_parts_of_the_guide_mean_what_the_guide_says() {
     let guide = include_str!("../../../../docs/guide.md");
-    let toml = guide.split("```toml\n[[enforcer.cluster]]").nth(4).unwrap().split("```").next().unwrap();
+    let toml = guide.split("```toml\n[[enforcer.cluster]]").nth(5).unwrap().split("```").next().unwrap();
     let text = format!(
         "{}\n[[enforcer.cluster]]{toml}",
         with(16, "[[enforcer.service]]", "[[enforcer.service]]\nname = \"shop\"\n[[enforcer.service]]")
@@ -187,7 +211,7 @@ fn what_has_no_meaning_in_a_cluster_is_refused_where_it_stands() {
         (
             with_endpoint("balancer = \"maglev\"\nhash_by = \"query:q\""),
             "PC0104 33:11",
-            "none of header:NAME, cookie:NAME, source_id, source_ip",
+            "none of header:NAME, cookie:NAME, param:NAME, source_id, source_ip",
         ),
         (with_endpoint("bound_percent = 125"), "PC0104 32:17", "`bound_percent` needs `hash_by`"),
         (with_endpoint("require_h3 = true"), "PC0104 32:14", "needs protocol = \"h3\""),
@@ -207,6 +231,23 @@ fn what_has_no_meaning_in_a_cluster_is_refused_where_it_stands() {
             "PC0104 33:10",
             "`v2` is no label",
         ),
+        (secured("external = true"), "PC0104 31:13", "external endpoints prove one name"),
+        (
+            secured("external = true\nsni = \"a.example\"\nexpect = [\"spiffe://example.org\"]"),
+            "PC0104 34:10",
+            "`expect` is for workloads",
+        ),
+        (
+            secured("external = true\nsni = \"a.example\"\nprotocol = \"h3\""),
+            "PC0104 34:12",
+            "over http1 or h2",
+        ),
+        (
+            secured("expect = [\"spiffe://example.org\"]\nroots = \"r.pem\""),
+            "PC0104 33:9",
+            "`roots` is for external = true",
+        ),
+        (with_endpoint("external = true"), "PC0104 32:12", "is for https endpoints"),
         (with_endpoint("max_in_flight = 0"), "PC0104 32:17", "a whole number from 1"),
         (cluster("[[enforcer.cluster.endpoint]]\naddress = \"quic://127.0.0.1:1\""), "PC0104 32:11", "http"),
         (
