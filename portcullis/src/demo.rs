@@ -3,6 +3,7 @@
 //! `stage` makes the directory and the files, `samples` are the two services (child processes of their own name),
 //! `story` watches what really happens and tells it. Nothing is faked: a step is told only after it was observed.
 
+mod keys;
 mod samples;
 mod stage;
 mod story;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::{Result, Script, binary, check};
 
 use crate::trial;
@@ -18,6 +18,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("qs6_without_calls_the_demo_once_ends_with_1", None, silent),
         trial("qs_t_demo_once_tells_the_story_and_leaves_nothing", None, once),
         trial("qs5_a_killed_demo_leaves_no_process", None, killed),
+        trial("qs4_keys_at_a_terminal_edit_suggest_tail_and_quit", None, keys),
     ]
 }
 
@@ -242,6 +243,34 @@ fn once() -> Result {
     check!(took < Duration::from_secs(30), "took {took:?}");
     check!(left_in(dir.path())?.is_empty(), "left behind: {:?}", left_in(dir.path())?);
     check!(processes_of(dir.path()) == 0, "processes left behind");
+    Ok(())
+}
+
+/// What a person at a terminal gets by each of these keys; then the end.
+fn pressed(keys: &[&str]) -> Result<Vec<Value>> {
+    let dir = tempfile::tempdir()?;
+    let (program, place) = (binary::portcullis().display().to_string(), dir.path().display().to_string());
+    let words: Vec<&str> = [&*program, &*place].into_iter().chain(keys.iter().copied()).collect();
+    let said = Script::start("demo_keys", &words)?.rest(Duration::from_secs(240))?;
+    let left = left_in(dir.path())?;
+    check!(left == ["editor"], "left behind: {left:?}");
+    check!(processes_of(dir.path()) == 0, "processes left behind");
+    Ok(said)
+}
+
+fn keys() -> Result {
+    let _alone = ONE_AT_A_TIME.lock();
+    for keys in [&["?", "e", "t", "q"][..], &["s", "q"]] {
+        let said = pressed(keys)?;
+        check!(said.len() == keys.len() + 1, "{said:?}");
+        for told in said.iter().filter(|told| ["e", "s"].iter().any(|key| told["key"] == *key)) {
+            let counts = told["counts"].as_array().ok_or("no counts")?;
+            check!(counts.len() == 2 && counts[0][1] == counts[1][1], "still refused: {told}");
+            check!(counts[0][0].as_u64() < counts[1][0].as_u64(), "nothing flows: {told}");
+        }
+        let end = said.last().ok_or("nothing was said")?;
+        check!(*end == json!({"ended": 0, "raw": true, "restored": true}), "{end}");
+    }
     Ok(())
 }
 

@@ -66,6 +66,12 @@ impl Running {
         listeners.into_iter().find(|(known, _)| **known == *name).map(|(_, addr)| addr)
     }
 
+    /// What a listener of the data plane listens on, as the configuration writes it.
+    pub(crate) fn urls(&self, name: &str) -> Vec<String> {
+        let urls = self.plane.as_ref().map(|plane| plane.proxy.urls()).unwrap_or_default();
+        urls.into_iter().filter(|(known, _)| known == name).map(|(_, url)| url).collect()
+    }
+
     /// Where health, metrics and docs are served.
     pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
         self.admin

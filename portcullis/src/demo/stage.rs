@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -61,15 +61,19 @@ impl Stage {
         }
         // A directory that forbids programs shows itself here and not half way through.
         std::process::Command::new(self.program("web")).arg("version").output()?;
-        fs::create_dir(self.dir.join("policies"))?;
-        fs::write(self.dir.join("policies/orders.cedar"), POLICY)?;
-        fs::write(self.dir.join("policies/orders_test.json"), CASES)?;
+        fs::create_dir(self.policies())?;
+        fs::write(self.policies().join("orders.cedar"), POLICY)?;
+        fs::write(self.policies().join("orders_test.json"), CASES)?;
         fs::write(self.config(), self.configuration()?)
     }
 
     /// The sample `name` as a program of its own.
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.dir.join("bin").join(name)
+    }
+
+    pub(super) fn policies(&self) -> PathBuf {
+        self.dir.join("policies")
     }
 
     pub(super) fn admin_socket(&self) -> PathBuf {
@@ -85,7 +89,7 @@ impl Stage {
     }
 
     fn configuration(&self) -> io::Result<String> {
-        let (gateway, admin) = (free_port(9_443)?, free_port(8_080)?);
+        let (gateway, admin) = (free_ports(9_443)?, free_port(8_080)?);
         let uid = getuid().as_raw();
         let dir = self.dir.display();
         let entry = |name: &str| {
@@ -115,7 +119,7 @@ workers = 2
 
 [[enforcer.listener]]
 name = "public"
-bind = ["tcp://{gateway}"]
+bind = ["tcp://{gateway}", "quic://{gateway}"]
 
 [[enforcer.service]]
 name = "orders"
@@ -186,6 +190,18 @@ fn sweep(place: &Path) {
             drop(fs::remove_dir_all(entry.path()));
         }
     }
+}
+
+/// The same for TCP and UDP, so that one number serves both.
+fn free_ports(usual: u16) -> io::Result<SocketAddr> {
+    let mut last = free_port(usual)?;
+    for _ in 0..16 {
+        if UdpSocket::bind(last).is_ok() {
+            return Ok(last);
+        }
+        last = free_port(0)?;
+    }
+    Err(io::Error::other("no port is free for both TCP and UDP"))
 }
 
 /// `usual` on loopback when it is free, else a free one.

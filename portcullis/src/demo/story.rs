@@ -1,12 +1,14 @@
 //! Watches the demo and tells what it sees, step by step, to people or to programs.
 
+mod live;
+
 use std::process::Stdio;
 use std::time::Duration;
 
 use base_ports::{Clock, Mono, SystemClock, Tasks};
 use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::mpsc;
 
 use super::stage::Stage;
@@ -16,6 +18,8 @@ use crate::client::Client;
 use crate::messages::Message;
 use crate::output::{self, Answer, Exit, Format};
 
+const LAST_DENIAL: &str = "/v1/decisions?effect=deny&action=grpc&limit=1";
+
 /// One demo being told.
 pub(super) struct Story<'a> {
     stage: &'a Stage,
@@ -23,6 +27,8 @@ pub(super) struct Story<'a> {
     began: Mono,
     running: Option<Running>,
     children: Vec<Child>,
+    /// Shows decisions, while that is asked for.
+    tail: Option<Child>,
     tasks: Tasks,
     said: mpsc::Receiver<(&'static str, Value)>,
     say: mpsc::Sender<(&'static str, Value)>,
@@ -40,6 +46,7 @@ impl<'a> Story<'a> {
             began: SystemClock.mono(),
             running: None,
             children: Vec::new(),
+            tail: None,
             tasks: Tasks::new("demo"),
             said,
             say,
@@ -76,6 +83,7 @@ impl<'a> Story<'a> {
         let running = assemble::start(config.clone(), &assemble::Process::alone(), &mut None).await?;
         running.accept();
         let (gateway, admin) = (running.listener("public"), running.admin_address());
+        let quic = running.urls("public").into_iter().find(|url| url.starts_with("quic://"));
         self.running = Some(running);
         let authorities = client.get("/v1/authorities").await.map_err(|fault| fault.message)?;
         let root =
@@ -91,13 +99,14 @@ impl<'a> Story<'a> {
         self.attested("orders", &orders);
         self.wait("orders", "listening").await?;
         let gateway = gateway.ok_or_else(|| failed("gateway", &"no listener"))?;
+        let quic = quic.ok_or_else(|| failed("gateway", &"no listener for QUIC"))?;
         self.start("web", &["--address", &gateway.to_string(), "--expect", "spiffe://example.org/gateway"])?;
         let web = self.wait("web", "identity").await?;
         self.attested("web", &web);
         self.step(
             "gateway",
-            &format!("gateway listening on tcp://{gateway}, mTLS 1.3 only"),
-            json!({ "gateway": format!("tcp://{gateway}") }),
+            &format!("gateway listening on tcp://{gateway} and {quic}, mTLS 1.3 only"),
+            json!({ "gateway": format!("tcp://{gateway}"), "quic": quic }),
         );
 
         let mut flowing = false;
@@ -144,9 +153,8 @@ impl<'a> Story<'a> {
 
     /// Asks the API as any command would, until the ledger shows the denial.
     async fn explained(&mut self, client: &Client) -> Result<(), Message> {
-        let query = "/v1/decisions?effect=deny&action=grpc&limit=1";
         let id = loop {
-            let found = client.get(query).await.map_err(|fault| fault.message)?;
+            let found = client.get(LAST_DENIAL).await.map_err(|fault| fault.message)?;
             if let Some(id) = found.pointer("/items/0/id").and_then(Value::as_str) {
                 break id.to_owned();
             }
@@ -166,57 +174,6 @@ impl<'a> Story<'a> {
         }
         self.document.insert("explained".to_owned(), explained);
         Ok(())
-    }
-
-    /// Counters once a second, and every edit of the policy: taken in force, or refused with its place.
-    async fn live(&mut self) -> Result<Exit, Message> {
-        let terminal = output::is_terminal();
-        let (mut shown, mut policies) = (0u32, self.policies().await?);
-        loop {
-            let called = self.wait("web", "called").await?;
-            shown = shown.wrapping_add(1);
-            if !shown.is_multiple_of(20) {
-                continue;
-            }
-            let now = self.policies().await?;
-            if now != policies {
-                self.step("policies", &now, json!({ "policies": now }));
-                policies = now;
-            }
-            let of = |name: &str| called.get(name).and_then(Value::as_u64).unwrap_or_default();
-            let counts =
-                format!("  allowed {}  denied {}  failed {}", of("allowed"), of("denied"), of("failed"));
-            match self.format {
-                Format::Table if terminal => output::status(&format!("{counts}   Ctrl-C ends")),
-                Format::Table if shown.is_multiple_of(200) => output::data(&counts),
-                Format::Ndjson => output::data(&json!({ "event": "counts", "allowed": of("allowed"), "denied": of("denied"), "failed": of("failed") }).to_string()),
-                Format::Table | Format::Json => {}
-            }
-        }
-    }
-
-    /// What is in force, and what was refused, in one line.
-    async fn policies(&self) -> Result<String, Message> {
-        let status =
-            Client::new(self.stage.admin_socket()).get("/v1/status").await.map_err(|fault| fault.message)?;
-        let version = status.pointer("/policies/version").and_then(Value::as_u64).unwrap_or_default();
-        let found = status.pointer("/policies/diagnostics/0");
-        let of = |name: &str| {
-            found
-                .and_then(|found| found.get(name))
-                .map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-                .unwrap_or_default()
-        };
-        Ok(match found {
-            None => format!("policies v{version} in force"),
-            Some(_) => format!(
-                "edit refused: {}:{}:{} {}; policies v{version} stay in force",
-                of("file"),
-                of("line"),
-                of("column"),
-                of("message")
-            ),
-        })
     }
 
     /// Stops samples and roles.
@@ -271,34 +228,47 @@ impl<'a> Story<'a> {
             .spawn()
             .map_err(|error| failed(name, &error))?;
         if let Some(out) = child.stdout.take() {
-            let say = self.say.clone();
-            self.tasks.spawn("sample output", async move {
-                let mut lines = BufReader::new(out).lines();
-                while let Ok(Some(line)) = lines.next_line().await {
-                    let Ok(event) = serde_json::from_str(&line) else { continue };
-                    if say.send((name, event)).await.is_err() {
-                        return;
-                    }
-                }
-            });
+            self.listen_to(name, out, |line| serde_json::from_str(&line).unwrap_or_default());
         }
         self.children.push(child);
         Ok(())
     }
 
+    fn listen_to(
+        &mut self,
+        name: &'static str,
+        out: ChildStdout,
+        read: impl Fn(String) -> Value + Send + 'static,
+    ) {
+        let say = self.say.clone();
+        self.tasks.spawn("output", async move {
+            let mut lines = BufReader::new(out).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                if say.send((name, read(line))).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
     /// The next `event` that `name` tells.
     async fn wait(&mut self, name: &str, event: &str) -> Result<Value, Message> {
-        while let Some((who, said)) = self.said.recv().await {
-            match said.get("event").and_then(Value::as_str) {
-                Some("failed") => {
-                    let error = said.get("error").and_then(Value::as_str).unwrap_or_default().to_owned();
-                    return Err(failed(who, &error));
-                }
-                Some(told) if who == name && told == event => return Ok(said),
-                _ => {}
+        loop {
+            let (who, said) = self.hear().await?;
+            if who == name && said.get("event").and_then(Value::as_str) == Some(event) {
+                return Ok(said);
             }
         }
-        Err(failed(name, &"ended"))
+    }
+
+    /// What is said next, and by whom. Safe to cancel.
+    async fn hear(&mut self) -> Result<(&'static str, Value), Message> {
+        // INVARIANT: one of the senders is here.
+        let Some((who, said)) = self.said.recv().await else { return Err(failed("samples", &"ended")) };
+        if said.get("event").and_then(Value::as_str) == Some("failed") {
+            return Err(failed(who, &said.get("error").and_then(Value::as_str).unwrap_or_default()));
+        }
+        Ok((who, said))
     }
 }
 
