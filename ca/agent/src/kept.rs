@@ -4,17 +4,16 @@
 //! It gives nobody more than the file of the agent does, which has this SVID signed at any time. `portcullis` reads it at the
 //! start and writes it whenever one of the two is new.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use base_ports::{Disk, Rng};
-use base_store::seal::SealKey;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use ca_identity::{MARK, RevocationSet, SpiffeId, X509Svid, pem};
-use zeroize::Zeroizing;
+use ca_identity::{MARK, RevocationSet, SpiffeId, X509Svid};
 
-use crate::own::{BETWEEN, MODE, OwnError, SEAL};
+use crate::own::OwnError;
+use crate::sealed::{self, Sealed};
 
 const FILE: &str = "gateway.svid";
 /// First line of the sealed text.
@@ -32,11 +31,8 @@ pub struct Kept {
 /// Where it is kept.
 #[derive(Debug)]
 pub struct KeptFile {
-    path: PathBuf,
     id: SpiffeId,
-    seal: SealKey,
-    disk: Arc<dyn Disk>,
-    rng: Arc<dyn Rng>,
+    file: Sealed,
 }
 
 impl KeptFile {
@@ -50,8 +46,8 @@ impl KeptFile {
         disk: Arc<dyn Disk>,
         rng: Arc<dyn Rng>,
     ) -> Result<Self, OwnError> {
-        let seal = SealKey::load_or_create(&data_dir.join(SEAL), rng.as_ref(), disk.as_ref())?;
-        Ok(Self { path: data_dir.join(FILE), id: id.clone(), seal, disk, rng })
+        let context = format!("portcullis gateway svid v1 {id}");
+        Ok(Self { id: id.clone(), file: Sealed::open(data_dir, (FILE, FIRST), context, disk, rng)? })
     }
 
     /// What was kept; none before the first time.
@@ -59,29 +55,20 @@ impl KeptFile {
     /// # Errors
     /// When the file cannot be used, such as after the gateway got another identity.
     pub fn load(&self) -> Result<Option<Kept>, OwnError> {
-        let Some(opened) = self.seal.open_file(&self.path, &self.context(), self.disk.as_ref())? else {
-            return Ok(None);
-        };
-        let wrong = |what: &dyn std::fmt::Display| OwnError::Content {
-            path: self.path.clone(),
-            what: what.to_string(),
-        };
-        let text = std::str::from_utf8(&opened).map_err(|error| wrong(&error))?;
-        let parts: Vec<_> = text.split(BETWEEN).collect();
-        let [FIRST, denied, svid] = parts.as_slice() else {
-            return Err(wrong(&"it was written by another release"));
-        };
-        let marks = STANDARD.decode(denied).map_err(|error| wrong(&error))?;
-        let (marks, []) = marks.as_chunks::<MARK>() else { return Err(wrong(&"the deny set is cut off")) };
-        let mut denied = RevocationSet::default();
-        denied.put_marks(marks.iter().copied());
-        let chain = pem::read_certificates(svid.as_bytes()).map_err(|error| wrong(&error))?;
-        let key = pem::read_private_key(svid.as_bytes()).map_err(|error| wrong(&error))?;
-        let svid = X509Svid::new(chain, key).map_err(|error| wrong(&error))?;
-        if svid.id != self.id {
-            return Err(wrong(&format!("`{}` is not `{}`", svid.id, self.id)));
-        }
-        Ok(Some(Kept { svid: Arc::new(svid), denied }))
+        self.file.load(|parts| {
+            let [denied, svid] = parts else { return Err("it was written by another release".to_owned()) };
+            let marks = STANDARD.decode(denied).map_err(|error| error.to_string())?;
+            let (marks, []) = marks.as_chunks::<MARK>() else {
+                return Err("the deny set is cut off".to_owned());
+            };
+            let mut denied = RevocationSet::default();
+            denied.put_marks(marks.iter().copied());
+            let svid = sealed::svid(svid)?;
+            if svid.id != self.id {
+                return Err(format!("`{}` is not `{}`", svid.id, self.id));
+            }
+            Ok(Kept { svid: Arc::new(svid), denied })
+        })
     }
 
     /// Puts that in place of what was kept; durable when it returns.
@@ -90,21 +77,7 @@ impl KeptFile {
     /// When the disk fails; what was kept stays.
     pub fn save(&self, kept: &Kept) -> Result<(), OwnError> {
         let marks = kept.denied.beyond(&RevocationSet::default());
-        let mut text = Zeroizing::new(String::with_capacity(64 * 1024 + marks.len() * 2 * MARK));
-        text.push_str(FIRST);
-        text.push_str(BETWEEN);
-        text.push_str(&STANDARD.encode(marks.as_flattened()));
-        text.push_str(BETWEEN);
-        text.push_str(&pem::write_certificates(&kept.svid.chain));
-        text.push_str(&pem::write_private_key(&kept.svid.key));
-        let sealed = self.seal.seal(&self.context(), text.as_bytes(), self.rng.as_ref());
-        self.disk
-            .write_atomic(&self.path, &sealed, MODE)
-            .map_err(|source| OwnError::Write { path: self.path.clone(), source })
-    }
-
-    fn context(&self) -> Vec<u8> {
-        format!("portcullis gateway svid v1 {}", self.id).into_bytes()
+        self.file.save(&STANDARD.encode(marks.as_flattened()), [&kept.svid])
     }
 }
 

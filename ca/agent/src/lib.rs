@@ -19,6 +19,7 @@ pub mod kept;
 pub mod own;
 pub mod replica;
 pub mod rotate;
+mod sealed;
 mod secret;
 mod service;
 mod state;

@@ -7,17 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base_ports::{Disk, Rng, UnixTime};
-use base_store::seal::{SealError, SealKey};
-use ca_identity::{SpiffeId, TrustDomain, X509Svid, pem};
-use zeroize::Zeroizing;
+use base_store::seal::SealError;
+use ca_identity::{SpiffeId, TrustDomain, X509Svid};
+
+use crate::sealed::{self, Sealed};
 
 const FILE: &str = "agent.svid";
-pub(crate) const SEAL: &str = "seal.key";
-pub(crate) const MODE: u32 = 0o600;
 /// First line of the sealed text.
 const FIRST: &str = "portcullis agent svid 1";
-/// A line between its parts. No line of PEM or JSON is it.
-pub(crate) const BETWEEN: &str = "\n---\n";
 
 /// Why there is no usable file.
 #[derive(Debug, thiserror::Error)]
@@ -105,11 +102,8 @@ impl Own {
 /// Where it is kept.
 #[derive(Debug)]
 pub struct OwnFile {
-    path: PathBuf,
     domain: TrustDomain,
-    seal: SealKey,
-    disk: Arc<dyn Disk>,
-    rng: Arc<dyn Rng>,
+    file: Sealed,
 }
 
 impl OwnFile {
@@ -123,8 +117,8 @@ impl OwnFile {
         disk: Arc<dyn Disk>,
         rng: Arc<dyn Rng>,
     ) -> Result<Self, OwnError> {
-        let seal = SealKey::load_or_create(&data_dir.join(SEAL), rng.as_ref(), disk.as_ref())?;
-        Ok(Self { path: data_dir.join(FILE), domain: domain.clone(), seal, disk, rng })
+        let context = format!("portcullis agent svid v1 {domain}");
+        Ok(Self { domain: domain.clone(), file: Sealed::open(data_dir, (FILE, FIRST), context, disk, rng)? })
     }
 
     /// What was kept; none when this host was no agent yet.
@@ -132,33 +126,21 @@ impl OwnFile {
     /// # Errors
     /// When the file cannot be used.
     pub fn load(&self) -> Result<Option<Own>, OwnError> {
-        let Some(opened) = self.seal.open_file(&self.path, &self.context(), self.disk.as_ref())? else {
-            return Ok(None);
-        };
-        let wrong = |what: &dyn std::fmt::Display| OwnError::Content {
-            path: self.path.clone(),
-            what: what.to_string(),
-        };
-        let text = std::str::from_utf8(&opened).map_err(|error| wrong(&error))?;
-        let mut parts = text.split(BETWEEN);
-        if parts.next() != Some(FIRST) {
-            return Err(wrong(&"it was written by another release"));
-        }
-        let bundle = parts.next().ok_or_else(|| wrong(&"the bundle is missing"))?.to_owned();
-        let mut svids = Vec::new();
-        for part in parts {
-            let chain = pem::read_certificates(part.as_bytes()).map_err(|error| wrong(&error))?;
-            let key = pem::read_private_key(part.as_bytes()).map_err(|error| wrong(&error))?;
-            let svid = X509Svid::new(chain, key).map_err(|error| wrong(&error))?;
-            if !is_agent(&svid.id, &self.domain) {
-                return Err(wrong(&format!("`{}` is no agent of `{}`", svid.id, self.domain)));
+        self.file.load(|parts| {
+            let (bundle, parts) = parts.split_first().ok_or("the bundle is missing")?;
+            let svids = parts.iter().map(|part| {
+                let svid = sealed::svid(part)?;
+                match is_agent(&svid.id, &self.domain) {
+                    true => Ok(Arc::new(svid)),
+                    false => Err(format!("`{}` is no agent of `{}`", svid.id, self.domain)),
+                }
+            });
+            let svids: Vec<_> = svids.collect::<Result<_, _>>()?;
+            if svids.is_empty() {
+                return Err("the SVID is missing".to_owned());
             }
-            svids.push(Arc::new(svid));
-        }
-        if svids.is_empty() {
-            return Err(wrong(&"the SVID is missing"));
-        }
-        Ok(Some(Own { svids, bundle }))
+            Ok(Own { svids, bundle: (*bundle).to_owned() })
+        })
     }
 
     /// Puts that in place of what was kept; durable when it returns.
@@ -166,23 +148,7 @@ impl OwnFile {
     /// # Errors
     /// When the disk fails; what was kept stays.
     pub fn save(&self, own: &Own) -> Result<(), OwnError> {
-        let mut text = Zeroizing::new(String::with_capacity(64 * 1024 + own.bundle.len()));
-        text.push_str(FIRST);
-        text.push_str(BETWEEN);
-        text.push_str(&own.bundle);
-        for svid in &own.svids {
-            text.push_str(BETWEEN);
-            text.push_str(&pem::write_certificates(&svid.chain));
-            text.push_str(&pem::write_private_key(&svid.key));
-        }
-        let sealed = self.seal.seal(&self.context(), text.as_bytes(), self.rng.as_ref());
-        self.disk
-            .write_atomic(&self.path, &sealed, MODE)
-            .map_err(|source| OwnError::Write { path: self.path.clone(), source })
-    }
-
-    fn context(&self) -> Vec<u8> {
-        format!("portcullis agent svid v1 {}", self.domain).into_bytes()
+        self.file.save(&own.bundle, &own.svids)
     }
 }
 

@@ -20,7 +20,7 @@ pub use named::{NamedCertificate, NamedError};
 pub use trust::{PublishError, Trust};
 pub use unjudged::unjudged_client_config;
 pub use verifier::{Expected, Refused, alert_in, alerted, peer, refusal_in, refusal_in_alert, refusal_of};
-pub use web::{WebError, public_config, web_client_config};
+pub use web::{WebError, WebRoots, public_config, web_client_config};
 
 #[cfg(test)]
 mod tests;

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use std::fmt;
 use std::path::PathBuf;
 
-use ca_identity::{CertificateDer, IdPattern};
+use ca_identity::IdPattern;
+use ca_identity::tls::WebRoots;
 
 use crate::balance::{BalanceSettings, Layout, hash};
 use crate::fleet::{CheckSettings, FleetSettings, OutlierSettings};
@@ -141,27 +141,12 @@ impl TlsSettings {
 }
 
 /// Roots of servers that are no workloads.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Roots {
     /// The PEM file; none = those of the machine.
     pub file: Option<PathBuf>,
-    /// As they were read; empty before.
-    pub certificates: Arc<[CertificateDer<'static>]>,
-}
-
-impl Roots {
-    /// Those of that file, before it is read.
-    #[must_use]
-    pub fn of(file: Option<PathBuf>) -> Self {
-        Self { file, certificates: Arc::default() }
-    }
-}
-
-impl fmt::Debug for Roots {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A machine has more than a hundred.
-        f.debug_struct("Roots").field("file", &self.file).finish_non_exhaustive()
-    }
+    /// As they were read; none before.
+    pub read: Option<WebRoots>,
 }
 
 /// The part of a route's calls that goes to one cluster.

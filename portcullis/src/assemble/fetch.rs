@@ -84,8 +84,7 @@ impl Fetcher {
                 let read = tokio::task::spawn_blocking(move || web_roots::read(path.as_deref())).await;
                 // Read for each fetch, so that a machine may renew them.
                 let roots = read.unwrap_or_else(|error| Err(error.to_string())).map_err(FetchError::Roots)?;
-                web_client_config(roots, Arc::clone(&self.clock), alpn)
-                    .map_err(|error| FetchError::Roots(error.to_string()))
+                Ok(web_client_config(&roots, Arc::clone(&self.clock), alpn))
             }
             EndpointPeer::Spiffe { id, bundle } => {
                 let trust = Trust::new(Arc::clone(&self.clock));

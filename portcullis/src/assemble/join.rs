@@ -24,10 +24,11 @@ use ca_agent::replica::{Receiver, Replica, SyncError};
 use ca_agent::rotate::{renew_at, retry_after, spread};
 use ca_agent::{Agent, UpstreamError, enrol};
 use ca_identity::tls::Trust;
-use ca_identity::{Bundle, BundleMap, IdentitySnapshot, TrustDomain};
+use ca_identity::{Bundle, IdentitySnapshot, TrustDomain};
 use parking_lot::Mutex;
 use policies_decisions::Ledger;
 
+use super::own::trusted;
 use crate::config::{Config, Join};
 use crate::messages::Message;
 use enter::Barred;
@@ -354,13 +355,7 @@ impl Member {
     fn show(&mut self) {
         let copy = self.receiver.current();
         let own = self.own.as_ref().and_then(Own::newest).cloned();
-        let mut bundles = BundleMap::of(copy.bundle());
-        for foreign in copy.federated() {
-            let domain = foreign.trust_domain.clone();
-            if let Err(error) = bundles.insert(foreign) {
-                tracing::error!(event = "bundle_not_in_force", trust_domain = %domain, %error, "not trusted");
-            }
-        }
+        let bundles = trusted(copy.bundle(), copy.federated());
         let snapshot = IdentitySnapshot { own, bundles, revoked: copy.denied(), ..Default::default() };
         if let Err(error) = self.trust.publish(snapshot) {
             tracing::error!(event = "identity_not_published", %error, "the identity cannot be used");

@@ -10,7 +10,7 @@ use base_telemetry::{Condition, Metrics};
 use ca_agent::WorkloadClient;
 use ca_authority::Authority;
 use ca_identity::tls::Trust;
-use ca_identity::{BundleMap, IdentitySnapshot, SpiffeId, X509Svid};
+use ca_identity::{Bundle, BundleMap, IdentitySnapshot, SpiffeId, X509Svid};
 
 use super::identity;
 use crate::messages::Message;
@@ -64,14 +64,7 @@ pub(super) async fn keep(
             keeper.renew();
         }
         let sequence = bundle.sequence;
-        let mut bundles = BundleMap::of(bundle);
-        for foreign in authority.federated_bundles() {
-            let domain = foreign.trust_domain.clone();
-            // The authority takes none that shares a root; if one is there after all, its domain stays unknown (TB-10).
-            if let Err(error) = bundles.insert(foreign) {
-                tracing::error!(event = "bundle_not_in_force", trust_domain = %domain, %error, "not trusted");
-            }
-        }
+        let bundles = trusted(bundle, authority.federated_bundles());
         let snapshot = IdentitySnapshot { own, bundles, revoked, ..Default::default() };
         publish(&trust, &condition, snapshot, "own SVID expired");
         authority.acknowledge(role, sequence);
@@ -152,6 +145,19 @@ pub(super) fn follow(trust: &Arc<Trust>, id: SpiffeId, socket: PathBuf, tasks: &
 fn expired(trust: &Trust) -> Option<String> {
     let own = trust.snapshot().own.clone()?;
     (!own.is_valid_at(trust.now())).then(|| format!("{} ended at {}", own.id, own.not_after))
+}
+
+/// The bundle of the own trust domain and those of others. The authority takes none that shares a root; if one is there after
+/// all, its domain stays unknown (TB-10).
+pub(super) fn trusted(own: Arc<Bundle>, foreign: impl IntoIterator<Item = Arc<Bundle>>) -> BundleMap {
+    let mut bundles = BundleMap::of(own);
+    for foreign in foreign {
+        let domain = foreign.trust_domain.clone();
+        if let Err(error) = bundles.insert(foreign) {
+            tracing::error!(event = "bundle_not_in_force", trust_domain = %domain, %error, "not trusted");
+        }
+    }
+    bundles
 }
 
 /// Puts an identity in force, and says whether there is one.

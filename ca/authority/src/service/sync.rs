@@ -23,7 +23,7 @@ use super::body::Json;
 use super::problem::Problem;
 use crate::authority::{Changes, Following};
 use crate::sync::{Frame, Resume, Sent};
-use crate::{Authority, AuthorityError, Requester};
+use crate::{Authority, Requester};
 
 /// How often an agent is told what it should have (identity.md 3).
 const COMPARED: Duration = Duration::from_secs(60);
@@ -44,11 +44,8 @@ pub(crate) async fn sync(
     let Requester::Agent(id) = requester else { return Err(of_an_agent()) };
     // Before the first look, so that no change, and no ban, falls between.
     let changes = authority.changes();
-    match authority.agent(&id) {
-        Ok(agent) if agent.ban.is_none() => {}
-        Ok(_banned) => return Err(AuthorityError::AgentBanned(id).into()),
-        Err(AuthorityError::UnknownAgent(id)) => return Err(AuthorityError::NotAnAgent(id).into()),
-        Err(fault) => return Err(fault.into()),
+    if let Some(why) = authority.dismissed(&id) {
+        return Err(why.into());
     }
     let now = authority.standing(&id);
     let mut sent = authority.resumed(&resume, &now);

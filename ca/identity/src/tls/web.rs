@@ -3,6 +3,7 @@
 //!
 //! Refused: a server whose chain leads to none of the given roots, or is for another name.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,30 +70,53 @@ pub fn public_config(
     bare_server(config, alpn)
 }
 
-/// A client of servers that are known by name (RFC 9525) under these roots. It shows no certificate.
-///
-/// # Errors
-/// When no root is usable.
-pub fn web_client_config(
-    roots: Vec<CertificateDer<'static>>,
-    clock: Arc<dyn Clock>,
-    alpn: &[&[u8]],
-) -> Result<Arc<ClientConfig>, WebError> {
-    let (count, provider) = (roots.len(), provider());
-    let mut store = RootCertStore::empty();
-    let (added, _unusable) = store.add_parsable_certificates(roots);
-    if added == 0 {
-        return Err(WebError::NoRoots(count));
+/// Roots of servers that are known by name, read once and shared by whoever asks them.
+#[derive(Clone)]
+pub struct WebRoots {
+    certificates: Arc<[CertificateDer<'static>]>,
+    verifier: Arc<WebPkiServerVerifier>,
+}
+
+impl WebRoots {
+    /// From certificates; those that are none to us are left out.
+    ///
+    /// # Errors
+    /// When no root is usable.
+    pub fn new(certificates: Vec<CertificateDer<'static>>) -> Result<Self, WebError> {
+        let mut store = RootCertStore::empty();
+        let (added, _unusable) = store.add_parsable_certificates(certificates.iter().cloned());
+        if added == 0 {
+            return Err(WebError::NoRoots(certificates.len()));
+        }
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider()).build()?;
+        Ok(Self { certificates: certificates.into(), verifier })
     }
-    let verifier =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider)).build()?;
+}
+
+impl PartialEq for WebRoots {
+    fn eq(&self, other: &Self) -> bool {
+        self.certificates == other.certificates
+    }
+}
+
+impl Eq for WebRoots {}
+
+impl fmt::Debug for WebRoots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A machine has more than a hundred.
+        f.debug_struct("WebRoots").field("count", &self.certificates.len()).finish_non_exhaustive()
+    }
+}
+
+/// A client of servers that are known by name (RFC 9525) under these roots. It shows no certificate.
+pub fn web_client_config(roots: &WebRoots, clock: Arc<dyn Clock>, alpn: &[&[u8]]) -> Arc<ClientConfig> {
     #[expect(clippy::expect_used, reason = "INVARIANT: `provider` has suites and groups of both versions")]
-    let config = ClientConfig::builder_with_details(provider, Arc::new(Wall(clock)))
+    let config = ClientConfig::builder_with_details(provider(), Arc::new(Wall(clock)))
         .with_protocol_versions(&[&version::TLS13, &version::TLS12])
         .expect("provider speaks both versions")
-        .with_webpki_verifier(verifier)
+        .with_webpki_verifier(Arc::clone(&roots.verifier))
         .with_no_client_auth();
-    Ok(bare_client(config, alpn))
+    bare_client(config, alpn)
 }
 
 /// Shows one certificate, whatever name is asked for, until it ends.
@@ -164,16 +188,16 @@ mod tests {
         let trust = Trust::new(clock());
         let server = public_config(&trust, Some(&Arc::new(named.unwrap())), &[]);
         let roots: Vec<_> = ca.bundle().certificates().cloned().collect();
-        let client = web_client_config(roots.clone(), clock(), &[]).unwrap();
+        let client = web_client_config(&WebRoots::new(roots.clone()).unwrap(), clock(), &[]);
         let spoken = shake(Arc::clone(&client), Arc::clone(&server), "bundle.example.org");
         assert_eq!(spoken, Ok(ProtocolVersion::TLSv1_3));
         let refused = shake(client, Arc::clone(&server), "other.example.org").unwrap_err();
         assert!(refused.contains("not valid for name"), "{refused}");
         let other: Vec<_> =
             TestCa::new("other.org", testing::now()).bundle().certificates().cloned().collect();
-        let stranger = web_client_config(other, clock(), &[]).unwrap();
+        let stranger = web_client_config(&WebRoots::new(other).unwrap(), clock(), &[]);
         assert!(shake(stranger, Arc::clone(&server), "bundle.example.org").is_err());
-        assert!(matches!(web_client_config(Vec::new(), clock(), &[]), Err(WebError::NoRoots(0))));
+        assert!(matches!(WebRoots::new(Vec::new()), Err(WebError::NoRoots(0))));
 
         let mut store = RootCertStore::empty();
         store.add_parsable_certificates(roots);

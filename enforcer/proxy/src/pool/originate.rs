@@ -25,7 +25,7 @@ use crate::quic::H3;
 pub(crate) struct Originator {
     pub(super) settings: TlsSettings,
     trust: Arc<Trust>,
-    /// None = no certificate could be verified; that is refused where a configuration is read.
+    /// None = the roots were not read, so nobody could be verified.
     connector: Option<TlsConnector>,
     name: ServerName<'static>,
     protocol: UpstreamProtocol,
@@ -62,7 +62,7 @@ impl Originator {
                 (Some(client_config(trust, expected, alpn)), quic)
             }
             TlsSettings::External { roots, .. } => {
-                (web_client_config(roots.certificates.to_vec(), Arc::clone(clock), alpn).ok(), None)
+                (roots.read.as_ref().map(|roots| web_client_config(roots, Arc::clone(clock), alpn)), None)
             }
         };
         let name = settings.server_name().and_then(|name| ServerName::try_from(name.to_owned()).ok());

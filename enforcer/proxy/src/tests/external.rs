@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base_ports::{Clock, ManualClock, SystemClock};
 use ca_identity::testing::TestCa;
-use ca_identity::tls::{Trust, public_config};
+use ca_identity::tls::{Trust, WebRoots, public_config};
 use enforcer_traffic::{ClusterSpec, Roots, TlsSettings};
 
 use super::harness::{Setup, certificate};
@@ -17,7 +17,7 @@ const NAME: &str = "api.partner.test";
 /// A cluster that calls `NAME`, and believes that authority.
 fn cluster(known: &TestCa) -> ClusterSpec {
     let certificates = known.bundle().certificates().cloned().collect();
-    let roots = Roots { file: None, certificates };
+    let roots = Roots { file: None, read: Some(WebRoots::new(certificates).unwrap()) };
     let tls = TlsSettings::External { name: NAME.into(), authority: format!("{NAME}:8443"), roots };
     ClusterSpec { tls: Some(tls), ..ClusterSpec::default() }
 }

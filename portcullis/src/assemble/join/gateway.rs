@@ -12,10 +12,9 @@ use base_telemetry::Condition;
 use ca_agent::kept::{Kept, KeptFile};
 use ca_agent::{Agent, Entitled, OwnIdentity, Upstream};
 use ca_identity::tls::Trust;
-use ca_identity::{
-    BundleMap, IdentitySnapshot, MARK, RevocationSet, Serial, SpiffeId, TrustDomain, X509Svid,
-};
+use ca_identity::{Bundle, IdentitySnapshot, MARK, RevocationSet, Serial, SpiffeId, TrustDomain, X509Svid};
 
+use super::super::own::trusted;
 use crate::messages::Message;
 
 /// So often it is looked whether the SVID still holds.
@@ -116,14 +115,11 @@ impl Gateway {
             |own: &Arc<X509Svid>| own.is_valid_at(now) && denied.check_path(&own.id, &own.path).is_ok();
         let own = own.filter(holds);
         self.keep(own.as_ref(), &denied, is_known);
-        let bundles = std::iter::once(self.upstream.bundle()).chain(self.upstream.federated());
-        let bundles: Vec<_> = bundles.collect();
-        let told = |bundle: &Arc<ca_identity::Bundle>| {
-            (bundle.trust_domain.clone(), bundle.sequence, bundle.stale_after)
-        };
+        let (bundle, federated) = (self.upstream.bundle(), self.upstream.federated());
+        let told = |bundle: &Arc<Bundle>| (bundle.trust_domain.clone(), bundle.sequence, bundle.stale_after);
         let shown = Shown {
             serial: own.as_ref().map(|own| own.serial.clone()),
-            bundles: bundles.iter().map(told).collect(),
+            bundles: std::iter::once(&bundle).chain(&federated).map(told).collect(),
             denied: denied.digest(),
             why,
         };
@@ -139,16 +135,9 @@ impl Gateway {
             }
             None => self.condition.set(false, format!("{}{}", shown.why, self.advice())),
         }
-        let mut bundles = bundles.into_iter();
-        let mut all = bundles.next().map(BundleMap::of).unwrap_or_default();
-        for foreign in bundles {
-            let domain = foreign.trust_domain.clone();
-            if let Err(error) = all.insert(foreign) {
-                tracing::error!(event = "bundle_not_in_force", trust_domain = %domain, %error, "not trusted");
-            }
-        }
         self.ends = own.as_ref().map(|own| own.not_after);
-        let snapshot = IdentitySnapshot { own, bundles: all, revoked: denied, ..IdentitySnapshot::default() };
+        let bundles = trusted(bundle, federated);
+        let snapshot = IdentitySnapshot { own, bundles, revoked: denied, ..IdentitySnapshot::default() };
         match self.trust.publish(snapshot) {
             Ok(_) => self.shown = Some(shown),
             Err(error) => {

@@ -235,7 +235,7 @@ impl Meaning<'_> {
             Some(port) => format!("{name}:{port}"),
         };
         let file = table.path("roots").map(|path| self.resolve(path));
-        Some(TlsSettings::External { name, authority, roots: Roots::of(file) })
+        Some(TlsSettings::External { name, authority, roots: Roots { file, read: None } })
     }
 
     /// Labels of an endpoint, or that a route asks for.
